@@ -1,0 +1,1 @@
+//! Facts of the local machine under an injectable root.

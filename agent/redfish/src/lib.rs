@@ -1,0 +1,1 @@
+//! The BMC port over nv-redfish.

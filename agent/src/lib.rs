@@ -1,0 +1,1 @@
+//! The Lockstep agent, roles site and xpu.

@@ -1,0 +1,1 @@
+//! Virtual machines behind a Redfish BMC.
