@@ -1,1 +1,27 @@
-//! Facts of the local machine under an injectable root.
+//! Facts of the local machine, read from files under an injectable [`Root`].
+//!
+//! Every fact is a [`Fact`]: known, never offered by this platform, or not
+//! read this time and why. Nothing is guessed, nothing is cached, nothing is
+//! written, and a missing or strange file never fails the whole reading.
+//!
+//! [`LocalFacts::read`] takes everything at once; each fact can also be read
+//! alone through its own function. All reads are small, synchronous and
+//! bounded in size.
+
+mod address;
+mod dmi;
+mod fact;
+mod facts;
+mod kernel;
+mod os_release;
+mod root;
+mod tpm;
+
+pub use address::{LocalAddress, addresses};
+pub use dmi::{product_name, product_serial, product_uuid, system_vendor};
+pub use fact::Fact;
+pub use facts::LocalFacts;
+pub use kernel::{architecture, boot_id, hostname, kernel_release, memory_bytes, uptime};
+pub use os_release::{OsRelease, OsReleaseError, os_release};
+pub use root::Root;
+pub use tpm::{Tpm, tpm};

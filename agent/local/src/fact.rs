@@ -1,0 +1,61 @@
+//! The three states of a fact.
+
+use std::fmt;
+
+/// One fact about the machine, or why there is none.
+///
+/// The two ways of not knowing differ in what follows from them: what is
+/// [`NotOffered`](Fact::NotOffered) has a stated substitute, what is
+/// [`NotRead`](Fact::NotRead) may be there at the next reading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact<T> {
+    /// Read just now.
+    Known(T),
+    /// This machine can never tell.
+    NotOffered,
+    /// It could tell, but this reading failed; the text says what and why.
+    NotRead(String),
+}
+
+impl<T> Fact<T> {
+    /// The value, when known.
+    pub fn known(self) -> Option<T> {
+        match self {
+            Fact::Known(value) => Some(value),
+            Fact::NotOffered | Fact::NotRead(_) => None,
+        }
+    }
+
+    /// A borrowed view.
+    pub fn as_ref(&self) -> Fact<&T> {
+        match self {
+            Fact::Known(value) => Fact::Known(value),
+            Fact::NotOffered => Fact::NotOffered,
+            Fact::NotRead(reason) => Fact::NotRead(reason.clone()),
+        }
+    }
+
+    /// The same state with another value.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Fact<U> {
+        self.and_then(|value| Fact::Known(change(value)))
+    }
+
+    /// Looks closer at a known value; the other states stay as they are.
+    pub fn and_then<U>(self, look: impl FnOnce(T) -> Fact<U>) -> Fact<U> {
+        match self {
+            Fact::Known(value) => look(value),
+            Fact::NotOffered => Fact::NotOffered,
+            Fact::NotRead(reason) => Fact::NotRead(reason),
+        }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Fact<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fact::Known(value) => value.fmt(f),
+            Fact::NotOffered => f.write_str("not offered"),
+            Fact::NotRead(reason) => write!(f, "not read: {reason}"),
+        }
+    }
+}
