@@ -1,5 +1,7 @@
 //! Facts against fixture trees, and one smoke test on the real machine.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fs;
 use std::net::IpAddr;
 use std::time::Duration;
