@@ -1,1 +1,77 @@
-//! API types of provisioning.opiproject.org.
+//! API types of `provisioning.opiproject.org/v1alpha1`, one kind a file.
+//!
+//! Pure data: no I/O and no client. The CRD YAML, the CRD chart and the API
+//! reference are generated from here (`cargo xtask generate`). Every rule that
+//! one object alone can break is a CEL rule on its type.
+
+#![expect(
+    unreachable_pub,
+    reason = "the KubeSchema derive makes a private copy of each type"
+)]
+
+pub mod bmc;
+pub mod boot_policy;
+pub mod condition;
+pub mod directive;
+pub mod dpu;
+pub mod host;
+pub mod image;
+pub mod observed;
+mod open_enum;
+pub mod report;
+
+pub use bmc::{BmcEndpoint, BmcTls, LocalRef, MachineIdentity, TlsTrust};
+pub use boot_policy::{DpuBootPolicy, DpuBootPolicySpec, DpuBootPolicyStatus};
+pub use dpu::{Dpu, DpuSpec, DpuStatus, Phase};
+pub use host::{DpuHost, DpuHostSpec, DpuHostStatus};
+pub use image::{DpuImage, DpuImageSpec, DpuImageStatus};
+pub use report::{DpuReport, DpuReportSpec};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube_core::CustomResourceExt;
+
+/// API group of every kind.
+pub const GROUP: &str = "provisioning.opiproject.org";
+
+/// Finalizer on `Dpu` and `DpuHost`, present only while something must be undone (S10).
+pub const FINALIZER: &str = "provisioning.opiproject.org/undo";
+
+/// Label on the Leases of our agents; its value is the agent's role.
+pub const AGENT_LABEL: &str = "provisioning.opiproject.org/agent";
+
+/// Name of the ServiceAccount of every site agent.
+pub const SITE_AGENT: &str = "lockstep-site-agent";
+
+/// Every CRD, in the order in which it is documented.
+pub fn all() -> Vec<CustomResourceDefinition> {
+    vec![
+        Dpu::crd(),
+        DpuHost::crd(),
+        DpuImage::crd(),
+        DpuBootPolicy::crd(),
+        DpuReport::crd(),
+    ]
+}
+
+/// Names of reports, Leases and ServiceAccounts.
+pub mod names {
+    /// Report of the site agent about its image store; also the name of its Lease.
+    pub fn site(site: &str) -> String {
+        format!("site-{site}")
+    }
+
+    /// Report about the BMC of a card.
+    pub fn card_bmc(dpu: &str) -> String {
+        format!("bmc-card-{dpu}")
+    }
+
+    /// Report about the BMC of a host.
+    pub fn host_bmc(host: &str) -> String {
+        format!("bmc-host-{host}")
+    }
+
+    /// Report, Lease and ServiceAccount of the agent in a card's operating system.
+    pub fn xpu(dpu: &str) -> String {
+        format!("xpu-{dpu}")
+    }
+}

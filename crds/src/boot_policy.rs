@@ -1,0 +1,301 @@
+//! `DpuBootPolicy`: how the hosts that name it, and their cards, may be treated.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube_core::{ListMerge, Rule};
+use kube_derive::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::bmc::LocalRef;
+
+/// Boot order, waits and limits for the hosts whose `policyRef` names this policy.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "provisioning.opiproject.org",
+    version = "v1alpha1",
+    kind = "DpuBootPolicy",
+    plural = "dpubootpolicies",
+    namespaced,
+    doc = "Who boots first, who waits for whom and how long, and how far Lockstep may go, for the hosts that name this policy.",
+    crates(kube_core = "::kube_core"),
+    status = "DpuBootPolicyStatus",
+    shortname = "dpubp",
+    category = "xpu",
+    derive = "PartialEq",
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(name = "Order", type_ = "string", json_path = ".spec.order"),
+    printcolumn(name = "Image", type_ = "string", json_path = ".spec.imageRef.name"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.hostWait.until == 'None' || self.order == 'XpuFirst'")
+        .message("a host that waits for its cards needs order XpuFirst"),
+    validation = Rule::new("!(self.hostWait.until == 'None' && self.hostWait.onTimeout != 'Hold')")
+        .message("hostWait.onTimeout other than Hold needs hostWait.until other than None"),
+    validation = Rule::new("self.hostWait.until == 'None' || self.hold.orphanAfterSeconds >= self.hostWait.timeoutSeconds")
+        .message("hold.orphanAfterSeconds must be at least hostWait.timeoutSeconds: a work order must not end a wait that is still allowed")
+)]
+pub struct DpuBootPolicySpec {
+    /// `Observe` reads and reports, `Plan` also publishes the next decision, `Enforce` carries it out.
+    #[serde(default)]
+    pub mode: PolicyMode,
+    /// Image for the cards that do not name one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_ref: Option<LocalRef>,
+    /// Who boots first.
+    #[serde(default)]
+    pub order: BootOrder,
+    /// What the host waits for.
+    #[serde(default)]
+    pub host_wait: HostWait,
+    /// How the host is held and what ends a hold that nobody looks after.
+    #[serde(default)]
+    pub hold: HoldPolicy,
+    /// How cards are installed and when an install has failed.
+    #[serde(default)]
+    pub install: InstallPolicy,
+    /// What to do when a platform cannot tell its boot stage.
+    #[serde(default)]
+    pub unobservable_stage: UnobservableStage,
+}
+
+/// How far Lockstep goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PolicyMode {
+    /// Read and report only.
+    Observe,
+    /// Also publish the next decision; change nothing.
+    #[default]
+    Plan,
+    /// Carry decisions out.
+    Enforce,
+}
+
+/// Who boots first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum BootOrder {
+    /// Cards first; the host may wait for them.
+    #[default]
+    XpuFirst,
+    /// The host first, then its cards.
+    HostFirst,
+    /// Neither waits.
+    Parallel,
+}
+
+/// What the host waits for, for how long, and what follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostWait {
+    /// The condition of all cards of the host that ends the wait.
+    #[serde(default)]
+    pub until: WaitUntil,
+    /// Seconds from the start of the hold.
+    #[schemars(range(min = 30, max = 86400))]
+    #[serde(default = "HostWait::default_timeout")]
+    pub timeout_seconds: i64,
+    /// What happens to the host then.
+    #[serde(default)]
+    pub on_timeout: OnTimeout,
+}
+
+impl HostWait {
+    fn default_timeout() -> i64 {
+        3600
+    }
+}
+
+impl Default for HostWait {
+    fn default() -> Self {
+        Self {
+            until: WaitUntil::default(),
+            timeout_seconds: Self::default_timeout(),
+            on_timeout: OnTimeout::default(),
+        }
+    }
+}
+
+/// What the host waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WaitUntil {
+    /// Nothing: the host is never held.
+    #[default]
+    None,
+    /// Every card's wanted operating system has been seen running.
+    OsRunning,
+}
+
+/// What becomes of a held host when its wait times out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnTimeout {
+    /// The host goes on without the card's services.
+    Continue,
+    /// The host stays held until a person acts.
+    #[default]
+    Hold,
+    /// The hold ends, and the host is left powered off.
+    PowerOff,
+}
+
+/// How hosts are held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HoldPolicy {
+    /// Mechanisms in the order of preference; the first that the platform can honour is used.
+    #[schemars(length(min = 1, max = 4))]
+    #[serde(default = "HoldPolicy::default_mechanisms")]
+    pub mechanisms: Vec<HoldMechanism>,
+    /// What the site agent does by itself when a hold's work order expires
+    /// because neither operator nor API server could be reached.
+    #[serde(default)]
+    pub on_orphan: OnOrphan,
+    /// Seconds from the start of a hold until its work order expires.
+    #[schemars(range(min = 60, max = 172_800))]
+    #[serde(default = "HoldPolicy::default_orphan_after")]
+    pub orphan_after_seconds: i64,
+}
+
+impl HoldPolicy {
+    fn default_mechanisms() -> Vec<HoldMechanism> {
+        vec![HoldMechanism::PoweredOff]
+    }
+
+    fn default_orphan_after() -> i64 {
+        7200
+    }
+}
+
+impl Default for HoldPolicy {
+    fn default() -> Self {
+        Self {
+            mechanisms: Self::default_mechanisms(),
+            on_orphan: OnOrphan::default(),
+            orphan_after_seconds: Self::default_orphan_after(),
+        }
+    }
+}
+
+/// A way to keep a host from going on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HoldMechanism {
+    /// The host's BMC keeps it powered off. The card's slot must keep power meanwhile.
+    PoweredOff,
+    /// The host runs, and its Node is tainted.
+    NodeTainted,
+}
+
+/// What the site agent does with an orphaned hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnOrphan {
+    /// The host stays held.
+    #[default]
+    KeepHeld,
+    /// Stored settings are put back and the host is powered on.
+    RestoreAndRelease,
+}
+
+/// How cards are installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstallPolicy {
+    /// Seconds from the card's power-on until its own agent must have reported the wanted image.
+    #[schemars(range(min = 30, max = 86400))]
+    #[serde(default = "InstallPolicy::default_os_timeout")]
+    pub os_timeout_seconds: i64,
+    /// Installs tried per card and image before the card is stalled.
+    #[schemars(range(min = 1, max = 5))]
+    #[serde(default = "InstallPolicy::default_attempts")]
+    pub max_attempts: i64,
+    /// Seconds a card gets to shut down gracefully before its power is cut.
+    #[schemars(range(min = 0, max = 3600))]
+    #[serde(default = "InstallPolicy::default_shutdown")]
+    pub shutdown_grace_seconds: i64,
+}
+
+impl InstallPolicy {
+    fn default_os_timeout() -> i64 {
+        3600
+    }
+
+    fn default_attempts() -> i64 {
+        2
+    }
+
+    fn default_shutdown() -> i64 {
+        120
+    }
+}
+
+impl Default for InstallPolicy {
+    fn default() -> Self {
+        Self {
+            os_timeout_seconds: Self::default_os_timeout(),
+            max_attempts: Self::default_attempts(),
+            shutdown_grace_seconds: Self::default_shutdown(),
+        }
+    }
+}
+
+/// What to assume of a powered card whose platform cannot tell its boot stage (S5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnobservableStage {
+    /// `Refuse` never cuts its power; `SafeAfter` does after `dumpGraceSeconds` without a sign of work.
+    #[serde(default)]
+    pub action: UnobservableStageAction,
+    /// Seconds the card must have been powered without its stage being told.
+    #[schemars(range(min = 60, max = 86400))]
+    #[serde(default = "UnobservableStage::default_grace")]
+    pub dump_grace_seconds: i64,
+}
+
+impl UnobservableStage {
+    fn default_grace() -> i64 {
+        1800
+    }
+}
+
+impl Default for UnobservableStage {
+    fn default() -> Self {
+        Self {
+            action: UnobservableStageAction::default(),
+            dump_grace_seconds: Self::default_grace(),
+        }
+    }
+}
+
+/// See [`UnobservableStage`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum UnobservableStageAction {
+    /// Never cut power on a guess.
+    #[default]
+    Refuse,
+    /// Treat the card as safe after the grace period.
+    SafeAfter,
+}
+
+/// What is known of the policy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct DpuBootPolicyStatus {
+    /// Generation of the spec this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready`, or what the policy names and does not exist.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}

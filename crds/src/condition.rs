@@ -1,0 +1,78 @@
+//! Conditions that follow kstatus, and their upkeep.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// The object is as wanted.
+pub const READY: &str = "Ready";
+/// Work is in progress.
+pub const RECONCILING: &str = "Reconciling";
+/// Nothing goes on until a person acts.
+pub const STALLED: &str = "Stalled";
+/// The channel to a BMC is not verified, by the user's own choice.
+pub const BMC_CHANNEL_INSECURE: &str = "BmcChannelInsecure";
+
+/// Longest message that is written to a condition, in bytes.
+pub const MESSAGE_MAX: usize = 1024;
+
+/// Sets a condition, keeping `lastTransitionTime` unless its status changes.
+/// Returns whether anything changed.
+pub fn set(
+    conditions: &mut Vec<Condition>,
+    type_: &str,
+    status: bool,
+    reason: &str,
+    message: &str,
+    generation: Option<i64>,
+    now: &Time,
+) -> bool {
+    let status = if status { "True" } else { "False" };
+    let message = truncated(message);
+    let mut wanted = Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message,
+        observed_generation: generation,
+        last_transition_time: now.clone(),
+    };
+    match conditions.iter_mut().find(|c| c.type_ == type_) {
+        Some(current) => {
+            if current.status == wanted.status {
+                wanted.last_transition_time = current.last_transition_time.clone();
+            }
+            let changed = *current != wanted;
+            *current = wanted;
+            changed
+        }
+        None => {
+            conditions.push(wanted);
+            conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+            true
+        }
+    }
+}
+
+/// Removes a condition; returns whether it was there.
+pub fn remove(conditions: &mut Vec<Condition>, type_: &str) -> bool {
+    let before = conditions.len();
+    conditions.retain(|c| c.type_ != type_);
+    conditions.len() != before
+}
+
+/// The condition of that type.
+pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|c| c.type_ == type_)
+}
+
+/// `text`, cut at a character boundary so that it fits a condition or status message.
+pub fn truncated(text: &str) -> String {
+    if text.len() <= MESSAGE_MAX {
+        return text.to_owned();
+    }
+    let ellipsis = '…';
+    let mut end = MESSAGE_MAX - ellipsis.len_utf8();
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{ellipsis}", &text[..end])
+}

@@ -1,0 +1,198 @@
+//! `Directive`: one effect that the operator wants from one agent now.
+//!
+//! The operator records directives in `DpuHost.status.directives` with a
+//! compare-and-swap; `seq` grows by one in that very write and nothing
+//! recomputes it. The executor writes `accepted: seq` to its report *before*
+//! it acts and never acts on that seq again.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::bmc::MachineIdentity;
+use crate::open_enum::open_enum;
+
+open_enum! {
+    /// The steps of a power domain's journey, in their usual order.
+    pub enum Step {
+        /// Facts about host and cards are awaited.
+        Inspect,
+        /// The image is fetched and verified by the site's store.
+        FetchImage,
+        /// The host is (being) held.
+        HoldHost,
+        /// A running card is shut down before its install.
+        StopCard,
+        /// Media and boot override are armed on the card.
+        StageInstall,
+        /// The card is powered on to install.
+        BootCard,
+        /// The card's own agent is awaited.
+        AwaitOs,
+        /// Media and boot override are taken back.
+        ClearInstall,
+        /// The host is released.
+        ReleaseHost,
+        /// The host is awaited.
+        AwaitHost,
+        /// Nothing is left to do.
+        Settled,
+    }
+}
+
+open_enum! {
+    /// What an executor can be asked to do.
+    pub enum ActionKind {
+        /// Host: store what will be changed, keep it powered off, keep the work order.
+        HoldHost,
+        /// Host: put stored settings back, drop the work order, power it on if `powerOn`.
+        ReleaseHost,
+        /// Card: insert the image as virtual media and set a one-time boot override to it.
+        StageInstall,
+        /// Card: eject our media and put the boot override back.
+        ClearInstall,
+        /// Power the machine on.
+        PowerOn,
+        /// Ask the machine's operating system to shut down.
+        ShutdownGracefully,
+        /// Cut the machine's power.
+        ForceOff,
+    }
+}
+
+impl ActionKind {
+    /// Whether the action takes something down (S1, S2, S12 apply).
+    pub fn is_destructive(&self) -> bool {
+        match self {
+            Self::ShutdownGracefully | Self::ForceOff | Self::Unrecognized(_) => true,
+            Self::HoldHost
+            | Self::ReleaseHost
+            | Self::StageInstall
+            | Self::ClearInstall
+            | Self::PowerOn => false,
+        }
+    }
+}
+
+open_enum! {
+    /// What a directive is aimed at.
+    pub enum TargetKind {
+        /// A `Dpu`.
+        Card,
+        /// A `DpuHost`.
+        Host,
+    }
+}
+
+open_enum! {
+    /// How an accepted directive ended, as its executor saw it.
+    pub enum OutcomeKind {
+        /// The effect was sent and seen, or the wanted state was there already.
+        Done,
+        /// Certainly no effect: refused before it was sent.
+        Failed,
+        /// The executor cannot say. Observation must.
+        Unknown,
+    }
+}
+
+/// One effect wanted from one executor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Directive {
+    /// Grows by one with every directive of this `DpuHost`, for ever.
+    pub seq: i64,
+    /// The step this directive serves.
+    pub step: Step,
+    /// Name of the site whose agent executes it.
+    #[schemars(length(max = 63))]
+    pub executor: String,
+    /// The machine.
+    pub target: Target,
+    /// The effect.
+    pub action: Action,
+    /// What the executor must find, in the same BMC session, or refuse.
+    pub expects: Expects,
+    /// Everything this action may take down: `dpu/NAME`, `dpuhost/NAME`.
+    #[schemars(length(max = 32), inner(length(max = 260)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blast_radius: Vec<String>,
+    /// When it was recorded.
+    pub issued_at: Time,
+    /// It must not be accepted after this.
+    pub deadline: Time,
+    /// Seconds after acceptance within which its effect may still land.
+    pub settle_seconds: i64,
+}
+
+/// The machine a directive is aimed at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// Card or host.
+    pub kind: TargetKind,
+    /// Name of the `Dpu` or `DpuHost`.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// uid of that object, so that a re-created namesake is another machine.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+}
+
+/// An effect and its parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Action {
+    /// What to do.
+    pub kind: ActionKind,
+    /// Image to stage, for `StageInstall`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageFacts>,
+    /// Whether `ReleaseHost` also powers the host on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_on: Option<bool>,
+    /// The expiring order that comes with `HoldHost` (S14).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work_order: Option<WorkOrder>,
+}
+
+/// The image a directive or record speaks of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageFacts {
+    /// Digest, `sha256:…`.
+    #[schemars(length(max = 71))]
+    pub digest: String,
+    /// Version.
+    #[schemars(length(max = 63))]
+    pub version: String,
+}
+
+/// What the site agent does by itself when nobody has ended a hold in time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkOrder {
+    /// When the order takes effect.
+    pub expires_at: Time,
+    /// `KeepHeld` or `RestoreAndRelease`.
+    pub on_orphan: crate::boot_policy::OnOrphan,
+}
+
+/// Preconditions the executor re-reads just before it acts. Absent means not asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Expects {
+    /// The machine behind the BMC.
+    #[serde(default)]
+    pub identity: MachineIdentity,
+    /// Key pin of the BMC that was observed when the directive was planned.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc_key_pin: Option<String>,
+    /// Power state that must hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<crate::observed::PowerState>,
+    /// The boot stage must be read and must not forbid a power cut (S1), unless the platform offers none.
+    #[serde(default)]
+    pub safe_stage: bool,
+}

@@ -1,0 +1,197 @@
+//! `Dpu`: one card.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube_core::{ListMerge, Rule};
+use kube_derive::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::bmc::{BmcEndpoint, LocalRef, MachineIdentity};
+use crate::directive::ImageFacts;
+use crate::open_enum::open_enum;
+
+/// One card: where it sits, how it is reached, what should run on it. Its
+/// status is a projection for people; decisions are made from `DpuHost` and reports.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "provisioning.opiproject.org",
+    version = "v1alpha1",
+    kind = "Dpu",
+    namespaced,
+    doc = "One DPU, IPU or SmartNIC with its own operating system: its host, its BMC, its identity and the image it should run.",
+    crates(kube_core = "::kube_core"),
+    status = "DpuStatus",
+    shortname = "dpu",
+    category = "xpu",
+    derive = "PartialEq",
+    selectable = ".spec.site",
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Image", type_ = "string", json_path = ".status.image.version"),
+    printcolumn(name = "Host", type_ = "string", json_path = ".spec.hostRefs[0].name"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.site == oldSelf.site").message("site is immutable").field_path(".site"),
+    validation = Rule::new("!has(oldSelf.identity) || (has(self.identity) && self.identity == oldSelf.identity)")
+        .message("identity cannot be changed or unset once it is given: a replaced card is another Dpu"),
+    validation = Rule::new("self.hostRefs.all(h, self.hostRefs.exists_one(o, o.name == h.name))")
+        .message("hostRefs names a host twice")
+)]
+pub struct DpuSpec {
+    /// The site whose agent reaches this card. Immutable.
+    #[schemars(
+        length(min = 1, max = 50),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    #[serde(default = "default_site")]
+    pub site: String,
+    /// The hosts this card serves; the first one gives it power.
+    #[schemars(length(min = 1, max = 8))]
+    pub host_refs: Vec<HostRef>,
+    /// The card's own BMC, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc: Option<BmcEndpoint>,
+    /// Which card must answer behind that BMC. Needed before anything is changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<MachineIdentity>,
+    /// The image this card should run; overrides the policy's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_ref: Option<LocalRef>,
+    /// Stops new effects on this card at the next safe point; what is awaited goes on being observed.
+    #[serde(default)]
+    pub paused: bool,
+    /// Change it, to any other value, to clear this card's failed attempts.
+    #[schemars(length(min = 1, max = 63))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_token: Option<String>,
+}
+
+fn default_site() -> String {
+    "default".to_owned()
+}
+
+/// A host that a card serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostRef {
+    /// Name of the `DpuHost`.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
+    pub name: String,
+    /// `Asserted`: you say that this card sits in this host. `Observed`: it must be seen
+    /// before the host's power is touched for it (S13).
+    #[serde(default)]
+    pub pairing: Pairing,
+}
+
+/// How the pairing of card and host is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Pairing {
+    /// It must be observed.
+    #[default]
+    Observed,
+    /// The user vouches for it.
+    Asserted,
+}
+
+open_enum! {
+    /// Where a card is on its way, for people. Derived, never an input.
+    pub enum Phase {
+        /// Known by name only.
+        Discovered,
+        /// Facts about it are being read.
+        Inspecting,
+        /// Known and free; nothing is wanted of it, or nothing may be done.
+        Available,
+        /// Its image is being fetched or installed.
+        Installing,
+        /// It boots what was installed.
+        Activating,
+        /// It proves what it booted.
+        Attesting,
+        /// It runs what it should.
+        Ready,
+        /// It is out of use by plan.
+        Maintenance,
+        /// It works, and something is wrong.
+        Degraded,
+        /// A failure is being repaired.
+        Recovering,
+        /// It is not trusted.
+        Quarantined,
+        /// A person is needed.
+        Stalled,
+        /// It is being let go.
+        Deleting,
+    }
+}
+
+/// What is known of a card.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct DpuStatus {
+    /// Generation of the spec this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Where the card is on its way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// What is awaited, refused or wrong, with the remedy.
+    #[schemars(length(max = 1024))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The image seen running, as the installer stamped it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageFacts>,
+    /// The image wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted_image: Option<ImageFacts>,
+    /// The boot that was last seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_epoch: Option<BootEpoch>,
+    /// Version of the agent in the card's operating system.
+    #[schemars(length(max = 63))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_version: Option<String>,
+    /// Addresses of the card's operating system.
+    #[schemars(length(max = 16), inner(length(max = 64)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// What the card's BMC offers, as probed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<crate::report::BmcCapabilities>,
+    /// `Ready`, `Reconciling`, `Stalled` (kstatus) and what else must be said.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// What changes at every boot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BootEpoch {
+    /// The value.
+    #[schemars(length(max = 128))]
+    pub value: String,
+    /// Where it comes from, such as `boot_id`.
+    #[schemars(length(max = 63))]
+    pub source: String,
+    /// When that boot was first seen.
+    pub seen_at: Time,
+}

@@ -1,0 +1,333 @@
+//! `DpuHost`: one server, the unit of planning, locking and disruption.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube_core::{ListMerge, Rule};
+use kube_derive::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::bmc::{BmcEndpoint, LocalRef, MachineIdentity};
+use crate::boot_policy::HoldMechanism;
+use crate::directive::{Directive, ImageFacts, OutcomeKind, Step, WorkOrder};
+use crate::open_enum::open_enum;
+
+/// One server and what may be done to it. Its status is the truth of the whole
+/// power domain: hold, directives, armed effects, attempts.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "provisioning.opiproject.org",
+    version = "v1alpha1",
+    kind = "DpuHost",
+    namespaced,
+    doc = "One server that holds cards: how its BMC is reached, which policy governs it, and how far it may be disturbed.",
+    crates(kube_core = "::kube_core"),
+    status = "DpuHostStatus",
+    shortname = "dpuh",
+    category = "xpu",
+    derive = "PartialEq",
+    selectable = ".spec.site",
+    printcolumn(name = "Step", type_ = "string", json_path = ".status.step"),
+    printcolumn(name = "Power", type_ = "string", json_path = ".status.power"),
+    printcolumn(name = "Hold", type_ = "string", json_path = ".status.hold.state"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.site == oldSelf.site").message("site is immutable").field_path(".site"),
+    validation = Rule::new("!has(oldSelf.identity) || (has(self.identity) && self.identity == oldSelf.identity)")
+        .message("identity cannot be changed or unset once it is given: delete the object and create it for the other machine"),
+    validation = Rule::new("self.role != 'ChassisOnly' || (!has(self.bmc) && !has(self.nodeName))")
+        .message("a ChassisOnly host has neither bmc nor nodeName"),
+    validation = Rule::new("self.role == 'Server' || self.disruption == 'Never'")
+        .message("disruption Allowed is for role Server only")
+)]
+pub struct DpuHostSpec {
+    /// The site whose agent reaches this machine. Immutable.
+    #[schemars(
+        length(min = 1, max = 50),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    #[serde(default = "default_site")]
+    pub site: String,
+    /// `Server`; `ChassisOnly` for a box that only gives cards power;
+    /// `Infrastructure` for hosts that are never held or cycled by plan.
+    #[serde(default)]
+    pub role: HostRole,
+    /// The host's own BMC. Without one the host can be neither held off nor released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc: Option<BmcEndpoint>,
+    /// Which machine must answer behind that BMC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<MachineIdentity>,
+    /// The Kubernetes Node that runs on this host, if one does.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<String>,
+    /// The policy that governs this host and its cards.
+    pub policy_ref: LocalRef,
+    /// Whether a host that is up may be taken down by plan.
+    #[serde(default)]
+    pub disruption: Disruption,
+    /// Stops every power, reset and media action at once, work orders included (S16).
+    #[serde(default)]
+    pub hands_off: bool,
+    /// Whether card slots keep power while the host is off, where you know it.
+    /// A measurement that says otherwise wins.
+    #[serde(default)]
+    pub slot_power_when_host_off: SlotPower,
+}
+
+fn default_site() -> String {
+    "default".to_owned()
+}
+
+/// What kind of box this is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HostRole {
+    /// An ordinary server.
+    #[default]
+    Server,
+    /// Power and slots, no server.
+    ChassisOnly,
+    /// A server that other things depend on.
+    Infrastructure,
+}
+
+/// Whether a running host may be disturbed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Disruption {
+    /// A host that is up stays up.
+    #[default]
+    Never,
+    /// A host that is up may be taken down once it is proved drained.
+    Allowed,
+}
+
+/// Whether slots keep power while the host is off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SlotPower {
+    /// Cards stay powered.
+    Yes,
+    /// Cards lose power with the host.
+    No,
+    /// Nobody has said or measured.
+    #[default]
+    Unknown,
+}
+
+open_enum! {
+    /// How a hold shows at the host.
+    pub enum HoldState {
+        /// The host is kept powered off.
+        PoweredOff,
+        /// The host runs and its Node is tainted.
+        NodeTainted,
+        /// The host is up though it should be held.
+        HoldBroken,
+    }
+}
+
+open_enum! {
+    /// Why a hold ended.
+    pub enum ReleaseReason {
+        /// The policy's condition was met.
+        Ready,
+        /// The wait timed out and the policy says go on, or power off.
+        Timeout,
+        /// A person asked for it.
+        Manual,
+        /// The site agent carried out an expired work order.
+        Orphaned,
+    }
+}
+
+open_enum! {
+    /// Effects that a device has accepted and that have not landed or been taken back.
+    pub enum ArmedEffect {
+        /// Our virtual media is (or may be) inserted.
+        VirtualMedia,
+        /// Our boot override is (or may be) set.
+        BootOverride,
+    }
+}
+
+/// What is known and wanted of a power domain.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct DpuHostStatus {
+    /// Generation of the spec this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The highest directive number ever used.
+    #[serde(default)]
+    pub seq: i64,
+    /// Directives that are wanted or whose end has not been concluded.
+    #[schemars(length(max = 8))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub directives: Vec<Directive>,
+    /// The step the power domain is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<Step>,
+    /// What is awaited, refused or wrong, with the remedy.
+    #[schemars(length(max = 1024))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The wait in progress, so that its deadline outlives the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<WaitRecord>,
+    /// The host's power state as last seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<crate::observed::PowerState>,
+    /// The hold in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldStatus>,
+    /// The end of the last hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseStatus>,
+    /// What has been measured about slot power.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot_power: Option<SlotPowerStatus>,
+    /// What has been done to each card, kept until it is undone or superseded.
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cards: Vec<CardRecord>,
+    /// The last directives that ended, newest last.
+    #[schemars(length(max = 8))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<FinishedDirective>,
+    /// `Ready`, `Reconciling`, `Stalled` (kstatus) and what else must be said.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// A wait with a deadline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitRecord {
+    /// What is awaited: a condition reason.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// Since when.
+    pub since: Time,
+    /// Until when.
+    pub deadline: Time,
+}
+
+/// A hold in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HoldStatus {
+    /// How the host is held.
+    pub mechanism: HoldMechanism,
+    /// How it shows.
+    pub state: HoldState,
+    /// Since when.
+    pub since: Time,
+    /// When the policy's wait ends.
+    pub deadline: Time,
+    /// What the site agent does if nobody ends the hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work_order: Option<WorkOrder>,
+    /// Who or what broke the hold, for `HoldBroken`.
+    #[schemars(length(max = 256))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken_by: Option<String>,
+}
+
+/// The end of a hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseStatus {
+    /// Why.
+    pub reason: ReleaseReason,
+    /// When.
+    pub at: Time,
+}
+
+/// A measurement of slot power.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SlotPowerStatus {
+    /// What was found.
+    pub value: SlotPower,
+    /// How it was found.
+    #[schemars(length(max = 256))]
+    pub evidence: String,
+    /// When.
+    pub at: Time,
+}
+
+/// What Lockstep has done, and may have to undo, at one card.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CardRecord {
+    /// Name of the `Dpu`.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// uid of the `Dpu` when the record was made.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// The card itself (system UUID or serial): attempts belong to it, whatever the uid.
+    #[schemars(length(max = 64))]
+    pub physical_id: String,
+    /// The image being installed or last installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageFacts>,
+    /// Installs begun for this image on this card.
+    #[serde(default)]
+    pub attempts: i64,
+    /// `spec.retryToken` for which `attempts` counts.
+    #[schemars(length(max = 63))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_token: Option<String>,
+    /// Boot epoch of the card's operating system before this install, if one was seen.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch_before: Option<String>,
+    /// When the card was powered on for this install.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub booted_at: Option<Time>,
+    /// When this install was concluded, by the observation of its image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_at: Option<Time>,
+    /// Effects accepted by the card's BMC and not yet taken back (S15).
+    #[schemars(length(max = 8))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub armed: Vec<ArmedEffect>,
+}
+
+/// One line of history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FinishedDirective {
+    /// The directive's number.
+    pub seq: i64,
+    /// What it asked for, and of what: `PowerOn dpu/card1`.
+    #[schemars(length(max = 300))]
+    pub what: String,
+    /// How it ended.
+    pub outcome: OutcomeKind,
+    /// Why, where that is not plain.
+    #[schemars(length(max = 512))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// When its end was concluded.
+    pub at: Time,
+}

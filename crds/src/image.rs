@@ -1,0 +1,82 @@
+//! `DpuImage`: one artefact, immutable, named by its digest.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube_core::{ListMerge, Rule};
+use kube_derive::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+/// An image that can be installed on cards. The spec cannot change: make a new
+/// `DpuImage` for a new version and point the policy or the card at it.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "provisioning.opiproject.org",
+    version = "v1alpha1",
+    kind = "DpuImage",
+    namespaced,
+    doc = "An operating system image for cards: where it is, what its bytes must be, and how it will be recognised once it runs.",
+    crates(kube_core = "::kube_core"),
+    status = "DpuImageStatus",
+    shortname = "dpuimg",
+    category = "xpu",
+    derive = "PartialEq",
+    printcolumn(name = "Version", type_ = "string", json_path = ".spec.version"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason"
+    ),
+    printcolumn(
+        name = "Digest",
+        type_ = "string",
+        json_path = ".spec.digest",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self == oldSelf").message("a DpuImage is immutable: create another one for other bytes")
+)]
+pub struct DpuImageSpec {
+    /// Version as the running system will report it.
+    #[schemars(length(min = 1, max = 63))]
+    pub version: String,
+    /// `sha256:` and 64 hex digits over the whole file. Nothing unverified is ever served to a card.
+    #[schemars(length(max = 71), regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
+    pub digest: String,
+    /// Size of the file in bytes; when given, a source of another size is refused early.
+    #[schemars(range(min = 1))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<i64>,
+    /// HTTP(S) URLs of the same bytes, tried in order. Redirects to another host are refused.
+    #[schemars(
+        length(min = 1, max = 8),
+        inner(length(min = 10, max = 1024), regex(pattern = r"^https?://[^\s@]+$"))
+    )]
+    pub sources: Vec<String>,
+}
+
+/// What became of the image.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct DpuImageStatus {
+    /// Generation of the spec this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready`, `Reconciling`, `Stalled`: verified bytes are in the site's store, or why not.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}

@@ -1,0 +1,317 @@
+//! `DpuReport`: what one agent identity sees. Facts with time, never conclusions.
+//!
+//! Names: `site-SITE` (image store), `bmc-card-DPU` and `bmc-host-DPUHOST`
+//! (site agent), `xpu-DPU` (the card's own agent). Every group is optional and
+//! the schema only grows: agents may be as old as the image on their card.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube_derive::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::bmc::MachineIdentity;
+use crate::directive::OutcomeKind;
+use crate::observed::{BootStage, Knowledge, Offer, PowerState};
+use crate::open_enum::open_enum;
+
+/// Hot facts from one vantage point. Written on change only; freshness is the
+/// agent's Lease, and `observedAt` is the time of the last change.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "provisioning.opiproject.org",
+    version = "v1alpha1",
+    kind = "DpuReport",
+    namespaced,
+    doc = "What one agent sees. Written by that agent alone; users read it.",
+    crates(kube_core = "::kube_core"),
+    shortname = "dpurep",
+    category = "xpu",
+    derive = "PartialEq",
+    printcolumn(name = "Vantage", type_ = "string", json_path = ".spec.vantage"),
+    printcolumn(name = "Reachable", type_ = "string", json_path = ".spec.reachable.ok"),
+    printcolumn(name = "Power", type_ = "string", json_path = ".spec.bmc.power"),
+    printcolumn(name = "Changed", type_ = "date", json_path = ".spec.observedAt")
+)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct DpuReportSpec {
+    /// Where these facts were seen from.
+    pub vantage: Vantage,
+    /// The `Dpu`, `DpuHost` or site they are about.
+    #[schemars(length(max = 253))]
+    pub subject: String,
+    /// uid of that object; empty for a site.
+    #[schemars(length(max = 64))]
+    #[serde(default)]
+    pub subject_uid: String,
+    /// Version of the agent that writes this.
+    #[schemars(length(max = 63))]
+    pub agent_version: String,
+    /// When these facts last changed.
+    pub observed_at: Time,
+    /// Whether the target answers, and if not, why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reachable: Option<Reachability>,
+    /// What a BMC shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc: Option<BmcReport>,
+    /// What the card's operating system shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os: Option<OsReport>,
+    /// Images in the site's store.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<StoredImage>,
+    /// The last directive this executor accepted for this target, and its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<Execution>,
+    /// The work order that the site agent keeps for this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custody: Option<Custody>,
+}
+
+open_enum! {
+    /// Where a fact was seen from.
+    pub enum Vantage {
+        /// The card's BMC.
+        CardBmc,
+        /// The host's BMC.
+        HostBmc,
+        /// The card's operating system.
+        CardOs,
+        /// The site's image store.
+        Site,
+    }
+}
+
+/// Whether a target answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Reachability {
+    /// It answered the last time it was asked.
+    pub ok: bool,
+    /// Since when it does, or does not.
+    pub since: Time,
+    /// A condition reason, such as `Unreachable`, `CredentialsRefused`, `CertificateUntrusted`.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What happened and what helps.
+    #[schemars(length(max = 1024))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What a BMC shows of the one system it stands for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BmcReport {
+    /// The machine.
+    pub identity: MachineIdentity,
+    /// SHA-256 of the BMC's TLS public key, in lower-case hex; absent without TLS.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_pin: Option<String>,
+    /// Maker and model.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Firmware of the system.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware_version: Option<String>,
+    /// Power state; absent if it was not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<PowerState>,
+    /// Since when the power state is what it is, as far as this agent has seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_since: Option<Time>,
+    /// Boot stage, with `stageKnowledge` telling why it may be absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<BootStage>,
+    /// Whether the stage is known, cannot be known, or was not read.
+    pub stage_knowledge: Knowledge,
+    /// Boot override in force, such as `Cd`; `None` when disabled.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_override: Option<String>,
+    /// Virtual media.
+    pub media: MediaReport,
+    /// What this BMC offers.
+    pub capabilities: BmcCapabilities,
+}
+
+open_enum! {
+    /// Whose medium is inserted. The URL itself is a capability and is not shown.
+    pub enum MediaOwner {
+        /// No medium.
+        Nobody,
+        /// A medium served by this site's store.
+        Lockstep,
+        /// Somebody else's.
+        Foreign,
+    }
+}
+
+/// Virtual media as a BMC shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MediaReport {
+    /// Whose medium it is.
+    pub owner: MediaOwner,
+    /// Digest of our image, when it is ours.
+    #[schemars(length(max = 71))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+/// The outcome of probing a BMC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BmcCapabilities {
+    /// Redfish ResetTypes it says it allows.
+    #[schemars(length(max = 32), inner(length(max = 64)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reset_types: Vec<String>,
+    /// Boot override targets it says it allows.
+    #[schemars(length(max = 32), inner(length(max = 64)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub boot_targets: Vec<String>,
+    /// Virtual media that can hold an ISO.
+    pub virtual_media: Offer,
+    /// Redfish sessions.
+    pub sessions: Offer,
+    /// BootProgress.
+    pub boot_progress: Offer,
+    /// PowerRestorePolicy.
+    pub power_restore_policy: Offer,
+}
+
+/// What the card's operating system shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OsReport {
+    /// Boot epoch.
+    #[schemars(length(max = 128))]
+    pub boot_epoch: String,
+    /// Where the epoch comes from.
+    #[schemars(length(max = 63))]
+    pub epoch_source: String,
+    /// Seconds since that boot, when the report was made.
+    pub uptime_seconds: i64,
+    /// Name and version of the operating system.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os: Option<String>,
+    /// Version the installer stamped.
+    #[schemars(length(max = 63))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_version: Option<String>,
+    /// Digest the installer stamped.
+    #[schemars(length(max = 71))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_digest: Option<String>,
+    /// Kernel release.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// Machine architecture, such as `aarch64`.
+    #[schemars(length(max = 32))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<String>,
+    /// Addresses, loopback left out.
+    #[schemars(length(max = 16), inner(length(max = 64)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+}
+
+open_enum! {
+    /// How far the store is with an image.
+    pub enum ImageState {
+        /// Its bytes are on their way.
+        Fetching,
+        /// All bytes are there and are the right ones.
+        Verified,
+        /// It could not be had; see reason.
+        Failed,
+    }
+}
+
+/// One image in the site's store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredImage {
+    /// Digest, `sha256:…`.
+    #[schemars(length(max = 71))]
+    pub digest: String,
+    /// How far it is.
+    pub state: ImageState,
+    /// Size when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<i64>,
+    /// A condition reason, for `Failed`.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What happened and what helps.
+    #[schemars(length(max = 1024))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// The last directive an executor accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Execution {
+    /// Written before the effect; never acted on again.
+    pub accepted: i64,
+    /// How it ended; absent while it is carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+/// How a directive ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// Done, failed without effect, or unknown.
+    pub result: OutcomeKind,
+    /// A condition reason.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What happened and what helps.
+    #[schemars(length(max = 1024))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+open_enum! {
+    /// What became of a work order.
+    pub enum CustodyState {
+        /// The order is kept and has not expired.
+        Kept,
+        /// It expired, and the host was left held as it says.
+        ExpiredKeptHeld,
+        /// It expired, and the host was released as it says.
+        ExpiredReleased,
+        /// A person released the host with the offline command.
+        ReleasedOffline,
+    }
+}
+
+/// A work order in the site agent's keeping.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Custody {
+    /// seq of the directive that brought it.
+    pub seq: i64,
+    /// What became of it.
+    pub state: CustodyState,
+    /// When it takes, or took, effect.
+    pub expires_at: Time,
+    /// Settings that will be put back, as `name=value`.
+    #[schemars(length(max = 8), inner(length(max = 128)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previous: Vec<String>,
+}
