@@ -1,0 +1,220 @@
+//! Bootable images for the VMs, built without privileges and kept in the cache by content.
+//!
+//! [`installer`] makes the artefact a `DpuImage` points to: an ISO whose installer writes an
+//! operating system with the given agent to the first disk, hands the seed over and reboots into
+//! it. [`host_disk`] makes the disk of a VM that plays the host.
+//!
+//! Lines on the serial console: `LOCKSTEP-INSTALLER-START <version>`,
+//! `LOCKSTEP-INSTALLER-DONE <version>` (or `-FAILED <why>`, `-HANGS <version>`),
+//! `LOCKSTEP-OS-UP <version>`, `HOST-OS-UP`.
+
+mod cpio;
+mod disk;
+mod medium;
+pub mod seed;
+mod uki;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
+
+use crate::cache;
+use crate::command::run;
+use uki::Kernel;
+
+/// What an installer image is made of.
+#[derive(Debug, Clone)]
+pub struct InstallerSpec {
+    /// Version the image says it has.
+    pub version: String,
+    /// Static executable that the installed system runs as
+    /// `/bin/lockstep-agent xpu --seed /run/lockstep/seed.json`, again whenever it ends.
+    pub agent: PathBuf,
+    /// Whether the installer does its work.
+    pub behaviour: Behaviour,
+}
+
+/// What an installer does once it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behaviour {
+    /// Installs and starts the operating system.
+    Installs,
+    /// Starts and then does nothing for ever: a card that never boots.
+    Hangs,
+}
+
+/// A file of this machine with what is needed to name it in a `DpuImage`.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Version it was built as.
+    pub version: String,
+    /// SHA-256 of the file, lower-case hexadecimal, without prefix.
+    pub sha256: String,
+    /// Length in bytes.
+    pub size: u64,
+}
+
+/// Builds an installer ISO, or returns the one built before from the same inputs. Blocking.
+pub fn installer(spec: &InstallerSpec) -> Result<Image> {
+    ensure!(
+        !spec.version.is_empty()
+            && spec
+                .version
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || ".-_+".contains(c)),
+        "image version {:?} must be letters, digits and `.-_+`",
+        spec.version
+    );
+    let kernel = Kernel::installed()?;
+    let key = key(
+        &kernel,
+        &[
+            "installer",
+            &spec.version,
+            &format!("{:?}", spec.behaviour),
+            &file_digest(&spec.agent)?,
+        ],
+    )?;
+    let folder = cache::complete(&cache::folder()?.join("images"), &key, |folder| {
+        tracing::info!(version = spec.version, "building an installer image");
+        build_installer(spec, &kernel, folder)
+    })?;
+    described(&folder.join("installer.iso"), &spec.version)
+}
+
+/// Builds the raw disk of a host VM: it prints `HOST-OS-UP` on the console and idles. Blocking.
+pub fn host_disk() -> Result<Image> {
+    let kernel = Kernel::installed()?;
+    let key = key(&kernel, &["host"])?;
+    let folder = cache::complete(&cache::folder()?.join("images"), &key, |folder| {
+        tracing::info!("building the host's disk");
+        build_host(&kernel, folder)
+    })?;
+    described(&folder.join("host.raw"), "host")
+}
+
+fn build_installer(spec: &InstallerSpec, kernel: &Kernel, folder: &Path) -> Result<()> {
+    let work = work_folder(folder)?;
+
+    let os = work.join("os.efi");
+    let init = include_str!("../../assets/os.sh");
+    let mut initramfs = uki::base_initramfs(kernel, init, &spec.version)?;
+    initramfs.file_from("bin/lockstep-agent", 0o755, &spec.agent)?;
+    uki::write(kernel, &spec.version, initramfs, &os, &work)?;
+
+    let installer = work.join("installer.efi");
+    let init = include_str!("../../assets/installer.sh");
+    let mut initramfs = uki::base_initramfs(kernel, init, &spec.version)?;
+    match spec.behaviour {
+        Behaviour::Installs => {}
+        Behaviour::Hangs => initramfs.file("etc/lockstep/never-finishes", 0o644, b""),
+    }
+    let payload = "usr/share/lockstep";
+    let table = disk::table();
+    initramfs.file_from(&format!("{payload}/os.efi"), 0o644, &os)?;
+    initramfs.file(&format!("{payload}/table.head"), 0o644, &table.head);
+    initramfs.file(&format!("{payload}/table.tail"), 0o644, &table.tail);
+    initramfs.file(
+        &format!("{payload}/table.sectors"),
+        0o644,
+        format!("{}\n", disk::TABLE_SECTORS).as_bytes(),
+    );
+    initramfs.file(
+        &format!("{payload}/boot-option"),
+        0o644,
+        &disk::boot_option(),
+    );
+    initramfs.file(&format!("{payload}/boot-next"), 0o644, &disk::boot_next());
+    uki::write(kernel, &spec.version, initramfs, &installer, &work)?;
+
+    let slot = work.join("lockstep.cred");
+    fs::write(&slot, seed::empty()).with_context(|| format!("cannot write {}", slot.display()))?;
+    let esp = work.join("esp.img");
+    medium::write_esp(
+        &esp,
+        &[
+            ("BOOTX64.EFI.extra.d/lockstep.cred", &slot),
+            ("BOOTX64.EFI", &installer),
+        ],
+    )?;
+    let iso = folder.join("installer.iso");
+    medium::write_iso(&iso, &esp, &work)?;
+    let bytes = fs::read(&iso).with_context(|| format!("cannot read {}", iso.display()))?;
+    seed::find(&bytes)?;
+    fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))
+}
+
+fn build_host(kernel: &Kernel, folder: &Path) -> Result<()> {
+    let work = work_folder(folder)?;
+    let host = work.join("host.efi");
+    let init = include_str!("../../assets/host.sh");
+    let initramfs = uki::base_initramfs(kernel, init, "host")?;
+    uki::write(kernel, "host", initramfs, &host, &work)?;
+    let esp = work.join("esp.img");
+    medium::write_esp(&esp, &[("BOOTX64.EFI", &host)])?;
+    disk::write_disk(&folder.join("host.raw"), &esp)?;
+    fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))
+}
+
+fn work_folder(folder: &Path) -> Result<PathBuf> {
+    let work = folder.join("work");
+    fs::create_dir(&work).with_context(|| format!("cannot create {}", work.display()))?;
+    Ok(work)
+}
+
+/// Name under which an image is cached: everything that its bytes depend on.
+fn key(kernel: &Kernel, parts: &[&str]) -> Result<String> {
+    let mut hash = Sha256::new();
+    let sources = [
+        include_str!("../../assets/early.sh"),
+        include_str!("../../assets/installer.sh"),
+        include_str!("../../assets/os.sh"),
+        include_str!("../../assets/host.sh"),
+        include_str!("../../assets/udhcpc.sh"),
+        include_str!("cpio.rs"),
+        include_str!("disk.rs"),
+        include_str!("medium.rs"),
+        include_str!("mod.rs"),
+        include_str!("seed.rs"),
+        include_str!("uki.rs"),
+    ];
+    let kernel_digest = file_digest(&kernel.image)?;
+    for part in parts
+        .iter()
+        .chain(&sources)
+        .chain([&kernel_digest.as_str()])
+    {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    Ok(hex::encode(&hash.finalize()[..12]))
+}
+
+fn described(path: &Path, version: &str) -> Result<Image> {
+    let size = fs::metadata(path)
+        .with_context(|| format!("cannot read {}; remove its cache folder", path.display()))?
+        .len();
+    Ok(Image {
+        sha256: file_digest(path)?,
+        path: path.to_owned(),
+        version: version.to_owned(),
+        size,
+    })
+}
+
+/// By the system's tool: hashing 40 MB in an unoptimised build takes seconds.
+fn file_digest(path: &Path) -> Result<String> {
+    let printed = run(Command::new("sha256sum").arg("--").arg(path))?;
+    let digest = printed.split_whitespace().next().unwrap_or_default();
+    ensure!(
+        digest.len() == 64,
+        "sha256sum printed {printed:?} for {}",
+        path.display()
+    );
+    Ok(digest.to_owned())
+}
