@@ -1,6 +1,5 @@
 //! How a BMC is reached and trusted: the part of a spec shared by `Dpu` and `DpuHost`.
 
-use kube_core::Rule;
 use kube_derive::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,6 @@
 //! `DpuBootPolicy`: how the hosts that name it, and their cards, may be treated.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube_core::{ListMerge, Rule};
 use kube_derive::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

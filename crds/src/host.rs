@@ -1,7 +1,6 @@
 //! `DpuHost`: one server, the unit of planning, locking and disruption.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube_core::{ListMerge, Rule};
 use kube_derive::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

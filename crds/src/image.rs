@@ -1,7 +1,6 @@
 //! `DpuImage`: one artefact, immutable, named by its digest.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube_core::{ListMerge, Rule};
 use kube_derive::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
