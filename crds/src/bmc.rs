@@ -75,13 +75,11 @@ pub struct LocalRef {
 }
 
 /// What makes a machine this machine. Proved in the same BMC session before every change (S13).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(crates(kube_core = "::kube_core"))]
+///
+/// A spec must give at least one of the two (a rule of `Dpu` and `DpuHost`); a report may
+/// hold neither, for a BMC that shows neither.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("has(self.systemUuid) || has(self.serialNumber)")
-        .message("identity needs systemUuid, serialNumber or both")
-)]
 pub struct MachineIdentity {
     /// SMBIOS system UUID as the BMC's ComputerSystem shows it.
     #[schemars(

@@ -43,6 +43,8 @@ use crate::open_enum::open_enum;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.site == oldSelf.site").message("site is immutable").field_path(".site"),
+    validation = Rule::new("!has(self.identity) || has(self.identity.systemUuid) || has(self.identity.serialNumber)")
+        .message("identity needs systemUuid, serialNumber or both").field_path(".identity"),
     validation = Rule::new("!has(oldSelf.identity) || (has(self.identity) && self.identity == oldSelf.identity)")
         .message("identity cannot be changed or unset once it is given: a replaced card is another Dpu"),
     validation = Rule::new("self.hostRefs.all(h, self.hostRefs.exists_one(o, o.name == h.name))")

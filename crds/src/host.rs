@@ -44,6 +44,8 @@ use crate::open_enum::open_enum;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.site == oldSelf.site").message("site is immutable").field_path(".site"),
+    validation = Rule::new("!has(self.identity) || has(self.identity.systemUuid) || has(self.identity.serialNumber)")
+        .message("identity needs systemUuid, serialNumber or both").field_path(".identity"),
     validation = Rule::new("!has(oldSelf.identity) || (has(self.identity) && self.identity == oldSelf.identity)")
         .message("identity cannot be changed or unset once it is given: delete the object and create it for the other machine"),
     validation = Rule::new("self.role != 'ChassisOnly' || (!has(self.bmc) && !has(self.nodeName))")
@@ -244,6 +246,9 @@ pub struct HoldStatus {
     /// What the site agent does if nobody ends the hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work_order: Option<WorkOrder>,
+    /// Why it is being ended, from the moment its release was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub releasing: Option<ReleaseReason>,
     /// Who or what broke the hold, for `HoldBroken`.
     #[schemars(length(max = 256))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -303,6 +308,9 @@ pub struct CardRecord {
     /// When the card was powered on for this install.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub booted_at: Option<Time>,
+    /// The host's wait ended without this card; not tried again for the same image and token.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub given_up: bool,
     /// When this install was concluded, by the observation of its image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_at: Option<Time>,

@@ -8,9 +8,14 @@
     unreachable_pub,
     reason = "the KubeSchema derive makes a private copy of each type"
 )]
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "printer columns repeat their keys, one group a column"
+)]
 
 pub mod bmc;
 pub mod boot_policy;
+mod bounds;
 pub mod condition;
 pub mod directive;
 pub mod dpu;
@@ -44,13 +49,15 @@ pub const SITE_AGENT: &str = "lockstep-site-agent";
 
 /// Every CRD, in the order in which it is documented.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    vec![
-        Dpu::crd(),
-        DpuHost::crd(),
+    [
+        bounds::short_names(Dpu::crd()),
+        bounds::short_names(DpuHost::crd()),
         DpuImage::crd(),
         DpuBootPolicy::crd(),
         DpuReport::crd(),
     ]
+    .map(bounds::bounded)
+    .into()
 }
 
 /// Names of reports, Leases and ServiceAccounts.

@@ -1,0 +1,101 @@
+//! Bounds that the derive cannot express: on `metav1.Condition` and on names.
+//!
+//! `metav1.Condition` comes without a single bound, and an unbounded string or
+//! list makes the API server's estimate of what a CEL rule may cost explode.
+//! Here, and nowhere else, conditions get the bounds that Kubernetes itself
+//! gives them in its own kinds. Names of `Dpu` and `DpuHost` leave room for the
+//! prefixes of [`crate::names`] within the 253 characters of an object name.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, ValidationRule,
+};
+use serde_json::json;
+
+/// Longest name of an object whose name others carry with a prefix.
+const NAME_MAX: usize = 200;
+
+/// The CRD with bounds on every `metav1.Condition` in it.
+pub(crate) fn bounded(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        if let Some(schema) = version
+            .schema
+            .as_mut()
+            .and_then(|s| s.open_api_v3_schema.as_mut())
+        {
+            walk(schema);
+        }
+    }
+    crd
+}
+
+/// The CRD with a rule on the length of its objects' names.
+pub(crate) fn short_names(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        if let Some(schema) = version
+            .schema
+            .as_mut()
+            .and_then(|s| s.open_api_v3_schema.as_mut())
+        {
+            schema
+                .x_kubernetes_validations
+                .get_or_insert_default()
+                .push(ValidationRule {
+                    rule: format!("size(self.metadata.name) <= {NAME_MAX}"),
+                    message: Some(format!(
+                        "the name must not be longer than {NAME_MAX} characters: \
+                         reports, Leases and ServiceAccounts carry it with a prefix"
+                    )),
+                    ..ValidationRule::default()
+                });
+        }
+    }
+    crd
+}
+
+fn walk(schema: &mut JSONSchemaProps) {
+    if is_condition(schema) {
+        bound_condition(schema);
+        return;
+    }
+    for property in schema.properties.iter_mut().flat_map(|p| p.values_mut()) {
+        walk(property);
+    }
+    match schema.items.as_mut() {
+        Some(JSONSchemaPropsOrArray::Schema(item)) => walk(item),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(walk),
+        None => {}
+    }
+}
+
+fn is_condition(schema: &JSONSchemaProps) -> bool {
+    schema.properties.as_ref().is_some_and(|p| {
+        ["lastTransitionTime", "message", "reason", "status", "type"]
+            .iter()
+            .all(|name| p.contains_key(*name))
+    })
+}
+
+fn bound_condition(schema: &mut JSONSchemaProps) {
+    for (name, property) in schema.properties.iter_mut().flatten() {
+        match name.as_str() {
+            "type" => {
+                property.max_length = Some(316);
+                property.pattern = Some(
+                    r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$"
+                        .to_owned(),
+                );
+            }
+            "status" => {
+                property.enum_ = Some(["True", "False", "Unknown"].map(|v| JSON(json!(v))).into());
+            }
+            "reason" => {
+                property.min_length = Some(1);
+                property.max_length = Some(1024);
+                property.pattern = Some("^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$".to_owned());
+            }
+            "message" => property.max_length = Some(32_768),
+            "observedGeneration" => property.minimum = Some(0.0),
+            _ => {}
+        }
+    }
+}
