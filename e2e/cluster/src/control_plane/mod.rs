@@ -5,6 +5,7 @@ mod controller_manager;
 mod etcd;
 
 use std::{
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,6 +13,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::{Api, Client, Config, config::Kubeconfig};
+use tokio::net::TcpStream;
 
 use crate::{
     audit::AuditLog,
@@ -257,6 +259,7 @@ impl ControlPlane {
     async fn start_programs(&mut self) -> Result<()> {
         let program = etcd::program(&self.tools, self.ports, &self.etcd_data());
         self.etcd = Some(self.launch(&program)?);
+        self.etcd_listens().await?;
         self.start_apiserver().await?;
         if self.options.controller_manager {
             let program = controller_manager::program(
@@ -283,6 +286,23 @@ impl ControlPlane {
 
     fn etcd_data(&self) -> PathBuf {
         self.options.state.join("etcd")
+    }
+
+    /// An apiserver that finds no etcd at first waits a second before it looks again.
+    async fn etcd_listens(&mut self) -> Result<()> {
+        let address = (Ipv4Addr::LOCALHOST, self.ports.etcd_client);
+        let etcd = &mut self.etcd;
+        eventually(READY_DEADLINE, "etcd listening", async || {
+            if let Some(Err(ended)) = etcd.as_mut().map(Daemon::check) {
+                return Look::Never(ended);
+            }
+            match TcpStream::connect(address).await {
+                Ok(_connection) => Look::Holds(()),
+                Err(error) => Look::not_yet(error),
+            }
+        })
+        .await?;
+        Ok(())
     }
 
     async fn ready(&mut self) -> Result<()> {

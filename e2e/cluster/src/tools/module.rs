@@ -109,12 +109,15 @@ const KUBERNETES: Module = Module {
     shown: "k8s.io/kubernetes v1.36.3",
     go_mod: include_str!("../../tools/kubernetes/go.mod"),
     go_sum: include_str!("../../tools/kubernetes/go.sum"),
-    // Without these the server calls itself v0.0.0, and clients that compare versions misbehave.
+    // Without these the server calls itself v0.0.0, and clients that compare versions misbehave;
+    // client-go's are what the programs call themselves in the audit log.
     flags: &["-ldflags=-s -w \
           -X k8s.io/component-base/version.gitVersion=v1.36.3 \
           -X k8s.io/component-base/version.gitMajor=1 \
           -X k8s.io/component-base/version.gitMinor=36 \
-          -X k8s.io/component-base/version.gitTreeState=clean"],
+          -X k8s.io/component-base/version.gitTreeState=clean \
+          -X k8s.io/client-go/pkg/version.gitVersion=v1.36.3 \
+          -X k8s.io/client-go/pkg/version.gitCommit=v1.36.3"],
 };
 
 const CONTAINERD: Module = Module {
