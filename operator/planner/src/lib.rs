@@ -1,1 +1,26 @@
-//! Pure decisions per power domain.
+//! Decisions about one power domain, pure: no I/O, no clock, no randomness.
+//!
+//! [`plan`] takes everything known about a host and its cards and the time, and
+//! returns what to do, what to record and what to tell people. The operator
+//! observes, calls it, and carries the result out; it decides nothing itself.
+//! Safety rules S1–S16 of the design are enforced here and re-checked by
+//! [`invariants`].
+
+pub mod card;
+pub mod decision;
+pub mod host;
+pub mod intent;
+pub mod invariants;
+pub mod ledger;
+mod plan;
+pub mod project;
+pub mod reach;
+pub mod reason;
+pub mod slot_power;
+pub mod stage;
+pub mod view;
+
+pub use decision::{Decision, Plan};
+pub use plan::plan;
+pub use reason::Reason;
+pub use view::View;

@@ -1,0 +1,86 @@
+//! What the planner can say: [`Decision`], and [`Plan`], a decision with all that follows from it.
+
+use jiff::Timestamp;
+use lockstep_crds::directive::Directive;
+use lockstep_crds::{DpuHostStatus, DpuStatus};
+
+use crate::reason::Reason;
+
+/// What is to be done about a power domain now. Everything but `Settled`
+/// carries a reason that becomes a condition: nobody waits anonymously.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// Record these directives, at most one for each machine and at most one destructive.
+    Start(Vec<Directive>),
+    /// Something is under way.
+    Await(Explanation, Timestamp),
+    /// Nothing may be done, by the user's own choice.
+    Hold(Explanation),
+    /// Nothing can be done until a person acts.
+    Stalled(Explanation),
+    /// Everything is as wanted.
+    Settled,
+}
+
+/// A reason and what a person should read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The condition reason.
+    pub reason: Reason,
+    /// What, why, and what happens next or helps.
+    pub message: String,
+}
+
+impl Explanation {
+    /// An explanation that ends with the reason's remedy, if it has one.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        if let Some(remedy) = reason.remedy() {
+            message.push_str(". ");
+            message.push_str(remedy);
+        }
+        Self { reason, message }
+    }
+}
+
+/// A decision, and everything to record and show because of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// What to do. Under `mode: Plan` and `Observe` a `Start` is only shown.
+    pub decision: Decision,
+    /// The host's next status. It holds the directives of a `Start`, so that
+    /// writing it with the resourceVersion it was planned from is the recording.
+    pub host_status: DpuHostStatus,
+    /// The next status of each card, by name.
+    pub cards: Vec<(String, DpuStatus)>,
+    /// Finalizers to be present before this status is written, or absent after it.
+    pub finalizers: Finalizers,
+    /// Cards that need a ServiceAccount before a directive stages their image.
+    pub service_accounts: Vec<String>,
+    /// Transitions worth an event.
+    pub events: Vec<Transition>,
+    /// When to look again even if nothing changes.
+    pub look_again: Option<Timestamp>,
+}
+
+/// Which objects must not vanish, because something would be left undone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Finalizers {
+    /// The host: it is held, or a directive is under way.
+    pub host: bool,
+    /// Cards with armed effects, by name.
+    pub cards: Vec<String>,
+}
+
+/// Something that changed and that people want to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// Name of the card, or `None` for the host.
+    pub card: Option<String>,
+    /// Event reason.
+    pub reason: String,
+    /// What happened.
+    pub message: String,
+    /// Whether it is a warning.
+    pub warning: bool,
+}

@@ -1,0 +1,121 @@
+//! Every reason a person can read in a condition, with its remedy.
+
+/// Declares the reasons with documentation, wire name and remedy in one place.
+macro_rules! reasons {
+    ( $( $(#[doc = $doc:literal])+ $name:ident => $remedy:expr ),+ $(,)? ) => {
+        /// Why the planner waits, holds or stalls.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason { $( $(#[doc = $doc])+ $name ),+ }
+
+        impl Reason {
+            /// Every reason, for the reference.
+            pub const ALL: &'static [Reason] = &[$( Reason::$name ),+];
+
+            /// The condition reason.
+            pub fn as_str(self) -> &'static str {
+                match self { $( Reason::$name => stringify!($name) ),+ }
+            }
+
+            /// What the reason means.
+            pub fn meaning(self) -> &'static str {
+                match self { $( Reason::$name => concat!($($doc),+) ),+ }
+            }
+
+            /// What helps; `None` where patience does.
+            pub fn remedy(self) -> Option<&'static str> {
+                match self { $( Reason::$name => $remedy ),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Everything is as wanted.
+    AsWanted => None,
+    /// The policy's mode is Observe: facts are reported and nothing is planned.
+    ObserveOnly => Some("Set the policy's mode to Plan to see the next decision, or to Enforce to have it carried out"),
+    /// The policy's mode is Plan: the next decision is shown and not carried out.
+    PlanOnly => Some("Set the policy's mode to Enforce to have it carried out"),
+    /// `handsOff` is set on the host.
+    HandsOff => Some("Unset handsOff on the DpuHost to go on"),
+    /// The card is paused.
+    Paused => Some("Unset paused on the Dpu to go on"),
+    /// The policy that the host names does not exist.
+    PolicyNotFound => Some("Create it, or correct policyRef on the DpuHost"),
+    /// The host that the card names does not exist.
+    HostNotFound => Some("Create the DpuHost, or correct hostRefs on the Dpu"),
+    /// The image that the card or its policy names does not exist.
+    ImageNotFound => Some("Create the DpuImage, or correct imageRef"),
+    /// Neither the card nor its policy names an image.
+    NoImageWanted => Some("Set imageRef on the Dpu or on its DpuBootPolicy to have one installed"),
+    /// The admission policies that keep agents to their own objects are missing or changed.
+    AdmissionGuardMissing => Some("Apply config/admission (or upgrade the chart) again: without these guards no agent's word can be trusted"),
+    /// Two objects claim one machine.
+    IdentityConflict => Some("Delete one of the objects, or correct its bmc or identity"),
+    /// The machine behind the BMC is not the one the object names.
+    IdentityMismatch => Some("Correct the BMC address, or if the machine was replaced, delete the object and create it for the new machine"),
+    /// The object does not say which machine it stands for.
+    IdentityNotGiven => Some("Check that this is the machine you mean, and set it as identity on the object"),
+    /// Nobody vouches that the card sits in this host.
+    PairingNotProved => Some("Set pairing: Asserted in the Dpu's hostRefs if you are sure"),
+    /// A card in several hosts cannot be installed by this release.
+    SeveralHostsUnsupported => Some("Name one host in hostRefs"),
+    /// The card has no BMC, and this release has no other road to install it.
+    NoInstallRoad => Some("Give the Dpu a bmc, or install the card by other means: it is adopted when its agent reports the wanted image"),
+    /// The card's BMC does not offer what an install needs.
+    CapabilityMissing => Some("Install the card by other means: it is adopted when its agent reports the wanted image"),
+    /// The site's agent has not renewed its Lease.
+    SiteAgentSilent => Some("Look at the site agent's pod and its logs"),
+    /// A machine has not been reported on yet.
+    Inspecting => None,
+    /// A BMC does not answer. That alone is no reason to reset anything.
+    BmcUnreachable => Some("Check the BMC's power, address and network"),
+    /// A BMC cannot be used until a person corrects something.
+    BmcRefused => None,
+    /// The site's store fetches and verifies the image.
+    FetchingImage => None,
+    /// The image cannot be had.
+    ImageUnavailable => None,
+    /// The host is up, or may be, and may not be disturbed.
+    HostInUse => Some("Power the host off yourself, or set disruption: Allowed on the DpuHost"),
+    /// The host's role keeps it from being held or cycled.
+    HostIsInfrastructure => Some("Install this card by hand, in a maintenance window of the host"),
+    /// The host's power state is not known.
+    HostStateUnknown => Some("Give the DpuHost a bmc that answers, or use role ChassisOnly if there is no server"),
+    /// The host's Node is Ready, and nobody has proved that it is drained.
+    DrainNotProved => Some("Drain the Node and shut the host down"),
+    /// Holding the host powered off needs slots that keep power, and that is not known to be so.
+    HoldNeedsSlotPower => Some("If the slots keep power while the host is off, set slotPowerWhenHostOff: Yes on the DpuHost; otherwise add another mechanism to the policy's hold.mechanisms, or set hostWait.until: None"),
+    /// The host is up though it should be held.
+    HoldBroken => Some("Find out who powered the host on; power it off to have it held again"),
+    /// The host waited for its cards for as long as the policy allows.
+    HostWaitTimedOut => Some("Repair the card and change its retryToken, or power the host on by hand"),
+    /// A machine is in a stage in which its power must not be cut.
+    StageForbids => None,
+    /// A machine's stage cannot be told, and the policy says not to guess.
+    StageNotObservable => Some("Shut the card's operating system down yourself, or set unobservableStage.action: SafeAfter on the policy"),
+    /// A machine is being shut down.
+    ShuttingDown => None,
+    /// A directive waits for its executor.
+    DirectivePending => None,
+    /// The card was powered on and its own agent is awaited.
+    AwaitingOs => None,
+    /// The card was installed, and its own agent is silent now.
+    CardAgentSilent => Some("Look at the card's console and at its network; Lockstep does not reset a card because it is silent"),
+    /// The card was installed and is powered off now.
+    CardPoweredOff => Some("Power the card on, or change retryToken to have it installed again"),
+    /// The install failed as often as the policy allows.
+    InstallFailed => Some("Look at the card's console; then change retryToken on the Dpu, or name another image"),
+    /// Foreign media are inserted in the card's BMC.
+    ForeignMedia => Some("Eject them, if nobody needs them"),
+    /// The last directive failed and is tried again.
+    DirectiveFailed => None,
+    /// The host was released and is awaited.
+    AwaitingHost => None,
+    /// The recorded state is older than what the agents have done: only observing for now.
+    Adopting => None,
+    /// The record holds something that this release does not know.
+    UnknownRecord => Some("Upgrade the operator to at least the release that wrote it"),
+    /// The object is being deleted, and something must be undone first.
+    UndoingBeforeDelete => None,
+}

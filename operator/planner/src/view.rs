@@ -1,0 +1,162 @@
+//! Everything the planner may know about one power domain.
+//!
+//! Assembled by the operator from its caches. Reports are facts; whether they
+//! are fresh is decided here, from the Lease of the agent that wrote them.
+
+use jiff::{SignedDuration, Timestamp};
+use lockstep_crds::directive::ImageFacts;
+use lockstep_crds::report::{BmcReport, StoredImage};
+use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
+
+/// One host, its cards, and what their agents have reported.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The host, with the record of the power domain in its status.
+    pub host: DpuHost,
+    /// The policy that `policyRef` names, if it exists.
+    pub policy: Option<DpuBootPolicy>,
+    /// The last report about the host's BMC.
+    pub host_report: Option<DpuReportSpec>,
+    /// Lease of the site's agent.
+    pub site_agent: Option<LeaseSeen>,
+    /// What the site's store holds.
+    pub images: Vec<StoredImage>,
+    /// The Node of `nodeName`, if it exists.
+    pub node: Option<NodeSeen>,
+    /// The cards whose first host this is, in order of their names.
+    pub cards: Vec<CardView>,
+    /// Why this host's BMC, identity or Node is claimed twice, in words; empty if it is not.
+    pub conflicts: Vec<String>,
+    /// Whether the admission guards of this cluster are all in place.
+    pub guards_intact: bool,
+}
+
+/// One card.
+#[derive(Clone, Debug)]
+pub struct CardView {
+    /// The card.
+    pub dpu: Dpu,
+    /// The last report about its BMC.
+    pub report: Option<DpuReportSpec>,
+    /// The last report from its own operating system.
+    pub os: Option<DpuReportSpec>,
+    /// Lease of the agent in its operating system.
+    pub os_agent: Option<LeaseSeen>,
+    /// The image it should run.
+    pub wanted: Wanted,
+    /// Why its BMC or identity is claimed twice, in words; empty if it is not.
+    pub conflicts: Vec<String>,
+}
+
+/// The image a card should run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Neither the card nor its policy names one.
+    Nothing,
+    /// A name that no `DpuImage` has.
+    Missing(String),
+    /// This one.
+    Image(ImageFacts),
+}
+
+/// A Lease as the operator's own clock saw it: comparing another machine's
+/// clock with ours would make skew look like silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseSeen {
+    /// When this operator saw the Lease change last.
+    pub renewed: Timestamp,
+    /// For how long a renewal is good.
+    pub duration: SignedDuration,
+}
+
+impl LeaseSeen {
+    /// Whether its holder is alive as far as can be known.
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        now.duration_since(self.renewed) <= self.duration
+    }
+}
+
+/// What matters of a Kubernetes Node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSeen {
+    /// Its Ready condition is True.
+    pub ready: bool,
+    /// Its boot id.
+    pub boot_id: Option<String>,
+}
+
+impl View {
+    /// Whether the site's agent is alive.
+    pub fn site_agent_fresh(&self, now: Timestamp) -> bool {
+        self.site_agent.is_some_and(|lease| lease.is_fresh(now))
+    }
+
+    /// BMC facts of the host that may authorise an action: fresh and reachable.
+    pub fn host_bmc(&self, now: Timestamp) -> Option<&BmcReport> {
+        trusted_bmc(
+            self.host_report.as_ref(),
+            &self.host_uid(),
+            self.site_agent_fresh(now),
+        )
+    }
+
+    /// BMC facts of a card that may authorise an action: fresh and reachable.
+    pub fn card_bmc<'a>(&self, card: &'a CardView, now: Timestamp) -> Option<&'a BmcReport> {
+        trusted_bmc(
+            card.report.as_ref(),
+            &card.uid(),
+            self.site_agent_fresh(now),
+        )
+    }
+
+    /// uid of the host object.
+    pub fn host_uid(&self) -> String {
+        self.host.metadata.uid.clone().unwrap_or_default()
+    }
+
+    /// Name of the host object.
+    pub fn host_name(&self) -> String {
+        self.host.metadata.name.clone().unwrap_or_default()
+    }
+}
+
+impl CardView {
+    /// Name of the card object.
+    pub fn name(&self) -> String {
+        self.dpu.metadata.name.clone().unwrap_or_default()
+    }
+
+    /// uid of the card object.
+    pub fn uid(&self) -> String {
+        self.dpu.metadata.uid.clone().unwrap_or_default()
+    }
+
+    /// What the card's own agent says, if that agent is alive.
+    pub fn live_os(&self, now: Timestamp) -> Option<&lockstep_crds::report::OsReport> {
+        self.os_agent
+            .filter(|lease| lease.is_fresh(now))
+            .and(self.os.as_ref())
+            .and_then(|report| report.os.as_ref())
+    }
+
+    /// The card itself, whatever object stands for it: attempts belong to it.
+    pub fn physical_id(&self) -> String {
+        let identity = self.dpu.spec.identity.clone().unwrap_or_default();
+        identity
+            .system_uuid
+            .map(|uuid| uuid.to_lowercase())
+            .or(identity.serial_number)
+            .unwrap_or_default()
+    }
+}
+
+fn trusted_bmc<'a>(
+    report: Option<&'a DpuReportSpec>,
+    uid: &str,
+    agent_fresh: bool,
+) -> Option<&'a BmcReport> {
+    report
+        .filter(|report| agent_fresh && report.subject_uid == uid)
+        .filter(|report| report.reachable.as_ref().is_some_and(|reach| reach.ok))
+        .and_then(|report| report.bmc.as_ref())
+}
