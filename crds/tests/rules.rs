@@ -1,0 +1,321 @@
+//! Every CEL rule of every CRD, both ways: the value it accepts and the one it refuses.
+//! A rule without a refused case fails `every_rule_is_refused_once`.
+
+use std::collections::BTreeSet;
+
+use kube_core::cel::Validator;
+use serde_json::{Value, json};
+
+/// One rule seen from a user: what passes, what is refused, and with which words.
+struct Case {
+    kind: &'static str,
+    /// Start of the rule's message.
+    message: &'static str,
+    /// Merged into the valid base object of that kind.
+    refused: Value,
+    /// Likewise, and near to `refused`; the base itself when null.
+    accepted: Value,
+    /// For transition rules: merged into the base to make the old object.
+    old: Option<Value>,
+}
+
+fn case(kind: &'static str, message: &'static str, refused: Value, accepted: Value) -> Case {
+    Case {
+        kind,
+        message,
+        refused,
+        accepted,
+        old: None,
+    }
+}
+
+fn update(
+    kind: &'static str,
+    message: &'static str,
+    old: Value,
+    refused: Value,
+    accepted: Value,
+) -> Case {
+    Case {
+        kind,
+        message,
+        refused,
+        accepted,
+        old: Some(old),
+    }
+}
+
+fn base(kind: &str) -> Value {
+    let bmc = json!({
+        "address": "https://10.0.0.7",
+        "credentialsRef": {"name": "bmc"},
+        "tls": {"trust": "NoVerification"},
+    });
+    let spec = match kind {
+        "Dpu" => json!({"site": "lab", "hostRefs": [{"name": "host1"}], "bmc": bmc}),
+        "DpuHost" => json!({
+            "site": "lab", "role": "Server", "disruption": "Never",
+            "policyRef": {"name": "policy"}, "bmc": bmc,
+        }),
+        "DpuImage" => json!({
+            "version": "1.0",
+            "digest": format!("sha256:{}", "0".repeat(64)),
+            "sources": ["https://images.test/a.iso"],
+        }),
+        "DpuBootPolicy" => json!({
+            "order": "XpuFirst",
+            "hostWait": {"until": "OsRunning", "timeoutSeconds": 3600, "onTimeout": "Hold"},
+            "hold": {"orphanAfterSeconds": 7200},
+        }),
+        other => panic!("no base for {other}"),
+    };
+    json!({
+        "apiVersion": "provisioning.opiproject.org/v1alpha1",
+        "kind": kind,
+        "metadata": {"name": "x", "namespace": "site"},
+        "spec": spec,
+    })
+}
+
+/// JSON merge patch (RFC 7386).
+fn merge(target: &mut Value, patch: &Value) {
+    let Some(fields) = patch.as_object() else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (name, value) in fields {
+        if value.is_null() {
+            target.as_object_mut().unwrap().remove(name);
+        } else {
+            merge(&mut target[name], value);
+        }
+    }
+}
+
+fn object(kind: &str, patch: &Value) -> Value {
+    let mut object = base(kind);
+    if !patch.is_null() {
+        merge(&mut object, patch);
+    }
+    object
+}
+
+fn schema(kind: &str) -> Value {
+    let crd = lockstep_crds::all()
+        .into_iter()
+        .find(|crd| crd.spec.names.kind == kind)
+        .unwrap();
+    let schema = crd.spec.versions[0].schema.clone().unwrap();
+    serde_json::to_value(schema.open_api_v3_schema.unwrap()).unwrap()
+}
+
+/// The messages with which a create (or an update, with `old`) is refused.
+fn refusals(kind: &str, new: &Value, old: Option<&Value>) -> Vec<String> {
+    match Validator::new().validate(&schema(kind), new, old) {
+        Ok(()) => Vec::new(),
+        Err(errors) => errors.iter().map(|e| e.message.clone()).collect(),
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let id = |uuid: &str| json!({"spec": {"identity": {"systemUuid": uuid}}});
+    let (one, two) = (
+        "11111111-1111-1111-1111-111111111111",
+        "22222222-2222-2222-2222-222222222222",
+    );
+    let mut cases = Vec::new();
+    for kind in ["Dpu", "DpuHost"] {
+        let tls = |v: Value| json!({"spec": {"bmc": {"tls": v}}});
+        let pin = "a".repeat(64);
+        cases.extend([
+            case(
+                kind,
+                "the name must not be longer than 200",
+                json!({"metadata": {"name": "x".repeat(201)}}),
+                json!({"metadata": {"name": "x".repeat(200)}}),
+            ),
+            case(
+                kind,
+                "an http:// address needs tls.trust PlainHttp",
+                json!({"spec": {"bmc": {"address": "http://10.0.0.7"}}}),
+                json!({"spec": {"bmc": {"address": "http://10.0.0.7", "tls": {"trust": "PlainHttp"}}}}),
+            ),
+            case(
+                kind,
+                "an http:// address needs tls.trust PlainHttp",
+                tls(json!({"trust": "PlainHttp"})),
+                Value::Null,
+            ),
+            case(
+                kind,
+                "tls.caConfigMapRef is required",
+                tls(json!({"trust": "Ca"})),
+                tls(json!({"trust": "Ca", "caConfigMapRef": {"name": "ca"}})),
+            ),
+            case(
+                kind,
+                "tls.caConfigMapRef is required",
+                tls(json!({"caConfigMapRef": {"name": "ca"}})),
+                Value::Null,
+            ),
+            case(
+                kind,
+                "tls.pinnedKeySha256 is required",
+                tls(json!({"trust": "PinnedKey"})),
+                tls(json!({"trust": "PinnedKey", "pinnedKeySha256": pin})),
+            ),
+            case(
+                kind,
+                "tls.pinnedKeySha256 is required",
+                tls(json!({"pinnedKeySha256": pin})),
+                Value::Null,
+            ),
+            case(
+                kind,
+                "identity needs",
+                json!({"spec": {"identity": {}}}),
+                json!({"spec": {"identity": {"serialNumber": "S1"}}}),
+            ),
+            update(kind, "site is immutable", Value::Null, json!({"spec": {"site": "b"}}), json!({"spec": {"bmc": {"address": "https://10.0.0.8"}}})),
+            // Given once, an identity can neither change nor go; it can still be given later.
+            update(kind, "identity cannot be changed or unset", id(one), id(two), id(one)),
+            update(kind, "identity cannot be changed or unset", id(one), Value::Null, id(one)),
+            update(kind, "identity cannot be changed or unset", id(one), json!({"spec": {"identity": {"systemUuid": one, "serialNumber": "S1"}}}), id(one)),
+        ]);
+    }
+    cases.extend([
+        case(
+            "Dpu",
+            "hostRefs names a host twice",
+            json!({"spec": {"hostRefs": [{"name": "a"}, {"name": "a", "pairing": "Asserted"}]}}),
+            json!({"spec": {"hostRefs": [{"name": "a"}, {"name": "b"}]}}),
+        ),
+        case(
+            "DpuHost",
+            "a ChassisOnly host has neither bmc nor nodeName",
+            json!({"spec": {"role": "ChassisOnly"}}),
+            json!({"spec": {"role": "ChassisOnly", "bmc": null}}),
+        ),
+        case(
+            "DpuHost",
+            "a ChassisOnly host has neither bmc nor nodeName",
+            json!({"spec": {"role": "ChassisOnly", "bmc": null, "nodeName": "n1"}}),
+            json!({"spec": {"nodeName": "n1"}}),
+        ),
+        case(
+            "DpuHost",
+            "disruption Allowed is for role Server only",
+            json!({"spec": {"role": "Infrastructure", "disruption": "Allowed"}}),
+            json!({"spec": {"disruption": "Allowed"}}),
+        ),
+        update(
+            "DpuImage",
+            "a DpuImage is immutable",
+            Value::Null,
+            json!({"spec": {"version": "1.1"}}),
+            Value::Null,
+        ),
+        update(
+            "DpuImage",
+            "a DpuImage is immutable",
+            json!({"spec": {"sizeBytes": 5}}),
+            Value::Null,
+            json!({"spec": {"sizeBytes": 5}}),
+        ),
+        case(
+            "DpuBootPolicy",
+            "a host that waits for its cards needs order XpuFirst",
+            json!({"spec": {"order": "Parallel"}}),
+            json!({"spec": {"order": "Parallel", "hostWait": {"until": "None"}}}),
+        ),
+        case(
+            "DpuBootPolicy",
+            "hostWait.onTimeout other than Hold",
+            json!({"spec": {"hostWait": {"until": "None", "onTimeout": "PowerOff"}}}),
+            json!({"spec": {"hostWait": {"onTimeout": "Continue"}}}),
+        ),
+        case(
+            "DpuBootPolicy",
+            "hold.orphanAfterSeconds must be at least",
+            json!({"spec": {"hold": {"orphanAfterSeconds": 3599}}}),
+            json!({"spec": {"hold": {"orphanAfterSeconds": 3600}}}),
+        ),
+    ]);
+    cases
+}
+
+#[test]
+fn every_case_is_accepted_and_refused_as_written() {
+    for (n, c) in cases().into_iter().enumerate() {
+        let old = c.old.as_ref().map(|patch| object(c.kind, patch));
+        let fine = object(c.kind, &c.accepted);
+        assert_eq!(
+            refusals(c.kind, &fine, old.as_ref()),
+            Vec::<String>::new(),
+            "case {n}: {} {fine}",
+            c.kind
+        );
+        let bad = object(c.kind, &c.refused);
+        let said = refusals(c.kind, &bad, old.as_ref());
+        assert!(
+            said.len() == 1 && said[0].starts_with(c.message),
+            "case {n}: {} {bad} must be refused with {:?} alone, and it was said {said:?}",
+            c.kind,
+            c.message
+        );
+    }
+}
+
+#[test]
+fn an_identity_can_be_given_later() {
+    for kind in ["Dpu", "DpuHost"] {
+        let old = object(kind, &Value::Null);
+        let new = object(kind, &json!({"spec": {"identity": {"serialNumber": "S1"}}}));
+        assert_eq!(refusals(kind, &new, Some(&old)), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn every_rule_is_refused_once() {
+    fn messages(schema: &Value, found: &mut BTreeSet<String>) {
+        for rule in schema["x-kubernetes-validations"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            found.insert(
+                rule["message"]
+                    .as_str()
+                    .expect("every rule says why")
+                    .to_owned(),
+            );
+        }
+        for property in schema["properties"]
+            .as_object()
+            .into_iter()
+            .flat_map(|p| p.values())
+        {
+            messages(property, found);
+        }
+        if schema["items"].is_object() {
+            messages(&schema["items"], found);
+        }
+    }
+    let cases = cases();
+    for crd in lockstep_crds::all() {
+        let kind = crd.spec.names.kind;
+        let mut rules = BTreeSet::new();
+        messages(&schema(&kind), &mut rules);
+        for rule in rules {
+            assert!(
+                cases
+                    .iter()
+                    .any(|c| c.kind == kind && rule.starts_with(c.message)),
+                "{kind}: no case for {rule:?}"
+            );
+        }
+    }
+}
