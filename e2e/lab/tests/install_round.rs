@@ -1,0 +1,246 @@
+//! One whole round on real firmware, by plain Redfish requests and without product code: a card
+//! installs from virtual media, comes up from its disk with its seed, then its host boots.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use http_body_util::Full;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use lockstep_lab::image::{self, Behaviour, InstallerSpec, seed};
+use lockstep_lab::{Lab, LabSpec, MachineSpec};
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+const BOOT: Duration = Duration::from_secs(120);
+
+/// Stands in for the card's agent: proves the network and the seed by one request.
+const AGENT: &str = r#"#!/bin/sh
+value() { sed "s/.*\"$1\":\"\([^\"]*\)\".*/\1/" "$3"; }
+seed=$3
+api=$(value apiServer x "$seed")
+token=$(value token x "$seed")
+wget -q -O /dev/null "$api/agent/$token/$(value imageVersion x "$seed")"
+exec sleep 86400
+"#;
+
+#[tokio::test]
+async fn a_card_installs_and_its_host_follows() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let agent = folder.path().join("agent");
+    std::fs::write(&agent, AGENT)?;
+    std::fs::set_permissions(&agent, std::fs::Permissions::from_mode(0o755))?;
+
+    let begun = Instant::now();
+    let spec = InstallerSpec {
+        version: "1.2.3".to_owned(),
+        agent,
+        behaviour: Behaviour::Installs,
+    };
+    let image = tokio::task::spawn_blocking(move || image::installer(&spec)).await??;
+    let served = folder.path().join("served.iso");
+    let (port, mut paths) = serve(&served).await?;
+    seed::fill(
+        &image.path,
+        &served,
+        &json!({
+            "apiServer": format!("http://10.0.2.2:{port}"),
+            "token": "for-card1-alone",
+            "imageVersion": image.version,
+            "imageDigest": format!("sha256:{}", image.sha256),
+        }),
+    )?;
+    eprintln!("image: {:.1?}", begun.elapsed());
+
+    let begun = Instant::now();
+    let lab = Lab::up(
+        &folder.path().join("lab"),
+        LabSpec::new([MachineSpec::card("card1"), MachineSpec::host("host1")]),
+    )
+    .await?;
+    eprintln!("lab: {:.1?}", begun.elapsed());
+
+    let card = Bmc::of(&lab, "card1")?;
+    let systems = card.call(Method::GET, "/redfish/v1/Systems", None).await?;
+    assert_eq!(
+        systems["Members"],
+        json!([{"@odata.id": card.system}]),
+        "only the own system"
+    );
+
+    let begun = Instant::now();
+    let media = format!("{}/VirtualMedia/Cd", card.system);
+    let insert = format!("{media}/Actions/VirtualMedia.InsertMedia");
+    let url = format!("http://127.0.0.1:{port}/served.iso");
+    card.call(Method::POST, &insert, Some(json!({"Image": url})))
+        .await?;
+    card.boot_from("Cd").await?;
+    card.reset("On").await?;
+
+    let console = lab.machine("card1")?.console();
+    let started = console
+        .wait_for("LOCKSTEP-INSTALLER-START 1.2.3", BOOT)
+        .await?;
+    eprintln!("power on to installer: {:.1?}", started.instant - begun);
+    let done = console
+        .wait_for("LOCKSTEP-INSTALLER-DONE 1.2.3", BOOT)
+        .await?;
+    let up = console
+        .wait_for_after(Some(done.instant), "LOCKSTEP-OS-UP 1.2.3", BOOT)
+        .await?;
+    eprintln!("power on to operating system: {:.1?}", up.instant - begun);
+    let path = tokio::time::timeout(BOOT, async {
+        loop {
+            let path = paths.recv().await.context("the server ended")?;
+            if path.starts_with("/agent/") {
+                return anyhow::Ok(path);
+            }
+        }
+    })
+    .await??;
+    assert_eq!(
+        path, "/agent/for-card1-alone/1.2.3",
+        "the seed reached the agent"
+    );
+
+    card.boot_from("Hdd").await?;
+    let eject = format!("{media}/Actions/VirtualMedia.EjectMedia");
+    card.call(Method::POST, &eject, Some(json!({}))).await?;
+    let changes: Vec<String> = lab
+        .bmc("card1")?
+        .changes()
+        .iter()
+        .map(|one| format!("{} {}", one.method, one.path.replace(&card.system, "")))
+        .collect();
+    assert_eq!(
+        changes,
+        [
+            "POST /VirtualMedia/Cd/Actions/VirtualMedia.InsertMedia",
+            "PATCH ",
+            "POST /Actions/ComputerSystem.Reset",
+            "PATCH ",
+            "POST /VirtualMedia/Cd/Actions/VirtualMedia.EjectMedia",
+        ],
+    );
+
+    let begun = Instant::now();
+    let host = Bmc::of(&lab, "host1")?;
+    assert!(!lab.machine("host1")?.is_on());
+    assert!(lab.machine("host1")?.console().lines().is_empty());
+    host.reset("On").await?;
+    let host_console = lab.machine("host1")?.console();
+    let firmware = host_console.wait_for("BdsDxe: starting", BOOT).await?;
+    assert!(firmware.instant > up.instant);
+    let host_up = host_console.wait_for("HOST-OS-UP", BOOT).await?;
+    eprintln!(
+        "host power on to operating system: {:.1?}",
+        host_up.instant - begun
+    );
+
+    // Without media and override the card comes back from its disk.
+    card.reset("ForceOff").await?;
+    lab.machine("card1")?.wait_for_power(false, BOOT).await?;
+    let off = Instant::now();
+    card.reset("On").await?;
+    let again = console.wait_for_after(Some(off), "LOCKSTEP-", BOOT).await?;
+    assert_eq!(again.text, "LOCKSTEP-SEED found");
+    console
+        .wait_for_after(Some(off), "LOCKSTEP-OS-UP 1.2.3", BOOT)
+        .await?;
+    assert_eq!(console.matching("LOCKSTEP-INSTALLER-START").len(), 1);
+
+    lab.down()?;
+    assert!(Lab::stop_recorded(&folder.path().join("lab"))?.is_empty());
+    Ok(())
+}
+
+/// A plain Redfish client for one BMC.
+struct Bmc {
+    client: Client,
+    base: String,
+    system: String,
+    username: String,
+    password: String,
+}
+
+impl Bmc {
+    fn of(lab: &Lab, machine: &str) -> Result<Self> {
+        // A second installation in this process is refused, which is as good.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        Ok(Self {
+            client: Client::builder()
+                .tls_certs_only(std::iter::empty())
+                .no_proxy()
+                .timeout(BOOT)
+                .build()?,
+            base: lab.bmc_url(machine)?,
+            system: format!("/redfish/v1/Systems/{}", lab.machine(machine)?.spec().uuid),
+            username: lab.credentials().username.clone(),
+            password: lab.credentials().password.clone(),
+        })
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
+        let mut request = self
+            .client
+            .request(method, format!("{}{path}", self.base))
+            .basic_auth(&self.username, Some(&self.password));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        ensure!(status.is_success(), "{path}: {status}: {text}");
+        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    async fn boot_from(&self, target: &str) -> Result<()> {
+        let boot = json!({"Boot": {
+            "BootSourceOverrideTarget": target,
+            "BootSourceOverrideEnabled": "Once",
+        }});
+        self.call(Method::PATCH, &self.system, Some(boot)).await?;
+        Ok(())
+    }
+
+    async fn reset(&self, kind: &str) -> Result<()> {
+        let path = format!("{}/Actions/ComputerSystem.Reset", self.system);
+        self.call(Method::POST, &path, Some(json!({"ResetType": kind})))
+            .await?;
+        Ok(())
+    }
+}
+
+/// Serves one file for every path and tells the paths.
+async fn serve(file: &Path) -> Result<(u16, mpsc::UnboundedReceiver<String>)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    let (sender, paths) = mpsc::unbounded_channel();
+    let file = PathBuf::from(file);
+    tokio::spawn(async move {
+        while let Ok((stream, _peer)) = listener.accept().await {
+            let (sender, file) = (sender.clone(), file.clone());
+            let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                let told = sender.send(request.uri().path().to_owned());
+                let file = file.clone();
+                async move {
+                    told.map_err(std::io::Error::other)?;
+                    let bytes = tokio::fs::read(file).await?;
+                    Ok::<_, std::io::Error>(http::Response::new(Full::new(bytes::Bytes::from(
+                        bytes,
+                    ))))
+                }
+            });
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service),
+            );
+        }
+    });
+    Ok((port, paths))
+}
