@@ -76,3 +76,36 @@ pub fn truncated(text: &str) -> String {
     }
     format!("{}{ellipsis}", &text[..end])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Time {
+        serde_json::from_value(text.into()).unwrap()
+    }
+
+    #[test]
+    fn the_transition_time_moves_with_the_status_only() {
+        let (early, late) = (at("2026-01-01T00:00:00Z"), at("2026-01-01T00:01:00Z"));
+        let mut list = Vec::new();
+        assert!(set(&mut list, READY, false, "A", "a", Some(1), &early));
+        assert!(!set(&mut list, READY, false, "A", "a", Some(1), &late));
+        assert!(set(&mut list, READY, false, "B", "b", Some(1), &late));
+        assert_eq!(find(&list, READY).unwrap().last_transition_time, early);
+        assert!(set(&mut list, READY, true, "B", "b", Some(1), &late));
+        assert_eq!(find(&list, READY).unwrap().last_transition_time, late);
+        assert!(remove(&mut list, READY));
+        assert!(!remove(&mut list, READY));
+    }
+
+    #[test]
+    fn long_messages_end_at_a_character() {
+        for filler in ["a", "é", "語"] {
+            let text = truncated(&filler.repeat(2000));
+            assert!(text.len() <= MESSAGE_MAX && text.ends_with('…'), "{filler}");
+            assert!(text.len() > MESSAGE_MAX - 8, "{filler}");
+        }
+        assert_eq!(truncated("short"), "short");
+    }
+}
