@@ -1,1 +1,36 @@
-//! Content-addressed image store.
+//! Content-addressed image store: fetch with resume, verify, keep, serve.
+//!
+//! An image enters the store only after its sha256 has been checked over the
+//! whole file, and is checked again before its first use in every process.
+//! Fetches survive crashes: what was received is kept with the validator of
+//! its source and continued. BMCs get an image through a capability that
+//! cannot be guessed, one for each card and image, in which a card's own seed
+//! can lie over the image's seed slot.
+//!
+//! The folder belongs to one process at a time. The process must have a
+//! rustls crypto provider installed before [`Store::open`].
+
+mod catalogue;
+mod client;
+mod config;
+mod digest;
+mod disk;
+mod error;
+mod fetch;
+mod grants;
+mod inner;
+mod partial;
+mod range;
+mod recovery;
+mod seed;
+mod serve;
+mod store;
+mod transfer;
+
+pub use config::{FetchLimits, SourcePolicy, StoreConfig};
+pub use digest::{Digest, DigestError};
+pub use error::{FetchError, GrantError, OpenError};
+pub use fetch::{Fetch, FetchPhase, ImageRequest, Progress};
+pub use grants::{Grant, GrantInfo, GrantStats};
+pub use seed::SeedSlot;
+pub use store::{BlobInfo, Store, StoreStatus};

@@ -1,0 +1,296 @@
+//! The HTTP client: which addresses it dials, which redirects it follows,
+//! and what its failures mean.
+
+use std::error::Error;
+use std::io;
+use std::iter;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::header::{ACCEPT_ENCODING, IF_RANGE, LOCATION, RANGE};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Certificate, Response, redirect};
+use tokio::time::timeout;
+use url::{Host, Url};
+
+use crate::partial::Validator;
+use crate::{FetchError, FetchLimits, OpenError, SourcePolicy};
+
+const MAX_REDIRECTS: usize = 5;
+
+/// Fetches from image servers within a policy.
+#[derive(Debug)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    policy: Arc<SourcePolicy>,
+    limits: FetchLimits,
+    /// Why no https source can be trusted, if so.
+    no_trust: Option<String>,
+}
+
+impl Client {
+    pub(crate) fn new(
+        policy: SourcePolicy,
+        limits: FetchLimits,
+        ca_bundle: Option<&[u8]>,
+    ) -> Result<Self, OpenError> {
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            return Err(OpenError::NoCryptoProvider);
+        }
+        let policy = Arc::new(policy);
+        let builder = || {
+            reqwest::Client::builder()
+                .user_agent(concat!("lockstep-store/", env!("CARGO_PKG_VERSION")))
+                .redirect(redirect::Policy::none())
+                // Through a proxy the policy would bind the proxy's address
+                // instead of the source's.
+                .no_proxy()
+                .referer(false)
+                // A connection that died idle would cost an attempt.
+                .pool_max_idle_per_host(0)
+                .connect_timeout(limits.connect)
+                .dns_resolver(PolicyResolver {
+                    policy: Arc::clone(&policy),
+                })
+        };
+        let failed = |error: reqwest::Error| OpenError::Client {
+            reason: deepest(&error),
+        };
+        let (http, no_trust) = match ca_bundle {
+            Some(pem) => {
+                let unusable = |reason| OpenError::CaBundle { reason };
+                let roots =
+                    Certificate::from_pem_bundle(pem).map_err(|error| unusable(deepest(&error)))?;
+                if roots.is_empty() {
+                    return Err(unusable("it has no certificate".to_owned()));
+                }
+                let http = builder().tls_certs_only(roots).build();
+                (http.map_err(|error| unusable(deepest(&error)))?, None)
+            }
+            // A container without a trust store must still fetch over http.
+            None => match builder().build() {
+                Ok(http) => (http, None),
+                Err(error) => {
+                    let http = builder().tls_certs_only([]).build().map_err(failed)?;
+                    (http, Some(deepest(&error)))
+                }
+            },
+        };
+        Ok(Self {
+            http,
+            policy,
+            limits,
+            no_trust,
+        })
+    }
+
+    /// Whether a URL may be asked at all.
+    pub(crate) fn admit(&self, url: &Url) -> Result<(), FetchError> {
+        let invalid = |reason| FetchError::SourceInvalid {
+            url: shown(url),
+            reason,
+        };
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(invalid("only http and https are supported"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(invalid("it carries credentials"));
+        }
+        let literal: IpAddr = match url.host() {
+            None => return Err(invalid("it has no host")),
+            // Names are judged by the resolver, address by address.
+            Some(Host::Domain(_)) => return Ok(()),
+            Some(Host::Ipv4(address)) => address.into(),
+            Some(Host::Ipv6(address)) => address.into(),
+        };
+        if self.policy.allows(literal) {
+            Ok(())
+        } else {
+            Err(FetchError::SourceNotAllowed {
+                url: shown(url),
+                address: literal.to_string(),
+            })
+        }
+    }
+
+    /// Asks for the image, or for the rest of it from a byte on, and follows
+    /// redirects within the same origin. Any other status is returned.
+    pub(crate) async fn get(
+        &self,
+        source: &Url,
+        rest: Option<(u64, &Validator)>,
+    ) -> Result<Response, FetchError> {
+        self.admit(source)?;
+        let mut url = source.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.get_once(&url, rest).await?;
+            if !response.status().is_redirection() {
+                return Ok(response);
+            }
+            let next = response
+                .headers()
+                .get(LOCATION)
+                .and_then(|location| location.to_str().ok())
+                .and_then(|location| url.join(location).ok())
+                .ok_or_else(|| FetchError::InvalidResponse {
+                    url: shown(&url),
+                    reason: format!("status {} without a usable Location", response.status()),
+                })?;
+            if next.origin() != source.origin() {
+                return Err(FetchError::RedirectRefused {
+                    from: shown(&url),
+                    to: shown(&next),
+                    reason: "only redirects within the same scheme, host and port are followed",
+                });
+            }
+            url = next;
+        }
+        Err(FetchError::RedirectRefused {
+            from: shown(source),
+            to: shown(&url),
+            reason: "more than five redirects",
+        })
+    }
+
+    async fn get_once(
+        &self,
+        url: &Url,
+        rest: Option<(u64, &Validator)>,
+    ) -> Result<Response, FetchError> {
+        let mut request = self
+            .http
+            .get(url.clone())
+            .header(ACCEPT_ENCODING, "identity");
+        if let Some((from, validator)) = rest {
+            request = request
+                .header(RANGE, format!("bytes={from}-"))
+                .header(IF_RANGE, validator.as_str());
+        }
+        match timeout(self.limits.response, request.send()).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(self.classify(url, &error)),
+            Err(_) => Err(FetchError::TooSlow {
+                url: shown(url),
+                received: 0,
+                seconds: self.limits.response.as_secs(),
+            }),
+        }
+    }
+
+    fn classify(&self, url: &Url, error: &reqwest::Error) -> FetchError {
+        let url = shown(url);
+        if let Some(denied) = causes(error).find_map(|cause| cause.downcast_ref::<AddressDenied>())
+        {
+            return FetchError::SourceNotAllowed {
+                url,
+                address: denied.addresses.clone(),
+            };
+        }
+        let tls = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>());
+        match tls {
+            Some(
+                rustls::Error::InvalidCertificate(_)
+                | rustls::Error::InvalidCertRevocationList(_)
+                | rustls::Error::NoCertificatesPresented
+                | rustls::Error::UnsupportedNameType,
+            ) => {
+                let why = deepest(error);
+                FetchError::TlsUntrusted {
+                    url,
+                    reason: match &self.no_trust {
+                        Some(missing) => format!("{why} ({missing})"),
+                        None => why,
+                    },
+                }
+            }
+            Some(_) | None if error.is_connect() && error.is_timeout() => FetchError::Unreachable {
+                url,
+                reason: format!("no connection within {} s", self.limits.connect.as_secs()),
+            },
+            Some(_) | None => FetchError::Unreachable {
+                url,
+                reason: deepest(error),
+            },
+        }
+    }
+}
+
+/// A URL as it may stand in logs and conditions: without query, fragment and
+/// credentials, which may be secrets.
+pub(crate) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    // Both fail only for URLs that cannot have credentials.
+    if url.set_username("").is_err() || url.set_password(None).is_err() {
+        return format!("{}:", url.scheme());
+    }
+    url.into()
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    iter::successors(Some(error), |cause: &&'a (dyn Error + 'static)| {
+        let cause: &'a (dyn Error + 'static) = *cause;
+        // The source of an io::Error is the source of what it wraps; what it
+        // wraps would be skipped.
+        match cause
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+        {
+            Some(wrapped) => Some(wrapped as &(dyn Error + 'static)),
+            None => cause.source(),
+        }
+    })
+}
+
+/// The last cause, which is the one that says what happened.
+pub(crate) fn deepest(error: &(dyn Error + 'static)) -> String {
+    causes(error)
+        .last()
+        .map_or_else(String::new, ToString::to_string)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{addresses} not allowed")]
+struct AddressDenied {
+    addresses: String,
+}
+
+/// Resolves names to allowed addresses only, so that what was checked is what
+/// is dialled.
+#[derive(Debug)]
+struct PolicyResolver {
+    policy: Arc<SourcePolicy>,
+}
+
+impl Resolve for PolicyResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let policy = Arc::clone(&self.policy);
+        Box::pin(async move {
+            let all: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let (allowed, denied): (Vec<_>, Vec<_>) = all
+                .into_iter()
+                .partition(|address| policy.allows(address.ip()));
+            if allowed.is_empty() && !denied.is_empty() {
+                let addresses: Vec<_> = denied.iter().map(|each| each.ip().to_string()).collect();
+                return Err(AddressDenied {
+                    addresses: addresses.join(", "),
+                }
+                .into());
+            }
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_in_urls_are_not_shown() {
+        let url = Url::parse("https://user:word@host:8443/a/b.iso?token=secret#part").unwrap();
+        assert_eq!(shown(&url), "https://host:8443/a/b.iso");
+        assert_eq!(shown(&Url::parse("data:secret").unwrap()), "data:");
+    }
+}

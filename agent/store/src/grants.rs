@@ -1,0 +1,365 @@
+//! Capabilities: who may read which image, under which secret path, with
+//! which seed.
+//!
+//! A capability is 256 random bits. It is looked up by its sha256, so that
+//! neither the time of a lookup nor a log line tells anything about it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::Digest;
+use crate::disk::{At, DiskError, write_atomic};
+use crate::inner::lock;
+
+/// Digits of a capability.
+const CAPABILITY_LEN: usize = 64;
+const PREFIX: &str = "/i/";
+const SUFFIX: &str = "/image.iso";
+
+/// The way to one image for one card. The path is a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The path below the address at which the store's router is served.
+    pub path: String,
+}
+
+impl fmt::Debug for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant").finish_non_exhaustive()
+    }
+}
+
+/// Whose capability a URL carries, and for what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantInfo {
+    /// The card it was granted to.
+    pub card_key: String,
+    /// The image it leads to.
+    pub digest: Digest,
+}
+
+/// What has been read through a card's capabilities since they were granted
+/// or this process started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GrantStats {
+    /// Requests answered with image bytes or their headers.
+    pub requests: u64,
+    /// Image bytes handed to the network.
+    pub bytes_served: u64,
+    /// Requests that failed on our side: image missing, damaged or unreadable.
+    pub failures: u64,
+    /// Responses being sent now.
+    pub active: u64,
+    /// When the first request came.
+    pub first_request: Option<SystemTime>,
+    /// When the last request came.
+    pub last_request: Option<SystemTime>,
+}
+
+impl GrantStats {
+    fn add(&mut self, other: &GrantStats) {
+        self.requests += other.requests;
+        self.bytes_served += other.bytes_served;
+        self.failures += other.failures;
+        self.active += other.active;
+        self.first_request = match (self.first_request, other.first_request) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self.last_request = self.last_request.max(other.last_request);
+    }
+}
+
+/// One capability. Replaced, never changed, so that a response under way
+/// keeps the seed that it began with.
+pub(crate) struct Entry {
+    pub(crate) card_key: String,
+    pub(crate) digest: Digest,
+    pub(crate) seed: Option<Bytes>,
+    capability: String,
+    pub(crate) stats: Arc<Mutex<GrantStats>>,
+    revoked: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("card_key", &self.card_key)
+            .field("digest", &self.digest)
+            .field("capability", &self.log_name())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Entry {
+    pub(crate) fn grant(&self) -> Grant {
+        Grant {
+            path: format!("{PREFIX}{}{SUFFIX}", self.capability),
+        }
+    }
+
+    /// What stands for the capability in logs.
+    pub(crate) fn log_name(&self) -> String {
+        Digest::of(self.capability.as_bytes()).hex()[..8].to_owned()
+    }
+
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::Relaxed)
+    }
+}
+
+/// All capabilities of a store.
+#[derive(Debug, Default)]
+pub(crate) struct Grants {
+    by_card: BTreeMap<(String, Digest), Arc<Entry>>,
+    by_hash: HashMap<Digest, Arc<Entry>>,
+    /// Whether the file does not say yet what this table says.
+    pub(crate) unsaved: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SavedGrant {
+    card_key: String,
+    digest: Digest,
+    capability: String,
+    /// In hexadecimal.
+    seed: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedGrants {
+    grants: Vec<SavedGrant>,
+}
+
+impl Grants {
+    /// Reads the file; an absent one has no grants. `Ok(Err(reason))` is a
+    /// file that cannot be understood.
+    pub(crate) fn load(path: &Path) -> Result<Result<Self, String>, DiskError> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Ok(Self::default()));
+            }
+            Err(error) => return Err(error).at(path),
+        };
+        Ok(Self::parse(&bytes))
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let saved: SavedGrants =
+            serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let mut grants = Self::default();
+        for each in saved.grants {
+            if !is_capability(&each.capability) {
+                return Err("a capability is malformed".to_owned());
+            }
+            let seed = each
+                .seed
+                .map(hex::decode)
+                .transpose()
+                .map_err(|_| "a seed is not hexadecimal")?;
+            grants.insert(Entry {
+                card_key: each.card_key,
+                digest: each.digest,
+                seed: seed.map(Bytes::from),
+                capability: each.capability,
+                stats: Arc::default(),
+                revoked: Arc::default(),
+            });
+        }
+        Ok(grants)
+    }
+
+    /// The file's new content.
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let grants = self
+            .by_card
+            .values()
+            .map(|entry| SavedGrant {
+                card_key: entry.card_key.clone(),
+                digest: entry.digest,
+                capability: entry.capability.clone(),
+                seed: entry.seed.as_ref().map(hex::encode),
+            })
+            .collect();
+        serde_json::to_vec(&SavedGrants { grants })
+    }
+
+    pub(crate) fn save(path: &Path, json: &[u8]) -> Result<(), DiskError> {
+        write_atomic(path, json)
+    }
+
+    /// The card's grant for an image, new or with this seed from now on.
+    pub(crate) fn put(&mut self, card_key: &str, digest: Digest, seed: Option<Bytes>) -> Grant {
+        let old = self.get(card_key, &digest).cloned();
+        let entry = match old {
+            Some(old) if old.seed == seed => return old.grant(),
+            Some(old) => Entry {
+                card_key: card_key.to_owned(),
+                digest,
+                seed,
+                capability: old.capability.clone(),
+                stats: Arc::clone(&old.stats),
+                revoked: Arc::clone(&old.revoked),
+            },
+            None => Entry {
+                card_key: card_key.to_owned(),
+                digest,
+                seed,
+                capability: hex::encode(rand::random::<[u8; 32]>()),
+                stats: Arc::default(),
+                revoked: Arc::default(),
+            },
+        };
+        let grant = entry.grant();
+        self.insert(entry);
+        self.unsaved = true;
+        grant
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        let entry = Arc::new(entry);
+        let hash = Digest::of(entry.capability.as_bytes());
+        self.by_hash.insert(hash, Arc::clone(&entry));
+        self.by_card
+            .insert((entry.card_key.clone(), entry.digest), entry);
+    }
+
+    pub(crate) fn get(&self, card_key: &str, digest: &Digest) -> Option<&Arc<Entry>> {
+        self.by_card.get(&(card_key.to_owned(), *digest))
+    }
+
+    /// Ends all grants of a card, responses under way included.
+    pub(crate) fn revoke(&mut self, card_key: &str) -> Vec<Digest> {
+        let mut revoked = Vec::new();
+        self.by_card.retain(|(card, digest), entry| {
+            if card == card_key {
+                entry.revoked.store(true, Ordering::Relaxed);
+                revoked.push(*digest);
+            }
+            card != card_key
+        });
+        self.by_hash.retain(|_, entry| entry.card_key != card_key);
+        self.unsaved |= !revoked.is_empty();
+        revoked
+    }
+
+    pub(crate) fn uses(&self, digest: &Digest) -> bool {
+        self.by_card.values().any(|entry| entry.digest == *digest)
+    }
+
+    /// The grant that a text names: a path, or a URL in whatever form a BMC
+    /// gives it back.
+    pub(crate) fn find(&self, text: &str) -> Option<&Arc<Entry>> {
+        text.match_indices(PREFIX).find_map(|(at, _)| {
+            let rest = &text[at + PREFIX.len()..];
+            let capability = rest.get(..CAPABILITY_LEN)?;
+            let named = is_capability(capability) && rest[CAPABILITY_LEN..].starts_with(SUFFIX);
+            named
+                .then(|| self.by_hash.get(&Digest::of(capability.as_bytes())))
+                .flatten()
+        })
+    }
+
+    /// The grant of a request's path, which must be exactly that.
+    pub(crate) fn serve(&self, path: &str) -> Option<&Arc<Entry>> {
+        let capability = path.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+        self.by_hash.get(&Digest::of(capability.as_bytes()))
+    }
+
+    pub(crate) fn stats(&self, card_key: &str) -> Option<GrantStats> {
+        let mut sum = None;
+        for entry in self
+            .by_card
+            .values()
+            .filter(|each| each.card_key == card_key)
+        {
+            sum.get_or_insert_with(GrantStats::default)
+                .add(&lock(&entry.stats));
+        }
+        sum
+    }
+}
+
+fn is_capability(text: &str) -> bool {
+    let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    text.len() == CAPABILITY_LEN && text.bytes().all(digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(name: &str) -> Digest {
+        Digest::of(name.as_bytes())
+    }
+
+    #[test]
+    fn a_grant_is_stable_until_revoked() {
+        let mut grants = Grants::default();
+        let first = grants.put("card-1", image("a"), None);
+        assert_eq!(grants.put("card-1", image("a"), None), first);
+        let seeded = grants.put("card-1", image("a"), Some("seed".into()));
+        assert_eq!(seeded, first, "a new seed keeps the path");
+        assert_ne!(grants.put("card-2", image("a"), None), first);
+        assert_ne!(grants.put("card-1", image("b"), None), first);
+
+        let entry = Arc::clone(grants.serve(&first.path).unwrap());
+        assert_eq!(entry.seed.as_deref(), Some(b"seed".as_slice()));
+        assert_eq!(grants.revoke("card-1").len(), 2);
+        assert!(entry.is_revoked());
+        assert!(grants.serve(&first.path).is_none());
+        assert!(grants.find(&first.path).is_none());
+        assert!(grants.uses(&image("a")), "by the other card");
+        assert!(!grants.uses(&image("b")));
+        assert_ne!(grants.put("card-1", image("a"), None), first);
+    }
+
+    #[test]
+    fn a_url_is_recognised_in_every_form() {
+        let mut grants = Grants::default();
+        let path = grants.put("card", image("a"), None).path;
+        for text in [
+            path.clone(),
+            format!("http://10.0.0.1:8080{path}"),
+            format!("https://store.example/prefix{path}?x=1"),
+            format!("//10.0.0.1/i/i{path}"),
+        ] {
+            assert_eq!(grants.find(&text).unwrap().card_key, "card", "{text}");
+        }
+        let other = format!("/i/{}/image.iso", "0".repeat(64));
+        let cut = &path[..path.len() - 1];
+        for text in [
+            "",
+            "/i/",
+            cut,
+            &other,
+            &path.to_uppercase(),
+            "/i/é/image.iso",
+        ] {
+            assert!(grants.find(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn survives_the_file_and_hides_in_debug() {
+        let mut grants = Grants::default();
+        let grant = grants.put("card", image("a"), Some("top secret".into()));
+        let again = Grants::parse(&grants.to_json().unwrap()).unwrap();
+        let entry = again.serve(&grant.path).unwrap();
+        assert_eq!(entry.seed.as_deref(), Some(b"top secret".as_slice()));
+        let shown = format!("{again:?} {grant:?}");
+        assert!(!shown.contains(&entry.capability) && !shown.contains("secret"));
+        assert!(Grants::parse(b"{\"grants\":[").is_err());
+        let bad = br#"{"grants":[{"cardKey":"c","digest":"sha256:00","capability":"x"}]}"#;
+        assert!(Grants::parse(bad).is_err());
+    }
+}

@@ -1,0 +1,240 @@
+//! The store's shared inside: images are hashed before their first use, room
+//! is made for new ones, uses are noted, grants are saved.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::{Blob, NoRoom, State, Victim};
+use crate::client::Client;
+use crate::disk::{At, DiskError, Layout, blocking, write_atomic};
+use crate::fetch::Fetches;
+use crate::grants::Grants;
+use crate::seed::{SlotScan, examine};
+use crate::{BlobInfo, Digest, FetchError, FetchLimits, GrantError};
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) layout: Layout,
+    pub(crate) quota_bytes: u64,
+    pub(crate) max_image_bytes: u64,
+    pub(crate) limits: FetchLimits,
+    pub(crate) client: Client,
+    pub(crate) state: Mutex<State>,
+    pub(crate) fetches: Fetches,
+    /// Held while the grants' file is written.
+    pub(crate) saving: Arc<tokio::sync::Mutex<()>>,
+    /// Locked while this process has the folder.
+    pub(crate) _folder: File,
+}
+
+/// Why a published image cannot be used.
+#[derive(Debug)]
+pub(crate) enum Unusable {
+    Absent,
+    Damaged { actual: Digest },
+    Disk(DiskError),
+}
+
+/// What stands beside a published image.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Sidecar {
+    pub(crate) size: u64,
+    pub(crate) slot: SlotScan,
+}
+
+impl Sidecar {
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
+    }
+
+    /// What it says, if it is about a file of this size.
+    pub(crate) fn load(path: &Path, size: u64) -> Option<SlotScan> {
+        let sidecar: Self = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+        (sidecar.size == size).then_some(sidecar.slot)
+    }
+}
+
+/// A panic while holding one of our locks leaves no half-done change behind:
+/// each section changes maps only after everything that can fail.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Inner {
+    /// The image, hashed in this process. Whoever asks first has it hashed,
+    /// the others wait. Other bytes than the digest says are removed.
+    pub(crate) async fn verified(self: &Arc<Self>, digest: &Digest) -> Result<BlobInfo, Unusable> {
+        let blob = lock(&self.state).blobs.get(digest).cloned();
+        let blob = blob.ok_or(Unusable::Absent)?;
+        let slot = blob
+            .verified
+            .get_or_try_init(|| self.hash(*digest, &blob))
+            .await?;
+        Ok(BlobInfo {
+            digest: *digest,
+            size: blob.size,
+            seed_slot: slot.slot(),
+        })
+    }
+
+    pub(crate) async fn verified_slot(
+        self: &Arc<Self>,
+        digest: &Digest,
+    ) -> Result<SlotScan, GrantError> {
+        match self.verified(digest).await {
+            Ok(_) => {}
+            Err(Unusable::Absent) => return Err(GrantError::NotStored { digest: *digest }),
+            Err(Unusable::Damaged { actual }) => {
+                return Err(GrantError::Damaged {
+                    digest: *digest,
+                    actual,
+                });
+            }
+            Err(Unusable::Disk(error)) => return Err(error.into()),
+        }
+        let state = lock(&self.state);
+        let blob = state.blobs.get(digest);
+        blob.and_then(|blob| blob.verified.get().copied())
+            .ok_or(GrantError::NotStored { digest: *digest })
+    }
+
+    async fn hash(self: &Arc<Self>, digest: Digest, blob: &Blob) -> Result<SlotScan, Unusable> {
+        let inner = Arc::clone(self);
+        let blob = blob.clone();
+        let path = self.layout.blob(&digest);
+        let examined = path.clone();
+        let work = move || -> Result<SlotScan, Unusable> {
+            let file = match File::open(&examined) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    // Somebody emptied the folder under us.
+                    lock(&inner.state).blobs.remove(&digest);
+                    return Err(Unusable::Absent);
+                }
+                opened => opened.at(&examined).map_err(Unusable::Disk)?,
+            };
+            let found = examine(&file).at(&examined).map_err(Unusable::Disk)?;
+            if found.digest != digest {
+                inner.discard_damaged(&digest, &blob, found.digest)?;
+                return Err(Unusable::Damaged {
+                    actual: found.digest,
+                });
+            }
+            if blob.slot != Some(found.slot) {
+                let (size, slot) = (found.size, found.slot);
+                let sidecar = inner.layout.sidecar(&digest);
+                let json = Sidecar { size, slot }.to_json().at(&sidecar);
+                json.and_then(|json| write_atomic(&sidecar, &json))
+                    .map_err(Unusable::Disk)?;
+            }
+            Ok(found.slot)
+        };
+        blocking(&path, work).await.map_err(Unusable::Disk)?
+    }
+
+    fn discard_damaged(
+        &self,
+        digest: &Digest,
+        blob: &Blob,
+        actual: Digest,
+    ) -> Result<(), Unusable> {
+        let mut state = lock(&self.state);
+        // A fetch may have put a good one in its place meanwhile.
+        let same = |now: &Blob| Arc::ptr_eq(&now.verified, &blob.verified);
+        if state.blobs.get(digest).is_some_and(same) {
+            tracing::error!(%digest, %actual, "image was damaged on disk: removed");
+            state.blobs.remove(digest);
+            state.damaged.insert(*digest);
+            self.layout.remove_blob(digest).map_err(Unusable::Disk)?;
+        }
+        Ok(())
+    }
+
+    /// Makes room for a download of `size` bytes of which `missing` are still
+    /// to come, evicting what nobody uses.
+    pub(crate) fn reserve(
+        &self,
+        digest: &Digest,
+        size: u64,
+        missing: u64,
+    ) -> Result<(), FetchError> {
+        let mut state = lock(&self.state);
+        let reserved = |state: &State| state.partials.get(digest).map_or(0, |each| each.bytes);
+        if size > reserved(&state) {
+            let victims =
+                state
+                    .make_room(digest, size, self.quota_bytes)
+                    .map_err(|NoRoom { held }| FetchError::QuotaExceeded {
+                        needed: size,
+                        held,
+                        quota: self.quota_bytes,
+                    })?;
+            for victim in victims {
+                tracing::info!(?victim, wanted_by = %digest, "evicted from the image store");
+                match victim {
+                    Victim::Blob(old) => {
+                        state.blobs.remove(&old);
+                        self.layout.remove_blob(&old)?;
+                    }
+                    Victim::Partial(old) => {
+                        state.partials.remove(&old);
+                        self.layout.remove_partial(&old)?;
+                    }
+                }
+            }
+            if let Some(partial) = state.partials.get_mut(digest) {
+                partial.bytes = size;
+            }
+        }
+        let free = self.layout.free_bytes()?;
+        if missing > free {
+            return Err(FetchError::DiskFull {
+                path: self.layout.root().to_owned(),
+                reason: format!("{missing} bytes needed, {free} free"),
+            });
+        }
+        Ok(())
+    }
+
+    /// Notes a use of an image, for the order of eviction; also on disk, for
+    /// the next process.
+    pub(crate) fn touch(&self, state: &mut State, digest: &Digest) {
+        let Some(blob) = state.blobs.get_mut(digest) else {
+            return;
+        };
+        let now = SystemTime::now();
+        blob.last_used = now;
+        let path = self.layout.blob(digest);
+        if let Err(error) = File::open(&path).and_then(|file| file.set_modified(now)) {
+            tracing::debug!(path = %path.display(), %error, "time of use not kept");
+        }
+    }
+
+    pub(crate) async fn save_grants(self: &Arc<Self>) -> Result<(), GrantError> {
+        let writing = Arc::clone(&self.saving).lock_owned().await;
+        let inner = Arc::clone(self);
+        let path = self.layout.grants();
+        let target = path.clone();
+        blocking(&path, move || -> Result<(), DiskError> {
+            let json = {
+                let mut state = lock(&inner.state);
+                state.grants.unsaved = false;
+                state.grants.to_json()
+            };
+            let saved = json
+                .at(&target)
+                .and_then(|json| Grants::save(&target, &json));
+            if saved.is_err() {
+                lock(&inner.state).grants.unsaved = true;
+            }
+            drop(writing);
+            saved
+        })
+        .await??;
+        Ok(())
+    }
+}

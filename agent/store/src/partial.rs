@@ -1,0 +1,301 @@
+//! One unpublished image on disk: what was received, and how to go on.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{ETAG, LAST_MODIFIED};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+
+use crate::catalogue::{Blob, Partial};
+use crate::disk::{At, DiskError, blocking, remove, sync_parent, write_atomic};
+use crate::inner::{Inner, Sidecar, lock};
+use crate::seed::{Examined, examine};
+use crate::{BlobInfo, Digest, FetchError};
+
+/// A write that an earlier, dropped fetch left running ends well within this.
+const HANDOVER: Duration = Duration::from_secs(60);
+
+/// What lets a server tell whether it still has the same bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Validator(String);
+
+impl Validator {
+    /// A strong `ETag`, else `Last-Modified`: what `If-Range` accepts.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        text(ETAG)
+            .filter(|etag| etag.starts_with('"'))
+            .or_else(|| text(LAST_MODIFIED))
+            .map(|value| Self(value.to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Where the received bytes came from. The URL is without its query, which
+/// may be a secret and may change while the image stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Resume {
+    pub(crate) url: String,
+    pub(crate) validator: Validator,
+    pub(crate) total: Option<u64>,
+}
+
+/// The download of one digest, by the only one who may write it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    active: Active,
+    file: Arc<File>,
+    received: u64,
+    resume: Option<Resume>,
+    /// Whether the bytes are from more than one response.
+    pieced: bool,
+}
+
+/// What became of a complete download.
+#[derive(Debug)]
+pub(crate) enum Published {
+    Stored(BlobInfo),
+    OtherDigest(Digest),
+}
+
+/// Marks the download as running, so that it is not thrown out, and tidies
+/// up when it ends.
+#[derive(Debug)]
+struct Active {
+    inner: Arc<Inner>,
+    digest: Digest,
+    /// Publishing goes on after a drop and needs the files.
+    publishing: bool,
+}
+
+impl Active {
+    fn new(inner: &Arc<Inner>, digest: Digest) -> Self {
+        let now = SystemTime::now();
+        let mut state = lock(&inner.state);
+        let partial = state.partials.entry(digest).or_insert(Partial {
+            bytes: 0,
+            active: true,
+            last_used: now,
+        });
+        partial.active = true;
+        partial.last_used = now;
+        drop(state);
+        Self {
+            inner: Arc::clone(inner),
+            digest,
+            publishing: false,
+        }
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        let Self { inner, digest, .. } = self;
+        let layout = &inner.layout;
+        let on_disk = fs::metadata(layout.part(digest)).map_or(0, |meta| meta.len());
+        let useful = on_disk > 0 && layout.resume(digest).exists();
+        let mut state = lock(&inner.state);
+        if let Some(partial) = state.partials.get_mut(digest) {
+            partial.active = false;
+            partial.bytes = on_disk;
+            partial.last_used = SystemTime::now();
+        }
+        if !useful && !self.publishing {
+            state.partials.remove(digest);
+            if let Err(error) = layout.remove_partial(digest) {
+                tracing::warn!(%digest, %error, "useless partial download not removed");
+            }
+        }
+    }
+}
+
+impl Session {
+    pub(crate) async fn open(inner: &Arc<Inner>, digest: Digest) -> Result<Self, FetchError> {
+        let active = Active::new(inner, digest);
+        let layout = inner.layout.clone();
+        let path = layout.part(&digest);
+        let part = path.clone();
+        let opening = blocking(&path, move || -> Result<_, DiskError> {
+            let file = open_locked(&part).at(&part)?;
+            let resume: Option<Resume> = fs::read(layout.resume(&digest))
+                .ok()
+                .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            if resume.is_none() {
+                file.set_len(0).at(&part)?;
+            }
+            let received = file.metadata().at(&part)?.len();
+            Ok((file, received, resume))
+        });
+        let waited = timeout(HANDOVER, opening).await.map_err(|_| DiskError {
+            path: path.clone(),
+            error: io::ErrorKind::TimedOut.into(),
+        })?;
+        let (file, received, resume) = waited??;
+        Ok(Self {
+            active,
+            file: Arc::new(file),
+            received,
+            resume,
+            pieced: received > 0,
+        })
+    }
+
+    /// Bytes on disk.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Whether another whole download could give other bytes.
+    pub(crate) fn is_pieced(&self) -> bool {
+        self.pieced
+    }
+
+    /// The size that the source of the received bytes announced.
+    pub(crate) fn total(&self) -> Option<u64> {
+        self.resume.as_ref().and_then(|resume| resume.total)
+    }
+
+    /// From where on, and with which validator, to continue with a source.
+    pub(crate) fn rest_from(&self, url: &str) -> Option<(u64, &Validator)> {
+        self.resume
+            .as_ref()
+            .filter(|resume| self.received > 0 && resume.url == url)
+            .map(|resume| (self.received, &resume.validator))
+    }
+
+    /// Notes that a source continues what was received.
+    pub(crate) fn continue_with_more(&mut self) {
+        self.pieced = true;
+    }
+
+    /// Throws away what was received and begins with a source, or with none.
+    /// Without a validator nothing outlives a crash.
+    pub(crate) async fn restart(&mut self, resume: Option<Resume>) -> Result<(), FetchError> {
+        let layout = self.active.inner.layout.clone();
+        let digest = self.active.digest;
+        let path = layout.part(&digest);
+        let file = Arc::clone(&self.file);
+        self.received = 0;
+        self.pieced = false;
+        self.resume.clone_from(&resume);
+        let part = path.clone();
+        blocking(&path, move || -> Result<(), DiskError> {
+            let note = layout.resume(&digest);
+            // In this order, so that no crash leaves old bytes under a new
+            // validator.
+            remove(&note)?;
+            file.set_len(0).at(&part)?;
+            match resume {
+                None => Ok(()),
+                Some(resume) => {
+                    let json = serde_json::to_vec(&resume).at(&note)?;
+                    write_atomic(&note, &json)
+                }
+            }
+        })
+        .await??;
+        Ok(())
+    }
+
+    /// Writes what came next.
+    pub(crate) async fn append(&mut self, bytes: Bytes) -> Result<(), FetchError> {
+        let path = self.active.inner.layout.part(&self.active.digest);
+        let file = Arc::clone(&self.file);
+        let at = self.received;
+        let len = bytes.len() as u64;
+        let part = path.clone();
+        blocking(&path, move || file.write_all_at(&bytes, at).at(&part)).await??;
+        self.received += len;
+        Ok(())
+    }
+
+    /// Checks the whole file and, if it is the image, publishes it. Once the
+    /// check has begun, it runs to its end even when the caller is dropped.
+    pub(crate) async fn publish(&mut self) -> Result<Published, FetchError> {
+        let inner = Arc::clone(&self.active.inner);
+        let digest = self.active.digest;
+        let file = Arc::clone(&self.file);
+        let path = inner.layout.part(&digest);
+        self.active.publishing = true;
+        let published = blocking(&path, move || publish(&inner, digest, &file)).await;
+        self.active.publishing = false;
+        Ok(published??)
+    }
+}
+
+fn publish(inner: &Inner, digest: Digest, file: &File) -> Result<Published, DiskError> {
+    let layout = &inner.layout;
+    let part = layout.part(&digest);
+    let Examined {
+        digest: actual,
+        size,
+        slot,
+    } = examine(file).at(&part)?;
+    if actual != digest {
+        return Ok(Published::OtherDigest(actual));
+    }
+    file.set_permissions(Permissions::from_mode(0o444))
+        .at(&part)?;
+    file.sync_all().at(&part)?;
+    let sidecar = layout.sidecar(&digest);
+    write_atomic(&sidecar, &Sidecar { size, slot }.to_json().at(&sidecar)?)?;
+
+    let mut state = lock(&inner.state);
+    let blob = layout.blob(&digest);
+    fs::rename(&part, &blob).at(&blob)?;
+    state.partials.remove(&digest);
+    state.damaged.remove(&digest);
+    state.blobs.insert(
+        digest,
+        Blob {
+            size,
+            slot: Some(slot),
+            verified: Arc::new(OnceCell::new_with(Some(slot))),
+            last_used: SystemTime::now(),
+        },
+    );
+    drop(state);
+
+    sync_parent(&blob)?;
+    remove(&layout.resume(&digest))?;
+    sync_parent(&part)?;
+    tracing::info!(%digest, size, slot = ?slot.slot(), "image verified and stored");
+    Ok(Published::Stored(BlobInfo {
+        digest,
+        size,
+        seed_slot: slot.slot(),
+    }))
+}
+
+/// Opens the file and waits for whoever still writes it. Whoever that was may
+/// have published or removed it meanwhile; then the name means another file.
+fn open_locked(path: &std::path::Path) -> io::Result<File> {
+    loop {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        let ours = file.metadata()?;
+        match fs::metadata(path) {
+            Ok(named) if (named.dev(), named.ino()) == (ours.dev(), ours.ino()) => return Ok(file),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

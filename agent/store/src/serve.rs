@@ -1,0 +1,205 @@
+//! Serving granted images to BMCs.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use futures::stream;
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE,
+    RANGE, RETRY_AFTER,
+};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+
+use crate::disk::{At, DiskError, blocking};
+use crate::grants::Entry;
+use crate::inner::{Inner, Unusable, lock};
+use crate::range::{Requested, requested};
+use crate::seed::{SeedSlot, overlay};
+use crate::{BlobInfo, Digest};
+
+/// What one response holds in memory at a time.
+const CHUNK: u64 = 256 * 1024;
+
+pub(crate) fn router(inner: Arc<Inner>) -> Router {
+    Router::new()
+        .route("/i/{capability}/image.iso", get(serve))
+        .with_state(inner)
+}
+
+async fn serve(
+    State(inner): State<Arc<Inner>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let entry = lock(&inner.state).grants.serve(uri.path()).cloned();
+    let Some(entry) = entry else {
+        tracing::debug!("image request without a valid capability");
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let (info, file) = match open(&inner, &entry.digest).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            lock(&entry.stats).failures += 1;
+            tracing::error!(card_key = entry.card_key, digest = %entry.digest, ?error,
+                "granted image cannot be served");
+            return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "30")]).into_response();
+        }
+    };
+    let etag = etag(&entry);
+    // Only GET has ranges.
+    let range = header(&headers, RANGE).filter(|_| method == Method::GET);
+    let same = header(&headers, IF_RANGE).is_none_or(|known| known == etag);
+    let requested = match range {
+        Some(range) if same => requested(range, info.size),
+        Some(_) | None => Requested::Whole,
+    };
+    log(&entry, &method, &requested);
+    let fixed = [
+        (ACCEPT_RANGES, "bytes".to_owned()),
+        (ETAG, etag),
+        (CONTENT_TYPE, "application/octet-stream".to_owned()),
+        // The URL is a secret and the bytes may hold one.
+        (CACHE_CONTROL, "private, no-store".to_owned()),
+    ];
+    let (status, bytes) = match requested {
+        Requested::Whole => (StatusCode::OK, 0..info.size),
+        Requested::Part(bytes) => (StatusCode::PARTIAL_CONTENT, bytes),
+        Requested::Unsatisfiable => {
+            let whole = [(CONTENT_RANGE, format!("bytes */{}", info.size))];
+            return (StatusCode::RANGE_NOT_SATISFIABLE, fixed, whole).into_response();
+        }
+    };
+    let length = [(CONTENT_LENGTH, (bytes.end - bytes.start).to_string())];
+    let place = (status == StatusCode::PARTIAL_CONTENT).then(|| {
+        let (first, last) = (bytes.start, bytes.end - 1);
+        [(CONTENT_RANGE, format!("bytes {first}-{last}/{}", info.size))]
+    });
+    let body = if method == Method::HEAD {
+        Body::empty()
+    } else {
+        body(entry, file, info.seed_slot, bytes)
+    };
+    match place {
+        Some(place) => (status, fixed, length, place, body).into_response(),
+        None => (status, fixed, length, body).into_response(),
+    }
+}
+
+fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Names the bytes as this card sees them, so that a changed seed is another
+/// version; it tells nothing about the seed.
+fn etag(entry: &Entry) -> String {
+    let mut named = entry.digest.hex().into_bytes();
+    if let Some(seed) = &entry.seed {
+        named.extend_from_slice(Digest::of(seed).hex().as_bytes());
+    }
+    format!("\"{}\"", &Digest::of(&named).hex()[..32])
+}
+
+async fn open(inner: &Arc<Inner>, digest: &Digest) -> Result<(BlobInfo, File), Unusable> {
+    let info = inner.verified(digest).await?;
+    let path = inner.layout.blob(digest);
+    let wanted = path.clone();
+    let opened: Result<File, DiskError> = blocking(&path, move || File::open(&wanted).at(&wanted))
+        .await
+        .map_err(Unusable::Disk)?;
+    Ok((info, opened.map_err(Unusable::Disk)?))
+}
+
+/// BMCs may read an image in thousands of small ranges: only the first
+/// request of a card is worth a line in every log.
+fn log(entry: &Entry, method: &Method, requested: &Requested) {
+    let now = SystemTime::now();
+    let first = {
+        let mut stats = lock(&entry.stats);
+        stats.requests += 1;
+        stats.last_request = Some(now);
+        let first = stats.first_request.is_none();
+        stats.first_request.get_or_insert(now);
+        first
+    };
+    let (card_key, digest, capability) = (&entry.card_key, entry.digest, entry.log_name());
+    if first {
+        tracing::info!(card_key, %digest, capability, %method, ?requested, "card begins to read its image");
+    } else {
+        tracing::debug!(card_key, %digest, capability, %method, ?requested, "image request");
+    }
+}
+
+/// Counts a response as active as long as it lives.
+struct Sending {
+    entry: Arc<Entry>,
+    file: Arc<File>,
+    overlay: Option<SeedSlot>,
+    rest: Range<u64>,
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        lock(&self.entry.stats).active -= 1;
+    }
+}
+
+fn body(entry: Arc<Entry>, file: File, slot: Option<SeedSlot>, bytes: Range<u64>) -> Body {
+    lock(&entry.stats).active += 1;
+    let sending = Sending {
+        overlay: slot.filter(|_| entry.seed.is_some()),
+        entry,
+        file: Arc::new(file),
+        rest: bytes,
+    };
+    Body::from_stream(stream::try_unfold(sending, |mut sending| async move {
+        let chunk = sending.next().await?;
+        Ok::<_, io::Error>(chunk.map(|chunk| (chunk, sending)))
+    }))
+}
+
+impl Sending {
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        if self.entry.is_revoked() {
+            return Err(io::Error::other("the grant was revoked"));
+        }
+        let at = self.rest.start;
+        let len = (self.rest.end - at).min(CHUNK);
+        let file = Arc::clone(&self.file);
+        let reading = tokio::task::spawn_blocking(move || -> io::Result<Vec<u8>> {
+            // At most CHUNK, so it fits.
+            let mut buffer = vec![0; len as usize];
+            file.read_exact_at(&mut buffer, at)?;
+            Ok(buffer)
+        });
+        let read = reading.await.map_err(io::Error::other).flatten();
+        let mut buffer = match read {
+            Ok(buffer) => buffer,
+            Err(error) => {
+                lock(&self.entry.stats).failures += 1;
+                tracing::error!(card_key = self.entry.card_key, digest = %self.entry.digest, %error,
+                    "granted image cannot be read");
+                return Err(error);
+            }
+        };
+        if let (Some(slot), Some(seed)) = (self.overlay, &self.entry.seed) {
+            overlay(&mut buffer, at, slot, seed);
+        }
+        self.rest.start += len;
+        lock(&self.entry.stats).bytes_served += len;
+        Ok(Some(buffer.into()))
+    }
+}

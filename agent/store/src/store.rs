@@ -1,0 +1,231 @@
+//! What the agent calls.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use bytes::Bytes;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use crate::client::Client;
+use crate::disk::{At, DiskError, Layout};
+use crate::fetch::{Fetch, Fetches, ImageRequest};
+use crate::grants::{Grant, GrantInfo, GrantStats};
+use crate::inner::{Inner, lock};
+use crate::seed::{SeedSlot, SlotScan};
+use crate::{Digest, GrantError, OpenError, StoreConfig, recovery, serve};
+
+/// An image in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobInfo {
+    /// Its sha256.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Where a seed can go, if it has exactly one such place.
+    pub seed_slot: Option<SeedSlot>,
+}
+
+/// The store's figures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreStatus {
+    /// Published images.
+    pub blobs: usize,
+    /// What they take.
+    pub blob_bytes: u64,
+    /// Downloads, running or interrupted.
+    pub partials: usize,
+    /// What they take, with what is reserved for the running ones.
+    pub partial_bytes: u64,
+    /// What all may take.
+    pub quota_bytes: u64,
+    /// Images that were found damaged on disk and removed, and have not been
+    /// fetched again.
+    pub damaged: Vec<Digest>,
+}
+
+/// The image store. Clones are the same store; the folder is free again when
+/// the last one, the router and all fetches are gone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+impl Store {
+    /// Takes over the folder: continues what a crash interrupted, removes
+    /// what it left behind. Reads no image; each is hashed before its first
+    /// use.
+    pub fn open(config: StoreConfig) -> Result<Self, OpenError> {
+        let client = Client::new(
+            config.sources,
+            config.limits.clone(),
+            config.ca_bundle.as_deref(),
+        )?;
+        let layout = Layout::create(config.dir)?;
+        let folder = take_folder(&layout)?;
+        let state = recovery::take_stock(&layout)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                layout,
+                quota_bytes: config.quota_bytes,
+                max_image_bytes: config.max_image_bytes,
+                limits: config.limits,
+                client,
+                state: Mutex::new(state),
+                fetches: Fetches::default(),
+                saving: Arc::default(),
+                _folder: folder,
+            }),
+        })
+    }
+
+    /// Makes sure that the image is in the store. Joins a fetch of the same
+    /// digest that is under way, whatever its sources; nothing happens until
+    /// the result is awaited.
+    pub fn fetch(&self, request: &ImageRequest) -> Fetch {
+        self.inner.fetches.join(&self.inner, request)
+    }
+
+    /// What the store holds under a digest, without looking at the bytes.
+    pub fn info(&self, digest: &Digest) -> Option<BlobInfo> {
+        let state = lock(&self.inner.state);
+        let blob = state.blobs.get(digest)?;
+        let slot = blob.verified.get().copied().or(blob.slot);
+        Some(BlobInfo {
+            digest: *digest,
+            size: blob.size,
+            seed_slot: slot.and_then(SlotScan::slot),
+        })
+    }
+
+    /// The card's way to an image, with its seed, if any, over the seed slot.
+    /// The path stays the same across calls and restarts until
+    /// [`Store::revoke`]; a new seed replaces the old one for requests that
+    /// come from now on. The image cannot be evicted while it is granted.
+    pub async fn grant(
+        &self,
+        digest: Digest,
+        card_key: &str,
+        seed: Option<Vec<u8>>,
+    ) -> Result<Grant, GrantError> {
+        let inner = &self.inner;
+        let slot = inner.verified_slot(&digest).await?;
+        if let Some(seed) = &seed {
+            check_seed(digest, slot, seed.len() as u64)?;
+        }
+        let (grant, unsaved) = {
+            let mut state = lock(&inner.state);
+            if !state.blobs.contains_key(&digest) {
+                return Err(GrantError::NotStored { digest });
+            }
+            let grant = state.grants.put(card_key, digest, seed.map(Bytes::from));
+            inner.touch(&mut state, &digest);
+            (grant, state.grants.unsaved)
+        };
+        if unsaved {
+            inner.save_grants().await?;
+        }
+        Ok(grant)
+    }
+
+    /// The grant that a card has for an image, without changing its seed.
+    pub fn granted(&self, digest: &Digest, card_key: &str) -> Option<Grant> {
+        let state = lock(&self.inner.state);
+        state
+            .grants
+            .get(card_key, digest)
+            .map(|entry| entry.grant())
+    }
+
+    /// Ends all grants of a card at once, responses under way included, and
+    /// forgets their seeds. After an error the grants are void here, but could
+    /// return with a restart: call it again.
+    pub async fn revoke(&self, card_key: &str) -> Result<(), GrantError> {
+        let unsaved = {
+            let mut state = lock(&self.inner.state);
+            for digest in state.grants.revoke(card_key) {
+                tracing::info!(card_key, %digest, "grant revoked");
+                self.inner.touch(&mut state, &digest);
+            }
+            state.grants.unsaved
+        };
+        if unsaved {
+            self.inner.save_grants().await?;
+        }
+        Ok(())
+    }
+
+    /// What a card has read so far; `None` when it has no grant.
+    pub fn grant_stats(&self, card_key: &str) -> Option<GrantStats> {
+        lock(&self.inner.state).grants.stats(card_key)
+    }
+
+    /// Whose URL this is, if it is one of ours that is still valid, in
+    /// whatever form a BMC reports its inserted media.
+    pub fn owner_of_url(&self, url: &str) -> Option<GrantInfo> {
+        let state = lock(&self.inner.state);
+        state.grants.find(url).map(|entry| GrantInfo {
+            card_key: entry.card_key.clone(),
+            digest: entry.digest,
+        })
+    }
+
+    /// Serves granted images: `GET` and `HEAD` of `/i/<capability>/image.iso`.
+    pub fn router(&self) -> Router {
+        serve::router(Arc::clone(&self.inner))
+    }
+
+    /// The store's figures.
+    pub fn status(&self) -> StoreStatus {
+        let state = lock(&self.inner.state);
+        StoreStatus {
+            blobs: state.blobs.len(),
+            blob_bytes: state.blob_bytes(),
+            partials: state.partials.len(),
+            partial_bytes: state.partial_bytes(),
+            quota_bytes: self.inner.quota_bytes,
+            damaged: state.damaged.iter().copied().collect(),
+        }
+    }
+}
+
+fn take_folder(layout: &Layout) -> Result<File, OpenError> {
+    let path = layout.lock();
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .at(&path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(OpenError::Locked {
+            dir: layout.root().to_owned(),
+        }),
+        Err(errno) => Err(DiskError {
+            path,
+            error: errno.into(),
+        }
+        .into()),
+    }
+}
+
+fn check_seed(digest: Digest, scan: SlotScan, seed: u64) -> Result<(), GrantError> {
+    match scan {
+        SlotScan::Absent => Err(GrantError::NoSeedSlot { digest }),
+        SlotScan::Ambiguous { first, second } => Err(GrantError::SeedSlotAmbiguous {
+            digest,
+            first,
+            second,
+        }),
+        SlotScan::One(slot) if seed > slot.len => Err(GrantError::SeedTooLarge {
+            digest,
+            seed,
+            slot: slot.len,
+        }),
+        SlotScan::One(_) => Ok(()),
+    }
+}
