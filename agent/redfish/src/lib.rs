@@ -1,1 +1,48 @@
-//! The BMC port over nv-redfish.
+//! The BMC port of the site agent: a few verbs over Redfish.
+//!
+//! [`Redfish`] holds what one process must share about its BMCs: the networks
+//! it may dial, the tries with refused credentials, and one lane per BMC so
+//! that calls never overlap. [`Redfish::bmc`] gives a [`Bmc`] for one target.
+//!
+//! Contract: a verb that changes something re-reads the machine's identity in
+//! the same session just before the change and refuses a stranger; it sends at
+//! most one request per effect and never repeats it; what it cannot tell is
+//! [`BmcError::OutcomeUnknown`]. A state that is already as wanted sends
+//! nothing. Reads are retried within the call's deadline.
+//!
+//! nv-redfish supplies the protocol and the platforms' repairs; documents are
+//! read leniently, so that one odd property never hides the others.
+
+mod credential_gate;
+mod document;
+mod effect;
+mod error;
+mod facts;
+mod identity;
+mod link;
+mod network;
+mod port;
+mod reading;
+mod redfish;
+mod registry;
+mod stage;
+mod target;
+mod tls;
+mod transport;
+
+pub use effect::{
+    BootOverride, BootTarget, Confirmation, Effect, MediaMatch, OverrideEnabled, PowerAction,
+};
+pub use error::{BmcError, EffectCertainty};
+pub use facts::{
+    Authentication, BmcFacts, BootOverrideState, BootProgress, Capabilities, Capability, Channel,
+    ImageUrl, Manager, MediaSlot, Offer, PowerRestorePolicy, PowerState, Reading, SystemIdentity,
+    TrustInForce,
+};
+pub use identity::{ExpectedIdentity, IdentityField, IdentityMismatch, is_junk, prove_identity};
+pub use network::AllowedNetworks;
+pub use port::Bmc;
+pub use redfish::RedfishBmc;
+pub use registry::{BmcOptions, Redfish};
+pub use stage::{BootStage, stage_of};
+pub use target::{BmcTarget, Credentials, SpkiPin, SpkiPinError, TlsTrust};

@@ -1,0 +1,130 @@
+//! Lenient access to Redfish documents: an odd property is an absent one.
+
+use serde_json::Value;
+
+/// A string property, trimmed; empty is absent.
+pub(crate) fn text(document: &Value, key: &str) -> Option<String> {
+    let text = document.get(key)?.as_str()?.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// Whether a property is there at all, `null` included.
+pub(crate) fn offers(document: &Value, key: &str) -> bool {
+    document.get(key).is_some()
+}
+
+/// The path that a navigation property points to.
+pub(crate) fn link(document: &Value, key: &str) -> Option<String> {
+    text(document.get(key)?, "@odata.id")
+}
+
+/// The paths in an array of references. A collection without, or with an odd
+/// `Members`, has none.
+pub(crate) fn links(document: &Value, key: &str) -> Vec<String> {
+    document
+        .get(key)
+        .and_then(Value::as_array)
+        .map(|members| {
+            members
+                .iter()
+                .filter_map(|member| text(member, "@odata.id"))
+                .collect()
+        })
+        .unwrap_or_default()
+}
+
+/// The strings of an array. Some BMCs nest it once more (`[["SCP"]]`).
+pub(crate) fn strings(value: &Value) -> Option<Vec<String>> {
+    let mut found = Vec::new();
+    for item in value.as_array()? {
+        match item {
+            Value::Array(_) => found.extend(strings(item)?),
+            Value::String(text) => found.push(text.trim().to_owned()),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {}
+        }
+    }
+    Some(found)
+}
+
+/// `KEY@Redfish.AllowableValues` beside a property or parameter. Absent or
+/// empty means that the platform does not say.
+pub(crate) fn allowable(document: &Value, key: &str) -> Option<Vec<String>> {
+    strings(document.get(format!("{key}@Redfish.AllowableValues"))?)
+        .filter(|values| !values.is_empty())
+}
+
+/// The action object `#NAME` of a document.
+pub(crate) fn action<'a>(document: &'a Value, name: &str) -> Option<&'a Value> {
+    document.get("Actions")?.get(format!("#{name}"))
+}
+
+/// The message of a Redfish error body, for people: short, one line.
+pub(crate) fn error_message(body: &str) -> String {
+    const LONGEST: usize = 300;
+    let document: Value = serde_json::from_str(body).unwrap_or_default();
+    let error = document.get("error");
+    let extended = error
+        .and_then(|error| error.get("@Message.ExtendedInfo"))
+        .and_then(|info| info.get(0).or(Some(info)))
+        .and_then(|message| text(message, "Message"));
+    let message = extended
+        .or_else(|| error.and_then(|error| text(error, "message")))
+        .unwrap_or_else(|| body.to_owned());
+    let mut line: String = message
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(LONGEST)
+        .collect();
+    if line.is_empty() {
+        line.push_str("no explanation");
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn odd_properties_are_absent() {
+        let document = json!({"A": "  x ", "B": "", "C": 7, "D": null, "Members": null});
+        assert_eq!(text(&document, "A").as_deref(), Some("x"));
+        for key in ["B", "C", "D", "E"] {
+            assert_eq!(text(&document, key), None);
+        }
+        assert!(offers(&document, "D") && !offers(&document, "E"));
+        assert!(links(&document, "Members").is_empty());
+    }
+
+    #[test]
+    fn nested_allowable_values_are_flattened_and_empty_ones_say_nothing() {
+        let document = json!({
+            "X@Redfish.AllowableValues": [["SCP"], "HTTP"],
+            "Y@Redfish.AllowableValues": [],
+        });
+        assert_eq!(
+            allowable(&document, "X"),
+            Some(vec!["SCP".to_owned(), "HTTP".to_owned()])
+        );
+        assert_eq!(allowable(&document, "Y"), None);
+        assert_eq!(allowable(&document, "Z"), None);
+    }
+
+    #[test]
+    fn error_bodies_become_one_short_line() {
+        let body = json!({"error": {
+            "message": "general",
+            "@Message.ExtendedInfo": [{"Message": "The\n value  is bad"}],
+        }})
+        .to_string();
+        assert_eq!(error_message(&body), "The value is bad");
+        assert_eq!(error_message("<html>\n<b>500"), "<html> <b>500");
+        assert_eq!(error_message(""), "no explanation");
+        assert_eq!(error_message(&"x".repeat(9999)).len(), 300);
+    }
+}

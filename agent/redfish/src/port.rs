@@ -1,0 +1,44 @@
+//! The port itself.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::effect::{BootOverride, Effect, MediaMatch, PowerAction};
+use crate::error::BmcError;
+use crate::facts::{BmcFacts, ImageUrl, PowerRestorePolicy};
+
+/// What the site agent asks of one BMC.
+///
+/// Calls to one BMC queue up. Every verb but `observe` and `close` proves the
+/// machine's identity in the same session just before it sends its one
+/// request. A future that is dropped while it runs leaves the outcome unknown.
+#[async_trait]
+pub trait Bmc: Send + Sync + fmt::Debug {
+    /// Reads everything in one pass. What is optional and cannot be read says
+    /// so in the facts; without the ComputerSystem there are none.
+    async fn observe(&self) -> Result<BmcFacts, BmcError>;
+
+    /// Inserts an ISO image into a slot that takes one. Slots that hold
+    /// somebody else's media are left alone.
+    async fn insert_media(&self, image: &ImageUrl) -> Result<Effect, BmcError>;
+
+    /// Ejects the media that `which` covers.
+    async fn eject_media(&self, which: &MediaMatch) -> Result<Effect, BmcError>;
+
+    /// Sets the boot override. The boot mode is never sent: it is not ours,
+    /// and some BMCs turn Secure Boot off with it.
+    async fn set_boot_override(&self, wanted: &BootOverride) -> Result<Effect, BmcError>;
+
+    /// Changes the power state.
+    async fn power(&self, action: PowerAction) -> Result<Effect, BmcError>;
+
+    /// Sets what the machine does when mains power returns.
+    async fn set_power_restore_policy(
+        &self,
+        policy: &PowerRestorePolicy,
+    ) -> Result<Effect, BmcError>;
+
+    /// Ends the session, if there is one. Best effort; the next call opens a new one.
+    async fn close(&self);
+}

@@ -1,0 +1,154 @@
+//! The port's implementation: one target, its lane, its link; the verbs stand
+//! in the modules below.
+
+mod boot;
+mod confirm;
+mod media;
+mod observe;
+mod power;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::runtime::Handle;
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
+use tokio::time::{Instant, timeout_at};
+
+use crate::effect::{BootOverride, Effect, MediaMatch, PowerAction};
+use crate::error::BmcError;
+use crate::facts::{BmcFacts, ImageUrl, PowerRestorePolicy};
+use crate::link::{Link, check_gate};
+use crate::port::Bmc;
+use crate::registry::Shared;
+use crate::target::BmcTarget;
+
+/// One BMC over Redfish. Made by [`crate::Redfish::bmc`].
+pub struct RedfishBmc {
+    shared: Arc<Shared>,
+    target: BmcTarget,
+    origin: String,
+    lane: Arc<Mutex<()>>,
+    link: Mutex<Option<Link>>,
+}
+
+/// What a call holds while it runs.
+struct Turn<'a> {
+    _lane: MutexGuard<'a, ()>,
+    link: MappedMutexGuard<'a, Link>,
+    deadline: Instant,
+    /// Until when an accepted change is looked for, once it is accepted.
+    confirm_window: Duration,
+    /// Whether the link was opened in this turn, so that its root is fresh.
+    opened: bool,
+}
+
+impl RedfishBmc {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        target: BmcTarget,
+        origin: String,
+        lane: Arc<Mutex<()>>,
+    ) -> Self {
+        Self {
+            shared,
+            target,
+            origin,
+            lane,
+            link: Mutex::default(),
+        }
+    }
+
+    /// Waits for earlier calls to the same BMC, and sees to an open link.
+    async fn turn(&self, within: Duration) -> Result<Turn<'_>, BmcError> {
+        let deadline = Instant::now() + within;
+        let busy = |_| BmcError::Busy {
+            address: self.origin.clone(),
+        };
+        let lane = timeout_at(deadline, self.lane.lock()).await.map_err(busy)?;
+        let mut slot = timeout_at(deadline, self.link.lock()).await.map_err(busy)?;
+        check_gate(&self.shared, &self.origin, &self.target)?;
+        let opened = slot.as_ref().is_none_or(Link::needs_reopening);
+        if opened {
+            let link = Link::open(&self.shared, &self.target, &self.origin, deadline).await?;
+            *slot = Some(link);
+        }
+        #[expect(clippy::expect_used, reason = "opened just above where it was absent")]
+        let link = MutexGuard::map(slot, |slot| slot.as_mut().expect("an open link"));
+        Ok(Turn {
+            _lane: lane,
+            link,
+            deadline,
+            confirm_window: self.shared.options.confirm_window,
+            opened,
+        })
+    }
+
+    async fn short_turn(&self) -> Result<Turn<'_>, BmcError> {
+        self.turn(self.shared.options.call_deadline).await
+    }
+}
+
+#[async_trait]
+impl Bmc for RedfishBmc {
+    async fn observe(&self) -> Result<BmcFacts, BmcError> {
+        let mut turn = self.short_turn().await?;
+        observe::observe(&mut turn, &self.target.tls).await
+    }
+
+    async fn insert_media(&self, image: &ImageUrl) -> Result<Effect, BmcError> {
+        let mut turn = self.turn(self.shared.options.media_deadline).await?;
+        media::insert(&mut turn, image).await
+    }
+
+    async fn eject_media(&self, which: &MediaMatch) -> Result<Effect, BmcError> {
+        let mut turn = self.short_turn().await?;
+        media::eject(&mut turn, which).await
+    }
+
+    async fn set_boot_override(&self, wanted: &BootOverride) -> Result<Effect, BmcError> {
+        let mut turn = self.short_turn().await?;
+        boot::set_override(&mut turn, wanted).await
+    }
+
+    async fn power(&self, action: PowerAction) -> Result<Effect, BmcError> {
+        let mut turn = self.short_turn().await?;
+        power::act(&mut turn, action).await
+    }
+
+    async fn set_power_restore_policy(
+        &self,
+        policy: &PowerRestorePolicy,
+    ) -> Result<Effect, BmcError> {
+        let mut turn = self.short_turn().await?;
+        power::set_restore_policy(&mut turn, policy).await
+    }
+
+    async fn close(&self) {
+        let link = self.link.lock().await.take();
+        if let Some(link) = link {
+            link.log_out().await;
+        }
+    }
+}
+
+impl Drop for RedfishBmc {
+    /// Ends the session in the background, where there is a runtime to do it.
+    fn drop(&mut self) {
+        if let Some(link) = self.link.get_mut().take()
+            && link.has_session()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(link.log_out());
+        }
+    }
+}
+
+impl fmt::Debug for RedfishBmc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedfishBmc")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}

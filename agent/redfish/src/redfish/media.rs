@@ -1,0 +1,234 @@
+//! Virtual media.
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use url::Url;
+
+use super::Turn;
+use super::confirm::look_for;
+use crate::document::{action, allowable, link, links};
+use crate::effect::{Confirmation, Effect, MediaMatch};
+use crate::error::BmcError;
+use crate::facts::{ImageUrl, MediaSlot};
+use crate::link::{Change, Link, MOST_MEMBERS};
+use crate::reading;
+
+/// A slot and the document it was read from.
+pub(super) struct ReadSlot {
+    pub(super) slot: MediaSlot,
+    document: Value,
+}
+
+/// The slots of a system. They live under the system or under its manager,
+/// depending on the BMC's age; the system's come first.
+pub(super) async fn slots(
+    link: &mut Link,
+    system: &Value,
+    deadline: Instant,
+) -> Result<Vec<ReadSlot>, BmcError> {
+    if let Some(collection) = self::link(system, "VirtualMedia") {
+        let slots = collection_slots(link, &collection, deadline).await?;
+        if !slots.is_empty() {
+            return Ok(slots);
+        }
+    }
+    let Some(manager) = manager_path(link, system, deadline).await? else {
+        return Err(none_offered(link));
+    };
+    let manager = link.get(&manager, deadline).await?;
+    match self::link(&manager, "VirtualMedia") {
+        Some(collection) => collection_slots(link, &collection, deadline).await,
+        None => Err(none_offered(link)),
+    }
+}
+
+fn none_offered(link: &Link) -> BmcError {
+    BmcError::NotOffered {
+        address: link.origin().to_owned(),
+        what: "virtual media".to_owned(),
+        path: "the system and its manager".to_owned(),
+        offered: "none".to_owned(),
+    }
+}
+
+async fn collection_slots(
+    link: &mut Link,
+    collection: &str,
+    deadline: Instant,
+) -> Result<Vec<ReadSlot>, BmcError> {
+    let mut slots = Vec::new();
+    let members = links(&link.get(collection, deadline).await?, "Members");
+    for path in members.into_iter().take(MOST_MEMBERS) {
+        let document = link.get(&path, deadline).await?;
+        slots.push(ReadSlot {
+            slot: reading::media_slot(&document, path),
+            document,
+        });
+    }
+    Ok(slots)
+}
+
+/// The manager of a system, else the only one.
+pub(super) async fn manager_path(
+    link: &mut Link,
+    system: &Value,
+    deadline: Instant,
+) -> Result<Option<String>, BmcError> {
+    let managed_by = system
+        .get("Links")
+        .map(|system_links| links(system_links, "ManagedBy"))
+        .unwrap_or_default();
+    if let Some(path) = managed_by.into_iter().next() {
+        return Ok(Some(path));
+    }
+    let Some(collection) = self::link(link.root(), "Managers") else {
+        return Ok(None);
+    };
+    let mut members = links(&link.get(&collection, deadline).await?, "Members");
+    Ok(match members.len() {
+        1 => members.pop(),
+        _ => None,
+    })
+}
+
+pub(super) async fn insert(turn: &mut Turn<'_>, image: &ImageUrl) -> Result<Effect, BmcError> {
+    let deadline = turn.deadline;
+    let origin = turn.link.origin().to_owned();
+    let system = turn.link.system(deadline).await?;
+    let slots = slots(&mut turn.link, &system, deadline).await?;
+    if slots.iter().any(|read| holds(&read.slot, image)) {
+        return Ok(Effect::unneeded(Confirmation::Confirmed));
+    }
+    let usable: Vec<&ReadSlot> = slots
+        .iter()
+        .filter(|read| read.slot.takes_iso() && read.slot.insert_target.is_some())
+        .collect();
+    let Some(read) = usable.iter().find(|read| !read.slot.inserted) else {
+        return Err(match usable.first() {
+            Some(occupied) => BmcError::SlotOccupied {
+                address: origin,
+                path: occupied.slot.path.clone(),
+            },
+            None => BmcError::NotOffered {
+                address: origin,
+                what: "virtual media that take an ISO by URL".to_owned(),
+                path: slots
+                    .first()
+                    .map_or_else(String::new, |read| read.slot.path.clone()),
+                offered: "other slots".to_owned(),
+            },
+        });
+    };
+    let target = read.slot.insert_target.clone().unwrap_or_default();
+    let change = Change {
+        verb: "an insertion of virtual media",
+        path: &target,
+        body: insert_body(&read.document, image),
+        secret: Some(image.expose()),
+    };
+    let proven = turn.link.prove(deadline).await?;
+    proven.post(change, deadline).await?;
+    let path = read.slot.path.clone();
+    let confirmation = look_for(turn, &path, |document| {
+        let slot = reading::media_slot(document, String::new());
+        match &slot.image {
+            Some(found) if slot.inserted && !found.same_as(image) => Some(Confirmation::Differs(
+                "the slot names another image".to_owned(),
+            )),
+            Some(_) | None => slot.inserted.then_some(Confirmation::Confirmed),
+        }
+    })
+    .await;
+    Ok(Effect {
+        sent: true,
+        confirmation,
+    })
+}
+
+fn holds(slot: &MediaSlot, image: &ImageUrl) -> bool {
+    slot.inserted
+        && slot
+            .image
+            .as_ref()
+            .is_some_and(|found| found.same_as(image))
+}
+
+/// The transfer protocol is named only where the BMC lists it as a parameter:
+/// some need it and some refuse it.
+fn insert_body(document: &Value, image: &ImageUrl) -> Value {
+    let mut body = json!({
+        "Image": image.expose(),
+        "Inserted": true,
+        "WriteProtected": true,
+    });
+    let scheme = Url::parse(image.expose())
+        .map(|url| url.scheme().to_ascii_uppercase())
+        .unwrap_or_default();
+    let listed = action(document, "VirtualMedia.InsertMedia")
+        .and_then(|action| allowable(action, "TransferProtocolType"))
+        .unwrap_or_default();
+    if listed.contains(&scheme) {
+        body["TransferProtocolType"] = Value::String(scheme);
+    }
+    body
+}
+
+pub(super) async fn eject(turn: &mut Turn<'_>, which: &MediaMatch) -> Result<Effect, BmcError> {
+    let deadline = turn.deadline;
+    let origin = turn.link.origin().to_owned();
+    let system = turn.link.system(deadline).await?;
+    let slots = slots(&mut turn.link, &system, deadline).await?;
+    let mut effect = Effect::unneeded(Confirmation::Confirmed);
+    for ReadSlot { slot, .. } in slots {
+        if !slot.inserted || !which.covers(slot.image.as_ref()) {
+            continue;
+        }
+        let Some(target) = slot.eject_target else {
+            return Err(BmcError::NotOffered {
+                address: origin,
+                what: "VirtualMedia.EjectMedia".to_owned(),
+                path: slot.path,
+                offered: "none".to_owned(),
+            });
+        };
+        let proven = turn.link.prove(deadline).await?;
+        let change = Change {
+            verb: "an ejection of virtual media",
+            path: &target,
+            body: json!({}),
+            secret: slot.image.as_ref().map(ImageUrl::expose),
+        };
+        proven.post(change, deadline).await?;
+        let confirmation = look_for(turn, &slot.path, |document| {
+            let slot = reading::media_slot(document, String::new());
+            (!slot.inserted).then_some(Confirmation::Confirmed)
+        })
+        .await;
+        effect.sent = true;
+        if effect.confirmation == Confirmation::Confirmed {
+            effect.confirmation = confirmation;
+        }
+    }
+    Ok(effect)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_transfer_protocol_is_sent_only_where_it_is_listed() {
+        let image = ImageUrl::new("http://192.0.2.1/a.iso");
+        assert_eq!(
+            insert_body(&json!({}), &image),
+            json!({"Image": "http://192.0.2.1/a.iso", "Inserted": true, "WriteProtected": true})
+        );
+        let listing = json!({"Actions": {"#VirtualMedia.InsertMedia": {
+            "TransferProtocolType@Redfish.AllowableValues": ["NFS", "HTTP"],
+        }}});
+        assert_eq!(
+            insert_body(&listing, &image)["TransferProtocolType"],
+            "HTTP"
+        );
+    }
+}

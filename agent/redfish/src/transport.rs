@@ -1,0 +1,494 @@
+//! HTTP to one BMC, as nv-redfish's [`HttpClient`].
+//!
+//! Adds what the port promises: bodies are capped, reads follow redirects on
+//! the same origin only and changes follow none, and a failure tells whether
+//! the request can have left this process.
+
+use std::error::Error as StdError;
+use std::fmt::Write as _;
+
+use http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, LOCATION};
+use http::{HeaderMap, Method, StatusCode};
+use nv_redfish::bmc_http::{
+    BmcCredentials, CacheableError, HttpClient, HttpPushUriUpdateRequest, ModificationDecodeError,
+    MultipartUpdateRequest, RejectedUriReferenceError, RequestError, decode_modification,
+    decode_poll,
+};
+use nv_redfish::core::{
+    ActionError, BmcError as CoreError, BmcErrorClass, BoxTryStream, DecodeError,
+    ModificationResponse, ODataETag, Repair, SessionCreateResponse, UploadReader,
+};
+use reqwest::{Client, RequestBuilder, Response};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use url::Url;
+
+use crate::tls::ObservedPeer;
+
+/// Redirects followed by one read.
+const MOST_REDIRECTS: usize = 3;
+
+const AUTH_TOKEN: &str = "x-auth-token";
+
+/// HTTP to one BMC. `client` must not follow redirects or retry by itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Transport {
+    pub(crate) client: Client,
+    /// Told which address answers.
+    pub(crate) observed: ObservedPeer,
+    /// Longest body taken, in bytes.
+    pub(crate) body_limit: usize,
+}
+
+/// Why an exchange failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TransportError {
+    /// No connection came about, so the request did not leave.
+    #[error("{0}")]
+    NotConnected(String),
+    /// The peer did not prove itself, so the request did not leave.
+    #[error("{0}")]
+    Untrusted(String),
+    /// The connection failed while or after the request was sent.
+    #[error("{0}")]
+    Lost(String),
+    /// An answer other than success.
+    #[error("HTTP {status}")]
+    Status { status: u16, body: String },
+    /// An answer longer than allowed.
+    #[error("the answer is longer than {limit} bytes")]
+    TooLong { limit: usize },
+    /// An answer that cannot be used.
+    #[error("{0}")]
+    Unusable(String),
+    /// An answer that is JSON and not what was asked for.
+    #[error("{0}")]
+    Undecodable(DecodeError),
+    /// The request was never sent because of what it asks for.
+    #[error("{0}")]
+    Rejected(String),
+}
+
+impl CoreError for TransportError {
+    fn error_class(&self) -> BmcErrorClass {
+        match self {
+            Self::NotConnected(_) | Self::Untrusted(_) | Self::Lost(_) => BmcErrorClass::Transport,
+            Self::Status { status, .. } => BmcErrorClass::HttpResponse { status: *status },
+            Self::TooLong { .. } | Self::Unusable(_) | Self::Undecodable(_) => {
+                BmcErrorClass::ResponseParse
+            }
+            Self::Rejected(_) => BmcErrorClass::Other,
+        }
+    }
+
+    fn response_body(&self) -> Option<&str> {
+        match self {
+            Self::Status { body, .. } => Some(body),
+            Self::NotConnected(_)
+            | Self::Untrusted(_)
+            | Self::Lost(_)
+            | Self::TooLong { .. }
+            | Self::Unusable(_)
+            | Self::Undecodable(_)
+            | Self::Rejected(_) => None,
+        }
+    }
+
+    fn into_decode_error(self) -> Result<DecodeError, Self> {
+        match self {
+            Self::Undecodable(error) => Ok(error),
+            other @ (Self::NotConnected(_)
+            | Self::Untrusted(_)
+            | Self::Lost(_)
+            | Self::Status { .. }
+            | Self::TooLong { .. }
+            | Self::Unusable(_)
+            | Self::Rejected(_)) => Err(other),
+        }
+    }
+}
+
+impl CacheableError for TransportError {
+    fn is_cached(&self) -> bool {
+        matches!(self, Self::Status { status: 304, .. })
+    }
+
+    fn cache_miss() -> Self {
+        Self::Unusable("304 Not Modified without a question about it".to_owned())
+    }
+
+    fn cache_error(reason: String) -> Self {
+        Self::Unusable(reason)
+    }
+}
+
+impl RequestError for TransportError {
+    fn rejected_uri_reference(error: RejectedUriReferenceError) -> Self {
+        Self::Rejected(error.reason)
+    }
+}
+
+impl ActionError for TransportError {
+    fn not_supported() -> Self {
+        Self::Rejected("the BMC does not offer this action".to_owned())
+    }
+}
+
+impl From<ModificationDecodeError> for TransportError {
+    fn from(error: ModificationDecodeError) -> Self {
+        match error {
+            ModificationDecodeError::InvalidResponse { status, text, .. } => Self::Status {
+                status: status.as_u16(),
+                body: text,
+            },
+            ModificationDecodeError::Json(error) => Self::Unusable(error.to_string()),
+            ModificationDecodeError::Decode(error) => Self::Undecodable(error),
+            other => Self::Unusable(other.to_string()),
+        }
+    }
+}
+
+/// A complete answer.
+struct Answer {
+    url: Url,
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn into_success(self) -> Result<Self, TransportError> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        Err(TransportError::Status {
+            status: self.status.as_u16(),
+            body: String::from_utf8_lossy(&self.body).into_owned(),
+        })
+    }
+
+    /// The same-origin URL that `Location` names.
+    fn location(&self) -> Result<Url, TransportError> {
+        let location = self
+            .headers
+            .get(LOCATION)
+            .and_then(|value| value.to_str().ok())
+            .ok_or_else(|| TransportError::Unusable("no Location header".to_owned()))?;
+        let target = self
+            .url
+            .join(location)
+            .map_err(|error| TransportError::Unusable(format!("Location: {error}")))?;
+        if target.origin() != self.url.origin() {
+            return Err(TransportError::Rejected(format!(
+                "it leads to another origin, {}",
+                target.origin().ascii_serialization()
+            )));
+        }
+        Ok(target)
+    }
+
+    fn is_redirect(&self) -> bool {
+        matches!(self.status.as_u16(), 301 | 302 | 303 | 307 | 308)
+    }
+}
+
+impl Transport {
+    fn request(
+        &self,
+        method: Method,
+        url: Url,
+        credentials: &BmcCredentials,
+        headers: &HeaderMap,
+    ) -> RequestBuilder {
+        let request = self.client.request(method, url).headers(headers.clone());
+        match credentials {
+            BmcCredentials::UsernamePassword { username, password } => {
+                request.basic_auth(username, password.as_ref())
+            }
+            BmcCredentials::Token { token } => request.header(AUTH_TOKEN, token),
+            BmcCredentials::Anonymous => request,
+        }
+    }
+
+    async fn exchange(&self, request: RequestBuilder) -> Result<Answer, TransportError> {
+        let mut response: Response = request.send().await.map_err(classify)?;
+        if let Some(remote) = response.remote_addr() {
+            self.observed.answered_from(remote);
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(classify)? {
+            if body.len() + chunk.len() > self.body_limit {
+                return Err(TransportError::TooLong {
+                    limit: self.body_limit,
+                });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let answer = Answer {
+            url: response.url().clone(),
+            status: response.status(),
+            headers: response.headers().clone(),
+            body,
+        };
+        tracing::trace!(
+            path = answer.url.path(),
+            status = answer.status.as_u16(),
+            bytes = answer.body.len(),
+            "BMC answered"
+        );
+        Ok(answer)
+    }
+
+    async fn read(
+        &self,
+        url: Url,
+        credentials: &BmcCredentials,
+        etag: Option<&ODataETag>,
+        headers: &HeaderMap,
+    ) -> Result<Answer, TransportError> {
+        let mut url = url;
+        for _ in 0..=MOST_REDIRECTS {
+            let mut request = self.request(Method::GET, url, credentials, headers);
+            if let Some(etag) = etag {
+                request = request.header(IF_NONE_MATCH, etag.to_string());
+            }
+            let answer = self.exchange(request).await?;
+            if !answer.is_redirect() {
+                return answer.into_success();
+            }
+            url = answer.location()?;
+        }
+        Err(TransportError::Unusable(format!(
+            "more than {MOST_REDIRECTS} redirects"
+        )))
+    }
+
+    async fn change<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<ModificationResponse<T>, TransportError> {
+        let answer = self.exchange(request).await?.into_success()?;
+        Ok(decode_modification(
+            &answer.url,
+            answer.status,
+            &answer.headers,
+            &answer.body,
+        )?)
+    }
+}
+
+fn with_json<B: Serialize>(
+    request: RequestBuilder,
+    body: &B,
+) -> Result<RequestBuilder, TransportError> {
+    let body = serde_json::to_vec(body)
+        .map_err(|error| TransportError::Rejected(format!("the request body: {error}")))?;
+    Ok(request.header(CONTENT_TYPE, "application/json").body(body))
+}
+
+/// Sorts a client error by how far the request can have come.
+fn classify(error: reqwest::Error) -> TransportError {
+    let connecting = error.is_connect();
+    let malformed = error.is_builder();
+    let error = error.without_url();
+    let mut reason = String::new();
+    let mut untrusted = false;
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
+    while let Some(current) = cause {
+        untrusted |= names_certificate(current);
+        let text = current.to_string();
+        if !reason.ends_with(&text) {
+            let separator = if reason.is_empty() { "" } else { ": " };
+            // Writing to a String cannot fail.
+            write!(reason, "{separator}{text}").unwrap_or_default();
+        }
+        cause = current.source();
+    }
+    if malformed {
+        TransportError::Rejected(reason)
+    } else if untrusted {
+        TransportError::Untrusted(reason)
+    } else if connecting {
+        TransportError::NotConnected(reason)
+    } else {
+        TransportError::Lost(reason)
+    }
+}
+
+/// Whether an error, or what an I/O error wraps, is rustls refusing the peer's certificate.
+fn names_certificate(error: &(dyn StdError + 'static)) -> bool {
+    let tls = error.downcast_ref::<rustls::Error>().or_else(|| {
+        error
+            .downcast_ref::<std::io::Error>()
+            .and_then(|error| error.get_ref())
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    });
+    matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
+}
+
+fn decode<T: DeserializeOwned>(value: Value) -> Result<T, TransportError> {
+    nv_redfish::core::repair::decode(value).map_err(TransportError::Undecodable)
+}
+
+impl HttpClient for Transport {
+    type Error = TransportError;
+
+    async fn get<T>(
+        &self,
+        url: Url,
+        credentials: &BmcCredentials,
+        etag: Option<ODataETag>,
+        custom_headers: &HeaderMap,
+        repair: &impl Repair,
+    ) -> Result<T, Self::Error>
+    where
+        T: DeserializeOwned + Send + Sync,
+    {
+        let answer = self
+            .read(url, credentials, etag.as_ref(), custom_headers)
+            .await?;
+        let mut value: Value = serde_json::from_slice(&answer.body)
+            .map_err(|error| TransportError::Unusable(format!("no JSON: {error}")))?;
+        repair.repair(&mut value);
+        decode(value)
+    }
+
+    async fn poll<T>(
+        &self,
+        url: Url,
+        credentials: &BmcCredentials,
+        custom_headers: &HeaderMap,
+    ) -> Result<ModificationResponse<T>, Self::Error>
+    where
+        T: DeserializeOwned + Send + Sync,
+    {
+        let answer = self.read(url, credentials, None, custom_headers).await?;
+        Ok(decode_poll(
+            &answer.url,
+            answer.status,
+            &answer.headers,
+            &answer.body,
+        )?)
+    }
+
+    async fn post<B, T>(
+        &self,
+        url: Url,
+        body: &B,
+        credentials: &BmcCredentials,
+        custom_headers: &HeaderMap,
+    ) -> Result<ModificationResponse<T>, Self::Error>
+    where
+        B: Serialize + Send + Sync,
+        T: DeserializeOwned + Send + Sync,
+    {
+        let request = self.request(Method::POST, url, credentials, custom_headers);
+        self.change(with_json(request, body)?).await
+    }
+
+    async fn post_session<B, T>(
+        &self,
+        url: Url,
+        body: &B,
+        custom_headers: &HeaderMap,
+    ) -> Result<SessionCreateResponse<T>, Self::Error>
+    where
+        B: Serialize + Send + Sync,
+        T: DeserializeOwned + Send + Sync,
+    {
+        let anonymous = BmcCredentials::Anonymous;
+        let request = self.request(Method::POST, url, &anonymous, custom_headers);
+        let answer = self
+            .exchange(with_json(request, body)?)
+            .await?
+            .into_success()?;
+        let auth_token = answer
+            .headers
+            .get(AUTH_TOKEN)
+            .and_then(|value| value.to_str().ok())
+            .ok_or_else(|| TransportError::Unusable("no X-Auth-Token header".to_owned()))?
+            .to_owned();
+        let location = answer.location()?.path().to_owned().into();
+        let value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        Ok(SessionCreateResponse {
+            entity: decode(value)?,
+            auth_token,
+            location,
+        })
+    }
+
+    async fn post_multipart_update<U, V, T>(
+        &self,
+        _url: Url,
+        _request: MultipartUpdateRequest<'_, U, V>,
+        _credentials: &BmcCredentials,
+        _custom_headers: &HeaderMap,
+    ) -> Result<ModificationResponse<T>, Self::Error>
+    where
+        U: UploadReader,
+        T: DeserializeOwned + Send + Sync,
+        V: Serialize + Send + Sync,
+    {
+        Err(outside_the_port("an upload"))
+    }
+
+    async fn post_http_push_uri_update<U, T>(
+        &self,
+        _url: Url,
+        _request: HttpPushUriUpdateRequest<U>,
+        _credentials: &BmcCredentials,
+        _custom_headers: &HeaderMap,
+    ) -> Result<ModificationResponse<T>, Self::Error>
+    where
+        U: UploadReader,
+        T: DeserializeOwned + Send + Sync,
+    {
+        Err(outside_the_port("an upload"))
+    }
+
+    async fn patch<B, T>(
+        &self,
+        url: Url,
+        etag: ODataETag,
+        body: &B,
+        credentials: &BmcCredentials,
+        custom_headers: &HeaderMap,
+    ) -> Result<ModificationResponse<T>, Self::Error>
+    where
+        B: Serialize + Send + Sync,
+        T: DeserializeOwned + Send + Sync,
+    {
+        let request = self
+            .request(Method::PATCH, url, credentials, custom_headers)
+            .header(IF_MATCH, etag.to_string());
+        self.change(with_json(request, body)?).await
+    }
+
+    async fn delete<T>(
+        &self,
+        url: Url,
+        credentials: &BmcCredentials,
+        custom_headers: &HeaderMap,
+    ) -> Result<ModificationResponse<T>, Self::Error>
+    where
+        T: DeserializeOwned + Send + Sync,
+    {
+        let request = self.request(Method::DELETE, url, credentials, custom_headers);
+        self.change(request).await
+    }
+
+    async fn sse<T: Sized + for<'de> Deserialize<'de> + Send>(
+        &self,
+        _url: Url,
+        _credentials: &BmcCredentials,
+        _custom_headers: &HeaderMap,
+    ) -> Result<BoxTryStream<T, Self::Error>, Self::Error> {
+        Err(outside_the_port("an event stream"))
+    }
+}
+
+/// No verb of the port uploads or streams; nv-redfish's trait has them all.
+fn outside_the_port(what: &str) -> TransportError {
+    TransportError::Rejected(format!("{what} is no part of the BMC port"))
+}
