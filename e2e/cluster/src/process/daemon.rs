@@ -28,17 +28,19 @@ pub enum Lifetime {
 
 /// What to start.
 #[derive(Debug)]
-pub(crate) struct Program {
+pub struct Program {
     /// Name for logs, records and messages.
-    pub(crate) name: &'static str,
-    pub(crate) binary: PathBuf,
-    pub(crate) args: Vec<OsString>,
+    pub name: &'static str,
+    /// Executable.
+    pub binary: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
     /// Variables in addition to the caller's.
-    pub(crate) env: Vec<(&'static str, OsString)>,
+    pub env: Vec<(&'static str, OsString)>,
     /// Place in the order of starting; what was started last is stopped first.
-    pub(crate) order: u32,
+    pub order: u32,
     /// Between SIGTERM and SIGKILL.
-    pub(crate) grace: Duration,
+    pub grace: Duration,
 }
 
 /// A running program. Dropping it stops it, unless it was released.
@@ -55,7 +57,10 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts `program` with its log under `<state>/logs` and its record under `<state>/pids`.
-    pub(crate) fn start(program: &Program, state: &Path, lifetime: Lifetime) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When it cannot be started, or cannot be recorded for a later process to stop it.
+    pub fn start(program: &Program, state: &Path, lifetime: Lifetime) -> Result<Self> {
         let name = program.name;
         let logs = state.join("logs");
         std::fs::create_dir_all(&logs)

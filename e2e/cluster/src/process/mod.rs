@@ -9,7 +9,6 @@ mod identity;
 mod keeper;
 mod record;
 
-pub(crate) use daemon::Program;
-pub use daemon::{Daemon, Lifetime};
+pub use daemon::{Daemon, Lifetime, Program};
 pub use identity::Identity;
 pub(crate) use record::{recorded, stop_recorded};
