@@ -12,6 +12,10 @@ pub(crate) enum Credential<'a> {
     Token(&'a str),
 }
 
+/// A name that the apiserver's certificate always holds, for clients that reach the
+/// apiserver at an address unknown when it was issued.
+const CERTIFIED_NAME: &str = "kubernetes.default.svc";
+
 /// The text of a kubeconfig for the server at `url`.
 pub(crate) fn render(url: &str, ca: &str, credential: &Credential<'_>) -> String {
     let user = match credential {
@@ -27,7 +31,11 @@ pub(crate) fn render(url: &str, ca: &str, credential: &Credential<'_>) -> String
         "current-context": "lab",
         "clusters": [{
             "name": "lab",
-            "cluster": { "server": url, "certificate-authority-data": STANDARD.encode(ca) },
+            "cluster": {
+                "server": url,
+                "tls-server-name": CERTIFIED_NAME,
+                "certificate-authority-data": STANDARD.encode(ca),
+            },
         }],
         "users": [{ "name": "lab", "user": user }],
         "contexts": [{ "name": "lab", "context": { "cluster": "lab", "user": "lab" } }],

@@ -5,7 +5,7 @@
 //! logs, the audit log and the records of running processes lie in it. Everything
 //! listens on loopback and ends with the process that started it, unless it is
 //! detached for `cluster up`. [`audit`] tells who wrote what, [`eventually`] waits for
-//! conditions, [`Kubectl`] does what a user would.
+//! conditions, [`Kubectl`] does what a user would, [`Node`] runs pods.
 
 pub mod audit;
 mod command;
@@ -13,6 +13,7 @@ mod control_plane;
 mod deadline;
 mod kubeconfig;
 mod kubectl;
+mod node;
 mod options;
 mod pki;
 mod ports;
@@ -22,6 +23,7 @@ pub mod tools;
 pub use control_plane::ControlPlane;
 pub use deadline::{Look, WaitError, eventually};
 pub use kubectl::Kubectl;
+pub use node::{Image, Node, build_image};
 pub use options::Options;
 pub use pki::Subject;
 pub use process::Lifetime;

@@ -116,6 +116,11 @@ impl Pki {
         self.issue(subject, Use::Client)
     }
 
+    /// A server certificate for `names` (addresses or DNS names).
+    pub(crate) fn server(&self, subject: &Subject, names: Vec<String>) -> Result<Pair> {
+        self.issue(subject, Use::Server { names })
+    }
+
     /// Writes a client certificate to `<name>.crt` and `<name>.key`.
     pub(crate) fn write_client(&self, name: &str, subject: &Subject) -> Result<()> {
         self.write(name, &self.client(subject)?)
@@ -128,7 +133,7 @@ impl Pki {
         subject: &Subject,
         names: Vec<String>,
     ) -> Result<()> {
-        self.write(name, &self.issue(subject, Use::Server { names })?)
+        self.write(name, &self.server(subject, names)?)
     }
 
     fn write(&self, name: &str, pair: &Pair) -> Result<()> {

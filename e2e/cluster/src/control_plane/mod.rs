@@ -21,7 +21,7 @@ use crate::{
     kubeconfig::{self, Credential},
     kubectl::Kubectl,
     options::Options,
-    pki::{Pki, Subject, write_secret},
+    pki::{Pair, Pki, Subject, write_secret},
     ports::Ports,
     process::{self, Daemon, Lifetime, Program},
     tools::{Group, Tools},
@@ -193,7 +193,7 @@ impl ControlPlane {
         Kubectl::new(&self.tools, self.kubeconfig(), &self.options.state)
     }
 
-    /// The CA certificate, PEM.
+    /// File of the CA certificate, PEM.
     pub fn ca_path(&self) -> PathBuf {
         self.pki.file("ca.crt")
     }
@@ -254,6 +254,24 @@ impl ControlPlane {
     /// Kubeconfig text for the bearer of `token`, for clients that reach the apiserver at `url`.
     pub fn kubeconfig_for_token(&self, token: &str, url: &str) -> String {
         kubeconfig::render(url, self.pki.ca(), &Credential::Token(token))
+    }
+
+    /// Writes the kubeconfig of `subject` for programs that reach the apiserver at `url`.
+    pub(crate) fn write_kubeconfig(&self, path: &Path, subject: &Subject, url: &str) -> Result<()> {
+        write_secret(path, &self.kubeconfig_for(subject, url)?)
+    }
+
+    pub(crate) fn server_certificate(&self, subject: &Subject, names: Vec<String>) -> Result<Pair> {
+        self.pki.server(subject, names)
+    }
+
+    /// The CA certificate, PEM.
+    pub fn ca(&self) -> &str {
+        self.pki.ca()
+    }
+
+    pub(crate) fn has_controller_manager(&self) -> bool {
+        self.controller_manager.is_some()
     }
 
     async fn start_programs(&mut self) -> Result<()> {
