@@ -1,1 +1,16 @@
-//! End-to-end scenarios.
+//! End-to-end scenarios: the product on real parts, judged by witnesses outside our code.
+//!
+//! A scenario is one file with one `run` function and one line in
+//! [`registry::ALL`]. It gets a [`world::World`] (real control plane, real
+//! firmware in VMs or an emulated BMC, the operator and the agents as users run
+//! them) and returns figures. Its logs stay in one folder; what it started is
+//! stopped by pid, also after a failure.
+
+pub mod artefacts;
+pub mod first_light;
+pub mod image_server;
+pub mod objects;
+pub mod registry;
+pub mod report;
+pub mod story;
+pub mod world;

@@ -1,0 +1,78 @@
+//! What a user would install: static release binaries, and images for cards.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use lockstep_lab::image::{self, Behaviour, Image, InstallerSpec};
+use tokio::process::Command;
+
+/// Target that the static binaries are built for.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The static binaries of operator and agent.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    /// `lockstep-operator`.
+    pub operator: PathBuf,
+    /// `lockstep-agent`.
+    pub agent: PathBuf,
+}
+
+/// The folder of the workspace.
+pub fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_owned()
+}
+
+/// Builds operator and agent statically, as the Dockerfile packs them. Cargo shows its progress.
+///
+/// # Errors
+/// When the build fails.
+pub async fn binaries() -> Result<Binaries> {
+    let workspace = workspace();
+    let folder = workspace.join("target/static");
+    eprintln!("building static operator and agent (minutes on a clean machine)");
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .current_dir(&workspace)
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--target",
+            TARGET,
+            "--target-dir",
+        ])
+        .arg(&folder)
+        .args(["-p", "lockstep-operator", "-p", "lockstep-agent"])
+        // `--target` keeps the flag from build scripts and proc macros.
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .stdin(Stdio::null())
+        .status()
+        .await
+        .context("cannot run cargo")?;
+    ensure!(
+        status.success(),
+        "building the static binaries failed: {status}"
+    );
+    let release = folder.join(TARGET).join("release");
+    Ok(Binaries {
+        operator: release.join("lockstep-operator"),
+        agent: release.join("lockstep-agent"),
+    })
+}
+
+/// An installer image with our agent in it.
+///
+/// # Errors
+/// When it cannot be built.
+pub async fn installer(binaries: &Binaries, version: &str, behaviour: Behaviour) -> Result<Image> {
+    let spec = InstallerSpec {
+        version: version.to_owned(),
+        agent: binaries.agent.clone(),
+        behaviour,
+    };
+    tokio::task::spawn_blocking(move || image::installer(&spec))
+        .await
+        .context("the task that builds the image ended early")?
+}

@@ -1,0 +1,169 @@
+//! `first-light`: from `kubectl apply` to a real machine that boots our image, its host held until then.
+//!
+//! Witnesses outside our code: both serial consoles, the BMCs' request logs,
+//! `kubectl wait`, the apiserver's audit log.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use lockstep_lab::MachineSpec;
+use lockstep_lab::front::Request;
+use lockstep_lab::image::Behaviour;
+
+use crate::artefacts;
+use crate::image_server::ImageServer;
+use crate::objects::{self, Choices, NAMESPACE};
+use crate::registry::Context;
+use crate::report::Report;
+use crate::story::{self, Watch};
+use crate::world::{Kind, World};
+
+/// The bar: writes of operator and agents from `apply` to Ready.
+const MOST_WRITES: usize = 30;
+/// The whole story, on a slow machine.
+const STORY: Duration = Duration::from_secs(600);
+
+/// Runs the scenario.
+///
+/// # Errors
+/// When anything is not as told.
+pub async fn run(context: Context) -> Result<Report> {
+    let mut report = Report::default();
+    let image = artefacts::installer(&context.binaries, "1.0", Behaviour::Installs).await?;
+    let server = ImageServer::serve(image.path.clone()).await?;
+    let machines = vec![MachineSpec::card("card1"), MachineSpec::host("host1")];
+    let mut world = World::start(&context.folder, Kind::Vms, machines, &context.binaries).await?;
+    world.start_operator().await?;
+    world.start_agent().await?;
+    let watch = Watch::start(&world.control_plane)?;
+    let mark = world.mark()?;
+    let began = Instant::now();
+
+    let choices = Choices::default();
+    let yaml = [
+        objects::policy("v1", &choices),
+        objects::image("v1", &image, &server.url("v1.iso")),
+        objects::host("host1", &world.bmc("host1")?, &choices),
+        objects::card("card1", "host1", &world.bmc("card1")?),
+    ]
+    .concat();
+    world.control_plane.kubectl().apply_text(&yaml).await?;
+    let ready = world
+        .control_plane
+        .kubectl()
+        .wait(NAMESPACE, "dpu/card1", "condition=Ready", STORY)
+        .await;
+    let lines = watch.stop().await?;
+    world.check()?;
+    ready?;
+    report.figure("seconds from apply to Ready", began.elapsed().as_secs());
+    witness(&world, &lines, &mut report).await?;
+
+    let writes = story::writes(&world.control_plane, mark)?;
+    story::say_writes(&mut report, &writes);
+    ensure!(
+        writes.len() <= MOST_WRITES,
+        "{} apiserver writes, more than the {MOST_WRITES} allowed",
+        writes.len()
+    );
+    world.stop().await?;
+    Ok(report)
+}
+
+async fn witness(world: &World, lines: &[String], report: &mut Report) -> Result<()> {
+    let lab = world.machines.lab()?;
+    let card = lab.machine("card1")?.console();
+    let host = lab.machine("host1")?.console();
+    let os_up = card
+        .matching("LOCKSTEP-OS-UP 1.0")
+        .first()
+        .cloned()
+        .context("the card's console never showed its system")?;
+    let host_first = host
+        .lines()
+        .first()
+        .cloned()
+        .context("the host's console is empty")?;
+    ensure!(
+        host_first.instant > os_up.instant,
+        "the host's firmware started before the card's system was up"
+    );
+    report.figure(
+        "seconds from the card's system to the host's firmware",
+        host_first.instant.duration_since(os_up.instant).as_secs(),
+    );
+    host.wait_for("HOST-OS-UP", Duration::from_secs(120))
+        .await?;
+    report.say("host console: its system is up after the card's");
+
+    let card_changes = lab.bmc("card1")?.changes();
+    let host_changes = lab.bmc("host1")?.changes();
+    report.say(format!(
+        "card BMC, changing requests: {}",
+        shown(&card_changes)
+    ));
+    report.say(format!(
+        "host BMC, changing requests: {}",
+        shown(&host_changes)
+    ));
+    expect(&card_changes, "VirtualMedia.InsertMedia", 1)?;
+    expect(&card_changes, "VirtualMedia.EjectMedia", 1)?;
+    expect(&card_changes, "ComputerSystem.Reset", 1)?;
+    expect(&card_changes, "PATCH", 2)?;
+    ensure!(
+        card_changes.len() == 5,
+        "the card's BMC was asked for something else too"
+    );
+    expect(&host_changes, "ComputerSystem.Reset", 1)?;
+    ensure!(
+        host_changes.len() == 1,
+        "the host's BMC was asked for something else too"
+    );
+
+    let phases = phases(lines);
+    report.say(format!("kubectl get dpu -w: {}", phases.join(" → ")));
+    ensure!(
+        phases.last().map(String::as_str) == Some("Ready"),
+        "the last phase shown is not Ready"
+    );
+    Ok(())
+}
+
+fn shown(requests: &[Request]) -> String {
+    let all: Vec<String> = requests
+        .iter()
+        .map(|request| {
+            let reset = request
+                .reset_type()
+                .map_or_else(String::new, |kind| format!(" {kind}"));
+            let end = request.path.rsplit('/').next().unwrap_or_default();
+            format!("{} {end}{reset}", request.method)
+        })
+        .collect();
+    all.join(", ")
+}
+
+fn expect(requests: &[Request], what: &str, times: usize) -> Result<()> {
+    let found = requests
+        .iter()
+        .filter(|request| request.path.contains(what) || request.method.as_str() == what)
+        .count();
+    ensure!(
+        found == times,
+        "{what}: {found} requests instead of {times}"
+    );
+    Ok(())
+}
+
+/// The phases that `kubectl get -w` showed, without repetitions.
+pub fn phases(lines: &[String]) -> Vec<String> {
+    let mut phases: Vec<String> = lines
+        .iter()
+        .filter(|line| !line.starts_with("NAME"))
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .filter(|phase| phase.chars().all(char::is_alphabetic))
+        .map(str::to_owned)
+        .collect();
+    phases.dedup();
+    phases
+}

@@ -1,0 +1,154 @@
+//! The YAML a user would write for one host with one card.
+
+use lockstep_lab::image::Image;
+
+/// Namespace of the site in every scenario.
+pub const NAMESPACE: &str = "site-a";
+/// Name of the site.
+pub const SITE: &str = "a";
+
+/// One machine's BMC as a user describes it.
+#[derive(Clone, Debug)]
+pub struct Bmc {
+    /// Base URL.
+    pub address: String,
+    /// System UUID.
+    pub uuid: String,
+}
+
+/// What varies between scenarios.
+#[derive(Clone, Debug)]
+pub struct Choices {
+    /// `Observe`, `Plan` or `Enforce`.
+    pub mode: &'static str,
+    /// `hostWait.until`.
+    pub until: &'static str,
+    /// `hostWait.onTimeout`.
+    pub on_timeout: &'static str,
+    /// `hostWait.timeoutSeconds`.
+    pub host_timeout: u32,
+    /// `install.osTimeoutSeconds`.
+    pub os_timeout: u32,
+    /// `hold.onOrphan`.
+    pub on_orphan: &'static str,
+    /// `hold.orphanAfterSeconds`.
+    pub orphan_after: u32,
+    /// `disruption` of the host.
+    pub disruption: &'static str,
+    /// `slotPowerWhenHostOff` of the host.
+    pub slot_power: &'static str,
+}
+
+impl Default for Choices {
+    fn default() -> Self {
+        Self {
+            mode: "Enforce",
+            until: "OsRunning",
+            on_timeout: "Hold",
+            host_timeout: 900,
+            os_timeout: 600,
+            on_orphan: "KeepHeld",
+            orphan_after: 3600,
+            disruption: "Never",
+            slot_power: "Yes",
+        }
+    }
+}
+
+/// A Secret with BMC credentials.
+pub fn secret(name: &str, username: &str, password: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\n\
+         type: kubernetes.io/basic-auth\nstringData: {{username: {username}, password: {password}}}\n---\n"
+    )
+}
+
+/// A policy named `policy`.
+pub fn policy(image: &str, choices: &Choices) -> String {
+    format!(
+        "apiVersion: provisioning.opiproject.org/v1alpha1
+kind: DpuBootPolicy
+metadata: {{name: policy, namespace: {NAMESPACE}}}
+spec:
+  mode: {mode}
+  order: XpuFirst
+  imageRef: {{name: {image}}}
+  hostWait: {{until: {until}, timeoutSeconds: {host_timeout}, onTimeout: {on_timeout}}}
+  hold: {{mechanisms: [PoweredOff], onOrphan: {on_orphan}, orphanAfterSeconds: {orphan_after}}}
+  install: {{osTimeoutSeconds: {os_timeout}, maxAttempts: 1, shutdownGraceSeconds: 5}}
+---
+",
+        mode = choices.mode,
+        until = choices.until,
+        on_timeout = choices.on_timeout,
+        host_timeout = choices.host_timeout,
+        on_orphan = choices.on_orphan,
+        orphan_after = choices.orphan_after,
+        os_timeout = choices.os_timeout,
+    )
+}
+
+/// An image named as given.
+pub fn image(name: &str, image: &Image, url: &str) -> String {
+    format!(
+        "apiVersion: provisioning.opiproject.org/v1alpha1
+kind: DpuImage
+metadata: {{name: {name}, namespace: {NAMESPACE}}}
+spec:
+  version: \"{version}\"
+  digest: sha256:{sha256}
+  sizeBytes: {size}
+  sources: [\"{url}\"]
+---
+",
+        version = image.version,
+        sha256 = image.sha256,
+        size = image.size,
+    )
+}
+
+/// A host named as given, under the policy named `policy`.
+pub fn host(name: &str, bmc: &Bmc, choices: &Choices) -> String {
+    format!(
+        "apiVersion: provisioning.opiproject.org/v1alpha1
+kind: DpuHost
+metadata: {{name: {name}, namespace: {NAMESPACE}}}
+spec:
+  site: {SITE}
+  bmc:
+    address: {address}
+    credentialsRef: {{name: bmc}}
+    tls: {{trust: PlainHttp}}
+  identity: {{systemUuid: {uuid}}}
+  policyRef: {{name: policy}}
+  disruption: {disruption}
+  slotPowerWhenHostOff: \"{slot_power}\"
+---
+",
+        address = bmc.address,
+        uuid = bmc.uuid,
+        disruption = choices.disruption,
+        slot_power = choices.slot_power,
+    )
+}
+
+/// A card named as given, in that host.
+pub fn card(name: &str, host: &str, bmc: &Bmc) -> String {
+    format!(
+        "apiVersion: provisioning.opiproject.org/v1alpha1
+kind: Dpu
+metadata: {{name: {name}, namespace: {NAMESPACE}}}
+spec:
+  site: {SITE}
+  hostRefs: [{{name: {host}, pairing: Asserted}}]
+  bmc:
+    address: {address}
+    credentialsRef: {{name: bmc}}
+    tls: {{trust: PlainHttp}}
+  identity: {{systemUuid: {uuid}}}
+---
+",
+        address = bmc.address,
+        uuid = bmc.uuid,
+    )
+}

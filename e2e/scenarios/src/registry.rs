@@ -1,0 +1,57 @@
+//! The table of scenarios.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use anyhow::Result;
+
+use crate::artefacts::Binaries;
+use crate::first_light;
+use crate::report::Report;
+
+/// What a scenario gets.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// A fresh folder for state and logs.
+    pub folder: PathBuf,
+    /// The product.
+    pub binaries: Binaries,
+}
+
+/// A future that ends in a report. It stays on its thread.
+pub type Running = Pin<Box<dyn Future<Output = Result<Report>>>>;
+
+/// When a scenario runs without being asked for by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// In every `cargo xtask test`.
+    Ci,
+    /// In `cargo xtask test --all` only.
+    All,
+}
+
+/// One scenario.
+pub struct Scenario {
+    /// Name for `cargo xtask e2e NAME`.
+    pub name: &'static str,
+    /// What it shows, in one line.
+    pub about: &'static str,
+    /// When it runs.
+    pub tier: Tier,
+    /// Runs it.
+    pub run: fn(Context) -> Running,
+}
+
+/// Every scenario, from fast to slow.
+pub const ALL: &[Scenario] = &[Scenario {
+    name: "first-light",
+    about: "a card VM is installed through virtual media while its host VM is held off, then both run",
+    tier: Tier::Ci,
+    run: |context| Box::pin(first_light::run(context)),
+}];
+
+/// The scenario of that name.
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name)
+}

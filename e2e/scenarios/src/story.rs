@@ -1,0 +1,135 @@
+//! What a user sees while it happens, and every apiserver write with its cause.
+
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use lockstep_cluster::audit::{Mark, Write, tally};
+use lockstep_cluster::{ControlPlane, Look, eventually};
+use lockstep_crds::Dpu;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Child;
+
+use crate::objects::NAMESPACE;
+use crate::report::Report;
+
+/// `kubectl get dpu -w`, followed.
+pub struct Watch {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Watch {
+    /// Starts it; lines are shown as they come.
+    ///
+    /// # Errors
+    /// When kubectl cannot be started.
+    pub fn start(control_plane: &ControlPlane) -> Result<Self> {
+        let mut command = control_plane
+            .kubectl()
+            .command(&["get", "dpu", "-n", NAMESPACE, "-w"]);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stdin(Stdio::null())
+            .spawn()
+            .context("cannot start kubectl")?;
+        let out = child.stdout.take().context("kubectl has no output")?;
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&lines);
+        let began = Instant::now();
+        tokio::spawn(async move {
+            let mut reader = BufReader::new(out).lines();
+            while let Ok(Some(line)) = reader.next_line().await {
+                eprintln!("  {:>4} s  {line}", began.elapsed().as_secs());
+                sink.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(line);
+            }
+        });
+        Ok(Self { child, lines })
+    }
+
+    /// Stops it and returns what it showed.
+    ///
+    /// # Errors
+    /// When it cannot be stopped.
+    pub async fn stop(mut self) -> Result<Vec<String>> {
+        self.child.kill().await.context("cannot stop kubectl")?;
+        Ok(self
+            .lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone())
+    }
+}
+
+/// Waits until the card's status satisfies `holds`; returns the card.
+///
+/// # Errors
+/// When it does not in time, with the last phase and message.
+pub async fn await_card(
+    control_plane: &ControlPlane,
+    name: &str,
+    what: &str,
+    deadline: Duration,
+    holds: impl Fn(&Dpu) -> bool,
+) -> Result<Dpu> {
+    let api: kube::Api<Dpu> = kube::Api::namespaced(control_plane.client(), NAMESPACE);
+    let found = eventually(deadline, format!("{name}: {what}"), async || {
+        match api.get(name).await {
+            Ok(card) if holds(&card) => Look::Holds(card),
+            Ok(card) => Look::not_yet(card.status.map_or_else(
+                || "no status".to_owned(),
+                |status| format!("{:?}: {}", status.phase, status.message.unwrap_or_default()),
+            )),
+            Err(error) => Look::not_yet(error),
+        }
+    })
+    .await?;
+    Ok(found)
+}
+
+/// The reason of a card's Ready condition.
+pub fn reason(card: &Dpu) -> String {
+    let conditions = card
+        .status
+        .as_ref()
+        .map(|status| status.conditions.as_slice());
+    lockstep_crds::condition::find(
+        conditions.unwrap_or_default(),
+        lockstep_crds::condition::READY,
+    )
+    .map(|condition| condition.reason.clone())
+    .unwrap_or_default()
+}
+
+/// Every write of operator and agents since `mark` that stores something; Leases left out.
+///
+/// # Errors
+/// When the audit log cannot be read.
+pub fn writes(control_plane: &ControlPlane, mark: Mark) -> Result<Vec<Write>> {
+    let all = control_plane.audit_log().writes_since(mark)?;
+    Ok(all
+        .into_iter()
+        .filter(|write| !write.is_lease() && !write.is_control_plane() && is_ours(write))
+        .collect())
+}
+
+fn is_ours(write: &Write) -> bool {
+    let transient = write.subresource.as_deref() == Some("token")
+        || write.group == "authentication.k8s.io"
+        || write.group == "authorization.k8s.io";
+    write.user.starts_with("system:serviceaccount:") && !transient
+}
+
+/// Prints writes by cause.
+pub fn say_writes(report: &mut Report, writes: &[Write]) {
+    report.figure(
+        "apiserver writes by operator and agents, Leases left out",
+        writes.len(),
+    );
+    for (cause, count) in tally(writes) {
+        report.say(format!("  {count:>3} {cause}"));
+    }
+}
