@@ -105,6 +105,13 @@ impl Entry {
         }
     }
 
+    pub(crate) fn info(&self) -> GrantInfo {
+        GrantInfo {
+            card_key: self.card_key.clone(),
+            digest: self.digest,
+        }
+    }
+
     /// What stands for the capability in logs.
     pub(crate) fn log_name(&self) -> String {
         Digest::of(self.capability.as_bytes()).hex()[..8].to_owned()
@@ -250,6 +257,10 @@ impl Grants {
         self.by_hash.retain(|_, entry| entry.card_key != card_key);
         self.unsaved |= !revoked.is_empty();
         revoked
+    }
+
+    pub(crate) fn all(&self) -> Vec<GrantInfo> {
+        self.by_card.values().map(|entry| entry.info()).collect()
     }
 
     pub(crate) fn uses(&self, digest: &Digest) -> bool {

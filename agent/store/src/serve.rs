@@ -18,7 +18,7 @@ use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE,
     RANGE, RETRY_AFTER,
 };
-use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri};
 
 use crate::disk::{At, DiskError, blocking};
 use crate::grants::Entry;
@@ -58,8 +58,13 @@ async fn serve(
     };
     let etag = etag(&entry);
     // Only GET has ranges.
-    let range = header(&headers, RANGE).filter(|_| method == Method::GET);
-    let same = header(&headers, IF_RANGE).is_none_or(|known| known == etag);
+    let range = headers
+        .get(RANGE)
+        .filter(|_| method == Method::GET)
+        .and_then(|range| range.to_str().ok());
+    let same = headers
+        .get(IF_RANGE)
+        .is_none_or(|known| known.as_bytes() == etag.as_bytes());
     let requested = match range {
         Some(range) if same => requested(range, info.size),
         Some(_) | None => Requested::Whole,
@@ -94,10 +99,6 @@ async fn serve(
         Some(place) => (status, fixed, length, place, body).into_response(),
         None => (status, fixed, length, body).into_response(),
     }
-}
-
-fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// Names the bytes as this card sees them, so that a changed seed is another

@@ -102,8 +102,9 @@ impl Store {
 
     /// The card's way to an image, with its seed, if any, over the seed slot.
     /// The path stays the same across calls and restarts until
-    /// [`Store::revoke`]; a new seed replaces the old one for requests that
-    /// come from now on. The image cannot be evicted while it is granted.
+    /// [`Store::revoke`]; another seed, or none, replaces the old one for
+    /// requests that come from now on. The image cannot be evicted while it is
+    /// granted.
     pub async fn grant(
         &self,
         digest: Digest,
@@ -139,6 +140,11 @@ impl Store {
             .map(|entry| entry.grant())
     }
 
+    /// All grants, those of earlier processes included.
+    pub fn grants(&self) -> Vec<GrantInfo> {
+        lock(&self.inner.state).grants.all()
+    }
+
     /// Ends all grants of a card at once, responses under way included, and
     /// forgets their seeds. After an error the grants are void here, but could
     /// return with a restart: call it again.
@@ -166,10 +172,7 @@ impl Store {
     /// whatever form a BMC reports its inserted media.
     pub fn owner_of_url(&self, url: &str) -> Option<GrantInfo> {
         let state = lock(&self.inner.state);
-        state.grants.find(url).map(|entry| GrantInfo {
-            card_key: entry.card_key.clone(),
-            digest: entry.digest,
-        })
+        state.grants.find(url).map(|entry| entry.info())
     }
 
     /// Serves granted images: `GET` and `HEAD` of `/i/<capability>/image.iso`.

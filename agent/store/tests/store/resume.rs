@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use lockstep_store::{GrantError, OpenError, Store};
+use lockstep_store::{FetchPhase, GrantError, OpenError, Progress, Store};
 
 use crate::origin::{Fault, Origin};
 use crate::site::{Site, image, mode, request, until};
@@ -183,6 +183,24 @@ async fn a_crash_costs_only_what_was_not_written() {
         SIZE - CUT,
         "the first part is not asked for again"
     );
+}
+
+#[tokio::test]
+async fn a_fetch_dropped_while_it_verifies_is_taken_over() {
+    let (site, bytes) = (Site::new(), image(19, SIZE));
+    let (store, origin) = (site.open(), Origin::start(&bytes).await);
+    let wanted = request(&bytes, &[origin.url()]);
+    let fetch = store.fetch(&wanted);
+    let mut progress = fetch.progress();
+    let fetch = tokio::spawn(fetch);
+    let verifying = |progress: &Progress| progress.phase == FetchPhase::Verifying;
+    progress.wait_for(verifying).await.unwrap();
+    fetch.abort();
+    assert!(fetch.await.unwrap_err().is_cancelled());
+    store.fetch(&wanted).await.unwrap();
+    assert_eq!(origin.requests(), 1);
+    assert!(site.names("partial").is_empty());
+    assert_eq!(fs::read(site.blob(&wanted.digest)).unwrap(), bytes);
 }
 
 #[tokio::test]

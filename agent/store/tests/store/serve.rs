@@ -39,7 +39,11 @@ async fn card() -> Card {
         store,
         bytes,
         address,
-        client: Client::builder().no_proxy().build().unwrap(),
+        client: Client::builder()
+            .no_proxy()
+            .tls_certs_only([])
+            .build()
+            .unwrap(),
     }
 }
 
@@ -301,9 +305,15 @@ async fn grants_survive_restarts() {
             .contains(&hex::encode("forgotten"))
     );
     assert!(store.owner_of_url(&gone).is_none());
+    let grants = store.grants();
+    assert_eq!((grants.len(), grants[0].card_key.as_str()), (1, "card"));
 
     let (address, _) = serve(&store).await;
-    let client = Client::builder().no_proxy().build().unwrap();
+    let client = Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .build()
+        .unwrap();
     let response = client
         .get(format!("http://{address}{path}"))
         .send()
