@@ -1,0 +1,33 @@
+//! What the chart takes over from `config/` as it is: admission policies and roles.
+//! Both work in fixed namespaces, so that there is nothing to fill in.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+
+use super::{Files, HEADER, names, not_a_template};
+
+/// Source folder, and what its files are called in the chart.
+const SOURCES: &[(&str, &str)] = &[("config/admission", "admission-"), ("config/rbac", "rbac-")];
+
+/// The chart's copies of the manifests in `config/`.
+pub(super) fn copies(root: &Path) -> Result<Files> {
+    let mut files = Files::new();
+    for (folder, prefix) in SOURCES {
+        for name in names(&root.join(folder))? {
+            if !name.ends_with(".yaml") || name == "kustomization.yaml" {
+                continue;
+            }
+            let source = Path::new(folder).join(&name);
+            let text = fs::read_to_string(root.join(&source))
+                .with_context(|| format!("cannot read {}", source.display()))?;
+            let text = not_a_template(text, &source.display().to_string())?;
+            let from = format!("# Source: {}\n", source.display());
+            files.insert(
+                Path::new("charts/lockstep/templates").join(format!("{prefix}{name}")),
+                format!("{HEADER}{from}{text}"),
+            );
+        }
+    }
+    Ok(files)
+}
