@@ -7,7 +7,10 @@
 //! stopped by pid, also after a failure.
 
 pub mod artefacts;
+pub mod dead_man;
 pub mod first_light;
+pub mod host_in_use;
+pub mod host_wait;
 pub mod image_server;
 pub mod objects;
 pub mod registry;

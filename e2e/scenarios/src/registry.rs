@@ -7,8 +7,8 @@ use std::pin::Pin;
 use anyhow::Result;
 
 use crate::artefacts::Binaries;
-use crate::first_light;
 use crate::report::Report;
+use crate::{dead_man, first_light, host_in_use, host_wait};
 
 /// What a scenario gets.
 #[derive(Clone, Debug)]
@@ -44,12 +44,32 @@ pub struct Scenario {
 }
 
 /// Every scenario, from fast to slow.
-pub const ALL: &[Scenario] = &[Scenario {
-    name: "first-light",
-    about: "a card VM is installed through virtual media while its host VM is held off, then both run",
-    tier: Tier::Ci,
-    run: |context| Box::pin(first_light::run(context)),
-}];
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "first-light",
+        about: "a card VM is installed through virtual media while its host VM is held off, then both run",
+        tier: Tier::Ci,
+        run: |context| Box::pin(first_light::run(context)),
+    },
+    Scenario {
+        name: "host-in-use",
+        about: "a host that is up, or whose Node is Ready, is not touched, nor are its cards",
+        tier: Tier::Ci,
+        run: |context| Box::pin(host_in_use::run(context)),
+    },
+    Scenario {
+        name: "host-wait",
+        about: "a card that never boots, for each onTimeout; a slot without power refuses the hold",
+        tier: Tier::All,
+        run: |context| Box::pin(host_wait::run(context)),
+    },
+    Scenario {
+        name: "dead-man",
+        about: "operator and API server gone: the work order ends the hold; then the offline release",
+        tier: Tier::All,
+        run: |context| Box::pin(dead_man::run(context)),
+    },
+];
 
 /// The scenario of that name.
 pub fn find(name: &str) -> Option<&'static Scenario> {

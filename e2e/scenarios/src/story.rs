@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use lockstep_cluster::audit::{Mark, Write, tally};
 use lockstep_cluster::{ControlPlane, Look, eventually};
-use lockstep_crds::Dpu;
+use lockstep_crds::{Dpu, DpuHost};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 
@@ -132,4 +132,85 @@ pub fn say_writes(report: &mut Report, writes: &[Write]) {
     for (cause, count) in tally(writes) {
         report.say(format!("  {count:>3} {cause}"));
     }
+}
+
+/// Waits until the host's object satisfies `holds`; returns it.
+///
+/// # Errors
+/// When it does not in time, with the last step and message.
+pub async fn await_host(
+    control_plane: &ControlPlane,
+    name: &str,
+    what: &str,
+    deadline: Duration,
+    holds: impl Fn(&DpuHost) -> bool,
+) -> Result<DpuHost> {
+    let api: kube::Api<DpuHost> = kube::Api::namespaced(control_plane.client(), NAMESPACE);
+    let found = eventually(deadline, format!("{name}: {what}"), async || {
+        match api.get(name).await {
+            Ok(host) if holds(&host) => Look::Holds(host),
+            Ok(host) => Look::not_yet(host.status.map_or_else(
+                || "no status".to_owned(),
+                |status| format!("{:?}: {}", status.step, status.message.unwrap_or_default()),
+            )),
+            Err(error) => Look::not_yet(error),
+        }
+    })
+    .await?;
+    Ok(found)
+}
+
+/// The reason of a host's Ready condition.
+pub fn host_reason(host: &DpuHost) -> String {
+    let conditions = host
+        .status
+        .as_ref()
+        .map(|status| status.conditions.as_slice());
+    lockstep_crds::condition::find(
+        conditions.unwrap_or_default(),
+        lockstep_crds::condition::READY,
+    )
+    .map(|condition| condition.reason.clone())
+    .unwrap_or_default()
+}
+
+/// Deletes objects (`KIND/NAME`) and waits until they are gone.
+///
+/// # Errors
+/// When one does not go in time.
+pub async fn delete(
+    control_plane: &ControlPlane,
+    objects: &[&str],
+    deadline: Duration,
+) -> Result<()> {
+    let timeout = format!("--timeout={}s", deadline.as_secs());
+    for object in objects {
+        let mut command = control_plane
+            .kubectl()
+            .command(&["delete", object, "-n", NAMESPACE, "--wait", &timeout]);
+        let done = command.output().await.context("cannot run kubectl")?;
+        anyhow::ensure!(
+            done.status.success(),
+            "deleting {object}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    }
+    Ok(())
+}
+
+/// Keeps looking for `span` that `holds` stays true: for what must *not* happen.
+///
+/// # Errors
+/// As soon as it does not hold.
+pub async fn stays_so(
+    span: Duration,
+    what: &str,
+    mut holds: impl AsyncFnMut() -> Result<bool>,
+) -> Result<()> {
+    let end = Instant::now() + span;
+    while Instant::now() < end {
+        anyhow::ensure!(holds().await?, "it did not stay so: {what}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    Ok(())
 }
