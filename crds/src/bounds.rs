@@ -1,4 +1,5 @@
-//! Bounds that the derive cannot express: on `metav1.Condition` and on names.
+//! What the derive cannot express: bounds on `metav1.Condition` and on names, and
+//! the known values of open enums within the description of each field.
 //!
 //! `metav1.Condition` comes without a single bound, and an unbounded string or
 //! list makes the API server's estimate of what a CEL rule may cost explode.
@@ -14,7 +15,7 @@ use serde_json::json;
 /// Longest name of an object whose name others carry with a prefix.
 const NAME_MAX: usize = 200;
 
-/// The CRD with bounds on every `metav1.Condition` in it.
+/// The CRD with bounds on every `metav1.Condition` in it, and known values described.
 pub(crate) fn bounded(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         if let Some(schema) = version
@@ -56,6 +57,12 @@ fn walk(schema: &mut JSONSchemaProps) {
     if is_condition(schema) {
         bound_condition(schema);
         return;
+    }
+    if let Some(known) = schema.title.take() {
+        schema.description = Some(match schema.description.take() {
+            Some(description) => format!("{description}\n{known}"),
+            None => known,
+        });
     }
     for property in schema.properties.iter_mut().flat_map(|p| p.values_mut()) {
         walk(property);

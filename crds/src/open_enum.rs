@@ -71,7 +71,8 @@ macro_rules! open_enum {
                 schemars::json_schema!({
                     "type": "string",
                     "maxLength": 64,
-                    "description": format!("Known values: {}.", known.join(", ")),
+                    // The doc comment of a field replaces a description, but not a title.
+                    "title": format!("Known values: {}.", known.join(", ")),
                 })
             }
 
