@@ -1,3 +1,121 @@
 //! Developer commands: `cargo xtask --help`.
 
-fn main() {}
+mod cluster;
+mod demo;
+mod e2e;
+mod generate;
+mod lab;
+mod state;
+mod suite;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Build, try and test Lockstep. Everything that is needed is built or installed, or named.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bring up a control plane, a card and a host, and watch them get to Ready.
+    Demo,
+    /// Run the CI tier: format, lints, generated files, unit and edge tests, quick scenarios.
+    Test {
+        /// Run every scenario.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Run one scenario.
+    E2e {
+        /// Its name.
+        #[arg(required_unless_present = "list")]
+        name: Option<String>,
+        /// List the scenarios.
+        #[arg(long)]
+        list: bool,
+    },
+    /// Write everything that is generated from the API types.
+    Generate {
+        /// Write nothing; fail and name what is out of date.
+        #[arg(long)]
+        check: bool,
+    },
+    /// A control plane to play with.
+    Cluster {
+        #[command(subcommand)]
+        action: UpDown,
+    },
+    /// A card VM and a host VM behind Redfish BMCs to play with.
+    Lab {
+        #[command(subcommand)]
+        action: UpDown,
+    },
+}
+
+#[derive(Clone, Copy, Subcommand)]
+enum UpDown {
+    /// Start it; `lab up` stays in the foreground.
+    Up,
+    /// Stop what is left of it.
+    Down,
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| EnvFilter::new("warn,lockstep_lab=info,lockstep_cluster=info")),
+        )
+        .with_writer(std::io::stderr)
+        .without_time()
+        .init();
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
+        eprintln!("another TLS provider is installed already");
+        return ExitCode::FAILURE;
+    }
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    if let Command::Generate { check } = command {
+        return generate::run(check);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Demo => demo::run().await,
+            Command::Test { all } => suite::run(all).await,
+            Command::E2e { list: true, .. } => {
+                e2e::list();
+                Ok(())
+            }
+            Command::E2e { name, .. } => e2e::run_named(&name.unwrap_or_default()).await,
+            Command::Generate { check } => generate::run(check),
+            Command::Cluster { action: UpDown::Up } => cluster::up().await,
+            Command::Cluster {
+                action: UpDown::Down,
+            } => cluster::down().await,
+            Command::Lab { action: UpDown::Up } => lab::up().await,
+            Command::Lab {
+                action: UpDown::Down,
+            } => lab::down(),
+        }
+    })
+}
