@@ -129,7 +129,8 @@ fn shown(value: Option<&str>) -> String {
     value.map_or_else(|| "nothing".to_owned(), |value| format!("{value:?}"))
 }
 
-fn canonical_uuid(value: &str) -> String {
+/// A UUID without what differs between spellings.
+pub(crate) fn canonical_uuid(value: &str) -> String {
     value
         .chars()
         .filter(char::is_ascii_alphanumeric)

@@ -8,6 +8,7 @@ use crate::facts::{
     BootOverrideState, BootProgress, Capability, ImageUrl, Manager, MediaSlot, Offer,
     PowerRestorePolicy, PowerState, Reading, SystemIdentity,
 };
+use crate::identity::canonical_uuid;
 use crate::stage::stage_of;
 use crate::target::SpkiPin;
 
@@ -31,24 +32,14 @@ pub(crate) fn identity(
     }
 }
 
-fn same_uuid(left: &str, right: &str) -> bool {
-    let digits = |text: &str| {
-        text.chars()
-            .filter(char::is_ascii_alphanumeric)
-            .map(|c| c.to_ascii_lowercase())
-            .collect::<String>()
-    };
-    digits(left) == digits(right)
-}
-
 pub(crate) fn has_uuid(system: &Value, uuid: &str) -> bool {
-    text(system, "UUID").is_some_and(|found| same_uuid(&found, uuid))
+    text(system, "UUID").is_some_and(|found| canonical_uuid(&found) == canonical_uuid(uuid))
 }
 
 pub(crate) fn ends_with_uuid(path: &str, uuid: &str) -> bool {
     path.rsplit('/')
         .next()
-        .is_some_and(|name| same_uuid(name, uuid))
+        .is_some_and(|name| canonical_uuid(name) == canonical_uuid(uuid))
 }
 
 pub(crate) fn manager(document: &Value, path: String) -> Manager {

@@ -75,7 +75,8 @@ impl RedfishBmc {
             *slot = Some(link);
         }
         #[expect(clippy::expect_used, reason = "opened just above where it was absent")]
-        let link = MutexGuard::map(slot, |slot| slot.as_mut().expect("an open link"));
+        let mut link = MutexGuard::map(slot, |slot| slot.as_mut().expect("an open link"));
+        link.ensure_login(deadline).await?;
         Ok(Turn {
             _lane: lane,
             link,

@@ -4,25 +4,25 @@
 //! the same origin only and changes follow none, and a failure tells whether
 //! the request can have left this process.
 
-use std::error::Error as StdError;
-use std::fmt::Write as _;
+mod failure;
 
-use http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, LOCATION};
+use http::header::{CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION};
 use http::{HeaderMap, Method, StatusCode};
 use nv_redfish::bmc_http::{
-    BmcCredentials, CacheableError, HttpClient, HttpPushUriUpdateRequest, ModificationDecodeError,
-    MultipartUpdateRequest, RejectedUriReferenceError, RequestError, decode_modification,
-    decode_poll,
+    BmcCredentials, HttpClient, HttpPushUriUpdateRequest, MultipartUpdateRequest,
+    decode_modification, decode_poll,
 };
 use nv_redfish::core::{
-    ActionError, BmcError as CoreError, BmcErrorClass, BoxTryStream, DecodeError,
-    ModificationResponse, ODataETag, Repair, SessionCreateResponse, UploadReader,
+    BoxTryStream, ModificationResponse, ODataETag, Repair, SessionCreateResponse, UploadReader,
 };
 use reqwest::{Client, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
+
+pub(crate) use failure::TransportError;
+use failure::classify;
 
 use crate::tls::ObservedPeer;
 
@@ -39,114 +39,6 @@ pub(crate) struct Transport {
     pub(crate) observed: ObservedPeer,
     /// Longest body taken, in bytes.
     pub(crate) body_limit: usize,
-}
-
-/// Why an exchange failed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TransportError {
-    /// No connection came about, so the request did not leave.
-    #[error("{0}")]
-    NotConnected(String),
-    /// The peer did not prove itself, so the request did not leave.
-    #[error("{0}")]
-    Untrusted(String),
-    /// The connection failed while or after the request was sent.
-    #[error("{0}")]
-    Lost(String),
-    /// An answer other than success.
-    #[error("HTTP {status}")]
-    Status { status: u16, body: String },
-    /// An answer longer than allowed.
-    #[error("the answer is longer than {limit} bytes")]
-    TooLong { limit: usize },
-    /// An answer that cannot be used.
-    #[error("{0}")]
-    Unusable(String),
-    /// An answer that is JSON and not what was asked for.
-    #[error("{0}")]
-    Undecodable(DecodeError),
-    /// The request was never sent because of what it asks for.
-    #[error("{0}")]
-    Rejected(String),
-}
-
-impl CoreError for TransportError {
-    fn error_class(&self) -> BmcErrorClass {
-        match self {
-            Self::NotConnected(_) | Self::Untrusted(_) | Self::Lost(_) => BmcErrorClass::Transport,
-            Self::Status { status, .. } => BmcErrorClass::HttpResponse { status: *status },
-            Self::TooLong { .. } | Self::Unusable(_) | Self::Undecodable(_) => {
-                BmcErrorClass::ResponseParse
-            }
-            Self::Rejected(_) => BmcErrorClass::Other,
-        }
-    }
-
-    fn response_body(&self) -> Option<&str> {
-        match self {
-            Self::Status { body, .. } => Some(body),
-            Self::NotConnected(_)
-            | Self::Untrusted(_)
-            | Self::Lost(_)
-            | Self::TooLong { .. }
-            | Self::Unusable(_)
-            | Self::Undecodable(_)
-            | Self::Rejected(_) => None,
-        }
-    }
-
-    fn into_decode_error(self) -> Result<DecodeError, Self> {
-        match self {
-            Self::Undecodable(error) => Ok(error),
-            other @ (Self::NotConnected(_)
-            | Self::Untrusted(_)
-            | Self::Lost(_)
-            | Self::Status { .. }
-            | Self::TooLong { .. }
-            | Self::Unusable(_)
-            | Self::Rejected(_)) => Err(other),
-        }
-    }
-}
-
-impl CacheableError for TransportError {
-    fn is_cached(&self) -> bool {
-        matches!(self, Self::Status { status: 304, .. })
-    }
-
-    fn cache_miss() -> Self {
-        Self::Unusable("304 Not Modified without a question about it".to_owned())
-    }
-
-    fn cache_error(reason: String) -> Self {
-        Self::Unusable(reason)
-    }
-}
-
-impl RequestError for TransportError {
-    fn rejected_uri_reference(error: RejectedUriReferenceError) -> Self {
-        Self::Rejected(error.reason)
-    }
-}
-
-impl ActionError for TransportError {
-    fn not_supported() -> Self {
-        Self::Rejected("the BMC does not offer this action".to_owned())
-    }
-}
-
-impl From<ModificationDecodeError> for TransportError {
-    fn from(error: ModificationDecodeError) -> Self {
-        match error {
-            ModificationDecodeError::InvalidResponse { status, text, .. } => Self::Status {
-                status: status.as_u16(),
-                body: text,
-            },
-            ModificationDecodeError::Json(error) => Self::Unusable(error.to_string()),
-            ModificationDecodeError::Decode(error) => Self::Undecodable(error),
-            other => Self::Unusable(other.to_string()),
-        }
-    }
 }
 
 /// A complete answer.
@@ -287,46 +179,6 @@ fn with_json<B: Serialize>(
     Ok(request.header(CONTENT_TYPE, "application/json").body(body))
 }
 
-/// Sorts a client error by how far the request can have come.
-fn classify(error: reqwest::Error) -> TransportError {
-    let connecting = error.is_connect();
-    let malformed = error.is_builder();
-    let error = error.without_url();
-    let mut reason = String::new();
-    let mut untrusted = false;
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
-    while let Some(current) = cause {
-        untrusted |= names_certificate(current);
-        let text = current.to_string();
-        if !reason.ends_with(&text) {
-            let separator = if reason.is_empty() { "" } else { ": " };
-            // Writing to a String cannot fail.
-            write!(reason, "{separator}{text}").unwrap_or_default();
-        }
-        cause = current.source();
-    }
-    if malformed {
-        TransportError::Rejected(reason)
-    } else if untrusted {
-        TransportError::Untrusted(reason)
-    } else if connecting {
-        TransportError::NotConnected(reason)
-    } else {
-        TransportError::Lost(reason)
-    }
-}
-
-/// Whether an error, or what an I/O error wraps, is rustls refusing the peer's certificate.
-fn names_certificate(error: &(dyn StdError + 'static)) -> bool {
-    let tls = error.downcast_ref::<rustls::Error>().or_else(|| {
-        error
-            .downcast_ref::<std::io::Error>()
-            .and_then(|error| error.get_ref())
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-    });
-    matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
-}
-
 fn decode<T: DeserializeOwned>(value: Value) -> Result<T, TransportError> {
     nv_redfish::core::repair::decode(value).map_err(TransportError::Undecodable)
 }
@@ -351,6 +203,14 @@ impl HttpClient for Transport {
         let mut value: Value = serde_json::from_slice(&answer.body)
             .map_err(|error| TransportError::Unusable(format!("no JSON: {error}")))?;
         repair.repair(&mut value);
+        // Platforms that need their own ETag back get it from the document.
+        if let Some(etag) = answer.headers.get(ETAG).and_then(|etag| etag.to_str().ok())
+            && let Some(document) = value.as_object_mut()
+        {
+            document
+                .entry("@odata.etag")
+                .or_insert_with(|| Value::String(etag.to_owned()));
+        }
         decode(value)
     }
 

@@ -16,7 +16,6 @@ pub(super) async fn act(turn: &mut Turn<'_>, action: PowerAction) -> Result<Effe
     let mut proven = turn.link.prove(deadline).await?;
     let mut info = None;
     if let Some(path) = reading::reset_info(&proven.system) {
-        proven.waive();
         info = turn.link.get(&path, deadline).await.ok();
         proven = turn.link.prove(deadline).await?;
     }

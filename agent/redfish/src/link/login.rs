@@ -1,0 +1,113 @@
+//! Who we are to the BMC: a session where it offers them, Basic otherwise.
+
+use std::time::Duration;
+
+use nv_redfish::bmc_http::BmcCredentials;
+use nv_redfish::core::{Bmc as _, ODataId, Raw, SessionCreateResponse};
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Failure, Link, Login, Unread, check_gate};
+use crate::document::{error_message, link};
+use crate::error::BmcError;
+use crate::facts::Offer;
+use crate::transport::TransportError;
+
+/// For the farewell to a BMC; the session expires by itself otherwise.
+const LOGOUT_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Link {
+    pub(super) fn use_basic(&mut self) {
+        let credentials = &self.target.credentials;
+        self.http.set_credentials(BmcCredentials::new(
+            credentials.username.clone(),
+            credentials.password.clone(),
+        ));
+        self.login = Login::Basic;
+    }
+
+    /// Logs in unless that was done and has not been lost since.
+    pub(crate) async fn ensure_login(&mut self, deadline: Instant) -> Result<(), BmcError> {
+        match self.login {
+            Login::Nobody => self.log_in(deadline).await,
+            Login::Basic | Login::Session(_) => Ok(()),
+        }
+    }
+
+    /// Opens a session where the BMC offers them; Basic otherwise. A BMC that
+    /// offers sessions and refuses one is not asked with Basic instead.
+    pub(super) async fn log_in(&mut self, deadline: Instant) -> Result<(), BmcError> {
+        check_gate(&self.shared, &self.origin, &self.target)?;
+        let Some(service) = link(&self.root, "SessionService") else {
+            self.sessions.offer = Offer::NotOffered;
+            self.use_basic();
+            return Ok(());
+        };
+        let collection = self
+            .root
+            .get("Links")
+            .and_then(|links| link(links, "Sessions"))
+            .unwrap_or_else(|| format!("{}/Sessions", service.trim_end_matches('/')));
+        let credentials = json!({
+            "UserName": self.target.credentials.username,
+            "Password": self.target.credentials.password,
+        });
+        let collection_id = ODataId::from(collection.clone());
+        let limit = deadline.min(Instant::now() + self.shared.options.read_timeout);
+        let answer: Result<SessionCreateResponse<Value>, TransportError> = timeout_at(
+            limit,
+            self.http.create_session(&collection_id, &credentials),
+        )
+        .await
+        .unwrap_or_else(|_| Err(TransportError::Lost("no answer in time".to_owned())));
+        match answer {
+            Ok(session) => {
+                self.http
+                    .set_credentials(BmcCredentials::token(session.auth_token));
+                self.login = Login::Session(session.location.to_string());
+                self.sessions.offer = Offer::Offered;
+                self.sessions.source = collection;
+                self.shared
+                    .gate
+                    .accepted(&self.origin, &self.target.credentials);
+                Ok(())
+            }
+            Err(TransportError::Status {
+                status: 401 | 403, ..
+            }) => Err(self.refused()),
+            // Linked, and not there after all.
+            Err(TransportError::Status {
+                status: 404 | 405 | 501,
+                ..
+            }) => {
+                self.sessions.offer = Offer::NotOffered;
+                self.sessions.source = collection;
+                self.use_basic();
+                Ok(())
+            }
+            Err(TransportError::Status { status, body }) => Err(BmcError::SessionRefused {
+                address: self.origin.clone(),
+                status,
+                detail: error_message(&body),
+            }),
+            Err(error) => Err(self.unread(&collection, Unread::Failed(Failure::Transport(error)))),
+        }
+    }
+
+    /// Ends the session. Best effort: it expires by itself.
+    pub(crate) async fn log_out(self) {
+        let Login::Session(session) = self.login else {
+            return;
+        };
+        let id = ODataId::from(session);
+        let farewell = self.http.delete::<Raw>(&id);
+        let limit = Instant::now() + LOGOUT_TIMEOUT;
+        match timeout_at(limit, farewell).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(bmc = self.origin, %error, "session left to expire");
+            }
+            Err(_) => tracing::debug!(bmc = self.origin, "session left to expire"),
+        }
+    }
+}

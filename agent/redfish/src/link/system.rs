@@ -1,0 +1,92 @@
+//! Finding the target's ComputerSystem.
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{Link, MOST_MEMBERS, ROOT};
+use crate::document::{link, links, text};
+use crate::error::BmcError;
+use crate::facts::SystemIdentity;
+use crate::reading;
+
+impl Link {
+    /// Reads the target's ComputerSystem.
+    pub(crate) async fn system(&mut self, deadline: Instant) -> Result<Value, BmcError> {
+        if let Some(path) = self
+            .system_path
+            .clone()
+            .or_else(|| self.target.system_path.clone())
+        {
+            return match self.get(&path, deadline).await {
+                Ok(system) => {
+                    self.system_path = Some(own_path(&system).unwrap_or(path));
+                    Ok(system)
+                }
+                Err(BmcError::ReadFailed { status: 404, .. })
+                    if self.target.system_path.is_none() =>
+                {
+                    self.system_path = None;
+                    self.locate_system(deadline).await
+                }
+                Err(error) => Err(error),
+            };
+        }
+        self.locate_system(deadline).await
+    }
+
+    /// The only system, else the one with the expected UUID.
+    async fn locate_system(&mut self, deadline: Instant) -> Result<Value, BmcError> {
+        let collection = link(&self.root, "Systems").unwrap_or_else(|| format!("{ROOT}Systems"));
+        let mut members = links(&self.get(&collection, deadline).await?, "Members");
+        if let Some(is_system) = self.repaired.quirks().filter_computer_system_odata_ids() {
+            members.retain(|path| is_system(path));
+        }
+        let wanted = self.target.expected.system_uuid.clone();
+        let found = match (members.as_slice(), &wanted) {
+            ([only], _) => Some((only.clone(), self.get(only, deadline).await?)),
+            ([], _) | (_, None) => None,
+            (several, Some(uuid)) => {
+                // Many services name systems by UUID: look there first.
+                let mut order: Vec<&String> = several.iter().collect();
+                order.sort_by_key(|path| !reading::ends_with_uuid(path, uuid));
+                let mut found = None;
+                for path in order.into_iter().take(MOST_MEMBERS) {
+                    let system = self.get(path, deadline).await?;
+                    if reading::has_uuid(&system, uuid) {
+                        found = Some((path.clone(), system));
+                        break;
+                    }
+                }
+                found
+            }
+        };
+        let Some((path, system)) = found else {
+            members.truncate(MOST_MEMBERS);
+            return Err(BmcError::SystemNotFound {
+                address: self.origin.clone(),
+                wanted: wanted.map_or_else(
+                    || "that is the only one".to_owned(),
+                    |uuid| format!("with the UUID {uuid}"),
+                ),
+                found: if members.is_empty() {
+                    "none".to_owned()
+                } else {
+                    members.join(", ")
+                },
+            });
+        };
+        self.system_path = Some(own_path(&system).unwrap_or(path));
+        Ok(system)
+    }
+
+    /// What identifies the machine that a ComputerSystem document describes.
+    pub(crate) fn identity(&self, system: &Value) -> SystemIdentity {
+        let path = self.system_path.clone().unwrap_or_default();
+        reading::identity(&self.root, system, path, self.observed.pin())
+    }
+}
+
+/// The path that a document gives itself: after a redirect, the one to use.
+fn own_path(document: &Value) -> Option<String> {
+    text(document, "@odata.id").filter(|path| path.starts_with(ROOT))
+}

@@ -1,0 +1,150 @@
+//! What goes wrong, and what it is called.
+
+use super::*;
+
+#[tokio::test]
+async fn reads_are_retried_a_bounded_number_of_times() {
+    let bmc = ScriptedBmc::plain();
+    let port = port(&bmc);
+    bmc.fail("GET", SYSTEM, 2, Fault::Answer(500, "busy".to_owned()));
+    assert!(port.observe().await.is_ok());
+
+    let reads = |bmc: &ScriptedBmc| bmc.seen().iter().filter(|seen| seen.path == SYSTEM).count();
+    let before = reads(&bmc);
+    bmc.fail("GET", SYSTEM, 99, Fault::Answer(503, "busy".to_owned()));
+    let error = port.observe().await.unwrap_err();
+    assert!(matches!(error, BmcError::ReadFailed { status: 503, .. }));
+    assert_eq!(reads(&bmc) - before, 3);
+}
+
+#[tokio::test]
+async fn odd_answers_have_their_own_names() {
+    for (fault, category) in [
+        (Fault::Answer(200, "<html>".to_owned()), "BadAnswer"),
+        (Fault::Answer(200, "[]".to_owned()), "BadAnswer"),
+        (Fault::Answer(200, " ".repeat(5 << 20)), "BadAnswer"),
+        (Fault::Answer(403, "{}".to_owned()), "AccessDenied"),
+        (Fault::Answer(404, "{}".to_owned()), "ReadFailed"),
+    ] {
+        let bmc = ScriptedBmc::plain();
+        bmc.fail("GET", SYSTEM, 99, fault.clone());
+        let error = port(&bmc).power(PowerAction::On).await.unwrap_err();
+        assert_eq!(error.category(), category);
+        assert_eq!(error.effect(), EffectCertainty::None);
+        assert!(bmc.changes().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_silent_bmc_costs_no_more_than_the_deadline() {
+    let bmc = ScriptedBmc::plain();
+    bmc.fail("GET", "", 99, Fault::Never);
+    let options = BmcOptions {
+        call_deadline: Duration::from_millis(900),
+        read_timeout: Duration::from_millis(400),
+        ..quick()
+    };
+    let port = Redfish::new(loopback(), options).bmc(target(&bmc)).unwrap();
+    let start = Instant::now();
+    let error = port.observe().await.unwrap_err();
+    assert_eq!(error.category(), "NoAnswer");
+    assert!(start.elapsed() < Duration::from_millis(1500));
+}
+
+#[tokio::test]
+async fn an_unreachable_bmc_is_told_apart_from_a_silent_one() {
+    let bmc = ScriptedBmc::plain();
+    let target = target(&bmc);
+    drop(bmc);
+    let port = Redfish::new(loopback(), quick()).bmc(target).unwrap();
+    assert_eq!(port.observe().await.unwrap_err().category(), "Unreachable");
+}
+
+#[tokio::test]
+async fn a_lost_reply_is_an_unknown_outcome_and_is_not_repeated() {
+    for fault in [
+        Fault::DropAfterEffect,
+        Fault::Never,
+        Fault::Answer(500, "{}".to_owned()),
+        Fault::Answer(504, String::new()),
+        Fault::Answer(
+            200,
+            json!({"error": {"message": "General error"}}).to_string(),
+        ),
+        Fault::Answer(200, "<html>".to_owned()),
+    ] {
+        let bmc = ScriptedBmc::plain();
+        bmc.fail("POST", "ComputerSystem.Reset", 1, fault.clone());
+        let options = BmcOptions {
+            call_deadline: Duration::from_millis(1500),
+            ..quick()
+        };
+        let port = Redfish::new(loopback(), options).bmc(target(&bmc)).unwrap();
+        let error = port.power(PowerAction::On).await.unwrap_err();
+        assert_eq!(error.category(), "OutcomeUnknown", "{fault:?}: {error}");
+        assert_eq!(error.effect(), EffectCertainty::Unknown);
+        assert_eq!(bmc.changes().len(), 1, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_change_certainly_had_no_effect() {
+    for status in [400, 403, 405, 409, 412] {
+        let bmc = ScriptedBmc::plain();
+        let body = json!({"error": {"@Message.ExtendedInfo": [{"Message": "Not now."}]}});
+        bmc.fail(
+            "POST",
+            "ComputerSystem.Reset",
+            1,
+            Fault::Answer(status, body.to_string()),
+        );
+        let error = port(&bmc).power(PowerAction::On).await.unwrap_err();
+        assert!(matches!(&error, BmcError::Refused { detail, .. } if detail == "Not now."));
+        assert_eq!(error.effect(), EffectCertainty::None);
+        assert_eq!(bmc.changes().len(), 1);
+    }
+    // A redirected change is not followed.
+    let bmc = ScriptedBmc::plain();
+    bmc.fail(
+        "POST",
+        "ComputerSystem.Reset",
+        1,
+        Fault::Redirect(SYSTEM.to_owned()),
+    );
+    let error = port(&bmc).power(PowerAction::On).await.unwrap_err();
+    assert_eq!(error.category(), "Refused");
+    assert_eq!(bmc.changes().len(), 1);
+}
+
+#[tokio::test]
+async fn no_error_shows_an_image_url_or_a_password() {
+    let bmc = ScriptedBmc::plain();
+    let body = json!({"error": {"message":
+        format!("Failed fetching image from URL {IMAGE}: no route; path /i/0123456789abcdef/")
+    }});
+    bmc.fail(
+        "POST",
+        "InsertMedia",
+        1,
+        Fault::Answer(500, body.to_string()),
+    );
+    let error = port(&bmc)
+        .insert_media(&ImageUrl::new(IMAGE))
+        .await
+        .unwrap_err();
+    let shown = format!("{error} {error:?}");
+    assert!(shown.contains("no route"), "{shown}");
+    assert!(
+        !shown.contains("0123456789abcdef") && !shown.contains(PASSWORD),
+        "{shown}"
+    );
+}
+
+#[tokio::test]
+async fn an_error_tells_category_and_remedy() {
+    let bmc = ScriptedBmc::plain();
+    bmc.set_password("rotated");
+    let error = port(&bmc).observe().await.unwrap_err();
+    assert!(error.to_string().contains(&bmc.address.to_string()));
+    assert!(error.remedy().contains("Secret"));
+}

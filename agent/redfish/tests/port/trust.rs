@@ -1,0 +1,218 @@
+//! Networks, TLS, credentials and sessions.
+
+use super::*;
+
+#[tokio::test]
+async fn a_refused_credential_is_tried_twice_and_then_never_again() {
+    let bmc = ScriptedBmc::plain();
+    bmc.set_password("rotated");
+    let redfish = Redfish::new(loopback(), quick());
+    let port = redfish.bmc(target(&bmc)).unwrap();
+    for (tries, locked) in [(1, false), (2, true)] {
+        let error = port.observe().await.unwrap_err();
+        assert!(
+            matches!(error, BmcError::CredentialsRefused { tries: t, locked: l, .. }
+                if t == tries && l == locked),
+            "{error:?}"
+        );
+    }
+    let requests = bmc.seen().len();
+    // Neither this port nor a new one with the same value sends anything.
+    for port in [&port, &redfish.bmc(target(&bmc)).unwrap()] {
+        let error = port.power(PowerAction::On).await.unwrap_err();
+        assert!(matches!(
+            error,
+            BmcError::CredentialsRefused { locked: true, .. }
+        ));
+    }
+    assert_eq!(bmc.seen().len(), requests);
+
+    let mut rotated = target(&bmc);
+    rotated.credentials = credentials("rotated");
+    assert!(redfish.bmc(rotated).unwrap().observe().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_session_is_used_renewed_once_and_ended() {
+    let bmc = ScriptedBmc::plain();
+    bmc.offer_sessions();
+    let port = port(&bmc);
+    let facts = port.observe().await.unwrap();
+    assert_eq!(facts.channel.authentication, Authentication::Session);
+    assert_eq!(facts.capabilities.sessions.offer, Offer::Offered);
+    assert!(
+        bmc.seen()
+            .iter()
+            .all(|seen| !seen.headers.contains_key("authorization"))
+    );
+
+    bmc.forget_sessions();
+    assert!(port.power(PowerAction::On).await.unwrap().sent);
+    assert_eq!(bmc.count("POST"), 3, "two logins and the reset");
+    assert_eq!(bmc.sessions(), 1);
+    port.close().await;
+    assert_eq!(bmc.sessions(), 0);
+}
+
+#[tokio::test]
+async fn a_dropped_port_ends_its_session() {
+    let bmc = ScriptedBmc::plain();
+    bmc.offer_sessions();
+    let port = port(&bmc);
+    port.observe().await.unwrap();
+    drop(port);
+    let until = Instant::now() + Duration::from_secs(5);
+    while bmc.sessions() > 0 {
+        assert!(Instant::now() < until, "the session is still there");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn sessions_that_are_full_or_refused_are_not_replaced_by_basic() {
+    let bmc = ScriptedBmc::plain();
+    bmc.offer_sessions();
+    let full = json!({"error": {"message": "RAC0218: too many sessions"}}).to_string();
+    bmc.fail("POST", "/Sessions", 1, Fault::Answer(503, full));
+    let redfish = Redfish::new(loopback(), quick());
+    let port = redfish.bmc(target(&bmc)).unwrap();
+    let error = port.observe().await.unwrap_err();
+    assert!(
+        matches!(&error, BmcError::SessionRefused { detail, .. } if detail.contains("RAC0218"))
+    );
+
+    let mut wrong = target(&bmc);
+    wrong.credentials = credentials("wrong");
+    let port = redfish.bmc(wrong).unwrap();
+    for _ in 0..4 {
+        assert_eq!(
+            port.observe().await.unwrap_err().category(),
+            "CredentialsRefused"
+        );
+    }
+    assert_eq!(
+        bmc.count("POST"),
+        3,
+        "one refused for 503, two for the password"
+    );
+    assert!(
+        bmc.seen()
+            .iter()
+            .all(|seen| !seen.headers.contains_key("authorization"))
+    );
+
+    // Linked and not there: sushy-tools style. Basic, and the facts say so.
+    bmc.fail("POST", "/Sessions", 1, Fault::Answer(404, "{}".to_owned()));
+    let facts = redfish.bmc(target(&bmc)).unwrap().observe().await.unwrap();
+    assert_eq!(facts.channel.authentication, Authentication::Basic);
+}
+
+#[tokio::test]
+async fn an_address_outside_the_networks_is_never_dialled() {
+    let bmc = ScriptedBmc::plain();
+    let elsewhere = AllowedNetworks(vec!["10.0.0.0/8".parse().unwrap()]);
+    let redfish = Redfish::new(elsewhere, quick());
+    let mut named = target(&bmc);
+    named.address = format!("http://localhost:{}", bmc.address.port())
+        .parse()
+        .unwrap();
+    for target in [target(&bmc), named] {
+        let error = redfish.bmc(target).unwrap().observe().await.unwrap_err();
+        assert_eq!(error.category(), "AddressNotAllowed");
+    }
+    assert_eq!(bmc.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_name_is_dialled_at_the_address_that_was_checked() {
+    let bmc = ScriptedBmc::plain();
+    let mut named = target(&bmc);
+    named.address = format!("http://localhost:{}", bmc.address.port())
+        .parse()
+        .unwrap();
+    let port = Redfish::new(loopback(), quick()).bmc(named).unwrap();
+    assert_eq!(port.observe().await.unwrap().channel.remote, bmc.address);
+}
+
+#[tokio::test]
+async fn tls_is_verified_pinned_or_openly_neither() {
+    let bmc = ScriptedBmc::tls();
+    let redfish = Redfish::new(loopback(), quick());
+    let observe = async |target: BmcTarget| redfish.bmc(target).unwrap().observe().await;
+
+    let facts = observe(tls_target(&bmc, TlsTrust::NoVerification))
+        .await
+        .unwrap();
+    let pin = facts
+        .identity
+        .tls_pin
+        .expect("the key is seen even unverified");
+    assert_eq!(facts.channel.trust, TrustInForce::NoVerification);
+
+    let facts = observe(tls_target(&bmc, TlsTrust::PinnedKey(pin.clone())))
+        .await
+        .unwrap();
+    assert_eq!(facts.identity.tls_pin, Some(pin.clone()));
+
+    let bundle = bmc.certificate_pem.clone().unwrap();
+    let facts = observe(tls_target(&bmc, TlsTrust::CaBundle(bundle)))
+        .await
+        .unwrap();
+    assert_eq!(facts.channel.trust, TrustInForce::CaBundle);
+
+    let requests = bmc.seen().len();
+    let other = ScriptedBmc::tls().certificate_pem.clone().unwrap();
+    for trust in [
+        TlsTrust::PinnedKey(SpkiPin::of(b"another key")),
+        TlsTrust::CaBundle(other),
+    ] {
+        let error = observe(tls_target(&bmc, trust)).await.unwrap_err();
+        let BmcError::CertificateRefused { observed, .. } = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(observed, Some(pin.clone()), "the report tells what to pin");
+    }
+    let mut expected = tls_target(&bmc, TlsTrust::NoVerification);
+    expected.expected.tls_pin = Some(SpkiPin::of(b"another key"));
+    assert_eq!(
+        observe(expected).await.unwrap_err().category(),
+        "CertificateRefused"
+    );
+    assert_eq!(
+        bmc.seen().len(),
+        requests,
+        "no request reached an untrusted peer"
+    );
+
+    let mut expected = tls_target(&bmc, TlsTrust::NoVerification);
+    expected.expected.tls_pin = Some(pin);
+    let port = redfish.bmc(expected).unwrap();
+    assert!(port.power(PowerAction::On).await.unwrap().sent);
+}
+
+#[tokio::test]
+async fn a_lost_session_that_cannot_be_renewed_is_no_wrong_password() {
+    let bmc = ScriptedBmc::plain();
+    bmc.offer_sessions();
+    let port = port(&bmc);
+    port.observe().await.unwrap();
+    bmc.forget_sessions();
+    bmc.fail("POST", "/Sessions", 3, Fault::Answer(503, "{}".to_owned()));
+    for _ in 0..3 {
+        let error = port.observe().await.unwrap_err();
+        assert_eq!(error.category(), "SessionRefused");
+    }
+    assert!(port.observe().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_root_that_is_shut_to_strangers_is_read_with_basic() {
+    let bmc = ScriptedBmc::plain();
+    bmc.fail(
+        "GET",
+        "/redfish/v1/",
+        1,
+        Fault::Answer(401, "{}".to_owned()),
+    );
+    assert!(port(&bmc).observe().await.is_ok());
+}
