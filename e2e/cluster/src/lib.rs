@@ -11,6 +11,7 @@ pub mod audit;
 mod command;
 mod control_plane;
 mod deadline;
+mod helm;
 mod kubeconfig;
 mod kubectl;
 mod node;
@@ -22,6 +23,7 @@ pub mod tools;
 
 pub use control_plane::ControlPlane;
 pub use deadline::{Look, WaitError, eventually};
+pub use helm::Helm;
 pub use kubectl::Kubectl;
 pub use node::{Image, Node, build_image};
 pub use options::Options;

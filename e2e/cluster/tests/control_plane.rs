@@ -9,7 +9,7 @@ use kube::{
     Api,
     api::{DeleteParams, ObjectMeta, PostParams},
 };
-use lockstep_cluster::{ControlPlane, Lifetime, Look, Options, audit::tally, eventually};
+use lockstep_cluster::{ControlPlane, Helm, Lifetime, Look, Options, audit::tally, eventually};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -55,6 +55,11 @@ async fn a_control_plane_serves_is_watched_goes_back_and_leaves_nothing() {
     assert_eq!(printed.trim(), "configmap/by-hand created");
     let refused = plane.kubectl().run(&["get", "nonsense"]).await.unwrap_err();
     assert!(format!("{refused:#}").contains("nonsense"));
+
+    // Helm reaches it as well.
+    let helm = Helm::new(&plane).await.unwrap();
+    let listed = helm.run(&["list", "-A", "-o", "json"], SOON).await.unwrap();
+    assert_eq!(listed.trim(), "[]");
 
     // An outage of the apiserver alone.
     plane.stop_apiserver().await.unwrap();

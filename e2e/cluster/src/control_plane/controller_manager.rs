@@ -33,6 +33,9 @@ pub(super) fn program(tools: &Tools, pki: &Pki, ports: Ports, state: &Path) -> P
             // There is one; a Lease would only be noise in the count of writes.
             "--leader-elect=false".to_owned(),
             "--use-service-account-credentials=true".to_owned(),
+            // Its own limit makes it take seconds to give its controllers their accounts.
+            "--kube-api-qps=500".to_owned(),
+            "--kube-api-burst=1000".to_owned(),
             format!("--service-account-private-key-file={}", file("sa.key")),
             format!("--root-ca-file={}", file("ca.crt")),
             format!("--cluster-signing-cert-file={}", file("ca.crt")),

@@ -171,7 +171,8 @@ impl ControlPlane {
     /// everything starts again on the same ports with the same certificates.
     ///
     /// # Errors
-    /// When the snapshot cannot be restored or the control plane does not come back.
+    /// When the snapshot cannot be restored (everything stays stopped, the data as they were) or
+    /// the control plane does not come back.
     pub async fn restart_from(&mut self, snapshot: &Path) -> Result<()> {
         self.stop_programs().await?;
         etcd::restore(&self.tools, self.ports, &self.etcd_data(), snapshot).await?;
