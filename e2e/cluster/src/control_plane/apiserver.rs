@@ -114,6 +114,7 @@ pub(super) fn program(
         .into(),
         env: Vec::new(),
         order: 2,
-        grace: Duration::from_secs(8),
+        // It waits a minute for watches to end by themselves; etcd holds everything already.
+        grace: Duration::from_secs(2),
     }
 }

@@ -164,7 +164,7 @@ impl Daemon {
     pub async fn stop(mut self) -> Result<()> {
         self.identity.terminate()?;
         if self.ended(self.grace).await.is_err() {
-            tracing::warn!(program = self.name, "ignores SIGTERM, killing it");
+            tracing::debug!(program = self.name, "still there after SIGTERM, killing it");
             self.identity.kill()?;
             self.ended(KILLED).await?;
         }
