@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
+use crate::cache;
 use crate::command::run_async;
 use crate::deadline::eventually;
 use crate::process::{Identity, Program};
@@ -74,6 +75,7 @@ impl Hypervisor {
             .args(["--mount", "--", "/bin/sh"])
             .arg(&script)
             .arg(&own)
+            .arg(cache::folder()?.join("libvirt"))
             .args(["libvirtd", "-f", "/etc/libvirt/libvirtd.conf"])
             .args(["-p", "/run/libvirt/libvirtd.pid"]);
         let daemon = Program::start("libvirtd", command, state)?;
