@@ -1,1 +1,31 @@
-//! The Lockstep operator.
+//! The Lockstep operator: observe, plan, record, conclude.
+//!
+//! Watches keep a [`world::World`]; what changes in it wakes a power domain;
+//! [`assemble`] makes the planner's view; [`record`] carries its plan out. Every
+//! decision is the planner's, every write a compare-and-swap.
+
+pub mod assemble;
+pub mod conflicts;
+pub mod context;
+pub mod drive;
+pub mod guards;
+pub mod host_controller;
+pub mod image_controller;
+pub mod key;
+pub mod leader;
+pub mod leases;
+pub mod manifests;
+mod merge_patch;
+pub mod metrics;
+pub mod orphan_controller;
+pub mod policy_controller;
+pub mod process;
+pub mod queue;
+pub mod record;
+pub mod run;
+pub mod server;
+pub mod stores;
+pub mod table;
+pub mod watched;
+pub mod world;
+pub mod writes;

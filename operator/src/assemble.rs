@@ -1,0 +1,137 @@
+//! `assemble`: the planner's [`View`] of one power domain, from the [`World`]. No I/O.
+
+use lockstep_crds::directive::ImageFacts;
+use lockstep_crds::report::StoredImage;
+use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec, LocalRef, names};
+use lockstep_planner::View;
+use lockstep_planner::view::{CardView, Wanted};
+use thiserror::Error;
+
+use crate::conflicts::Claimant;
+use crate::key::Key;
+use crate::table::{Entry, Table};
+use crate::world::World;
+
+/// Part of the power domain is written in a way that this release cannot read,
+/// so nothing may be planned for it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "{kind} {key} cannot be read by this release, so nothing is planned for its host: {error}. \
+     Correct the object, or upgrade the operator to the release that its CRD belongs to"
+)]
+pub struct Unreadable {
+    kind: &'static str,
+    key: Key,
+    error: String,
+}
+
+/// Everything known about a host and its cards; `None` if there is no such host.
+///
+/// # Errors
+/// If an object that the plan would rest on cannot be read.
+pub fn assemble(world: &World, key: &Key) -> Result<Option<View>, Unreadable> {
+    let Some(host) = readable("DpuHost", &world.hosts, key)? else {
+        return Ok(None);
+    };
+    refuse_unreadable_cards(world, key, host)?;
+    let policy = readable(
+        "DpuBootPolicy",
+        &world.policies,
+        &key.sibling(&host.spec.policy_ref.name),
+    )?;
+    let cards = world
+        .cards_of(key)
+        .filter_map(|card| world.cards.get(card).map(|dpu| (card, dpu)))
+        .map(|(card, dpu)| card_view(world, card, dpu, policy))
+        .collect::<Result<_, _>>()?;
+    let site = key.sibling(names::site(&host.spec.site));
+    Ok(Some(View {
+        host: host.clone(),
+        policy: policy.cloned(),
+        host_report: report(world, &key.sibling(names::host_bmc(&key.name)))?,
+        site_agent: world.leases.seen(&site),
+        images: stored_images(world, &site)?,
+        node: host
+            .spec
+            .node_name
+            .as_ref()
+            .and_then(|node| world.nodes.get(node))
+            .cloned(),
+        cards,
+        conflicts: world.claims.conflicts(&Claimant::Host(key.clone())),
+        guards_intact: world.guards.intact(),
+    }))
+}
+
+/// A card that cannot be read must not look deleted, neither one that was
+/// readable before nor one that the host's record speaks of.
+fn refuse_unreadable_cards(world: &World, key: &Key, host: &DpuHost) -> Result<(), Unreadable> {
+    let recorded = host.status.iter().flat_map(|status| &status.cards);
+    let recorded = recorded.map(|card| key.sibling(&card.name));
+    for card in world.cards_of(key).cloned().chain(recorded) {
+        readable("Dpu", &world.cards, &card)?;
+    }
+    Ok(())
+}
+
+fn card_view(
+    world: &World,
+    key: &Key,
+    dpu: &Dpu,
+    policy: Option<&DpuBootPolicy>,
+) -> Result<CardView, Unreadable> {
+    let agent = key.sibling(names::xpu(&key.name));
+    let image = dpu.spec.image_ref.as_ref();
+    let image = image.or_else(|| policy.and_then(|policy| policy.spec.image_ref.as_ref()));
+    Ok(CardView {
+        dpu: dpu.clone(),
+        report: report(world, &key.sibling(names::card_bmc(&key.name)))?,
+        // Written on the card: what it cannot say properly it has not said.
+        os: world.reports.get(&agent).map(|report| report.spec.clone()),
+        os_agent: world.leases.seen(&agent),
+        wanted: wanted(world, key, image)?,
+        conflicts: world.claims.conflicts(&Claimant::Card(key.clone())),
+    })
+}
+
+fn wanted(world: &World, card: &Key, image: Option<&LocalRef>) -> Result<Wanted, Unreadable> {
+    let Some(image) = image else {
+        return Ok(Wanted::Nothing);
+    };
+    let found = readable("DpuImage", &world.images, &card.sibling(&image.name))?;
+    Ok(found.map_or_else(
+        || Wanted::Missing(image.name.clone()),
+        |found| {
+            Wanted::Image(ImageFacts {
+                digest: found.spec.digest.clone(),
+                version: found.spec.version.clone(),
+            })
+        },
+    ))
+}
+
+fn stored_images(world: &World, site: &Key) -> Result<Vec<StoredImage>, Unreadable> {
+    Ok(report(world, site)?
+        .map(|report| report.images)
+        .unwrap_or_default())
+}
+
+fn report(world: &World, key: &Key) -> Result<Option<DpuReportSpec>, Unreadable> {
+    Ok(readable("DpuReport", &world.reports, key)?.map(|report| report.spec.clone()))
+}
+
+fn readable<'a, K>(
+    kind: &'static str,
+    table: &'a Table<K>,
+    key: &Key,
+) -> Result<Option<&'a K>, Unreadable> {
+    match table.entry(key) {
+        None => Ok(None),
+        Some(Entry::Readable(object)) => Ok(Some(object)),
+        Some(Entry::Unreadable(error)) => Err(Unreadable {
+            kind,
+            key: key.clone(),
+            error: error.to_string(),
+        }),
+    }
+}

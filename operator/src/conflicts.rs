@@ -1,0 +1,293 @@
+//! Two objects that claim one machine, kept up to date with every change.
+//!
+//! Claims cross namespaces: a BMC does not care which site's objects name it.
+//! Objects at one BMC address are told apart by system path, else by identity,
+//! for there are BMCs that stand for several systems.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+
+use lockstep_crds::{BmcEndpoint, Dpu, DpuHost, MachineIdentity};
+use url::Url;
+
+use crate::key::Key;
+
+/// Who claims a machine.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Claimant {
+    /// A `Dpu`.
+    Card(Key),
+    /// A `DpuHost`.
+    Host(Key),
+}
+
+impl fmt::Display for Claimant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Card(key) => write!(f, "Dpu {key}"),
+            Self::Host(key) => write!(f, "DpuHost {key}"),
+        }
+    }
+}
+
+/// What an object says its machine is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Declared {
+    address: Option<String>,
+    system_path: Option<String>,
+    uuid: Option<String>,
+    serial: Option<String>,
+    node: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Claim {
+    Bmc(String),
+    Uuid(String),
+    Serial(String),
+    Node(String),
+}
+
+impl Declared {
+    fn new(
+        bmc: Option<&BmcEndpoint>,
+        identity: Option<&MachineIdentity>,
+        node: Option<&String>,
+    ) -> Self {
+        Self {
+            address: bmc.map(|bmc| normal_address(&bmc.address)),
+            system_path: bmc.and_then(|bmc| bmc.system_path.clone()),
+            uuid: identity
+                .and_then(|identity| identity.system_uuid.as_ref())
+                .map(|uuid| uuid.to_lowercase()),
+            serial: identity.and_then(|identity| identity.serial_number.clone()),
+            node: node.cloned(),
+        }
+    }
+
+    fn claims(&self) -> Vec<Claim> {
+        let claims = [
+            self.address.clone().map(Claim::Bmc),
+            self.uuid.clone().map(Claim::Uuid),
+            self.serial.clone().map(Claim::Serial),
+            self.node.clone().map(Claim::Node),
+        ];
+        claims.into_iter().flatten().collect()
+    }
+
+    /// Why `self` and `other` cannot both be right, if they cannot.
+    fn collides(&self, other: &Self) -> Option<String> {
+        if let Some(uuid) = shared(&self.uuid, &other.uuid) {
+            return Some(format!("system UUID {uuid}"));
+        }
+        if let Some(node) = shared(&self.node, &other.node) {
+            return Some(format!("nodeName {node}"));
+        }
+        if let Some(serial) = shared(&self.serial, &other.serial)
+            && !differ(&self.uuid, &other.uuid)
+        {
+            return Some(format!("serial number {serial}"));
+        }
+        let address = shared(&self.address, &other.address)?;
+        if let (Some(mine), Some(theirs)) = (&self.system_path, &other.system_path) {
+            return (mine == theirs).then(|| format!("BMC {address}{mine}"));
+        }
+        let apart = differ(&self.uuid, &other.uuid) || differ(&self.serial, &other.serial);
+        (!apart).then(|| format!("BMC {address}"))
+    }
+}
+
+fn shared<'a>(mine: &'a Option<String>, theirs: &Option<String>) -> Option<&'a String> {
+    mine.as_ref().filter(|mine| theirs.as_ref() == Some(mine))
+}
+
+fn differ(mine: &Option<String>, theirs: &Option<String>) -> bool {
+    mine.as_ref()
+        .zip(theirs.as_ref())
+        .is_some_and(|(mine, theirs)| mine != theirs)
+}
+
+/// One spelling for one address: host in lower case, default port left out.
+fn normal_address(address: &str) -> String {
+    Url::parse(address).map_or_else(
+        |_| address.to_lowercase(),
+        |url| url.as_str().trim_end_matches('/').to_owned(),
+    )
+}
+
+/// All claims, indexed by what is claimed.
+#[derive(Debug, Default)]
+pub struct Claims {
+    declared: BTreeMap<Claimant, Declared>,
+    by_claim: HashMap<Claim, BTreeSet<Claimant>>,
+}
+
+impl Claims {
+    /// Takes note of a card, or of its end. Returns the others whose conflicts this may change.
+    pub fn card(&mut self, key: &Key, card: Option<&Dpu>) -> BTreeSet<Claimant> {
+        let declared = card
+            .map(|card| Declared::new(card.spec.bmc.as_ref(), card.spec.identity.as_ref(), None));
+        self.set(&Claimant::Card(key.clone()), declared)
+    }
+
+    /// Takes note of a host, or of its end. Returns the others whose conflicts this may change.
+    pub fn host(&mut self, key: &Key, host: Option<&DpuHost>) -> BTreeSet<Claimant> {
+        let declared = host.map(|host| {
+            let spec = &host.spec;
+            Declared::new(
+                spec.bmc.as_ref(),
+                spec.identity.as_ref(),
+                spec.node_name.as_ref(),
+            )
+        });
+        self.set(&Claimant::Host(key.clone()), declared)
+    }
+
+    fn set(&mut self, who: &Claimant, declared: Option<Declared>) -> BTreeSet<Claimant> {
+        if self.declared.get(who) == declared.as_ref() {
+            return BTreeSet::new();
+        }
+        let mut touched = self.rivals(who);
+        if let Some(old) = self.declared.remove(who) {
+            for claim in old.claims() {
+                if let Some(claimants) = self.by_claim.get_mut(&claim) {
+                    claimants.remove(who);
+                    if claimants.is_empty() {
+                        self.by_claim.remove(&claim);
+                    }
+                }
+            }
+        }
+        if let Some(new) = declared {
+            for claim in new.claims() {
+                self.by_claim.entry(claim).or_default().insert(who.clone());
+            }
+            self.declared.insert(who.clone(), new);
+            touched.extend(self.rivals(who));
+        }
+        touched
+    }
+
+    /// Others that share a claim with `who`, whether or not they can be told apart.
+    fn rivals(&self, who: &Claimant) -> BTreeSet<Claimant> {
+        let claims = self
+            .declared
+            .get(who)
+            .map(Declared::claims)
+            .unwrap_or_default();
+        claims
+            .iter()
+            .filter_map(|claim| self.by_claim.get(claim))
+            .flatten()
+            .filter(|other| *other != who)
+            .cloned()
+            .collect()
+    }
+
+    /// Why `who` is not the only one to claim its machine, in words.
+    pub fn conflicts(&self, who: &Claimant) -> Vec<String> {
+        let Some(mine) = self.declared.get(who) else {
+            return Vec::new();
+        };
+        self.rivals(who)
+            .into_iter()
+            .filter_map(|rival| {
+                let what = mine.collides(self.declared.get(&rival)?)?;
+                Some(format!("{who} and {rival} both claim {what}"))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(address: &str, path: Option<&str>, uuid: Option<&str>) -> Declared {
+        Declared {
+            address: Some(normal_address(address)),
+            system_path: path.map(str::to_owned),
+            uuid: uuid.map(str::to_lowercase),
+            ..Declared::default()
+        }
+    }
+
+    #[test]
+    fn an_address_has_one_spelling() {
+        assert_eq!(
+            normal_address("https://BMC.example:443"),
+            "https://bmc.example"
+        );
+        assert_eq!(
+            normal_address("http://10.0.0.7:8000"),
+            "http://10.0.0.7:8000"
+        );
+    }
+
+    #[test]
+    fn what_shares_a_bmc_must_be_told_apart() {
+        let bmc = "https://10.0.0.7";
+        let table = [
+            (at(bmc, None, None), at(bmc, None, None), true),
+            (at(bmc, Some("/1"), None), at(bmc, Some("/2"), None), false),
+            (
+                at(bmc, Some("/1"), Some("a")),
+                at(bmc, Some("/1"), Some("b")),
+                true,
+            ),
+            (at(bmc, None, Some("a")), at(bmc, None, Some("b")), false),
+            (at(bmc, Some("/1"), None), at(bmc, None, None), true),
+            (
+                at(bmc, Some("/1"), Some("a")),
+                at(bmc, None, Some("b")),
+                false,
+            ),
+            (
+                at(bmc, Some("/1"), Some("A")),
+                at(bmc, Some("/2"), Some("a")),
+                true,
+            ),
+            (
+                at(bmc, None, None),
+                at("https://10.0.0.8", None, None),
+                false,
+            ),
+        ];
+        for (one, other, collide) in table {
+            assert_eq!(one.collides(&other).is_some(), collide, "{one:?} {other:?}");
+            assert_eq!(other.collides(&one).is_some(), collide, "{other:?} {one:?}");
+        }
+    }
+
+    #[test]
+    fn serials_collide_unless_uuids_differ() {
+        let serial = |uuid: Option<&str>| Declared {
+            serial: Some("S1".into()),
+            uuid: uuid.map(str::to_owned),
+            ..Declared::default()
+        };
+        assert!(serial(None).collides(&serial(Some("a"))).is_some());
+        assert!(serial(Some("b")).collides(&serial(Some("a"))).is_none());
+    }
+
+    #[test]
+    fn rivals_are_told_when_a_claim_comes_and_goes() {
+        let mut claims = Claims::default();
+        let card = Claimant::Card(Key::new("a", "card"));
+        let host = Claimant::Host(Key::new("b", "host"));
+        assert!(
+            claims
+                .set(&card, Some(at("https://x", None, None)))
+                .is_empty()
+        );
+        let touched = claims.set(&host, Some(at("https://x", None, None)));
+        assert_eq!(touched, BTreeSet::from([card.clone()]));
+        assert_eq!(
+            claims.conflicts(&card),
+            ["Dpu a/card and DpuHost b/host both claim BMC https://x"]
+        );
+        assert_eq!(claims.conflicts(&host).len(), 1);
+        assert_eq!(claims.set(&host, None), BTreeSet::from([card.clone()]));
+        assert!(claims.conflicts(&card).is_empty());
+    }
+}

@@ -1,0 +1,90 @@
+//! What every controller shares: the world, the writing end, the figures.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::metrics::Metrics;
+use crate::queue::Ended;
+use crate::world::World;
+use crate::writes::Writes;
+
+/// The world, shared between the watches that write it and the controllers that read it.
+#[derive(Clone, Debug, Default)]
+pub struct Shared(Arc<RwLock<World>>);
+
+impl Shared {
+    /// Shares a world.
+    pub fn new(world: World) -> Self {
+        Self(Arc::new(RwLock::new(world)))
+    }
+
+    /// The world to read. Never held across an await.
+    pub fn read(&self) -> RwLockReadGuard<'_, World> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The world to change. Never held across an await.
+    pub fn write(&self) -> RwLockWriteGuard<'_, World> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What every controller shares.
+pub struct Context {
+    /// Everything seen.
+    pub world: Shared,
+    /// The writing end.
+    pub writes: Writes,
+    /// The figures.
+    pub metrics: Metrics,
+}
+
+/// How a reconcile ended: a word for metrics, and when to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// `ok`, `gone`, `behind`, `conflict`, `unreadable` or `error`.
+    pub result: &'static str,
+    /// What the queue is told.
+    pub ended: Ended,
+}
+
+impl Outcome {
+    /// How long to wait for a watch that must deliver something soon.
+    const WATCH_LAG: Duration = Duration::from_secs(1);
+
+    /// Done until something changes.
+    pub fn done(result: &'static str) -> Self {
+        Self {
+            result,
+            ended: Ended::Done,
+        }
+    }
+
+    /// To be looked at again at `at`, but not within a second from now.
+    pub fn again(result: &'static str, at: Timestamp, now: Timestamp) -> Self {
+        let pause = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+        let at = Instant::now() + pause.max(Self::WATCH_LAG);
+        Self {
+            result,
+            ended: Ended::Again(at),
+        }
+    }
+
+    /// The cache lags behind; the watch will wake us, and if not, a second is soon enough.
+    pub fn soon(result: &'static str) -> Self {
+        Self {
+            result,
+            ended: Ended::Again(Instant::now() + Self::WATCH_LAG),
+        }
+    }
+
+    /// To be tried again, ever more slowly.
+    pub fn failed() -> Self {
+        Self {
+            result: "error",
+            ended: Ended::Failed,
+        }
+    }
+}

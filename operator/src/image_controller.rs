@@ -1,0 +1,178 @@
+//! `DpuImage` status: what the image stores of the sites say about its bytes.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::report::{ImageState, StoredImage};
+use lockstep_crds::{DpuImage, DpuImageStatus, condition};
+use lockstep_planner::Reason;
+
+use crate::context::{Context, Outcome};
+use crate::key::Key;
+use crate::record::{RecordError, write_status};
+use crate::world::{Author, World};
+use crate::writes::WriteError;
+
+/// Reason of `Ready` once every store that reports the image has its bytes.
+const VERIFIED: &str = "Verified";
+
+/// Tells what has become of an image.
+pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
+    let (image, stored) = {
+        let world = context.world.read();
+        let Some(image) = world.images.get(key).cloned() else {
+            return Outcome::done("gone");
+        };
+        let stored = stored(&world, key, &image.spec.digest);
+        (image, stored)
+    };
+    if !context.writes.caught_up(&image) {
+        return Outcome::soon("behind");
+    }
+    let status = status(&image, &stored, &Time(Timestamp::now()));
+    match write_status(&context.writes, &image, image.status.as_ref(), &status).await {
+        Ok(_) => Outcome::done("ok"),
+        Err(RecordError::Write(WriteError::Conflict(_) | WriteError::Gone(_))) => {
+            Outcome::soon("conflict")
+        }
+        Err(error) => {
+            tracing::warn!(image = %key, %error, "status not written");
+            Outcome::failed()
+        }
+    }
+}
+
+/// What each site's store says about these bytes, with the site's name.
+fn stored(world: &World, image: &Key, digest: &str) -> Vec<(String, StoredImage)> {
+    let mut found = Vec::new();
+    for (key, entry) in world.reports.within(&image.namespace) {
+        let (Some(Author::Site(site)), Some(report)) = (Author::of(&key.name), entry.readable())
+        else {
+            continue;
+        };
+        let same = report
+            .spec
+            .images
+            .iter()
+            .filter(|stored| stored.digest == digest);
+        found.extend(same.map(|stored| (site.to_owned(), stored.clone())));
+    }
+    found
+}
+
+/// The conditions that follow.
+fn status(image: &DpuImage, stored: &[(String, StoredImage)], now: &Time) -> DpuImageStatus {
+    let (ready, stalled, reason, message) = judge(stored);
+    let generation = image.metadata.generation;
+    let mut status = image.status.clone().unwrap_or_default();
+    status.observed_generation = generation;
+    let conditions = [
+        (condition::READY, ready),
+        (condition::STALLED, stalled),
+        (condition::RECONCILING, !ready && !stalled),
+    ];
+    for (type_, value) in conditions {
+        condition::set(
+            &mut status.conditions,
+            type_,
+            value,
+            &reason,
+            &message,
+            generation,
+            now,
+        );
+    }
+    status
+}
+
+/// Ready, stalled, reason and message.
+fn judge(stored: &[(String, StoredImage)]) -> (bool, bool, String, String) {
+    let failed = stored
+        .iter()
+        .find(|(_, image)| image.state == ImageState::Failed);
+    if let Some((site, image)) = failed {
+        let unnamed = || Reason::ImageUnavailable.as_str().to_owned();
+        let reason = image.reason.clone().filter(|reason| !reason.is_empty());
+        let message = image
+            .message
+            .as_deref()
+            .unwrap_or("the image cannot be had");
+        return (
+            false,
+            true,
+            reason.unwrap_or_else(unnamed),
+            format!("site {site}: {message}"),
+        );
+    }
+    let reason = Reason::FetchingImage.as_str().to_owned();
+    if stored.is_empty()
+        || stored
+            .iter()
+            .any(|(_, image)| image.state != ImageState::Verified)
+    {
+        // The same words before and during the fetch: progress is in the report, and every
+        // change of a message is a write.
+        let message = "awaiting that the sites' stores have fetched and verified the bytes";
+        return (false, false, reason, message.to_owned());
+    }
+    let sites: Vec<&str> = stored.iter().map(|(site, _)| site.as_str()).collect();
+    let message = format!("verified bytes are in the store of {}", sites.join(", "));
+    (true, false, VERIFIED.to_owned(), message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(state: ImageState) -> StoredImage {
+        StoredImage {
+            digest: "sha256:00".into(),
+            state,
+            size_bytes: None,
+            reason: None,
+            message: None,
+        }
+    }
+
+    #[test]
+    fn ready_only_when_every_store_that_reports_it_has_it() {
+        let verified = || ("a".to_owned(), image(ImageState::Verified));
+        let fetching = || ("b".to_owned(), image(ImageState::Fetching));
+        let failed = || ("c".to_owned(), image(ImageState::Failed));
+        let table = [
+            (vec![], (false, false, "FetchingImage")),
+            (vec![verified()], (true, false, "Verified")),
+            (
+                vec![verified(), fetching()],
+                (false, false, "FetchingImage"),
+            ),
+            (
+                vec![verified(), failed()],
+                (false, true, "ImageUnavailable"),
+            ),
+            (
+                vec![(
+                    "d".to_owned(),
+                    image(ImageState::Unrecognized("New".into())),
+                )],
+                (false, false, "FetchingImage"),
+            ),
+        ];
+        for (stored, (ready, stalled, reason)) in table {
+            let judged = judge(&stored);
+            assert_eq!(
+                (judged.0, judged.1, judged.2.as_str()),
+                (ready, stalled, reason)
+            );
+        }
+    }
+
+    #[test]
+    fn a_failure_names_site_reason_and_remedy() {
+        let mut stored = image(ImageState::Failed);
+        stored.reason = Some("DigestMismatch".into());
+        stored.message = Some("the bytes have another digest. Correct the DpuImage".into());
+        let (_, _, reason, message) = judge(&[("lab".to_owned(), stored)]);
+        assert_eq!(reason, "DigestMismatch");
+        assert!(message.starts_with("site lab: ") && message.ends_with("Correct the DpuImage"));
+    }
+}

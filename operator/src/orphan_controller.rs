@@ -1,0 +1,116 @@
+//! Cards whose host does not exist: nobody plans for them, so this tells their users.
+//!
+//! Steps aside as soon as the host exists: from then on the host's plan writes
+//! their status.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::{Dpu, DpuStatus, Phase, condition};
+use lockstep_planner::Reason;
+use lockstep_planner::decision::Explanation;
+
+use crate::context::{Context, Outcome};
+use crate::key::Key;
+use crate::record::{RecordError, let_go, write_status};
+use crate::writes::WriteError;
+
+/// Tells what a card without a host lacks, or lets it go if it is being deleted.
+pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
+    let card = {
+        let world = context.world.read();
+        world
+            .cards
+            .get(key)
+            .filter(|_| world.is_orphan(key))
+            .cloned()
+    };
+    let Some(card) = card else {
+        return Outcome::done("gone");
+    };
+    if !context.writes.caught_up(&card) {
+        return Outcome::soon("behind");
+    }
+    let written = if card.metadata.deletion_timestamp.is_some() {
+        let_go(&context.writes, &card).await
+    } else {
+        let status = status(&card, &Time(Timestamp::now()));
+        write_status(&context.writes, &card, card.status.as_ref(), &status)
+            .await
+            .map(drop)
+    };
+    match written {
+        Ok(()) => Outcome::done("ok"),
+        Err(RecordError::Write(WriteError::Conflict(_) | WriteError::Gone(_))) => {
+            Outcome::soon("conflict")
+        }
+        Err(error) => {
+            tracing::warn!(dpu = %key, %error, "status not written");
+            Outcome::failed()
+        }
+    }
+}
+
+/// The status of a card whose host does not exist. What was known of the card stays.
+fn status(card: &Dpu, now: &Time) -> DpuStatus {
+    let host = card
+        .spec
+        .host_refs
+        .first()
+        .map_or("", |host| host.name.as_str());
+    let why = Explanation::new(
+        Reason::HostNotFound,
+        format!("DpuHost {host} does not exist"),
+    );
+    let reason = why.reason.as_str();
+    let generation = card.metadata.generation;
+    let mut status = card.status.clone().unwrap_or_default();
+    status.observed_generation = generation;
+    status.phase = Some(Phase::Stalled);
+    status.message = Some(condition::truncated(&why.message));
+    for (type_, value) in [
+        (condition::READY, false),
+        (condition::STALLED, true),
+        (condition::RECONCILING, false),
+    ] {
+        condition::set(
+            &mut status.conditions,
+            type_,
+            value,
+            reason,
+            &why.message,
+            generation,
+            now,
+        );
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_without_a_host_is_told_so_once() {
+        let mut card: Dpu = serde_json::from_value(serde_json::json!({
+            "apiVersion": "provisioning.opiproject.org/v1alpha1",
+            "kind": "Dpu",
+            "metadata": {"name": "card1", "namespace": "site", "generation": 3},
+            "spec": {"site": "a", "hostRefs": [{"name": "nowhere"}]},
+        }))
+        .unwrap();
+        let first = status(&card, &Time(Timestamp::UNIX_EPOCH));
+        let stalled = condition::find(&first.conditions, condition::STALLED).unwrap();
+        assert_eq!(
+            (stalled.status.as_str(), stalled.reason.as_str()),
+            ("True", "HostNotFound")
+        );
+        assert!(stalled.message.contains("nowhere"));
+        assert_eq!(stalled.observed_generation, Some(3));
+        card.status = Some(first.clone());
+        assert_eq!(
+            status(&card, &Time(Timestamp::now())),
+            first,
+            "time alone changes nothing"
+        );
+    }
+}

@@ -1,0 +1,318 @@
+//! `World`: everything the watches have delivered, with the indexes that tell
+//! whom a change concerns.
+//!
+//! Every change goes through [`World::put`] or [`World::replace`], which answer
+//! with the objects to reconcile because of it. No I/O: tests feed objects.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReport, names};
+use lockstep_planner::view::NodeSeen;
+
+use crate::conflicts::{Claimant, Claims};
+use crate::guards::Guards;
+use crate::key::Key;
+use crate::leases::Leases;
+use crate::table::{Entry, Table};
+use crate::watched::Watched;
+
+/// Objects to reconcile because something changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wake {
+    /// `DpuHost`s, each with its whole power domain.
+    pub hosts: BTreeSet<Key>,
+    /// `Dpu`s that may be without a host.
+    pub cards: BTreeSet<Key>,
+    /// `DpuImage`s.
+    pub images: BTreeSet<Key>,
+    /// `DpuBootPolicy`s.
+    pub policies: BTreeSet<Key>,
+}
+
+impl Wake {
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: Self) {
+        self.hosts.extend(other.hosts);
+        self.cards.extend(other.cards);
+        self.images.extend(other.images);
+        self.policies.extend(other.policies);
+    }
+
+    /// Whether nobody is concerned.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// One watch: a kind, and the namespace it is limited to.
+pub type Watch = (&'static str, Option<String>);
+
+/// What the watches have delivered.
+#[derive(Debug, Default)]
+pub struct World {
+    pub(crate) hosts: Table<DpuHost>,
+    pub(crate) cards: Table<Dpu>,
+    pub(crate) images: Table<DpuImage>,
+    pub(crate) policies: Table<DpuBootPolicy>,
+    pub(crate) reports: Table<DpuReport>,
+    pub(crate) nodes: BTreeMap<String, NodeSeen>,
+    pub(crate) leases: Leases,
+    pub(crate) claims: Claims,
+    pub(crate) guards: Guards,
+    host_of_card: BTreeMap<Key, Key>,
+    cards_of_host: BTreeMap<Key, BTreeSet<Key>>,
+    pending: BTreeSet<Watch>,
+}
+
+impl World {
+    /// An empty world that wants these guards and waits for these watches.
+    pub fn new(guards: Guards, pending: impl IntoIterator<Item = Watch>) -> Self {
+        Self {
+            guards,
+            pending: pending.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes note of one object, or with `None` of its end.
+    pub fn put<K: Watched>(&mut self, key: &Key, new: Option<Entry<K>>, now: Timestamp) -> Wake {
+        let mut wake = Wake::default();
+        K::change(self, key, new, now, &mut wake);
+        wake
+    }
+
+    /// Takes note of a complete list: what is not in it has ended.
+    pub fn replace<K: Watched>(
+        &mut self,
+        scope: Option<&str>,
+        listed: Vec<(Key, Entry<K>)>,
+        now: Timestamp,
+    ) -> Wake {
+        let mut wake = Wake::default();
+        let present: BTreeSet<Key> = listed.iter().map(|(key, _)| key.clone()).collect();
+        for key in K::known(self, scope) {
+            if !present.contains(&key) {
+                K::change(self, &key, None, now, &mut wake);
+            }
+        }
+        for (key, entry) in listed {
+            K::change(self, &key, Some(entry), now, &mut wake);
+        }
+        self.pending.remove(&(K::KIND, scope.map(str::to_owned)));
+        wake
+    }
+
+    /// Watches whose first list is still awaited.
+    pub fn awaited(&self) -> impl Iterator<Item = &Watch> {
+        self.pending.iter()
+    }
+
+    /// Whether every watch has delivered its first list.
+    pub fn is_synced(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Everything there is, for a leader that takes over.
+    pub fn everybody(&self) -> Wake {
+        Wake {
+            hosts: self.hosts.keys(None).into_iter().collect(),
+            cards: self.orphans().collect(),
+            images: self.images.keys(None).into_iter().collect(),
+            policies: self.policies.keys(None).into_iter().collect(),
+        }
+    }
+
+    /// Those concerned by Leases that have run out since this was last asked.
+    pub fn expire_leases(&mut self, now: Timestamp) -> Wake {
+        let mut wake = Wake::default();
+        for key in self.leases.expire(now) {
+            self.wake_for_agent(&key, &mut wake);
+        }
+        wake
+    }
+
+    /// When the next Lease runs out unless it is renewed.
+    pub fn next_lease_expiry(&self) -> Option<Timestamp> {
+        self.leases.next_expiry()
+    }
+
+    /// The guards as wanted and seen.
+    pub fn guards(&self) -> &Guards {
+        &self.guards
+    }
+
+    /// All cards that can be read.
+    pub fn readable_cards(&self) -> impl Iterator<Item = &Dpu> {
+        self.cards.iter().filter_map(|(_, entry)| entry.readable())
+    }
+
+    /// The cards whose first host is this one, in order of their names.
+    pub(crate) fn cards_of(&self, host: &Key) -> impl Iterator<Item = &Key> {
+        self.cards_of_host.get(host).into_iter().flatten()
+    }
+
+    /// Whether the card's first host does not exist.
+    pub(crate) fn is_orphan(&self, card: &Key) -> bool {
+        self.host_of_card
+            .get(card)
+            .is_some_and(|host| !self.hosts.exists(host))
+    }
+
+    fn orphans(&self) -> impl Iterator<Item = Key> {
+        self.host_of_card
+            .keys()
+            .filter(|card| self.is_orphan(card))
+            .cloned()
+    }
+
+    /// Notes which host a card names first. A card that cannot be read any more
+    /// stays where it was, so that its host does not take it for deleted.
+    pub(crate) fn index_card(&mut self, card: &Key, entry: Option<&Entry<Dpu>>, wake: &mut Wake) {
+        let host = match entry {
+            Some(Entry::Readable(dpu)) => dpu
+                .spec
+                .host_refs
+                .first()
+                .map(|host| card.sibling(&host.name)),
+            Some(Entry::Unreadable(_)) => self.host_of_card.get(card).cloned(),
+            None => None,
+        };
+        self.wake_for_card(card, wake);
+        let before = match &host {
+            Some(host) => self.host_of_card.insert(card.clone(), host.clone()),
+            None => self.host_of_card.remove(card),
+        };
+        if before != host {
+            if let Some(before) = before
+                && let Some(cards) = self.cards_of_host.get_mut(&before)
+            {
+                cards.remove(card);
+                if cards.is_empty() {
+                    self.cards_of_host.remove(&before);
+                }
+            }
+            if let Some(host) = host {
+                self.cards_of_host
+                    .entry(host)
+                    .or_default()
+                    .insert(card.clone());
+            }
+        }
+        self.wake_for_card(card, wake);
+    }
+
+    /// Wakes a card's host, or the card itself if that host does not exist.
+    pub(crate) fn wake_for_card(&self, card: &Key, wake: &mut Wake) {
+        if let Some(host) = self.host_of_card.get(card) {
+            if self.hosts.exists(host) {
+                wake.hosts.insert(host.clone());
+            } else {
+                wake.cards.insert(card.clone());
+            }
+        }
+    }
+
+    /// Wakes the hosts of a site.
+    pub(crate) fn wake_site(&self, namespace: &str, site: &str, wake: &mut Wake) {
+        let of_site = |(key, entry): (&Key, &Entry<DpuHost>)| {
+            entry
+                .readable()
+                .is_some_and(|host| host.spec.site == site)
+                .then(|| key.clone())
+        };
+        wake.hosts
+            .extend(self.hosts.within(namespace).filter_map(of_site));
+    }
+
+    /// Wakes the hosts of a policy.
+    pub(crate) fn wake_for_policy(&self, policy: &Key, wake: &mut Wake) {
+        let governed = |(key, entry): (&Key, &Entry<DpuHost>)| {
+            let host = entry.readable()?;
+            (host.spec.policy_ref.name == policy.name).then(|| key.clone())
+        };
+        wake.hosts
+            .extend(self.hosts.within(&policy.namespace).filter_map(governed));
+    }
+
+    /// Wakes the policies, hosts and cards that name an image.
+    pub(crate) fn wake_for_image(&self, image: &Key, wake: &mut Wake) {
+        for (key, entry) in self.policies.within(&image.namespace) {
+            let named = entry
+                .readable()
+                .and_then(|policy| policy.spec.image_ref.as_ref());
+            if named.is_some_and(|named| named.name == image.name) {
+                wake.policies.insert(key.clone());
+                self.wake_for_policy(key, wake);
+            }
+        }
+        for (key, entry) in self.cards.within(&image.namespace) {
+            let named = entry
+                .readable()
+                .and_then(|card| card.spec.image_ref.as_ref());
+            if named.is_some_and(|named| named.name == image.name) {
+                self.wake_for_card(key, wake);
+            }
+        }
+    }
+
+    /// Wakes the hosts whose Node this is.
+    pub(crate) fn wake_for_node(&self, node: &str, wake: &mut Wake) {
+        let runs = |(key, entry): (&Key, &Entry<DpuHost>)| {
+            let host = entry.readable()?;
+            (host.spec.node_name.as_deref() == Some(node)).then(|| key.clone())
+        };
+        wake.hosts.extend(self.hosts.iter().filter_map(runs));
+    }
+
+    /// Wakes those for whom the agent of this Lease works.
+    pub(crate) fn wake_for_agent(&self, lease: &Key, wake: &mut Wake) {
+        match Author::of(&lease.name) {
+            Some(Author::Site(site)) => self.wake_site(&lease.namespace, site, wake),
+            Some(Author::CardOs(card) | Author::CardBmc(card)) => {
+                self.wake_for_card(&lease.sibling(card), wake);
+            }
+            Some(Author::HostBmc(host)) => {
+                wake.hosts.insert(lease.sibling(host));
+            }
+            None => {}
+        }
+    }
+
+    /// Wakes the objects of these claimants.
+    pub(crate) fn wake_claimants(&self, claimants: BTreeSet<Claimant>, wake: &mut Wake) {
+        for claimant in claimants {
+            match claimant {
+                Claimant::Card(key) => self.wake_for_card(&key, wake),
+                Claimant::Host(key) => {
+                    wake.hosts.insert(key);
+                }
+            }
+        }
+    }
+}
+
+/// What an agent's report or Lease is about, as its name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Author<'a> {
+    /// The store of a site.
+    Site(&'a str),
+    /// The BMC of a card.
+    CardBmc(&'a str),
+    /// The BMC of a host.
+    HostBmc(&'a str),
+    /// The operating system of a card.
+    CardOs(&'a str),
+}
+
+impl<'a> Author<'a> {
+    /// Reads a name made by [`names`].
+    pub(crate) fn of(name: &'a str) -> Option<Self> {
+        let strip = |prefix: String| name.strip_prefix(prefix.as_str());
+        strip(names::card_bmc(""))
+            .map(Self::CardBmc)
+            .or_else(|| strip(names::host_bmc("")).map(Self::HostBmc))
+            .or_else(|| strip(names::xpu("")).map(Self::CardOs))
+            .or_else(|| strip(names::site("")).map(Self::Site))
+    }
+}

@@ -1,0 +1,362 @@
+//! Every write of the operator to its own kinds, and what it knows of them.
+//!
+//! Each carries the resourceVersion of the object it was planned from, so that
+//! neither a stale cache nor a second leader can overwrite anything. What was
+//! written is remembered until the cache has caught up: planning from a cache
+//! older than that would only earn a conflict.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ObjectReference, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client, Resource, ResourceExt};
+use lockstep_crds::{Dpu, DpuHost, DpuHostStatus, names};
+use lockstep_planner::decision::Transition;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use crate::key::Key;
+use crate::metrics::Metrics;
+
+/// How long one API call may take.
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A namespaced kind of ours.
+pub trait Ours:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Serialize
+{
+}
+
+impl<K> Ours for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize
+{
+}
+
+/// Why something is written. Names the field manager, so that an audit log tells causes apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A directive is recorded.
+    Record,
+    /// What has become of things is told.
+    Conclude,
+    /// An object is protected from vanishing, or let go.
+    Finalizer,
+    /// A card's agent gets its identity.
+    Account,
+    /// People are told of a transition.
+    Event,
+}
+
+impl Cause {
+    /// Name for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Record => "record",
+            Self::Conclude => "conclude",
+            Self::Finalizer => "finalizer",
+            Self::Account => "account",
+            Self::Event => "event",
+        }
+    }
+
+    fn manager(self) -> String {
+        format!("lockstep-{}", self.as_str())
+    }
+}
+
+/// A write that did not go through, as far as is known.
+#[derive(Debug, Error)]
+pub enum WriteError {
+    /// Somebody else wrote first; to be planned again from what they wrote.
+    #[error("{0} was changed meanwhile")]
+    Conflict(String),
+    /// The object does not exist any more.
+    #[error("{0} is gone")]
+    Gone(String),
+    /// No answer in time. Whether it went through will be seen.
+    #[error("writing {what} was not answered within {} s", CALL_DEADLINE.as_secs())]
+    NoAnswer {
+        /// The object.
+        what: String,
+    },
+    /// A ServiceAccount of an earlier Dpu of that name is still there.
+    #[error(
+        "ServiceAccount {0} belongs to an earlier Dpu of that name and awaits garbage collection. \
+         If it stays, delete it"
+    )]
+    ForeignAccount(String),
+    /// The API server refused, or could not be reached.
+    #[error("writing {what} failed: {source}")]
+    Refused {
+        /// The object.
+        what: String,
+        /// What the client says.
+        source: Box<kube::Error>,
+    },
+}
+
+#[derive(Debug)]
+struct Written {
+    uid: String,
+    version: u128,
+}
+
+/// The writing end.
+pub struct Writes {
+    client: Client,
+    recorder: Recorder,
+    metrics: Metrics,
+    written: Mutex<BTreeMap<(String, Key), Written>>,
+    /// uids of Dpus whose ServiceAccount is known to exist.
+    accounts: Mutex<BTreeSet<String>>,
+}
+
+impl Writes {
+    /// A writing end; `instance` is this process, for events.
+    pub fn new(client: Client, instance: String, metrics: Metrics) -> Self {
+        let reporter = Reporter {
+            controller: "lockstep-operator".to_owned(),
+            instance: Some(instance),
+        };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            metrics,
+            written: Mutex::default(),
+            accounts: Mutex::default(),
+        }
+    }
+
+    /// Whether the cached `object` is at least as new as our last write of it.
+    pub fn caught_up<K: Ours>(&self, object: &K) -> bool {
+        let id = (K::kind(&()).into_owned(), Key::of(object));
+        let mut written = lock(&self.written);
+        let behind = written.get(&id).is_some_and(|written| {
+            object.meta().uid.as_deref() == Some(written.uid.as_str())
+                && version(object).is_some_and(|seen| seen < written.version)
+        });
+        if !behind {
+            written.remove(&id);
+        }
+        !behind
+    }
+
+    /// Writes a host's status, if its `resourceVersion` is still the one in `host`.
+    ///
+    /// # Errors
+    /// If it is not, or the call fails.
+    pub async fn host_status(
+        &self,
+        host: &DpuHost,
+        status: DpuHostStatus,
+        cause: Cause,
+    ) -> Result<DpuHost, WriteError> {
+        let mut wanted = host.clone();
+        wanted.status = Some(status);
+        wanted.metadata.managed_fields = None;
+        let params = PostParams {
+            field_manager: Some(cause.manager()),
+            ..PostParams::default()
+        };
+        let (api, name) = self.api(host);
+        let call = api.replace_status(&name, &params, &wanted);
+        self.done(host, cause, call).await
+    }
+
+    /// Changes an object's status by a merge patch, if its `resourceVersion` is
+    /// still the one in `object`.
+    ///
+    /// # Errors
+    /// If it is not, or the call fails.
+    pub async fn patch_status<K: Ours>(
+        &self,
+        object: &K,
+        status: &Value,
+        cause: Cause,
+    ) -> Result<K, WriteError> {
+        let patch = json!({
+            "metadata": {"resourceVersion": object.resource_version()},
+            "status": status,
+        });
+        let (api, name) = self.api(object);
+        let params = patch_params(cause);
+        let patch = Patch::Merge(&patch);
+        let call = api.patch_status(&name, &params, &patch);
+        self.done(object, cause, call).await
+    }
+
+    /// Sets an object's finalizers, if its `resourceVersion` is still the one in `object`.
+    ///
+    /// # Errors
+    /// If it is not, or the call fails.
+    pub async fn finalizers<K: Ours>(
+        &self,
+        object: &K,
+        finalizers: &[String],
+    ) -> Result<K, WriteError> {
+        let patch = json!({"metadata": {
+            "resourceVersion": object.resource_version(),
+            "finalizers": finalizers,
+        }});
+        let (api, name) = self.api(object);
+        let params = patch_params(Cause::Finalizer);
+        let patch = Patch::Merge(&patch);
+        let call = api.patch(&name, &params, &patch);
+        self.done(object, Cause::Finalizer, call).await
+    }
+
+    /// Makes sure that the agent in a card's operating system has its identity.
+    ///
+    /// # Errors
+    /// If a namesake belongs to somebody else, or the call fails.
+    pub async fn account(&self, dpu: &Dpu) -> Result<(), WriteError> {
+        let uid = dpu.uid().unwrap_or_default();
+        if lock(&self.accounts).contains(&uid) {
+            return Ok(());
+        }
+        let key = Key::of(dpu);
+        let name = names::xpu(&key.name);
+        let what = format!("ServiceAccount {}", key.sibling(&name));
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &key.namespace);
+        let account = ServiceAccount {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                namespace: Some(key.namespace.clone()),
+                owner_references: dpu.owner_ref(&()).map(|owner| vec![owner]),
+                ..ObjectMeta::default()
+            },
+            automount_service_account_token: Some(false),
+            ..ServiceAccount::default()
+        };
+        let params = PostParams {
+            field_manager: Some(Cause::Account.manager()),
+            ..PostParams::default()
+        };
+        match in_time(&what, api.create(&params, &account)).await {
+            Ok(_) => self
+                .metrics
+                .wrote("ServiceAccount", Cause::Account.as_str()),
+            // "Already exists" has the same code as a conflict.
+            Err(WriteError::Conflict(_)) => {
+                let existing = in_time(&what, api.get(&name)).await?;
+                let owners = existing.owner_references();
+                let ours = owners.iter().any(|owner| owner.uid == uid);
+                if !ours && !owners.is_empty() {
+                    return Err(WriteError::ForeignAccount(key.sibling(name).to_string()));
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        lock(&self.accounts).insert(uid);
+        Ok(())
+    }
+
+    /// Tells people of a transition. A failure is logged, never a reason to repeat work.
+    pub async fn event(&self, about: &ObjectReference, transition: &Transition) {
+        let event = Event {
+            type_: if transition.warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
+            reason: transition.reason.clone(),
+            note: Some(transition.message.clone()),
+            action: "Provision".to_owned(),
+            secondary: None,
+        };
+        let what = format!("event {} about {:?}", transition.reason, about.name);
+        match in_time(&what, self.recorder.publish(&event, about)).await {
+            Ok(()) => self.metrics.wrote("Event", Cause::Event.as_str()),
+            Err(error) => tracing::warn!(%error, "an event is lost"),
+        }
+    }
+
+    fn api<K: Ours>(&self, object: &K) -> (Api<K>, String) {
+        let key = Key::of(object);
+        (
+            Api::namespaced(self.client.clone(), &key.namespace),
+            key.name,
+        )
+    }
+
+    async fn done<K: Ours>(
+        &self,
+        object: &K,
+        cause: Cause,
+        call: impl Future<Output = kube::Result<K>>,
+    ) -> Result<K, WriteError> {
+        let kind = K::kind(&()).into_owned();
+        let key = Key::of(object);
+        let after = in_time(&format!("{kind} {key}"), call).await?;
+        self.metrics.wrote(metric_kind(&kind), cause.as_str());
+        let written = version(&after).zip(after.uid());
+        if let Some((version, uid)) = written {
+            lock(&self.written).insert((kind, key), Written { uid, version });
+        }
+        Ok(after)
+    }
+}
+
+/// The kinds we write, as static names for metrics.
+fn metric_kind(kind: &str) -> &'static str {
+    ["DpuHost", "Dpu", "DpuImage", "DpuBootPolicy"]
+        .into_iter()
+        .find(|known| *known == kind)
+        .unwrap_or("other")
+}
+
+fn patch_params(cause: Cause) -> PatchParams {
+    PatchParams {
+        field_manager: Some(cause.manager()),
+        ..PatchParams::default()
+    }
+}
+
+/// resourceVersions of one kind are numbers that grow.
+fn version<K: Resource>(object: &K) -> Option<u128> {
+    object.meta().resource_version.as_ref()?.parse().ok()
+}
+
+async fn in_time<T>(
+    what: &str,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, WriteError> {
+    match tokio::time::timeout(CALL_DEADLINE, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
+            Err(WriteError::Conflict(what.to_owned()))
+        }
+        Ok(Err(kube::Error::Api(status))) if status.is_not_found() => {
+            Err(WriteError::Gone(what.to_owned()))
+        }
+        Ok(Err(source)) => Err(WriteError::Refused {
+            what: what.to_owned(),
+            source: Box::new(source),
+        }),
+        Err(_) => Err(WriteError::NoAnswer {
+            what: what.to_owned(),
+        }),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The maps are only economies: a panic elsewhere cannot leave them wrong.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
