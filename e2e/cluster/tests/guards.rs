@@ -1,7 +1,11 @@
 //! The API server's own judgement of our CRDs, roles and admission policies: it takes them
 //! as they are, defaults nothing in them, and each writer is kept to its own objects.
 
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends at the first surprise"
+)]
 
 use std::{path::PathBuf, time::Duration};
 
@@ -54,6 +58,22 @@ subjects:
 - {kind: Group, name: 'system:serviceaccounts:site-lab', apiGroup: rbac.authorization.k8s.io}
 - {kind: Group, name: 'system:serviceaccounts:other', apiGroup: rbac.authorization.k8s.io}
 - {kind: ServiceAccount, name: lockstep-operator, namespace: lockstep-system}
+";
+
+/// A ServiceAccount outside all sites that happens to be called like a card's.
+const NAMESAKE: &str = r"
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: leases, namespace: default}
+rules:
+- {apiGroups: [coordination.k8s.io], resources: [leases], verbs: ['*']}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: leases-of-namesake, namespace: default}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: leases}
+subjects:
+- {kind: ServiceAccount, name: xpu-operator, namespace: default}
 ";
 
 struct Cluster {
@@ -398,21 +418,7 @@ async fn leases(cluster: &Cluster) {
         .await;
     let mut namesake = lease("leader", false, "x");
     namesake["metadata"]["namespace"] = json!("default");
-    cluster
-        .kubectl
-        .run(&[
-            "create",
-            "rolebinding",
-            "leases",
-            "-n",
-            "default",
-            "--clusterrole=system:kube-scheduler",
-            "--serviceaccount=default:xpu-operator",
-        ])
-        .await
-        .unwrap();
-    let namesake_role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: leases, namespace: default}\nrules:\n- {apiGroups: [coordination.k8s.io], resources: [leases], verbs: ['*']}\n---\napiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: leases-of-namesake, namespace: default}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: leases}\nsubjects:\n- {kind: ServiceAccount, name: xpu-operator, namespace: default}\n";
-    cluster.kubectl.apply_text(namesake_role).await.unwrap();
+    cluster.kubectl.apply_text(NAMESAKE).await.unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), namesake.to_string()).unwrap();
     cluster
