@@ -3,11 +3,12 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::report::{ImageState, StoredImage};
-use lockstep_crds::{DpuImage, DpuImageStatus, condition};
+use lockstep_crds::{DpuImage, DpuImageStatus};
 use lockstep_planner::Reason;
 
 use crate::context::{Context, Outcome};
 use crate::key::Key;
+use crate::kstatus::{self, Because, Fares};
 use crate::record::{RecordError, write_status};
 use crate::world::{Author, World};
 use crate::writes::WriteError;
@@ -61,31 +62,21 @@ fn stored(world: &World, image: &Key, digest: &str) -> Vec<(String, StoredImage)
 
 /// The conditions that follow.
 fn status(image: &DpuImage, stored: &[(String, StoredImage)], now: &Time) -> DpuImageStatus {
-    let (ready, stalled, reason, message) = judge(stored);
+    let (fares, reason, message) = judge(stored);
     let generation = image.metadata.generation;
     let mut status = image.status.clone().unwrap_or_default();
     status.observed_generation = generation;
-    let conditions = [
-        (condition::READY, ready),
-        (condition::STALLED, stalled),
-        (condition::RECONCILING, !ready && !stalled),
-    ];
-    for (type_, value) in conditions {
-        condition::set(
-            &mut status.conditions,
-            type_,
-            value,
-            &reason,
-            &message,
-            generation,
-            now,
-        );
-    }
+    let because = Because {
+        reason: &reason,
+        message: &message,
+        generation,
+    };
+    kstatus::show(&mut status.conditions, fares, &because, now);
     status
 }
 
-/// Ready, stalled, reason and message.
-fn judge(stored: &[(String, StoredImage)]) -> (bool, bool, String, String) {
+/// How the image fares, the reason and the message.
+fn judge(stored: &[(String, StoredImage)]) -> (Fares, String, String) {
     let failed = stored
         .iter()
         .find(|(_, image)| image.state == ImageState::Failed);
@@ -97,13 +88,11 @@ fn judge(stored: &[(String, StoredImage)]) -> (bool, bool, String, String) {
             .as_deref()
             .unwrap_or("the image cannot be had");
         return (
-            false,
-            true,
+            Fares::Stuck,
             reason.unwrap_or_else(unnamed),
             format!("site {site}: {message}"),
         );
     }
-    let reason = Reason::FetchingImage.as_str().to_owned();
     if stored.is_empty()
         || stored
             .iter()
@@ -112,11 +101,15 @@ fn judge(stored: &[(String, StoredImage)]) -> (bool, bool, String, String) {
         // The same words before and during the fetch: progress is in the report, and every
         // change of a message is a write.
         let message = "awaiting that the sites' stores have fetched and verified the bytes";
-        return (false, false, reason, message.to_owned());
+        return (
+            Fares::OnItsWay,
+            Reason::FetchingImage.as_str().to_owned(),
+            message.to_owned(),
+        );
     }
     let sites: Vec<&str> = stored.iter().map(|(site, _)| site.as_str()).collect();
     let message = format!("verified bytes are in the store of {}", sites.join(", "));
-    (true, false, VERIFIED.to_owned(), message)
+    (Fares::Well, VERIFIED.to_owned(), message)
 }
 
 #[cfg(test)]
@@ -139,25 +132,25 @@ mod tests {
         let fetching = || ("b".to_owned(), image(ImageState::Fetching));
         let failed = || ("c".to_owned(), image(ImageState::Failed));
         let table = [
-            (vec![], (false, false, "FetchingImage")),
-            (vec![verified()], (true, false, "Verified")),
+            (vec![], (Fares::OnItsWay, "FetchingImage")),
+            (vec![verified()], (Fares::Well, "Verified")),
             (
                 vec![verified(), fetching()],
-                (false, false, "FetchingImage"),
+                (Fares::OnItsWay, "FetchingImage"),
             ),
             (
                 vec![verified(), failed()],
-                (false, true, "ImageUnavailable"),
+                (Fares::Stuck, "ImageUnavailable"),
             ),
             (
                 vec![(
                     "d".to_owned(),
                     image(ImageState::Unrecognized("New".into())),
                 )],
-                (false, false, "FetchingImage"),
+                (Fares::OnItsWay, "FetchingImage"),
             ),
         ];
-        for (stored, (ready, stalled, reason)) in table {
+        for (stored, (fares, reason)) in table {
             let judged = judge(&stored);
             assert_eq!(
                 (judged.0, judged.1, judged.2.as_str()),
@@ -171,7 +164,7 @@ mod tests {
         let mut stored = image(ImageState::Failed);
         stored.reason = Some("DigestMismatch".into());
         stored.message = Some("the bytes have another digest. Correct the DpuImage".into());
-        let (_, _, reason, message) = judge(&[("lab".to_owned(), stored)]);
+        let (_, reason, message) = judge(&[("lab".to_owned(), stored)]);
         assert_eq!(reason, "DigestMismatch");
         assert!(message.starts_with("site lab: ") && message.ends_with("Correct the DpuImage"));
     }

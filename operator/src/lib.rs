@@ -12,6 +12,7 @@ pub mod guards;
 pub mod host_controller;
 pub mod image_controller;
 pub mod key;
+mod kstatus;
 pub mod leader;
 pub mod leases;
 pub mod manifests;

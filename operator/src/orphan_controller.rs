@@ -11,6 +11,7 @@ use lockstep_planner::decision::Explanation;
 
 use crate::context::{Context, Outcome};
 use crate::key::Key;
+use crate::kstatus::{self, Because, Fares};
 use crate::record::{RecordError, let_go, write_status};
 use crate::writes::WriteError;
 
@@ -61,27 +62,17 @@ fn status(card: &Dpu, now: &Time) -> DpuStatus {
         Reason::HostNotFound,
         format!("DpuHost {host} does not exist"),
     );
-    let reason = why.reason.as_str();
     let generation = card.metadata.generation;
     let mut status = card.status.clone().unwrap_or_default();
     status.observed_generation = generation;
     status.phase = Some(Phase::Stalled);
     status.message = Some(condition::truncated(&why.message));
-    for (type_, value) in [
-        (condition::READY, false),
-        (condition::STALLED, true),
-        (condition::RECONCILING, false),
-    ] {
-        condition::set(
-            &mut status.conditions,
-            type_,
-            value,
-            reason,
-            &why.message,
-            generation,
-            now,
-        );
-    }
+    let because = Because {
+        reason: why.reason.as_str(),
+        message: &why.message,
+        generation,
+    };
+    kstatus::show(&mut status.conditions, Fares::Stuck, &because, now);
     status
 }
 

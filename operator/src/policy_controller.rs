@@ -2,12 +2,13 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lockstep_crds::{DpuBootPolicy, DpuBootPolicyStatus, condition};
+use lockstep_crds::{DpuBootPolicy, DpuBootPolicyStatus};
 use lockstep_planner::Reason;
 use lockstep_planner::decision::Explanation;
 
 use crate::context::{Context, Outcome};
 use crate::key::Key;
+use crate::kstatus::{self, Because, Fares};
 use crate::record::{RecordError, write_status};
 use crate::writes::WriteError;
 
@@ -53,27 +54,24 @@ fn status(policy: &DpuBootPolicy, missing: Option<&str>, now: &Time) -> DpuBootP
     let generation = policy.metadata.generation;
     let mut status = policy.status.clone().unwrap_or_default();
     status.observed_generation = generation;
-    for (type_, value) in [
-        (condition::READY, missing.is_none()),
-        (condition::STALLED, missing.is_some()),
-        (condition::RECONCILING, false),
-    ] {
-        condition::set(
-            &mut status.conditions,
-            type_,
-            value,
-            why.reason.as_str(),
-            &why.message,
-            generation,
-            now,
-        );
-    }
+    let fares = if missing.is_none() {
+        Fares::Well
+    } else {
+        Fares::Stuck
+    };
+    let because = Because {
+        reason: why.reason.as_str(),
+        message: &why.message,
+        generation,
+    };
+    kstatus::show(&mut status.conditions, fares, &because, now);
     status
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lockstep_crds::condition;
 
     #[test]
     fn a_policy_is_ready_unless_its_image_is_missing() {

@@ -93,7 +93,8 @@ pub async fn carry_out(writes: &Writes, view: &View, plan: &Plan) -> Result<(), 
             cards.insert(name.clone(), protect(writes, card, recording).await?);
         }
     }
-    for name in &plan.service_accounts {
+    // A `Start` that the policy's mode only shows makes no identities.
+    for name in plan.service_accounts.iter().filter(|_| recording) {
         if let Some(card) = cards.get(name) {
             writes.account(card).await?;
         }
