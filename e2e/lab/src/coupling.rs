@@ -31,8 +31,16 @@ impl Coupling {
                 let host_on = is_on(&state, &host);
                 let card_on = is_on(&state, &card);
                 let done = if card_on && !host_on {
-                    tracing::info!(card, host, "no slot power: card off");
-                    hypervisor.cut_power(&card).await
+                    // Cut while it is being started, the BMC would answer with an error; a card
+                    // accepts the request and has no power all the same.
+                    match hypervisor.runs(&card).await {
+                        Ok(true) => {
+                            tracing::info!(card, host, "no slot power: card off");
+                            hypervisor.cut_power(&card).await
+                        }
+                        Ok(false) => Ok(()),
+                        Err(error) => Err(error),
+                    }
                 } else if host_on && !host_was_on && !card_on {
                     tracing::info!(card, host, "slot power: card on");
                     hypervisor.power_on(&card).await

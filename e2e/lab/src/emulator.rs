@@ -168,12 +168,15 @@ impl Emulator {
             Duration::from_millis(50),
             async || {
                 program.check()?;
+                let Ok(stream) = upstream::connect(port).await else {
+                    return Ok(None);
+                };
                 let request = Request::builder()
                     .method(Method::GET)
                     .uri("/redfish/v1/")
                     .header("host", format!("127.0.0.1:{port}"))
                     .body(Full::<Bytes>::default())?;
-                let answer = upstream::send(port, request).await;
+                let answer = upstream::send(stream, request).await;
                 Ok(answer
                     .is_ok_and(|answer| answer.status() == StatusCode::OK)
                     .then_some(()))

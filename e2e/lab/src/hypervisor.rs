@@ -153,6 +153,11 @@ impl Hypervisor {
         Ok(())
     }
 
+    /// Whether the VM executes: not while it is being started.
+    pub(crate) async fn runs(&self, name: &str) -> Result<bool> {
+        Ok(self.virsh(&["domstate", name]).await?.trim() == "running")
+    }
+
     /// Cuts a VM's power. One that is off already is fine.
     pub(crate) async fn cut_power(&self, name: &str) -> Result<()> {
         match self.virsh(&["destroy", name]).await {

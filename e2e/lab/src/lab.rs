@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use tokio::sync::Mutex;
 
 use crate::console::Console;
 use crate::coupling::Coupling;
@@ -86,7 +87,7 @@ impl LabSpec {
 struct Bmcs {
     // Before the emulator, so that no request meets a dying one on drop.
     fronts: BTreeMap<String, Front>,
-    emulator: Emulator,
+    emulator: Mutex<Emulator>,
     credentials: Credentials,
 }
 
@@ -106,9 +107,14 @@ impl Bmcs {
         }
         Ok(Self {
             fronts,
-            emulator,
+            emulator: Mutex::new(emulator),
             credentials: spec.credentials.clone(),
         })
+    }
+
+    fn down(mut self) -> Result<()> {
+        self.fronts.clear();
+        self.emulator.get_mut().stop()
     }
 
     fn bmc(&self, name: &str) -> Result<&Front> {
@@ -237,27 +243,32 @@ impl Lab {
         Ok(self.bmc(name)?.requests())
     }
 
+    /// The emulator's own log of requests, with VMs and without: `<state>/logs/sushy.log`.
+    pub fn emulator_log(state: &Path) -> PathBuf {
+        state.join("logs/sushy.log")
+    }
+
     /// What every BMC of this lab takes.
     pub fn credentials(&self) -> &Credentials {
         &self.bmcs.credentials
     }
 
     /// Kills the emulator behind all BMCs; their ports stay open and cut every request.
-    pub fn kill_emulator(&mut self) -> Result<()> {
-        self.bmcs.emulator.kill()
+    pub async fn kill_emulator(&self) -> Result<()> {
+        self.bmcs.emulator.lock().await.kill()
     }
 
     /// Starts the emulator again with the state it had.
-    pub async fn restart_emulator(&mut self) -> Result<()> {
-        self.bmcs.emulator.restart().await
+    pub async fn restart_emulator(&self) -> Result<()> {
+        self.bmcs.emulator.lock().await.restart().await
     }
 
     /// Stops everything.
     pub fn down(mut self) -> Result<()> {
         self.couplings.clear();
-        self.bmcs.fronts.clear();
-        self.bmcs.emulator.stop()?;
-        self.hypervisor.stop()
+        let bmcs = self.bmcs.down();
+        self.hypervisor.stop()?;
+        bmcs
     }
 
     /// Stops whatever a lab in this folder left running; returns the names of what it stopped.
@@ -297,19 +308,18 @@ impl FakeBmcs {
     }
 
     /// As [`Lab::kill_emulator`].
-    pub fn kill_emulator(&mut self) -> Result<()> {
-        self.0.emulator.kill()
+    pub async fn kill_emulator(&self) -> Result<()> {
+        self.0.emulator.lock().await.kill()
     }
 
     /// As [`Lab::restart_emulator`].
-    pub async fn restart_emulator(&mut self) -> Result<()> {
-        self.0.emulator.restart().await
+    pub async fn restart_emulator(&self) -> Result<()> {
+        self.0.emulator.lock().await.restart().await
     }
 
     /// Stops everything.
-    pub fn down(mut self) -> Result<()> {
-        self.0.fronts.clear();
-        self.0.emulator.stop()
+    pub fn down(self) -> Result<()> {
+        self.0.down()
     }
 }
 

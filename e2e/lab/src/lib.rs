@@ -1,4 +1,17 @@
-//! Virtual machines behind a Redfish BMC.
+//! Real machines for end-to-end tests: UEFI VMs with a TPM, each behind a Redfish BMC that is not
+//! ours (sushy-tools over libvirt).
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use lockstep_lab::{Lab, LabSpec, MachineSpec};
+//! let spec = LabSpec::new([MachineSpec::card("card1"), MachineSpec::host("host1")]);
+//! let lab = Lab::up("/var/tmp/lab".as_ref(), spec).await?;
+//! println!("{}", lab.bmc_url("card1")?);
+//! # lab.down() }
+//! ```
+//!
+//! Nothing here judges the product by what it says of itself: the witnesses are serial consoles
+//! ([`Console`]), what each BMC was asked ([`front::Request`]) and the processes of the VMs.
 
 pub mod cache;
 mod command;

@@ -33,12 +33,20 @@ pub const PACKAGES: [&str; 20] = [
     "xorriso",
 ];
 
+/// Those of them that the fake BMCs need.
+const PYTHON: [&str; 2] = ["python3-libvirt", "python3-venv"];
+
 const SUSHY: &str = "sushy-tools-2.2.0";
 
 /// Makes sure that every package is there: installs what is missing as root, otherwise fails with
 /// the command to run. Blocking; the first time it takes minutes.
 pub fn ensure() -> Result<()> {
-    let missing = missing()?;
+    ensure_these(&PACKAGES)
+}
+
+fn ensure_these(packages: &[&'static str]) -> Result<()> {
+    let mut missing = missing()?;
+    missing.retain(|package| packages.contains(package));
     if missing.is_empty() {
         return Ok(());
     }
@@ -91,6 +99,7 @@ pub fn missing() -> Result<Vec<&'static str>> {
 
 /// The folder with the Python environment that holds sushy-tools; made on first use. Blocking.
 pub(crate) fn sushy_environment() -> Result<PathBuf> {
+    ensure_these(&PYTHON)?;
     cache::complete(&cache::folder()?, SUSHY, make_environment)
 }
 

@@ -1,18 +1,21 @@
 //! One whole round on real firmware, by plain Redfish requests and without product code: a card
 //! installs from virtual media, comes up from its disk with its seed, then its host boots.
 
+mod redfish;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use lockstep_lab::image::{self, Behaviour, InstallerSpec, seed};
 use lockstep_lab::{Lab, LabSpec, MachineSpec};
-use reqwest::{Client, Method};
-use serde_json::{Value, json};
+use redfish::Bmc;
+use reqwest::Method;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -64,8 +67,8 @@ async fn a_card_installs_and_its_host_follows() -> Result<()> {
     .await?;
     eprintln!("lab: {:.1?}", begun.elapsed());
 
-    let card = Bmc::of(&lab, "card1")?;
-    let systems = card.call(Method::GET, "/redfish/v1/Systems", None).await?;
+    let card = Bmc::new(lab.bmc("card1")?, lab.credentials())?;
+    let systems = card.get("/redfish/v1/Systems").await?;
     assert_eq!(
         systems["Members"],
         json!([{"@odata.id": card.system}]),
@@ -128,7 +131,7 @@ async fn a_card_installs_and_its_host_follows() -> Result<()> {
     );
 
     let begun = Instant::now();
-    let host = Bmc::of(&lab, "host1")?;
+    let host = Bmc::new(lab.bmc("host1")?, lab.credentials())?;
     assert!(!lab.machine("host1")?.is_on());
     assert!(lab.machine("host1")?.console().lines().is_empty());
     host.reset("On").await?;
@@ -156,64 +159,6 @@ async fn a_card_installs_and_its_host_follows() -> Result<()> {
     lab.down()?;
     assert!(Lab::stop_recorded(&folder.path().join("lab"))?.is_empty());
     Ok(())
-}
-
-/// A plain Redfish client for one BMC.
-struct Bmc {
-    client: Client,
-    base: String,
-    system: String,
-    username: String,
-    password: String,
-}
-
-impl Bmc {
-    fn of(lab: &Lab, machine: &str) -> Result<Self> {
-        // A second installation in this process is refused, which is as good.
-        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-        Ok(Self {
-            client: Client::builder()
-                .tls_certs_only(std::iter::empty())
-                .no_proxy()
-                .timeout(BOOT)
-                .build()?,
-            base: lab.bmc_url(machine)?,
-            system: format!("/redfish/v1/Systems/{}", lab.machine(machine)?.spec().uuid),
-            username: lab.credentials().username.clone(),
-            password: lab.credentials().password.clone(),
-        })
-    }
-
-    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
-        let mut request = self
-            .client
-            .request(method, format!("{}{path}", self.base))
-            .basic_auth(&self.username, Some(&self.password));
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let answer = request.send().await?;
-        let status = answer.status();
-        let text = answer.text().await?;
-        ensure!(status.is_success(), "{path}: {status}: {text}");
-        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
-    }
-
-    async fn boot_from(&self, target: &str) -> Result<()> {
-        let boot = json!({"Boot": {
-            "BootSourceOverrideTarget": target,
-            "BootSourceOverrideEnabled": "Once",
-        }});
-        self.call(Method::PATCH, &self.system, Some(boot)).await?;
-        Ok(())
-    }
-
-    async fn reset(&self, kind: &str) -> Result<()> {
-        let path = format!("{}/Actions/ComputerSystem.Reset", self.system);
-        self.call(Method::POST, &path, Some(json!({"ResetType": kind})))
-            .await?;
-        Ok(())
-    }
 }
 
 /// Serves one file for every path and tells the paths.

@@ -323,11 +323,14 @@ async fn answer(
         deliver(shared, entry, &answer);
         return Ok(answer);
     }
+    // The emulator is down or dies in mid-answer: so does the BMC.
+    let Ok(emulator) = upstream::connect(shared.emulator).await else {
+        return Err(Cut);
+    };
     shared.log.update(entry, |entry| entry.forwarded = true);
-    let mut answer = match forward(shared, parts, body, &path, &system).await {
+    let mut answer = match forward(emulator, parts, body, &path, &system).await {
         Ok(answer) => answer,
         Err(error) => {
-            // The emulator is down or died in mid-answer: so did the BMC.
             tracing::debug!(%error, path, "the emulator gave no answer");
             return Err(Cut);
         }
@@ -375,7 +378,7 @@ fn json_answer(status: u16, body: String) -> Response<Full<Bytes>> {
 }
 
 async fn forward(
-    shared: &Shared,
+    emulator: TcpStream,
     parts: http::request::Parts,
     body: Bytes,
     path: &str,
@@ -390,7 +393,7 @@ async fn forward(
         headers.insert(header::CONTENT_LENGTH, body.len().into());
     }
     let request = request.body(Full::new(body))?;
-    let (mut parts, body) = upstream::send(shared.emulator, request).await?.into_parts();
+    let (mut parts, body) = upstream::send(emulator, request).await?.into_parts();
     for name in HOP_BY_HOP {
         parts.headers.remove(name);
     }

@@ -1,4 +1,6 @@
 //! One request to the emulator, over a connection of its own.
+//!
+//! Connecting is a step of its own: only what was connected can have had an effect.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -6,12 +8,16 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// Sends the request to a port of this machine and reads the whole answer.
+/// Connects to a port of this machine.
+pub(crate) async fn connect(port: u16) -> std::io::Result<TcpStream> {
+    TcpStream::connect(("127.0.0.1", port)).await
+}
+
+/// Sends the request and reads the whole answer.
 pub(crate) async fn send(
-    port: u16,
+    stream: TcpStream,
     request: Request<Full<Bytes>>,
 ) -> anyhow::Result<Response<Bytes>> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let exchange = async {

@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cache;
 use crate::command::run;
+use crate::requirements;
 use uki::Kernel;
 
 /// What an installer image is made of.
@@ -70,6 +71,7 @@ pub fn installer(spec: &InstallerSpec) -> Result<Image> {
         "image version {:?} must be letters, digits and `.-_+`",
         spec.version
     );
+    requirements::ensure()?;
     let kernel = Kernel::installed()?;
     let key = key(
         &kernel,
@@ -89,6 +91,7 @@ pub fn installer(spec: &InstallerSpec) -> Result<Image> {
 
 /// Builds the raw disk of a host VM: it prints `HOST-OS-UP` on the console and idles. Blocking.
 pub fn host_disk() -> Result<Image> {
+    requirements::ensure()?;
     let kernel = Kernel::installed()?;
     let key = key(&kernel, &["host"])?;
     let folder = cache::complete(&cache::folder()?.join("images"), &key, |folder| {
