@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use lockstep_lab::image::{self, Behaviour, Image, InstallerSpec};
+use lockstep_lab::image::{self, Behaviour, Image, InstallerSpec, seed};
+use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
 /// Target that the static binaries are built for.
@@ -75,4 +76,25 @@ pub async fn installer(binaries: &Binaries, version: &str, behaviour: Behaviour)
     tokio::task::spawn_blocking(move || image::installer(&spec))
         .await
         .context("the task that builds the image ended early")?
+}
+
+/// A small file with a seed slot that no machine could boot, for BMCs without machines.
+/// Its bytes depend on the version.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn medium(folder: &Path, version: &str) -> Result<Image> {
+    let mut bytes = format!("medium {version}\n").into_bytes();
+    // A slot starts at a sector.
+    bytes.resize(2048, b'.');
+    bytes.extend(seed::empty());
+    bytes.extend([b'.'; 512]);
+    let path = folder.join(format!("{version}.iso"));
+    std::fs::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Image {
+        path,
+        version: version.to_owned(),
+        sha256: hex::encode(Sha256::digest(&bytes)),
+        size: bytes.len() as u64,
+    })
 }

@@ -6,6 +6,7 @@
 //! them) and returns figures. Its logs stay in one folder; what it started is
 //! stopped by pid, also after a failure.
 
+pub mod address_swap;
 pub mod artefacts;
 pub mod dead_man;
 pub mod first_light;

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::artefacts::Binaries;
 use crate::report::Report;
-use crate::{dead_man, first_light, host_in_use, host_wait};
+use crate::{address_swap, dead_man, first_light, host_in_use, host_wait};
 
 /// What a scenario gets.
 #[derive(Clone, Debug)]
@@ -56,6 +56,12 @@ pub const ALL: &[Scenario] = &[
         about: "a host that is up, or whose Node is Ready, is not touched, nor are its cards",
         tier: Tier::Ci,
         run: |context| Box::pin(host_in_use::run(context)),
+    },
+    Scenario {
+        name: "address-swap",
+        about: "two BMCs trade addresses in mid-operation; no change reaches the wrong machine",
+        tier: Tier::Ci,
+        run: |context| Box::pin(address_swap::run(context)),
     },
     Scenario {
         name: "host-wait",

@@ -57,10 +57,10 @@ impl Machines {
     ///
     /// # Errors
     /// When it cannot be killed.
-    pub fn kill_emulator(&mut self) -> Result<()> {
+    pub async fn kill_emulator(&mut self) -> Result<()> {
         match self {
-            Self::Vms(lab) => lab.kill_emulator(),
-            Self::Fake(fake) => fake.kill_emulator(),
+            Self::Vms(lab) => lab.kill_emulator().await,
+            Self::Fake(fake) => fake.kill_emulator().await,
         }
     }
 
@@ -118,8 +118,21 @@ impl World {
         specs: Vec<MachineSpec>,
         binaries: &Binaries,
     ) -> Result<Self> {
+        Self::start_lab(folder, kind, LabSpec::new(specs), binaries).await
+    }
+
+    /// As [`World::start`], for BMCs with certificates or credentials of their own.
+    ///
+    /// # Errors
+    /// When something cannot be started.
+    pub async fn start_lab(
+        folder: &Path,
+        kind: Kind,
+        lab: LabSpec,
+        binaries: &Binaries,
+    ) -> Result<Self> {
         let folder = folder.to_owned();
-        let lab = LabSpec::new(specs.clone());
+        let specs = lab.machines.clone();
         let machines = match kind {
             Kind::Vms => Machines::Vms(Lab::up(&folder.join("lab"), lab).await?),
             Kind::Fake => Machines::Fake(FakeBmcs::up(&folder.join("lab"), &lab).await?),
@@ -330,13 +343,25 @@ health: {{listen: 127.0.0.1:{health}}}
         }
     }
 
-    /// Fails if operator or agent has ended by itself.
+    /// Fails if operator or agent has ended by itself, or has panicked and gone on.
     ///
     /// # Errors
-    /// With the end of its log.
+    /// With the end of its log, or the line that tells of the panic.
     pub fn check(&mut self) -> Result<()> {
         for daemon in [&mut self.operator, &mut self.agent].into_iter().flatten() {
             daemon.check()?;
+        }
+        for name in ["operator", "agent"] {
+            let log = self.folder.join("logs").join(format!("{name}.log"));
+            if !log.exists() {
+                continue;
+            }
+            let text =
+                std::fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
+            let text = String::from_utf8_lossy(&text);
+            if let Some(line) = text.lines().find(|line| line.contains("panicked at")) {
+                bail!("{name} has panicked: {line}; see {}", log.display());
+            }
         }
         Ok(())
     }
