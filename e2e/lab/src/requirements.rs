@@ -1,6 +1,7 @@
 //! What the lab needs from the machine: Debian packages, and sushy-tools in an environment of its
 //! own in the cache.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -44,13 +45,23 @@ pub fn ensure() -> Result<()> {
     ensure_these(&PACKAGES)
 }
 
-fn ensure_these(packages: &[&'static str]) -> Result<()> {
-    let mut missing = missing()?;
-    missing.retain(|package| packages.contains(package));
+/// The same for packages of the caller's choice. `NAME:ARCHITECTURE` is the package of a foreign
+/// architecture, which dpkg is told about.
+pub fn ensure_these(packages: &[&'static str]) -> Result<()> {
+    let missing = missing_of(packages)?;
     if missing.is_empty() {
         return Ok(());
     }
-    let command = format!(
+    let foreign: BTreeSet<&str> = missing
+        .iter()
+        .filter_map(|package| package.split_once(':'))
+        .map(|(_, architecture)| architecture)
+        .collect();
+    let mut command = String::new();
+    for architecture in &foreign {
+        command += &format!("dpkg --add-architecture {architecture} && ");
+    }
+    command += &format!(
         "apt-get update && apt-get install -y --no-install-recommends {}",
         missing.join(" ")
     );
@@ -58,6 +69,9 @@ fn ensure_these(packages: &[&'static str]) -> Result<()> {
         bail!("the lab needs packages that are not installed; run as root: {command}");
     }
     tracing::info!(packages = missing.join(" "), "installing Debian packages");
+    for architecture in foreign {
+        run(Command::new("dpkg").args(["--add-architecture", architecture]))?;
+    }
     // Standard output and error are inherited: this is the progress people see.
     for arguments in [
         vec!["update"],
@@ -82,19 +96,26 @@ fn ensure_these(packages: &[&'static str]) -> Result<()> {
 
 /// Names of the packages that are not installed.
 pub fn missing() -> Result<Vec<&'static str>> {
+    missing_of(&PACKAGES)
+}
+
+fn missing_of(packages: &[&'static str]) -> Result<Vec<&'static str>> {
     let listed = Command::new("dpkg-query")
-        .args(["-W", "-f", "${Package} ${db:Status-Status}\n"])
+        .args([
+            "-W",
+            "-f",
+            "${Package} ${db:Status-Status}\n${Package}:${Architecture} ${db:Status-Status}\n",
+        ])
         .output()
         .context("cannot start dpkg-query: the lab needs Debian 12")?;
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    let installed: Vec<&str> = listed
+    let installed: BTreeSet<&str> = listed
         .lines()
         .filter_map(|line| line.strip_suffix(" installed"))
         .collect();
-    Ok(PACKAGES
-        .into_iter()
-        .filter(|package| !installed.contains(package))
-        .collect())
+    let mut missing = packages.to_vec();
+    missing.retain(|package| !installed.contains(package));
+    Ok(missing)
 }
 
 /// The folder with the Python environment that holds sushy-tools; made on first use. Blocking.
