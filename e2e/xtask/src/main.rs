@@ -5,6 +5,7 @@ mod demo;
 mod e2e;
 mod generate;
 mod lab;
+mod policy;
 mod state;
 mod suite;
 
@@ -46,6 +47,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Judge the dependencies: licences, sources, banned crates, duplicates, purity.
+    Policy,
     /// A control plane to play with.
     Cluster {
         #[command(subcommand)]
@@ -108,6 +111,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             }
             Command::E2e { name, .. } => e2e::run_named(&name.unwrap_or_default()).await,
             Command::Generate { check } => generate::run(check),
+            Command::Policy => policy::run(),
             Command::Cluster { action: UpDown::Up } => cluster::up().await,
             Command::Cluster {
                 action: UpDown::Down,

@@ -9,7 +9,7 @@ use lockstep_scenarios::artefacts::{self, workspace};
 use lockstep_scenarios::registry::{self, Tier};
 use tokio::process::Command;
 
-use crate::{e2e, generate, state};
+use crate::{e2e, generate, policy, state};
 
 /// What became of one step.
 struct Outcome {
@@ -41,7 +41,8 @@ pub(crate) async fn run(all: bool) -> Result<()> {
             &["test", "--workspace", "--locked", "--no-fail-fast"],
         ),
     ];
-    outcomes.push(generated());
+    outcomes.push(own("generated files", || generate::run(true)));
+    outcomes.push(own("dependency policy", policy::run));
     for (name, args) in cargo_steps {
         outcomes.push(cargo(name, args).await?);
     }
@@ -76,16 +77,16 @@ fn failed(name: &str) -> Outcome {
     }
 }
 
-fn generated() -> Outcome {
-    println!("==== generated files");
-    match generate::run(true) {
+fn own(name: &str, check: impl FnOnce() -> Result<()>) -> Outcome {
+    println!("==== {name}");
+    match check() {
         Ok(()) => Outcome {
             passed: true,
-            ..failed("generated files")
+            ..failed(name)
         },
         Err(error) => {
             println!("{error:#}");
-            failed("generated files")
+            failed(name)
         }
     }
 }
