@@ -117,6 +117,7 @@ fn wanted(root: &Path) -> Result<Files> {
             crd::chart_template(crd)?,
         );
     }
+    files.insert("crds/kustomization.yaml".into(), crd::kustomization(&crds));
     files.insert("docs/reference/api.md".into(), reference::page(&crds)?);
     files.extend(chart::copies(root)?);
     Ok(files)
@@ -192,6 +193,32 @@ mod tests {
             drifted.is_empty(),
             "run `cargo xtask generate`: {drifted:#?}"
         );
+    }
+
+    #[test]
+    fn charts_and_images_carry_the_version_of_the_workspace() {
+        let version = env!("CARGO_PKG_VERSION");
+        for (path, line) in [
+            (
+                "charts/lockstep/Chart.yaml",
+                format!("version: {version}\nappVersion: {version}"),
+            ),
+            (
+                "charts/lockstep-crds/Chart.yaml",
+                format!("version: {version}\nappVersion: {version}"),
+            ),
+            (
+                "config/default/kustomization.yaml",
+                format!("newTag: {version}"),
+            ),
+            (
+                "config/site/kustomization.yaml",
+                format!("newTag: {version}"),
+            ),
+        ] {
+            let text = fs::read_to_string(workspace().unwrap().join(path)).unwrap();
+            assert!(text.contains(&line), "{path} is not for {version}");
+        }
     }
 
     #[test]

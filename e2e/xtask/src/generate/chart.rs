@@ -1,11 +1,15 @@
-//! What the chart takes over from `config/` as it is: admission policies and roles.
-//! Both work in fixed namespaces, so that there is nothing to fill in.
+//! What the chart takes over from `config/`: admission policies and roles, with the
+//! namespace of the release in place of `lockstep-system`. The operator makes the same
+//! replacement before it compares its guards with the cluster's.
 
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 
 use super::{Files, HEADER, names, not_a_template};
+
+/// The operator's namespace in `config/`.
+const NAMESPACE: &str = "lockstep-system";
 
 /// Source folder, and what its files are called in the chart.
 const SOURCES: &[(&str, &str)] = &[("config/admission", "admission-"), ("config/rbac", "rbac-")];
@@ -21,7 +25,8 @@ pub(super) fn copies(root: &Path) -> Result<Files> {
             let source = Path::new(folder).join(&name);
             let text = fs::read_to_string(root.join(&source))
                 .with_context(|| format!("cannot read {}", source.display()))?;
-            let text = not_a_template(text, &source.display().to_string())?;
+            let text = not_a_template(text, &source.display().to_string())?
+                .replace(NAMESPACE, "{{ .Release.Namespace }}");
             let from = format!("# Source: {}\n", source.display());
             files.insert(
                 Path::new("charts/lockstep/templates").join(format!("{prefix}{name}")),

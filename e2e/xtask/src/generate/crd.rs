@@ -1,4 +1,4 @@
-//! CRDs as YAML: for `kubectl apply -f crds/`, and as templates of their own chart.
+//! CRDs as YAML: for `kubectl apply -k crds`, and as templates of their own chart.
 
 use anyhow::{Context, Result};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -10,6 +10,17 @@ pub(super) fn manifest(crd: &CustomResourceDefinition) -> Result<String> {
     let yaml = serde_yaml::to_string(crd)
         .with_context(|| format!("cannot write {} as YAML", crd.spec.names.kind))?;
     Ok(format!("{HEADER}{yaml}"))
+}
+
+/// What makes `crds/` a base that others can build on.
+pub(super) fn kustomization(crds: &[CustomResourceDefinition]) -> String {
+    let mut text = format!(
+        "{HEADER}apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n"
+    );
+    for crd in crds {
+        text.push_str(&format!("  - {}.yaml\n", crd.spec.names.plural));
+    }
+    text
 }
 
 /// The manifest as a Helm template. Objects outlive the release: Helm leaves the CRD

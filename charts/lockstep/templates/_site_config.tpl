@@ -1,0 +1,31 @@
+{{/* The agent's configuration, from one element of `sites`. */}}
+{{- define "lockstep.siteConfig" -}}
+site: {{ .name | quote }}
+namespace: {{ .namespace | quote }}
+allowedNetworks:
+{{- range .allowedNetworks }}
+  - {{ . | quote }}
+{{- end }}
+store:
+  dir: /var/lib/lockstep/store
+  quotaBytes: {{ .store.quotaBytes | int64 }}
+  {{- with .store.maxImageBytes }}
+  maxImageBytes: {{ . | int64 }}
+  {{- end }}
+  listen: 0.0.0.0:8080
+  advertiseUrl: {{ .store.advertiseUrl | quote }}
+  {{- if .store.caConfigMap }}
+  caFile: /etc/lockstep-store-ca/ca.crt
+  {{- end }}
+stateDir: /var/lib/lockstep/state
+xpu:
+  apiServer: {{ .xpu.apiServer | quote }}
+  {{- if .xpu.caConfigMap }}
+  caFile: /etc/lockstep-xpu-ca/ca.crt
+  {{- end }}
+{{- with .poll }}
+poll:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+health: 0.0.0.0:8081
+{{- end }}
