@@ -8,8 +8,9 @@ use anyhow::{Context, Result};
 
 use crate::command::run;
 
-/// Fixed so that equal content gives equal bytes.
+/// Fixed so that equal content gives equal bytes; both name the same second.
 const EPOCH: &str = "1700000000";
+const EPOCH_DATE: &str = "2023111422132000";
 const BOOT_FOLDER: &str = "::/EFI/BOOT";
 
 /// Files for a boot partition: name in `EFI/BOOT` (with folders) and source. They are written in
@@ -55,6 +56,7 @@ pub(crate) fn write_iso(iso: &Path, esp: &Path, work: &Path) -> Result<()> {
     run(tool("xorriso")
         .args(["-report_about", "WARNING"])
         .args(["-as", "mkisofs", "-V", "LOCKSTEP"])
+        .args(["--set_all_file_dates", EPOCH_DATE])
         .args(["-e", "esp.img", "-no-emul-boot", "-o"])
         .arg(iso)
         .arg(&tree))?;

@@ -31,7 +31,7 @@ use uki::Kernel;
 pub struct InstallerSpec {
     /// Version the image says it has.
     pub version: String,
-    /// Static executable that the installed system runs as
+    /// Static executable (or busybox script) that the installed system runs as
     /// `/bin/lockstep-agent xpu --seed /run/lockstep/seed.json`, again whenever it ends.
     pub agent: PathBuf,
     /// Whether the installer does its work.
@@ -62,6 +62,11 @@ pub struct Image {
 
 /// Builds an installer ISO, or returns the one built before from the same inputs. Blocking.
 pub fn installer(spec: &InstallerSpec) -> Result<Image> {
+    installer_in(&cache::folder()?.join("images"), spec)
+}
+
+/// As [`installer`], kept in this folder.
+pub fn installer_in(images: &Path, spec: &InstallerSpec) -> Result<Image> {
     ensure!(
         !spec.version.is_empty()
             && spec
@@ -72,6 +77,7 @@ pub fn installer(spec: &InstallerSpec) -> Result<Image> {
         spec.version
     );
     requirements::ensure()?;
+    check_agent(&spec.agent)?;
     let kernel = Kernel::installed()?;
     let key = key(
         &kernel,
@@ -82,7 +88,7 @@ pub fn installer(spec: &InstallerSpec) -> Result<Image> {
             &file_digest(&spec.agent)?,
         ],
     )?;
-    let folder = cache::complete(&cache::folder()?.join("images"), &key, |folder| {
+    let folder = cache::complete(images, &key, |folder| {
         tracing::info!(version = spec.version, "building an installer image");
         build_installer(spec, &kernel, folder)
     })?;
@@ -99,6 +105,23 @@ pub fn host_disk() -> Result<Image> {
         build_host(&kernel, folder)
     })?;
     described(&folder.join("host.raw"), "host")
+}
+
+/// The card's system has no libraries: a dynamic executable would only say "not found" there.
+fn check_agent(agent: &Path) -> Result<()> {
+    let content =
+        fs::read(agent).with_context(|| format!("cannot read the agent {}", agent.display()))?;
+    if content.starts_with(b"#!") {
+        return Ok(());
+    }
+    let headers = run(Command::new("readelf").arg("-lW").arg(agent))?;
+    ensure!(
+        !headers.contains("INTERP"),
+        "the agent {} is linked dynamically: build it with `-C target-feature=+crt-static` and \
+         an explicit `--target`",
+        agent.display()
+    );
+    Ok(())
 }
 
 fn build_installer(spec: &InstallerSpec, kernel: &Kernel, folder: &Path) -> Result<()> {

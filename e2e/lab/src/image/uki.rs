@@ -1,6 +1,7 @@
 //! Unified kernel images: Debian's cloud kernel, an initramfs and a command line on the boot stub.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -177,5 +178,21 @@ pub(crate) fn write(
             .arg(format!("{section}={at:#x}"));
     }
     run(objcopy.arg(STUB).arg(uki))?;
-    Ok(())
+    forget_build_time(uki)
+}
+
+/// objcopy stamps the current time into the PE header, and a checksum over it that no firmware
+/// looks at: both become zero.
+fn forget_build_time(uki: &Path) -> Result<()> {
+    let patch = || -> std::io::Result<()> {
+        let file = File::options().read(true).write(true).open(uki)?;
+        let mut at = [0; 4];
+        file.read_exact_at(&mut at, 0x3c)?;
+        let header = u64::from(u32::from_le_bytes(at));
+        for field in [header + 8, header + 24 + 64] {
+            file.write_all_at(&[0; 4], field)?;
+        }
+        Ok(())
+    };
+    patch().with_context(|| format!("cannot patch the header of {}", uki.display()))
 }

@@ -1,0 +1,48 @@
+//! Installer images: equal inputs give equal bytes, and one slot for the seed.
+
+use anyhow::Result;
+use lockstep_lab::image::{self, Behaviour, InstallerSpec, seed};
+
+#[test]
+fn equal_inputs_give_equal_images_and_versions_differ() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let agent = folder.path().join("agent");
+    std::fs::write(&agent, "#!/bin/sh\n")?;
+    let build = |kept: &str, version: &str| {
+        let spec = InstallerSpec {
+            version: version.to_owned(),
+            agent: agent.clone(),
+            behaviour: Behaviour::Installs,
+        };
+        image::installer_in(&folder.path().join(kept), &spec)
+    };
+    let one = build("a", "1")?;
+    let again = build("b", "1")?;
+    assert_ne!(one.path, again.path);
+    assert_eq!(one.sha256, again.sha256);
+    assert_ne!(one.sha256, build("a", "2")?.sha256);
+
+    let filled = folder.path().join("filled.iso");
+    let seed = serde_json::json!({"token": "t"});
+    seed::fill(&one.path, &filled, &seed)?;
+    let (before, after) = (std::fs::read(&one.path)?, std::fs::read(&filled)?);
+    let at = seed::find(&before)?;
+    assert!(after[at..].starts_with(br#"{"token":"t"}   "#));
+    assert!(before[..at] == after[..at]);
+    assert!(before[at + seed::SIZE..] == after[at + seed::SIZE..]);
+    assert!(seed::find(&after).is_err(), "the slot is used up");
+    Ok(())
+}
+
+#[test]
+fn an_agent_that_could_not_run_is_refused() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let spec = InstallerSpec {
+        version: "1".to_owned(),
+        agent: std::env::current_exe()?,
+        behaviour: Behaviour::Installs,
+    };
+    let refused = image::installer_in(folder.path(), &spec).unwrap_err();
+    assert!(refused.to_string().contains("crt-static"), "{refused}");
+    Ok(())
+}
