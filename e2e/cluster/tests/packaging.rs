@@ -1,0 +1,208 @@
+//! What users install, on a real API server: the kustomize bases and samples as they are, and
+//! the charts from install to uninstall. There is no node here: Pods are not started.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends at the first surprise"
+)]
+
+use std::{path::PathBuf, time::Duration};
+
+use lockstep_cluster::{ControlPlane, Helm, Kubectl, Options};
+use serde_json::Value;
+
+const SOON: Duration = Duration::from_secs(60);
+
+fn workspace(path: &str) -> String {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    root.join(path).to_str().unwrap().to_owned()
+}
+
+/// `kubectl apply`, in which a warning, of Pod security or a deprecation, is an error.
+async fn apply(kubectl: &Kubectl, how: &str, path: &str) -> String {
+    let path = workspace(path);
+    let args = ["apply", "--warnings-as-errors", how, path.as_str()];
+    match kubectl.run(&args).await {
+        Ok(said) => said,
+        Err(error) => panic!("{path}: {error:#}"),
+    }
+}
+
+async fn get(kubectl: &Kubectl, args: &[&str]) -> Value {
+    let mut all = vec!["get", "-o", "json"];
+    all.extend(args);
+    serde_json::from_str(&kubectl.run(&all).await.unwrap()).unwrap()
+}
+
+async fn established(kubectl: &Kubectl) {
+    let args = [
+        "wait",
+        "--for=condition=Established",
+        "crd",
+        "--all",
+        "--timeout=30s",
+    ];
+    kubectl.run(&args).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bases_and_samples_are_accepted_without_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let plane = ControlPlane::start(Options::new(folder.path().join("cp")))
+        .await
+        .unwrap();
+    let kubectl = plane.kubectl();
+    apply(&kubectl, "-k", "config/default").await;
+    established(&kubectl).await;
+    apply(&kubectl, "-k", "config/site").await;
+    for entry in std::fs::read_dir(workspace("config/samples")).unwrap() {
+        let path = entry.unwrap().path();
+        let path = path.to_str().unwrap();
+        kubectl
+            .run(&[
+                "apply",
+                "--warnings-as-errors",
+                "--validate=strict",
+                "-f",
+                path,
+            ])
+            .await
+            .unwrap_or_else(|error| panic!("{path}: {error:#}"));
+    }
+    // Again, and nothing changes: no default of the server fights what we wrote.
+    for base in ["config/default", "config/site"] {
+        let said = apply(&kubectl, "-k", base).await;
+        let changed: Vec<&str> = said
+            .lines()
+            .filter(|line| !line.ends_with("unchanged"))
+            .collect();
+        assert!(changed.is_empty(), "{base}: {changed:#?}");
+    }
+    // What a user looks at.
+    let hosts = kubectl
+        .run(&["get", "dpuh,dpu,dpuimg,dpubp", "-n", "site-example"])
+        .await
+        .unwrap();
+    assert!(hosts.contains("NAME") && hosts.contains("PHASE") && hosts.contains("node7-slot2"));
+    let all = kubectl
+        .run(&["get", "xpu", "-n", "site-example", "-o", "name"])
+        .await
+        .unwrap();
+    assert!(all.lines().count() >= 10, "{all}");
+    let of_site = [
+        "get",
+        "dpu",
+        "-n",
+        "site-example",
+        "--field-selector=spec.site=example",
+        "-o",
+        "name",
+    ];
+    assert!(kubectl.run(&of_site).await.unwrap().lines().count() >= 4);
+    let explained = kubectl.run(&["explain", "dpu.status.phase"]).await.unwrap();
+    assert!(explained.contains("Known values"), "{explained}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn charts_install_upgrade_and_leave_objects_in_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let plane = ControlPlane::start(Options::new(folder.path().join("cp")))
+        .await
+        .unwrap();
+    let (kubectl, helm) = (plane.kubectl(), Helm::new(&plane).await.unwrap());
+    let (crds, lockstep) = (
+        workspace("charts/lockstep-crds"),
+        workspace("charts/lockstep"),
+    );
+    let values = workspace("charts/lockstep/ci/two-sites-values.yaml");
+    kubectl
+        .run(&["create", "namespace", "provisioning"])
+        .await
+        .unwrap();
+    let helm = async |args: &[&str]| {
+        let mut all = vec!["-n", "provisioning"];
+        all.extend(args);
+        helm.run(&all, SOON).await
+    };
+
+    helm(&["lint", "--strict", &lockstep, "-f", &values])
+        .await
+        .unwrap();
+    helm(&["install", "crds", &crds]).await.unwrap();
+    established(&kubectl).await;
+    kubectl
+        .run(&["create", "namespace", "site-paris"])
+        .await
+        .unwrap();
+    helm(&["install", "lockstep", &lockstep, "-f", &values])
+        .await
+        .unwrap();
+
+    // The policies name the operator where it really is.
+    let policy = ["validatingadmissionpolicy", "lockstep-status-writers"];
+    let policy = get(&kubectl, &policy).await.to_string();
+    assert!(policy.contains("system:serviceaccount:provisioning:lockstep-operator"));
+    assert!(!policy.contains("lockstep-system"));
+
+    // The two sites differ as their values do.
+    let paris = ["deployment", "lockstep-site-agent", "-n", "site-paris"];
+    let paris = get(&kubectl, &paris).await["spec"]["template"]["spec"].clone();
+    assert_eq!(paris["nodeSelector"]["site"], "paris");
+    assert_eq!(paris["volumes"][1]["emptyDir"]["sizeLimit"], "30Gi");
+    assert_eq!(
+        paris["volumes"][2]["persistentVolumeClaim"]["claimName"],
+        "kept"
+    );
+    let claims = get(&kubectl, &["pvc", "-A"]).await;
+    assert_eq!(claims["items"].as_array().unwrap().len(), 2, "{claims:#}");
+
+    // A change of the configuration changes the Pod.
+    let checksum = async || {
+        let agent = ["deployment", "lockstep-site-agent", "-n", "site-berlin"];
+        let agent = get(&kubectl, &agent).await;
+        agent["spec"]["template"]["metadata"]["annotations"]["checksum/config"].to_string()
+    };
+    let before = checksum().await;
+    let set = "sites[0].poll.idleSeconds=120";
+    helm(&[
+        "upgrade", "lockstep", &lockstep, "-f", &values, "--set", set,
+    ])
+    .await
+    .unwrap();
+    assert_ne!(checksum().await, before);
+
+    // What cannot work is refused before anything is changed, with a reason.
+    for (set, says) in [
+        ("sites[0].namespace=site-paris", "share namespace"),
+        ("sites[0].namespace=provisioning", "operator's namespace"),
+        ("sites[0].allowedNetworks=null", "allowedNetworks"),
+        ("sites[0].xpu.apiServer=http://10.0.0.1", "apiServer"),
+        ("sites[0].surprise=1", "surprise"),
+        ("operator.logFormat=xml", "logFormat"),
+    ] {
+        let args = [
+            "upgrade", "lockstep", &lockstep, "-f", &values, "--set", set,
+        ];
+        let error = format!("{:#}", helm(&args).await.unwrap_err());
+        assert!(error.contains(says), "{set}: {error}");
+    }
+
+    let host = "
+apiVersion: provisioning.opiproject.org/v1alpha1
+kind: DpuHost
+metadata: {name: host1, namespace: site-berlin}
+spec: {policyRef: {name: p}}
+";
+    kubectl.apply_text(host).await.unwrap();
+    for release in ["lockstep", "crds"] {
+        helm(&["uninstall", release]).await.unwrap();
+    }
+    let left = get(&kubectl, &["dpuhost", "host1", "-n", "site-berlin"]).await;
+    assert_eq!(left["metadata"]["name"], "host1");
+    let gone = kubectl
+        .run(&["get", "deployment", "-A", "-o", "name"])
+        .await
+        .unwrap();
+    assert_eq!(gone.trim(), "");
+}
