@@ -6,8 +6,10 @@
 //! them) and returns figures. Its logs stay in one folder; what it started is
 //! stopped by pid, also after a failure.
 
+pub mod aarch64_agent;
 pub mod address_swap;
 pub mod artefacts;
+pub mod cross;
 pub mod dead_man;
 pub mod first_light;
 pub mod host_in_use;

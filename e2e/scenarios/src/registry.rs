@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::artefacts::Binaries;
 use crate::report::Report;
-use crate::{address_swap, dead_man, first_light, host_in_use, host_wait};
+use crate::{aarch64_agent, address_swap, dead_man, first_light, host_in_use, host_wait};
 
 /// What a scenario gets.
 #[derive(Clone, Debug)]
@@ -74,6 +74,12 @@ pub const ALL: &[Scenario] = &[
         about: "operator and API server gone: the work order ends the hold; then the offline release",
         tier: Tier::All,
         run: |context| Box::pin(dead_man::run(context)),
+    },
+    Scenario {
+        name: "aarch64-agent",
+        about: "the agent of a real card's architecture, under QEMU, reports to a real API server",
+        tier: Tier::All,
+        run: |context| Box::pin(aarch64_agent::run(context)),
     },
 ];
 
