@@ -3,9 +3,13 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
+
+/// Written last into a complete thing; its time is that of the last use.
+const STAMP: &str = ".complete";
 
 /// `$LOCKSTEP_CACHE`, else `$XDG_CACHE_HOME/lockstep`, else `$HOME/.cache/lockstep`.
 pub fn folder() -> Result<PathBuf> {
@@ -30,8 +34,9 @@ pub(crate) fn complete(
     build: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
     let target = folder.join(name);
-    let stamp = target.join(".complete");
+    let stamp = target.join(STAMP);
     if stamp.exists() {
+        mark_used(&stamp)?;
         return Ok(target);
     }
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -51,6 +56,28 @@ pub(crate) fn complete(
     build(&target)?;
     fs::write(&stamp, b"").with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok(target)
+}
+
+fn mark_used(stamp: &Path) -> Result<()> {
+    File::options()
+        .append(true)
+        .open(stamp)
+        .and_then(|file| file.set_modified(SystemTime::now()))
+        .with_context(|| format!("cannot touch {}", stamp.display()))
+}
+
+/// Removes the complete things in `folder` that nobody used for this long.
+pub(crate) fn prune(folder: &Path, unused_for: Duration) -> Result<()> {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let target = entry.path();
+        let used = fs::metadata(target.join(STAMP)).and_then(|stamp| stamp.modified());
+        let Ok(used) = used else { continue };
+        if used.elapsed().is_ok_and(|age| age > unused_for) {
+            fs::remove_dir_all(&target)
+                .with_context(|| format!("cannot remove {}", target.display()))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -73,5 +100,22 @@ mod tests {
         assert!(made.join("whole").exists());
         let again = complete(folder.path(), "thing", |_| unreachable!("already complete"));
         assert_eq!(again.unwrap(), made);
+    }
+
+    #[test]
+    fn only_what_is_unused_for_long_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["old", "new"] {
+            complete(folder.path(), name, |_| Ok(())).unwrap();
+        }
+        let day = Duration::from_secs(86_400);
+        File::options()
+            .append(true)
+            .open(folder.path().join("old").join(STAMP))
+            .and_then(|stamp| stamp.set_modified(SystemTime::now() - 2 * day))
+            .unwrap();
+        prune(folder.path(), day).unwrap();
+        assert!(!folder.path().join("old").exists());
+        assert!(folder.path().join("new").exists());
     }
 }

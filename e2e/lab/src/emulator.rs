@@ -123,6 +123,17 @@ impl Emulator {
         Ok(emulator)
     }
 
+    /// Takes another account from now on; it is looked up at every request.
+    pub(crate) async fn add_account(&self, credentials: &Credentials) -> Result<()> {
+        let environment = tokio::task::spawn_blocking(requirements::sushy_environment)
+            .await
+            .context("the task that prepares sushy-tools ended early")??;
+        let line = htpasswd(&environment, credentials)?;
+        let users = self.state.join("sushy/htpasswd");
+        let append = || fs::OpenOptions::new().append(true).open(&users)?.write_all(line.as_bytes());
+        append().with_context(|| format!("cannot write {}", users.display()))
+    }
+
     /// Port it listens on, on loopback.
     pub(crate) fn port(&self) -> u16 {
         self.port

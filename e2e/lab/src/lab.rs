@@ -307,6 +307,11 @@ impl FakeBmcs {
         &self.0.credentials
     }
 
+    /// Lets every BMC take another account as well: a password was changed.
+    pub async fn add_account(&self, credentials: &Credentials) -> Result<()> {
+        self.0.emulator.lock().await.add_account(credentials).await
+    }
+
     /// As [`Lab::kill_emulator`].
     pub async fn kill_emulator(&self) -> Result<()> {
         self.0.emulator.lock().await.kill()

@@ -17,6 +17,7 @@ mod uki;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
@@ -25,6 +26,9 @@ use crate::cache;
 use crate::command::run;
 use crate::requirements;
 use uki::Kernel;
+
+/// Every agent and version makes an image of its own; those unused for this long go.
+const KEPT: Duration = Duration::from_secs(3 * 86_400);
 
 /// What an installer image is made of.
 #[derive(Debug, Clone)]
@@ -90,6 +94,7 @@ pub fn installer_in(images: &Path, spec: &InstallerSpec) -> Result<Image> {
     )?;
     let folder = cache::complete(images, &key, |folder| {
         tracing::info!(version = spec.version, "building an installer image");
+        cache::prune(images, KEPT)?;
         build_installer(spec, &kernel, folder)
     })?;
     described(&folder.join("installer.iso"), &spec.version)
