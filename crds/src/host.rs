@@ -194,6 +194,9 @@ pub struct DpuHostStatus {
     /// The host's power state as last seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<crate::observed::PowerState>,
+    /// The directive that this host keeps failing, until it succeeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<FailedDirective>,
     /// The hold in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldStatus>,
@@ -235,6 +238,9 @@ pub struct WaitRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HoldStatus {
+    /// Number of the directive that began it; a work order with a lower number belongs to another hold.
+    #[serde(default)]
+    pub seq: i64,
     /// How the host is held.
     pub mechanism: HoldMechanism,
     /// How it shows.
@@ -318,6 +324,29 @@ pub struct CardRecord {
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub armed: Vec<ArmedEffect>,
+    /// What this card waits for, so that its deadline outlives the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<WaitRecord>,
+    /// The directive that this card keeps failing, until it succeeds or something else is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<FailedDirective>,
+}
+
+/// A directive that did not do what it should, and how often in a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedDirective {
+    /// What it asked for, and of what: `PowerOn dpu/card1`.
+    #[schemars(length(max = 300))]
+    pub what: String,
+    /// How often in a row.
+    pub times: i64,
+    /// The last time.
+    pub at: Time,
+    /// Why, where that is known.
+    #[schemars(length(max = 512))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// One line of history.

@@ -1,59 +1,62 @@
-//! What the host of a power domain needs: hold, release, and leave to change its cards.
+//! What the host of a power domain needs: release, patience, or nothing.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
-use lockstep_crds::boot_policy::{BootOrder, DpuBootPolicySpec, OnTimeout, WaitUntil};
-use lockstep_crds::directive::{Action, ActionKind, Expects, Step, Target, TargetKind, WorkOrder};
-use lockstep_crds::dpu::Pairing;
-use lockstep_crds::host::{
-    Disruption, HoldState, HostRole, ReleaseReason, ReleaseStatus, SlotPower,
-};
+use lockstep_crds::boot_policy::OnTimeout;
+use lockstep_crds::directive::{Action, ActionKind, Expects, Step, Target, TargetKind};
+use lockstep_crds::host::{HoldState, ReleaseReason};
 use lockstep_crds::observed::PowerState;
-use lockstep_crds::report::{BmcReport, CustodyState};
 
+use crate::card;
 use crate::decision::Explanation;
-use crate::intent::{Draft, Intent, plain};
+use crate::intent::{Draft, Intent, Limit, plain};
+use crate::ledger;
 use crate::reach;
 use crate::reason::Reason;
-use crate::slot_power;
-use crate::stage;
-use crate::view::{CardView, View};
+use crate::view::View;
 
 /// How long a released host may take to be seen up.
 const HOST_UP: SignedDuration = SignedDuration::from_mins(30);
 
-/// Books what the site agent says of the hold in its keeping, and whether the hold is broken.
-pub fn absorb_custody(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
-    let custody = view
-        .host_report
-        .as_ref()
-        .filter(|report| report.subject_uid == view.host_uid())
-        .and_then(|report| report.custody.as_ref());
-    let ended = custody.and_then(|custody| match custody.state {
-        CustodyState::ExpiredReleased => Some(ReleaseReason::Orphaned),
-        CustodyState::ReleasedOffline => Some(ReleaseReason::Manual),
-        CustodyState::Kept | CustodyState::ExpiredKeptHeld | CustodyState::Unrecognized(_) => None,
-    });
-    if let Some(reason) = ended
-        && record.hold.take().is_some()
+/// Why nothing may be planned for this host at all, whatever its cards need.
+pub fn gate(view: &View, now: Timestamp) -> Option<Intent> {
+    if view.host.spec.hands_off {
+        return Some(Intent::hold(
+            Reason::HandsOff,
+            "handsOff is set on the DpuHost: nothing is changed",
+        ));
+    }
+    if !view.guards_intact {
+        return Some(Intent::stall(
+            Reason::AdmissionGuardMissing,
+            "the admission policies that keep agents to their own objects are missing or changed",
+        ));
+    }
+    // What a host that is being deleted still needs is taken back from the machine that
+    // its identity names, whoever else claims it.
+    if let Some(conflict) = view.conflicts.first()
+        && !is_going(view)
     {
-        record.release = Some(ReleaseStatus {
-            reason,
-            at: Time(now),
-        });
+        return Some(Intent::stall(Reason::IdentityConflict, conflict.clone()));
     }
-    let power = view.host_bmc(now).and_then(|bmc| bmc.power.clone());
-    if let Some(hold) = record.hold.as_mut() {
-        let up = power == Some(PowerState::On);
-        if up && hold.releasing.is_none() && hold.state == HoldState::PoweredOff {
-            hold.state = HoldState::HoldBroken;
-            hold.broken_by = Some("powered on by somebody other than Lockstep".to_owned());
-        } else if power == Some(PowerState::Off) && hold.state == HoldState::HoldBroken {
-            hold.state = HoldState::PoweredOff;
-            hold.broken_by = None;
-        }
+    if !view.site_agent_fresh(now) {
+        return Some(Intent::Wait(
+            Explanation::new(
+                Reason::SiteAgentSilent,
+                format!(
+                    "the agent of site {} has not renewed its Lease",
+                    view.host.spec.site
+                ),
+            ),
+            Limit::For(reach::SILENCE),
+        ));
     }
+    None
+}
+
+/// Whether the host object is being deleted.
+pub fn is_going(view: &View) -> bool {
+    view.host.metadata.deletion_timestamp.is_some()
 }
 
 /// Whether the hold is in force and unbroken.
@@ -72,55 +75,92 @@ pub fn wait_is_over(record: &DpuHostStatus, now: Timestamp) -> bool {
         .is_some_and(|hold| now >= hold.deadline.0)
 }
 
-/// What the host needs once its cards have said what they need.
-///
-/// `cards_ready`: every card runs what it should. `deleting`: the host object goes.
-pub fn intent(
-    view: &View,
-    record: &DpuHostStatus,
-    spec: &DpuBootPolicySpec,
-    cards_ready: bool,
-    now: Timestamp,
-) -> Intent {
-    let deleting = view.host.metadata.deletion_timestamp.is_some();
+/// How the hold ends now, if it does.
+enum End {
+    /// Like this, powering the host on or not.
+    Release(ReleaseReason, bool),
+    /// Not yet.
+    NotYet,
+    /// Not by us: the wait is over, and the policy says to stay.
+    StayHeld,
+    /// At the next safe point.
+    After(Intent),
+}
+
+/// What the host needs, going by what its cards still need of it.
+pub fn intent(view: &View, record: &DpuHostStatus, now: Timestamp) -> Intent {
     let Some(hold) = &record.hold else {
-        return if deleting {
+        return if is_going(view) {
             Intent::Done
         } else {
-            after_release(view, record, now)
+            after_release(view, record)
         };
     };
-    let end = if deleting || view.cards.is_empty() {
-        Some((ReleaseReason::Manual, true))
-    } else if cards_ready {
-        Some((ReleaseReason::Ready, true))
-    } else if wait_is_over(record, now) {
-        match spec.host_wait.on_timeout {
-            OnTimeout::Continue => Some((ReleaseReason::Timeout, true)),
-            OnTimeout::PowerOff => Some((ReleaseReason::Timeout, false)),
-            OnTimeout::Hold => {
-                return Intent::stall(
-                    Reason::HostWaitTimedOut,
-                    format!(
-                        "the host is held since {} and its wait ended at {} without its cards; the policy says Hold",
-                        hold.since.0, hold.deadline.0
-                    ),
-                );
-            }
-        }
-    } else {
-        None
-    };
-    match end {
-        Some((reason, power_on)) => release(view, reason, power_on, now),
-        None if hold.state == HoldState::HoldBroken => Intent::stall(
+    match end(view, record, now) {
+        End::Release(reason, power_on) => release(view, reason, power_on, now),
+        End::After(why) => why,
+        End::StayHeld => Intent::stall(
+            Reason::HostWaitTimedOut,
+            format!(
+                "the host is held since {} and its wait ended at {} without its cards; the policy says Hold",
+                hold.since.0, hold.deadline.0
+            ),
+        ),
+        End::NotYet if hold.state == HoldState::HoldBroken => Intent::stall(
             Reason::HoldBroken,
             format!(
                 "the host is up though it was to be held until its cards are ready: {}",
                 hold.broken_by.as_deref().unwrap_or("cause unknown")
             ),
         ),
-        None => Intent::Done,
+        End::NotYet => Intent::Done,
+    }
+}
+
+fn end(view: &View, record: &DpuHostStatus, now: Timestamp) -> End {
+    if is_going(view) {
+        // Powering the host on may reset a card in the middle of its install.
+        let busy = view
+            .cards
+            .iter()
+            .filter_map(|card| card::install_ends(view, record, card, now))
+            .max();
+        return match busy {
+            Some(until) => End::After(Intent::wait_until(
+                Reason::UndoingBeforeDelete,
+                "a card's install is under way; the host is released when it has ended",
+                until,
+            )),
+            None => End::Release(ReleaseReason::Manual, true),
+        };
+    }
+    if view
+        .cards
+        .iter()
+        .all(|card| !card::needs_hold(view, record, card, now))
+    {
+        let served = view
+            .cards
+            .iter()
+            .any(|card| card::is_installed(record, card));
+        let reason = if served {
+            ReleaseReason::Ready
+        } else {
+            ReleaseReason::Manual
+        };
+        return End::Release(reason, true);
+    }
+    // Without its policy nobody can say how a wait ends; it goes on until there is one.
+    let Some(policy) = &view.policy else {
+        return End::NotYet;
+    };
+    if !wait_is_over(record, now) {
+        return End::NotYet;
+    }
+    match policy.spec.host_wait.on_timeout {
+        OnTimeout::Continue => End::Release(ReleaseReason::Timeout, true),
+        OnTimeout::PowerOff => End::Release(ReleaseReason::Timeout, false),
+        OnTimeout::Hold => End::StayHeld,
     }
 }
 
@@ -141,7 +181,7 @@ fn release(view: &View, reason: ReleaseReason, power_on: bool, now: Timestamp) -
     } else {
         format!("ending the hold ({reason}) and leaving the host powered off, as the policy says")
     };
-    Intent::Act(Draft {
+    Intent::act(Draft {
         step: Step::ReleaseHost,
         target: target(view),
         action: Action {
@@ -155,234 +195,28 @@ fn release(view: &View, reason: ReleaseReason, power_on: bool, now: Timestamp) -
     })
 }
 
-fn after_release(view: &View, record: &DpuHostStatus, now: Timestamp) -> Intent {
+/// A host that was released for its cards is awaited once: a Node that leaves later
+/// is none of our doing.
+fn after_release(view: &View, record: &DpuHostStatus) -> Intent {
     let released = record
         .release
         .as_ref()
         .filter(|release| release.reason == ReleaseReason::Ready);
+    let on_its_way = matches!(
+        record.step,
+        Some(Step::ReleaseHost | Step::ClearInstall | Step::AwaitHost)
+    );
     let (Some(release), Some(node)) = (released, view.host.spec.node_name.as_ref()) else {
         return Intent::Done;
     };
-    if view.node.as_ref().is_some_and(|node| node.ready) {
+    if !on_its_way || view.node.as_ref().is_some_and(|node| node.ready) {
         return Intent::Done;
     }
     Intent::wait_until(
         Reason::AwaitingHost,
         format!("the host was released; waiting for Node {node} to be Ready"),
-        (release.at.0 + HOST_UP).max(now),
+        release.at.0 + HOST_UP,
     )
-}
-
-/// Leave to change a card of this host: everything S12 asks for, and the hold
-/// that the policy wants. `Err` is what must happen first.
-pub fn leave(
-    view: &View,
-    record: &DpuHostStatus,
-    spec: &DpuBootPolicySpec,
-    card: &CardView,
-    now: Timestamp,
-) -> Result<Leave, Intent> {
-    match view.host.spec.role {
-        HostRole::ChassisOnly => return Ok(Leave::Granted),
-        HostRole::Infrastructure => {
-            return Err(Intent::stall(
-                Reason::HostIsInfrastructure,
-                format!(
-                    "{} must not be held or cycled, and changing a card may take it down",
-                    machine(view)
-                ),
-            ));
-        }
-        HostRole::Server => {}
-    }
-    require_pairing(view, card)?;
-    if is_held(record) {
-        return Ok(Leave::Granted);
-    }
-    if let Some(hold) = record
-        .hold
-        .as_ref()
-        .filter(|hold| hold.state == HoldState::HoldBroken)
-    {
-        return Err(Intent::stall(
-            Reason::HoldBroken,
-            format!(
-                "the host is up though it was to be held: {}",
-                hold.broken_by.as_deref().unwrap_or("cause unknown")
-            ),
-        ));
-    }
-    if view.node.as_ref().is_some_and(|node| node.ready)
-        && view.host.spec.disruption == Disruption::Never
-    {
-        return Err(in_use(view, "its Node is Ready"));
-    }
-    let facts = host_facts(view, now)?;
-    let waits = spec.host_wait.until == WaitUntil::OsRunning;
-    match facts.power {
-        Some(PowerState::Off) => match spec.order {
-            BootOrder::HostFirst => Err(power_on_first(view)),
-            BootOrder::XpuFirst if waits => hold(view, record, spec, now),
-            BootOrder::XpuFirst | BootOrder::Parallel => Ok(Leave::Granted),
-        },
-        Some(PowerState::On) => {
-            require_disruption(view)?;
-            if waits {
-                Err(shut_down(view, record, spec, facts, now))
-            } else {
-                Ok(Leave::Granted)
-            }
-        }
-        Some(_) | None => Err(Intent::wait(
-            Reason::HostStateUnknown,
-            format!(
-                "the power state of {} is {}",
-                machine(view),
-                facts.power.as_ref().map_or("not read", PowerState::as_str)
-            ),
-            reach::SILENCE,
-        )),
-    }
-}
-
-/// What a card's change must wait for at the host.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Leave {
-    /// Nothing.
-    Granted,
-    /// The hold, which this draft asks for. Arming a card that is off may go on meanwhile.
-    AfterHold(Box<Draft>),
-}
-
-fn require_pairing(view: &View, card: &CardView) -> Result<(), Intent> {
-    let asserted = card
-        .dpu
-        .spec
-        .host_refs
-        .first()
-        .is_some_and(|host| host.pairing == Pairing::Asserted);
-    if asserted {
-        return Ok(());
-    }
-    Err(Intent::stall(
-        Reason::PairingNotProved,
-        format!(
-            "nobody has seen that dpu/{} sits in {}",
-            card.name(),
-            machine(view)
-        ),
-    ))
-}
-
-fn host_facts(view: &View, now: Timestamp) -> Result<&BmcReport, Intent> {
-    if view.host.spec.bmc.is_none() {
-        return Err(Intent::stall(
-            Reason::HostStateUnknown,
-            format!(
-                "{} has no BMC, so nobody can tell whether it is up",
-                machine(view)
-            ),
-        ));
-    }
-    reach::proved(
-        &machine(view),
-        &view.host_uid(),
-        view.host.spec.identity.as_ref(),
-        view.host_bmc(now),
-        view.host_report.as_ref(),
-    )
-}
-
-fn in_use(view: &View, how: &str) -> Intent {
-    Intent::stall(
-        Reason::HostInUse,
-        format!(
-            "{}: {how}, and changing a card may take it down",
-            machine(view)
-        ),
-    )
-}
-
-fn require_disruption(view: &View) -> Result<(), Intent> {
-    if view.host.spec.disruption == Disruption::Never {
-        return Err(in_use(view, "it is powered on, and disruption is Never"));
-    }
-    if view.node.as_ref().is_some_and(|node| node.ready) {
-        return Err(Intent::stall(
-            Reason::DrainNotProved,
-            format!("the Node of {} is Ready", machine(view)),
-        ));
-    }
-    Ok(())
-}
-
-fn power_on_first(view: &View) -> Intent {
-    Intent::Act(Draft {
-        step: Step::AwaitHost,
-        target: target(view),
-        action: plain(ActionKind::PowerOn),
-        expects: expects(view, Some(PowerState::Off), false),
-        settle_seconds: 60,
-        message: "powering the host on, which boots first".to_owned(),
-        release: None,
-    })
-}
-
-fn shut_down(
-    view: &View,
-    record: &DpuHostStatus,
-    spec: &DpuBootPolicySpec,
-    facts: &BmcReport,
-    now: Timestamp,
-) -> Intent {
-    stage::stop(
-        stage::Machine {
-            name: machine(view),
-            target: target(view),
-            expects: expects(view, Some(PowerState::On), true),
-            facts,
-            os_runs: false,
-        },
-        record,
-        spec,
-        Step::HoldHost,
-        now,
-    )
-}
-
-fn hold(
-    view: &View,
-    record: &DpuHostStatus,
-    spec: &DpuBootPolicySpec,
-    now: Timestamp,
-) -> Result<Leave, Intent> {
-    let slot = slot_power::effective(view, record);
-    if slot != SlotPower::Yes {
-        let said = record.slot_power.as_ref().map_or_else(
-            || format!("slotPowerWhenHostOff is {slot:?}"),
-            |known| format!("measured {slot:?}: {}", known.evidence),
-        );
-        return Err(Intent::stall(
-            Reason::HoldNeedsSlotPower,
-            format!("{} cannot be held powered off: {said}", machine(view)),
-        ));
-    }
-    let expires = now + SignedDuration::from_secs(spec.hold.orphan_after_seconds);
-    Ok(Leave::AfterHold(Box::new(Draft {
-        step: Step::HoldHost,
-        target: target(view),
-        action: Action {
-            work_order: Some(WorkOrder {
-                expires_at: Time(expires),
-                on_orphan: spec.hold.on_orphan,
-            }),
-            ..plain(ActionKind::HoldHost)
-        },
-        expects: expects(view, Some(PowerState::Off), false),
-        settle_seconds: 30,
-        message: "holding the host powered off until its cards are ready".to_owned(),
-        release: None,
-    })))
 }
 
 /// `dpuhost/NAME`.
@@ -390,7 +224,7 @@ pub fn machine(view: &View) -> String {
     format!("dpuhost/{}", view.host_name())
 }
 
-fn target(view: &View) -> Target {
+pub(crate) fn target(view: &View) -> Target {
     Target {
         kind: TargetKind::Host,
         name: view.host_name(),
@@ -398,7 +232,7 @@ fn target(view: &View) -> Target {
     }
 }
 
-fn expects(view: &View, power: Option<PowerState>, safe_stage: bool) -> Expects {
+pub(crate) fn expects(view: &View, power: Option<PowerState>, safe_stage: bool) -> Expects {
     Expects {
         identity: view.host.spec.identity.clone().unwrap_or_default(),
         bmc_key_pin: view
@@ -411,34 +245,24 @@ fn expects(view: &View, power: Option<PowerState>, safe_stage: bool) -> Expects 
     }
 }
 
-/// Why nothing may be planned for this host at all, whatever its cards need.
-pub fn gate(view: &View, now: Timestamp) -> Option<Intent> {
-    if view.host.spec.hands_off {
-        return Some(Intent::hold(
-            Reason::HandsOff,
-            "handsOff is set on the DpuHost: nothing is changed",
-        ));
-    }
-    if !view.guards_intact {
-        return Some(Intent::stall(
-            Reason::AdmissionGuardMissing,
-            "the admission policies that keep agents to their own objects are missing or changed",
-        ));
-    }
-    if let Some(conflict) = view.conflicts.first() {
-        return Some(Intent::stall(Reason::IdentityConflict, conflict.clone()));
-    }
-    if !view.site_agent_fresh(now) {
-        return Some(Intent::Wait(
-            Explanation::new(
-                Reason::SiteAgentSilent,
-                format!(
-                    "the agent of site {} has not renewed its Lease",
-                    view.host.spec.site
-                ),
-            ),
-            crate::intent::Limit::For(reach::SILENCE),
-        ));
-    }
-    None
+/// The directive in progress on the host, if there is one, in words.
+pub(crate) fn directed(record: &DpuHostStatus) -> Option<Intent> {
+    let open = record
+        .directives
+        .iter()
+        .find(|open| open.target.kind == TargetKind::Host)?;
+    Some(pending(open))
+}
+
+/// Patience with an open directive.
+pub(crate) fn pending(open: &lockstep_crds::directive::Directive) -> Intent {
+    Intent::wait_until(
+        Reason::DirectivePending,
+        format!(
+            "waiting for directive {} ({})",
+            open.seq,
+            ledger::what(open)
+        ),
+        crate::standing::over(open),
+    )
 }

@@ -11,7 +11,7 @@ use crate::reason::Reason;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Intent {
     /// An effect.
-    Act(Draft),
+    Act(Box<Draft>),
     /// Patience, within a limit.
     Wait(Explanation, Limit),
     /// Nothing, by the user's own choice.
@@ -51,6 +51,11 @@ pub struct Draft {
 }
 
 impl Intent {
+    /// An effect.
+    pub fn act(draft: Draft) -> Self {
+        Self::Act(Box::new(draft))
+    }
+
     /// A wait of at most `limit` from when it is first seen.
     pub fn wait(reason: Reason, message: impl Into<String>, limit: SignedDuration) -> Self {
         Self::Wait(Explanation::new(reason, message), Limit::For(limit))

@@ -6,33 +6,51 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::DpuHostStatus;
+use lockstep_crds::boot_policy::{HoldMechanism, HostWait};
 use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind, TargetKind};
 use lockstep_crds::host::{
-    CardRecord, FinishedDirective, HoldState, HoldStatus, ReleaseStatus, SlotPower, SlotPowerStatus,
+    ArmedEffect, CardRecord, FailedDirective, FinishedDirective, HoldState, HoldStatus,
+    ReleaseReason, ReleaseStatus,
 };
-use lockstep_crds::observed::PowerState;
-use lockstep_crds::report::{BmcReport, Execution, MediaOwner, Outcome};
-use lockstep_crds::{DpuHostStatus, DpuReportSpec};
 
+use crate::slot_power;
+use crate::standing::{Standing, standing};
 use crate::view::View;
-
-/// Allowance for the difference between the operator's clock and an executor's.
-/// A directive that nobody accepted is withdrawn only this long after its deadline.
-pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
 
 /// Directives remembered in `status.history`.
 const HISTORY: usize = 8;
+/// Longest message kept of a directive that ended.
+const MESSAGE: usize = 160;
 
 /// Whether the record holds a value that this release does not understand.
 /// Nothing may be done on top of it.
 pub fn unknown_value(record: &DpuHostStatus) -> Option<String> {
-    record.directives.iter().find_map(|directive| {
+    let directive = record.directives.iter().find_map(|directive| {
         match (&directive.action.kind, &directive.target.kind) {
             (ActionKind::Unrecognized(kind), _) => Some(format!("action {kind}")),
             (_, TargetKind::Unrecognized(kind)) => Some(format!("target {kind}")),
             _ => None,
         }
-    })
+    });
+    let hold = record.hold.as_ref().and_then(|hold| {
+        if let HoldState::Unrecognized(state) = &hold.state {
+            return Some(format!("hold state {state}"));
+        }
+        match &hold.releasing {
+            Some(ReleaseReason::Unrecognized(reason)) => Some(format!("release reason {reason}")),
+            Some(_) | None => None,
+        }
+    });
+    let armed = record
+        .cards
+        .iter()
+        .flat_map(|card| &card.armed)
+        .find_map(|effect| match effect {
+            ArmedEffect::Unrecognized(effect) => Some(format!("armed effect {effect}")),
+            ArmedEffect::VirtualMedia | ArmedEffect::BootOverride => None,
+        });
+    directive.or(hold).or(armed)
 }
 
 /// The highest directive number that any executor of this power domain has accepted.
@@ -48,74 +66,42 @@ pub fn highest_accepted(view: &View) -> i64 {
 
 /// `PowerOn dpu/card1`: how a directive is named in history, events and messages.
 pub fn what(directive: &Directive) -> String {
-    let kind = match directive.target.kind {
+    named(
+        &directive.action.kind,
+        &directive.target.kind,
+        &directive.target.name,
+    )
+}
+
+/// The same name before there is a directive.
+pub(crate) fn named(action: &ActionKind, target: &TargetKind, name: &str) -> String {
+    let kind = match target {
         TargetKind::Card => "dpu",
         TargetKind::Host | TargetKind::Unrecognized(_) => "dpuhost",
     };
-    format!("{} {kind}/{}", directive.action.kind, directive.target.name)
+    format!("{action} {kind}/{name}")
 }
 
-/// How the open directive ended, if it has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It is still open.
-    Open,
-    /// It ended.
-    Ended(OutcomeKind, Option<String>),
-}
-
-/// Judges one open directive by its executor's report.
-pub fn standing(directive: &Directive, report: Option<&DpuReportSpec>, now: Timestamp) -> Standing {
-    let execution = report
-        .filter(|report| report.subject_uid == directive.target.uid)
-        .and_then(|report| report.execution.as_ref());
-    match execution {
-        Some(Execution {
-            accepted,
-            outcome: Some(Outcome {
-                result, message, ..
-            }),
-        }) if *accepted == directive.seq => {
-            let result = match result {
-                OutcomeKind::Done | OutcomeKind::Failed => result.clone(),
-                OutcomeKind::Unknown | OutcomeKind::Unrecognized(_) => OutcomeKind::Unknown,
-            };
-            Standing::Ended(result, message.clone())
-        }
-        Some(Execution { accepted, .. }) if *accepted > directive.seq => Standing::Ended(
-            OutcomeKind::Unknown,
-            Some("the executor went past this directive".to_owned()),
-        ),
-        Some(Execution { accepted, .. }) if *accepted == directive.seq => Standing::Open,
-        Some(_) | None => {
-            if now > directive.deadline.0 + CLOCK_SKEW {
-                Standing::Ended(
-                    OutcomeKind::Failed,
-                    Some("no executor accepted it before its deadline".to_owned()),
-                )
-            } else {
-                Standing::Open
-            }
-        }
-    }
+/// Whether a line of history is about that machine.
+pub(crate) fn is_about(what: &str, machine: &str) -> bool {
+    what.split_once(' ').is_some_and(|(_, of)| of == machine)
 }
 
 /// Concludes every open directive that has ended and books its effects.
 pub fn conclude(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
     let open = std::mem::take(&mut record.directives);
     for directive in open {
-        let report = report_for(view, &directive);
-        match standing(&directive, report, now) {
+        match standing(view, &directive, now) {
             Standing::Open => record.directives.push(directive),
             Standing::Ended(outcome, message) => {
-                let facts = report.and_then(|report| report.bmc.as_ref());
-                let landed = landed(&directive, &outcome, facts);
-                book(view, record, &directive, landed, now);
+                let message = message.map(|text| text.chars().take(MESSAGE).collect::<String>());
+                book(view, record, &directive, &outcome, now);
+                tally(record, &directive, &outcome, message.clone(), now);
                 record.history.push(FinishedDirective {
                     seq: directive.seq,
                     what: what(&directive),
-                    outcome: if landed { OutcomeKind::Done } else { outcome },
-                    message: message.map(|text| text.chars().take(160).collect()),
+                    outcome,
+                    message,
                     at: Time(now),
                 });
             }
@@ -125,60 +111,59 @@ pub fn conclude(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
     record.history.drain(..excess);
 }
 
-/// The report that the executor of a directive writes about its target.
-pub fn report_for<'a>(view: &'a View, directive: &Directive) -> Option<&'a DpuReportSpec> {
+/// Counts failures in a row of one directive on one machine. A success of another
+/// directive in between does not end the row: two that undo each other must end too.
+fn tally(
+    record: &mut DpuHostStatus,
+    directive: &Directive,
+    outcome: &OutcomeKind,
+    message: Option<String>,
+    now: Timestamp,
+) {
+    let what = what(directive);
+    let Some(slot) = failed_slot(record, directive) else {
+        return;
+    };
+    let same = slot.as_ref().filter(|failed| failed.what == what);
+    if *outcome == OutcomeKind::Done {
+        if same.is_some() {
+            *slot = None;
+        }
+        return;
+    }
+    *slot = Some(FailedDirective {
+        times: same.map_or(0, |failed| failed.times) + 1,
+        what,
+        at: Time(now),
+        message,
+    });
+}
+
+fn failed_slot<'a>(
+    record: &'a mut DpuHostStatus,
+    directive: &Directive,
+) -> Option<&'a mut Option<FailedDirective>> {
     match directive.target.kind {
-        TargetKind::Host => view.host_report.as_ref(),
-        TargetKind::Card => view
-            .cards
-            .iter()
-            .find(|card| card.uid() == directive.target.uid)
-            .and_then(|card| card.report.as_ref()),
+        TargetKind::Host => Some(&mut record.failed),
+        TargetKind::Card => card_record(record, &directive.target.uid).map(|card| &mut card.failed),
         TargetKind::Unrecognized(_) => None,
     }
-}
-
-/// Whether an ended directive took effect. An unknown outcome is settled by what is seen.
-fn landed(directive: &Directive, outcome: &OutcomeKind, facts: Option<&BmcReport>) -> bool {
-    match outcome {
-        OutcomeKind::Done => true,
-        OutcomeKind::Failed => false,
-        OutcomeKind::Unknown | OutcomeKind::Unrecognized(_) => match directive.action.kind {
-            ActionKind::PowerOn => power_is(facts, &PowerState::On),
-            ActionKind::ReleaseHost => {
-                directive.action.power_on == Some(true) && power_is(facts, &PowerState::On)
-            }
-            ActionKind::ForceOff | ActionKind::ShutdownGracefully => {
-                power_is(facts, &PowerState::Off)
-            }
-            ActionKind::StageInstall => facts.is_some_and(|facts| {
-                facts.media.owner == MediaOwner::Lockstep && facts.boot_override.is_some()
-            }),
-            ActionKind::ClearInstall => facts.is_some_and(|facts| {
-                facts.media.owner != MediaOwner::Lockstep && facts.boot_override.is_none()
-            }),
-            ActionKind::HoldHost | ActionKind::Unrecognized(_) => false,
-        },
-    }
-}
-
-fn power_is(facts: Option<&BmcReport>, state: &PowerState) -> bool {
-    facts.is_some_and(|facts| facts.power.as_ref() == Some(state))
 }
 
 fn book(
     view: &View,
     record: &mut DpuHostStatus,
     directive: &Directive,
-    landed: bool,
+    outcome: &OutcomeKind,
     now: Timestamp,
 ) {
+    let landed = *outcome == OutcomeKind::Done;
     match directive.action.kind {
         ActionKind::HoldHost if landed => {
-            let policy = view.policy.as_ref().map(|policy| &policy.spec);
-            let timeout = policy.map_or(0, |spec| spec.host_wait.timeout_seconds);
+            let timeout = host_wait(view).timeout_seconds;
             record.hold = Some(HoldStatus {
-                mechanism: lockstep_crds::boot_policy::HoldMechanism::PoweredOff,
+                seq: directive.seq,
+                mechanism: HoldMechanism::PoweredOff,
                 state: HoldState::PoweredOff,
                 since: directive.issued_at.clone(),
                 deadline: Time(directive.issued_at.0 + SignedDuration::from_secs(timeout)),
@@ -200,7 +185,9 @@ fn book(
             }
         }
         ActionKind::PowerOn if directive.target.kind == TargetKind::Card && !landed => {
-            note_dead_slot(view, record, directive, now);
+            if *outcome != OutcomeKind::Failed {
+                slot_power::note_dead_slot(view, record, directive, now);
+            }
             if let Some(card) = card_record(record, &directive.target.uid) {
                 card.booted_at = None;
                 card.attempts = (card.attempts - 1).max(0);
@@ -216,50 +203,15 @@ fn book(
     }
 }
 
-/// A card that was told to power on and stays off while its host is off has no slot power.
-fn note_dead_slot(view: &View, record: &mut DpuHostStatus, directive: &Directive, now: Timestamp) {
-    let accepted = report_for(view, directive)
-        .and_then(|report| report.execution.as_ref())
-        .is_some_and(|execution| {
-            execution.accepted == directive.seq
-                && execution
-                    .outcome
-                    .as_ref()
-                    .is_some_and(|outcome| outcome.result == OutcomeKind::Unknown)
-        });
-    let host_off = power_is(view.host_bmc(now), &PowerState::Off);
-    if accepted && host_off {
-        record.slot_power = Some(SlotPowerStatus {
-            value: SlotPower::No,
-            evidence: format!(
-                "dpu/{} was powered on while the host was off, and stayed off",
-                directive.target.name
-            ),
-            at: Time(now),
-        });
-    }
+/// The policy's wait, or while the policy is missing the one it would have by default.
+pub(crate) fn host_wait(view: &View) -> HostWait {
+    view.policy
+        .as_ref()
+        .map(|policy| policy.spec.host_wait.clone())
+        .unwrap_or_default()
 }
 
 /// The record of the card with that uid.
 pub fn card_record<'a>(record: &'a mut DpuHostStatus, uid: &str) -> Option<&'a mut CardRecord> {
     record.cards.iter_mut().find(|card| card.uid == uid)
-}
-
-/// Failures in a row of the same directive, and when the last one was.
-pub fn failures<'a>(
-    record: &'a DpuHostStatus,
-    what: &str,
-) -> (usize, Option<&'a FinishedDirective>) {
-    let mut count = 0;
-    let mut last = None;
-    let machine = what.split_once(' ').map_or(what, |(_, machine)| machine);
-    for entry in record.history.iter().rev() {
-        if entry.what == what && entry.outcome != OutcomeKind::Done {
-            count += 1;
-            last = last.or(Some(entry));
-        } else if entry.what.ends_with(machine) {
-            break;
-        }
-    }
-    (count, last)
 }

@@ -6,19 +6,28 @@
 //! Safety rules S1–S16 of the design are enforced here and re-checked by
 //! [`invariants`].
 
+pub mod admit;
 pub mod card;
+mod card_record;
+pub mod custody;
 pub mod decision;
 pub mod host;
+mod install;
 pub mod intent;
 pub mod invariants;
+pub mod leave;
 pub mod ledger;
 mod plan;
 pub mod project;
 pub mod reach;
 pub mod reason;
+mod show_card;
+mod shown;
 pub mod slot_power;
 pub mod stage;
+pub mod standing;
 pub mod view;
+mod wait;
 
 pub use decision::{Decision, Plan};
 pub use plan::plan;

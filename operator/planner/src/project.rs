@@ -4,20 +4,23 @@
 //! directive is carried out or a card boots, the status that announced it stands.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use lockstep_crds::bmc::TlsTrust;
-use lockstep_crds::condition::{self, BMC_CHANNEL_INSECURE, READY, RECONCILING, STALLED};
-use lockstep_crds::directive::{ActionKind, Step, TargetKind};
-use lockstep_crds::dpu::BootEpoch;
-use lockstep_crds::host::CardRecord;
-use lockstep_crds::{BmcEndpoint, DpuHostStatus, DpuStatus, Phase};
+use lockstep_crds::condition::{self, READY, RECONCILING};
+use lockstep_crds::directive::{ActionKind, Step};
+use lockstep_crds::host::{CardRecord, HoldState};
+use lockstep_crds::{DpuHostStatus, DpuStatus, Phase};
 
 use crate::card;
-use crate::decision::{Decision, Explanation, Finalizers, Plan, Transition};
-use crate::intent::Intent;
+use crate::decision::{Decision, Finalizers, Plan, Transition};
+use crate::intent::{Intent, Limit};
 use crate::plan::Verdict;
 use crate::reason::Reason;
-use crate::view::{CardView, View, Wanted};
+use crate::show_card::show_card;
+use crate::shown::{Shown, show_channel};
+use crate::standing;
+use crate::view::{CardView, View};
+
+/// Reason of `Reconciling` while directives are carried out.
+const WORKING: &str = "Working";
 
 /// Completes a plan from what was decided.
 pub(crate) fn finish(
@@ -27,15 +30,17 @@ pub(crate) fn finish(
     verdict: &Verdict,
     now: Timestamp,
 ) -> Plan {
-    let known =
-        before.step.is_some() && before.observed_generation == view.host.metadata.generation;
-    let host_status =
-        if known && is_quiet(&verdict.decision) && record.hold.is_some() == before.hold.is_some() {
-            before.clone()
-        } else {
-            show_host(view, &mut record, verdict, now);
-            record.clone()
-        };
+    let generation = view.host.metadata.generation;
+    let stands = before.observed_generation == generation
+        && is_announced(before)
+        && is_quiet(&verdict.decision)
+        && only_repeatable(before, &record);
+    let host_status = if stands {
+        before.clone()
+    } else {
+        show_host(view, &mut record, verdict, now);
+        record.clone()
+    };
     let cards: Vec<(String, DpuStatus)> = view
         .cards
         .iter()
@@ -51,7 +56,7 @@ pub(crate) fn finish(
     Plan {
         service_accounts: service_accounts(&verdict.decision),
         events: transitions(view, before, &host_status, &cards, &verdict.cards),
-        look_again: look_again(view, &record, &verdict.decision, now),
+        look_again: look_again(view, &record, verdict, now),
         decision: verdict.decision.clone(),
         host_status,
         cards,
@@ -65,6 +70,39 @@ fn is_quiet(decision: &Decision) -> bool {
         if matches!(why.reason, Reason::DirectivePending | Reason::AwaitingOs))
 }
 
+/// Whether the status still says what it said when a directive was recorded.
+fn is_announced(before: &DpuHostStatus) -> bool {
+    let quiet = [
+        WORKING,
+        Reason::DirectivePending.as_str(),
+        Reason::AwaitingOs.as_str(),
+    ];
+    condition::find(&before.conditions, RECONCILING)
+        .is_some_and(|condition| quiet.contains(&condition.reason.as_str()))
+}
+
+/// Whether the record differs only in what the next plan will conclude again from
+/// the same reports: directives that ended as they should, and what they armed.
+fn only_repeatable(before: &DpuHostStatus, record: &DpuHostStatus) -> bool {
+    let same_hold = match (&before.hold, &record.hold) {
+        (None, Some(hold)) => before.directives.iter().any(|open| open.seq == hold.seq),
+        (before, after) => before == after,
+    };
+    let masked = |status: &DpuHostStatus| -> Vec<CardRecord> {
+        let mut cards = status.cards.clone();
+        for card in &mut cards {
+            card.armed.clear();
+        }
+        cards
+    };
+    same_hold
+        && before.seq == record.seq
+        && before.release == record.release
+        && before.failed == record.failed
+        && before.wait == record.wait
+        && masked(before) == masked(record)
+}
+
 fn show_host(view: &View, record: &mut DpuHostStatus, verdict: &Verdict, now: Timestamp) {
     record.observed_generation = view.host.metadata.generation;
     if let Some(bmc) = view.host_bmc(now) {
@@ -73,7 +111,7 @@ fn show_host(view: &View, record: &mut DpuHostStatus, verdict: &Verdict, now: Ti
     let (step, shown) = match &verdict.decision {
         Decision::Start(_) => (
             record.step.clone(),
-            Shown::progress("Working", verdict.message.clone()),
+            Shown::progress(WORKING, verdict.message.clone()),
         ),
         Decision::Await(why, _) => (
             Some(step_of(why.reason, record)),
@@ -96,280 +134,21 @@ fn show_host(view: &View, record: &mut DpuHostStatus, verdict: &Verdict, now: Ti
 }
 
 fn step_of(reason: Reason, record: &DpuHostStatus) -> Step {
-    match reason {
-        Reason::Inspecting => Step::Inspect,
-        Reason::FetchingImage => Step::FetchImage,
-        Reason::AwaitingHost => Step::AwaitHost,
-        Reason::AwaitingOs => Step::AwaitOs,
-        _ => record.step.clone().unwrap_or(Step::Inspect),
-    }
-}
-
-/// What the three kstatus conditions say.
-struct Shown {
-    ready: bool,
-    reconciling: bool,
-    stalled: bool,
-    reason: String,
-    message: String,
-}
-
-impl Shown {
-    fn ready(message: impl Into<String>) -> Self {
-        Self {
-            ready: true,
-            reconciling: false,
-            stalled: false,
-            reason: Reason::AsWanted.as_str().to_owned(),
-            message: message.into(),
-        }
-    }
-
-    fn progress(reason: &str, message: String) -> Self {
-        Self {
-            ready: false,
-            reconciling: true,
-            stalled: false,
-            reason: reason.to_owned(),
-            message,
-        }
-    }
-
-    fn stalled(why: &Explanation) -> Self {
-        Self {
-            ready: false,
-            reconciling: false,
-            stalled: true,
-            reason: why.reason.as_str().to_owned(),
-            message: why.message.clone(),
-        }
-    }
-
-    fn idle(why: &Explanation) -> Self {
-        Self {
-            stalled: false,
-            ..Self::stalled(why)
-        }
-    }
-
-    fn write(&self, conditions: &mut Vec<Condition>, generation: Option<i64>, now: Timestamp) {
-        let now = Time(now);
-        condition::set(
-            conditions,
-            READY,
-            self.ready,
-            &self.reason,
-            &self.message,
-            generation,
-            &now,
-        );
-        for (type_, holds) in [(RECONCILING, self.reconciling), (STALLED, self.stalled)] {
-            if holds {
-                condition::set(
-                    conditions,
-                    type_,
-                    true,
-                    &self.reason,
-                    &self.message,
-                    generation,
-                    &now,
-                );
-            } else {
-                condition::remove(conditions, type_);
-            }
-        }
-    }
-}
-
-fn show_channel(
-    conditions: &mut Vec<Condition>,
-    bmc: Option<&BmcEndpoint>,
-    generation: Option<i64>,
-    now: Timestamp,
-) {
-    let insecure = bmc.and_then(|bmc| match bmc.tls.trust {
-        TlsTrust::NoVerification => Some("NoVerification"),
-        TlsTrust::PlainHttp => Some("PlainHttp"),
-        TlsTrust::Ca | TlsTrust::PinnedKey => None,
-    });
-    match insecure {
-        Some(trust) => {
-            let message = format!(
-                "tls.trust is {trust}: whoever is on the path can read the BMC's credentials and change what it does. Use Ca or PinnedKey"
-            );
-            condition::set(
-                conditions,
-                BMC_CHANNEL_INSECURE,
-                true,
-                trust,
-                &message,
-                generation,
-                &Time(now),
-            );
-        }
-        None => {
-            condition::remove(conditions, BMC_CHANNEL_INSECURE);
-        }
-    }
-}
-
-fn show_card(
-    view: &View,
-    record: &DpuHostStatus,
-    card: &CardView,
-    intent: &Intent,
-    overall: &Decision,
-    now: Timestamp,
-) -> DpuStatus {
-    let mut status = card.dpu.status.clone().unwrap_or_default();
-    let generation = card.dpu.metadata.generation;
-    let kept = record.cards.iter().find(|kept| kept.uid == card.uid());
-    let (phase, shown) = phase(view, record, card, kept, intent, overall, now);
-    status.observed_generation = generation;
-    status.phase = Some(phase);
-    status.message = Some(condition::truncated(&shown.message));
-    status.wanted_image = match &card.wanted {
-        Wanted::Image(image) => Some(image.clone()),
-        Wanted::Missing(_) | Wanted::Nothing => None,
-    };
-    if let Some(bmc) = view.card_bmc(card, now) {
-        status.capabilities = Some(bmc.capabilities.clone());
-    }
-    if let (Some(report), Some(os)) = (&card.os, card.live_os(now)) {
-        status.image = os
-            .image_digest
-            .clone()
-            .zip(os.image_version.clone())
-            .map(|(digest, version)| lockstep_crds::directive::ImageFacts { digest, version });
-        status.agent_version = Some(report.agent_version.clone());
-        status.addresses.clone_from(&os.addresses);
-        if status.boot_epoch.as_ref().map(|epoch| &epoch.value) != Some(&os.boot_epoch) {
-            status.boot_epoch = Some(BootEpoch {
-                value: os.boot_epoch.clone(),
-                source: os.epoch_source.clone(),
-                seen_at: report.observed_at.clone(),
-            });
-        }
-    }
-    shown.write(&mut status.conditions, generation, now);
-    show_channel(
-        &mut status.conditions,
-        card.dpu.spec.bmc.as_ref(),
-        generation,
-        now,
-    );
-    status
-}
-
-fn phase(
-    view: &View,
-    record: &DpuHostStatus,
-    card: &CardView,
-    kept: Option<&CardRecord>,
-    intent: &Intent,
-    overall: &Decision,
-    now: Timestamp,
-) -> (Phase, Shown) {
-    if card.dpu.metadata.deletion_timestamp.is_some() {
-        let message = match intent {
-            Intent::Wait(why, _) | Intent::Stall(why) | Intent::Hold(why) => why.message.clone(),
-            Intent::Act(draft) => draft.message.clone(),
-            Intent::Done => "nothing is left to undo".to_owned(),
-        };
-        return (Phase::Deleting, Shown::progress("Deleting", message));
-    }
-    let version = match &card.wanted {
-        Wanted::Image(image) => image.version.as_str(),
-        Wanted::Missing(_) | Wanted::Nothing => "",
-    };
-    let installed = card::is_installed(record, card);
-    let clean = kept.is_some_and(|kept| kept.armed.is_empty());
-    let live = card.live_os(now).is_some();
-    let at_work = installed && live && clean && record.hold.is_none();
-    match intent {
-        Intent::Stall(why) if at_work && is_of_the_domain(why.reason) => running(version),
-        Intent::Stall(why)
-            if matches!(why.reason, Reason::CardAgentSilent | Reason::CardPoweredOff) =>
-        {
-            (Phase::Degraded, Shown::stalled(why))
-        }
-        Intent::Stall(why) => (Phase::Stalled, Shown::stalled(why)),
-        Intent::Hold(_) | Intent::Wait(..) if at_work && !awaits_host(overall) => running(version),
-        Intent::Hold(why) => (Phase::Available, Shown::idle(why)),
-        Intent::Wait(why, _) => match why.reason {
-            Reason::CardAgentSilent => (
-                Phase::Degraded,
-                Shown::progress(why.reason.as_str(), why.message.clone()),
-            ),
-            Reason::Inspecting | Reason::Adopting => (
-                Phase::Inspecting,
-                Shown::progress(why.reason.as_str(), why.message.clone()),
-            ),
-            Reason::FetchingImage
-            | Reason::DirectivePending
-            | Reason::AwaitingOs
-            | Reason::ShuttingDown => under_way(view, installed, version),
-            _ => {
-                let phase = if installed {
-                    Phase::Activating
-                } else {
-                    Phase::Installing
-                };
-                (
-                    phase,
-                    Shown::progress(why.reason.as_str(), why.message.clone()),
-                )
-            }
-        },
-        Intent::Act(_) => under_way(view, installed, version),
-        Intent::Done if at_work && !awaits_host(overall) => running(version),
-        Intent::Done => under_way(view, installed, version),
-    }
-}
-
-/// Troubles of the host or site that leave a running card as good as it was.
-fn is_of_the_domain(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::SiteAgentSilent
-            | Reason::AdmissionGuardMissing
-            | Reason::PolicyNotFound
-            | Reason::UnknownRecord
-            | Reason::IdentityConflict
-    )
-}
-
-/// Whether the host is still on its way up for its cards.
-fn awaits_host(overall: &Decision) -> bool {
-    match overall {
-        Decision::Await(why, _) | Decision::Stalled(why) => why.reason == Reason::AwaitingHost,
-        Decision::Start(directives) => directives
-            .iter()
-            .any(|directive| directive.target.kind == TargetKind::Host),
-        Decision::Hold(_) | Decision::Settled => false,
-    }
-}
-
-fn running(version: &str) -> (Phase, Shown) {
-    (Phase::Ready, Shown::ready(format!("runs {version}")))
-}
-
-fn under_way(view: &View, installed: bool, version: &str) -> (Phase, Shown) {
-    let steps = format!("step by step in dpuhost/{}", view.host_name());
-    if installed {
-        let message =
-            format!("{version} runs; the card is cleaned up and its host released, {steps}");
-        (Phase::Activating, Shown::progress("Activating", message))
-    } else {
-        (
-            Phase::Installing,
-            Shown::progress("Installing", format!("installing {version}, {steps}")),
-        )
-    }
+    let by_reason = [
+        (Reason::Inspecting, Step::Inspect),
+        (Reason::FetchingImage, Step::FetchImage),
+        (Reason::AwaitingHost, Step::AwaitHost),
+        (Reason::AwaitingOs, Step::AwaitOs),
+    ];
+    by_reason
+        .into_iter()
+        .find_map(|(of, step)| (of == reason).then_some(step))
+        .or_else(|| record.step.clone())
+        .unwrap_or(Step::Inspect)
 }
 
 fn finalizers(view: &View, status: &DpuHostStatus, intents: &[Intent]) -> Finalizers {
-    let cards = view
+    let cards: Vec<String> = view
         .cards
         .iter()
         .zip(intents)
@@ -378,26 +157,23 @@ fn finalizers(view: &View, status: &DpuHostStatus, intents: &[Intent]) -> Finali
                 .cards
                 .iter()
                 .any(|kept| kept.uid == card.uid() && !kept.armed.is_empty());
-            armed && !cancelled_but_armed(card, intent)
+            armed && !is_let_go(view, card, intent)
         })
         .map(|(card, _)| card.name())
         .collect();
-    let host_directive = status.directives.iter().any(|open| {
-        matches!(
-            open.action.kind,
-            ActionKind::HoldHost | ActionKind::ReleaseHost
-        )
-    });
+    // The record of what is armed at the cards is the host's status: it stays as long as they need it.
     Finalizers {
-        host: status.hold.is_some() || host_directive,
+        host: status.hold.is_some() || !status.directives.is_empty() || !cards.is_empty(),
         cards,
     }
 }
 
 /// A card that is being deleted and whose BMC cannot be brought to take back what
 /// it accepted: it is let go, and said so (S15).
-fn cancelled_but_armed(card: &CardView, intent: &Intent) -> bool {
-    card.dpu.metadata.deletion_timestamp.is_some() && matches!(intent, Intent::Stall(_))
+fn is_let_go(view: &View, card: &CardView, intent: &Intent) -> bool {
+    card::is_going(view, card)
+        && matches!(intent, Intent::Stall(why)
+            if !matches!(why.reason, Reason::AdmissionGuardMissing | Reason::UnknownRecord))
 }
 
 fn service_accounts(decision: &Decision) -> Vec<String> {
@@ -433,13 +209,33 @@ fn transitions(
             warning: reason != "Ready",
         });
     }
+    let broken = |status: &DpuHostStatus| {
+        status
+            .hold
+            .as_ref()
+            .filter(|hold| hold.state == HoldState::HoldBroken)
+            .map(|hold| hold.broken_by.clone().unwrap_or_default())
+    };
+    if let (None, Some(by)) = (broken(before), broken(after)) {
+        events.push(Transition {
+            card: None,
+            reason: Reason::HoldBroken.as_str().to_owned(),
+            message: format!("the host is up though it is held: {by}"),
+            warning: true,
+        });
+    }
     for ((card, (name, status)), intent) in view.cards.iter().zip(cards).zip(intents) {
         let was = card
             .dpu
             .status
             .as_ref()
             .and_then(|status| status.phase.clone());
-        if cancelled_but_armed(card, intent) {
+        let armed = after
+            .cards
+            .iter()
+            .any(|kept| kept.uid == card.uid() && !kept.armed.is_empty());
+        if armed && card.dpu.metadata.deletion_timestamp.is_some() && is_let_go(view, card, intent)
+        {
             events.push(Transition {
                 card: Some(name.clone()),
                 reason: "CancelledButArmed".to_owned(),
@@ -474,26 +270,44 @@ fn transitions(
     events
 }
 
+/// The earliest time at which the answer may change though nothing is reported.
 fn look_again(
     view: &View,
     record: &DpuHostStatus,
-    decision: &Decision,
+    verdict: &Verdict,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let awaited = match decision {
+    let awaited = match &verdict.decision {
         Decision::Await(_, until) => Some(*until),
         Decision::Start(_) | Decision::Hold(_) | Decision::Stalled(_) | Decision::Settled => None,
     };
+    let of_cards = verdict.cards.iter().filter_map(|intent| match intent {
+        Intent::Wait(_, Limit::Until(until)) => Some(*until),
+        Intent::Wait(_, Limit::For(_))
+        | Intent::Act(_)
+        | Intent::Hold(_)
+        | Intent::Stall(_)
+        | Intent::Done => None,
+    });
     let hold = record.hold.as_ref().map(|hold| hold.deadline.0);
+    let directives = record
+        .directives
+        .iter()
+        .flat_map(|open| standing::turning_points(view, open));
     let silence = view
         .cards
         .iter()
         .filter_map(|card| card.os_agent)
-        .map(|lease| lease.renewed + lease.duration + SignedDuration::from_secs(1));
+        .chain(view.site_agent)
+        .map(|lease| lease.renewed + lease.duration);
+    let just_after = directives
+        .chain(silence)
+        .map(|at| at + SignedDuration::from_secs(1));
     awaited
         .into_iter()
+        .chain(of_cards)
         .chain(hold)
-        .chain(silence)
+        .chain(just_after)
         .filter(|at| *at > now)
         .min()
 }

@@ -85,7 +85,11 @@ reasons! {
     /// The host's Node is Ready, and nobody has proved that it is drained.
     DrainNotProved => Some("Drain the Node and shut the host down"),
     /// Holding the host powered off needs slots that keep power, and that is not known to be so.
-    HoldNeedsSlotPower => Some("If the slots keep power while the host is off, set slotPowerWhenHostOff: Yes on the DpuHost; otherwise add another mechanism to the policy's hold.mechanisms, or set hostWait.until: None"),
+    HoldNeedsSlotPower => Some("If the slots keep power while the host is off, set slotPowerWhenHostOff: Yes on the DpuHost (and change retryToken on the Dpu, if it was measured to be No); otherwise set hostWait.until: None on the policy"),
+    /// The policy allows no way to hold the host that this release can carry out.
+    HoldMechanismNotOffered => Some("Add PoweredOff to the policy's hold.mechanisms, the only one of this release, or set hostWait.until: None"),
+    /// The card's slot has no power while its host is off.
+    SlotHasNoPower => Some("If that is wrong, set slotPowerWhenHostOff: Yes on the DpuHost and change retryToken on the Dpu; otherwise the host must be on: set disruption: Allowed on the DpuHost and order: HostFirst on the policy"),
     /// The host is up though it should be held.
     HoldBroken => Some("Find out who powered the host on; power it off to have it held again"),
     /// The host waited for its cards for as long as the policy allows.
@@ -108,7 +112,7 @@ reasons! {
     InstallFailed => Some("Look at the card's console; then change retryToken on the Dpu, or name another image"),
     /// Foreign media are inserted in the card's BMC.
     ForeignMedia => Some("Eject them, if nobody needs them"),
-    /// The last directive failed and is tried again.
+    /// A directive failed. It is tried again a few times, ever later, and then a person is asked.
     DirectiveFailed => None,
     /// The host was released and is awaited.
     AwaitingHost => None,

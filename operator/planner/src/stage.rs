@@ -4,16 +4,19 @@ use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::{DpuBootPolicySpec, UnobservableStageAction};
 use lockstep_crds::directive::{ActionKind, Expects, Step, Target, TargetKind};
-use lockstep_crds::observed::Knowledge;
+use lockstep_crds::host::FinishedDirective;
+use lockstep_crds::observed::{BootStage, Knowledge};
 use lockstep_crds::report::BmcReport;
 
 use crate::intent::{Draft, Intent, plain};
+use crate::ledger;
 use crate::reason::Reason;
 
 /// How long a crash dump may go on before a person is asked (S1 `dumpDeadline`).
 const DUMP_DEADLINE: SignedDuration = SignedDuration::from_secs(600);
 
 /// A machine that is on and should be off.
+#[derive(Clone, Debug)]
 pub struct Machine<'a> {
     /// `dpu/NAME` or `dpuhost/NAME`.
     pub name: String,
@@ -39,16 +42,7 @@ pub fn stop(
         return why;
     }
     let grace = SignedDuration::from_secs(spec.install.shutdown_grace_seconds);
-    let asked = record
-        .history
-        .iter()
-        .rev()
-        .find(|entry| entry.what.ends_with(&machine.name))
-        .filter(|entry| {
-            entry
-                .what
-                .starts_with(ActionKind::ShutdownGracefully.as_str())
-        });
+    let asked = asked(&machine, record);
     let (kind, message) = match asked {
         None if grace.is_positive() => (
             ActionKind::ShutdownGracefully,
@@ -73,7 +67,7 @@ pub fn stop(
             ),
         ),
     };
-    Intent::Act(Draft {
+    Intent::act(Draft {
         step,
         target: machine.target,
         action: plain(kind),
@@ -84,21 +78,33 @@ pub fn stop(
     })
 }
 
-fn may_cut_power(
+/// When the machine was last asked to shut down, if nothing but cutting its power was
+/// tried since, and it was not powered on again either.
+fn asked<'a>(machine: &Machine<'_>, record: &'a DpuHostStatus) -> Option<&'a FinishedDirective> {
+    let cut = ActionKind::ForceOff.as_str();
+    let ask = ActionKind::ShutdownGracefully.as_str();
+    record
+        .history
+        .iter()
+        .rev()
+        .filter(|entry| ledger::is_about(&entry.what, &machine.name))
+        .find(|entry| !entry.what.starts_with(cut))
+        .filter(|entry| entry.what.starts_with(ask))
+        .filter(|entry| {
+            let on_since = machine.facts.power_since.as_ref();
+            on_since.is_none_or(|since| since.0 <= entry.at.0)
+        })
+}
+
+/// Whether the machine's power may be cut now; `Err` is what is awaited or asked for (S1, S5).
+pub fn may_cut_power(
     machine: &Machine<'_>,
     spec: &DpuBootPolicySpec,
     now: Timestamp,
 ) -> Result<(), Intent> {
     match machine.facts.stage_knowledge {
         Knowledge::Known => match &machine.facts.stage {
-            Some(stage) if stage.forbids_power_cut() => Err(Intent::wait(
-                Reason::StageForbids,
-                format!(
-                    "{} is in stage {stage}, in which its power must not be cut",
-                    machine.name
-                ),
-                DUMP_DEADLINE,
-            )),
+            Some(stage) if stage.forbids_power_cut() => Err(forbidden(&machine.name, stage)),
             Some(_) => Ok(()),
             None => Err(not_read(machine)),
         },
@@ -106,6 +112,15 @@ fn may_cut_power(
         Knowledge::NotOffered => substitute(machine, spec, now),
         Knowledge::NotRead | Knowledge::Unrecognized(_) => Err(not_read(machine)),
     }
+}
+
+/// Patience with a machine in stage 7, 8 or 10.
+pub(crate) fn forbidden(machine: &str, stage: &BootStage) -> Intent {
+    Intent::wait(
+        Reason::StageForbids,
+        format!("{machine} is in stage {stage}, in which its power must not be cut"),
+        DUMP_DEADLINE,
+    )
 }
 
 fn not_read(machine: &Machine<'_>) -> Intent {

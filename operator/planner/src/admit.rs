@@ -1,0 +1,218 @@
+//! Which of the effects that machines need may become directives now, and what their recording books.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::DpuHostStatus;
+use lockstep_crds::boot_policy::DpuBootPolicySpec;
+use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
+use lockstep_crds::host::{ArmedEffect, FailedDirective, ReleaseReason};
+
+use crate::decision::Explanation;
+use crate::intent::{Draft, Intent};
+use crate::reason::Reason;
+use crate::view::View;
+use crate::{card, custody, host, install, ledger};
+
+/// Seconds within which an executor must accept a directive.
+pub const ACCEPT_WITHIN: SignedDuration = SignedDuration::from_secs(180);
+/// Failures in a row of one directive before a person is asked.
+pub const DIRECTIVE_TRIES: i64 = 4;
+/// First pause after a failed directive; it doubles.
+const RETRY_PAUSE_SECS: i64 = 15;
+/// Directives that the record holds at one time.
+const OPEN: usize = 8;
+
+/// A draft that may not become a directive now, and what is said instead.
+pub(crate) struct Refusal {
+    pub(crate) draft: Draft,
+    pub(crate) instead: Intent,
+}
+
+/// Every effect that somebody needs, one for each machine; a card that is armed
+/// brings along the hold that its power-on will need.
+pub(crate) fn collect(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: Option<&DpuBootPolicySpec>,
+    cards: &[Intent],
+    host: &Intent,
+    now: Timestamp,
+) -> Vec<Draft> {
+    let mut drafts: Vec<Draft> = Vec::new();
+    let mut add = |draft: &Draft| {
+        if drafts.iter().all(|other| other.target != draft.target) {
+            drafts.push(draft.clone());
+        }
+    };
+    if let Intent::Act(draft) = host {
+        add(draft);
+    }
+    for (card, intent) in view.cards.iter().zip(cards) {
+        let Intent::Act(draft) = intent else { continue };
+        add(draft);
+        if draft.action.kind == ActionKind::StageInstall
+            && let Some(spec) = spec
+            && let Some(hold) = install::wanted_hold(view, record, spec, card, now)
+        {
+            add(&hold);
+        }
+    }
+    drafts
+}
+
+/// Keeps the drafts that may become directives now: none for a machine that has
+/// one open, none that just failed, at most one destructive in the domain (S2, S7).
+pub(crate) fn admit(
+    record: &DpuHostStatus,
+    drafts: Vec<Draft>,
+    now: Timestamp,
+) -> (Vec<Draft>, Vec<Refusal>) {
+    let mut admitted: Vec<Draft> = Vec::new();
+    let mut refused = Vec::new();
+    let destructive_open = record
+        .directives
+        .iter()
+        .any(|open| open.action.kind.is_destructive());
+    for draft in drafts {
+        let destructive = draft.action.kind.is_destructive();
+        let open = record
+            .directives
+            .iter()
+            .find(|open| open.target == draft.target || destructive_open || destructive);
+        let alone = destructive
+            || admitted
+                .iter()
+                .any(|other| other.action.kind.is_destructive());
+        let full = record.directives.len() + admitted.len() >= OPEN;
+        let instead = if let Some(open) = open {
+            Some(host::pending(open))
+        } else if full || (alone && !admitted.is_empty()) {
+            Some(Intent::wait_until(
+                Reason::DirectivePending,
+                "waiting for another machine of this host",
+                now + ACCEPT_WITHIN,
+            ))
+        } else {
+            pause_after_failure(record, &draft, now)
+        };
+        match instead {
+            Some(instead) => refused.push(Refusal { draft, instead }),
+            None => admitted.push(draft),
+        }
+    }
+    (admitted, refused)
+}
+
+fn pause_after_failure(record: &DpuHostStatus, draft: &Draft, now: Timestamp) -> Option<Intent> {
+    let target = &draft.target;
+    let what = ledger::named(&draft.action.kind, &target.kind, &target.name);
+    let failed = match target.kind {
+        TargetKind::Host => record.failed.as_ref(),
+        TargetKind::Card => record
+            .cards
+            .iter()
+            .find(|kept| kept.uid == target.uid)
+            .and_then(|kept| kept.failed.as_ref()),
+        TargetKind::Unrecognized(_) => None,
+    };
+    let failed = failed.filter(|failed| failed.what == what)?;
+    let FailedDirective {
+        times, at, message, ..
+    } = failed;
+    let detail = message.as_deref().unwrap_or("no detail");
+    if *times >= DIRECTIVE_TRIES {
+        return Some(Intent::Stall(Explanation::new(
+            Reason::DirectiveFailed,
+            format!(
+                "{what} failed {times} times, last at {}: {detail}. Change retryToken on {} to have it tried again",
+                at.0,
+                if target.kind == TargetKind::Card {
+                    "the Dpu"
+                } else {
+                    "a Dpu of this host"
+                }
+            ),
+        )));
+    }
+    let doublings = u32::try_from(times - 1).unwrap_or(0);
+    let next = at.0 + SignedDuration::from_secs(RETRY_PAUSE_SECS * 2_i64.pow(doublings));
+    (now < next).then(|| {
+        Intent::wait_until(
+            Reason::DirectiveFailed,
+            format!("{what} failed at {}: {detail}; tried again at {next}", at.0),
+            next,
+        )
+    })
+}
+
+/// Everything that an action may take down.
+fn blast_radius(view: &View, draft: &Draft) -> Vec<String> {
+    let host = host::machine(view);
+    match draft.target.kind {
+        TargetKind::Card => vec![format!("dpu/{}", draft.target.name), host],
+        TargetKind::Host | TargetKind::Unrecognized(_) => std::iter::once(host)
+            .chain(view.cards.iter().map(card::machine))
+            .collect(),
+    }
+}
+
+/// Numbers a draft and books what its recording means.
+pub(crate) fn issue(
+    view: &View,
+    record: &mut DpuHostStatus,
+    draft: Draft,
+    now: Timestamp,
+) -> Directive {
+    record.seq += 1;
+    let directive = Directive {
+        seq: record.seq,
+        blast_radius: blast_radius(view, &draft),
+        step: draft.step,
+        executor: view.host.spec.site.clone(),
+        target: draft.target,
+        action: draft.action,
+        expects: draft.expects,
+        issued_at: Time(now),
+        deadline: Time(now + ACCEPT_WITHIN),
+        settle_seconds: draft.settle_seconds,
+    };
+    let uid = directive.target.uid.clone();
+    match directive.action.kind {
+        ActionKind::StageInstall => {
+            if let Some(card) = ledger::card_record(record, &uid) {
+                card.armed = vec![ArmedEffect::VirtualMedia, ArmedEffect::BootOverride];
+            }
+        }
+        ActionKind::PowerOn if directive.target.kind == TargetKind::Card => {
+            let epoch = view
+                .cards
+                .iter()
+                .find(|card| card.uid() == uid)
+                .and_then(|card| card.os.as_ref())
+                .and_then(|report| report.os.as_ref())
+                .map(|os| os.boot_epoch.clone());
+            if let Some(card) = ledger::card_record(record, &uid) {
+                card.attempts += 1;
+                card.booted_at = Some(Time(now));
+                card.epoch_before = epoch;
+            }
+        }
+        ActionKind::ReleaseHost => {
+            if let Some(hold) = record.hold.as_mut() {
+                hold.releasing.clone_from(&draft.release);
+            }
+            if draft.release == Some(ReleaseReason::Timeout) {
+                custody::give_up(record);
+            }
+        }
+        ActionKind::HoldHost
+        | ActionKind::PowerOn
+        | ActionKind::ClearInstall
+        | ActionKind::ShutdownGracefully
+        | ActionKind::ForceOff
+        | ActionKind::Unrecognized(_) => {}
+    }
+    record.step = Some(directive.step.clone());
+    record.directives.push(directive.clone());
+    directive
+}

@@ -1,0 +1,206 @@
+//! What is remembered of each card, brought up to what is seen: images running,
+//! effects armed, installs under way that the record has lost.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::DpuHostStatus;
+use lockstep_crds::directive::ImageFacts;
+use lockstep_crds::host::{ArmedEffect, CardRecord, SlotPower};
+use lockstep_crds::observed::PowerState;
+use lockstep_crds::report::{BmcReport, MediaOwner};
+
+use crate::view::{CardView, View, Wanted};
+
+/// Records that fit into the status.
+const CARDS: usize = 16;
+
+/// Brings the records of the cards up to what is seen. Forgets cards that are gone,
+/// except for attempts that failed: those belong to the physical card (S6).
+pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
+    for card in &view.cards {
+        let wanted = match &card.wanted {
+            Wanted::Image(wanted) => Some(wanted),
+            Wanted::Missing(_) | Wanted::Nothing => None,
+        };
+        let kept = position(view, record, card).map(|index| record.cards.remove(index));
+        let Some(mut kept) = kept.or_else(|| wanted.map(|wanted| fresh(card, wanted))) else {
+            continue;
+        };
+        card.name().clone_into(&mut kept.name);
+        card.uid().clone_into(&mut kept.uid);
+        card.physical_id().clone_into(&mut kept.physical_id);
+        notice_os(card, &mut kept, now);
+        if let Some(wanted) = wanted
+            && view.policy.is_some()
+            && supersedes(&kept, card, wanted)
+            && install_end(view, &kept, now).is_none()
+        {
+            record.failed = None;
+            if kept.retry_token != card.dpu.spec.retry_token {
+                forget_dead_slot(record);
+            }
+            kept = CardRecord {
+                armed: kept.armed,
+                ..fresh(card, wanted)
+            };
+            notice_os(card, &mut kept, now);
+        }
+        let busy = record
+            .directives
+            .iter()
+            .any(|open| open.target.uid == kept.uid);
+        if let Some(bmc) = view.card_bmc(card, now).filter(|_| !busy) {
+            notice_bmc(view, card, bmc, &mut kept, now);
+        }
+        record.cards.push(kept);
+    }
+    forget_the_gone(view, record);
+    record
+        .cards
+        .sort_by(|a, b| (&a.name, &a.uid).cmp(&(&b.name, &b.uid)));
+}
+
+/// The record of a card: its own, else that of an object for the same physical card
+/// that is no more.
+fn position(view: &View, record: &DpuHostStatus, card: &CardView) -> Option<usize> {
+    let uid = card.uid();
+    let physical = card.physical_id();
+    let of_this_object = record.cards.iter().position(|kept| kept.uid == uid);
+    of_this_object.or_else(|| {
+        record.cards.iter().position(|kept| {
+            !physical.is_empty()
+                && kept.physical_id == physical
+                && view.cards.iter().all(|other| other.uid() != kept.uid)
+        })
+    })
+}
+
+fn forget_the_gone(view: &View, record: &mut DpuHostStatus) {
+    let is_here = |kept: &CardRecord| view.cards.iter().any(|card| card.uid() == kept.uid);
+    let directives = &record.directives;
+    record.cards.retain(|kept| {
+        let directed = directives.iter().any(|open| open.target.uid == kept.uid);
+        let failed = kept.observed_at.is_none() && (kept.attempts > 0 || kept.given_up);
+        is_here(kept) || directed || failed
+    });
+    while record.cards.len() > CARDS {
+        let Some(index) = record.cards.iter().position(|kept| !is_here(kept)) else {
+            return;
+        };
+        record.cards.remove(index);
+    }
+}
+
+fn forget_dead_slot(record: &mut DpuHostStatus) {
+    record
+        .slot_power
+        .take_if(|measured| measured.value == SlotPower::No);
+}
+
+fn fresh(card: &CardView, wanted: &ImageFacts) -> CardRecord {
+    CardRecord {
+        name: card.name(),
+        uid: card.uid(),
+        physical_id: card.physical_id(),
+        image: Some(wanted.clone()),
+        attempts: 0,
+        retry_token: card.dpu.spec.retry_token.clone(),
+        epoch_before: None,
+        booted_at: None,
+        given_up: false,
+        observed_at: None,
+        armed: Vec::new(),
+        wait: None,
+        failed: None,
+    }
+}
+
+/// Whether the user wants something else than what the record is about.
+pub(crate) fn supersedes(kept: &CardRecord, card: &CardView, wanted: &ImageFacts) -> bool {
+    kept.image.as_ref().map(|image| &image.digest) != Some(&wanted.digest)
+        || kept.retry_token != card.dpu.spec.retry_token
+}
+
+/// How long an install may take.
+fn os_timeout(view: &View) -> SignedDuration {
+    let install = view
+        .policy
+        .as_ref()
+        .map(|policy| policy.spec.install.clone())
+        .unwrap_or_default();
+    SignedDuration::from_secs(install.os_timeout_seconds)
+}
+
+/// Until when an install may still be writing, if one may: it is let finish before
+/// anything else begins.
+pub(crate) fn install_end(view: &View, kept: &CardRecord, now: Timestamp) -> Option<Timestamp> {
+    let booted = kept.booted_at.as_ref()?;
+    let end = booted.0 + os_timeout(view);
+    (kept.observed_at.is_none() && now < end).then_some(end)
+}
+
+fn notice_os(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
+    let Some(os) = card.live_os(now) else { return };
+    let runs_it = kept
+        .image
+        .as_ref()
+        .is_some_and(|image| os.image_digest.as_ref() == Some(&image.digest));
+    let same_boot = kept.booted_at.is_some() && kept.epoch_before.as_ref() == Some(&os.boot_epoch);
+    if runs_it && !same_boot && kept.observed_at.is_none() {
+        kept.observed_at = Some(Time(now));
+        kept.given_up = false;
+        kept.failed = None;
+    }
+}
+
+fn notice_bmc(
+    view: &View,
+    card: &CardView,
+    bmc: &BmcReport,
+    kept: &mut CardRecord,
+    now: Timestamp,
+) {
+    let ours = bmc.media.owner == MediaOwner::Lockstep;
+    let overridden = bmc.boot_override.is_some();
+    let override_armed = overridden && (ours || kept.armed.contains(&ArmedEffect::BootOverride));
+    kept.armed = [
+        (ours, ArmedEffect::VirtualMedia),
+        (override_armed, ArmedEffect::BootOverride),
+    ]
+    .into_iter()
+    .filter_map(|(armed, effect)| armed.then_some(effect))
+    .collect();
+    if ours && bmc.power == Some(PowerState::On) {
+        adopt_install(view, card, bmc, kept, now);
+    }
+}
+
+/// An install that this record knows nothing of (the record is older than reality,
+/// or somebody pressed the button of a card that was armed) is adopted, not begun again.
+fn adopt_install(
+    view: &View,
+    card: &CardView,
+    bmc: &BmcReport,
+    kept: &mut CardRecord,
+    now: Timestamp,
+) {
+    let Some(digest) = &bmc.media.digest else {
+        return;
+    };
+    let done = card
+        .live_os(now)
+        .is_some_and(|os| os.image_digest.as_ref() == Some(digest));
+    let since = bmc.power_since.as_ref().map_or(now, |since| since.0);
+    let over = now >= since + os_timeout(view);
+    if kept.booted_at.is_some() || kept.observed_at.is_some() || done || over {
+        return;
+    }
+    kept.booted_at = Some(Time(since));
+    kept.attempts += 1;
+    if kept.image.as_ref().map(|image| &image.digest) != Some(digest) {
+        kept.image = Some(ImageFacts {
+            digest: digest.clone(),
+            version: "another image".to_owned(),
+        });
+    }
+}

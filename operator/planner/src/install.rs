@@ -1,0 +1,208 @@
+//! How a card gets its image: what must be so first, then stage, hold, stop and boot, in that order.
+
+use jiff::{SignedDuration, Timestamp};
+use lockstep_crds::DpuHostStatus;
+use lockstep_crds::boot_policy::DpuBootPolicySpec;
+use lockstep_crds::directive::{Action, ActionKind, ImageFacts, Step};
+use lockstep_crds::host::CardRecord;
+use lockstep_crds::observed::{Offer, PowerState};
+use lockstep_crds::report::{BmcReport, ImageState, MediaOwner};
+
+use crate::card;
+use crate::card_record::install_end;
+use crate::intent::{Draft, Intent, plain};
+use crate::leave::{Leave, leave};
+use crate::reach;
+use crate::reason::Reason;
+use crate::stage;
+use crate::view::{CardView, View};
+
+/// How long the store may take to fetch and verify an image.
+const FETCH: SignedDuration = SignedDuration::from_hours(2);
+
+pub(crate) fn install(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    kept: &CardRecord,
+    wanted: &ImageFacts,
+    now: Timestamp,
+) -> Result<Intent, Intent> {
+    if card.dpu.spec.bmc.is_none() {
+        return Err(Intent::stall(
+            Reason::NoInstallRoad,
+            "the card runs another image than wanted and has no BMC",
+        ));
+    }
+    if card.dpu.spec.host_refs.len() > 1 {
+        return Err(Intent::stall(
+            Reason::SeveralHostsUnsupported,
+            "the card names several hosts",
+        ));
+    }
+    let facts = card::proved(view, card, now)?;
+    if let Some(end) = install_end(view, kept, now) {
+        return Err(card::booting(kept, end));
+    }
+    if facts.capabilities.virtual_media == Offer::NotOffered {
+        return Err(Intent::stall(
+            Reason::CapabilityMissing,
+            "the card's BMC offers no virtual media that can hold an image",
+        ));
+    }
+    if kept.given_up || kept.attempts >= spec.install.max_attempts {
+        return Err(failed(kept, wanted));
+    }
+    image_ready(view, wanted)?;
+    if facts.media.owner == MediaOwner::Foreign {
+        return Err(Intent::stall(
+            Reason::ForeignMedia,
+            "media that Lockstep did not insert are in the card's BMC",
+        ));
+    }
+    let leave = leave(view, record, spec, card, now)?;
+    let off = match facts.power {
+        Some(PowerState::Off) => true,
+        Some(PowerState::On) => false,
+        Some(_) | None => {
+            return Err(Intent::wait(
+                Reason::Inspecting,
+                format!("waiting for {} to be on or off", card::machine(card)),
+                reach::SILENCE,
+            ));
+        }
+    };
+    let staged = facts.media.owner == MediaOwner::Lockstep
+        && facts.media.digest.as_ref() == Some(&wanted.digest)
+        && facts.boot_override.is_some();
+    Ok(match leave {
+        // Arming a card that is off may go on while its host is being held.
+        Leave::Granted | Leave::AfterHold(_) if off && !staged => {
+            Intent::act(stage_install(card, wanted))
+        }
+        Leave::AfterHold(hold) => Intent::Act(hold),
+        Leave::Granted if off => Intent::act(boot(card, wanted, spec)),
+        Leave::Granted => stop(record, spec, card, facts, now),
+    })
+}
+
+/// The hold that the card's install waits for, if it does; it goes to the host's BMC
+/// while the card, which is off, is armed through its own.
+pub(crate) fn wanted_hold(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    now: Timestamp,
+) -> Option<Draft> {
+    match leave(view, record, spec, card, now) {
+        Ok(Leave::AfterHold(hold)) => Some(*hold),
+        Ok(Leave::Granted) | Err(_) => None,
+    }
+}
+
+fn failed(kept: &CardRecord, wanted: &ImageFacts) -> Intent {
+    let since = kept
+        .booted_at
+        .as_ref()
+        .map_or_else(String::new, |at| format!(", last powered on at {}", at.0));
+    let message = if kept.given_up {
+        format!(
+            "the hold of the host ended before the card ran {}, and it is not tried again; {} install(s) begun{since}",
+            wanted.version, kept.attempts
+        )
+    } else {
+        format!(
+            "{} install(s) of {} did not end in a report from the card's own agent{since}",
+            kept.attempts, wanted.version
+        )
+    };
+    Intent::stall(Reason::InstallFailed, message)
+}
+
+fn image_ready(view: &View, wanted: &ImageFacts) -> Result<(), Intent> {
+    let fetching = || {
+        Intent::wait(
+            Reason::FetchingImage,
+            format!(
+                "the site's store fetches and verifies {} ({})",
+                wanted.version, wanted.digest
+            ),
+            FETCH,
+        )
+    };
+    let stored = view
+        .images
+        .iter()
+        .find(|image| image.digest == wanted.digest)
+        .ok_or_else(fetching)?;
+    match stored.state {
+        ImageState::Verified => Ok(()),
+        ImageState::Fetching | ImageState::Unrecognized(_) => Err(fetching()),
+        ImageState::Failed => Err(Intent::stall(
+            Reason::ImageUnavailable,
+            format!(
+                "the site's store could not get {} ({}): {}",
+                wanted.version,
+                stored.reason.as_deref().unwrap_or("unknown"),
+                stored.message.as_deref().unwrap_or("no detail")
+            ),
+        )),
+    }
+}
+
+fn stop(
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    facts: &BmcReport,
+    now: Timestamp,
+) -> Intent {
+    stage::stop(
+        card::running(card, facts, now),
+        record,
+        spec,
+        Step::StopCard,
+        now,
+    )
+}
+
+fn stage_install(card: &CardView, wanted: &ImageFacts) -> Draft {
+    Draft {
+        step: Step::StageInstall,
+        target: card::target(card),
+        action: Action {
+            image: Some(wanted.clone()),
+            ..plain(ActionKind::StageInstall)
+        },
+        expects: card::expects(card, Some(PowerState::Off), false),
+        settle_seconds: 900,
+        message: format!(
+            "inserting {} as virtual media of {} and setting its next boot to it",
+            wanted.version,
+            card::machine(card)
+        ),
+        release: None,
+    }
+}
+
+fn boot(card: &CardView, wanted: &ImageFacts, spec: &DpuBootPolicySpec) -> Draft {
+    Draft {
+        step: Step::BootCard,
+        target: card::target(card),
+        action: Action {
+            image: Some(wanted.clone()),
+            ..plain(ActionKind::PowerOn)
+        },
+        expects: card::expects(card, Some(PowerState::Off), false),
+        settle_seconds: 60,
+        message: format!(
+            "powering {} on to install {}; its own agent must report that image within {} s",
+            card::machine(card),
+            wanted.version,
+            spec.install.os_timeout_seconds
+        ),
+        release: None,
+    }
+}

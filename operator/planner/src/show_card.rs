@@ -1,0 +1,171 @@
+//! A card's status for people: its phase, derived, and what its agents show.
+
+use jiff::Timestamp;
+use lockstep_crds::condition;
+use lockstep_crds::directive::TargetKind;
+use lockstep_crds::dpu::BootEpoch;
+use lockstep_crds::host::CardRecord;
+use lockstep_crds::{DpuHostStatus, DpuStatus, Phase};
+
+use crate::card;
+use crate::decision::Decision;
+use crate::intent::Intent;
+use crate::reason::Reason;
+use crate::shown::{Shown, show_channel};
+use crate::view::{CardView, View, Wanted};
+
+/// The next status of a card, from its own share of the verdict.
+pub(crate) fn show_card(
+    view: &View,
+    record: &DpuHostStatus,
+    card: &CardView,
+    intent: &Intent,
+    overall: &Decision,
+    now: Timestamp,
+) -> DpuStatus {
+    let mut status = card.dpu.status.clone().unwrap_or_default();
+    let generation = card.dpu.metadata.generation;
+    let kept = record.cards.iter().find(|kept| kept.uid == card.uid());
+    let (phase, shown) = phase(view, record, card, kept, intent, overall, now);
+    status.observed_generation = generation;
+    status.phase = Some(phase);
+    status.message = Some(condition::truncated(&shown.message));
+    status.wanted_image = match &card.wanted {
+        Wanted::Image(image) => Some(image.clone()),
+        Wanted::Missing(_) | Wanted::Nothing => None,
+    };
+    if let Some(bmc) = view.card_bmc(card, now) {
+        status.capabilities = Some(bmc.capabilities.clone());
+    }
+    if let (Some(report), Some(os)) = (&card.os, card.live_os(now)) {
+        status.image = os
+            .image_digest
+            .clone()
+            .zip(os.image_version.clone())
+            .map(|(digest, version)| lockstep_crds::directive::ImageFacts { digest, version });
+        status.agent_version = Some(report.agent_version.clone());
+        status.addresses.clone_from(&os.addresses);
+        if status.boot_epoch.as_ref().map(|epoch| &epoch.value) != Some(&os.boot_epoch) {
+            status.boot_epoch = Some(BootEpoch {
+                value: os.boot_epoch.clone(),
+                source: os.epoch_source.clone(),
+                seen_at: report.observed_at.clone(),
+            });
+        }
+    }
+    shown.write(&mut status.conditions, generation, now);
+    show_channel(
+        &mut status.conditions,
+        card.dpu.spec.bmc.as_ref(),
+        generation,
+        now,
+    );
+    status
+}
+
+fn phase(
+    view: &View,
+    record: &DpuHostStatus,
+    card: &CardView,
+    kept: Option<&CardRecord>,
+    intent: &Intent,
+    overall: &Decision,
+    now: Timestamp,
+) -> (Phase, Shown) {
+    if card.dpu.metadata.deletion_timestamp.is_some() {
+        let message = match intent {
+            Intent::Wait(why, _) | Intent::Stall(why) | Intent::Hold(why) => why.message.clone(),
+            Intent::Act(draft) => draft.message.clone(),
+            Intent::Done => "nothing is left to undo".to_owned(),
+        };
+        return (Phase::Deleting, Shown::progress("Deleting", message));
+    }
+    let version = match &card.wanted {
+        Wanted::Image(image) => image.version.as_str(),
+        Wanted::Missing(_) | Wanted::Nothing => "",
+    };
+    let installed = card::is_installed(record, card);
+    let clean = kept.is_some_and(|kept| kept.armed.is_empty());
+    let live = card.live_os(now).is_some();
+    let at_work = installed && live && clean && record.hold.is_none();
+    match intent {
+        Intent::Stall(why) if at_work && is_of_the_domain(why.reason) => running(version),
+        Intent::Stall(why)
+            if matches!(why.reason, Reason::CardAgentSilent | Reason::CardPoweredOff) =>
+        {
+            (Phase::Degraded, Shown::stalled(why))
+        }
+        Intent::Stall(why) => (Phase::Stalled, Shown::stalled(why)),
+        Intent::Hold(_) | Intent::Wait(..) if at_work && !awaits_host(overall) => running(version),
+        Intent::Hold(why) => (Phase::Available, Shown::idle(why)),
+        Intent::Wait(why, _) if is_announced(why.reason) => under_way(view, installed, version),
+        Intent::Wait(why, _) => {
+            let phase = if why.reason == Reason::CardAgentSilent {
+                Phase::Degraded
+            } else if matches!(why.reason, Reason::Inspecting | Reason::Adopting) {
+                Phase::Inspecting
+            } else if installed {
+                Phase::Activating
+            } else {
+                Phase::Installing
+            };
+            let shown = Shown::progress(why.reason.as_str(), why.message.clone());
+            (phase, shown)
+        }
+        Intent::Act(_) => under_way(view, installed, version),
+        Intent::Done if at_work && !awaits_host(overall) => running(version),
+        Intent::Done => under_way(view, installed, version),
+    }
+}
+
+/// Waits of an install that goes as it should: one status speaks for all of them.
+fn is_announced(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::FetchingImage
+            | Reason::DirectivePending
+            | Reason::AwaitingOs
+            | Reason::ShuttingDown
+    )
+}
+
+/// Troubles of the host or site that leave a running card as good as it was.
+fn is_of_the_domain(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::SiteAgentSilent
+            | Reason::AdmissionGuardMissing
+            | Reason::PolicyNotFound
+            | Reason::UnknownRecord
+            | Reason::IdentityConflict
+    )
+}
+
+/// Whether the host is still on its way up for its cards.
+fn awaits_host(overall: &Decision) -> bool {
+    match overall {
+        Decision::Await(why, _) | Decision::Stalled(why) => why.reason == Reason::AwaitingHost,
+        Decision::Start(directives) => directives
+            .iter()
+            .any(|directive| directive.target.kind == TargetKind::Host),
+        Decision::Hold(_) | Decision::Settled => false,
+    }
+}
+
+fn running(version: &str) -> (Phase, Shown) {
+    (Phase::Ready, Shown::ready(format!("runs {version}")))
+}
+
+fn under_way(view: &View, installed: bool, version: &str) -> (Phase, Shown) {
+    let steps = format!("step by step in dpuhost/{}", view.host_name());
+    if installed {
+        let message =
+            format!("{version} runs; the card is cleaned up and its host released, {steps}");
+        (Phase::Activating, Shown::progress("Activating", message))
+    } else {
+        (
+            Phase::Installing,
+            Shown::progress("Installing", format!("installing {version}, {steps}")),
+        )
+    }
+}

@@ -1,0 +1,200 @@
+//! How an open directive stands: open, or ended and how, by its executor's word and by what is seen.
+//!
+//! `Done` and `Failed` are the executor's word. An unknown outcome is never
+//! repeated blindly: it ends only when fresh facts show the effect, or when the
+//! time in which it could still land has passed and fresh facts do not show it.
+
+use jiff::{SignedDuration, Timestamp};
+use lockstep_crds::DpuReportSpec;
+use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind, TargetKind};
+use lockstep_crds::observed::PowerState;
+use lockstep_crds::report::{BmcReport, Custody, CustodyState, Execution, MediaOwner};
+
+use crate::view::View;
+
+/// Allowance for the difference between the operator's clock and an executor's.
+/// A directive that nobody accepted is withdrawn only this long after its deadline.
+pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
+
+/// How an open directive stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is still open.
+    Open,
+    /// It ended: `Done`, `Failed` without effect, or `Unknown` and proved not to have landed.
+    Ended(OutcomeKind, Option<String>),
+}
+
+/// When the last thing that an accepted directive can do has happened.
+pub fn over(directive: &Directive) -> Timestamp {
+    directive.deadline.0 + CLOCK_SKEW + SignedDuration::from_secs(directive.settle_seconds)
+}
+
+/// When an open directive may stand otherwise though nothing is reported.
+pub(crate) fn turning_points(
+    view: &View,
+    directive: &Directive,
+) -> impl Iterator<Item = Timestamp> {
+    let settled = report_for(view, directive).map(|report| settled_by(report, directive));
+    [directive.deadline.0 + CLOCK_SKEW, over(directive)]
+        .into_iter()
+        .chain(settled)
+}
+
+/// The report that the executor of a directive writes about its target.
+pub fn report_for<'a>(view: &'a View, directive: &Directive) -> Option<&'a DpuReportSpec> {
+    let report = match directive.target.kind {
+        TargetKind::Host => view.host_report.as_ref(),
+        TargetKind::Card => view
+            .cards
+            .iter()
+            .find(|card| card.uid() == directive.target.uid)
+            .and_then(|card| card.report.as_ref()),
+        TargetKind::Unrecognized(_) => None,
+    };
+    report.filter(|report| report.subject_uid == directive.target.uid)
+}
+
+/// Judges one open directive.
+pub fn standing(view: &View, directive: &Directive, now: Timestamp) -> Standing {
+    let report = report_for(view, directive);
+    let execution = report.and_then(|report| report.execution.as_ref());
+    let (Some(report), Some(execution)) = (report, execution) else {
+        return unaccepted(view, directive, now);
+    };
+    match execution {
+        Execution { accepted, .. } if *accepted < directive.seq => unaccepted(view, directive, now),
+        Execution { accepted, .. } if *accepted > directive.seq => uncertain(
+            view,
+            directive,
+            settled_by(report, directive),
+            "its executor went past it",
+            now,
+        ),
+        Execution {
+            outcome: Some(outcome),
+            ..
+        } => match &outcome.result {
+            OutcomeKind::Done => Standing::Ended(OutcomeKind::Done, outcome.message.clone()),
+            OutcomeKind::Failed => Standing::Ended(OutcomeKind::Failed, outcome.message.clone()),
+            OutcomeKind::Unknown | OutcomeKind::Unrecognized(_) => uncertain(
+                view,
+                directive,
+                settled_by(report, directive),
+                outcome.message.as_deref().unwrap_or("no detail"),
+                now,
+            ),
+        },
+        Execution { outcome: None, .. } if now > over(directive) => uncertain(
+            view,
+            directive,
+            over(directive),
+            "its executor never said how it ended",
+            now,
+        ),
+        Execution { outcome: None, .. } => Standing::Open,
+    }
+}
+
+/// Nobody is known to have accepted it.
+fn unaccepted(view: &View, directive: &Directive, now: Timestamp) -> Standing {
+    let in_view = directive.target.kind == TargetKind::Host
+        || view
+            .cards
+            .iter()
+            .any(|card| card.uid() == directive.target.uid);
+    if !in_view {
+        // Its report went with its object: whether it was accepted cannot be told any more.
+        return if now > over(directive) {
+            Standing::Ended(
+                OutcomeKind::Unknown,
+                Some("its object is gone from this host".to_owned()),
+            )
+        } else {
+            Standing::Open
+        };
+    }
+    if now > directive.deadline.0 + CLOCK_SKEW {
+        Standing::Ended(
+            OutcomeKind::Failed,
+            Some("no executor accepted it before its deadline".to_owned()),
+        )
+    } else {
+        Standing::Open
+    }
+}
+
+/// When an effect whose outcome is unknown can no longer land. The executor's clock
+/// counts, within what the directive's own times allow.
+fn settled_by(report: &DpuReportSpec, directive: &Directive) -> Timestamp {
+    let told = report.observed_at.0;
+    let told = told.max(directive.issued_at.0).min(directive.deadline.0);
+    told + SignedDuration::from_secs(directive.settle_seconds)
+}
+
+fn uncertain(
+    view: &View,
+    directive: &Directive,
+    settled: Timestamp,
+    why: &str,
+    now: Timestamp,
+) -> Standing {
+    let Some(facts) = facts(view, directive, now) else {
+        return Standing::Open;
+    };
+    let custody = report_for(view, directive).and_then(|report| report.custody.as_ref());
+    if landed(directive, facts, custody) {
+        return Standing::Ended(OutcomeKind::Done, Some(format!("seen; {why}")));
+    }
+    if now < settled {
+        return Standing::Open;
+    }
+    Standing::Ended(OutcomeKind::Unknown, Some(format!("not seen; {why}")))
+}
+
+/// Fresh facts about the target.
+fn facts<'a>(view: &'a View, directive: &Directive, now: Timestamp) -> Option<&'a BmcReport> {
+    match directive.target.kind {
+        TargetKind::Host => view.host_bmc(now),
+        TargetKind::Card => view
+            .cards
+            .iter()
+            .find(|card| card.uid() == directive.target.uid)
+            .and_then(|card| view.card_bmc(card, now)),
+        TargetKind::Unrecognized(_) => None,
+    }
+}
+
+/// Whether the effect shows.
+fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -> bool {
+    let power = |state: PowerState| facts.power == Some(state);
+    let kept = custody.filter(|custody| is_kept(custody));
+    match directive.action.kind {
+        ActionKind::PowerOn => power(PowerState::On),
+        ActionKind::ForceOff | ActionKind::ShutdownGracefully => power(PowerState::Off),
+        ActionKind::HoldHost => kept.is_some_and(|custody| custody.seq == directive.seq),
+        ActionKind::ReleaseHost => {
+            kept.is_none() && (directive.action.power_on != Some(true) || power(PowerState::On))
+        }
+        ActionKind::StageInstall => {
+            facts.media.owner == MediaOwner::Lockstep
+                && facts.media.digest.as_ref()
+                    == directive.action.image.as_ref().map(|image| &image.digest)
+                && facts.boot_override.is_some()
+        }
+        ActionKind::ClearInstall => {
+            facts.media.owner != MediaOwner::Lockstep && facts.boot_override.is_none()
+        }
+        ActionKind::Unrecognized(_) => false,
+    }
+}
+
+/// Whether the host's settings are still those of a hold.
+pub(crate) fn is_kept(custody: &Custody) -> bool {
+    match custody.state {
+        CustodyState::Kept | CustodyState::ExpiredKeptHeld => true,
+        CustodyState::ExpiredReleased
+        | CustodyState::ReleasedOffline
+        | CustodyState::Unrecognized(_) => false,
+    }
+}
