@@ -135,6 +135,7 @@ fn report(name: &str, uptime: i64) -> Value {
         "spec": {
             "vantage": "CardOs", "subject": "card1", "agentVersion": "0.1.0",
             "observedAt": "2026-11-21T10:00:00Z",
+            "reachable": {"ok": true, "since": "2026-11-21T10:00:00Z"},
             "os": {"bootEpoch": "a", "epochSource": "boot_id", "uptimeSeconds": uptime},
         },
     })
@@ -299,6 +300,9 @@ async fn reports(cluster: &Cluster) {
         cluster.refuses(POLICY, "create", user, &own).await;
     }
     cluster.allows("create", CARD1, &own).await;
+    let table = cluster.run(PERSON, &["get", "dpurep"]).await.unwrap();
+    let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row[..3], ["xpu-card1", "CardOs", "true"], "{table}");
     cluster
         .allows("apply", CARD1, &report("xpu-card1", 2))
         .await;
