@@ -50,6 +50,11 @@ const PLACES: &[Place] = &[
         suffix: ".yaml",
     },
     Place {
+        folder: "charts/lockstep/templates",
+        prefix: "uninstall-",
+        suffix: ".yaml",
+    },
+    Place {
         folder: "docs/reference",
         prefix: "api",
         suffix: ".md",

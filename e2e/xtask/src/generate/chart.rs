@@ -12,7 +12,11 @@ use super::{Files, HEADER, names, not_a_template};
 const NAMESPACE: &str = "lockstep-system";
 
 /// Source folder, and what its files are called in the chart.
-const SOURCES: &[(&str, &str)] = &[("config/admission", "admission-"), ("config/rbac", "rbac-")];
+const SOURCES: &[(&str, &str)] = &[
+    ("config/admission", "admission-"),
+    ("config/rbac", "rbac-"),
+    ("config/uninstall", "uninstall-"),
+];
 
 /// The chart's copies of the manifests in `config/`.
 pub(super) fn copies(root: &Path) -> Result<Files> {
