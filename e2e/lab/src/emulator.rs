@@ -130,7 +130,12 @@ impl Emulator {
             .context("the task that prepares sushy-tools ended early")??;
         let line = htpasswd(&environment, credentials)?;
         let users = self.state.join("sushy/htpasswd");
-        let append = || fs::OpenOptions::new().append(true).open(&users)?.write_all(line.as_bytes());
+        let append = || {
+            fs::OpenOptions::new()
+                .append(true)
+                .open(&users)?
+                .write_all(line.as_bytes())
+        };
         append().with_context(|| format!("cannot write {}", users.display()))
     }
 

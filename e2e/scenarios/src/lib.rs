@@ -9,6 +9,7 @@
 pub mod aarch64_agent;
 pub mod address_swap;
 pub mod artefacts;
+pub mod bad_input;
 pub mod cross;
 pub mod dead_man;
 pub mod first_light;
@@ -18,5 +19,6 @@ pub mod image_server;
 pub mod objects;
 pub mod registry;
 pub mod report;
+pub mod restore;
 pub mod story;
 pub mod world;

@@ -8,7 +8,9 @@ use anyhow::Result;
 
 use crate::artefacts::Binaries;
 use crate::report::Report;
-use crate::{aarch64_agent, address_swap, dead_man, first_light, host_in_use, host_wait};
+use crate::{
+    aarch64_agent, address_swap, bad_input, dead_man, first_light, host_in_use, host_wait, restore,
+};
 
 /// What a scenario gets.
 #[derive(Clone, Debug)]
@@ -68,6 +70,18 @@ pub const ALL: &[Scenario] = &[
         about: "a card that never boots, for each onTimeout; a slot without power refuses the hold",
         tier: Tier::All,
         run: |context| Box::pin(host_wait::run(context)),
+    },
+    Scenario {
+        name: "bad-input",
+        about: "what users, networks and BMCs get wrong: a condition with its remedy, few requests, recovery",
+        tier: Tier::All,
+        run: |context| Box::pin(bad_input::run(context)),
+    },
+    Scenario {
+        name: "restore",
+        about: "etcd goes back to a snapshot older than reality: observed and adopted, no effect twice",
+        tier: Tier::All,
+        run: |context| Box::pin(restore::run(context)),
     },
     Scenario {
         name: "dead-man",

@@ -1,0 +1,313 @@
+//! One case of bad input: what goes wrong, what must be said, what puts it right.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use futures::future::LocalBoxFuture;
+use http::Method;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject};
+use lockstep_cluster::{Look, eventually};
+use lockstep_crds::{Dpu, DpuHost, DpuImage};
+use lockstep_lab::front::{Fault, Front, Request, Rule};
+use serde_json::Value;
+
+use crate::bad_input::stage::{Objects, Stage};
+use crate::objects::NAMESPACE;
+
+/// Time in which requests are counted once the trouble is known.
+pub const WINDOW: Duration = Duration::from_secs(15);
+/// For what is said at once.
+pub const SOON: Duration = Duration::from_secs(90);
+/// For what is said after several tries of a slow source.
+pub const SLOWLY: Duration = Duration::from_secs(300);
+/// How long a delayed first effect takes to reach its BMC: time enough to break something.
+const ON_ITS_WAY: Duration = Duration::from_secs(4);
+/// For the operation to go on once the cause is gone.
+const RECOVERY: Duration = Duration::from_secs(240);
+
+/// A change of the world or of what the user applies.
+pub type Act = for<'a, 'w> fn(&'a Stage<'w>, &'a mut Objects) -> LocalBoxFuture<'a, Result<()>>;
+
+/// When it goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Before the objects are applied.
+    Before,
+    /// While the first effect is on its way to the card's BMC.
+    MidInstall,
+}
+
+/// Which BMCs a case needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bmcs {
+    /// The card's.
+    One,
+    /// The card's, with a certificate that nobody trusts.
+    Tls,
+    /// The card's and another one.
+    Two,
+}
+
+/// Whose status must tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// The `Dpu`.
+    Card,
+    /// The `Dpu` that contends with it.
+    RivalCard,
+    /// The `DpuHost`.
+    Host,
+    /// The `DpuHost` that contends with it.
+    RivalHost,
+    /// The `DpuImage`.
+    Image,
+}
+
+/// What must be said.
+#[derive(Clone, Copy, Debug)]
+pub struct Expect {
+    /// By whom.
+    pub of: Of,
+    /// Reason of its `Ready` condition, which is False.
+    pub reason: &'static str,
+    /// Words of cause and remedy in its message.
+    pub says: &'static [&'static str],
+}
+
+/// The most that may be asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    /// Requests to the card's BMC within [`WINDOW`], once the trouble is known.
+    pub bmc: usize,
+    /// Requests with an answer of 401 until it is put right; `None` if that is not the trouble.
+    pub refused: Option<usize>,
+    /// Requests to the image server until it is put right.
+    pub image: u64,
+}
+
+/// What follows when it is put right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// The card is installed: every effect once, up to its power-on.
+    PowerOn,
+    /// The card is judged anew, with this reason.
+    Judged(&'static str),
+}
+
+/// One case.
+pub struct Case {
+    /// Its name, and that of its objects.
+    pub name: &'static str,
+    /// When it goes wrong.
+    pub when: Moment,
+    /// The BMCs it needs.
+    pub bmcs: Bmcs,
+    /// How long until it is said.
+    pub within: Duration,
+    /// What goes wrong.
+    pub wrong: Act,
+    /// What must be said.
+    pub expect: &'static [Expect],
+    /// The most that may be asked meanwhile.
+    pub bound: Bound,
+    /// What puts it right.
+    pub right: Act,
+    /// What follows.
+    pub then: Then,
+}
+
+/// Plays a case; returns what was seen, in one line.
+///
+/// # Errors
+/// When anything is not as told.
+pub async fn play(case: &Case, stage: &Stage<'_>) -> Result<String> {
+    seen(case, stage)
+        .await
+        .with_context(|| format!("case {}", case.name))
+}
+
+async fn seen(case: &Case, stage: &Stage<'_>) -> Result<String> {
+    let mut objects = stage.objects();
+    match case.when {
+        Moment::Before => {
+            (case.wrong)(stage, &mut objects).await?;
+            stage.apply(&objects).await?;
+        }
+        Moment::MidInstall => {
+            let delay = Rule::on(Method::POST, "InsertMedia", Fault::Delay(ON_ITS_WAY)).once();
+            stage.bmc.add_rule(delay);
+            stage.apply(&objects).await?;
+            stage
+                .bmc
+                .wait_for("InsertMedia", SOON, |one| one.path.ends_with("InsertMedia"))
+                .await?;
+            (case.wrong)(stage, &mut objects).await?;
+        }
+    }
+    for expect in case.expect {
+        said(stage, expect, case.within).await?;
+    }
+    let counted = count(case, stage).await?;
+    (case.right)(stage, &mut objects).await?;
+    let began = Instant::now();
+    match case.then {
+        Then::PowerOn => {
+            stage
+                .bmc
+                .wait_for("the power-on after the repair", RECOVERY, |one| {
+                    one.reset_type().as_deref() == Some("On")
+                })
+                .await?;
+            let effects = effects(stage.bmc);
+            ensure!(
+                effects == ["InsertMedia", "PATCH", "Reset On"],
+                "the card's BMC was made to do {effects:?}"
+            );
+        }
+        Then::Judged(reason) => {
+            let expect = Expect {
+                of: Of::Card,
+                reason,
+                says: &[],
+            };
+            said(stage, &expect, RECOVERY).await?;
+            let effects = effects(stage.bmc);
+            ensure!(effects.is_empty(), "effects without proof: {effects:?}");
+        }
+    }
+    let reasons: Vec<&str> = case.expect.iter().map(|expect| expect.reason).collect();
+    Ok(format!(
+        "{:<24} {}; {counted}; went on {} s after the repair",
+        case.name,
+        reasons.join(", "),
+        began.elapsed().as_secs()
+    ))
+}
+
+/// Requests while the trouble lasts, against their bounds; and no new effect meanwhile.
+async fn count(case: &Case, stage: &Stage<'_>) -> Result<String> {
+    let done = settled_effects(stage.bmc).await?;
+    let before = stage.bmc.requests().len();
+    tokio::time::sleep(WINDOW).await;
+    ensure!(
+        effects(stage.bmc) == done,
+        "effects while it was wrong: {:?} after {done:?}",
+        effects(stage.bmc)
+    );
+    let asked = stage.bmc.requests().len() - before;
+    let bound = case.bound;
+    ensure!(
+        asked <= bound.bmc,
+        "{asked} requests to the BMC in {} s, more than {}",
+        WINDOW.as_secs(),
+        bound.bmc
+    );
+    let mut told = format!(
+        "{asked} requests to the BMC in {} s (at most {})",
+        WINDOW.as_secs(),
+        bound.bmc
+    );
+    if let Some(most) = bound.refused {
+        let refused = stage
+            .bmc
+            .requests()
+            .iter()
+            .filter(|one| one.status == Some(401))
+            .count();
+        ensure!(
+            refused <= most,
+            "{refused} requests were answered 401, more than {most}"
+        );
+        told = format!("{told}, {refused} answered 401 (at most {most})");
+    }
+    let fetched = stage.server.requests();
+    ensure!(
+        fetched <= bound.image,
+        "{fetched} requests to the image server, more than {}",
+        bound.image
+    );
+    Ok(format!(
+        "{told}, {fetched} to the image server (at most {})",
+        bound.image
+    ))
+}
+
+/// What the BMC was made to do, once nothing is on its way any more.
+async fn settled_effects(bmc: &Front) -> Result<Vec<String>> {
+    let done = eventually(ON_ITS_WAY * 3, "an answer to every change", async || {
+        let open = bmc
+            .changes()
+            .iter()
+            .filter(|one| one.forwarded && one.status.is_none())
+            .count();
+        match open {
+            0 => Look::Holds(effects(bmc)),
+            open => Look::not_yet(format!("{open} without one")),
+        }
+    })
+    .await?;
+    Ok(done)
+}
+
+/// What the BMC was made to do: changes that reached it.
+fn effects(bmc: &Front) -> Vec<String> {
+    let changes = bmc.changes();
+    changes
+        .iter()
+        .filter(|one| one.forwarded)
+        .map(shown)
+        .collect()
+}
+
+fn shown(request: &Request) -> String {
+    match request.reset_type() {
+        Some(kind) => format!("Reset {kind}"),
+        None if request.path.ends_with("InsertMedia") => "InsertMedia".to_owned(),
+        None if request.method == Method::PATCH => "PATCH".to_owned(),
+        None => format!("{} {}", request.method, request.path),
+    }
+}
+
+/// Waits until a status says what is expected.
+async fn said(stage: &Stage<'_>, expect: &Expect, within: Duration) -> Result<()> {
+    let (resource, name) = match expect.of {
+        Of::Card => (ApiResource::erase::<Dpu>(&()), stage.name.to_owned()),
+        Of::RivalCard => (ApiResource::erase::<Dpu>(&()), stage.rival()),
+        Of::Host => (ApiResource::erase::<DpuHost>(&()), stage.name.to_owned()),
+        Of::RivalHost => (ApiResource::erase::<DpuHost>(&()), stage.rival()),
+        Of::Image => (ApiResource::erase::<DpuImage>(&()), stage.name.to_owned()),
+    };
+    let what = format!("{} {name} saying {}", resource.kind, expect.reason);
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(stage.world.control_plane.client(), NAMESPACE, &resource);
+    let message = eventually(within, what, async || match api.get(&name).await {
+        Ok(object) => match ready(&object.data) {
+            Some((status, reason, message)) if reason == expect.reason && status == "False" => {
+                Look::Holds(message)
+            }
+            Some((status, reason, message)) => {
+                Look::not_yet(format!("Ready is {status}: {reason}: {message}"))
+            }
+            None => Look::not_yet("no Ready condition"),
+        },
+        Err(error) => Look::not_yet(error),
+    })
+    .await?;
+    for word in expect.says {
+        ensure!(
+            message.contains(word),
+            "{:?} {name} says {message:?}, without {word:?}",
+            expect.of
+        );
+    }
+    Ok(())
+}
+
+/// Status, reason and message of the `Ready` condition.
+fn ready(object: &Value) -> Option<(String, String, String)> {
+    let conditions = object.pointer("/status/conditions")?.as_array()?;
+    let ready = conditions.iter().find(|one| one["type"] == "Ready")?;
+    let text = |key: &str| ready[key].as_str().unwrap_or_default().to_owned();
+    Some((text("status"), text("reason"), text("message")))
+}
