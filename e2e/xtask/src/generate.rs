@@ -1,11 +1,12 @@
 //! `cargo xtask generate [--check]`: every file that is made from another.
 //!
 //! CRDs come from the Rust types, the chart's copies from `config/`, the API
-//! reference from the CRDs. The same input gives the same bytes. `--check`
-//! writes nothing and fails with the list of files that differ, are missing, or
-//! lie in a generated place without a source.
+//! reference from the CRDs, the reference of reasons from the planner. The same
+//! input gives the same bytes. `--check` writes nothing and fails with the list of
+//! files that differ, are missing, or lie in a generated place without a source.
 
 mod chart;
+mod conditions;
 mod crd;
 mod reference;
 
@@ -56,7 +57,7 @@ const PLACES: &[Place] = &[
     },
     Place {
         folder: "docs/reference",
-        prefix: "api",
+        prefix: "",
         suffix: ".md",
     },
 ];
@@ -124,6 +125,7 @@ fn wanted(root: &Path) -> Result<Files> {
     }
     files.insert("crds/kustomization.yaml".into(), crd::kustomization(&crds));
     files.insert("docs/reference/api.md".into(), reference::page(&crds)?);
+    files.insert("docs/reference/reasons.md".into(), conditions::page()?);
     files.extend(chart::copies(root)?);
     Ok(files)
 }
