@@ -1,1 +1,20 @@
-//! The Lockstep agent, roles site and xpu.
+//! The Lockstep agent: the hands, never the brain.
+//!
+//! `site` reaches the BMCs of one site, keeps its image store and carries out
+//! directives; `xpu` reports from a card's own operating system; `release`
+//! ends a hold without Kubernetes. Contract of every role: facts are written
+//! on change only, an effect is accepted in the report before it is sent, and
+//! no accepted effect is ever sent again.
+
+pub mod clock;
+pub mod config;
+pub mod durable;
+pub mod health;
+pub mod kube_client;
+pub mod lease;
+pub mod release;
+pub mod report;
+pub mod seed;
+pub mod shutdown;
+pub mod site;
+pub mod xpu;

@@ -1,0 +1,200 @@
+//! `/healthz`, `/readyz` and `/metrics`, on an address of their own.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use lockstep_store::Store;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Calls to BMCs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    verb: &'static str,
+    result: &'static str,
+}
+
+/// Writes to the API server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WriteLabels {
+    cause: &'static str,
+}
+
+/// The figures of one site agent.
+pub struct Metrics {
+    registry: Registry,
+    calls: Family<CallLabels, Counter>,
+    writes: Family<WriteLabels, Counter>,
+    store_bytes: Gauge,
+    store_quota: Gauge,
+    store_images: Gauge,
+    orders: Gauge,
+    store: Option<Store>,
+    ready: AtomicBool,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    /// Figures that also tell of the store, if there is one.
+    pub fn new(store: Option<Store>) -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("lockstep_agent"),
+            calls: Family::default(),
+            writes: Family::default(),
+            store_bytes: Gauge::default(),
+            store_quota: Gauge::default(),
+            store_images: Gauge::default(),
+            orders: Gauge::default(),
+            store,
+            ready: AtomicBool::new(false),
+        };
+        let registry = &mut metrics.registry;
+        registry.register(
+            "bmc_calls",
+            "Calls to BMCs by verb and result",
+            metrics.calls.clone(),
+        );
+        registry.register(
+            "report_writes",
+            "Reports written, by cause",
+            metrics.writes.clone(),
+        );
+        registry.register(
+            "store_bytes",
+            "Bytes of images and partial downloads in the store",
+            metrics.store_bytes.clone(),
+        );
+        registry.register(
+            "store_quota_bytes",
+            "Bytes that the store may take",
+            metrics.store_quota.clone(),
+        );
+        registry.register(
+            "store_images",
+            "Published images in the store",
+            metrics.store_images.clone(),
+        );
+        registry.register(
+            "work_orders",
+            "Work orders of held hosts in this agent's keeping",
+            metrics.orders.clone(),
+        );
+        metrics
+    }
+
+    /// Counts a call to a BMC.
+    pub fn call(&self, verb: &'static str, result: &'static str) {
+        self.calls.get_or_create(&CallLabels { verb, result }).inc();
+    }
+
+    /// Counts a write of a report.
+    pub fn wrote(&self, cause: &'static str) {
+        self.writes.get_or_create(&WriteLabels { cause }).inc();
+    }
+
+    /// Notes how many work orders are kept.
+    pub fn keeps_orders(&self, count: usize) {
+        self.orders.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// The agent has read what it needs to begin.
+    pub fn set_ready(&self) {
+        self.ready.store(true, Ordering::Relaxed);
+    }
+
+    fn text(&self) -> Result<String, fmt::Error> {
+        if let Some(store) = &self.store {
+            let status = store.status();
+            let bytes = status.blob_bytes.saturating_add(status.partial_bytes);
+            self.store_bytes
+                .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            self.store_quota
+                .set(i64::try_from(status.quota_bytes).unwrap_or(i64::MAX));
+            self.store_images
+                .set(i64::try_from(status.blobs).unwrap_or(i64::MAX));
+        }
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// Serves until `ending`.
+pub async fn serve(
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    ending: CancellationToken,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(metrics))
+        .with_graceful_shutdown(ending.cancelled_owned())
+        .await
+}
+
+fn router(metrics: Arc<Metrics>) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(figures))
+        .with_state(metrics)
+}
+
+async fn readyz(State(metrics): State<Arc<Metrics>>) -> (StatusCode, &'static str) {
+    if metrics.ready.load(Ordering::Relaxed) {
+        (StatusCode::OK, "ok")
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the site's objects have not been read yet",
+        )
+    }
+}
+
+async fn figures(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
+    let kind = [(
+        header::CONTENT_TYPE,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    )];
+    match metrics.text() {
+        Ok(text) => (StatusCode::OK, kind, text),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, kind, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_named_for_what_they_count() {
+        let metrics = Metrics::new(None);
+        metrics.call("observe", "ok");
+        metrics.call("observe", "ok");
+        metrics.wrote("lockstep-agent/report");
+        metrics.keeps_orders(3);
+        let text = metrics.text().unwrap();
+        for line in [
+            r#"lockstep_agent_bmc_calls_total{verb="observe",result="ok"} 2"#,
+            r#"lockstep_agent_report_writes_total{cause="lockstep-agent/report"} 1"#,
+            "lockstep_agent_work_orders 3",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+    }
+}

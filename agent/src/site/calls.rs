@@ -1,0 +1,95 @@
+//! The way from this role to BMCs, with every call counted.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lockstep_redfish::{
+    Bmc, BmcError, BmcFacts, BmcTarget, BootOverride, Effect, ImageUrl, MediaMatch, PowerAction,
+    PowerRestorePolicy, Redfish, RedfishBmc,
+};
+
+use crate::health::Metrics;
+
+/// Makes ports to BMCs.
+pub trait Dial: fmt::Debug + Send + Sync {
+    /// A port for one target; nothing is sent yet.
+    fn bmc(&self, target: BmcTarget) -> Result<Arc<dyn Bmc>, BmcError>;
+}
+
+/// Real BMCs, counted.
+#[derive(Debug)]
+pub struct RedfishDial {
+    redfish: Redfish,
+    metrics: Arc<Metrics>,
+}
+
+impl RedfishDial {
+    /// Dials through `redfish`.
+    pub fn new(redfish: Redfish, metrics: Arc<Metrics>) -> Self {
+        Self { redfish, metrics }
+    }
+}
+
+impl Dial for RedfishDial {
+    fn bmc(&self, target: BmcTarget) -> Result<Arc<dyn Bmc>, BmcError> {
+        Ok(Arc::new(Counted {
+            bmc: self.redfish.bmc(target)?,
+            metrics: Arc::clone(&self.metrics),
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct Counted {
+    bmc: RedfishBmc,
+    metrics: Arc<Metrics>,
+}
+
+impl Counted {
+    fn count<T>(&self, verb: &'static str, result: Result<T, BmcError>) -> Result<T, BmcError> {
+        let class = result.as_ref().map_or_else(BmcError::category, |_| "ok");
+        self.metrics.call(verb, class);
+        result
+    }
+}
+
+#[async_trait]
+impl Bmc for Counted {
+    async fn observe(&self) -> Result<BmcFacts, BmcError> {
+        self.count("observe", self.bmc.observe().await)
+    }
+
+    async fn insert_media(&self, image: &ImageUrl) -> Result<Effect, BmcError> {
+        self.count("insert_media", self.bmc.insert_media(image).await)
+    }
+
+    async fn eject_media(&self, which: &MediaMatch) -> Result<Effect, BmcError> {
+        self.count("eject_media", self.bmc.eject_media(which).await)
+    }
+
+    async fn set_boot_override(&self, wanted: &BootOverride) -> Result<Effect, BmcError> {
+        self.count(
+            "set_boot_override",
+            self.bmc.set_boot_override(wanted).await,
+        )
+    }
+
+    async fn power(&self, action: PowerAction) -> Result<Effect, BmcError> {
+        self.count("power", self.bmc.power(action).await)
+    }
+
+    async fn set_power_restore_policy(
+        &self,
+        policy: &PowerRestorePolicy,
+    ) -> Result<Effect, BmcError> {
+        self.count(
+            "set_power_restore_policy",
+            self.bmc.set_power_restore_policy(policy).await,
+        )
+    }
+
+    async fn close(&self) {
+        self.bmc.close().await;
+    }
+}

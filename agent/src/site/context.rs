@@ -1,0 +1,59 @@
+//! What every task of a site agent shares.
+
+use std::sync::Arc;
+
+use kube::Client;
+use lockstep_redfish::ImageUrl;
+use lockstep_store::Store;
+use url::Url;
+
+use crate::config::SiteConfig;
+use crate::health::Metrics;
+use crate::lease::Mandate;
+use crate::site::calls::Dial;
+use crate::site::facts::UrlOwner;
+use crate::site::orders::OrderBook;
+
+/// One site's agent.
+#[derive(Clone)]
+pub struct Site {
+    /// What it was told.
+    pub config: SiteConfig,
+    /// The API server.
+    pub client: Client,
+    /// The BMCs.
+    pub dial: Arc<dyn Dial>,
+    /// The images.
+    pub store: Store,
+    /// The work orders.
+    pub orders: OrderBook,
+    /// Whether it may act.
+    pub mandate: Mandate,
+    /// Its figures.
+    pub metrics: Arc<Metrics>,
+    /// PEM bundle by which cards trust the API server.
+    pub seed_ca: String,
+}
+
+impl Site {
+    /// Whose medium a URL stands for. Ours are found by their base URL even
+    /// when the store no longer knows the grant.
+    pub fn owner_of(&self, url: &ImageUrl) -> UrlOwner {
+        if let Some(grant) = self.store.owner_of_url(url.expose()) {
+            return UrlOwner::Ours(Some(grant.digest.to_string()));
+        }
+        let served = |url: &Url| url.path().starts_with("/i/");
+        match Url::parse(url.expose()) {
+            Ok(url) if url.origin() == self.config.store.advertise_url.origin() && served(&url) => {
+                UrlOwner::Ours(None)
+            }
+            Ok(_) | Err(_) => UrlOwner::Foreign,
+        }
+    }
+
+    /// The URL under which a BMC finds a granted path.
+    pub fn served_url(&self, path: &str) -> ImageUrl {
+        let base = self.config.store.advertise_url.as_str();
+        ImageUrl::new(format!("{}{path}", base.trim_end_matches('/')))
+    }
+}

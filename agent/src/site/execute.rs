@@ -1,0 +1,320 @@
+//! Carrying out one directive: judge, accept, look again, act once, tell.
+//!
+//! The order of things is the contract. The journal is synced before the
+//! report is written, the report is written before anything is sent, the
+//! facts are read again after that, and an effect whose outcome is not known
+//! is looked for and never sent again. What needs no effect is told in one
+//! write.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_crds::condition;
+use lockstep_crds::directive::{Directive, OutcomeKind};
+use lockstep_crds::report::{Execution, Outcome};
+use lockstep_redfish::{Bmc, BmcError, BmcFacts, Confirmation, Effect, EffectCertainty};
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::report::Cause;
+use crate::site::actions::{Plan, Prepared};
+use crate::site::journal::restarted;
+use crate::site::judge::{self, Refusal, Standing};
+use crate::site::worker::{Progress, Worker};
+
+/// Facts that are planned on are at most this old.
+const PLANNING_AGE: Duration = Duration::from_secs(5);
+/// Between looks for an effect.
+const SETTLE_PAUSE: Duration = Duration::from_secs(3);
+
+/// How one step, or a whole action, ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The wanted state is there; with what a person should know.
+    Done(Option<String>),
+    /// Certainly nothing was changed.
+    Failed(Refusal),
+    /// Nothing tells what became of it.
+    Unknown(Refusal),
+}
+
+impl End {
+    fn outcome(self) -> Outcome {
+        let (result, reason, message) = match self {
+            Self::Done(message) => (OutcomeKind::Done, None, message),
+            Self::Failed(refusal) => (
+                OutcomeKind::Failed,
+                Some(refusal.reason),
+                Some(refusal.message),
+            ),
+            Self::Unknown(refusal) => (
+                OutcomeKind::Unknown,
+                Some(refusal.reason),
+                Some(refusal.message),
+            ),
+        };
+        Outcome {
+            result,
+            reason,
+            message: message.map(|text| condition::truncated(&text)),
+        }
+    }
+}
+
+/// The words for a failed call.
+pub(super) fn refusal_of(error: &BmcError) -> Refusal {
+    Refusal::new(error.category(), format!("{error}. {}", error.remedy()))
+}
+
+impl Worker {
+    /// Deals with a directive that was never accepted before.
+    pub(super) async fn carry_out(&mut self, directive: &Directive) -> anyhow::Result<Progress> {
+        if !self.site.mandate.holds() {
+            tracing::debug!(machine = %self.current().key, seq = directive.seq, "not ours to act on: the site's Lease is not held");
+            return Ok(Progress::Later);
+        }
+        if let Err(refusal) = self.admit(directive) {
+            return self.conclude(directive, End::Failed(refusal));
+        }
+        if !self.is_fresh(PLANNING_AGE) && !self.look().await {
+            // Nothing was accepted: until its deadline it may still succeed.
+            return Ok(Progress::Later);
+        }
+        let planned = self
+            .check(directive)
+            .and_then(|facts| self.plan(directive, &facts));
+        match planned {
+            Err(refusal) => return self.conclude(directive, End::Failed(refusal)),
+            Ok(Plan::Nothing(why)) => {
+                return match self.without_effect(directive).await {
+                    Ok(()) => self.conclude(directive, End::Done(Some(why))),
+                    Err(refusal) => self.conclude(directive, End::Failed(refusal)),
+                };
+            }
+            Ok(Plan::Act) => {}
+        }
+        self.journal.accept(directive)?;
+        self.execution = Some(Execution {
+            accepted: directive.seq,
+            outcome: None,
+        });
+        tracing::info!(machine = %self.current().key, seq = directive.seq, action = %directive.action.kind, "directive accepted");
+        if let Err(error) = self.tell(Cause::Accept).await {
+            let refusal = Refusal::new(
+                "AcceptanceNotRecorded",
+                format!("nothing was sent, because the acceptance could not be recorded: {error}"),
+            );
+            return self.conclude(directive, End::Failed(refusal));
+        }
+        let end = self.execute_accepted(directive).await?;
+        self.conclude(directive, end)
+    }
+
+    async fn execute_accepted(&mut self, directive: &Directive) -> anyhow::Result<End> {
+        let prepared = match self.prepare(directive).await {
+            Ok(prepared) => prepared,
+            Err(refusal) => return Ok(End::Failed(refusal)),
+        };
+        let end = self.act_once(directive, &prepared).await?;
+        self.finish(directive, prepared, &end).await;
+        Ok(end)
+    }
+
+    async fn act_once(
+        &mut self,
+        directive: &Directive,
+        prepared: &Prepared,
+    ) -> anyhow::Result<End> {
+        if !self.look().await {
+            return Ok(End::Failed(Refusal::new(
+                "FactsNotRead",
+                "nothing was sent, because the machine could not be looked at just before; see reachable",
+            )));
+        }
+        self.adopt_input();
+        let checked = self
+            .check(directive)
+            .and_then(|facts| self.plan(directive, &facts).map(|_| ()));
+        if let Err(refusal) = checked {
+            return Ok(End::Failed(refusal));
+        }
+        if self.current().hands_off {
+            return Ok(End::Failed(judge::hands_off()));
+        }
+        if self.current().uid != directive.target.uid {
+            return Ok(End::Failed(Refusal::new(
+                "TargetReplaced",
+                "the object was replaced meanwhile; the operator plans anew",
+            )));
+        }
+        if !self.site.mandate.holds() {
+            return Ok(End::Failed(Refusal::new(
+                "LeaseLost",
+                "nothing was sent, because the site's Lease is no longer held",
+            )));
+        }
+        let Some(bmc) = self
+            .reached
+            .as_ref()
+            .map(|reached| Arc::clone(&reached.bmc))
+        else {
+            return Ok(End::Failed(Refusal::new(
+                "FactsNotRead",
+                "nothing was sent, because the BMC's target changed meanwhile",
+            )));
+        };
+        self.journal.act(directive)?;
+        let settled = Instant::now() + settle_time(directive);
+        let end = self.act(directive, prepared, bmc, settled).await;
+        // The outcome goes out with the facts that follow from it.
+        self.look().await;
+        Ok(end)
+    }
+
+    fn admit(&self, directive: &Directive) -> Result<(), Refusal> {
+        let input = self.current();
+        let standing = Standing {
+            uid: &input.uid,
+            accepted: self
+                .execution
+                .as_ref()
+                .map_or(0, |execution| execution.accepted),
+            hands_off: input.hands_off,
+            now: clock::now().0,
+        };
+        judge::admit(directive, standing)
+    }
+
+    fn check(&self, directive: &Directive) -> Result<BmcFacts, Refusal> {
+        let facts = self
+            .facts
+            .clone()
+            .ok_or_else(|| Refusal::new("FactsNotRead", "the machine has not been looked at"))?;
+        judge::check_expects(&directive.expects, &facts)?;
+        Ok(facts)
+    }
+
+    fn conclude(&mut self, directive: &Directive, end: End) -> anyhow::Result<Progress> {
+        let outcome = end.outcome();
+        tracing::info!(
+            machine = %self.current().key,
+            seq = directive.seq,
+            action = %directive.action.kind,
+            result = %outcome.result,
+            reason = outcome.reason.as_deref().unwrap_or(""),
+            message = outcome.message.as_deref().unwrap_or(""),
+            "directive ended"
+        );
+        self.journal.end(directive, &outcome)?;
+        self.execution = Some(Execution {
+            accepted: directive.seq,
+            outcome: Some(outcome),
+        });
+        self.cause = Cause::Outcome;
+        Ok(Progress::Ended)
+    }
+
+    /// Sends one request and, where its reply does not tell, looks for its effect.
+    pub(super) async fn step(
+        &mut self,
+        call: impl Future<Output = Result<Effect, BmcError>>,
+        settled: Instant,
+        seen: impl Fn(&BmcFacts) -> bool,
+    ) -> End {
+        match call.await {
+            Ok(effect) => match effect.confirmation {
+                Confirmation::Confirmed => End::Done(None),
+                Confirmation::Differs(how) => End::Done(Some(how)),
+                Confirmation::NotObservable => End::Done(Some(
+                    "the BMC shows nothing to read it back from".to_owned(),
+                )),
+                Confirmation::NotSeen => {
+                    if self.is_seen_until(settled, seen).await {
+                        End::Done(None)
+                    } else {
+                        End::Unknown(Refusal::new(
+                            "EffectNotSeen",
+                            "the BMC accepted the request, and its effect was not seen in time; look at the machine's console and the BMC's log",
+                        ))
+                    }
+                }
+            },
+            Err(error) => match error.effect() {
+                EffectCertainty::None => End::Failed(refusal_of(&error)),
+                EffectCertainty::Unknown => {
+                    tracing::warn!(machine = %self.current().key, "{error}");
+                    if self.is_seen_until(settled, seen).await {
+                        End::Done(Some(format!("the effect is seen, though {error}")))
+                    } else {
+                        End::Unknown(refusal_of(&error))
+                    }
+                }
+            },
+        }
+    }
+
+    /// Looks until the effect is seen, time is up, or this process ends.
+    async fn is_seen_until(&mut self, settled: Instant, seen: impl Fn(&BmcFacts) -> bool) -> bool {
+        loop {
+            if self.look().await && self.facts.as_ref().is_some_and(&seen) {
+                return true;
+            }
+            if Instant::now() >= settled {
+                return false;
+            }
+            let ending = self.ending.clone();
+            tokio::select! {
+                () = ending.cancelled() => return false,
+                () = tokio::time::sleep_until(settled.min(Instant::now() + SETTLE_PAUSE)) => {}
+            }
+        }
+    }
+
+    /// A directive that the last process may have sent: looked for, never sent again.
+    pub(super) async fn settle_interrupted(&mut self, directive: Directive) {
+        let settled = Instant::now() + settle_time(&directive);
+        let site = Arc::clone(&self.site);
+        let wanted = directive.clone();
+        let seen = self
+            .is_seen_until(settled, move |facts| site.is_in_effect(&wanted, facts))
+            .await;
+        if self.ending.is_cancelled() && !seen {
+            // The next process looks for the rest of the time.
+            self.interrupted = Some(Box::new(directive));
+            return;
+        }
+        let outcome = if seen {
+            restarted(
+                OutcomeKind::Done,
+                "the site agent restarted meanwhile; the wanted state is seen",
+            )
+        } else {
+            restarted(
+                OutcomeKind::Unknown,
+                "the site agent restarted meanwhile, and the wanted state is not seen; observation tells what became of the directive",
+            )
+        };
+        if seen {
+            self.finish_interrupted(&directive).await;
+        }
+        if let Err(error) = self.journal.end(&directive, &outcome) {
+            tracing::error!("{error}");
+        }
+        self.execution = Some(Execution {
+            accepted: directive.seq,
+            outcome: Some(outcome),
+        });
+        self.cause = Cause::Outcome;
+    }
+}
+
+fn settle_time(directive: &Directive) -> Duration {
+    Duration::from_secs(
+        u64::try_from(directive.settle_seconds)
+            .unwrap_or(0)
+            .min(3600),
+    )
+}
+
+/// The port that an action works on.
+pub(super) type Port = Arc<dyn Bmc>;

@@ -1,0 +1,343 @@
+//! From what a BMC showed to what is reported. Pure.
+//!
+//! An image URL goes in and never comes out: what is reported is whose medium
+//! it is. Everything is cut to what the API takes.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::MachineIdentity;
+use lockstep_crds::observed::{BootStage, Knowledge, Offer, PowerState};
+use lockstep_crds::report::{BmcCapabilities, BmcReport, MediaOwner, MediaReport};
+use lockstep_redfish::{
+    BmcFacts, BootOverrideState, BootTarget, Capability, ImageUrl, MediaSlot, OverrideEnabled,
+    Reading,
+};
+
+use crate::site::judge::Refusal;
+
+/// Whose medium a URL stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UrlOwner {
+    /// Ours, with the digest if it is still known.
+    Ours(Option<String>),
+    /// Somebody else's.
+    Foreign,
+}
+
+/// What is reported of these facts.
+///
+/// `previous` is the last report: a power state that did not change keeps the
+/// time since when it is known.
+pub fn bmc_report(
+    facts: &BmcFacts,
+    owner: impl Fn(&ImageUrl) -> UrlOwner,
+    previous: Option<&BmcReport>,
+    now: &Time,
+) -> Result<BmcReport, Refusal> {
+    let identity = identity(facts)?;
+    let power = facts
+        .power
+        .value()
+        .map(|power| PowerState::from(bounded(power.as_str(), 64).as_str()));
+    let power_since = match (&power, previous) {
+        (None, _) => None,
+        (Some(_), Some(previous)) if previous.power == power && previous.power_since.is_some() => {
+            previous.power_since.clone()
+        }
+        (Some(_), _) => Some(now.clone()),
+    };
+    let (stage, stage_knowledge) = match &facts.boot_progress {
+        Reading::NotOffered => (None, Knowledge::NotOffered),
+        Reading::NotRead(_) => (None, Knowledge::NotRead),
+        Reading::Read(progress) => match progress.stage {
+            Some(stage) => (Some(BootStage::from(stage.as_str())), Knowledge::Known),
+            None => (None, Knowledge::NotRead),
+        },
+    };
+    let maker = facts.identity.manufacturer.as_deref();
+    let model = [maker, facts.identity.model.as_deref()]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(" ");
+    Ok(BmcReport {
+        identity,
+        key_pin: facts.identity.tls_pin.as_ref().map(ToString::to_string),
+        model: (!model.is_empty()).then(|| bounded(&model, 128)),
+        firmware_version: facts
+            .identity
+            .bios_version
+            .as_deref()
+            .map(|version| bounded(version, 128)),
+        power,
+        power_since,
+        stage,
+        stage_knowledge,
+        boot_override: override_in_force(facts).map(|target| bounded(target.as_str(), 64)),
+        media: media_report(facts, owner, previous),
+        capabilities: BmcCapabilities {
+            reset_types: values(&facts.capabilities.reset),
+            boot_targets: values(&facts.capabilities.boot_override),
+            virtual_media: offer(&facts.capabilities.virtual_media),
+            sessions: offer(&facts.capabilities.sessions),
+            boot_progress: offer(&facts.capabilities.boot_progress),
+            power_restore_policy: offer(&facts.capabilities.power_restore),
+        },
+    })
+}
+
+/// The override that diverts the machine's next boot. A permanent "boot from
+/// disk" is where it boots anyway, and some BMCs can show nothing else.
+pub fn override_in_force(facts: &BmcFacts) -> Option<&BootTarget> {
+    [&facts.pending_boot_override, &facts.boot_override]
+        .into_iter()
+        .filter_map(Reading::value)
+        .find_map(diverts)
+}
+
+fn diverts(state: &BootOverrideState) -> Option<&BootTarget> {
+    match state.enabled {
+        Some(OverrideEnabled::Disabled) => None,
+        Some(OverrideEnabled::Once | OverrideEnabled::Continuous) | None => match &state.target {
+            None | Some(BootTarget::None | BootTarget::Hdd) => None,
+            Some(
+                target @ (BootTarget::Pxe
+                | BootTarget::Cd
+                | BootTarget::Usb
+                | BootTarget::UefiHttp
+                | BootTarget::BiosSetup
+                | BootTarget::Other(_)),
+            ) => Some(target),
+        },
+    }
+}
+
+/// The slots that hold something, with whose it is.
+pub fn inserted(
+    facts: &BmcFacts,
+    owner: impl Fn(&ImageUrl) -> UrlOwner,
+) -> Vec<(&MediaSlot, UrlOwner)> {
+    facts
+        .media
+        .value()
+        .into_iter()
+        .flatten()
+        .filter(|slot| slot.inserted && slot.takes_iso())
+        .map(|slot| {
+            let whose = slot.image.as_ref().map_or(UrlOwner::Foreign, &owner);
+            (slot, whose)
+        })
+        .collect()
+}
+
+fn media_report(
+    facts: &BmcFacts,
+    owner: impl Fn(&ImageUrl) -> UrlOwner,
+    previous: Option<&BmcReport>,
+) -> MediaReport {
+    if matches!(facts.media, Reading::NotRead(_)) {
+        // Unread is not empty.
+        return previous.map_or_else(
+            || MediaReport {
+                owner: MediaOwner::from("NotRead"),
+                digest: None,
+            },
+            |previous| previous.media.clone(),
+        );
+    }
+    let inserted = inserted(facts, owner);
+    // Ours before a stranger's: what is armed must show.
+    let ours = inserted.iter().find_map(|(_, whose)| match whose {
+        UrlOwner::Ours(digest) => Some(digest.clone()),
+        UrlOwner::Foreign => None,
+    });
+    match (ours, inserted.is_empty()) {
+        (Some(digest), _) => MediaReport {
+            owner: MediaOwner::Lockstep,
+            digest,
+        },
+        (None, true) => MediaReport {
+            owner: MediaOwner::Nobody,
+            digest: None,
+        },
+        (None, false) => MediaReport {
+            owner: MediaOwner::Foreign,
+            digest: None,
+        },
+    }
+}
+
+fn identity(facts: &BmcFacts) -> Result<MachineIdentity, Refusal> {
+    let identity = MachineIdentity {
+        system_uuid: facts.identity.system_uuid.as_deref().and_then(hyphenated),
+        serial_number: facts
+            .identity
+            .serial_number
+            .as_deref()
+            .map(|serial| bounded(serial, 64)),
+    };
+    if identity == MachineIdentity::default() {
+        return Err(Refusal::new(
+            "IdentityNotShown",
+            "the BMC shows neither UUID nor serial number of its system, so it can be nobody's; set one of them in the BMC",
+        ));
+    }
+    Ok(identity)
+}
+
+/// A UUID in its usual form, whatever separators the BMC uses.
+fn hyphenated(text: &str) -> Option<String> {
+    let digits: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
+    let is_uuid = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_uuid.then(|| {
+        format!(
+            "{}-{}-{}-{}-{}",
+            &digits[..8],
+            &digits[8..12],
+            &digits[12..16],
+            &digits[16..20],
+            &digits[20..]
+        )
+    })
+}
+
+fn offer(capability: &Capability) -> Offer {
+    match capability.offer {
+        lockstep_redfish::Offer::Offered => Offer::Offered,
+        lockstep_redfish::Offer::NotOffered => Offer::NotOffered,
+        lockstep_redfish::Offer::NotRead => Offer::NotRead,
+    }
+}
+
+fn values(capability: &Capability) -> Vec<String> {
+    capability
+        .values
+        .iter()
+        .flatten()
+        .take(32)
+        .map(|value| bounded(value, 64))
+        .collect()
+}
+
+fn bounded(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::site::samples::{facts, slot};
+    use lockstep_redfish::PowerState as Power;
+
+    fn ours(url: &ImageUrl) -> UrlOwner {
+        if url.expose().starts_with("http://store/") {
+            UrlOwner::Ours(Some("sha256:aa".to_owned()))
+        } else {
+            UrlOwner::Foreign
+        }
+    }
+
+    #[test]
+    fn the_owner_is_reported_and_the_url_never() {
+        let now = clock::now();
+        for (image, owner) in [
+            (None, MediaOwner::Nobody),
+            (
+                Some("http://store/i/secret/image.iso"),
+                MediaOwner::Lockstep,
+            ),
+            (Some("http://elsewhere/secret.iso"), MediaOwner::Foreign),
+        ] {
+            let mut seen = facts();
+            seen.media = Reading::Read(vec![slot(image)]);
+            let report = bmc_report(&seen, ours, None, &now).unwrap();
+            assert_eq!(report.media.owner, owner);
+            assert!(!serde_json::to_string(&report).unwrap().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn our_medium_shows_before_a_strangers() {
+        let mut seen = facts();
+        seen.media = Reading::Read(vec![slot(Some("http://x/")), slot(Some("http://store/i/"))]);
+        let report = bmc_report(&seen, ours, None, &clock::now()).unwrap();
+        assert_eq!(report.media.owner, MediaOwner::Lockstep);
+    }
+
+    #[test]
+    fn the_time_of_a_power_state_is_kept_until_it_changes() {
+        let then: Time = serde_json::from_str("\"2026-01-01T00:00:00Z\"").unwrap();
+        let now = clock::now();
+        let first = bmc_report(&facts(), ours, None, &then).unwrap();
+        let same = bmc_report(&facts(), ours, Some(&first), &now).unwrap();
+        assert_eq!(first, same);
+        let mut on = facts();
+        on.power = Reading::Read(Power::On);
+        let changed = bmc_report(&on, ours, Some(&first), &now).unwrap();
+        assert_eq!(changed.power_since, Some(now));
+    }
+
+    #[test]
+    fn only_an_override_that_diverts_the_boot_is_one() {
+        let state = |target, enabled| {
+            Reading::Read(BootOverrideState {
+                target: Some(target),
+                enabled,
+                mode: None,
+            })
+        };
+        for (current, pending, wanted) in [
+            (
+                state(BootTarget::Hdd, Some(OverrideEnabled::Continuous)),
+                Reading::NotOffered,
+                None,
+            ),
+            (
+                state(BootTarget::Cd, Some(OverrideEnabled::Disabled)),
+                Reading::NotOffered,
+                None,
+            ),
+            (
+                state(BootTarget::Cd, Some(OverrideEnabled::Once)),
+                Reading::NotOffered,
+                Some("Cd"),
+            ),
+            (state(BootTarget::Cd, None), Reading::NotOffered, Some("Cd")),
+            (
+                state(BootTarget::None, Some(OverrideEnabled::Disabled)),
+                state(BootTarget::Cd, Some(OverrideEnabled::Once)),
+                Some("Cd"),
+            ),
+        ] {
+            let mut seen = facts();
+            seen.boot_override = current;
+            seen.pending_boot_override = pending;
+            assert_eq!(override_in_force(&seen).map(BootTarget::as_str), wanted);
+        }
+    }
+
+    #[test]
+    fn odd_identities_fit_the_api_or_are_refused() {
+        let mut seen = facts();
+        seen.identity.system_uuid = Some("0123456789abcdef0123456789ABCDEF".to_owned());
+        let report = bmc_report(&seen, ours, None, &clock::now()).unwrap();
+        assert_eq!(
+            report.identity.system_uuid.as_deref(),
+            Some("01234567-89ab-cdef-0123-456789ABCDEF")
+        );
+        seen.identity.system_uuid = Some("none".to_owned());
+        seen.identity.serial_number = None;
+        let refusal = bmc_report(&seen, ours, None, &clock::now()).unwrap_err();
+        assert_eq!(refusal.reason, "IdentityNotShown");
+    }
+
+    #[test]
+    fn media_that_could_not_be_read_stay_as_they_were_reported() {
+        let mut seen = facts();
+        seen.media = Reading::Read(vec![slot(Some("http://store/i/"))]);
+        let first = bmc_report(&seen, ours, None, &clock::now()).unwrap();
+        seen.media = Reading::NotRead("timeout".to_owned());
+        let second = bmc_report(&seen, ours, Some(&first), &clock::now()).unwrap();
+        assert_eq!(second.media, first.media);
+    }
+}

@@ -1,0 +1,181 @@
+//! A BMC in memory, for tests: it does what it is asked and writes it down.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use lockstep_redfish::{
+    Bmc, BmcError, BmcFacts, BmcTarget, BootOverride, BootOverrideState, BootTarget, Confirmation,
+    Effect, ImageUrl, MediaMatch, OverrideEnabled, PowerAction, PowerRestorePolicy, PowerState,
+    Reading,
+};
+
+use crate::site::calls::Dial;
+use crate::site::samples;
+
+#[derive(Clone, Debug)]
+pub(crate) struct FakeBmc {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    facts: BmcFacts,
+    effects: Vec<String>,
+    targets: usize,
+    loses_replies: bool,
+    silent: bool,
+    inert: bool,
+}
+
+impl Default for FakeBmc {
+    fn default() -> Self {
+        Self {
+            state: Arc::new(Mutex::new(State {
+                facts: samples::facts(),
+                effects: Vec::new(),
+                targets: 0,
+                loses_replies: false,
+                silent: false,
+                inert: false,
+            })),
+        }
+    }
+}
+
+impl FakeBmc {
+    /// What was sent to it.
+    pub(crate) fn effects(&self) -> Vec<String> {
+        self.state.lock().unwrap().effects.clone()
+    }
+
+    /// How often a port was made for it.
+    pub(crate) fn targets(&self) -> usize {
+        self.state.lock().unwrap().targets
+    }
+
+    /// Changes what it shows.
+    pub(crate) fn set(&self, change: impl FnOnce(&mut BmcFacts)) {
+        change(&mut self.state.lock().unwrap().facts);
+    }
+
+    /// Effects happen, and their replies are lost.
+    pub(crate) fn lose_replies(&self, loses: bool) {
+        self.state.lock().unwrap().loses_replies = loses;
+    }
+
+    /// It does not answer at all.
+    pub(crate) fn silence(&self, silent: bool) {
+        self.state.lock().unwrap().silent = silent;
+    }
+
+    /// It accepts everything and does nothing.
+    pub(crate) fn numb(&self) {
+        self.state.lock().unwrap().inert = true;
+    }
+
+    fn effect(
+        &self,
+        what: String,
+        verb: &'static str,
+        change: impl FnOnce(&mut BmcFacts),
+    ) -> Result<Effect, BmcError> {
+        let mut state = self.state.lock().unwrap();
+        if state.silent {
+            return Err(unreachable());
+        }
+        state.effects.push(what);
+        if state.inert {
+            return Ok(Effect {
+                sent: true,
+                confirmation: Confirmation::NotSeen,
+            });
+        }
+        change(&mut state.facts);
+        if state.loses_replies {
+            return Err(BmcError::OutcomeUnknown {
+                address: "fake".to_owned(),
+                verb,
+                reason: "the reply was lost".to_owned(),
+            });
+        }
+        Ok(Effect {
+            sent: true,
+            confirmation: Confirmation::Confirmed,
+        })
+    }
+}
+
+fn unreachable() -> BmcError {
+    BmcError::Unreachable {
+        address: "fake".to_owned(),
+        reason: "silent".to_owned(),
+    }
+}
+
+#[async_trait]
+impl Bmc for FakeBmc {
+    async fn observe(&self) -> Result<BmcFacts, BmcError> {
+        let state = self.state.lock().unwrap();
+        if state.silent {
+            return Err(unreachable());
+        }
+        Ok(state.facts.clone())
+    }
+
+    async fn insert_media(&self, image: &ImageUrl) -> Result<Effect, BmcError> {
+        self.effect("insert".to_owned(), "insert", |facts| {
+            facts.media = Reading::Read(vec![samples::slot(Some(image.expose()))]);
+        })
+    }
+
+    async fn eject_media(&self, _: &MediaMatch) -> Result<Effect, BmcError> {
+        self.effect("eject".to_owned(), "eject", |facts| {
+            facts.media = Reading::Read(vec![samples::slot(None)]);
+        })
+    }
+
+    async fn set_boot_override(&self, wanted: &BootOverride) -> Result<Effect, BmcError> {
+        let (target, enabled) = match wanted {
+            BootOverride::Once(target) => (target.clone(), OverrideEnabled::Once),
+            BootOverride::Continuous(target) => (target.clone(), OverrideEnabled::Continuous),
+            BootOverride::Disabled => (BootTarget::None, OverrideEnabled::Disabled),
+        };
+        let what = format!("override {} {}", target.as_str(), enabled.as_str());
+        self.effect(what, "override", |facts| {
+            facts.boot_override = Reading::Read(BootOverrideState {
+                target: Some(target),
+                enabled: Some(enabled),
+                mode: None,
+            });
+        })
+    }
+
+    async fn power(&self, action: PowerAction) -> Result<Effect, BmcError> {
+        let what = format!("power {}", action.reset_type());
+        let state = match action {
+            PowerAction::On | PowerAction::ForceRestart | PowerAction::PowerCycle => PowerState::On,
+            PowerAction::GracefulShutdown | PowerAction::ForceOff => PowerState::Off,
+        };
+        self.effect(what, "power", |facts| facts.power = Reading::Read(state))
+    }
+
+    async fn set_power_restore_policy(
+        &self,
+        policy: &PowerRestorePolicy,
+    ) -> Result<Effect, BmcError> {
+        let what = format!("restore {}", policy.as_str());
+        let policy = policy.clone();
+        self.effect(what, "restore", |facts| {
+            facts.power_restore = Reading::Read(policy);
+        })
+    }
+
+    async fn close(&self) {}
+}
+
+impl Dial for FakeBmc {
+    fn bmc(&self, _: BmcTarget) -> Result<Arc<dyn Bmc>, BmcError> {
+        self.state.lock().unwrap().targets += 1;
+        Ok(Arc::new(self.clone()))
+    }
+}

@@ -1,0 +1,363 @@
+//! Keeps the wanted images in the store, and the site's report about them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Api;
+use lockstep_crds::report::{ImageState, StoredImage, Vantage};
+use lockstep_crds::{DpuReportSpec, condition, names};
+use lockstep_store::{Digest, FetchError, FetchPhase, ImageRequest, Progress, Store};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::report::{Cause, ReportError, ReportWriter};
+use crate::site::context::Site;
+use crate::site::wanted::Wanted;
+use crate::site::worker::keep_time;
+
+/// A fetch that ends sooner is not worth a write.
+const WORTH_TELLING: Duration = Duration::from_secs(3);
+/// Between looks at a fetch.
+const TICK: Duration = Duration::from_secs(1);
+/// Between looks whether a stored image is still there.
+const CHECK: Duration = Duration::from_secs(30);
+/// The first pause after a failure, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+/// The pause after bytes that were fetched whole and are the wrong ones.
+const WRONG_BYTES_PAUSE: Duration = Duration::from_secs(600);
+/// The most fetches of one image that failed for good in one hour.
+const MOST_AN_HOUR: usize = 12;
+const HOUR: Duration = Duration::from_secs(3600);
+/// Images in one report.
+const MOST_IMAGES: usize = 64;
+
+/// Keeps images until `ending`.
+pub async fn run(site: Arc<Site>, mut wanted: watch::Receiver<Wanted>, ending: CancellationToken) {
+    let (news, mut told) = mpsc::channel::<StoredImage>(64);
+    let kick = watch::Sender::new(0_u64);
+    let mut running: BTreeMap<Digest, (ImageRequest, CancellationToken)> = BTreeMap::new();
+    let mut states: BTreeMap<String, StoredImage> = BTreeMap::new();
+    let api = Api::namespaced(site.client.clone(), &site.config.namespace);
+    let mut writer = ReportWriter::new(api, names::site(&site.config.site), None);
+    let mut failures = 0_u32;
+    loop {
+        let now_wanted = wanted.borrow_and_update().clone();
+        running.retain(|digest, (request, stop)| {
+            let keep = now_wanted.get(digest) == Some(request);
+            if !keep {
+                stop.cancel();
+            }
+            keep
+        });
+        states.retain(|digest, _| {
+            digest
+                .parse::<Digest>()
+                .is_ok_and(|digest| now_wanted.contains_key(&digest))
+        });
+        for (digest, request) in &now_wanted {
+            running.entry(*digest).or_insert_with(|| {
+                let stop = ending.child_token();
+                let keeper = ImageKeeper {
+                    store: site.store.clone(),
+                    request: request.clone(),
+                    news: news.clone(),
+                    kick: kick.subscribe(),
+                };
+                let stopped = stop.clone();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = stopped.cancelled() => {}
+                        () = keeper.run() => {}
+                    }
+                });
+                (request.clone(), stop)
+            });
+        }
+        let pause = match tell(&site, &mut writer, &states).await {
+            Ok(()) => {
+                failures = 0;
+                None
+            }
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                tracing::warn!("{error:#}");
+                Some(clock::backoff(failures, PAUSES.0, PAUSES.1))
+            }
+        };
+        tokio::select! {
+            () = ending.cancelled() => return,
+            changed = wanted.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                kick.send_modify(|count| *count += 1);
+            }
+            Some(image) = told.recv() => {
+                states.insert(image.digest.clone(), merge(states.get(&image.digest), image));
+            }
+            () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
+        }
+    }
+}
+
+/// A failure for the same reason is no news, whatever its words.
+fn merge(before: Option<&StoredImage>, image: StoredImage) -> StoredImage {
+    match before {
+        Some(before) if before.state == ImageState::Failed && before.reason == image.reason => {
+            before.clone()
+        }
+        Some(_) | None => image,
+    }
+}
+
+async fn tell(
+    site: &Site,
+    writer: &mut ReportWriter,
+    states: &BTreeMap<String, StoredImage>,
+) -> Result<(), ReportError> {
+    if writer.known().is_none() {
+        let known = writer.read().await?;
+        if known.is_none() && states.is_empty() {
+            return Ok(());
+        }
+    }
+    let spec = DpuReportSpec {
+        vantage: Vantage::Site,
+        subject: site.config.site.clone(),
+        subject_uid: String::new(),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        observed_at: clock::now(),
+        reachable: None,
+        bmc: None,
+        os: None,
+        images: states.values().take(MOST_IMAGES).cloned().collect(),
+        execution: None,
+        custody: None,
+    };
+    let spec = keep_time(spec, writer.known());
+    if writer.write(&spec, Cause::Facts).await? {
+        site.metrics.wrote(Cause::Facts.manager());
+    }
+    Ok(())
+}
+
+/// Keeps one image.
+struct ImageKeeper {
+    store: Store,
+    request: ImageRequest,
+    news: mpsc::Sender<StoredImage>,
+    kick: watch::Receiver<u64>,
+}
+
+impl ImageKeeper {
+    async fn run(mut self) {
+        let mut failures = 0_u32;
+        let mut lasting = VecDeque::new();
+        loop {
+            match self.fetch().await {
+                Ok(size) => {
+                    failures = 0;
+                    let size = i64::try_from(size).ok();
+                    if !self.tell(ImageState::Verified, size, None, None).await {
+                        return;
+                    }
+                    while self.store.info(&self.request.digest).is_some() {
+                        tokio::time::sleep(CHECK).await;
+                    }
+                }
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    let message = condition::truncated(&format!("{error}; {}", error.remedy()));
+                    let reason = error.category().to_owned();
+                    if !self
+                        .tell(ImageState::Failed, None, Some(reason), Some(message))
+                        .await
+                    {
+                        return;
+                    }
+                    if error.is_permanent() {
+                        lasting.push_back(Instant::now());
+                    }
+                    let pause = pause_after(&error, failures, &mut lasting, Instant::now());
+                    self.wait(pause, lasting.len() < MOST_AN_HOUR).await;
+                }
+            }
+        }
+    }
+
+    async fn fetch(&self) -> Result<u64, FetchError> {
+        let mut fetch = self.store.fetch(&self.request);
+        let progress = fetch.progress();
+        let begun = Instant::now();
+        let mut told = None;
+        loop {
+            tokio::select! {
+                outcome = &mut fetch => return outcome.map(|info| info.size),
+                () = tokio::time::sleep(TICK) => {}
+            }
+            let words = words_for(&progress.borrow());
+            if begun.elapsed() >= WORTH_TELLING && told.as_ref() != Some(&words) {
+                let total = progress
+                    .borrow()
+                    .total
+                    .and_then(|total| i64::try_from(total).ok());
+                self.tell(ImageState::Fetching, total, None, Some(words.clone()))
+                    .await;
+                told = Some(words);
+            }
+        }
+    }
+
+    /// Tells the news; false when nobody listens any more.
+    async fn tell(
+        &self,
+        state: ImageState,
+        size_bytes: Option<i64>,
+        reason: Option<String>,
+        message: Option<String>,
+    ) -> bool {
+        let image = StoredImage {
+            digest: self.request.digest.to_string(),
+            state,
+            size_bytes,
+            reason,
+            message,
+        };
+        self.news.send(image).await.is_ok()
+    }
+
+    /// Waits, or goes on at once when the set of images changes.
+    async fn wait(&mut self, pause: Duration, may_hurry: bool) {
+        self.kick.mark_unchanged();
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            Ok(()) = self.kick.changed(), if may_hurry => {}
+        }
+    }
+}
+
+/// How far a fetch is, in quarters: each step is a write.
+fn words_for(progress: &Progress) -> String {
+    match (progress.phase, progress.total) {
+        (FetchPhase::Verifying, _) => "checking the digest".to_owned(),
+        (
+            FetchPhase::Starting
+            | FetchPhase::Downloading
+            | FetchPhase::Stored
+            | FetchPhase::Failed,
+            Some(total),
+        ) if total > 0 => {
+            let quarters = progress.received.saturating_mul(4) / total;
+            format!("fetching, {} %", quarters.min(4) * 25)
+        }
+        _ => "fetching".to_owned(),
+    }
+}
+
+/// How long to wait. What cost a whole download for nothing waits longest, and
+/// failures that a person has to end are bounded per hour.
+fn pause_after(
+    error: &FetchError,
+    failures: u32,
+    lasting: &mut VecDeque<Instant>,
+    now: Instant,
+) -> Duration {
+    while lasting
+        .front()
+        .is_some_and(|first| now.duration_since(*first) >= HOUR)
+    {
+        lasting.pop_front();
+    }
+    let wrong_bytes = matches!(
+        error,
+        FetchError::DigestMismatch { .. } | FetchError::SizeMismatch { .. }
+    );
+    let pause = if wrong_bytes {
+        clock::jittered(WRONG_BYTES_PAUSE, 10)
+    } else {
+        clock::backoff(failures, PAUSES.0, PAUSES.1)
+    };
+    match lasting.front() {
+        Some(first) if lasting.len() >= MOST_AN_HOUR => {
+            pause.max(HOUR.saturating_sub(now.duration_since(*first)))
+        }
+        Some(_) | None => pause,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn not_found() -> FetchError {
+        FetchError::NotFound {
+            url: "http://192.0.2.1/a".to_owned(),
+            status: 404,
+        }
+    }
+
+    #[test]
+    fn failures_are_bounded_per_hour() {
+        let now = Instant::now();
+        let mut lasting = VecDeque::new();
+        for count in 1..MOST_AN_HOUR {
+            lasting.push_back(now);
+            let pause = pause_after(&not_found(), 9, &mut lasting, now);
+            assert!(pause <= PAUSES.1, "{count}: {pause:?}");
+        }
+        lasting.push_back(now);
+        assert_eq!(pause_after(&not_found(), 9, &mut lasting, now), HOUR);
+        let later = now + HOUR;
+        assert!(pause_after(&not_found(), 9, &mut lasting, later) <= PAUSES.1);
+        assert!(lasting.is_empty());
+    }
+
+    #[test]
+    fn wrong_bytes_wait_longest() {
+        let digest = Digest::of(b"x");
+        let error = FetchError::DigestMismatch {
+            url: String::new(),
+            expected: digest,
+            actual: digest,
+        };
+        let pause = pause_after(&error, 1, &mut VecDeque::new(), Instant::now());
+        assert!(pause >= WRONG_BYTES_PAUSE.mul_f64(0.9));
+    }
+
+    #[test]
+    fn progress_is_told_in_quarters() {
+        let mut progress = Progress::default();
+        assert_eq!(words_for(&progress), "fetching");
+        progress.total = Some(1000);
+        for (received, words) in [
+            (0, "0 %"),
+            (249, "0 %"),
+            (250, "25 %"),
+            (999, "75 %"),
+            (1000, "100 %"),
+        ] {
+            progress.received = received;
+            assert_eq!(words_for(&progress), format!("fetching, {words}"));
+        }
+        progress.phase = FetchPhase::Verifying;
+        assert_eq!(words_for(&progress), "checking the digest");
+    }
+
+    #[test]
+    fn a_failure_for_the_same_reason_is_no_news() {
+        let failed = |reason: &str, message: &str| StoredImage {
+            digest: "d".to_owned(),
+            state: ImageState::Failed,
+            size_bytes: None,
+            reason: Some(reason.to_owned()),
+            message: Some(message.to_owned()),
+        };
+        let first = failed("Unreachable", "a");
+        assert_eq!(merge(Some(&first), failed("Unreachable", "b")), first);
+        let other = failed("NotFound", "b");
+        assert_eq!(merge(Some(&first), other.clone()), other);
+    }
+}

@@ -1,0 +1,264 @@
+//! Staging an install on a card, and taking it back.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::Api;
+use kube::api::PostParams;
+use lockstep_crds::directive::Directive;
+use lockstep_crds::names;
+use lockstep_redfish::{
+    BmcFacts, BootOverride, BootTarget, ImageUrl, MediaMatch, OverrideEnabled, Reading,
+};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::durable;
+use crate::kube_client::REQUEST_DEADLINE;
+use crate::seed::Seed;
+use crate::site::actions::{Prepared, staged_image};
+use crate::site::execute::{End, Port};
+use crate::site::facts::override_in_force;
+use crate::site::judge::Refusal;
+use crate::site::worker::Worker;
+
+/// As long as an image lives on a card; the API server may allow less.
+const TOKEN_SECONDS: i64 = 10 * 365 * 24 * 3600;
+
+/// A lasting boot override that was found before ours was set.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FoundOverride {
+    uid: String,
+    target: String,
+}
+
+impl Worker {
+    /// The card's own medium: its seed over its seed slot, behind its own URL.
+    pub(super) async fn prepare_medium(
+        &mut self,
+        directive: &Directive,
+    ) -> Result<ImageUrl, Refusal> {
+        let (image, digest) = staged_image(directive)?;
+        let input = self.current();
+        let seed = Seed {
+            api_server: self.site.config.xpu.api_server.to_string(),
+            ca: self.site.seed_ca.clone(),
+            namespace: self.site.config.namespace.clone(),
+            dpu: input.key.name.clone(),
+            dpu_uid: Some(input.uid.clone()),
+            token: self.token().await?,
+            image_version: image.version.clone(),
+            image_digest: image.digest.clone(),
+        };
+        let bytes = serde_json::to_vec(&seed)
+            .map_err(|_| Refusal::new("SeedInvalid", "the seed cannot be written as JSON"))?;
+        let grant = self
+            .site
+            .store
+            .grant(digest, &input.uid, Some(bytes))
+            .await
+            .map_err(|error| {
+                Refusal::new(error.category(), format!("{error}; {}", error.remedy()))
+            })?;
+        Ok(self.site.served_url(&grant.path))
+    }
+
+    /// A token of the card's report-only identity.
+    async fn token(&self) -> Result<String, Refusal> {
+        let account = names::xpu(&self.current().key.name);
+        let api: Api<ServiceAccount> =
+            Api::namespaced(self.site.client.clone(), &self.site.config.namespace);
+        let request = TokenRequest {
+            spec: TokenRequestSpec {
+                expiration_seconds: Some(TOKEN_SECONDS),
+                ..TokenRequestSpec::default()
+            },
+            ..TokenRequest::default()
+        };
+        let params = PostParams {
+            field_manager: Some("lockstep-agent/seed".to_owned()),
+            ..PostParams::default()
+        };
+        let call = api.create_token_request(&account, &params, &request);
+        let refused = |why: String| {
+            Refusal::new(
+                "TokenRefused",
+                format!(
+                    "no token for ServiceAccount {account}: {why}; check that the operator runs (it makes the account) and that this agent may create serviceaccounts/token"
+                ),
+            )
+        };
+        let answer = match tokio::time::timeout(REQUEST_DEADLINE, call).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(refused(error.to_string())),
+            Err(_) => return Err(refused("the API server gave no answer".to_owned())),
+        };
+        answer
+            .status
+            .map(|status| status.token)
+            .ok_or_else(|| refused("the answer holds none".to_owned()))
+    }
+
+    /// Inserts the medium and points the next boot at it.
+    pub(super) async fn stage(&mut self, prepared: &Prepared, bmc: Port, settled: Instant) -> End {
+        let Prepared::Medium(url) = prepared else {
+            return End::Failed(Refusal::new("ImageMissing", "no medium was prepared"));
+        };
+        let site = Arc::clone(&self.site);
+        let facts = self.facts.clone();
+        let ours = |facts: &BmcFacts| site.our_media(facts);
+        let outdated = facts.as_ref().map(&ours).unwrap_or_default();
+        let mut changed = false;
+        for old in outdated.into_iter().filter(|old| !old.same_as(url)) {
+            match self.eject(&old, Arc::clone(&bmc), settled).await {
+                End::Done(_) => changed = true,
+                end @ (End::Failed(_) | End::Unknown(_)) => return partly(end, changed),
+            }
+        }
+        let inserted = self
+            .step(bmc.insert_media(url), settled, |facts| {
+                ours(facts).iter().any(|found| found.same_as(url))
+            })
+            .await;
+        let note = match inserted {
+            End::Done(note) => note,
+            end @ (End::Failed(_) | End::Unknown(_)) => return partly(end, changed),
+        };
+        if let Some(facts) = &facts
+            && let Err(error) = self.note_found_override(facts)
+        {
+            return partly(
+                End::Failed(Refusal::new("StateUnusable", error.to_string())),
+                true,
+            );
+        }
+        let wanted = BootOverride::Once(BootTarget::Cd);
+        let set = self
+            .step(bmc.set_boot_override(&wanted), settled, |facts| {
+                override_in_force(facts) == Some(&BootTarget::Cd)
+            })
+            .await;
+        match set {
+            End::Done(how) => End::Done(how.or(note)),
+            end @ (End::Failed(_) | End::Unknown(_)) => partly(end, true),
+        }
+    }
+
+    async fn eject(&mut self, url: &ImageUrl, bmc: Port, settled: Instant) -> End {
+        let site = Arc::clone(&self.site);
+        let which = MediaMatch::Image(url.clone());
+        self.step(bmc.eject_media(&which), settled, |facts| {
+            !site.our_media(facts).iter().any(|found| found.same_as(url))
+        })
+        .await
+    }
+
+    /// Ejects our media and no others, and puts the boot override back.
+    pub(super) async fn clear(&mut self, bmc: Port, settled: Instant) -> End {
+        let Some(facts) = self.facts.clone() else {
+            return End::Failed(Refusal::new(
+                "FactsNotRead",
+                "the card has not been looked at",
+            ));
+        };
+        let mut note = None;
+        let mut changed = false;
+        for url in self.site.our_media(&facts) {
+            match self.eject(&url, Arc::clone(&bmc), settled).await {
+                End::Done(how) => {
+                    changed = true;
+                    note = note.or(how);
+                }
+                end @ (End::Failed(_) | End::Unknown(_)) => return partly(end, changed),
+            }
+        }
+        if override_in_force(&facts) != Some(&BootTarget::Cd) {
+            return End::Done(note);
+        }
+        let wanted = self.override_to_restore();
+        let restored = self
+            .step(bmc.set_boot_override(&wanted), settled, |facts| {
+                override_in_force(facts) != Some(&BootTarget::Cd)
+            })
+            .await;
+        match restored {
+            End::Done(how) => End::Done(note.or(how)),
+            end @ (End::Failed(_) | End::Unknown(_)) => partly(end, changed),
+        }
+    }
+
+    /// After the last of an install is gone from the card: its grant and our note.
+    pub(super) async fn forget_install(&mut self) -> Result<(), Refusal> {
+        let card = self.current().uid.clone();
+        self.site.store.revoke(&card).await.map_err(|error| {
+            Refusal::new(error.category(), format!("{error}; {}", error.remedy()))
+        })?;
+        durable::remove(&self.override_path())
+            .map_err(|error| Refusal::new("StateUnusable", error.to_string()))
+    }
+
+    fn override_path(&self) -> PathBuf {
+        let dir = self.site.config.state_dir.join("overrides");
+        dir.join(format!("{}.json", self.current().key.name))
+    }
+
+    /// Some BMCs cannot disable an override, only set another lasting one: what
+    /// was found is what will be put back.
+    fn note_found_override(&self, facts: &BmcFacts) -> Result<(), durable::StateError> {
+        let Reading::Read(state) = &facts.boot_override else {
+            return Ok(());
+        };
+        let (Some(target), Some(OverrideEnabled::Continuous)) = (&state.target, state.enabled)
+        else {
+            return Ok(());
+        };
+        if matches!(target, BootTarget::Cd | BootTarget::None) {
+            return Ok(());
+        }
+        durable::make_private_dir(&self.site.config.state_dir.join("overrides"))?;
+        durable::write(
+            &self.override_path(),
+            &FoundOverride {
+                uid: self.current().uid.clone(),
+                target: target.as_str().to_owned(),
+            },
+        )
+    }
+
+    fn override_to_restore(&self) -> BootOverride {
+        let found = match durable::read::<FoundOverride>(&self.override_path()) {
+            Ok(found) => found.filter(|found| found.uid == self.current().uid),
+            Err(error) => {
+                tracing::error!("{error}");
+                None
+            }
+        };
+        found.map_or(BootOverride::Disabled, |found| {
+            BootOverride::Continuous(target_named(&found.target))
+        })
+    }
+}
+
+/// A failure after a part took effect is not "certainly nothing".
+fn partly(end: End, changed: bool) -> End {
+    match end {
+        End::Failed(refusal) if changed => End::Unknown(refusal),
+        End::Done(_) | End::Failed(_) | End::Unknown(_) => end,
+    }
+}
+
+fn target_named(text: &str) -> BootTarget {
+    match text {
+        "None" => BootTarget::None,
+        "Pxe" => BootTarget::Pxe,
+        "Cd" => BootTarget::Cd,
+        "Usb" => BootTarget::Usb,
+        "Hdd" => BootTarget::Hdd,
+        "UefiHttp" => BootTarget::UefiHttp,
+        "BiosSetup" => BootTarget::BiosSetup,
+        other => BootTarget::Other(other.to_owned()),
+    }
+}

@@ -1,0 +1,261 @@
+//! What was accepted for each machine, on disk: it survives an API server that
+//! forgets (an older snapshot restored) as well as a crash of this process.
+
+use std::path::{Path, PathBuf};
+
+use lockstep_crds::directive::{Directive, OutcomeKind};
+use lockstep_crds::report::{Execution, Outcome};
+use serde::{Deserialize, Serialize};
+
+use crate::durable::{self, StateError};
+use crate::site::machines::{MachineKey, MachineKind};
+
+/// How far an accepted directive has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// Taken; nothing has been sent.
+    Accepted,
+    /// Something may have been sent.
+    Acting,
+    /// Its outcome is known.
+    Ended,
+}
+
+/// The last directive accepted for one machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// The directive.
+    pub directive: Directive,
+    /// How far it has come.
+    pub stage: Stage,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+}
+
+/// The journal of one machine.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    last: Option<Entry>,
+}
+
+impl Journal {
+    /// Opens the journal of a machine below the state folder.
+    pub fn open(state_dir: &Path, key: &MachineKey) -> Result<Self, StateError> {
+        let dir = state_dir.join("journal");
+        durable::make_private_dir(&dir)?;
+        let kind = match key.kind {
+            MachineKind::Card => "card",
+            MachineKind::Host => "host",
+        };
+        let path = dir.join(format!("{kind}-{}.json", key.name));
+        let last = durable::read(&path)?;
+        Ok(Self { path, last })
+    }
+
+    /// The last entry.
+    pub fn last(&self) -> Option<&Entry> {
+        self.last.as_ref()
+    }
+
+    /// Notes that a directive is taken and will never be taken again.
+    pub fn accept(&mut self, directive: &Directive) -> Result<(), StateError> {
+        self.put(Entry {
+            directive: directive.clone(),
+            stage: Stage::Accepted,
+            outcome: None,
+        })
+    }
+
+    /// Notes that its effect is about to be sent.
+    pub fn act(&mut self, directive: &Directive) -> Result<(), StateError> {
+        self.put(Entry {
+            directive: directive.clone(),
+            stage: Stage::Acting,
+            outcome: None,
+        })
+    }
+
+    /// Notes how it ended.
+    pub fn end(&mut self, directive: &Directive, outcome: &Outcome) -> Result<(), StateError> {
+        self.put(Entry {
+            directive: directive.clone(),
+            stage: Stage::Ended,
+            outcome: Some(outcome.clone()),
+        })
+    }
+
+    fn put(&mut self, entry: Entry) -> Result<(), StateError> {
+        durable::write(&self.path, &entry)?;
+        self.last = Some(entry);
+        Ok(())
+    }
+}
+
+/// What a restarted executor finds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resumed {
+    /// Nothing was ever accepted.
+    Fresh,
+    /// The last directive ended like this.
+    Ended(Execution),
+    /// The last directive may have been sent, and nothing tells what became of it.
+    Interrupted(Box<Directive>),
+}
+
+/// Joins what the report says with what the journal says; the higher seq wins.
+pub fn resume(report: Option<&Execution>, journal: Option<&Entry>) -> Resumed {
+    let reported = report.map_or(0, |execution| execution.accepted);
+    let journalled = journal.map_or(0, |entry| entry.directive.seq);
+    if let Some(entry) = journal.filter(|_| journalled >= reported) {
+        let known = report
+            .filter(|_| reported == journalled)
+            .and_then(|execution| execution.outcome.clone());
+        let outcome = match (known.or_else(|| entry.outcome.clone()), entry.stage) {
+            (Some(outcome), _) => outcome,
+            (None, Stage::Acting) => {
+                return Resumed::Interrupted(Box::new(entry.directive.clone()));
+            }
+            (None, Stage::Accepted | Stage::Ended) => restarted(
+                OutcomeKind::Failed,
+                "the site agent restarted after it had accepted the directive and before it sent anything",
+            ),
+        };
+        return Resumed::Ended(Execution {
+            accepted: journalled,
+            outcome: Some(outcome),
+        });
+    }
+    match report {
+        None => Resumed::Fresh,
+        Some(execution) => Resumed::Ended(Execution {
+            accepted: execution.accepted,
+            outcome: Some(execution.outcome.clone().unwrap_or_else(|| {
+                restarted(
+                    OutcomeKind::Unknown,
+                    "the site agent restarted without its journal; observation tells what became of the directive",
+                )
+            })),
+        }),
+    }
+}
+
+/// The outcome of a directive that a restart cut short.
+pub fn restarted(result: OutcomeKind, message: &str) -> Outcome {
+    Outcome {
+        result,
+        reason: Some("ExecutorRestarted".to_owned()),
+        message: Some(message.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::samples::directive;
+
+    fn entry(seq: i64, stage: Stage, outcome: Option<OutcomeKind>) -> Entry {
+        Entry {
+            directive: directive(seq, "PowerOn"),
+            stage,
+            outcome: outcome.map(plain),
+        }
+    }
+
+    fn plain(result: OutcomeKind) -> Outcome {
+        Outcome {
+            result,
+            reason: None,
+            message: None,
+        }
+    }
+
+    fn execution(accepted: i64, outcome: Option<OutcomeKind>) -> Execution {
+        Execution {
+            accepted,
+            outcome: outcome.map(plain),
+        }
+    }
+
+    #[test]
+    fn the_higher_of_report_and_journal_wins() {
+        use OutcomeKind::{Done, Failed, Unknown};
+        let cases = [
+            (None, None, None),
+            // Report only: an open directive has an unknown end.
+            (Some(execution(4, Some(Done))), None, Some((4, Done))),
+            (Some(execution(4, None)), None, Some((4, Unknown))),
+            // The API server forgot.
+            (
+                Some(execution(2, Some(Done))),
+                Some(entry(4, Stage::Ended, Some(Done))),
+                Some((4, Done)),
+            ),
+            // The journal is older.
+            (
+                Some(execution(5, Some(Failed))),
+                Some(entry(4, Stage::Acting, None)),
+                Some((5, Failed)),
+            ),
+            // Crashed between journal and effect.
+            (
+                Some(execution(3, Some(Done))),
+                Some(entry(4, Stage::Accepted, None)),
+                Some((4, Failed)),
+            ),
+            (
+                Some(execution(4, None)),
+                Some(entry(4, Stage::Accepted, None)),
+                Some((4, Failed)),
+            ),
+            // Crashed between outcome and report.
+            (
+                Some(execution(4, None)),
+                Some(entry(4, Stage::Ended, Some(Done))),
+                Some((4, Done)),
+            ),
+            // The report knows better than a journal that was not closed.
+            (
+                Some(execution(4, Some(Done))),
+                Some(entry(4, Stage::Acting, None)),
+                Some((4, Done)),
+            ),
+        ];
+        for (report, journal, wanted) in cases {
+            let found = match resume(report.as_ref(), journal.as_ref()) {
+                Resumed::Fresh => None,
+                Resumed::Ended(execution) => {
+                    Some((execution.accepted, execution.outcome.unwrap().result))
+                }
+                Resumed::Interrupted(_) => panic!("{report:?} {journal:?}"),
+            };
+            assert_eq!(found, wanted, "{report:?} {journal:?}");
+        }
+        for report in [
+            None,
+            Some(execution(3, Some(Done))),
+            Some(execution(4, None)),
+        ] {
+            let found = resume(report.as_ref(), Some(&entry(4, Stage::Acting, None)));
+            assert!(matches!(found, Resumed::Interrupted(_)), "{report:?}");
+        }
+    }
+
+    #[test]
+    fn a_journal_is_read_back_by_the_next_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = MachineKey {
+            kind: MachineKind::Card,
+            name: "c1".to_owned(),
+        };
+        let wanted = directive(7, "PowerOn");
+        let mut journal = Journal::open(dir.path(), &key).unwrap();
+        assert_eq!(journal.last(), None);
+        journal.accept(&wanted).unwrap();
+        journal.act(&wanted).unwrap();
+        let journal = Journal::open(dir.path(), &key).unwrap();
+        let last = journal.last().unwrap();
+        assert_eq!((last.directive.seq, last.stage), (7, Stage::Acting));
+    }
+}

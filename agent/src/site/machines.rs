@@ -1,0 +1,288 @@
+//! From the site's objects to the machines whose BMCs are looked after. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Resource, ResourceExt};
+use lockstep_crds::directive::{Directive, Step, TargetKind, WorkOrder};
+use lockstep_crds::report::Vantage;
+use lockstep_crds::{BmcEndpoint, Dpu, DpuHost, MachineIdentity, names};
+
+/// What a BMC belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MachineKind {
+    /// A `Dpu`.
+    Card,
+    /// A `DpuHost`.
+    Host,
+}
+
+/// Names one machine of the site.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MachineKey {
+    /// What it is.
+    pub kind: MachineKind,
+    /// Name of its object.
+    pub name: String,
+}
+
+impl MachineKey {
+    /// Name of the report about its BMC.
+    pub fn report(&self) -> String {
+        match self.kind {
+            MachineKind::Card => names::card_bmc(&self.name),
+            MachineKind::Host => names::host_bmc(&self.name),
+        }
+    }
+
+    /// Where its facts are seen from.
+    pub fn vantage(&self) -> Vantage {
+        match self.kind {
+            MachineKind::Card => Vantage::CardBmc,
+            MachineKind::Host => Vantage::HostBmc,
+        }
+    }
+
+    fn is_target(&self, directive: &Directive) -> bool {
+        let kind = match directive.target.kind {
+            TargetKind::Card => Some(MachineKind::Card),
+            TargetKind::Host => Some(MachineKind::Host),
+            TargetKind::Unrecognized(_) => None,
+        };
+        kind == Some(self.kind) && directive.target.name == self.name
+    }
+}
+
+impl fmt::Display for MachineKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            MachineKind::Card => "dpu",
+            MachineKind::Host => "dpuhost",
+        };
+        write!(f, "{kind}/{}", self.name)
+    }
+}
+
+/// All that a machine's worker is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MachineInput {
+    /// The machine.
+    pub key: MachineKey,
+    /// uid of its object.
+    pub uid: String,
+    /// How its BMC is reached.
+    pub endpoint: BmcEndpoint,
+    /// Which machine must answer there.
+    pub identity: Option<MachineIdentity>,
+    /// Whether every effect is stopped (S16).
+    pub hands_off: bool,
+    /// What is wanted of it, by seq.
+    pub directives: Vec<Directive>,
+    /// Whether anything goes on, so that it is looked at often.
+    pub busy: bool,
+    /// Whether its object says that it is held; for hosts.
+    pub held: bool,
+    /// The work order of that hold.
+    pub work_order: Option<WorkOrder>,
+    /// Grows when everything was read anew, which may show an older state of
+    /// the API server than the last one.
+    pub resync: u64,
+}
+
+impl MachineInput {
+    /// The reference that ends a report together with its subject.
+    pub fn owner(&self) -> OwnerReference {
+        let (api_version, kind) = match self.key.kind {
+            MachineKind::Card => (Dpu::api_version(&()), Dpu::kind(&())),
+            MachineKind::Host => (DpuHost::api_version(&()), DpuHost::kind(&())),
+        };
+        OwnerReference {
+            api_version: api_version.into_owned(),
+            kind: kind.into_owned(),
+            name: self.key.name.clone(),
+            uid: self.uid.clone(),
+            ..OwnerReference::default()
+        }
+    }
+}
+
+/// Every machine of the site that has a BMC.
+///
+/// A card takes directives from the host that gives it power and from no
+/// other: one power domain, one author.
+pub fn machines(
+    site: &str,
+    hosts: &[Arc<DpuHost>],
+    cards: &[Arc<Dpu>],
+    resync: u64,
+) -> BTreeMap<MachineKey, MachineInput> {
+    let mut found = BTreeMap::new();
+    for host in hosts.iter().filter(|host| host.spec.site == site) {
+        let Some(endpoint) = &host.spec.bmc else {
+            continue;
+        };
+        let key = MachineKey {
+            kind: MachineKind::Host,
+            name: host.name_any(),
+        };
+        let hold = host.status.as_ref().and_then(|status| status.hold.as_ref());
+        let input = MachineInput {
+            uid: host.uid().unwrap_or_default(),
+            endpoint: endpoint.clone(),
+            identity: host.spec.identity.clone(),
+            hands_off: host.spec.hands_off,
+            directives: directives(site, host, &key),
+            busy: is_busy(host),
+            held: hold.is_some(),
+            work_order: hold.and_then(|hold| hold.work_order.clone()),
+            resync,
+            key: key.clone(),
+        };
+        found.insert(key, input);
+    }
+    for card in cards.iter().filter(|card| card.spec.site == site) {
+        let Some(endpoint) = &card.spec.bmc else {
+            continue;
+        };
+        let key = MachineKey {
+            kind: MachineKind::Card,
+            name: card.name_any(),
+        };
+        let domain = card.spec.host_refs.first().and_then(|first| {
+            hosts
+                .iter()
+                .find(|host| host.name_any() == first.name && host.spec.site == site)
+        });
+        let input = MachineInput {
+            uid: card.uid().unwrap_or_default(),
+            endpoint: endpoint.clone(),
+            identity: card.spec.identity.clone(),
+            hands_off: domain.is_some_and(|host| host.spec.hands_off),
+            directives: domain.map_or_else(Vec::new, |host| directives(site, host, &key)),
+            busy: domain.is_some_and(|host| is_busy(host)),
+            held: false,
+            work_order: None,
+            resync,
+            key: key.clone(),
+        };
+        found.insert(key, input);
+    }
+    found
+}
+
+fn directives(site: &str, host: &DpuHost, key: &MachineKey) -> Vec<Directive> {
+    let recorded = host.status.as_ref().map(|status| &status.directives);
+    let mut wanted: Vec<Directive> = recorded
+        .into_iter()
+        .flatten()
+        .filter(|directive| directive.executor == site && key.is_target(directive))
+        .cloned()
+        .collect();
+    wanted.sort_by_key(|directive| directive.seq);
+    wanted
+}
+
+fn is_busy(host: &DpuHost) -> bool {
+    host.status.as_ref().is_none_or(|status| {
+        status.step != Some(Step::Settled) || !status.directives.is_empty() || status.hold.is_some()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn host(name: &str, site: &str, status: &Value) -> Arc<DpuHost> {
+        Arc::new(
+            serde_json::from_value(json!({
+                "apiVersion": "provisioning.opiproject.org/v1alpha1",
+                "kind": "DpuHost",
+                "metadata": {"name": name, "uid": format!("uid-{name}")},
+                "spec": {
+                    "site": site, "policyRef": {"name": "p"}, "handsOff": name == "h2",
+                    "bmc": bmc(),
+                },
+                "status": status,
+            }))
+            .unwrap(),
+        )
+    }
+
+    fn card(name: &str, hosts: &[&str]) -> Arc<Dpu> {
+        let refs: Vec<Value> = hosts.iter().map(|host| json!({"name": host})).collect();
+        Arc::new(
+            serde_json::from_value(json!({
+                "apiVersion": "provisioning.opiproject.org/v1alpha1",
+                "kind": "Dpu",
+                "metadata": {"name": name, "uid": format!("uid-{name}")},
+                "spec": {"site": "s", "hostRefs": refs, "bmc": bmc()},
+            }))
+            .unwrap(),
+        )
+    }
+
+    fn bmc() -> Value {
+        json!({
+            "address": "http://192.0.2.1", "credentialsRef": {"name": "c"},
+            "tls": {"trust": "PlainHttp"},
+        })
+    }
+
+    fn directive(seq: i64, executor: &str, kind: &str, name: &str) -> Value {
+        json!({
+            "seq": seq, "step": "BootCard", "executor": executor,
+            "target": {"kind": kind, "name": name, "uid": format!("uid-{name}")},
+            "action": {"kind": "PowerOn"}, "expects": {},
+            "issuedAt": "2026-01-01T00:00:00Z", "deadline": "2026-01-01T00:01:00Z",
+            "settleSeconds": 10,
+        })
+    }
+
+    fn key(kind: MachineKind, name: &str) -> MachineKey {
+        MachineKey {
+            kind,
+            name: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn directives_go_to_their_target_in_order_and_to_our_site_only() {
+        let status = json!({"seq": 9, "step": "Settled", "directives": [
+            directive(7, "s", "Card", "c1"),
+            directive(5, "s", "Card", "c1"),
+            directive(6, "elsewhere", "Card", "c1"),
+            directive(8, "s", "Host", "h1"),
+            directive(9, "s", "Rack", "h1"),
+        ]});
+        let found = machines("s", &[host("h1", "s", &status)], &[card("c1", &["h1"])], 0);
+        let seqs = |key: &MachineKey| -> Vec<i64> {
+            found[key].directives.iter().map(|each| each.seq).collect()
+        };
+        assert_eq!(seqs(&key(MachineKind::Card, "c1")), [5, 7]);
+        assert_eq!(seqs(&key(MachineKind::Host, "h1")), [8]);
+        assert!(found[&key(MachineKind::Card, "c1")].busy);
+    }
+
+    #[test]
+    fn only_the_host_that_gives_power_directs_a_card() {
+        let status = json!({"seq": 1, "step": "Settled", "directives": [
+            directive(1, "s", "Card", "c1"),
+        ]});
+        let quiet = json!({"seq": 0, "step": "Settled"});
+        let hosts = [host("h1", "s", &quiet), host("h2", "s", &status)];
+        let found = machines("s", &hosts, &[card("c1", &["h1", "h2"])], 0);
+        let input = &found[&key(MachineKind::Card, "c1")];
+        assert!(input.directives.is_empty() && !input.hands_off && !input.busy);
+        let found = machines("s", &hosts, &[card("c1", &["h2"])], 0);
+        assert!(found[&key(MachineKind::Card, "c1")].hands_off);
+    }
+
+    #[test]
+    fn other_sites_are_not_ours() {
+        let found = machines("s", &[host("h1", "other", &json!({"seq": 0}))], &[], 0);
+        assert!(found.is_empty());
+    }
+}

@@ -1,0 +1,265 @@
+//! The role `site`: reaches the BMCs of one site, keeps its image store,
+//! carries out directives and keeps the work orders of held hosts.
+//!
+//! One process has the state folder, and one holder of the site's Lease acts.
+//! Work orders are watched from the start, with or without an API server;
+//! everything else waits for the Lease.
+
+mod actions;
+pub mod calls;
+pub mod context;
+pub mod custody;
+mod execute;
+pub mod facts;
+#[cfg(test)]
+mod fake;
+pub mod images;
+mod install;
+pub mod journal;
+pub mod judge;
+pub mod machines;
+pub mod objects;
+pub mod orders;
+#[cfg(test)]
+mod samples;
+pub mod supervisor;
+pub mod target;
+pub mod wanted;
+pub mod worker;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use lockstep_crds::names;
+use lockstep_redfish::{AllowedNetworks, BmcOptions, Redfish};
+use lockstep_store::{SourcePolicy, Store, StoreConfig};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::config::SiteConfig;
+use crate::durable;
+use crate::health::{self, Metrics};
+use crate::kube_client;
+use crate::lease::{self, Candidate, Hold, LeaseKeeper, Mandate};
+use crate::site::calls::RedfishDial;
+use crate::site::context::Site;
+use crate::site::custody::Custodian;
+use crate::site::objects::Objects;
+use crate::site::orders::OrderBook;
+use crate::site::wanted::Wanted;
+
+/// How long connections that read images may hold up the end.
+const LAST_BYTES: Duration = Duration::from_secs(5);
+/// The pause after a failed renewal of the Lease.
+const LEASE_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+
+/// Runs until `ending`, or until what the agent cannot do without fails.
+pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
+    durable::make_private_dir(&config.state_dir)?;
+    let Some(_state) = durable::try_lock(&config.state_dir.join("lock"))? else {
+        bail!(
+            "state folder {} is used by another process: stop it, or give each site agent a folder of its own",
+            config.state_dir.display()
+        );
+    };
+    let identity = identity(&config.state_dir)?;
+    let (client, kube_config) = kube_client::inferred().await?;
+    let seed_ca = match &config.xpu.ca_file {
+        Some(path) => kube_client::read_bundle(path)?,
+        None => kube_client::trusted_bundle(&kube_config)?,
+    };
+    let store = Store::open(store_config(&config)?)?;
+    let metrics = Arc::new(Metrics::new(Some(store.clone())));
+    let networks = AllowedNetworks(config.allowed_networks.clone());
+    let redfish = Redfish::new(networks, BmcOptions::default());
+    let site = Arc::new(Site {
+        client,
+        dial: Arc::new(RedfishDial::new(redfish, Arc::clone(&metrics))),
+        orders: OrderBook::open(&config.state_dir)?,
+        mandate: Mandate::default(),
+        metrics: Arc::clone(&metrics),
+        store,
+        seed_ca,
+        config,
+    });
+    // Whatever fails for good ends the rest in order.
+    let ending = ending.child_token();
+    let images = listen("store.listen", site.config.store.listen).await?;
+    let health = listen("health", site.config.health).await?;
+    let serving = tokio::spawn(serve_images(images, Arc::clone(&site), ending.clone()));
+    let health = tokio::spawn(health::serve(health, metrics, ending.clone()));
+    let custodian = tokio::spawn(Custodian::new(Arc::clone(&site)).run(ending.clone()));
+    tracing::info!(
+        site = site.config.site,
+        namespace = site.config.namespace,
+        identity,
+        version = env!("CARGO_PKG_VERSION"),
+        "site agent runs"
+    );
+    let result = work(&site, &identity, &ending).await;
+    ending.cancel();
+    custodian.await.context("work orders")?;
+    for (what, server) in [("image server", serving), ("health server", health)] {
+        if let Ok(served) = tokio::time::timeout(LAST_BYTES, server).await {
+            served.context(what)?.context(what)?;
+        }
+    }
+    result
+}
+
+/// Holds the Lease, and works for as long as it does.
+async fn work(site: &Arc<Site>, identity: &str, ending: &CancellationToken) -> Result<()> {
+    let leases: Api<Lease> = Api::namespaced(site.client.clone(), &site.config.namespace);
+    let candidate = Candidate {
+        lease: names::site(&site.config.site),
+        identity: identity.to_owned(),
+        role: "site",
+        patience: lease::DURATION + lease::LONGEST_CALL,
+        owner: None,
+    };
+    let mut keeper = LeaseKeeper::new(leases, candidate);
+    let objects = Objects::watch(&site.client, &site.config, ending);
+    let (wanted, watched) = watch::channel(Wanted::new());
+    let mut at_work = None;
+    let mut wanted = Some(wanted);
+    let mut watched = Some(watched);
+    let mut failures = 0_u32;
+    let result = loop {
+        let begun = Instant::now();
+        let pause = match keeper.hold().await {
+            Ok(Hold::Held) => {
+                failures = 0;
+                site.mandate.extend_from(begun);
+                if let (Some(wanted), Some(watched)) = (wanted.take(), watched.take()) {
+                    tracing::info!("the site's Lease is held");
+                    let site = Arc::clone(site);
+                    at_work = Some(tokio::spawn(look_after(
+                        site,
+                        objects.clone(),
+                        wanted,
+                        watched,
+                        ending.clone(),
+                    )));
+                }
+                clock::jittered(lease::RENEWAL, 10)
+            }
+            Ok(Hold::HeldBy(other)) if at_work.is_some() => {
+                site.mandate.end();
+                break Err(anyhow::anyhow!(
+                    "the site's Lease was taken by {other}: run one site agent per site"
+                ));
+            }
+            Ok(Hold::HeldBy(other)) => {
+                tracing::info!(
+                    other,
+                    "the site's Lease is another agent's; it is taken once that agent can no longer act"
+                );
+                clock::jittered(LEASE_PAUSE.1, 10)
+            }
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                tracing::warn!("{error:#}");
+                clock::backoff(failures, LEASE_PAUSE.0, LEASE_PAUSE.1)
+            }
+        };
+        tokio::select! {
+            () = ending.cancelled() => break Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+    };
+    ending.cancel();
+    if let Some(task) = at_work {
+        task.await.context("workers")?;
+    }
+    // Nothing is in flight any more, so the next agent need not wait.
+    site.mandate.end();
+    if let Err(error) = keeper.give_up().await {
+        tracing::info!("{error}");
+    }
+    result
+}
+
+async fn look_after(
+    site: Arc<Site>,
+    objects: Objects,
+    wanted: watch::Sender<Wanted>,
+    watched: watch::Receiver<Wanted>,
+    ending: CancellationToken,
+) {
+    let read = tokio::select! {
+        () = ending.cancelled() => false,
+        read = objects.are_read() => read,
+    };
+    if !read {
+        return;
+    }
+    site.metrics.set_ready();
+    let images = tokio::spawn(images::run(Arc::clone(&site), watched, ending.clone()));
+    supervisor::run(site, objects, wanted, ending).await;
+    if let Err(error) = images.await {
+        tracing::error!("images: {error}");
+    }
+}
+
+async fn listen(what: &str, address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; choose another address for `{what}`"))
+}
+
+async fn serve_images(
+    listener: TcpListener,
+    site: Arc<Site>,
+    ending: CancellationToken,
+) -> std::io::Result<()> {
+    axum::serve(listener, site.store.router())
+        .with_graceful_shutdown(ending.cancelled_owned())
+        .await
+}
+
+fn store_config(config: &SiteConfig) -> Result<StoreConfig> {
+    let section = &config.store;
+    let mut store = StoreConfig::new(&section.dir, section.quota_bytes);
+    if let Some(most) = section.max_image_bytes {
+        store.max_image_bytes = most;
+    }
+    store.sources = SourcePolicy::Networks(config.allowed_networks.clone());
+    store.ca_bundle = section
+        .ca_file
+        .as_ref()
+        .map(|path| std::fs::read(path).with_context(|| format!("store.caFile {}", path.display())))
+        .transpose()?;
+    Ok(store)
+}
+
+#[derive(Serialize, Deserialize)]
+struct Instance {
+    identity: String,
+}
+
+/// Who this agent is: the same across restarts with the same state folder,
+/// which one process has at a time. So a restarted agent need not wait for
+/// its own Lease.
+fn identity(state_dir: &Path) -> Result<String> {
+    let path = state_dir.join("instance.json");
+    if let Some(instance) = durable::read::<Instance>(&path)? {
+        return Ok(instance.identity);
+    }
+    let identity = format!("site-agent-{:016x}", rand::random::<u64>());
+    durable::write(
+        &path,
+        &Instance {
+            identity: identity.clone(),
+        },
+    )?;
+    Ok(identity)
+}

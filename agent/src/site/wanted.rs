@@ -1,0 +1,157 @@
+//! Which images the site's store should hold. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use lockstep_crds::boot_policy::PolicyMode;
+use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage};
+use lockstep_store::{Digest, ImageRequest};
+use url::Url;
+
+/// The images wanted, by digest.
+pub type Wanted = BTreeMap<Digest, ImageRequest>;
+
+/// The images that cards of the site name, or the policies of their hosts. A
+/// policy that only observes wants nothing, and neither does a card whose
+/// host or policy is not known.
+pub fn wanted(
+    site: &str,
+    hosts: &[Arc<DpuHost>],
+    cards: &[Arc<Dpu>],
+    policies: &[Arc<DpuBootPolicy>],
+    images: &[Arc<DpuImage>],
+) -> Wanted {
+    let mut found = Wanted::new();
+    for card in cards.iter().filter(|card| card.spec.site == site) {
+        let policy = card
+            .spec
+            .host_refs
+            .first()
+            .and_then(|first| hosts.iter().find(|host| host.name_any() == first.name))
+            .and_then(|host| {
+                let name = &host.spec.policy_ref.name;
+                policies.iter().find(|policy| policy.name_any() == *name)
+            })
+            .filter(|policy| policy.spec.mode != PolicyMode::Observe);
+        let Some(policy) = policy else { continue };
+        let Some(reference) = card
+            .spec
+            .image_ref
+            .as_ref()
+            .or(policy.spec.image_ref.as_ref())
+        else {
+            continue;
+        };
+        let image = images
+            .iter()
+            .find(|image| image.name_any() == reference.name);
+        let Some(image) = image else { continue };
+        // The API takes only digests and URLs; anything else is an older object.
+        let Ok(digest) = image.spec.digest.parse::<Digest>() else {
+            tracing::warn!(image = %image.name_any(), "not fetched: its digest is none");
+            continue;
+        };
+        let request = found.entry(digest).or_insert_with(|| ImageRequest {
+            digest,
+            size: image
+                .spec
+                .size_bytes
+                .and_then(|size| u64::try_from(size).ok()),
+            sources: Vec::new(),
+        });
+        for source in image
+            .spec
+            .sources
+            .iter()
+            .filter_map(|text| Url::parse(text).ok())
+        {
+            if !request.sources.contains(&source) {
+                request.sources.push(source);
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn object<T: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: &Value) -> Arc<T> {
+        let text = json!({
+            "apiVersion": "provisioning.opiproject.org/v1alpha1", "kind": kind,
+            "metadata": {"name": name}, "spec": spec,
+        });
+        Arc::new(serde_json::from_value(text).unwrap())
+    }
+
+    fn host() -> Arc<DpuHost> {
+        object(
+            "DpuHost",
+            "h",
+            &json!({"site": "s", "policyRef": {"name": "p"}}),
+        )
+    }
+
+    fn card(image: Option<&str>) -> Arc<Dpu> {
+        let mut spec = json!({"site": "s", "hostRefs": [{"name": "h"}]});
+        if let Some(image) = image {
+            spec["imageRef"] = json!({"name": image});
+        }
+        object("Dpu", "c", &spec)
+    }
+
+    fn policy(mode: &str, image: Option<&str>) -> Arc<DpuBootPolicy> {
+        let mut spec = json!({"mode": mode});
+        if let Some(image) = image {
+            spec["imageRef"] = json!({"name": image});
+        }
+        object("DpuBootPolicy", "p", &spec)
+    }
+
+    fn image(name: &str, digit: &str) -> Arc<DpuImage> {
+        let spec = json!({
+            "version": "1", "digest": format!("sha256:{}", digit.repeat(64)),
+            "sources": ["http://192.0.2.9/a.iso"],
+        });
+        object("DpuImage", name, &spec)
+    }
+
+    fn digits(card_image: Option<&str>, mode: &str, policy_image: Option<&str>) -> Vec<String> {
+        let found = wanted(
+            "s",
+            &[host()],
+            &[card(card_image)],
+            &[policy(mode, policy_image)],
+            &[image("one", "1"), image("two", "2")],
+        );
+        found
+            .keys()
+            .map(|digest| digest.hex()[..1].to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn the_card_overrides_the_policy_and_observe_wants_nothing() {
+        assert_eq!(digits(None, "Plan", Some("one")), ["1"]);
+        assert_eq!(digits(Some("two"), "Enforce", Some("one")), ["2"]);
+        assert_eq!(digits(Some("two"), "Plan", None), ["2"]);
+        assert!(digits(Some("two"), "Observe", Some("one")).is_empty());
+        assert!(digits(None, "Plan", None).is_empty());
+        assert!(digits(Some("missing"), "Plan", Some("one")).is_empty());
+    }
+
+    #[test]
+    fn a_card_without_a_known_host_wants_nothing() {
+        let found = wanted(
+            "s",
+            &[],
+            &[card(Some("one"))],
+            &[policy("Plan", None)],
+            &[image("one", "1")],
+        );
+        assert!(found.is_empty());
+    }
+}

@@ -1,0 +1,548 @@
+//! One machine's worker: looks at its BMC, keeps its report true, and carries
+//! out what is wanted of it. Everything about one machine happens here, one
+//! thing after the other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Api;
+use lockstep_crds::DpuReportSpec;
+use lockstep_crds::condition;
+use lockstep_crds::directive::Directive;
+use lockstep_crds::observed::PowerState;
+use lockstep_crds::report::{BmcReport, Custody, Execution, Reachability};
+use lockstep_redfish::{Bmc, BmcError, BmcFacts, BmcTarget};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::durable::StateError;
+use crate::report::{Cause, ReportError, ReportWriter};
+use crate::site::context::Site;
+use crate::site::facts::bmc_report;
+use crate::site::journal::{Journal, Resumed, resume};
+use crate::site::judge::{self, Refusal};
+use crate::site::machines::{MachineInput, MachineKind};
+use crate::site::orders;
+use crate::site::target::{TargetError, resolve};
+
+/// How old a target may be before Secret and CA are read again.
+const TARGET_AGE: Duration = Duration::from_secs(300);
+/// How often the report is compared with what the API server holds.
+const REPORT_AGE: Duration = Duration::from_secs(300);
+/// The first pause after a failure.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+
+/// A resolved target and its port.
+pub(super) struct Reached {
+    pub(super) target: BmcTarget,
+    pub(super) bmc: Arc<dyn Bmc>,
+    version: String,
+    resolved_at: Instant,
+    /// The spec has changed since.
+    stale: bool,
+}
+
+/// Looks after one machine.
+pub struct Worker {
+    pub(super) site: Arc<Site>,
+    pub(super) journal: Journal,
+    pub(super) ending: CancellationToken,
+    pub(super) reached: Option<Reached>,
+    pub(super) facts: Option<BmcFacts>,
+    pub(super) execution: Option<Execution>,
+    pub(super) cause: Cause,
+    pub(super) interrupted: Option<Box<Directive>>,
+    input: watch::Receiver<MachineInput>,
+    current: MachineInput,
+    writer: ReportWriter,
+    loaded: bool,
+    compared_at: Instant,
+    seen_at: Option<Instant>,
+    reachable: Option<Reachability>,
+    bmc: Option<BmcReport>,
+    failures: u32,
+}
+
+/// What became of an attempt to carry out a directive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It ended; there may be another one.
+    Ended,
+    /// It cannot be dealt with now.
+    Later,
+}
+
+impl Worker {
+    /// A worker that nobody has run yet.
+    pub fn new(
+        site: Arc<Site>,
+        input: watch::Receiver<MachineInput>,
+        ending: CancellationToken,
+    ) -> Result<Self, StateError> {
+        let current = input.borrow().clone();
+        let api = Api::namespaced(site.client.clone(), &site.config.namespace);
+        Ok(Self {
+            journal: Journal::open(&site.config.state_dir, &current.key)?,
+            writer: ReportWriter::new(api, current.key.report(), Some(current.owner())),
+            site,
+            input,
+            current,
+            ending,
+            loaded: false,
+            compared_at: Instant::now(),
+            reached: None,
+            facts: None,
+            seen_at: None,
+            reachable: None,
+            bmc: None,
+            failures: 0,
+            execution: None,
+            cause: Cause::Facts,
+            interrupted: None,
+        })
+    }
+
+    /// Works until `ending`. A call that changes something is never cut short.
+    pub async fn run(mut self) {
+        let mut orders = self.site.orders.changes();
+        let mut next_look = Instant::now();
+        let mut troubles = 0_u32;
+        while !self.ending.is_cancelled() {
+            if self.adopt_input() {
+                next_look = Instant::now();
+            }
+            let wake = match self.turn(&mut next_look).await {
+                Ok(()) => {
+                    troubles = 0;
+                    next_look
+                }
+                Err(error) => {
+                    troubles = troubles.saturating_add(1);
+                    tracing::warn!(machine = %self.current.key, "{error:#}");
+                    Instant::now()
+                        + clock::backoff(troubles, FIRST_PAUSE, self.site.config.poll.idle())
+                }
+            };
+            tokio::select! {
+                () = self.ending.cancelled() => {}
+                changed = self.input.changed() => if changed.is_err() { break },
+                _ = orders.changed(), if self.current.key.kind == MachineKind::Host => {}
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+        if let Some(reached) = self.reached.take() {
+            reached.bmc.close().await;
+        }
+    }
+
+    /// One round: load, look if it is time, tell, act.
+    async fn turn(&mut self, next_look: &mut Instant) -> anyhow::Result<()> {
+        if !self.loaded {
+            self.load().await?;
+        }
+        if Instant::now() >= *next_look {
+            let ending = self.ending.clone();
+            // Nothing is changed by looking, so a look may be dropped.
+            tokio::select! {
+                () = ending.cancelled() => return Ok(()),
+                _ = self.look() => {}
+            }
+            *next_look = Instant::now() + self.pause();
+        }
+        if let Some(directive) = self.interrupted.take() {
+            self.settle_interrupted(*directive).await;
+        }
+        self.tend_order()?;
+        if self.compared_at.elapsed() >= REPORT_AGE {
+            self.compare().await?;
+        }
+        self.tell(self.cause).await?;
+        while let Some(directive) = self.next_directive() {
+            match self.carry_out(&directive).await? {
+                Progress::Ended => {
+                    self.tend_order()?;
+                    self.tell(self.cause).await?;
+                }
+                Progress::Later => {
+                    *next_look = (*next_look).min(Instant::now() + FIRST_PAUSE);
+                    break;
+                }
+            }
+            self.adopt_input();
+        }
+        Ok(())
+    }
+
+    pub(super) fn current(&self) -> &MachineInput {
+        &self.current
+    }
+
+    /// Takes over what is wanted now; tells whether a look is due because of it.
+    pub(super) fn adopt_input(&mut self) -> bool {
+        let input = self.input.borrow_and_update().clone();
+        let moved =
+            input.endpoint != self.current.endpoint || input.identity != self.current.identity;
+        if moved {
+            if let Some(reached) = &mut self.reached {
+                reached.stale = true;
+            }
+            self.seen_at = None;
+            self.reachable = None;
+            self.failures = 0;
+        }
+        if input.resync != self.current.resync {
+            self.compared_at = Instant::now()
+                .checked_sub(REPORT_AGE)
+                .unwrap_or(self.compared_at);
+        }
+        let roused = input.busy && !self.current.busy;
+        self.current = input;
+        moved || roused
+    }
+
+    fn pause(&self) -> Duration {
+        let poll = self.site.config.poll;
+        let base = if self.failures > 0 {
+            return clock::backoff(self.failures, FIRST_PAUSE, poll.busy());
+        } else if self.current.busy {
+            poll.busy()
+        } else {
+            poll.idle()
+        };
+        clock::jittered(base, 10)
+    }
+
+    /// Reads back what was reported and journalled before this process began.
+    async fn load(&mut self) -> Result<(), ReportError> {
+        let uid = self.current.uid.clone();
+        let known = self.writer.read().await?.cloned();
+        let ours = known.as_ref().filter(|known| known.subject_uid == uid);
+        self.bmc = ours.and_then(|known| known.bmc.clone());
+        self.reachable = ours.and_then(|known| known.reachable.clone());
+        let reported = known.as_ref().and_then(|known| known.execution.as_ref());
+        match resume(reported, self.journal.last()) {
+            Resumed::Fresh => {}
+            Resumed::Ended(execution) => {
+                if reported != Some(&execution) {
+                    self.cause = Cause::Outcome;
+                }
+                self.execution = Some(execution);
+            }
+            Resumed::Interrupted(directive) => {
+                self.execution = Some(Execution {
+                    accepted: directive.seq,
+                    outcome: None,
+                });
+                self.interrupted = Some(directive);
+            }
+        }
+        self.loaded = true;
+        Ok(())
+    }
+
+    /// Compares with the API server, which may have been set back.
+    async fn compare(&mut self) -> Result<(), ReportError> {
+        let theirs = self
+            .writer
+            .read()
+            .await?
+            .and_then(|known| known.execution.clone());
+        self.yield_to(theirs);
+        self.compared_at = Instant::now();
+        Ok(())
+    }
+
+    /// Never falls behind what the report says was accepted.
+    fn yield_to(&mut self, theirs: Option<Execution>) {
+        let accepted = self.execution.as_ref().map_or(0, |ours| ours.accepted);
+        if let Some(theirs) = theirs.filter(|theirs| theirs.accepted > accepted) {
+            tracing::warn!(machine = %self.current.key, accepted, theirs = theirs.accepted, "another executor accepted a later directive");
+            self.execution = Some(theirs);
+        }
+    }
+
+    fn next_directive(&self) -> Option<Directive> {
+        let accepted = self
+            .execution
+            .as_ref()
+            .map_or(0, |execution| execution.accepted);
+        judge::next(&self.current.directives, accepted).cloned()
+    }
+
+    /// Whether the facts were read within `age`.
+    pub(super) fn is_fresh(&self, age: Duration) -> bool {
+        self.seen_at.is_some_and(|at| at.elapsed() <= age)
+    }
+
+    /// Reads everything from the BMC. Tells whether it did.
+    pub(super) async fn look(&mut self) -> bool {
+        self.seen_at = None;
+        match self.observe().await {
+            Ok(()) => {
+                self.failures = 0;
+                self.seen_at = Some(Instant::now());
+                self.reach(true, None, None);
+                true
+            }
+            Err(Trouble::Silent(why)) => {
+                tracing::warn!(machine = %self.current.key, "credentials not read: {why}");
+                self.failures = self.failures.saturating_add(1);
+                false
+            }
+            Err(Trouble::Told { refusal, passing }) => {
+                self.failures = self.failures.saturating_add(1);
+                // One lost answer is no news; the next one decides.
+                let was_ok = self.reachable.as_ref().is_some_and(|before| before.ok);
+                if !(passing && was_ok && self.failures < 2) {
+                    let message = condition::truncated(&refusal.message);
+                    self.reach(false, Some(refusal.reason), Some(message));
+                }
+                false
+            }
+        }
+    }
+
+    async fn observe(&mut self) -> Result<(), Trouble> {
+        let bmc = self.port().await?;
+        let facts = bmc.observe().await.map_err(|error| self.trouble(&error))?;
+        let site = Arc::clone(&self.site);
+        let report = bmc_report(
+            &facts,
+            |url| site.owner_of(url),
+            self.bmc.as_ref(),
+            &clock::now(),
+        )
+        .map_err(|refusal| Trouble::Told {
+            refusal,
+            passing: false,
+        })?;
+        self.facts = Some(facts);
+        self.bmc = Some(report);
+        Ok(())
+    }
+
+    /// The port, resolved anew after a failure and from time to time.
+    async fn port(&mut self) -> Result<Arc<dyn Bmc>, Trouble> {
+        if let Some(reached) = &self.reached
+            && self.failures == 0
+            && !reached.stale
+            && reached.resolved_at.elapsed() < TARGET_AGE
+        {
+            return Ok(Arc::clone(&reached.bmc));
+        }
+        let resolved = resolve(
+            &self.site.client,
+            &self.site.config.namespace,
+            &self.current.endpoint,
+            self.current.identity.as_ref(),
+        )
+        .await;
+        match resolved {
+            Ok(resolved) => {
+                if let Some(reached) = self
+                    .reached
+                    .as_mut()
+                    .filter(|reached| reached.version == resolved.version && !reached.stale)
+                {
+                    reached.resolved_at = Instant::now();
+                    return Ok(Arc::clone(&reached.bmc));
+                }
+                if let Some(old) = self.reached.take() {
+                    old.bmc.close().await;
+                }
+                let dialled = self.site.dial.bmc(resolved.target.clone());
+                let bmc = dialled.map_err(|error| self.trouble(&error))?;
+                self.reached = Some(Reached {
+                    target: resolved.target,
+                    bmc: Arc::clone(&bmc),
+                    version: resolved.version,
+                    resolved_at: Instant::now(),
+                    stale: false,
+                });
+                Ok(bmc)
+            }
+            Err(TargetError::Unusable(refusal)) => {
+                self.reached = None;
+                Err(Trouble::Told {
+                    refusal,
+                    passing: false,
+                })
+            }
+            Err(TargetError::NotAnswered(why)) => match &self.reached {
+                Some(reached) if !reached.stale => Ok(Arc::clone(&reached.bmc)),
+                Some(_) | None => Err(Trouble::Silent(why)),
+            },
+        }
+    }
+
+    fn trouble(&self, error: &BmcError) -> Trouble {
+        let (reason, passing) = reason_of(error);
+        let what = if let BmcError::CredentialsRefused { address, .. } = error {
+            format!(
+                "{address} refused the credentials of Secret {}",
+                self.current.endpoint.credentials_ref.name
+            )
+        } else {
+            error.to_string()
+        };
+        Trouble::Told {
+            refusal: Refusal::new(reason, format!("{what}. {}", error.remedy())),
+            passing,
+        }
+    }
+
+    fn reach(&mut self, ok: bool, reason: Option<String>, message: Option<String>) {
+        let same = self
+            .reachable
+            .as_ref()
+            .is_some_and(|before| before.ok == ok && before.reason == reason);
+        if !same {
+            self.reachable = Some(Reachability {
+                ok,
+                since: clock::now(),
+                reason,
+                message,
+            });
+        }
+    }
+
+    /// Writes the report, if it changed.
+    pub(super) async fn tell(&mut self, cause: Cause) -> Result<(), ReportError> {
+        if self.reachable.is_none() && self.execution.is_none() {
+            return Ok(());
+        }
+        let spec = self.compose();
+        let mut written = self.writer.write(&spec, cause).await;
+        if matches!(written, Err(ReportError::Conflict(_))) && cause != Cause::Accept {
+            self.compare().await?;
+            let spec = self.compose();
+            written = self.writer.write(&spec, cause).await;
+        }
+        if written? {
+            self.site.metrics.wrote(cause.manager());
+        }
+        self.cause = Cause::Facts;
+        Ok(())
+    }
+
+    fn compose(&self) -> DpuReportSpec {
+        let input = &self.current;
+        let spec = DpuReportSpec {
+            vantage: input.key.vantage(),
+            subject: input.key.name.clone(),
+            subject_uid: input.uid.clone(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            observed_at: clock::now(),
+            reachable: self.reachable.clone(),
+            bmc: self.bmc.clone(),
+            os: None,
+            images: Vec::new(),
+            execution: self.execution.clone(),
+            custody: self.custody(),
+        };
+        keep_time(spec, self.writer.known())
+    }
+
+    fn is_on(&self) -> bool {
+        let power = self.bmc.as_ref().and_then(|bmc| bmc.power.as_ref());
+        power == Some(&PowerState::On)
+    }
+
+    fn custody(&self) -> Option<Custody> {
+        if self.current.key.kind != MachineKind::Host {
+            return None;
+        }
+        match self.site.orders.get(&self.current.key.name) {
+            Ok(order) => order
+                .filter(|order| order.host_uid == self.current.uid)
+                .map(|order| order.custody(self.is_on())),
+            Err(error) => {
+                tracing::error!("{error}");
+                self.writer.known().and_then(|known| known.custody.clone())
+            }
+        }
+    }
+
+    /// Keeps the host's work order in step with what its object says, and
+    /// drops it once its end has been reported and taken note of.
+    fn tend_order(&self) -> Result<(), StateError> {
+        let input = &self.current;
+        if input.key.kind != MachineKind::Host {
+            return Ok(());
+        }
+        let book = &self.site.orders;
+        let Some(order) = book.get(&input.key.name)? else {
+            return Ok(());
+        };
+        let reported = self.writer.known().and_then(|known| known.custody.as_ref());
+        if order.host_uid == input.uid
+            && order.is_finished()
+            && !input.held
+            && reported == Some(&order.custody(self.is_on()))
+        {
+            return book.remove(&input.key.name);
+        }
+        let networks = &self.site.config.allowed_networks;
+        let access = self
+            .reached
+            .as_ref()
+            .map(|reached| orders::Access::of(&reached.target, networks));
+        book.amend(&input.key.name, &input.uid, |order| {
+            order.hands_off = input.hands_off;
+            if let Some(access) = access {
+                order.access = access;
+            }
+            if let Some(current) = &input.work_order {
+                orders::follow(order, current, clock::now().0);
+            }
+        })
+    }
+}
+
+/// Why there are no new facts.
+enum Trouble {
+    /// Nothing to report: the API server itself did not answer.
+    Silent(String),
+    /// To be reported.
+    Told { refusal: Refusal, passing: bool },
+}
+
+/// The report, with the time of the known one if nothing else differs.
+pub(super) fn keep_time(mut spec: DpuReportSpec, known: Option<&DpuReportSpec>) -> DpuReportSpec {
+    if let Some(known) = known {
+        let now: Time = std::mem::replace(&mut spec.observed_at, known.observed_at.clone());
+        if spec != *known {
+            spec.observed_at = now;
+        }
+    }
+    spec
+}
+
+/// A condition reason for a failed call, and whether it may pass by itself.
+fn reason_of(error: &BmcError) -> (&'static str, bool) {
+    match error {
+        BmcError::InvalidTarget { .. } => ("AddressInvalid", false),
+        BmcError::CertificateRefused { .. } => ("CertificateUntrusted", false),
+        BmcError::AddressNotAllowed { .. }
+        | BmcError::CredentialsRefused { .. }
+        | BmcError::AccessDenied { .. }
+        | BmcError::SystemNotFound { .. }
+        | BmcError::Stranger { .. }
+        | BmcError::NotOffered { .. }
+        | BmcError::Client { .. } => (error.category(), false),
+        BmcError::NameNotResolved { .. }
+        | BmcError::Unreachable { .. }
+        | BmcError::SessionRefused { .. }
+        | BmcError::Busy { .. }
+        | BmcError::NoAnswer { .. }
+        | BmcError::ReadFailed { .. }
+        | BmcError::BadAnswer { .. }
+        | BmcError::WrongPowerState { .. }
+        | BmcError::SlotOccupied { .. }
+        | BmcError::Refused { .. }
+        | BmcError::OutcomeUnknown { .. } => (error.category(), true),
+    }
+}
