@@ -16,6 +16,7 @@ pub mod first_light;
 pub mod host_in_use;
 pub mod host_wait;
 pub mod image_server;
+pub mod images;
 pub mod objects;
 pub mod registry;
 pub mod report;

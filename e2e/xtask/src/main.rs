@@ -4,6 +4,7 @@ mod cluster;
 mod demo;
 mod e2e;
 mod generate;
+mod image;
 mod lab;
 mod policy;
 mod state;
@@ -46,6 +47,12 @@ enum Command {
         /// Write nothing; fail and name what is out of date.
         #[arg(long)]
         check: bool,
+    },
+    /// Pack the container images of operator and agent.
+    Image {
+        /// Registry and path that they will be pushed to.
+        #[arg(long, default_value = "localhost/lockstep")]
+        repository: String,
     },
     /// Judge the dependencies: licences, sources, banned crates, duplicates, purity.
     Policy,
@@ -111,6 +118,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             }
             Command::E2e { name, .. } => e2e::run_named(&name.unwrap_or_default()).await,
             Command::Generate { check } => generate::run(check),
+            Command::Image { repository } => image::build(&repository).await,
             Command::Policy => policy::run(),
             Command::Cluster { action: UpDown::Up } => cluster::up().await,
             Command::Cluster {
