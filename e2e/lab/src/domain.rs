@@ -22,6 +22,8 @@ pub struct MachineSpec {
     /// System UUID, lower case; derived from the name by [`MachineSpec::card`] and
     /// [`MachineSpec::host`].
     pub uuid: String,
+    /// Serial number the system's firmware tells (SMBIOS).
+    pub serial: String,
     /// MAC address of its network interface.
     pub mac: String,
     /// Memory in MiB.
@@ -83,6 +85,7 @@ impl MachineSpec {
                 &hex[17..20],
                 &hex[20..32]
             ),
+            serial: format!("LAB-{}", &hex[38..50].to_uppercase()),
             mac: format!(
                 "52:54:00:{}:{}:{}",
                 &hex[32..34],
@@ -118,6 +121,7 @@ pub(crate) fn definition(spec: &MachineSpec, disk: &Path, console: &Path) -> Res
     let MachineSpec {
         name,
         uuid,
+        serial,
         mac,
         memory,
         disk: _,
@@ -129,6 +133,13 @@ pub(crate) fn definition(spec: &MachineSpec, disk: &Path, console: &Path) -> Res
   <uuid>{uuid}</uuid>
   <memory unit='MiB'>{memory}</memory>
   <vcpu>1</vcpu>
+  <sysinfo type='smbios'>
+    <system>
+      <entry name='manufacturer'>Lockstep lab</entry>
+      <entry name='product'>VM</entry>
+      <entry name='serial'>{serial}</entry>
+    </system>
+  </sysinfo>
   <sysinfo type='fwcfg'>
     <entry name='opt/org.tianocore/IPv4PXESupport'>n</entry>
     <entry name='opt/org.tianocore/IPv6PXESupport'>n</entry>
@@ -137,6 +148,7 @@ pub(crate) fn definition(spec: &MachineSpec, disk: &Path, console: &Path) -> Res
     <type arch='x86_64' machine='q35'>hvm</type>
     <loader readonly='yes' type='pflash'>{FIRMWARE}</loader>
     <nvram template='{VARIABLES}'/>
+    <smbios mode='sysinfo'/>
   </os>
   <features><acpi/></features>
   <cpu mode='maximum'/>

@@ -3,6 +3,7 @@
 //! A pid is signalled only while `/proc` shows the start time that was recorded with it.
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -108,7 +109,9 @@ impl Program {
         command
             .stdin(Stdio::null())
             .stdout(output.try_clone().context("cannot share the log file")?)
-            .stderr(output);
+            .stderr(output)
+            // Ctrl-C in a terminal is for us; we stop them in order.
+            .process_group(0);
         let mut child = command
             .spawn()
             .with_context(|| format!("cannot start {name} ({:?})", command.get_program()))?;

@@ -46,3 +46,20 @@ fn an_agent_that_could_not_run_is_refused() -> Result<()> {
     assert!(refused.to_string().contains("crt-static"), "{refused}");
     Ok(())
 }
+
+#[test]
+fn the_scripts_say_what_the_constants_promise() {
+    let says =
+        |script: &str, line: &str| assert!(script.contains(&format!("say \"{line}")), "{line}");
+    for line in [
+        image::INSTALLER_START,
+        image::INSTALLER_DONE,
+        image::INSTALLER_HANGS,
+    ] {
+        says(include_str!("../assets/installer.sh"), line);
+    }
+    for line in [image::OS_UP, image::AGENT_EXIT] {
+        says(include_str!("../assets/os.sh"), line);
+    }
+    says(include_str!("../assets/host.sh"), image::HOST_UP);
+}

@@ -4,9 +4,8 @@
 //! operating system with the given agent to the first disk, hands the seed over and reboots into
 //! it. [`host_disk`] makes the disk of a VM that plays the host.
 //!
-//! Lines on the serial console: `LOCKSTEP-INSTALLER-START <version>`,
-//! `LOCKSTEP-INSTALLER-DONE <version>` (or `-FAILED <why>`, `-HANGS <version>`),
-//! `LOCKSTEP-OS-UP <version>`, `HOST-OS-UP`.
+//! What they say on the serial console: the constants of this module, those of cards followed by
+//! a blank and the version. An installer that gives up says `LOCKSTEP-INSTALLER-FAILED <why>`.
 
 mod cpio;
 mod disk;
@@ -26,6 +25,21 @@ use crate::cache;
 use crate::command::run;
 use crate::requirements;
 use uki::Kernel;
+
+/// The firmware turns to an image, before any of its code runs.
+pub const FIRMWARE: &str = "BdsDxe: starting";
+/// The installer runs.
+pub const INSTALLER_START: &str = "LOCKSTEP-INSTALLER-START";
+/// The installer has done its work and reboots.
+pub const INSTALLER_DONE: &str = "LOCKSTEP-INSTALLER-DONE";
+/// An installer that never ends has begun to do nothing.
+pub const INSTALLER_HANGS: &str = "LOCKSTEP-INSTALLER-HANGS";
+/// The card's operating system is up; its agent starts next.
+pub const OS_UP: &str = "LOCKSTEP-OS-UP";
+/// The agent ended, with this status; it is started again.
+pub const AGENT_EXIT: &str = "LOCKSTEP-AGENT-EXIT";
+/// The host's operating system is up.
+pub const HOST_UP: &str = "HOST-OS-UP";
 
 /// Every agent and version makes an image of its own; those unused for this long go.
 const KEPT: Duration = Duration::from_secs(3 * 86_400);
