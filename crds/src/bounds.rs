@@ -12,6 +12,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use serde_json::json;
 
+use crate::names;
+use crate::report::Vantage;
+
 /// Longest name of an object whose name others carry with a prefix.
 const NAME_MAX: usize = 200;
 
@@ -30,7 +33,46 @@ pub(crate) fn bounded(mut crd: CustomResourceDefinition) -> CustomResourceDefini
 }
 
 /// The CRD with a rule on the length of its objects' names.
-pub(crate) fn short_names(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+pub(crate) fn short_names(crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    ruled(
+        crd,
+        format!("size(self.metadata.name) <= {NAME_MAX}"),
+        format!(
+            "the name must not be longer than {NAME_MAX} characters: \
+             reports, Leases and ServiceAccounts carry it with a prefix"
+        ),
+    )
+}
+
+/// The CRD of reports, in which name, vantage and subject say the same. Admission ties the
+/// name to the writer; so no writer can speak of another subject, or from elsewhere.
+pub(crate) fn named_after_subject(crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let prefixes = [
+        (Vantage::CardBmc, names::card_bmc("")),
+        (Vantage::HostBmc, names::host_bmc("")),
+        (Vantage::CardOs, names::xpu("")),
+        (Vantage::Site, names::site("")),
+    ]
+    .map(|(vantage, prefix)| format!("'{vantage}': '{prefix}'"))
+    .join(", ");
+    ruled(
+        crd,
+        format!(
+            "!(self.spec.vantage in {{{prefixes}}}) || \
+             self.metadata.name == {{{prefixes}}}[self.spec.vantage] + self.spec.subject"
+        ),
+        "the name must be bmc-card-SUBJECT, bmc-host-SUBJECT, xpu-SUBJECT or site-SUBJECT, \
+         as vantage and subject say"
+            .to_owned(),
+    )
+}
+
+/// The CRD with a rule on whole objects: the derive has a place for those on a spec only.
+fn ruled(
+    mut crd: CustomResourceDefinition,
+    rule: String,
+    message: String,
+) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         if let Some(schema) = version
             .schema
@@ -41,11 +83,8 @@ pub(crate) fn short_names(mut crd: CustomResourceDefinition) -> CustomResourceDe
                 .x_kubernetes_validations
                 .get_or_insert_default()
                 .push(ValidationRule {
-                    rule: format!("size(self.metadata.name) <= {NAME_MAX}"),
-                    message: Some(format!(
-                        "the name must not be longer than {NAME_MAX} characters: \
-                         reports, Leases and ServiceAccounts carry it with a prefix"
-                    )),
+                    rule: rule.clone(),
+                    message: Some(message.clone()),
                     ..ValidationRule::default()
                 });
         }

@@ -54,7 +54,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         bounds::short_names(DpuHost::crd()),
         DpuImage::crd(),
         DpuBootPolicy::crd(),
-        DpuReport::crd(),
+        bounds::named_after_subject(DpuReport::crd()),
     ]
     .map(bounds::bounded)
     .into()

@@ -74,12 +74,16 @@ fn base(kind: &str) -> Value {
             "hostWait": {"until": "OsRunning", "timeoutSeconds": 3600, "onTimeout": "Hold"},
             "hold": {"orphanAfterSeconds": 7200},
         }),
+        "DpuReport" => json!({
+            "vantage": "CardOs", "subject": "x", "agentVersion": "0.1.0",
+            "observedAt": "2026-11-21T10:00:00Z",
+        }),
         other => panic!("no base for {other}"),
     };
     json!({
         "apiVersion": "provisioning.opiproject.org/v1alpha1",
         "kind": kind,
-        "metadata": {"name": "x", "namespace": "site"},
+        "metadata": {"name": if kind == "DpuReport" { "xpu-x" } else { "x" }, "namespace": "site"},
         "spec": spec,
     })
 }
@@ -100,6 +104,12 @@ fn merge(target: &mut Value, patch: &Value) {
             merge(&mut target[name], value);
         }
     }
+}
+
+fn merged(one: &Value, other: &Value) -> Value {
+    let mut both = one.clone();
+    merge(&mut both, other);
+    both
 }
 
 fn object(kind: &str, patch: &Value) -> Value {
@@ -134,6 +144,30 @@ fn cases() -> Vec<Case> {
         "22222222-2222-2222-2222-222222222222",
     );
     let mut cases = Vec::new();
+    for (vantage, name) in [
+        ("CardOs", "xpu-card1"),
+        ("CardBmc", "bmc-card-card1"),
+        ("HostBmc", "bmc-host-card1"),
+        ("Site", "site-card1"),
+    ] {
+        let report = |subject: &str| {
+            json!({
+                "metadata": {"name": name},
+                "spec": {"vantage": vantage, "subject": subject},
+            })
+        };
+        let message = "the name must be bmc-card-SUBJECT";
+        cases.push(case("DpuReport", message, report("card2"), report("card1")));
+        let elsewhere = merged(
+            &report("card1"),
+            &json!({"spec": {"vantage": if vantage == "Site" { "CardOs" } else { "Site" }}}),
+        );
+        let newer = merged(
+            &report("other"),
+            &json!({"spec": {"vantage": "OfANewerRelease"}}),
+        );
+        cases.push(case("DpuReport", message, elsewhere, newer));
+    }
     for kind in ["Dpu", "DpuHost"] {
         let tls = |v: Value| json!({"spec": {"bmc": {"tls": v}}});
         let pin = "a".repeat(64);

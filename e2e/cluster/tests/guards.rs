@@ -128,12 +128,21 @@ fn is_refused(policy: &str, what: &str, said: Result<String, String>) {
 }
 
 fn report(name: &str, uptime: i64) -> Value {
+    let (vantage, subject) = [
+        ("CardOs", "xpu-"),
+        ("CardBmc", "bmc-card-"),
+        ("HostBmc", "bmc-host-"),
+        ("Site", "site-"),
+    ]
+    .iter()
+    .find_map(|(vantage, prefix)| Some((*vantage, name.strip_prefix(prefix)?)))
+    .unwrap_or(("OfANewerRelease", "x"));
     json!({
         "apiVersion": "provisioning.opiproject.org/v1alpha1",
         "kind": "DpuReport",
         "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {
-            "vantage": "CardOs", "subject": "card1", "agentVersion": "0.1.0",
+            "vantage": vantage, "subject": subject, "agentVersion": "0.1.0",
             "observedAt": "2026-11-21T10:00:00Z",
             "reachable": {"ok": true, "since": "2026-11-21T10:00:00Z"},
             "os": {"bootEpoch": "a", "epochSource": "boot_id", "uptimeSeconds": uptime},
@@ -327,6 +336,7 @@ async fn reports(cluster: &Cluster) {
         if name.ends_with('-') {
             made_up["metadata"]["name"] = json!(null);
             made_up["metadata"]["generateName"] = json!(name);
+            made_up["spec"]["vantage"] = json!("OfANewerRelease");
         }
         cluster.refuses(POLICY, "create", CARD1, &made_up).await;
         if name != "bmc-card-" {
