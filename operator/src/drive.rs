@@ -18,6 +18,9 @@ use crate::server::Pulse;
 const CONCURRENCY: usize = 16;
 /// How long one reconcile may take: several calls of ten seconds each.
 const RUN_DEADLINE: Duration = Duration::from_secs(120);
+/// How long wakes gather before they are acted on. Objects are applied in bursts, and a
+/// status written between the first and the last of them would be one write too many.
+const GATHER: Duration = Duration::from_millis(300);
 /// At least this often the controller shows that it is alive.
 const PULSE: Duration = Duration::from_secs(10);
 
@@ -65,10 +68,11 @@ where
             Some(ended) = runs.join_next() => conclude(name, &mut queue, ended)?,
             woken = wakes.recv() => {
                 let key = woken.ok_or(DriveError::Abandoned(name))?;
-                queue.wake(key, Instant::now());
+                let at = Instant::now() + GATHER;
+                queue.wake(key, at);
                 // One pass over the queue serves all that came together.
                 while let Ok(key) = wakes.try_recv() {
-                    queue.wake(key, Instant::now());
+                    queue.wake(key, at);
                 }
             }
             () = tokio::time::sleep_until(wait.into()) => {}

@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
+use lockstep_operator::process::{self, LogFormat};
 use lockstep_operator::run::{Options, run};
-use lockstep_operator::{process, stores::Sites};
+use lockstep_operator::stores::Sites;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Parser)]
@@ -33,12 +34,6 @@ enum Command {
     },
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
-
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     process::install_crypto()?;
@@ -48,7 +43,7 @@ async fn main() -> anyhow::Result<()> {
         site_namespaces,
         log_format,
     } = Cli::parse().command;
-    process::log(matches!(log_format, LogFormat::Json))?;
+    process::log(log_format)?;
     let stop = CancellationToken::new();
     process::stop_on_signal(stop.clone())?;
     let identity = process::identity();

@@ -35,7 +35,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
         let_go(&context.writes, &card).await
     } else {
         let status = status(&card, &Time(Timestamp::now()));
-        write_status(&context.writes, &card, card.status.as_ref(), &status)
+        write_status(&context.writes, &card, &status)
             .await
             .map(drop)
     };

@@ -31,7 +31,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
         return Outcome::soon("behind");
     }
     let status = status(&policy, missing.as_deref(), &Time(Timestamp::now()));
-    match write_status(&context.writes, &policy, policy.status.as_ref(), &status).await {
+    match write_status(&context.writes, &policy, &status).await {
         Ok(_) => Outcome::done("ok"),
         Err(RecordError::Write(WriteError::Conflict(_) | WriteError::Gone(_))) => {
             Outcome::soon("conflict")

@@ -3,10 +3,20 @@
 use std::io::IsTerminal;
 
 use anyhow::{Context, anyhow};
+use clap::ValueEnum;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
 
 /// Chooses the TLS implementation. Must come before the first TLS connection.
 ///
@@ -22,7 +32,7 @@ pub fn install_crypto() -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If RUST_LOG cannot be understood, or a log was started already.
-pub fn log(json: bool) -> anyhow::Result<()> {
+pub fn log(format: LogFormat) -> anyhow::Result<()> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(filter) => EnvFilter::try_new(filter)
             .context("RUST_LOG is not a filter such as `info,lockstep_operator=debug`")?,
@@ -31,10 +41,9 @@ pub fn log(json: bool) -> anyhow::Result<()> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
-    let started = if json {
-        log.json().flatten_event(true).try_init()
-    } else {
-        log.with_ansi(std::io::stderr().is_terminal()).try_init()
+    let started = match format {
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
     };
     started.map_err(|error| anyhow!("the log cannot be started: {error}"))
 }

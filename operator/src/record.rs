@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::object::HasStatus;
 use kube::{Resource, ResourceExt};
 use lockstep_crds::{Dpu, FINALIZER};
 use lockstep_planner::{Plan, View};
@@ -15,6 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::key::Key;
 use crate::merge_patch::difference;
 use crate::writes::{Cause, Ours, WriteError, Writes};
 
@@ -31,6 +33,12 @@ pub enum RecordError {
          is begun. Create it again once it is gone"
     )]
     TooLate(String),
+    /// The API server dropped part of a status.
+    #[error(
+        "the API server did not keep all of the status of {0}: its CRD is older than this operator. \
+         Upgrade the CRDs (chart lockstep-crds) to the release of the operator"
+    )]
+    Pruned(String),
     /// A defect of this build.
     #[error("a status cannot be expressed in JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -108,6 +116,7 @@ pub async fn carry_out(writes: &Writes, view: &View, plan: &Plan) -> Result<(), 
         host = writes
             .host_status(&host, plan.host_status.clone(), cause)
             .await?;
+        kept(&host, &plan.host_status)?;
     }
     conclude_cards(writes, plan, &mut cards).await?;
     for transition in &plan.events {
@@ -141,7 +150,7 @@ async fn conclude_cards(
         let Some(card) = cards.get_mut(name) else {
             continue;
         };
-        match write_status(writes, card, card.status.as_ref(), status).await {
+        match write_status(writes, card, status).await {
             Ok(Some(after)) => *card = after,
             Ok(None) => {}
             Err(error) => failed = failed.or(Some(error)),
@@ -153,20 +162,38 @@ async fn conclude_cards(
 /// Writes a status if it differs from the current one; returns the object as written.
 ///
 /// # Errors
-/// If the write did not go through.
-pub async fn write_status<K: Ours, S: Serialize + Sync>(
+/// If the write did not go through, or not all of it was kept.
+pub async fn write_status<K>(
     writes: &Writes,
     object: &K,
-    current: Option<&S>,
-    wanted: &S,
-) -> Result<Option<K>, RecordError> {
-    match status_difference(current, wanted)? {
-        Some(change) => Ok(Some(
-            writes
-                .patch_status(object, &change, Cause::Conclude)
-                .await?,
-        )),
-        None => Ok(None),
+    wanted: &K::Status,
+) -> Result<Option<K>, RecordError>
+where
+    K: Ours + HasStatus<Status: Serialize>,
+{
+    let Some(change) = status_difference(object.status(), wanted)? else {
+        return Ok(None);
+    };
+    let after = writes
+        .patch_status(object, &change, Cause::Conclude)
+        .await?;
+    kept(&after, wanted)?;
+    Ok(Some(after))
+}
+
+/// Refuses to go on with an API server that knows less of the status than we do:
+/// it would be written again and again, and directives would lose their conditions.
+fn kept<K>(after: &K, wanted: &K::Status) -> Result<(), RecordError>
+where
+    K: Ours + HasStatus<Status: Serialize>,
+{
+    match status_difference(after.status(), wanted)? {
+        None => Ok(()),
+        Some(_) => Err(RecordError::Pruned(format!(
+            "{} {}",
+            K::kind(&()),
+            Key::of(after)
+        ))),
     }
 }
 

@@ -111,6 +111,13 @@ async fn lead(
     if !synced(&world, &waker, &stop).await {
         return Ok(());
     }
+    let broken = world.read().guards().broken().join(", ");
+    if !broken.is_empty() {
+        tracing::error!(
+            broken,
+            "admission guards are not in place: nothing new is begun"
+        );
+    }
     let me = options.identity;
     let mut candidate = Candidate::new(
         client.clone(),

@@ -3,6 +3,7 @@
 //! A watch never ends: it backs off and starts again. An object that cannot be
 //! read is noted as such and disturbs no other.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,7 +66,7 @@ impl Waker {
         let Some(bells) = bells.as_ref() else {
             return;
         };
-        let ring = |bell: &UnboundedSender<Key>, keys: std::collections::BTreeSet<Key>| {
+        let ring = |bell: &UnboundedSender<Key>, keys: BTreeSet<Key>| {
             for key in keys {
                 if bell.send(key).is_err() {
                     // The controller has stopped, and with it this process stops.
@@ -86,7 +87,7 @@ pub enum Sites {
     /// Every namespace.
     All,
     /// These.
-    Only(Vec<String>),
+    Only(BTreeSet<String>),
 }
 
 impl FromStr for Sites {
@@ -96,8 +97,9 @@ impl FromStr for Sites {
         if text == "all" {
             return Ok(Self::All);
         }
-        let namespaces: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
-        if namespaces.iter().any(String::is_empty) {
+        let namespaces: BTreeSet<String> =
+            text.split(',').map(|name| name.trim().to_owned()).collect();
+        if namespaces.contains("") {
             return Err("give `all`, or namespaces separated by commas".to_owned());
         }
         Ok(Self::Only(namespaces))
@@ -317,4 +319,23 @@ fn guarded<K: Resource + Debug>(guard: DeserializeGuard<K>) -> (Key, Entry<K>) {
         Err(invalid) => Entry::Unreadable(invalid.error.into()),
     };
     (key, entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sites_are_all_or_named() {
+        assert_eq!("all".parse(), Ok(Sites::All));
+        let named = Sites::Only(BTreeSet::from(["a".to_owned(), "b".to_owned()]));
+        assert_eq!("a, b,a".parse(), Ok(named.clone()));
+        assert!("a,,b".parse::<Sites>().is_err());
+        assert_eq!(Sites::All.watches().len(), 9);
+        assert_eq!(
+            named.watches().len(),
+            15,
+            "six kinds in each, three of the cluster"
+        );
+    }
 }

@@ -17,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
-use lockstep_crds::{Dpu, DpuHost, DpuHostStatus, names};
+use lockstep_crds::{Dpu, DpuHost, DpuHostStatus, condition, names};
 use lockstep_planner::decision::Transition;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -277,7 +277,7 @@ impl Writes {
                 EventType::Normal
             },
             reason: transition.reason.clone(),
-            note: Some(transition.message.clone()),
+            note: Some(condition::truncated(&transition.message)),
             action: "Provision".to_owned(),
             secondary: None,
         };

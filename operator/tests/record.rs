@@ -1,0 +1,343 @@
+//! Carrying a plan out, against the compare-and-swap of an API server: what is
+//! written, in which order, and what is not.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod support;
+
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::directive::{Action, ActionKind, Directive, Expects, Step, Target, TargetKind};
+use lockstep_crds::{Dpu, DpuHost, DpuStatus, FINALIZER, Phase};
+use lockstep_operator::metrics::Metrics;
+use lockstep_operator::record::{RecordError, carry_out};
+use lockstep_operator::writes::{WriteError, Writes};
+use lockstep_planner::decision::{Finalizers, Transition};
+use lockstep_planner::view::{CardView, Wanted};
+use lockstep_planner::{Decision, Plan, View};
+use serde_json::{Value, json};
+use support::apiserver::{ApiServer, Seen};
+use support::*;
+
+async fn cluster() -> ApiServer {
+    let host = serde_json::to_value(host("h")).unwrap();
+    let card = serde_json::to_value(card("c", "h")).unwrap();
+    ApiServer::start([("dpuhosts/h", host), ("dpus/c", card)]).await
+}
+
+/// The view of somebody whose cache is up to date.
+fn view(server: &ApiServer) -> View {
+    let host: DpuHost = serde_json::from_value(server.object("dpuhosts/h")).unwrap();
+    let dpu: Dpu = serde_json::from_value(server.object("dpus/c")).unwrap();
+    View {
+        host,
+        policy: Some(policy(None)),
+        host_report: None,
+        site_agent: None,
+        images: Vec::new(),
+        node: None,
+        cards: vec![CardView {
+            dpu,
+            report: None,
+            os: None,
+            os_agent: None,
+            wanted: Wanted::Nothing,
+            conflicts: Vec::new(),
+        }],
+        conflicts: Vec::new(),
+        guards_intact: true,
+    }
+}
+
+fn writes(server: &ApiServer) -> (Writes, Metrics) {
+    let metrics = Metrics::default();
+    (
+        Writes::new(server.client.clone(), "test".to_owned(), metrics.clone()),
+        metrics,
+    )
+}
+
+fn directive(seq: i64) -> Directive {
+    Directive {
+        seq,
+        step: Step::StageInstall,
+        executor: SITE.to_owned(),
+        target: Target {
+            kind: TargetKind::Card,
+            name: "c".into(),
+            uid: "uid-Dpu-c".into(),
+        },
+        action: Action {
+            kind: ActionKind::StageInstall,
+            image: None,
+            power_on: None,
+            work_order: None,
+        },
+        expects: Expects::default(),
+        blast_radius: vec!["dpu/c".into()],
+        issued_at: Time(at(0)),
+        deadline: Time(at(0) + SignedDuration::from_secs(180)),
+        settle_seconds: 30,
+    }
+}
+
+/// The plan that begins an install from what `view` shows.
+fn start(view: &View) -> Plan {
+    let mut status = view.host.status.clone().unwrap_or_default();
+    status.seq += 1;
+    let directive = directive(status.seq);
+    status.directives.push(directive.clone());
+    let card = DpuStatus {
+        phase: Some(Phase::Installing),
+        ..DpuStatus::default()
+    };
+    Plan {
+        decision: Decision::Start(vec![directive]),
+        host_status: status,
+        cards: vec![("c".to_owned(), card)],
+        finalizers: Finalizers {
+            host: true,
+            cards: vec!["c".to_owned()],
+        },
+        service_accounts: vec!["c".to_owned()],
+        events: vec![Transition {
+            card: Some("c".to_owned()),
+            reason: "Installing".to_owned(),
+            message: "begun".to_owned(),
+            warning: false,
+        }],
+        look_again: None,
+    }
+}
+
+/// The plan that finds everything as it is.
+fn settled(view: &View) -> Plan {
+    let dpu = &view.cards[0].dpu;
+    let protected = |finalizers: &Option<Vec<String>>| {
+        finalizers.iter().flatten().any(|name| name == FINALIZER)
+    };
+    Plan {
+        decision: Decision::Settled,
+        host_status: view.host.status.clone().unwrap_or_default(),
+        cards: vec![("c".to_owned(), dpu.status.clone().unwrap_or_default())],
+        finalizers: Finalizers {
+            host: protected(&view.host.metadata.finalizers),
+            cards: protected(&dpu.metadata.finalizers)
+                .then(|| "c".to_owned())
+                .into_iter()
+                .collect(),
+        },
+        service_accounts: Vec::new(),
+        events: Vec::new(),
+        look_again: None,
+    }
+}
+
+#[tokio::test]
+async fn protection_comes_before_the_record_and_news_after_it() {
+    let server = cluster().await;
+    let (writes, metrics) = writes(&server);
+    let view = view(&server);
+    carry_out(&writes, &view, &start(&view)).await.unwrap();
+
+    let seen = server.take_seen();
+    let lines: Vec<String> = seen.iter().map(Seen::line).collect();
+    assert_eq!(
+        lines,
+        [
+            "PATCH dpuhosts/h",
+            "PATCH dpus/c",
+            "POST serviceaccounts",
+            "PUT dpuhosts/h/status",
+            "PATCH dpus/c/status",
+            "POST events",
+        ]
+    );
+    assert_eq!(seen[0].body["metadata"]["resourceVersion"], "10");
+    assert_eq!(seen[0].body["metadata"]["finalizers"], json!([FINALIZER]));
+    assert_eq!(
+        seen[2].body["metadata"]["ownerReferences"][0]["uid"],
+        "uid-Dpu-c"
+    );
+    assert_eq!(
+        seen[3].body["metadata"]["resourceVersion"], "101",
+        "as the protection left it"
+    );
+    assert_eq!(seen[3].query, "&fieldManager=lockstep-record");
+    assert_eq!(seen[4].query, "&fieldManager=lockstep-conclude");
+    assert_eq!(seen[4].body["metadata"]["resourceVersion"], "102");
+    assert_eq!(
+        seen[4].body["status"],
+        json!({"phase": "Installing"}),
+        "only what differs"
+    );
+    for (kind, cause, count) in [
+        ("DpuHost", "record", 1),
+        ("Dpu", "conclude", 1),
+        ("DpuHost", "finalizer", 1),
+        ("Dpu", "finalizer", 1),
+        ("ServiceAccount", "account", 1),
+        ("Event", "event", 1),
+    ] {
+        assert_eq!(metrics.writes(kind, cause), count, "{kind} {cause}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_written_when_nothing_differs() {
+    let server = cluster().await;
+    let (writes, _) = writes(&server);
+    let before = view(&server);
+    carry_out(&writes, &before, &start(&before)).await.unwrap();
+    server.take_seen();
+    let after = view(&server);
+    carry_out(&writes, &after, &settled(&after)).await.unwrap();
+    assert!(server.take_seen().is_empty());
+
+    // Times are finer in memory than on the wire. That alone is no difference.
+    let mut finer = settled(&after);
+    let issued = &mut finer.host_status.directives[0].issued_at;
+    *issued = Time(issued.0 + SignedDuration::from_nanos(1));
+    carry_out(&writes, &after, &finer).await.unwrap();
+    assert!(server.take_seen().is_empty());
+}
+
+#[tokio::test]
+async fn of_two_leaders_only_one_records() {
+    let server = cluster().await;
+    let view = view(&server);
+    let plan = start(&view);
+    let ((one, _), (other, _)) = (writes(&server), writes(&server));
+    carry_out(&one, &view, &plan).await.unwrap();
+    server.take_seen();
+    let error = carry_out(&other, &view, &plan).await.unwrap_err();
+    assert!(
+        matches!(error, RecordError::Write(WriteError::Conflict(_))),
+        "{error}"
+    );
+    assert_eq!(server.take_seen().len(), 1, "a lost race stops at once");
+    let directives = server.object("dpuhosts/h")["status"]["directives"].clone();
+    assert_eq!(directives.as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn a_record_lost_in_the_last_moment_tells_nobody() {
+    let server = cluster().await;
+    let mut stale = view(&server);
+    let (writes, metrics) = writes(&server);
+    // Protected already, so that the record is the first write; and outdated.
+    stale.host.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+    stale.cards[0].dpu.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+    stale.host.metadata.resource_version = Some("9".to_owned());
+    let error = carry_out(&writes, &stale, &start(&stale))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, RecordError::Write(WriteError::Conflict(_))),
+        "{error}"
+    );
+    let lines: Vec<String> = server.take_seen().iter().map(Seen::line).collect();
+    assert_eq!(lines, ["POST serviceaccounts", "PUT dpuhosts/h/status"]);
+    assert_eq!(server.object("dpuhosts/h")["status"], Value::Null);
+    assert_eq!(metrics.writes("DpuHost", "record"), 0);
+}
+
+#[tokio::test]
+async fn a_cache_older_than_our_own_write_is_not_planned_from() {
+    let server = cluster().await;
+    let (writes, _) = writes(&server);
+    let before = view(&server);
+    assert!(writes.caught_up(&before.host) && writes.caught_up(&before.cards[0].dpu));
+    carry_out(&writes, &before, &start(&before)).await.unwrap();
+    assert!(!writes.caught_up(&before.host) && !writes.caught_up(&before.cards[0].dpu));
+    let after = view(&server);
+    assert!(writes.caught_up(&after.host) && writes.caught_up(&after.cards[0].dpu));
+    // A namesake that was created meanwhile is another object.
+    carry_out(&writes, &after, &start(&after)).await.unwrap();
+    let mut namesake = before.host;
+    namesake.metadata.uid = Some("another".to_owned());
+    assert!(writes.caught_up(&namesake));
+}
+
+#[tokio::test]
+async fn what_is_undone_is_let_go_after_its_last_word() {
+    let server = cluster().await;
+    let (writes, _) = writes(&server);
+    let before = view(&server);
+    carry_out(&writes, &before, &start(&before)).await.unwrap();
+    server.take_seen();
+    let after = view(&server);
+    let mut plan = settled(&after);
+    plan.host_status.directives.clear();
+    plan.finalizers = Finalizers::default();
+    carry_out(&writes, &after, &plan).await.unwrap();
+    let seen = server.take_seen();
+    let lines: Vec<String> = seen.iter().map(Seen::line).collect();
+    assert_eq!(
+        lines,
+        ["PUT dpuhosts/h/status", "PATCH dpus/c", "PATCH dpuhosts/h"]
+    );
+    assert_eq!(seen[0].query, "&fieldManager=lockstep-conclude");
+    assert_eq!(
+        server.object("dpuhosts/h")["metadata"]["finalizers"],
+        json!([])
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_begun_for_what_cannot_be_protected() {
+    let server = cluster().await;
+    let (writes, _) = writes(&server);
+    let mut view = view(&server);
+    view.cards[0].dpu.metadata.deletion_timestamp = Some(Time(at(0)));
+    let error = carry_out(&writes, &view, &start(&view)).await.unwrap_err();
+    assert!(matches!(error, RecordError::TooLate(_)), "{error}");
+    let lines: Vec<String> = server.take_seen().iter().map(Seen::line).collect();
+    assert_eq!(lines, ["PATCH dpuhosts/h"], "no record");
+}
+
+#[tokio::test]
+async fn a_shown_start_makes_no_identity() {
+    let server = cluster().await;
+    let (writes, _) = writes(&server);
+    let view = view(&server);
+    let mut plan = start(&view);
+    plan.host_status = view.host.status.clone().unwrap_or_default();
+    plan.finalizers = Finalizers::default();
+    carry_out(&writes, &view, &plan).await.unwrap();
+    let seen = server.take_seen();
+    assert!(
+        seen.iter()
+            .all(|seen| !seen.path.starts_with("serviceaccounts")),
+        "{seen:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_identity_of_an_earlier_namesake_is_not_taken_over() {
+    let earlier = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": "xpu-c", "namespace": SITE, "ownerReferences": [
+            {"apiVersion": "a/v1", "kind": "Dpu", "name": "c", "uid": "earlier"},
+        ]},
+    });
+    let server = ApiServer::start([("serviceaccounts/xpu-c", earlier)]).await;
+    let (writes, _) = writes(&server);
+    let error = writes.account(&card("c", "h")).await.unwrap_err();
+    assert!(matches!(error, WriteError::ForeignAccount(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_drops_what_it_does_not_know_is_found_out() {
+    let server = cluster().await;
+    server.prunes("seq");
+    let (writes, _) = writes(&server);
+    let view = view(&server);
+    let error = carry_out(&writes, &view, &start(&view)).await.unwrap_err();
+    assert!(error.to_string().contains("lockstep-crds"), "{error}");
+    assert!(
+        server
+            .take_seen()
+            .iter()
+            .all(|seen| seen.line() != "POST events")
+    );
+}
