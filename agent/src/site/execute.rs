@@ -22,8 +22,6 @@ use crate::site::journal::restarted;
 use crate::site::judge::{self, Refusal, Standing};
 use crate::site::worker::{Progress, Worker};
 
-/// Facts that are planned on are at most this old.
-const PLANNING_AGE: Duration = Duration::from_secs(5);
 /// Between looks for an effect.
 const SETTLE_PAUSE: Duration = Duration::from_secs(3);
 
@@ -76,7 +74,7 @@ impl Worker {
         if let Err(refusal) = self.admit(directive) {
             return self.conclude(directive, End::Failed(refusal));
         }
-        if !self.is_fresh(PLANNING_AGE) && !self.look().await {
+        if !self.look().await {
             // Nothing was accepted: until its deadline it may still succeed.
             return Ok(Progress::Later);
         }

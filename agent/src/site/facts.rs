@@ -12,8 +12,6 @@ use lockstep_redfish::{
     Reading,
 };
 
-use crate::site::judge::Refusal;
-
 /// Whose medium a URL stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UrlOwner {
@@ -32,8 +30,7 @@ pub fn bmc_report(
     owner: impl Fn(&ImageUrl) -> UrlOwner,
     previous: Option<&BmcReport>,
     now: &Time,
-) -> Result<BmcReport, Refusal> {
-    let identity = identity(facts)?;
+) -> BmcReport {
     let power = facts
         .power
         .value()
@@ -59,8 +56,8 @@ pub fn bmc_report(
         .flatten()
         .collect::<Vec<_>>()
         .join(" ");
-    Ok(BmcReport {
-        identity,
+    BmcReport {
+        identity: identity(facts),
         key_pin: facts.identity.tls_pin.as_ref().map(ToString::to_string),
         model: (!model.is_empty()).then(|| bounded(&model, 128)),
         firmware_version: facts
@@ -82,7 +79,7 @@ pub fn bmc_report(
             boot_progress: offer(&facts.capabilities.boot_progress),
             power_restore_policy: offer(&facts.capabilities.power_restore),
         },
-    })
+    }
 }
 
 /// The override that diverts the machine's next boot. A permanent "boot from
@@ -166,22 +163,15 @@ fn media_report(
     }
 }
 
-fn identity(facts: &BmcFacts) -> Result<MachineIdentity, Refusal> {
-    let identity = MachineIdentity {
+fn identity(facts: &BmcFacts) -> MachineIdentity {
+    MachineIdentity {
         system_uuid: facts.identity.system_uuid.as_deref().and_then(hyphenated),
         serial_number: facts
             .identity
             .serial_number
             .as_deref()
             .map(|serial| bounded(serial, 64)),
-    };
-    if identity == MachineIdentity::default() {
-        return Err(Refusal::new(
-            "IdentityNotShown",
-            "the BMC shows neither UUID nor serial number of its system, so it can be nobody's; set one of them in the BMC",
-        ));
     }
-    Ok(identity)
 }
 
 /// A UUID in its usual form, whatever separators the BMC uses.
@@ -250,7 +240,7 @@ mod tests {
         ] {
             let mut seen = facts();
             seen.media = Reading::Read(vec![slot(image)]);
-            let report = bmc_report(&seen, ours, None, &now).unwrap();
+            let report = bmc_report(&seen, ours, None, &now);
             assert_eq!(report.media.owner, owner);
             assert!(!serde_json::to_string(&report).unwrap().contains("secret"));
         }
@@ -260,7 +250,7 @@ mod tests {
     fn our_medium_shows_before_a_strangers() {
         let mut seen = facts();
         seen.media = Reading::Read(vec![slot(Some("http://x/")), slot(Some("http://store/i/"))]);
-        let report = bmc_report(&seen, ours, None, &clock::now()).unwrap();
+        let report = bmc_report(&seen, ours, None, &clock::now());
         assert_eq!(report.media.owner, MediaOwner::Lockstep);
     }
 
@@ -268,12 +258,12 @@ mod tests {
     fn the_time_of_a_power_state_is_kept_until_it_changes() {
         let then: Time = serde_json::from_str("\"2026-01-01T00:00:00Z\"").unwrap();
         let now = clock::now();
-        let first = bmc_report(&facts(), ours, None, &then).unwrap();
-        let same = bmc_report(&facts(), ours, Some(&first), &now).unwrap();
+        let first = bmc_report(&facts(), ours, None, &then);
+        let same = bmc_report(&facts(), ours, Some(&first), &now);
         assert_eq!(first, same);
         let mut on = facts();
         on.power = Reading::Read(Power::On);
-        let changed = bmc_report(&on, ours, Some(&first), &now).unwrap();
+        let changed = bmc_report(&on, ours, Some(&first), &now);
         assert_eq!(changed.power_since, Some(now));
     }
 
@@ -317,27 +307,27 @@ mod tests {
     }
 
     #[test]
-    fn odd_identities_fit_the_api_or_are_refused() {
+    fn odd_identities_fit_the_api_or_are_left_out() {
         let mut seen = facts();
         seen.identity.system_uuid = Some("0123456789abcdef0123456789ABCDEF".to_owned());
-        let report = bmc_report(&seen, ours, None, &clock::now()).unwrap();
+        let report = bmc_report(&seen, ours, None, &clock::now());
         assert_eq!(
             report.identity.system_uuid.as_deref(),
             Some("01234567-89ab-cdef-0123-456789ABCDEF")
         );
         seen.identity.system_uuid = Some("none".to_owned());
         seen.identity.serial_number = None;
-        let refusal = bmc_report(&seen, ours, None, &clock::now()).unwrap_err();
-        assert_eq!(refusal.reason, "IdentityNotShown");
+        let report = bmc_report(&seen, ours, None, &clock::now());
+        assert_eq!(report.identity, MachineIdentity::default());
     }
 
     #[test]
     fn media_that_could_not_be_read_stay_as_they_were_reported() {
         let mut seen = facts();
         seen.media = Reading::Read(vec![slot(Some("http://store/i/"))]);
-        let first = bmc_report(&seen, ours, None, &clock::now()).unwrap();
+        let first = bmc_report(&seen, ours, None, &clock::now());
         seen.media = Reading::NotRead("timeout".to_owned());
-        let second = bmc_report(&seen, ours, Some(&first), &clock::now()).unwrap();
+        let second = bmc_report(&seen, ours, Some(&first), &clock::now());
         assert_eq!(second.media, first.media);
     }
 }

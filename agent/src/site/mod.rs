@@ -13,6 +13,8 @@ mod execute;
 pub mod facts;
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod fake_api;
 pub mod images;
 mod install;
 pub mod journal;
@@ -24,6 +26,8 @@ pub mod orders;
 mod samples;
 pub mod supervisor;
 pub mod target;
+#[cfg(test)]
+mod tests;
 pub mod wanted;
 pub mod worker;
 

@@ -60,7 +60,6 @@ pub struct Worker {
     writer: ReportWriter,
     loaded: bool,
     compared_at: Instant,
-    seen_at: Option<Instant>,
     reachable: Option<Reachability>,
     bmc: Option<BmcReport>,
     failures: u32,
@@ -95,7 +94,6 @@ impl Worker {
             compared_at: Instant::now(),
             reached: None,
             facts: None,
-            seen_at: None,
             reachable: None,
             bmc: None,
             failures: 0,
@@ -189,7 +187,6 @@ impl Worker {
             if let Some(reached) = &mut self.reached {
                 reached.stale = true;
             }
-            self.seen_at = None;
             self.reachable = None;
             self.failures = 0;
         }
@@ -272,18 +269,11 @@ impl Worker {
         judge::next(&self.current.directives, accepted).cloned()
     }
 
-    /// Whether the facts were read within `age`.
-    pub(super) fn is_fresh(&self, age: Duration) -> bool {
-        self.seen_at.is_some_and(|at| at.elapsed() <= age)
-    }
-
     /// Reads everything from the BMC. Tells whether it did.
     pub(super) async fn look(&mut self) -> bool {
-        self.seen_at = None;
         match self.observe().await {
             Ok(()) => {
                 self.failures = 0;
-                self.seen_at = Some(Instant::now());
                 self.reach(true, None, None);
                 true
             }
@@ -314,11 +304,7 @@ impl Worker {
             |url| site.owner_of(url),
             self.bmc.as_ref(),
             &clock::now(),
-        )
-        .map_err(|refusal| Trouble::Told {
-            refusal,
-            passing: false,
-        })?;
+        );
         self.facts = Some(facts);
         self.bmc = Some(report);
         Ok(())
