@@ -315,6 +315,7 @@ impl Mandate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake_api::FakeApi;
 
     #[test]
     fn a_lease_is_taken_only_when_its_holder_can_no_longer_act() {
@@ -347,5 +348,58 @@ mod tests {
         assert!(!mandate.holds_at(begun + DURATION - MARGIN));
         mandate.end();
         assert!(!mandate.holds());
+    }
+
+    fn keeper(api: &FakeApi, identity: &str) -> LeaseKeeper {
+        let candidate = Candidate {
+            lease: "site-s".to_owned(),
+            identity: identity.to_owned(),
+            role: "site",
+            patience: DURATION,
+            owner: None,
+        };
+        LeaseKeeper::new(Api::namespaced(api.client(), "site"), candidate)
+    }
+
+    #[tokio::test]
+    async fn one_holds_at_a_time_and_a_lease_given_up_is_free_at_once() {
+        let api = FakeApi::default();
+        let (mut first, mut second) = (keeper(&api, "first"), keeper(&api, "second"));
+        assert_eq!(first.hold().await.unwrap(), Hold::Held);
+        let waits = Hold::HeldBy("first".to_owned());
+        assert_eq!(second.hold().await.unwrap(), waits);
+        assert_eq!(first.hold().await.unwrap(), Hold::Held);
+        assert_eq!(second.hold().await.unwrap(), waits);
+        let lease = api.get("leases/site-s").unwrap();
+        assert_eq!(lease["metadata"]["labels"][AGENT_LABEL], "site");
+        first.give_up().await.unwrap();
+        assert_eq!(second.hold().await.unwrap(), Hold::Held);
+        assert_eq!(
+            first.hold().await.unwrap(),
+            Hold::HeldBy("second".to_owned())
+        );
+        assert!(
+            api.writes()
+                .iter()
+                .all(|write| write == "leases/site-s lockstep-agent/lease")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_vanished_or_changed_is_read_again() {
+        let api = FakeApi::default();
+        let mut keeper = keeper(&api, "me");
+        assert_eq!(keeper.hold().await.unwrap(), Hold::Held);
+        api.remove("leases/site-s");
+        assert_eq!(keeper.hold().await.unwrap(), Hold::Held);
+        let mut taken = api.get("leases/site-s").unwrap();
+        taken["spec"]["holderIdentity"] = serde_json::json!("other");
+        api.put("leases/site-s", taken);
+        assert_eq!(
+            keeper.hold().await.unwrap(),
+            Hold::HeldBy("other".to_owned())
+        );
+        api.vanish(true);
+        assert!(keeper.hold().await.is_err());
     }
 }

@@ -9,6 +9,8 @@
 pub mod clock;
 pub mod config;
 pub mod durable;
+#[cfg(test)]
+mod fake_api;
 pub mod health;
 pub mod kube_client;
 pub mod lease;

@@ -239,6 +239,7 @@ fn difference(old: &Value, new: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake_api::FakeApi;
 
     #[test]
     fn a_difference_holds_what_changed_and_null_for_what_went() {
@@ -249,5 +250,33 @@ mod tests {
             json!({"b": {"c": 3, "d": [2], "gone": null}, "gone": null, "new": {"y": 1}})
         );
         assert_eq!(difference(&new, &new), json!({}));
+    }
+
+    fn spec(subject: &str) -> DpuReportSpec {
+        serde_json::from_value(json!({
+            "vantage": "Site", "subject": subject, "agentVersion": "1",
+            "observedAt": "2026-01-01T00:00:00Z",
+        }))
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn equal_content_is_not_written_and_a_stranger_is_noticed() {
+        let api = FakeApi::default();
+        let reports = Api::namespaced(api.client(), "site");
+        let mut writer = ReportWriter::new(reports, "site-s".to_owned(), None);
+        assert!(writer.write(&spec("a"), Cause::Facts).await.unwrap());
+        assert!(!writer.write(&spec("a"), Cause::Facts).await.unwrap());
+        assert!(writer.write(&spec("b"), Cause::Outcome).await.unwrap());
+        let mut other = api.get("dpureports/site-s").unwrap();
+        other["spec"]["subject"] = json!("c");
+        api.put("dpureports/site-s", other);
+        let conflict = writer.write(&spec("d"), Cause::Accept).await;
+        assert!(matches!(conflict, Err(ReportError::Conflict(_))));
+        assert_eq!(writer.read().await.unwrap().unwrap().subject, "c");
+        assert!(writer.write(&spec("d"), Cause::Facts).await.unwrap());
+        api.remove("dpureports/site-s");
+        assert!(writer.write(&spec("e"), Cause::Facts).await.unwrap());
+        assert_eq!(api.writes().len(), 4);
     }
 }

@@ -220,3 +220,101 @@ fn os_report(seed: &Seed, facts: &LocalFacts) -> Result<OsReport> {
         addresses,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake_api::FakeApi;
+    use std::fs;
+
+    const REPORT: &str = "dpureports/xpu-c1";
+
+    fn seed() -> Seed {
+        Seed {
+            api_server: "https://192.0.2.1:6443".to_owned(),
+            ca: String::new(),
+            namespace: "site".to_owned(),
+            dpu: "c1".to_owned(),
+            dpu_uid: Some("uid-1".to_owned()),
+            token: "very-secret".to_owned(),
+            image_version: "1.2".to_owned(),
+            image_digest: "sha256:aa".to_owned(),
+        }
+    }
+
+    fn machine(boot_id: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in [
+            ("proc/sys/kernel/random/boot_id", boot_id),
+            ("proc/sys/kernel/osrelease", "6.1.0-cloud"),
+            ("proc/uptime", "12.50 3.00"),
+            ("etc/os-release", "PRETTY_NAME=\"Lab OS 1.2\""),
+        ] {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, format!("{text}\n")).unwrap();
+        }
+        dir
+    }
+
+    const FIRST: &str = "01234567-89ab-cdef-0123-456789abcdef";
+    const SECOND: &str = "11234567-89ab-cdef-0123-456789abcdef";
+
+    #[tokio::test]
+    async fn time_alone_is_not_written_and_a_new_boot_is() {
+        let api = FakeApi::default();
+        let dir = machine(FIRST);
+        let mut agent = CardAgent::new(&api.client(), seed(), Root::new(dir.path()));
+        agent.tell().await.unwrap();
+        fs::write(dir.path().join("proc/uptime"), "99.00 3.00\n").unwrap();
+        agent.tell().await.unwrap();
+        assert_eq!(api.writes().len(), 1);
+        let report = api.get(REPORT).unwrap();
+        assert_eq!(report["spec"]["os"]["bootEpoch"], FIRST);
+        assert_eq!(report["spec"]["os"]["imageVersion"], "1.2");
+        assert_eq!(report["spec"]["os"]["os"], "Lab OS 1.2");
+        assert_eq!(report["spec"]["subjectUid"], "uid-1");
+        assert!(!report.to_string().contains("very-secret"));
+
+        let dir = machine(SECOND);
+        let mut agent = CardAgent::new(&api.client(), seed(), Root::new(dir.path()));
+        agent.tell().await.unwrap();
+        assert_eq!(api.get(REPORT).unwrap()["spec"]["os"]["bootEpoch"], SECOND);
+        assert_eq!(
+            api.writes(),
+            [
+                format!("{REPORT} lockstep-agent/report"),
+                format!("{REPORT} lockstep-agent/report")
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn nothing_is_reported_without_a_boot_epoch() {
+        let api = FakeApi::default();
+        let dir = tempfile::tempdir().unwrap();
+        let mut agent = CardAgent::new(&api.client(), seed(), Root::new(dir.path()));
+        let error = agent.tell().await.unwrap_err().to_string();
+        assert!(error.contains("/proc"), "{error}");
+        assert!(api.writes().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_outage_is_waited_for() {
+        let api = FakeApi::default();
+        api.vanish(true);
+        let dir = machine(FIRST);
+        let agent = CardAgent::new(&api.client(), seed(), Root::new(dir.path()));
+        let ending = CancellationToken::new();
+        let task = tokio::spawn(agent.run(ending.clone()));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        api.vanish(false);
+        api.until("leases/xpu-c1", |lease| {
+            lease["spec"]["renewTime"].is_string()
+        })
+        .await;
+        ending.cancel();
+        task.await.unwrap();
+        assert!(api.get(REPORT).is_some());
+    }
+}

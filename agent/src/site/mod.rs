@@ -13,8 +13,6 @@ mod execute;
 pub mod facts;
 #[cfg(test)]
 mod fake;
-#[cfg(test)]
-mod fake_api;
 pub mod images;
 mod install;
 pub mod journal;

@@ -1,10 +1,12 @@
 //! One worker for each machine that has a BMC, started, told and stopped as
 //! the site's objects say.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::ResourceExt;
+use lockstep_crds::Dpu;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +76,7 @@ pub async fn run(
                 Err(error) => tracing::error!(machine = %key, "{error}"),
             }
         }
+        end_grants_of_gone_cards(&site, &cards).await;
         tokio::select! {
             () = ending.cancelled() => break,
             more = objects.change() => if !more { break },
@@ -88,6 +91,22 @@ pub async fn run(
     for task in tasks {
         if let Err(error) = task.await {
             tracing::error!("a worker ended badly: {error}");
+        }
+    }
+}
+
+/// A card that is gone leaves no token in the store.
+async fn end_grants_of_gone_cards(site: &Site, cards: &[Arc<Dpu>]) {
+    let gone: BTreeSet<String> = site
+        .store
+        .grants()
+        .into_iter()
+        .map(|grant| grant.card_key)
+        .filter(|key| !cards.iter().any(|card| card.uid().as_ref() == Some(key)))
+        .collect();
+    for key in gone {
+        if let Err(error) = site.store.revoke(&key).await {
+            tracing::error!("grant of a card that is gone: {error}; {}", error.remedy());
         }
     }
 }

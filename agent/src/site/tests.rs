@@ -17,13 +17,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::config::SiteConfig;
+use crate::fake_api::FakeApi;
 use crate::health::Metrics;
 use crate::lease::Mandate;
 use crate::site::context::Site;
 use crate::site::custody::Custodian;
 use crate::site::facts::UrlOwner;
 use crate::site::fake::FakeBmc;
-use crate::site::fake_api::FakeApi;
 use crate::site::journal::Journal;
 use crate::site::machines::{MachineInput, MachineKey, MachineKind};
 use crate::site::orders::{OrderBook, OrderState};
