@@ -36,8 +36,8 @@ pub(crate) fn bounded(mut crd: CustomResourceDefinition) -> CustomResourceDefini
 pub(crate) fn short_names(crd: CustomResourceDefinition) -> CustomResourceDefinition {
     ruled(
         crd,
-        format!("size(self.metadata.name) <= {NAME_MAX}"),
-        format!(
+        &format!("size(self.metadata.name) <= {NAME_MAX}"),
+        &format!(
             "the name must not be longer than {NAME_MAX} characters: \
              reports, Leases and ServiceAccounts carry it with a prefix"
         ),
@@ -57,22 +57,17 @@ pub(crate) fn named_after_subject(crd: CustomResourceDefinition) -> CustomResour
     .join(", ");
     ruled(
         crd,
-        format!(
+        &format!(
             "!(self.spec.vantage in {{{prefixes}}}) || \
              self.metadata.name == {{{prefixes}}}[self.spec.vantage] + self.spec.subject"
         ),
         "the name must be bmc-card-SUBJECT, bmc-host-SUBJECT, xpu-SUBJECT or site-SUBJECT, \
-         as vantage and subject say"
-            .to_owned(),
+         as vantage and subject say",
     )
 }
 
 /// The CRD with a rule on whole objects: the derive has a place for those on a spec only.
-fn ruled(
-    mut crd: CustomResourceDefinition,
-    rule: String,
-    message: String,
-) -> CustomResourceDefinition {
+fn ruled(mut crd: CustomResourceDefinition, rule: &str, message: &str) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         if let Some(schema) = version
             .schema
@@ -83,8 +78,8 @@ fn ruled(
                 .x_kubernetes_validations
                 .get_or_insert_default()
                 .push(ValidationRule {
-                    rule: rule.clone(),
-                    message: Some(message.clone()),
+                    rule: rule.to_owned(),
+                    message: Some(message.to_owned()),
                     ..ValidationRule::default()
                 });
         }
