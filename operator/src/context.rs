@@ -1,10 +1,15 @@
 //! What every controller shares: the world, the writing end, the figures.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use kube::Resource;
+use lockstep_crds::DpuHost;
+use lockstep_planner::decision::Transition;
 
+use crate::key::Key;
 use crate::metrics::Metrics;
 use crate::queue::Ended;
 use crate::world::World;
@@ -39,6 +44,47 @@ pub struct Context {
     pub writes: Writes,
     /// The figures.
     pub metrics: Metrics,
+    /// What people were told last of each host that is not looked after, so that
+    /// they are told once.
+    told: Mutex<BTreeMap<Key, String>>,
+}
+
+impl Context {
+    /// Puts the shared parts together.
+    pub fn new(world: Shared, writes: Writes, metrics: Metrics) -> Self {
+        Self {
+            world,
+            writes,
+            metrics,
+            told: Mutex::default(),
+        }
+    }
+
+    /// Tells people, in an event, why a host is not looked after; once, until it is again.
+    pub async fn complain(&self, host: &DpuHost, reason: &str, message: String) {
+        let news = {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.insert(Key::of(host), message.clone()).as_ref() != Some(&message)
+        };
+        if news {
+            let reason = reason.to_owned();
+            let complaint = Transition {
+                card: None,
+                reason,
+                message,
+                warning: true,
+            };
+            self.writes.event(&host.object_ref(&()), &complaint).await;
+        }
+    }
+
+    /// The host is looked after again.
+    pub fn content(&self, host: &Key) {
+        self.told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(host);
+    }
 }
 
 /// How a reconcile ended: a word for metrics, and when to look again.

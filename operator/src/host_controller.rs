@@ -15,11 +15,23 @@ const RESYNC: SignedDuration = SignedDuration::from_mins(10);
 /// Plans for a host and carries the plan out.
 pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
     let now = Timestamp::now();
-    let view = match assemble(&context.world.read(), key) {
+    let (assembled, host) = {
+        let world = context.world.read();
+        (assemble(&world, key), world.hosts.get(key).cloned())
+    };
+    let view = match assembled {
         Ok(Some(view)) => view,
-        Ok(None) => return Outcome::done("gone"),
+        Ok(None) => {
+            context.content(key);
+            return Outcome::done("gone");
+        }
         Err(error) => {
             tracing::error!(host = %key, %error, "not planned");
+            if let Some(host) = host {
+                context
+                    .complain(&host, "NotPlanned", error.to_string())
+                    .await;
+            }
             return Outcome::done("unreadable");
         }
     };
@@ -32,6 +44,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
     tracing::debug!(host = %key, decision, reason, "planned");
     match carry_out(&context.writes, &view, &plan).await {
         Ok(()) => {
+            context.content(key);
             tell(key, &view, &plan);
             let resync = now + RESYNC;
             Outcome::again(
@@ -50,6 +63,9 @@ pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
         }
         Err(error) => {
             tracing::warn!(host = %key, %error, "the plan was not carried out");
+            context
+                .complain(&view.host, "NotCarriedOut", error.to_string())
+                .await;
             Outcome::failed()
         }
     }

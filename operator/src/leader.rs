@@ -21,14 +21,29 @@ use crate::metrics::Metrics;
 pub const LEASE: &str = "lockstep-operator";
 /// For how long a renewal is good.
 const DURATION: SignedDuration = SignedDuration::from_secs(60);
-/// How often it is renewed. Few writes matter more than a quick takeover.
-const RENEW_EVERY: Duration = Duration::from_secs(20);
-/// How often a candidate looks, and how soon a failed renewal is repeated.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// After so long without a renewal the leader gives up, well before others take over.
-const GIVE_UP: Duration = Duration::from_secs(45);
 /// How long one call may take.
 const CALL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How fast the election goes. Few writes matter more than a quick takeover.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How often the Lease is renewed.
+    pub renew_every: Duration,
+    /// How often a candidate looks, and how soon a failed renewal is repeated.
+    pub look_every: Duration,
+    /// After so long without a renewal the leader gives up, well before others take over.
+    pub give_up: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            renew_every: Duration::from_secs(20),
+            look_every: Duration::from_secs(5),
+            give_up: Duration::from_secs(45),
+        }
+    }
+}
 
 /// Leadership cannot be had or kept.
 #[derive(Debug, Error)]
@@ -97,6 +112,7 @@ pub struct Candidate {
     namespace: String,
     me: String,
     metrics: Metrics,
+    pace: Pace,
     /// The Lease as we wrote it last, while nothing suggests that it is not so any more.
     held: Option<Lease>,
     /// resourceVersion of another's Lease, and since when we have seen it so.
@@ -112,9 +128,17 @@ impl Candidate {
             namespace: namespace.to_owned(),
             me,
             metrics,
+            pace: Pace::default(),
             held: None,
             seen: None,
         }
+    }
+
+    /// At another pace than the usual one.
+    #[must_use]
+    pub fn at(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
     }
 
     /// Waits until this replica leads. `false` if it is stopped before.
@@ -133,7 +157,7 @@ impl Candidate {
             }
             tokio::select! {
                 () = stop.cancelled() => return false,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(self.pace.look_every) => {}
             }
         }
     }
@@ -144,7 +168,7 @@ impl Candidate {
     /// If it cannot be renewed in time, or somebody else holds it.
     pub async fn keep(mut self, stop: CancellationToken) -> Result<(), LeaderError> {
         let mut renewed = tokio::time::Instant::now();
-        let mut pause = RENEW_EVERY;
+        let mut pause = self.pace.renew_every;
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -153,7 +177,7 @@ impl Candidate {
             pause = match self.renew().await {
                 Ok(true) => {
                     renewed = tokio::time::Instant::now();
-                    RENEW_EVERY
+                    self.pace.renew_every
                 }
                 Ok(false) => {
                     self.metrics.leads(false);
@@ -161,13 +185,13 @@ impl Candidate {
                         "somebody else holds the Lease".to_owned(),
                     ));
                 }
-                Err(error) if renewed.elapsed() > GIVE_UP => {
+                Err(error) if renewed.elapsed() > self.pace.give_up => {
                     self.metrics.leads(false);
                     return Err(LeaderError::Lost(error));
                 }
                 Err(error) => {
                     tracing::warn!(error, "the Lease was not renewed; tried again");
-                    LOOK_EVERY
+                    self.pace.look_every
                 }
             };
         }

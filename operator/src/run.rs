@@ -128,11 +128,8 @@ async fn lead(
     if !candidate.acquire(&stop).await {
         return Ok(());
     }
-    let context = Arc::new(Context {
-        world: world.clone(),
-        writes: Writes::new(client, me, metrics.clone()),
-        metrics,
-    });
+    let writes = Writes::new(client, me, metrics.clone());
+    let context = Arc::new(Context::new(world.clone(), writes, metrics));
     let (hosts, host_wakes) = unbounded_channel();
     let (cards, card_wakes) = unbounded_channel();
     let (images, image_wakes) = unbounded_channel();

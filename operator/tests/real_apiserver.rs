@@ -86,7 +86,7 @@ struct Replica {
 }
 
 impl Replica {
-    fn start(plane: &ControlPlane, folder: &Path, name: &str) -> Self {
+    fn start(plane: &ControlPlane, folder: &Path, name: &str, sites: &str) -> Self {
         let kubeconfig = folder.join(format!("{name}.kubeconfig"));
         let operator = Subject::user(OPERATOR);
         let text = plane.kubeconfig_for(&operator, &plane.url()).unwrap();
@@ -102,7 +102,7 @@ impl Replica {
                 "--listen",
                 &format!("127.0.0.1:{port}"),
                 "--site-namespaces",
-                "all",
+                sites,
             ])
             .env("KUBECONFIG", kubeconfig)
             .env("HOSTNAME", name)
@@ -265,7 +265,7 @@ async fn one_replica_tells_what_it_sees_and_the_next_takes_over() {
         cluster.admin.apply(&workspace(path)).await.unwrap();
     }
 
-    let first = Replica::start(&plane, folder.path(), "first");
+    let first = Replica::start(&plane, folder.path(), "first", "all");
     first.shows("/readyz", "200 OK").await;
     first.shows("/livez", "200 OK").await;
     first.shows("/metrics", "lockstep_leader 1").await;
@@ -317,7 +317,7 @@ async fn one_replica_tells_what_it_sees_and_the_next_takes_over() {
     nothing_is_written_when_nothing_happens(&plane, &cluster).await;
     a_directive_is_recorded(&cluster).await;
 
-    let second = Replica::start(&plane, folder.path(), "second");
+    let second = Replica::start(&plane, folder.path(), "second", "site-lab");
     second.shows("/readyz", "200 OK").await;
     second.shows("/metrics", "lockstep_leader 0").await;
     first.stop().await;

@@ -35,6 +35,8 @@ struct Inner {
     seen: Vec<Seen>,
     /// A status field that this server's schema does not have.
     pruned: Option<&'static str>,
+    /// Whether every request is refused.
+    broken: bool,
 }
 
 /// A running server.
@@ -55,6 +57,7 @@ impl ApiServer {
                 .collect(),
             seen: Vec::new(),
             pruned: None,
+            broken: false,
         };
         let inner = Arc::new(Mutex::new(inner));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -81,6 +84,19 @@ impl ApiServer {
     /// From now on drops this field from every status.
     pub(crate) fn prunes(&self, field: &'static str) {
         self.inner.lock().unwrap().pruned = Some(field);
+    }
+
+    /// From now on refuses, or serves, every request.
+    pub(crate) fn breaks(&self, broken: bool) {
+        self.inner.lock().unwrap().broken = broken;
+    }
+
+    /// Writes an object as somebody else would.
+    pub(crate) fn write(&self, path: &str, change: impl FnOnce(&mut Value)) {
+        let mut inner = self.inner.lock().unwrap();
+        let mut object = inner.objects.get(path).cloned().unwrap_or_default();
+        change(&mut object);
+        inner.store(path.to_owned(), object, StatusCode::OK);
     }
 
     /// An object as it is now.
@@ -119,6 +135,9 @@ async fn answer(State(inner): State<Arc<Mutex<Inner>>>, request: Request<Body>) 
 
 impl Inner {
     fn serve(&mut self, seen: &Seen) -> Response {
+        if self.broken {
+            return refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError");
+        }
         let (path, subresource) = match seen.path.strip_suffix("/status") {
             Some(path) => (path.to_owned(), true),
             None => (seen.path.clone(), false),
@@ -148,6 +167,7 @@ impl Inner {
                     ("PUT", true) => object["status"] = seen.body["status"].clone(),
                     ("PATCH", true) => merge(&mut object["status"], &seen.body["status"]),
                     ("PATCH", false) => merge(&mut object, &seen.body),
+                    ("PUT", false) => object = seen.body.clone(),
                     _ => return refusal(StatusCode::METHOD_NOT_ALLOWED, "Unexpected"),
                 }
                 self.store(path, object, StatusCode::OK)
