@@ -49,13 +49,13 @@ pub(crate) fn collect(
     }
     for (card, intent) in view.cards.iter().zip(cards) {
         let Intent::Act(draft) = intent else { continue };
-        add(draft);
         if draft.action.kind == ActionKind::StageInstall
             && let Some(spec) = spec
             && let Some(hold) = install::wanted_hold(view, record, spec, card, now)
         {
             add(&hold);
         }
+        add(draft);
     }
     drafts
 }

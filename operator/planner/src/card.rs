@@ -41,8 +41,10 @@ pub fn is_going(view: &View, card: &CardView) -> bool {
 }
 
 /// Whether nothing is wanted of the card any more, so that what was begun is undone.
+/// Without the policy that may name an image nobody can tell.
 fn is_withdrawn(view: &View, card: &CardView) -> bool {
-    is_going(view, card) || card.wanted == Wanted::Nothing
+    let unwanted = card.wanted == Wanted::Nothing && view.policy.is_some();
+    is_going(view, card) || unwanted
 }
 
 /// Until when an install may still be writing to the card, if one may.
@@ -110,7 +112,7 @@ fn needed(
     let wanted = match &card.wanted {
         Wanted::Image(image) => image,
         Wanted::Missing(name) => return without_image(view, kept, card, name, now),
-        // Withdrawn, above.
+        // Withdrawn, above, unless the policy is missing, above too.
         Wanted::Nothing => return nothing_wanted(),
     };
     let Some(kept) = kept else {

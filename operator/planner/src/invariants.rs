@@ -2,16 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
-use lockstep_crds::boot_policy::{PolicyMode, WaitUntil};
+use jiff::{SignedDuration, Timestamp};
+use lockstep_crds::DpuHostStatus;
+use lockstep_crds::boot_policy::{PolicyMode, UnobservableStageAction, WaitUntil};
 use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
 use lockstep_crds::host::{Disruption, HostRole};
-use lockstep_crds::observed::PowerState;
+use lockstep_crds::observed::{BootStage, Knowledge, PowerState};
 use lockstep_crds::report::BmcReport;
 
+use crate::card;
 use crate::decision::{Decision, Plan};
 use crate::host::is_held;
-use crate::view::View;
+use crate::ledger;
+use crate::view::{CardView, View};
 
 /// Every way in which `plan` breaks a safety rule, in words; empty for a sound plan.
 pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
@@ -58,6 +61,25 @@ pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
         after.hold.is_none() || plan.finalizers.host,
         "S10: a hold without a finalizer",
     );
+    check(
+        after.directives.is_empty() || plan.finalizers.host,
+        "S10: an open directive without a finalizer",
+    );
+    check(
+        after.directives.len() <= 8 && after.cards.len() <= 16 && after.history.len() <= 8,
+        "bounds: the API server would refuse this record",
+    );
+    if ledger::unknown_value(&before).is_some() {
+        check(
+            (
+                &before.directives,
+                &before.hold,
+                &before.cards,
+                &before.history,
+            ) == (&after.directives, &after.hold, &after.cards, &after.history),
+            "an unknown record was changed",
+        );
+    }
     match &plan.decision {
         Decision::Start(directives) => {
             for directive in directives {
@@ -79,26 +101,30 @@ pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
 fn started(
     view: &View,
     directive: &Directive,
-    before: &lockstep_crds::DpuHostStatus,
+    before: &DpuHostStatus,
     now: Timestamp,
     check: &mut impl FnMut(bool, &str),
 ) {
     let policy = view.policy.as_ref().map(|policy| &policy.spec);
     let host = &view.host.spec;
+    let undoes = matches!(
+        directive.action.kind,
+        ActionKind::ReleaseHost | ActionKind::ClearInstall
+    );
     check(
-        policy.is_some_and(|spec| spec.mode == PolicyMode::Enforce),
+        policy.map_or(undoes, |spec| spec.mode == PolicyMode::Enforce),
         "mode: an effect without Enforce",
     );
     check(!host.hands_off, "S16: an effect despite handsOff");
     check(view.guards_intact, "an effect without the admission guards");
     check(directive.seq > before.seq, "S7: a number was used again");
+    let card = view
+        .cards
+        .iter()
+        .find(|card| card.uid() == directive.target.uid);
     let facts: Option<&BmcReport> = match directive.target.kind {
         TargetKind::Host => view.host_bmc(now),
-        TargetKind::Card => view
-            .cards
-            .iter()
-            .find(|card| card.uid() == directive.target.uid)
-            .and_then(|card| view.card_bmc(card, now)),
+        TargetKind::Card => card.and_then(|card| view.card_bmc(card, now)),
         TargetKind::Unrecognized(_) => None,
     };
     check(facts.is_some(), "S5: an effect on facts that are not fresh");
@@ -107,49 +133,129 @@ fn started(
             || directive.expects.identity.serial_number.is_some(),
         "S13: an effect on a machine that nobody has named",
     );
-    let power = facts.and_then(|facts| facts.power.clone());
     let on_host = directive.target.kind == TargetKind::Host;
-    if directive.action.kind.is_destructive() {
-        check(
-            directive.expects.safe_stage,
-            "S1: a power cut that does not ask for the stage",
-        );
-        let stage_forbids = facts
-            .and_then(|facts| facts.stage.as_ref())
-            .is_some_and(lockstep_crds::observed::BootStage::forbids_power_cut);
-        check(!stage_forbids, "S1: a power cut in stage 7, 8 or 10");
-        check(
-            !on_host || host.disruption == Disruption::Allowed,
-            "S12: a host was to be taken down",
-        );
-    }
     let host_on = view
         .host_bmc(now)
         .is_some_and(|bmc| bmc.power == Some(PowerState::On));
     let changes_card = !on_host && directive.action.kind != ActionKind::ClearInstall;
+    let server = host.role == HostRole::Server;
     check(
-        !(changes_card
-            && host.role == HostRole::Server
-            && host_on
-            && host.disruption == Disruption::Never),
+        !(changes_card && server && host_on && host.disruption == Disruption::Never),
         "S12: a card of a running host was to be changed",
     );
+    check(
+        !(changes_card && host.role == HostRole::Infrastructure),
+        "S14: a card of an infrastructure host was to be changed",
+    );
+    if let Some(card) = card.filter(|_| changes_card) {
+        check(
+            !card.dpu.spec.paused,
+            "S10: a paused card was to be changed",
+        );
+        check(
+            card.dpu.metadata.deletion_timestamp.is_none()
+                && view.host.metadata.deletion_timestamp.is_none(),
+            "S10: something new on an object that is being deleted",
+        );
+    }
+    if directive.action.kind.is_destructive() {
+        taken_down(view, directive, before, facts, now, check);
+    }
     if directive.action.kind == ActionKind::PowerOn && !on_host {
         check(
-            power == Some(PowerState::Off),
+            facts.is_some_and(|facts| facts.power == Some(PowerState::Off)),
             "a card that is not off was to be powered on",
         );
         let waits = policy.is_some_and(|spec| spec.host_wait.until == WaitUntil::OsRunning);
         let held = is_held(before) || hold_is_done(view, before);
         check(
-            !waits || host.role != HostRole::Server || held,
+            !waits || !server || held,
             "S3: a card was to boot with its host not held",
+        );
+        check(
+            !waits || !server || !host_on,
+            "S3: a card was to boot with its host up",
         );
     }
 }
 
+/// What holds of everything that takes a machine down.
+fn taken_down(
+    view: &View,
+    directive: &Directive,
+    before: &DpuHostStatus,
+    facts: Option<&BmcReport>,
+    now: Timestamp,
+    check: &mut impl FnMut(bool, &str),
+) {
+    let Some(facts) = facts else { return };
+    check(
+        directive.expects.safe_stage,
+        "S1: a power cut that does not ask for the stage",
+    );
+    let on_host = directive.target.kind == TargetKind::Host;
+    let node_ready = view.node.as_ref().is_some_and(|node| node.ready);
+    check(
+        !on_host || (view.host.spec.disruption == Disruption::Allowed && !node_ready),
+        "S12: a host was to be taken down",
+    );
+    let target = view
+        .cards
+        .iter()
+        .find(|card| card.uid() == directive.target.uid);
+    check(
+        stage_allows(view, facts, target, now),
+        "S1, S5: a power cut in a stage that forbids it or is not known",
+    );
+    let installing = |card: &CardView| {
+        card::install_ends(view, before, card, now).is_some() && card.live_os(now).is_none()
+    };
+    for card in &view.cards {
+        let hit = on_host || card.uid() == directive.target.uid;
+        let forbids = card
+            .report
+            .as_ref()
+            .and_then(|report| report.bmc.as_ref())
+            .filter(|bmc| bmc.power != Some(PowerState::Off))
+            .and_then(|bmc| bmc.stage.as_ref())
+            .is_some_and(BootStage::forbids_power_cut);
+        check(
+            !(hit && forbids),
+            "S1: a power cut that hits a card in stage 7, 8 or 10",
+        );
+        check(
+            !(hit && installing(card)),
+            "S1: a power cut that hits an install",
+        );
+    }
+}
+
+/// Whether what is known of the stage authorises a power cut.
+fn stage_allows(view: &View, facts: &BmcReport, card: Option<&CardView>, now: Timestamp) -> bool {
+    match facts.stage_knowledge {
+        Knowledge::Known => facts
+            .stage
+            .as_ref()
+            .is_some_and(|stage| !stage.forbids_power_cut()),
+        Knowledge::NotOffered => {
+            let rule = view
+                .policy
+                .as_ref()
+                .map(|policy| &policy.spec.unobservable_stage);
+            let waited = rule.is_some_and(|rule| {
+                let grace = SignedDuration::from_secs(rule.dump_grace_seconds);
+                let since = facts.power_since.as_ref();
+                rule.action == UnobservableStageAction::SafeAfter
+                    && since.is_some_and(|since| now >= since.0 + grace)
+            });
+            waited || card.is_some_and(|card| card.live_os(now).is_some())
+        }
+        Knowledge::NotRead | Knowledge::Unrecognized(_) => false,
+    }
+}
+
 /// A hold that its executor has reported done counts, though only the next write records it.
-fn hold_is_done(view: &View, before: &lockstep_crds::DpuHostStatus) -> bool {
+fn hold_is_done(view: &View, before: &DpuHostStatus) -> bool {
     before.directives.iter().any(|open| {
         open.action.kind == ActionKind::HoldHost
             && view

@@ -106,8 +106,10 @@ fn phase(
                 Phase::Inspecting
             } else if installed {
                 Phase::Activating
-            } else {
+            } else if kept.is_some_and(|kept| kept.attempts > 0 || !kept.armed.is_empty()) {
                 Phase::Installing
+            } else {
+                Phase::Inspecting
             };
             let shown = Shown::progress(why.reason.as_str(), why.message.clone());
             (phase, shown)

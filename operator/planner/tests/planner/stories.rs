@@ -1,0 +1,10 @@
+//! Stories: what a person sees, and what reaches the machines.
+
+mod adopt;
+mod deletion;
+mod faults;
+mod first_light;
+mod host_wait;
+mod refusals;
+mod restore;
+mod shutdown;

@@ -1,0 +1,437 @@
+//! The site's agent: it looks, accepts before it acts, acts once, and tells what it saw.
+//! What goes wrong with the next effects is queued as faults.
+
+use std::collections::VecDeque;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::DpuReportSpec;
+use lockstep_crds::boot_policy::OnOrphan;
+use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind};
+use lockstep_crds::report::{
+    Custody, CustodyState, Execution, ImageState, Outcome, Reachability, StoredImage, Vantage,
+};
+use lockstep_planner::ledger;
+use lockstep_planner::view::Wanted;
+
+use super::machine::{Coming, Machine};
+use super::{Effect, World, secs};
+
+/// What goes wrong with an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    Fine,
+    /// The reply is lost; the effect is there.
+    LostReply,
+    /// The call is lost, and nobody knows.
+    LostCall,
+    /// The reply is lost, and the effect comes later.
+    Late(i64),
+    /// The agent dies after it accepted and before it acts.
+    CrashBefore,
+    /// The agent dies after it acted and before it can say so.
+    CrashAfter,
+    /// The BMC refuses.
+    Refused,
+}
+
+#[derive(Clone, Debug)]
+pub struct SiteAgent {
+    pub alive: bool,
+    pub lease: Option<Timestamp>,
+    pub faults: VecDeque<Fault>,
+    pub on_orphan: OnOrphan,
+    /// It never takes anything up.
+    pub idle: bool,
+}
+
+impl SiteAgent {
+    pub fn new() -> Self {
+        Self {
+            alive: true,
+            lease: None,
+            faults: VecDeque::new(),
+            on_orphan: OnOrphan::KeepHeld,
+            idle: false,
+        }
+    }
+}
+
+/// Which machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    Host,
+    Card(usize),
+}
+
+impl World {
+    pub fn machine(&mut self, which: Which) -> &mut Machine {
+        match which {
+            Which::Host => &mut self.host_machine,
+            Which::Card(index) => &mut self.cards[index].machine,
+        }
+    }
+
+    fn subject(&self, which: Which) -> Option<(String, String)> {
+        let meta = match which {
+            Which::Host => self
+                .host
+                .as_ref()
+                .filter(|host| host.spec.bmc.is_some())
+                .map(|host| &host.metadata),
+            Which::Card(index) => self.cards[index]
+                .dpu
+                .as_ref()
+                .filter(|dpu| dpu.spec.bmc.is_some())
+                .map(|dpu| &dpu.metadata),
+        }?;
+        Some((meta.name.clone().unwrap(), meta.uid.clone().unwrap()))
+    }
+
+    /// The agent dies; what it was doing stays undone or done as it is.
+    pub fn agent_dies(&mut self) {
+        if self.agent.alive {
+            self.agent.alive = false;
+            self.tell("agent: dies");
+        }
+    }
+
+    /// It comes back: what it had accepted and not finished is not known to it.
+    pub fn agent_starts(&mut self) {
+        if self.agent.alive {
+            return;
+        }
+        self.agent.alive = true;
+        self.tell("agent: starts");
+        let cards = (0..self.cards.len()).map(Which::Card);
+        for which in std::iter::once(Which::Host).chain(cards) {
+            if let Some(execution) = self.machine(which).execution.as_mut()
+                && execution.outcome.is_none()
+            {
+                execution.outcome = outcome(OutcomeKind::Unknown, "the agent was restarted");
+            }
+        }
+    }
+
+    /// One look at every machine, and one step of what was accepted.
+    pub fn agent_step(&mut self) {
+        self.card_agents();
+        if !self.agent.alive {
+            return;
+        }
+        self.agent.lease = Some(self.now);
+        self.fetch();
+        let cards = (0..self.cards.len()).map(Which::Card);
+        for which in std::iter::once(Which::Host).chain(cards) {
+            if self.subject(which).is_none() || !self.agent.alive {
+                continue;
+            }
+            let accepted = self.machine(which).execution.clone();
+            if accepted.is_some_and(|execution| execution.outcome.is_none()) {
+                self.carry_out(which);
+            } else {
+                self.accept(which);
+            }
+            if self.agent.alive {
+                self.publish(which);
+            }
+        }
+    }
+
+    fn directive(&self, which: Which) -> Option<Directive> {
+        let (_, uid) = self.subject(which)?;
+        let status = self.host.as_ref()?.status.as_ref()?;
+        let found = status.directives.iter().find(|open| open.target.uid == uid);
+        found.cloned()
+    }
+
+    fn hands_off(&self) -> bool {
+        self.host.as_ref().is_some_and(|host| host.spec.hands_off)
+    }
+
+    fn accept(&mut self, which: Which) {
+        if self.hands_off() || self.agent.idle {
+            return;
+        }
+        let Some(directive) = self.directive(which) else {
+            return;
+        };
+        let now = self.now;
+        let machine = self.machine(which);
+        let last = machine.execution.as_ref().map_or(0, |last| last.accepted);
+        if directive.seq > last && now <= directive.deadline.0 {
+            machine.execution = Some(Execution {
+                accepted: directive.seq,
+                outcome: None,
+            });
+        }
+    }
+
+    fn carry_out(&mut self, which: Which) {
+        let directive = self.directive(which);
+        let hands_off = self.hands_off();
+        let machine = self.machine(which);
+        let Some(execution) = machine.execution.clone() else {
+            return;
+        };
+        let Some(directive) = directive.filter(|d| d.seq == execution.accepted) else {
+            self.end(which, OutcomeKind::Failed, "withdrawn");
+            return;
+        };
+        if hands_off {
+            self.end(which, OutcomeKind::Failed, "handsOff");
+            return;
+        }
+        if let Some(why) = refusal(machine, &directive) {
+            self.end(which, OutcomeKind::Failed, &why);
+            return;
+        }
+        let fault = self.agent.faults.pop_front().unwrap_or(Fault::Fine);
+        match fault {
+            Fault::Fine => {
+                self.affect(which, &directive);
+                self.end(which, OutcomeKind::Done, "seen");
+            }
+            Fault::LostReply => {
+                self.affect(which, &directive);
+                self.end(which, OutcomeKind::Unknown, "no reply");
+            }
+            Fault::LostCall => self.end(which, OutcomeKind::Unknown, "no reply"),
+            Fault::Late(seconds) => {
+                let at = self.now + secs(seconds.min(directive.settle_seconds - 5));
+                let coming = match directive.action.kind {
+                    ActionKind::PowerOn => Some(Coming::PowerOn),
+                    ActionKind::ForceOff => Some(Coming::PowerOff),
+                    _ => None,
+                };
+                match coming {
+                    Some(coming) => {
+                        self.note(&directive);
+                        self.machine(which).coming.push((at, coming));
+                    }
+                    None => self.affect(which, &directive),
+                }
+                self.end(which, OutcomeKind::Unknown, "no reply");
+            }
+            Fault::CrashBefore => self.agent_dies(),
+            Fault::CrashAfter => {
+                self.affect(which, &directive);
+                self.agent_dies();
+            }
+            Fault::Refused => self.end(which, OutcomeKind::Failed, "the BMC refused"),
+        }
+    }
+
+    fn end(&mut self, which: Which, result: OutcomeKind, message: &str) {
+        let machine = self.machine(which);
+        let seq = machine.execution.as_ref().map_or(0, |e| e.accepted);
+        machine.execution = Some(Execution {
+            accepted: seq,
+            outcome: outcome(result.clone(), message),
+        });
+        self.tell(format!("agent: {seq} {result} ({message})"));
+    }
+
+    fn note(&mut self, directive: &Directive) {
+        let what = ledger::what(directive);
+        self.tell(format!("agent: does {} {what}", directive.seq));
+        let again = self.effects.iter().any(|e| e.seq == directive.seq);
+        assert!(!again, "{} was done twice\n{}", directive.seq, self.told());
+        self.effects.push(Effect {
+            seq: directive.seq,
+            what,
+            at: self.now,
+        });
+    }
+
+    fn affect(&mut self, which: Which, directive: &Directive) {
+        self.note(directive);
+        let now = self.now;
+        match directive.action.kind {
+            ActionKind::HoldHost => {
+                let order = directive.action.work_order.clone().unwrap();
+                self.agent.on_orphan = order.on_orphan;
+                self.machine(which).custody = Some(Custody {
+                    seq: directive.seq,
+                    state: CustodyState::Kept,
+                    expires_at: order.expires_at,
+                    previous: Vec::new(),
+                });
+            }
+            ActionKind::ReleaseHost => {
+                self.machine(which).custody = None;
+                if directive.action.power_on == Some(true) {
+                    self.power_on_host();
+                }
+            }
+            ActionKind::StageInstall => {
+                let image = directive.action.image.clone();
+                let machine = self.machine(which);
+                machine.media = image;
+                machine.boot_override = true;
+            }
+            ActionKind::ClearInstall => {
+                let machine = self.machine(which);
+                machine.media = None;
+                machine.boot_override = false;
+            }
+            ActionKind::PowerOn => match which {
+                Which::Host => self.power_on_host(),
+                Which::Card(index) => self.power_on_card(index),
+            },
+            ActionKind::ShutdownGracefully => {
+                let machine = self.machine(which);
+                if !machine.deaf {
+                    machine.coming.push((now + secs(15), Coming::PowerOff));
+                }
+            }
+            ActionKind::ForceOff => {
+                let stage = self.machine(which).stage.clone();
+                let forbids = stage.is_some_and(|stage| stage.forbids_power_cut());
+                assert!(!forbids, "power cut in a forbidden stage\n{}", self.told());
+                match which {
+                    Which::Host => self.power_off_host(),
+                    Which::Card(index) => self.power_off_card(index),
+                }
+            }
+            ActionKind::Unrecognized(_) => panic!("an unknown action was accepted"),
+        }
+    }
+
+    /// Writes a machine's report if it says something new.
+    fn publish(&mut self, which: Which) {
+        let Some((subject, subject_uid)) = self.subject(which) else {
+            return;
+        };
+        let now = Time(self.now);
+        let machine = self.machine(which);
+        let before = machine.report.clone();
+        let usable = machine.answers && machine.refusal.is_none();
+        let seen = before.as_ref().filter(|old| old.subject_uid == subject_uid);
+        let since = seen
+            .and_then(|old| old.reachable.clone())
+            .filter(|reach| reach.ok == usable)
+            .map_or(now.clone(), |reach| reach.since);
+        let silent = machine.refusal.unwrap_or("Unreachable").to_owned();
+        let report = DpuReportSpec {
+            vantage: match which {
+                Which::Host => Vantage::HostBmc,
+                Which::Card(_) => Vantage::CardBmc,
+            },
+            subject,
+            subject_uid: subject_uid.clone(),
+            agent_version: "0.1.0".to_owned(),
+            observed_at: seen.map_or(now.clone(), |old| old.observed_at.clone()),
+            reachable: Some(Reachability {
+                ok: usable,
+                since,
+                reason: (!usable).then_some(silent),
+                message: (!usable).then(|| "no answer".to_owned()),
+            }),
+            bmc: if usable {
+                Some(machine.facts())
+            } else {
+                seen.and_then(|old| old.bmc.clone())
+            },
+            os: None,
+            images: Vec::new(),
+            execution: machine.execution.clone(),
+            custody: machine.custody.clone(),
+        };
+        if before.as_ref() != Some(&report) {
+            machine.report = Some(DpuReportSpec {
+                observed_at: now,
+                ..report
+            });
+            self.writes.agents += 1;
+        }
+    }
+
+    /// Fetches what is wanted anywhere.
+    fn fetch(&mut self) {
+        let Some(view) = self.view() else { return };
+        let before = self.store.clone();
+        for card in &view.cards {
+            let Wanted::Image(wanted) = &card.wanted else {
+                continue;
+            };
+            let state = match self.store.iter().find(|i| i.digest == wanted.digest) {
+                Some(stored) if stored.state == ImageState::Verified => continue,
+                Some(stored) if stored.state == ImageState::Fetching && self.source_ok => {
+                    ImageState::Verified
+                }
+                _ if self.source_ok => ImageState::Fetching,
+                _ => ImageState::Failed,
+            };
+            self.store.retain(|image| image.digest != wanted.digest);
+            self.store.push(StoredImage {
+                digest: wanted.digest.clone(),
+                reason: (state == ImageState::Failed).then(|| "NotFound".to_owned()),
+                message: (state == ImageState::Failed).then(|| "404".to_owned()),
+                state,
+                size_bytes: None,
+            });
+        }
+        if before != self.store {
+            self.writes.agents += 1;
+        }
+    }
+
+    /// The work order takes effect without anybody's help.
+    pub fn custody_runs_out(&mut self) {
+        let now = self.now;
+        if !self.agent.alive || self.hands_off() {
+            return;
+        }
+        let on_orphan = self.agent.on_orphan;
+        let Some(custody) = self.host_machine.custody.as_mut() else {
+            return;
+        };
+        if custody.state != CustodyState::Kept || now < custody.expires_at.0 {
+            return;
+        }
+        match on_orphan {
+            OnOrphan::KeepHeld => custody.state = CustodyState::ExpiredKeptHeld,
+            OnOrphan::RestoreAndRelease => {
+                custody.state = CustodyState::ExpiredReleased;
+                self.tell("agent: the work order ends the hold");
+                self.power_on_host();
+            }
+        }
+    }
+
+    /// A person releases the host with the offline command.
+    pub fn release_offline(&mut self) {
+        if let Some(custody) = self.host_machine.custody.as_mut() {
+            custody.state = CustodyState::ReleasedOffline;
+            self.tell("user: releases the host offline");
+            self.power_on_host();
+        }
+    }
+}
+
+fn outcome(result: OutcomeKind, message: &str) -> Option<Outcome> {
+    Some(Outcome {
+        result,
+        reason: None,
+        message: Some(message.to_owned()),
+    })
+}
+
+/// Why the executor refuses, having re-read what the directive expects.
+fn refusal(machine: &Machine, directive: &Directive) -> Option<String> {
+    let expects = &directive.expects;
+    let facts = machine.facts();
+    if !machine.answers || machine.refusal.is_some() {
+        return Some("the BMC does not answer".to_owned());
+    }
+    if expects.identity.serial_number != machine.identity.serial_number {
+        return Some("another machine".to_owned());
+    }
+    if expects.power.is_some() && expects.power != facts.power {
+        return Some(format!("the power is {}", machine.power));
+    }
+    let forbids = facts.stage.is_some_and(|stage| stage.forbids_power_cut());
+    (expects.safe_stage && forbids).then(|| "the stage forbids it".to_owned())
+}

@@ -1,0 +1,167 @@
+//! The objects that a user would apply, and the machines they stand for.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::directive::ImageFacts;
+use lockstep_crds::{
+    Dpu, DpuBootPolicy, DpuBootPolicySpec, DpuHost, DpuHostSpec, DpuSpec, MachineIdentity,
+};
+use serde_json::{Value, json};
+
+use super::agent::SiteAgent;
+use super::machine::Machine;
+use super::{Card, World};
+
+pub fn start() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
+pub fn image(version: &str) -> ImageFacts {
+    let letter = version.chars().last().unwrap();
+    ImageFacts {
+        digest: format!("sha256:{}", letter.to_string().repeat(64)),
+        version: version.to_owned(),
+    }
+}
+
+fn serial(name: &str) -> MachineIdentity {
+    MachineIdentity {
+        system_uuid: None,
+        serial_number: Some(format!("SN-{name}")),
+    }
+}
+
+fn bmc(name: &str) -> Value {
+    json!({
+        "address": format!("https://{name}.example"),
+        "credentialsRef": {"name": "bmc"},
+        "tls": {"trust": "Ca", "caConfigMapRef": {"name": "ca"}},
+    })
+}
+
+pub fn policy(spec: Value) -> DpuBootPolicy {
+    let spec: DpuBootPolicySpec = serde_json::from_value(spec).unwrap();
+    let mut policy = DpuBootPolicy::new("policy", spec);
+    policy.metadata.generation = Some(1);
+    policy
+}
+
+pub fn host(name: &str) -> DpuHost {
+    let spec: DpuHostSpec = serde_json::from_value(json!({
+        "bmc": bmc(name),
+        "identity": {"serialNumber": format!("SN-{name}")},
+        "policyRef": {"name": "policy"},
+        "slotPowerWhenHostOff": "Yes",
+    }))
+    .unwrap();
+    let mut host = DpuHost::new(name, spec);
+    host.metadata.uid = Some(format!("uid-{name}"));
+    host.metadata.generation = Some(1);
+    host.metadata.creation_timestamp = Some(Time(start()));
+    host
+}
+
+pub fn dpu(name: &str) -> Dpu {
+    let spec: DpuSpec = serde_json::from_value(json!({
+        "hostRefs": [{"name": "host1", "pairing": "Asserted"}],
+        "bmc": bmc(name),
+        "identity": {"serialNumber": format!("SN-{name}")},
+    }))
+    .unwrap();
+    let mut dpu = Dpu::new(name, spec);
+    dpu.metadata.uid = Some(format!("uid-{name}"));
+    dpu.metadata.generation = Some(1);
+    dpu.metadata.creation_timestamp = Some(Time(start()));
+    dpu
+}
+
+impl World {
+    /// A host that is off, held until its cards run `os-1`, with these cards, off too.
+    pub fn new(cards: &[&str]) -> Self {
+        Self {
+            now: start(),
+            host: Some(host("host1")),
+            policy: Some(policy(json!({
+                "mode": "Enforce",
+                "imageRef": {"name": "os-1"},
+                "hostWait": {"until": "OsRunning"},
+            }))),
+            catalogue: ["os-1", "os-2"]
+                .map(|version| (version.to_owned(), image(version)))
+                .into(),
+            host_machine: Machine::new(serial("host1")),
+            node: None,
+            coupled: false,
+            cards: cards
+                .iter()
+                .map(|name| Card {
+                    dpu: Some(dpu(name)),
+                    machine: Machine::new(serial(name)),
+                    disk: None,
+                    os: None,
+                    os_report: None,
+                    os_lease: None,
+                    dead: false,
+                })
+                .collect(),
+            agent: SiteAgent::new(),
+            store: Vec::new(),
+            source_ok: true,
+            conflicts: Vec::new(),
+            card_conflicts: BTreeMap::new(),
+            guards_intact: true,
+            effects: Vec::new(),
+            recorded: Vec::new(),
+            writes: super::operator::Writes::default(),
+            story: Vec::new(),
+        }
+    }
+
+    /// Edits the host's spec as a user would.
+    pub fn edit_host(&mut self, edit: impl FnOnce(&mut DpuHostSpec)) {
+        if let Some(host) = self.host.as_mut() {
+            edit(&mut host.spec);
+            host.metadata.generation = host.metadata.generation.map(|g| g + 1);
+        }
+    }
+
+    /// Edits a card's spec as a user would.
+    pub fn edit_card(&mut self, index: usize, edit: impl FnOnce(&mut DpuSpec)) {
+        if let Some(dpu) = self.cards[index].dpu.as_mut() {
+            edit(&mut dpu.spec);
+            dpu.metadata.generation = dpu.metadata.generation.map(|g| g + 1);
+        }
+    }
+
+    /// Edits the policy's spec as a user would.
+    pub fn edit_policy(&mut self, edit: impl FnOnce(&mut DpuBootPolicySpec)) {
+        if let Some(policy) = self.policy.as_mut() {
+            edit(&mut policy.spec);
+            policy.metadata.generation = policy.metadata.generation.map(|g| g + 1);
+        }
+    }
+
+    pub fn delete_card(&mut self, index: usize) {
+        let now = self.now;
+        if let Some(dpu) = self.cards[index].dpu.as_mut() {
+            dpu.metadata
+                .deletion_timestamp
+                .get_or_insert(Time(now));
+        }
+        self.tell("user: deletes the card");
+        self.reap();
+    }
+
+    pub fn delete_host(&mut self) {
+        let now = self.now;
+        if let Some(host) = self.host.as_mut() {
+            host.metadata
+                .deletion_timestamp
+                .get_or_insert(Time(now));
+        }
+        self.tell("user: deletes the host");
+        self.reap();
+    }
+}

@@ -1,0 +1,297 @@
+//! What machines do by themselves: power, media, booting, and effects that land late.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::MachineIdentity;
+use lockstep_crds::directive::ImageFacts;
+use lockstep_crds::observed::{BootStage, Knowledge, Offer, PowerState};
+use lockstep_crds::report::{
+    BmcCapabilities, BmcReport, Custody, DpuReportSpec, Execution, MediaOwner, MediaReport,
+    OsReport, Vantage,
+};
+
+use super::{World, secs};
+
+/// Seconds that an install takes, and a boot.
+pub const INSTALL: i64 = 120;
+pub const BOOT: i64 = 20;
+
+/// A machine behind a BMC, and the BMC.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub identity: MachineIdentity,
+    pub power: PowerState,
+    pub power_since: Timestamp,
+    pub media: Option<ImageFacts>,
+    pub foreign_media: bool,
+    pub boot_override: bool,
+    pub stage: Option<BootStage>,
+    pub knowledge: Knowledge,
+    /// It answers.
+    pub answers: bool,
+    /// Why it cannot be used though it answers.
+    pub refusal: Option<&'static str>,
+    /// It ignores a request to shut down.
+    pub deaf: bool,
+    /// What was asked of it and has not happened yet.
+    pub coming: Vec<(Timestamp, Coming)>,
+    /// What the agent has published, and what it remembers.
+    pub report: Option<DpuReportSpec>,
+    pub execution: Option<Execution>,
+    pub custody: Option<Custody>,
+}
+
+/// Something that a machine will do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Coming {
+    PowerOn,
+    PowerOff,
+    /// The installer ends.
+    Installed(ImageFacts),
+    /// The operating system is up.
+    Up,
+}
+
+/// A running operating system of a card.
+#[derive(Clone, Debug)]
+pub struct CardOs {
+    pub image: ImageFacts,
+    pub epoch: String,
+}
+
+impl Machine {
+    pub fn new(identity: MachineIdentity) -> Self {
+        Self {
+            identity,
+            power: PowerState::Off,
+            power_since: super::build::start(),
+            media: None,
+            foreign_media: false,
+            boot_override: false,
+            stage: None,
+            knowledge: Knowledge::Known,
+            answers: true,
+            refusal: None,
+            deaf: false,
+            coming: Vec::new(),
+            report: None,
+            execution: None,
+            custody: None,
+        }
+    }
+
+    pub fn is_on(&self) -> bool {
+        self.power == PowerState::On
+    }
+
+    pub fn facts(&self) -> BmcReport {
+        let offered = Offer::Offered;
+        BmcReport {
+            identity: self.identity.clone(),
+            key_pin: Some("ab".repeat(32)),
+            model: None,
+            firmware_version: None,
+            power: Some(self.power.clone()),
+            power_since: Some(Time(self.power_since)),
+            stage: self
+                .stage
+                .clone()
+                .filter(|_| self.knowledge == Knowledge::Known),
+            stage_knowledge: self.knowledge.clone(),
+            boot_override: self.boot_override.then(|| "Cd".to_owned()),
+            media: MediaReport {
+                owner: match (&self.media, self.foreign_media) {
+                    (_, true) => MediaOwner::Foreign,
+                    (Some(_), false) => MediaOwner::Lockstep,
+                    (None, false) => MediaOwner::Nobody,
+                },
+                digest: self.media.as_ref().map(|image| image.digest.clone()),
+            },
+            capabilities: BmcCapabilities {
+                reset_types: Vec::new(),
+                boot_targets: Vec::new(),
+                virtual_media: offered.clone(),
+                sessions: offered.clone(),
+                boot_progress: offered.clone(),
+                power_restore_policy: offered,
+            },
+        }
+    }
+
+    fn set_power(&mut self, power: PowerState, now: Timestamp) {
+        self.stage = Some(if power == PowerState::On {
+            BootStage::OsStarting
+        } else {
+            BootStage::ResetBootRom
+        });
+        self.power = power;
+        self.power_since = now;
+        self.coming.clear();
+    }
+}
+
+impl World {
+    pub fn power_on_host(&mut self) {
+        if !self.host_machine.is_on() {
+            self.host_machine.set_power(PowerState::On, self.now);
+            self.host_machine
+                .coming
+                .push((self.now + secs(BOOT), Coming::Up));
+            self.tell("host: on");
+        }
+    }
+
+    pub fn power_off_host(&mut self) {
+        if self.host_machine.is_on() {
+            self.host_machine.set_power(PowerState::Off, self.now);
+            if let Some(node) = self.node.as_mut() {
+                node.ready = false;
+            }
+            self.tell("host: off");
+            if self.coupled {
+                for index in 0..self.cards.len() {
+                    self.power_off_card(index);
+                }
+            }
+        }
+    }
+
+    pub fn power_on_card(&mut self, index: usize) {
+        let now = self.now;
+        let dark = self.coupled && !self.host_machine.is_on();
+        let card = &mut self.cards[index];
+        if card.machine.is_on() || dark {
+            return;
+        }
+        card.machine.set_power(PowerState::On, now);
+        let media = card.machine.media.clone();
+        match media.filter(|_| card.machine.boot_override) {
+            Some(image) => {
+                card.machine.boot_override = false;
+                card.disk = None;
+                let done = (now + secs(INSTALL), Coming::Installed(image));
+                card.machine.coming.push(done);
+            }
+            None => card.machine.coming.push((now + secs(BOOT), Coming::Up)),
+        }
+        self.tell(format!("card {index}: on"));
+    }
+
+    pub fn power_off_card(&mut self, index: usize) {
+        let card = &mut self.cards[index];
+        if card.machine.is_on() {
+            card.machine.set_power(PowerState::Off, self.now);
+            card.os = None;
+            self.tell(format!("card {index}: off"));
+        }
+    }
+
+    /// Whether an installer is writing to the card.
+    pub fn is_installing(&self, index: usize) -> bool {
+        let coming = &self.cards[index].machine.coming;
+        coming
+            .iter()
+            .any(|(_, coming)| matches!(coming, Coming::Installed(_)))
+    }
+
+    /// What is due happens.
+    pub fn physics(&mut self) {
+        for coming in due(&mut self.host_machine, self.now) {
+            match coming {
+                Coming::PowerOn => self.power_on_host(),
+                Coming::PowerOff => self.power_off_host(),
+                Coming::Up => {
+                    self.host_machine.stage = Some(BootStage::OsRunning);
+                    if let Some(node) = self.node.as_mut() {
+                        node.ready = true;
+                        self.tell("node: ready");
+                    }
+                }
+                Coming::Installed(_) => {}
+            }
+        }
+        for index in 0..self.cards.len() {
+            for coming in due(&mut self.cards[index].machine, self.now) {
+                match coming {
+                    Coming::PowerOn => self.power_on_card(index),
+                    Coming::PowerOff => self.power_off_card(index),
+                    Coming::Up => self.card_is_up(index),
+                    Coming::Installed(image) => {
+                        let up = (self.now + secs(BOOT), Coming::Up);
+                        self.cards[index].disk = Some(image);
+                        self.cards[index].machine.coming.push(up);
+                    }
+                }
+            }
+        }
+        self.custody_runs_out();
+    }
+
+    fn card_is_up(&mut self, index: usize) {
+        let now = self.now;
+        let card = &mut self.cards[index];
+        let Some(image) = card.disk.clone().filter(|_| !card.dead) else {
+            return;
+        };
+        card.machine.stage = Some(BootStage::OsRunning);
+        card.os = Some(CardOs {
+            epoch: format!("boot-{}", now.as_second()),
+            image: image.clone(),
+        });
+        self.tell(format!("card {index}: runs {}", image.version));
+    }
+
+    /// The agents in the cards' operating systems report and renew their Leases.
+    pub fn card_agents(&mut self) {
+        for card in &mut self.cards {
+            let (Some(os), Some(dpu)) = (&card.os, &card.dpu) else {
+                continue;
+            };
+            card.os_lease = Some(self.now);
+            let same = card
+                .os_report
+                .as_ref()
+                .and_then(|report| report.os.as_ref())
+                .is_some_and(|seen| seen.boot_epoch == os.epoch);
+            if same {
+                continue;
+            }
+            self.writes.agents += 1;
+            card.os_report = Some(DpuReportSpec {
+                vantage: Vantage::CardOs,
+                subject: dpu.metadata.name.clone().unwrap(),
+                subject_uid: dpu.metadata.uid.clone().unwrap(),
+                agent_version: "0.1.0".to_owned(),
+                observed_at: Time(self.now),
+                reachable: None,
+                bmc: None,
+                os: Some(OsReport {
+                    boot_epoch: os.epoch.clone(),
+                    epoch_source: "boot_id".to_owned(),
+                    uptime_seconds: 1,
+                    os: None,
+                    image_version: Some(os.image.version.clone()),
+                    image_digest: Some(os.image.digest.clone()),
+                    kernel: None,
+                    architecture: None,
+                    addresses: vec!["10.0.0.9".to_owned()],
+                }),
+                images: Vec::new(),
+                execution: None,
+                custody: None,
+            });
+        }
+    }
+}
+
+fn due(machine: &mut Machine, now: Timestamp) -> Vec<Coming> {
+    let mut due = Vec::new();
+    machine.coming.retain(|(at, coming)| {
+        let later = *at > now;
+        if !later {
+            due.push(coming.clone());
+        }
+        later
+    });
+    due
+}

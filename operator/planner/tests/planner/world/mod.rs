@@ -1,0 +1,269 @@
+//! One host, its cards, their BMCs and operating systems, the site's agent and store,
+//! all as state without a clock: time moves when a test says so.
+//!
+//! The physics lie in [`machine`], the hands in [`agent`], the operator in [`operator`],
+//! and [`build`] makes the objects that a user would apply.
+
+pub mod agent;
+pub mod build;
+pub mod machine;
+pub mod operator;
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use lockstep_crds::directive::{Directive, ImageFacts};
+use lockstep_crds::report::StoredImage;
+use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
+use lockstep_planner::view::{CardView, LeaseSeen, NodeSeen, View, Wanted};
+
+use agent::SiteAgent;
+use machine::{CardOs, Machine};
+
+/// Seconds as a duration.
+pub fn secs(seconds: i64) -> SignedDuration {
+    SignedDuration::from_secs(seconds)
+}
+
+/// How long Leases last.
+pub const SITE_LEASE: SignedDuration = SignedDuration::from_secs(90);
+pub const CARD_LEASE: SignedDuration = SignedDuration::from_secs(180);
+
+/// A card: the object that stands for it and the thing itself.
+#[derive(Clone, Debug)]
+pub struct Card {
+    /// The object, until it is gone.
+    pub dpu: Option<Dpu>,
+    pub machine: Machine,
+    /// What is on its disk: digest and version.
+    pub disk: Option<ImageFacts>,
+    pub os: Option<CardOs>,
+    /// Report and Lease of its own agent; they outlive the system that wrote them.
+    pub os_report: Option<DpuReportSpec>,
+    pub os_lease: Option<Timestamp>,
+    /// It never comes up after an install.
+    pub dead: bool,
+}
+
+/// An effect that reached a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effect {
+    pub seq: i64,
+    pub what: String,
+    pub at: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+pub struct World {
+    pub now: Timestamp,
+    pub host: Option<DpuHost>,
+    pub policy: Option<DpuBootPolicy>,
+    pub catalogue: BTreeMap<String, ImageFacts>,
+    pub host_machine: Machine,
+    pub node: Option<NodeSeen>,
+    /// Cards lose power with their host.
+    pub coupled: bool,
+    pub cards: Vec<Card>,
+    pub agent: SiteAgent,
+    pub store: Vec<StoredImage>,
+    /// Whether the source of images gives them out.
+    pub source_ok: bool,
+    pub conflicts: Vec<String>,
+    pub card_conflicts: BTreeMap<String, Vec<String>>,
+    pub guards_intact: bool,
+    /// What reached the machines, in order.
+    pub effects: Vec<Effect>,
+    /// Every directive that was ever recorded.
+    pub recorded: Vec<Directive>,
+    pub writes: operator::Writes,
+    /// What happened, one line each.
+    pub story: Vec<String>,
+}
+
+impl World {
+    /// What the operator knows. `None` once the host object is gone.
+    pub fn view(&self) -> Option<View> {
+        let host = self.host.clone()?;
+        let cards = self
+            .cards
+            .iter()
+            .filter_map(|card| self.card_view(card))
+            .collect();
+        Some(View {
+            host_report: host.spec.bmc.as_ref().and(self.host_machine.report.clone()),
+            policy: self.policy.clone(),
+            site_agent: self.agent.lease.map(|renewed| LeaseSeen {
+                renewed,
+                duration: SITE_LEASE,
+            }),
+            images: self.store.clone(),
+            node: host.spec.node_name.as_ref().and(self.node.clone()),
+            host,
+            cards,
+            conflicts: self.conflicts.clone(),
+            guards_intact: self.guards_intact,
+        })
+    }
+
+    fn card_view(&self, card: &Card) -> Option<CardView> {
+        let dpu = card.dpu.clone()?;
+        let name = dpu.metadata.name.clone().unwrap();
+        Some(CardView {
+            wanted: self.wanted(&dpu),
+            report: card.machine.report.clone(),
+            os: card.os_report.clone(),
+            os_agent: card.os_lease.map(|renewed| LeaseSeen {
+                renewed,
+                duration: CARD_LEASE,
+            }),
+            conflicts: self.card_conflicts.get(&name).cloned().unwrap_or_default(),
+            dpu,
+        })
+    }
+
+    fn wanted(&self, dpu: &Dpu) -> Wanted {
+        let named = dpu.spec.image_ref.as_ref().or_else(|| {
+            self.policy
+                .as_ref()
+                .and_then(|policy| policy.spec.image_ref.as_ref())
+        });
+        match named {
+            None => Wanted::Nothing,
+            Some(name) => self
+                .catalogue
+                .get(&name.name)
+                .map_or(Wanted::Missing(name.name.clone()), |image| {
+                    Wanted::Image(image.clone())
+                }),
+        }
+    }
+
+    /// Lets time pass: the machines do what they do by themselves.
+    pub fn pass(&mut self, span: SignedDuration) {
+        let end = self.now + span;
+        while self.now < end {
+            self.now += secs(1).min(end.duration_since(self.now));
+            self.physics();
+        }
+    }
+
+    /// One round: the agents look and act, the operator plans, a few seconds pass.
+    pub fn round(&mut self) {
+        self.agent_step();
+        self.operator_step();
+        self.pass(secs(5));
+    }
+
+    /// Rounds until nothing has been written for a while, or the time is over.
+    pub fn settle(&mut self, at_most: SignedDuration) {
+        let end = self.now + at_most;
+        while self.now < end {
+            self.round();
+        }
+    }
+
+    /// Rounds until `done`, which must come true in time.
+    #[track_caller]
+    pub fn until(&mut self, what: &str, at_most: SignedDuration, done: impl Fn(&World) -> bool) {
+        let end = self.now + at_most;
+        while !done(self) {
+            assert!(
+                self.now < end,
+                "{what} did not come in time\n{}",
+                self.told()
+            );
+            self.round();
+        }
+    }
+
+    /// The story so far.
+    pub fn told(&self) -> String {
+        let status = self.host.as_ref().and_then(|host| host.status.as_ref());
+        format!("{}\n{status:#?}", self.story.join("\n"))
+    }
+
+    pub fn tell(&mut self, line: impl AsRef<str>) {
+        let at = self.now.duration_since(build::start()).as_secs();
+        self.story.push(format!("{at:>6}s {}", line.as_ref()));
+    }
+
+    /// The effects as words, in order.
+    pub fn deeds(&self) -> Vec<&str> {
+        self.effects
+            .iter()
+            .map(|effect| effect.what.as_str())
+            .collect()
+    }
+}
+
+/// What a person reads.
+impl World {
+    pub fn status(&self) -> &lockstep_crds::DpuHostStatus {
+        self.host.as_ref().unwrap().status.as_ref().unwrap()
+    }
+
+    /// `Ready: AsWanted`, `Reconciling: FetchingImage`, `Stalled: HostInUse` or `Idle: Paused`.
+    pub fn host_says(&self) -> String {
+        says(&self.status().conditions)
+    }
+
+    pub fn card_says(&self, index: usize) -> String {
+        let status = self.cards[index].dpu.as_ref().unwrap().status.as_ref();
+        status.map_or("nothing".to_owned(), |status| {
+            format!(
+                "{} {}",
+                status.phase.as_ref().unwrap(),
+                says(&status.conditions)
+            )
+        })
+    }
+
+    pub fn is_ready(&self) -> bool {
+        (0..self.cards.len()).all(|index| self.card_says(index) == "Ready Ready: AsWanted")
+    }
+
+    pub fn card_message(&self, index: usize) -> String {
+        let status = self.cards[index].dpu.as_ref().unwrap().status.as_ref();
+        status
+            .and_then(|status| status.message.clone())
+            .unwrap_or_default()
+    }
+
+    /// A world whose cards have been installed with `os-1` and whose host is on.
+    pub fn installed(cards: &[&str]) -> Self {
+        let mut world = Self::new(cards);
+        world.until("first light", secs(1200), World::is_ready);
+        world.settle(secs(60));
+        assert_eq!(world.host_says(), "Ready: AsWanted", "{}", world.told());
+        world.effects.clear();
+        world.writes = operator::Writes::default();
+        world
+    }
+
+    /// The cards' phases as they came, one name each.
+    pub fn phases(&self, name: &str) -> Vec<String> {
+        let mark = format!("s {name}: ");
+        let mut phases: Vec<String> = self
+            .story
+            .iter()
+            .filter_map(|line| line.split_once(&mark))
+            .map(|(_, rest)| rest.split(' ').next().unwrap().to_owned())
+            .collect();
+        phases.dedup();
+        phases
+    }
+}
+
+fn says(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> String {
+    let find = |type_: &str| conditions.iter().find(|c| c.type_ == type_);
+    for type_ in ["Stalled", "Reconciling"] {
+        if let Some(condition) = find(type_) {
+            return format!("{type_}: {}", condition.reason);
+        }
+    }
+    match find("Ready") {
+        Some(ready) if ready.status == "True" => format!("Ready: {}", ready.reason),
+        Some(ready) => format!("Idle: {}", ready.reason),
+        None => "nothing".to_owned(),
+    }
+}

@@ -1,0 +1,235 @@
+//! The operator around the planner: plan, check, record, conclude, as the real one does,
+//! with crashes between the writes.
+
+use lockstep_crds::FINALIZER;
+use lockstep_planner::{Decision, Plan, View, invariants, plan};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::World;
+
+/// Writes to the API server, by whom and to what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Writes {
+    pub host_status: usize,
+    pub card_status: usize,
+    pub finalizers: usize,
+    pub accounts: usize,
+    pub agents: usize,
+}
+
+impl Writes {
+    pub fn total(&self) -> usize {
+        self.host_status + self.card_status + self.finalizers + self.accounts + self.agents
+    }
+}
+
+/// Where an operator dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    Never,
+    BeforeRecord,
+    AfterRecord,
+}
+
+/// As the API server would hand it out again: times lose their fractions.
+pub fn stored<T: Serialize + DeserializeOwned>(value: &T) -> T {
+    serde_json::from_value(serde_json::to_value(value).unwrap()).unwrap()
+}
+
+fn differs<T: Serialize + PartialEq>(one: Option<&T>, other: &T) -> bool {
+    if one == Some(other) {
+        return false;
+    }
+    one.map(|one| serde_json::to_value(one).unwrap()) != Some(serde_json::to_value(other).unwrap())
+}
+
+impl World {
+    pub fn operator_step(&mut self) {
+        self.operator_step_to(Crash::Never);
+    }
+
+    /// Plans and carries the plan out up to the crash; returns the decision.
+    pub fn operator_step_to(&mut self, crash: Crash) -> Option<Decision> {
+        let view = self.view()?;
+        let plan = plan(&view, self.now);
+        self.check(&view, &plan);
+        if crash == Crash::BeforeRecord {
+            return Some(plan.decision);
+        }
+        if self.record(&view, &plan) && crash == Crash::Never {
+            self.conclude(&plan);
+        }
+        Some(plan.decision)
+    }
+
+    fn check(&mut self, view: &View, plan: &Plan) {
+        let violations = invariants::violations(view, plan, self.now);
+        assert!(
+            violations.is_empty(),
+            "{violations:#?}\n{:#?}\n{}",
+            plan.decision,
+            self.told()
+        );
+        if let Decision::Start(directives) = &plan.decision {
+            for directive in directives {
+                let twice = self.recorded.iter().any(|old| old.seq == directive.seq);
+                let known = self
+                    .recorded
+                    .iter()
+                    .any(|old| old.seq == directive.seq && old == &stored(directive));
+                assert!(
+                    !twice || known,
+                    "{} was recorded twice\n{}",
+                    directive.seq,
+                    self.told()
+                );
+            }
+        }
+    }
+
+    /// Finalizers, then the host's status. False if nothing may be begun.
+    fn record(&mut self, view: &View, plan: &Plan) -> bool {
+        let last = view.host.status.as_ref().map_or(0, |status| status.seq);
+        let begun: Vec<_> = plan
+            .host_status
+            .directives
+            .iter()
+            .filter(|directive| directive.seq > last)
+            .cloned()
+            .collect();
+        let mut too_late = false;
+        if plan.finalizers.host {
+            let host = self.host.as_mut().unwrap();
+            too_late |= protect(&mut host.metadata, &mut self.writes);
+        }
+        for card in &mut self.cards {
+            if let Some(dpu) = card.dpu.as_mut()
+                && plan
+                    .finalizers
+                    .cards
+                    .contains(dpu.metadata.name.as_ref().unwrap())
+            {
+                too_late |= protect(&mut dpu.metadata, &mut self.writes);
+            }
+        }
+        if too_late && !begun.is_empty() {
+            return false;
+        }
+        self.writes.accounts += plan.service_accounts.len();
+        let host = self.host.as_mut().unwrap();
+        if differs(host.status.as_ref(), &plan.host_status) {
+            host.status = Some(stored(&plan.host_status));
+            self.writes.host_status += 1;
+            let shown = host.status.as_ref().unwrap();
+            let line = format!(
+                "host write {}: {} {}",
+                self.writes.host_status,
+                shown.step.as_ref().map_or("-", |step| step.as_str()),
+                shown.message.as_deref().unwrap_or("")
+            );
+            self.tell(line);
+        }
+        for directive in begun {
+            self.tell(format!(
+                "recorded {}: {}",
+                directive.seq,
+                lockstep_planner::ledger::what(&directive)
+            ));
+            self.recorded.push(stored(&directive));
+        }
+        true
+    }
+
+    fn conclude(&mut self, plan: &Plan) {
+        let mut lines = Vec::new();
+        for (name, status) in &plan.cards {
+            let found = self
+                .cards
+                .iter_mut()
+                .filter_map(|card| card.dpu.as_mut())
+                .find(|dpu| dpu.metadata.name.as_ref() == Some(name));
+            if let Some(dpu) = found
+                && differs(dpu.status.as_ref(), status)
+            {
+                dpu.status = Some(stored(status));
+                self.writes.card_status += 1;
+                let phase = status.phase.as_ref().map_or("-", |phase| phase.as_str());
+                let message = status.message.as_deref().unwrap_or("");
+                lines.push(format!("{name}: {phase} {message}"));
+            }
+        }
+        for event in &plan.events {
+            lines.push(format!("event {}: {}", event.reason, event.message));
+        }
+        for line in lines {
+            self.tell(line);
+        }
+        for card in &mut self.cards {
+            if let Some(dpu) = card.dpu.as_mut()
+                && !plan
+                    .finalizers
+                    .cards
+                    .contains(dpu.metadata.name.as_ref().unwrap())
+            {
+                let_go(&mut dpu.metadata, &mut self.writes);
+            }
+        }
+        if !plan.finalizers.host
+            && let Some(host) = self.host.as_mut()
+        {
+            let_go(&mut host.metadata, &mut self.writes);
+        }
+        self.reap();
+    }
+
+    /// What is deleted and held by no finalizer is gone, and its reports with it.
+    pub fn reap(&mut self) {
+        let gone = |meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta| {
+            meta.deletion_timestamp.is_some() && meta.finalizers.as_ref().is_none_or(Vec::is_empty)
+        };
+        let mut lines = Vec::new();
+        for card in &mut self.cards {
+            if card.dpu.as_ref().is_some_and(|dpu| gone(&dpu.metadata)) {
+                card.dpu = None;
+                card.machine.report = None;
+                card.os_report = None;
+                card.os_lease = None;
+                lines.push("the card object is gone");
+            }
+        }
+        if self.host.as_ref().is_some_and(|host| gone(&host.metadata)) {
+            self.host = None;
+            self.host_machine.report = None;
+            lines.push("the host object is gone");
+        }
+        for line in lines {
+            self.tell(line);
+        }
+    }
+}
+
+type Meta = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+/// Returns whether it is too late.
+fn protect(meta: &mut Meta, writes: &mut Writes) -> bool {
+    let finalizers = meta.finalizers.get_or_insert_default();
+    if finalizers.iter().any(|name| name == FINALIZER) {
+        return false;
+    }
+    if meta.deletion_timestamp.is_some() {
+        return true;
+    }
+    finalizers.push(FINALIZER.to_owned());
+    writes.finalizers += 1;
+    false
+}
+
+fn let_go(meta: &mut Meta, writes: &mut Writes) {
+    if let Some(finalizers) = meta.finalizers.as_mut()
+        && finalizers.iter().any(|name| name == FINALIZER)
+    {
+        finalizers.retain(|name| name != FINALIZER);
+        writes.finalizers += 1;
+    }
+}
