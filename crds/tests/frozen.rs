@@ -128,6 +128,7 @@ const OPEN: &[(&str, &[&str])] = &[
             "/status/power",
             "/status/hold/state",
             "/status/release/reason",
+            "/status/hold/releasing",
             "/status/directives/0/step",
             "/status/directives/0/target/kind",
             "/status/directives/0/action/kind",
