@@ -1,5 +1,6 @@
 //! `lockstep-agent`: roles `site` and `xpu`, and the offline release.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -79,7 +80,7 @@ fn run(role: Role) -> Result<()> {
             .block_on(async { xpu::run(&seed, &root, shutdown::on_signal()?).await }),
         Role::Release(args) => {
             let said = small_runtime()?.block_on(release::run(&args))?;
-            tracing::info!("{said}");
+            writeln!(std::io::stdout(), "{said}")?;
             Ok(())
         }
     }

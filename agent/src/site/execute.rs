@@ -200,7 +200,7 @@ impl Worker {
             action = %directive.action.kind,
             result = %outcome.result,
             reason = outcome.reason.as_deref().unwrap_or(""),
-            message = outcome.message.as_deref().unwrap_or(""),
+            why = outcome.message.as_deref().unwrap_or(""),
             "directive ended"
         );
         self.journal.end(directive, &outcome)?;

@@ -284,9 +284,14 @@ impl Worker {
             }
             Err(Trouble::Told { refusal, passing }) => {
                 self.failures = self.failures.saturating_add(1);
-                // One lost answer is no news; the next one decides.
+                // One lost answer is no news, and neither is a refusal that is tried once more.
                 let was_ok = self.reachable.as_ref().is_some_and(|before| before.ok);
-                if !(passing && was_ok && self.failures < 2) {
+                let wait = match passing {
+                    Passing::TriedAgain => true,
+                    Passing::Maybe => was_ok && self.failures < 2,
+                    Passing::No => false,
+                };
+                if !wait {
                     let message = condition::truncated(&refusal.message);
                     self.reach(false, Some(refusal.reason), Some(message));
                 }
@@ -354,7 +359,7 @@ impl Worker {
                 self.reached = None;
                 Err(Trouble::Told {
                     refusal,
-                    passing: false,
+                    passing: Passing::No,
                 })
             }
             Err(TargetError::NotAnswered(why)) => match &self.reached {
@@ -493,7 +498,18 @@ enum Trouble {
     /// Nothing to report: the API server itself did not answer.
     Silent(String),
     /// To be reported.
-    Told { refusal: Refusal, passing: bool },
+    Told { refusal: Refusal, passing: Passing },
+}
+
+/// Whether a trouble may pass by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passing {
+    /// Somebody has to act.
+    No,
+    /// It may.
+    Maybe,
+    /// The next look decides, whatever it finds.
+    TriedAgain,
 }
 
 /// The report, with the time of the known one if nothing else differs.
@@ -508,17 +524,20 @@ pub(super) fn keep_time(mut spec: DpuReportSpec, known: Option<&DpuReportSpec>) 
 }
 
 /// A condition reason for a failed call, and whether it may pass by itself.
-fn reason_of(error: &BmcError) -> (&'static str, bool) {
+fn reason_of(error: &BmcError) -> (&'static str, Passing) {
     match error {
-        BmcError::InvalidTarget { .. } => ("AddressInvalid", false),
-        BmcError::CertificateRefused { .. } => ("CertificateUntrusted", false),
+        BmcError::InvalidTarget { .. } => ("AddressInvalid", Passing::No),
+        BmcError::CertificateRefused { .. } => ("CertificateUntrusted", Passing::No),
+        BmcError::CredentialsRefused { locked: false, .. } => {
+            (error.category(), Passing::TriedAgain)
+        }
         BmcError::AddressNotAllowed { .. }
         | BmcError::CredentialsRefused { .. }
         | BmcError::AccessDenied { .. }
         | BmcError::SystemNotFound { .. }
         | BmcError::Stranger { .. }
         | BmcError::NotOffered { .. }
-        | BmcError::Client { .. } => (error.category(), false),
+        | BmcError::Client { .. } => (error.category(), Passing::No),
         BmcError::NameNotResolved { .. }
         | BmcError::Unreachable { .. }
         | BmcError::SessionRefused { .. }
@@ -529,6 +548,6 @@ fn reason_of(error: &BmcError) -> (&'static str, bool) {
         | BmcError::WrongPowerState { .. }
         | BmcError::SlotOccupied { .. }
         | BmcError::Refused { .. }
-        | BmcError::OutcomeUnknown { .. } => (error.category(), true),
+        | BmcError::OutcomeUnknown { .. } => (error.category(), Passing::Maybe),
     }
 }
