@@ -120,3 +120,12 @@ fn the_counts_on_the_page_are_those_of_its_rows() {
         assert!(text.contains(&line), "the page lacks {line:?}");
     }
 }
+
+/// It stays until somebody has run this on hardware, and says so.
+#[test]
+fn hardware_is_not_claimed() {
+    for page in ["README.md", "docs/coverage.md"] {
+        let text = read(&workspace().join(page));
+        assert!(text.contains("verified on hardware: none"), "{page}");
+    }
+}
