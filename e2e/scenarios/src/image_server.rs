@@ -77,6 +77,11 @@ impl ImageServer {
         })
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// URL of the image.
     pub fn url(&self, name: &str) -> String {
         format!("http://{}/{name}", self.address)

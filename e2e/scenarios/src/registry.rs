@@ -9,7 +9,8 @@ use anyhow::Result;
 use crate::artefacts::Binaries;
 use crate::report::Report;
 use crate::{
-    aarch64_agent, address_swap, bad_input, dead_man, first_light, host_in_use, host_wait, restore,
+    aarch64_agent, address_swap, bad_input, dead_man, first_light, helm, host_in_use, host_wait,
+    restore,
 };
 
 /// What a scenario gets.
@@ -88,6 +89,12 @@ pub const ALL: &[Scenario] = &[
         about: "operator and API server gone: the work order ends the hold; then the offline release",
         tier: Tier::All,
         run: |context| Box::pin(dead_man::run(context)),
+    },
+    Scenario {
+        name: "helm",
+        about: "the charts on a real node: a card goes through, pods deleted, upgrade, uninstall refused then clean",
+        tier: Tier::All,
+        run: |context| Box::pin(helm::run(context)),
     },
     Scenario {
         name: "aarch64-agent",
