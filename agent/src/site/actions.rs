@@ -1,7 +1,6 @@
 //! What each action needs, does, and looks like once done.
 
 use std::fs::File;
-use std::sync::Arc;
 
 use lockstep_crds::directive::{ActionKind, Directive, ImageFacts};
 use lockstep_redfish::{
@@ -11,8 +10,9 @@ use lockstep_store::Digest;
 use tokio::time::Instant;
 
 use crate::site::context::Site;
-use crate::site::execute::{End, Port};
+use crate::site::execute::{End, Port, who_is_meant};
 use crate::site::facts::{UrlOwner, inserted, override_in_force};
+use crate::site::install::partly;
 use crate::site::judge::Refusal;
 use crate::site::machines::MachineKind;
 use crate::site::orders::{Access, Order, OrderState};
@@ -321,11 +321,7 @@ impl Worker {
             state: OrderState::Kept,
             leads_to: None,
             hands_off: input.hands_off,
-            expects: lockstep_crds::directive::Expects {
-                power: None,
-                safe_stage: false,
-                ..directive.expects.clone()
-            },
+            expects: who_is_meant(directive),
             previous_restore_policy: kept.or(current),
             access: Access::of(&reached.target, &self.site.config.allowed_networks),
         };
@@ -427,11 +423,13 @@ impl Worker {
         if directive.action.power_on != Some(true) {
             return End::Done(note);
         }
-        match self.power(PowerAction::On, Arc::clone(&bmc), settled).await {
+        let bmc = match self.may_go_on() {
+            Ok(bmc) => bmc,
+            Err(refusal) => return partly(End::Failed(refusal), sent),
+        };
+        match self.power(PowerAction::On, bmc, settled).await {
             End::Done(how) => End::Done(how.or(note)),
-            // Part of the action took effect, so it did not fail without one.
-            End::Failed(refusal) if sent => End::Unknown(refusal),
-            end @ (End::Failed(_) | End::Unknown(_)) => end,
+            end @ (End::Failed(_) | End::Unknown(_)) => partly(end, sent),
         }
     }
 

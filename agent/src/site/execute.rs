@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_crds::condition;
-use lockstep_crds::directive::{Directive, OutcomeKind};
+use lockstep_crds::directive::{Directive, Expects, OutcomeKind};
 use lockstep_crds::report::{Execution, Outcome};
 use lockstep_redfish::{Bmc, BmcError, BmcFacts, Confirmation, Effect, EffectCertainty};
 use tokio::time::Instant;
@@ -91,6 +91,7 @@ impl Worker {
             }
             Ok(Plan::Act) => {}
         }
+        self.meant = who_is_meant(directive);
         self.journal.accept(directive)?;
         self.execution = Some(Execution {
             accepted: directive.seq,
@@ -129,44 +130,49 @@ impl Worker {
                 "nothing was sent, because the machine could not be looked at just before; see reachable",
             )));
         }
-        self.adopt_input();
         let checked = self
             .check(directive)
             .and_then(|facts| self.plan(directive, &facts).map(|_| ()));
-        if let Err(refusal) = checked {
-            return Ok(End::Failed(refusal));
-        }
-        if self.current().hands_off {
-            return Ok(End::Failed(judge::hands_off()));
-        }
+        let bmc = match checked.and_then(|()| self.may_go_on()) {
+            Ok(bmc) => bmc,
+            Err(refusal) => return Ok(End::Failed(refusal)),
+        };
         if self.current().uid != directive.target.uid {
             return Ok(End::Failed(Refusal::new(
                 "TargetReplaced",
                 "the object was replaced meanwhile; the operator plans anew",
             )));
         }
-        if !self.site.mandate.holds() {
-            return Ok(End::Failed(Refusal::new(
-                "LeaseLost",
-                "nothing was sent, because the site's Lease is no longer held",
-            )));
-        }
-        let Some(bmc) = self
-            .reached
-            .as_ref()
-            .map(|reached| Arc::clone(&reached.bmc))
-        else {
-            return Ok(End::Failed(Refusal::new(
-                "FactsNotRead",
-                "nothing was sent, because the BMC's target changed meanwhile",
-            )));
-        };
         self.journal.act(directive)?;
         let settled = Instant::now() + settle_time(directive);
         let end = self.act(directive, prepared, bmc, settled).await;
         // The outcome goes out with the facts that follow from it.
         self.look().await;
         Ok(end)
+    }
+
+    /// The port for the next request, if it may be sent: asked before each one
+    /// (S16). It is the latest, for credentials may have changed meanwhile.
+    pub(super) fn may_go_on(&mut self) -> Result<Port, Refusal> {
+        self.adopt_input();
+        if self.current().hands_off {
+            return Err(judge::hands_off());
+        }
+        if !self.site.mandate.holds() {
+            return Err(Refusal::new(
+                "LeaseLost",
+                "nothing more is sent, because the site's Lease is no longer held",
+            ));
+        }
+        self.reached
+            .as_ref()
+            .map(|reached| Arc::clone(&reached.bmc))
+            .ok_or_else(|| {
+                Refusal::new(
+                    "FactsNotRead",
+                    "nothing more is sent, because there is no way to the BMC; see reachable",
+                )
+            })
     }
 
     fn admit(&self, directive: &Directive) -> Result<(), Refusal> {
@@ -254,11 +260,18 @@ impl Worker {
     /// Looks until the effect is seen, time is up, or this process ends.
     async fn is_seen_until(&mut self, settled: Instant, seen: impl Fn(&BmcFacts) -> bool) -> bool {
         loop {
-            if self.look().await && self.facts.as_ref().is_some_and(&seen) {
+            let looked = self.look().await;
+            // What a stranger at this address shows says nothing about our machine.
+            let shows =
+                |facts: &BmcFacts| judge::check_expects(&self.meant, facts).is_ok() && seen(facts);
+            if looked && self.facts.as_ref().is_some_and(shows) {
                 return true;
             }
             if Instant::now() >= settled {
                 return false;
+            }
+            if let Err(error) = self.tell(Cause::Facts).await {
+                tracing::warn!(machine = %self.current().key, "{error:#}");
             }
             let ending = self.ending.clone();
             tokio::select! {
@@ -271,6 +284,7 @@ impl Worker {
     /// A directive that the last process may have sent: looked for, never sent again.
     pub(super) async fn settle_interrupted(&mut self, directive: Directive) {
         let settled = Instant::now() + settle_time(&directive);
+        self.meant = who_is_meant(&directive);
         let site = Arc::clone(&self.site);
         let wanted = directive.clone();
         let seen = self
@@ -303,6 +317,15 @@ impl Worker {
             outcome: Some(outcome),
         });
         self.cause = Cause::Outcome;
+    }
+}
+
+/// The machine of a directive, whatever state it is in.
+pub(super) fn who_is_meant(directive: &Directive) -> Expects {
+    Expects {
+        power: None,
+        safe_stage: false,
+        ..directive.expects.clone()
     }
 }
 

@@ -135,6 +135,10 @@ impl Worker {
                 true,
             );
         }
+        let bmc = match self.may_go_on() {
+            Ok(bmc) => bmc,
+            Err(refusal) => return partly(End::Failed(refusal), true),
+        };
         let wanted = BootOverride::Once(BootTarget::Cd);
         let set = self
             .step(bmc.set_boot_override(&wanted), settled, |facts| {
@@ -156,7 +160,8 @@ impl Worker {
         .await
     }
 
-    /// Ejects our media and no others, and puts the boot override back.
+    /// Puts the boot override back and ejects our media and no others. In this
+    /// order: a machine that boots in between finds its disk, not an empty drive.
     pub(super) async fn clear(&mut self, bmc: Port, settled: Instant) -> End {
         let Some(facts) = self.facts.clone() else {
             return End::Failed(Refusal::new(
@@ -166,8 +171,25 @@ impl Worker {
         };
         let mut note = None;
         let mut changed = false;
+        if override_in_force(&facts) == Some(&BootTarget::Cd) {
+            let wanted = self.override_to_restore();
+            let restored = self
+                .step(bmc.set_boot_override(&wanted), settled, |facts| {
+                    override_in_force(facts) != Some(&BootTarget::Cd)
+                })
+                .await;
+            match restored {
+                End::Done(how) => note = how,
+                end @ (End::Failed(_) | End::Unknown(_)) => return end,
+            }
+            changed = true;
+        }
         for url in self.site.our_media(&facts) {
-            match self.eject(&url, Arc::clone(&bmc), settled).await {
+            let bmc = match self.may_go_on() {
+                Ok(bmc) => bmc,
+                Err(refusal) => return partly(End::Failed(refusal), changed),
+            };
+            match self.eject(&url, bmc, settled).await {
                 End::Done(how) => {
                     changed = true;
                     note = note.or(how);
@@ -175,19 +197,7 @@ impl Worker {
                 end @ (End::Failed(_) | End::Unknown(_)) => return partly(end, changed),
             }
         }
-        if override_in_force(&facts) != Some(&BootTarget::Cd) {
-            return End::Done(note);
-        }
-        let wanted = self.override_to_restore();
-        let restored = self
-            .step(bmc.set_boot_override(&wanted), settled, |facts| {
-                override_in_force(facts) != Some(&BootTarget::Cd)
-            })
-            .await;
-        match restored {
-            End::Done(how) => End::Done(note.or(how)),
-            end @ (End::Failed(_) | End::Unknown(_)) => partly(end, changed),
-        }
+        End::Done(note)
     }
 
     /// After the last of an install is gone from the card: its grant and our note.
@@ -243,7 +253,7 @@ impl Worker {
 }
 
 /// A failure after a part took effect is not "certainly nothing".
-fn partly(end: End, changed: bool) -> End {
+pub(super) fn partly(end: End, changed: bool) -> End {
     match end {
         End::Failed(refusal) if changed => End::Unknown(refusal),
         End::Done(_) | End::Failed(_) | End::Unknown(_) => end,

@@ -287,6 +287,31 @@ async fn a_lost_reply_is_looked_for_and_never_sent_again() {
 }
 
 #[tokio::test]
+async fn what_a_stranger_shows_is_no_effect_and_is_told_meanwhile() {
+    let bench = bench();
+    bench.bmc.numb();
+    let running = bench.start(MachineKind::Card);
+    let mut wanted = directive(1, "PowerOn");
+    wanted.settle_seconds = 5;
+    running.want(&[wanted]);
+    bench
+        .api
+        .until(CARD, |report| report["spec"]["execution"]["accepted"] == 1)
+        .await;
+    bench.bmc.set(|facts| {
+        facts.identity.serial_number = Some("stranger".to_owned());
+        facts.power = Reading::Read(PowerState::On);
+    });
+    let report = bench
+        .api
+        .until(CARD, |report| report["spec"]["bmc"]["power"] == "On")
+        .await;
+    assert!(report["spec"]["execution"]["outcome"].is_null());
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Unknown");
+    running.end().await;
+}
+
+#[tokio::test]
 async fn a_restart_tells_what_became_and_repeats_nothing() {
     for (acting, on, result) in [
         (false, false, "Failed"),

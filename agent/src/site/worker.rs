@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
 use lockstep_crds::DpuReportSpec;
 use lockstep_crds::condition;
-use lockstep_crds::directive::Directive;
+use lockstep_crds::directive::{Directive, Expects};
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{BmcReport, Custody, Execution, Reachability};
 use lockstep_redfish::{Bmc, BmcError, BmcFacts, BmcTarget};
@@ -55,6 +55,8 @@ pub struct Worker {
     pub(super) execution: Option<Execution>,
     pub(super) cause: Cause,
     pub(super) interrupted: Option<Box<Directive>>,
+    /// Who must answer while the effect of a directive is looked for.
+    pub(super) meant: Expects,
     input: watch::Receiver<MachineInput>,
     current: MachineInput,
     writer: ReportWriter,
@@ -100,6 +102,7 @@ impl Worker {
             execution: None,
             cause: Cause::Facts,
             interrupted: None,
+            meant: Expects::default(),
         })
     }
 
