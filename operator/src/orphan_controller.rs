@@ -9,6 +9,7 @@ use lockstep_crds::{Dpu, DpuStatus, Phase, condition};
 use lockstep_planner::Reason;
 use lockstep_planner::decision::Explanation;
 
+use crate::arriving::arriving;
 use crate::context::{Context, Outcome};
 use crate::key::Key;
 use crate::kstatus::{self, Because, Fares};
@@ -31,10 +32,13 @@ pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
     if !context.writes.caught_up(&card) {
         return Outcome::soon("behind");
     }
+    let now = Timestamp::now();
     let written = if card.metadata.deletion_timestamp.is_some() {
         let_go(&context.writes, &card).await
+    } else if let Some(at) = arriving(&card.metadata, now) {
+        return Outcome::again("arriving", at, now);
     } else {
-        let status = status(&card, &Time(Timestamp::now()));
+        let status = status(&card, &Time(now));
         write_status(&context.writes, &card, &status)
             .await
             .map(drop)

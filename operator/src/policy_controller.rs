@@ -6,6 +6,7 @@ use lockstep_crds::{DpuBootPolicy, DpuBootPolicyStatus};
 use lockstep_planner::Reason;
 use lockstep_planner::decision::Explanation;
 
+use crate::arriving::arriving;
 use crate::context::{Context, Outcome};
 use crate::key::Key;
 use crate::kstatus::{self, Because, Fares};
@@ -30,7 +31,13 @@ pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
     if !context.writes.caught_up(&policy) {
         return Outcome::soon("behind");
     }
-    let status = status(&policy, missing.as_deref(), &Time(Timestamp::now()));
+    let now = Timestamp::now();
+    if missing.is_some()
+        && let Some(at) = arriving(&policy.metadata, now)
+    {
+        return Outcome::again("arriving", at, now);
+    }
+    let status = status(&policy, missing.as_deref(), &Time(now));
     match write_status(&context.writes, &policy, &status).await {
         Ok(_) => Outcome::done("ok"),
         Err(RecordError::Write(WriteError::Conflict(_) | WriteError::Gone(_))) => {

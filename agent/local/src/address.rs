@@ -17,11 +17,12 @@ pub struct LocalAddress {
 }
 
 impl LocalAddress {
-    /// Whether the address means something only on its own link.
+    /// Whether the address means something only nearby: link-local, or one of
+    /// the site-local `fec0::/10` that RFC 3879 deprecates.
     pub fn is_link_local(&self) -> bool {
         match self.ip {
             IpAddr::V4(ip) => ip.is_link_local(),
-            IpAddr::V6(ip) => ip.is_unicast_link_local(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.segments()[0] & 0xffc0 == 0xfec0,
         }
     }
 }

@@ -48,11 +48,11 @@ pub async fn run(context: Context) -> Result<Report> {
     ]
     .concat();
     world.control_plane.kubectl().apply_text(&yaml).await?;
-    let ready = world
-        .control_plane
-        .kubectl()
-        .wait(NAMESPACE, "dpu/card1", "condition=Ready", STORY)
-        .await;
+    let kubectl = world.control_plane.kubectl();
+    let ready = tokio::select! {
+        ready = kubectl.wait(NAMESPACE, "dpu/card1", "condition=Ready", STORY) => ready,
+        ended = world.watch_over() => Err(ended),
+    };
     let lines = watch.stop().await?;
     world.check()?;
     ready?;
@@ -79,6 +79,9 @@ async fn witness(world: &World, lines: &[String], report: &mut Report) -> Result
         .first()
         .cloned()
         .context("the card's console never showed its system")?;
+    host.wait_for("HOST-OS-UP", Duration::from_secs(120))
+        .await?;
+    report.say("host console: its system came up");
     let host_first = host
         .lines()
         .first()

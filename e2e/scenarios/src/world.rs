@@ -207,7 +207,7 @@ xpu:
   apiServer: {guest}
   caFile: {ca}
 poll: {{intervalSeconds: 2, idleSeconds: 30}}
-health: {{listen: 127.0.0.1:{health}}}
+health: 127.0.0.1:{health}
 ",
             state = state.display(),
             guest = self.control_plane.guest_url(),
@@ -364,6 +364,16 @@ health: {{listen: 127.0.0.1:{health}}}
             }
         }
         Ok(())
+    }
+
+    /// Returns, with the end of its log, as soon as operator or agent ends by itself.
+    pub async fn watch_over(&mut self) -> anyhow::Error {
+        loop {
+            if let Err(ended) = self.check() {
+                return ended;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     }
 
     /// Stops everything that is still running.

@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::condition::{self, READY, RECONCILING};
 use lockstep_crds::directive::{ActionKind, Step};
-use lockstep_crds::host::{CardRecord, HoldState};
+use lockstep_crds::host::{CardRecord, HoldState, ReleaseReason};
 use lockstep_crds::{DpuHostStatus, DpuStatus, Phase};
 
 use crate::card;
@@ -197,17 +197,20 @@ fn transitions(
     intents: &[Intent],
 ) -> Vec<Transition> {
     let mut events = Vec::new();
+    // A hold that ended as it should is told by its cards getting Ready.
     if before.hold.is_some() && after.hold.is_none() {
         let reason = after
             .release
             .as_ref()
             .map_or("Manual", |release| release.reason.as_str());
-        events.push(Transition {
-            card: None,
-            reason: "HostReleased".to_owned(),
-            message: format!("the hold ended: {reason}"),
-            warning: reason != "Ready",
-        });
+        if reason != ReleaseReason::Ready.as_str() {
+            events.push(Transition {
+                card: None,
+                reason: "HostReleased".to_owned(),
+                message: format!("the hold ended: {reason}"),
+                warning: true,
+            });
+        }
     }
     let broken = |status: &DpuHostStatus| {
         status
