@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use lockstep_redfish::{BmcOptions, Redfish};
 
 use crate::site::custody::{Attempt, Carried, carry_out};
-use crate::site::orders::{OrderBook, OrderState};
+use crate::site::order::OrderState;
+use crate::site::orders::OrderBook;
 
 /// What the command is told.
 #[derive(Clone, Debug, clap::Args)]

@@ -15,7 +15,7 @@ use crate::site::facts::{UrlOwner, inserted, override_in_force};
 use crate::site::install::partly;
 use crate::site::judge::Refusal;
 use crate::site::machines::MachineKind;
-use crate::site::orders::{Access, Order, OrderState};
+use crate::site::order::{Access, Order, OrderState};
 use crate::site::worker::Worker;
 
 /// What a directive needs, by the facts.

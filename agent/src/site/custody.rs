@@ -18,10 +18,10 @@ use crate::clock;
 use crate::durable::StateError;
 use crate::kube_client::REQUEST_DEADLINE;
 use crate::site::context::Site;
+use crate::site::expiry::{OrderDecision, Seen, decide, follow, is_due};
 use crate::site::judge::check_expects;
-use crate::site::orders::{
-    Order, OrderBook, OrderDecision, OrderState, Seen, decide, follow, is_due,
-};
+use crate::site::order::{Order, OrderState};
+use crate::site::orders::OrderBook;
 
 /// Between looks at the orders.
 const TICK: Duration = Duration::from_secs(5);
@@ -313,7 +313,7 @@ fn opposes(order: &Order, seen: &Seen) -> bool {
 mod tests {
     use super::*;
     use crate::site::fake::FakeBmc;
-    use crate::site::orders::tests::order;
+    use crate::site::samples::order;
 
     const NOW: Attempt = Attempt {
         released: OrderState::ExpiredReleased,

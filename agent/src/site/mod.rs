@@ -10,6 +10,7 @@ pub mod calls;
 pub mod context;
 pub mod custody;
 mod execute;
+pub mod expiry;
 pub mod facts;
 #[cfg(test)]
 mod fake;
@@ -17,8 +18,10 @@ pub mod images;
 mod install;
 pub mod journal;
 pub mod judge;
+mod look;
 pub mod machines;
 pub mod objects;
+pub mod order;
 pub mod orders;
 #[cfg(test)]
 mod samples;

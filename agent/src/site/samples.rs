@@ -1,11 +1,15 @@
 //! Values for the tests of this role.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::boot_policy::OnOrphan;
 use lockstep_crds::directive::Directive;
 use lockstep_redfish::{
     Authentication, BmcFacts, BootOverrideState, BootTarget, Capabilities, Capability, Channel,
     ImageUrl, MediaSlot, Offer, OverrideEnabled, PowerState, Reading, SystemIdentity, TrustInForce,
 };
 use serde_json::json;
+
+use crate::site::order::{Access, Order, OrderState, Trust};
 
 /// A directive for the card `c1` with uid `uid-1` and serial `SN1`, good until 00:01.
 pub(crate) fn directive(seq: i64, kind: &str) -> Directive {
@@ -84,5 +88,29 @@ pub(crate) fn slot(image: Option<&str>) -> MediaSlot {
         write_protected: None,
         insert_target: Some("/insert".to_owned()),
         eject_target: Some("/eject".to_owned()),
+    }
+}
+
+/// An expired order of the host `h1` that releases it.
+pub(crate) fn order() -> Order {
+    Order {
+        host: "h1".to_owned(),
+        host_uid: "uid-h1".to_owned(),
+        seq: 3,
+        expires_at: Time("2026-01-01T01:00:00Z".parse().unwrap()),
+        on_orphan: OnOrphan::RestoreAndRelease,
+        state: OrderState::Kept,
+        leads_to: None,
+        hands_off: false,
+        expects: directive(3, "HoldHost").expects,
+        previous_restore_policy: Some("LastState".to_owned()),
+        access: Access {
+            address: "http://192.0.2.1/".to_owned(),
+            system_path: None,
+            trust: Trust::PlainHttp,
+            username: "admin".to_owned(),
+            password: "hunter2".to_owned(),
+            allowed_networks: vec!["192.0.2.0/24".to_owned()],
+        },
     }
 }

@@ -26,7 +26,8 @@ use crate::site::facts::UrlOwner;
 use crate::site::fake::FakeBmc;
 use crate::site::journal::Journal;
 use crate::site::machines::{MachineInput, MachineKey, MachineKind};
-use crate::site::orders::{OrderBook, OrderState};
+use crate::site::order::OrderState;
+use crate::site::orders::OrderBook;
 use crate::site::samples;
 use crate::site::worker::Worker;
 
@@ -539,8 +540,8 @@ async fn an_install_is_staged_with_a_seed_and_taken_back_to_what_was_found() {
         [
             "insert",
             "override Cd Once",
-            "eject",
-            "override Hdd Continuous"
+            "override Hdd Continuous",
+            "eject"
         ]
     );
     assert!(bench.site.store.granted(&digest, "uid-1").is_none());

@@ -1,0 +1,209 @@
+//! Looking at a BMC: the way to it, and what is said when there is none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_crds::condition;
+use lockstep_crds::report::Reachability;
+use lockstep_redfish::{Bmc, BmcError, BmcTarget};
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::site::facts::bmc_report;
+use crate::site::judge::Refusal;
+use crate::site::target::{TargetError, resolve};
+use crate::site::worker::Worker;
+
+/// How old a target may be before Secret and CA are read again.
+const TARGET_AGE: Duration = Duration::from_secs(300);
+
+/// A resolved target and its port.
+pub(super) struct Reached {
+    pub(super) target: BmcTarget,
+    pub(super) bmc: Arc<dyn Bmc>,
+    version: String,
+    resolved_at: Instant,
+    /// The spec has changed since.
+    pub(super) stale: bool,
+}
+
+/// Why there are no new facts.
+enum Trouble {
+    /// Nothing to report: the API server itself did not answer.
+    Silent(String),
+    /// To be reported.
+    Told { refusal: Refusal, passing: Passing },
+}
+
+/// Whether a trouble may pass by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passing {
+    /// Somebody has to act.
+    No,
+    /// It may.
+    Maybe,
+    /// The next look decides, whatever it finds.
+    TriedAgain,
+}
+
+impl Worker {
+    /// Reads everything from the BMC. Tells whether it did.
+    pub(super) async fn look(&mut self) -> bool {
+        match self.observe().await {
+            Ok(()) => {
+                self.failures = 0;
+                self.reach(true, None, None);
+                true
+            }
+            Err(Trouble::Silent(why)) => {
+                tracing::warn!(machine = %self.current().key, "credentials not read: {why}");
+                self.failures = self.failures.saturating_add(1);
+                false
+            }
+            Err(Trouble::Told { refusal, passing }) => {
+                self.failures = self.failures.saturating_add(1);
+                // One lost answer is no news, and neither is a refusal that is tried once more.
+                let was_ok = self.reachable.as_ref().is_some_and(|before| before.ok);
+                let wait = match passing {
+                    Passing::TriedAgain => true,
+                    Passing::Maybe => was_ok && self.failures < 2,
+                    Passing::No => false,
+                };
+                if !wait {
+                    let message = condition::truncated(&refusal.message);
+                    self.reach(false, Some(refusal.reason), Some(message));
+                }
+                false
+            }
+        }
+    }
+
+    async fn observe(&mut self) -> Result<(), Trouble> {
+        let bmc = self.port().await?;
+        let facts = bmc.observe().await.map_err(|error| self.trouble(&error))?;
+        let site = Arc::clone(&self.site);
+        let report = bmc_report(
+            &facts,
+            |url| site.owner_of(url),
+            self.bmc.as_ref(),
+            &clock::now(),
+        );
+        self.facts = Some(facts);
+        self.bmc = Some(report);
+        Ok(())
+    }
+
+    /// The port, resolved anew after a failure and from time to time.
+    async fn port(&mut self) -> Result<Arc<dyn Bmc>, Trouble> {
+        if let Some(reached) = &self.reached
+            && self.failures == 0
+            && !reached.stale
+            && reached.resolved_at.elapsed() < TARGET_AGE
+        {
+            return Ok(Arc::clone(&reached.bmc));
+        }
+        let resolved = resolve(
+            &self.site.client,
+            &self.site.config.namespace,
+            &self.current().endpoint,
+            self.current().identity.as_ref(),
+        )
+        .await;
+        match resolved {
+            Ok(resolved) => {
+                if let Some(reached) = self
+                    .reached
+                    .as_mut()
+                    .filter(|reached| reached.version == resolved.version && !reached.stale)
+                {
+                    reached.resolved_at = Instant::now();
+                    return Ok(Arc::clone(&reached.bmc));
+                }
+                if let Some(old) = self.reached.take() {
+                    old.bmc.close().await;
+                }
+                let dialled = self.site.dial.bmc(resolved.target.clone());
+                let bmc = dialled.map_err(|error| self.trouble(&error))?;
+                self.reached = Some(Reached {
+                    target: resolved.target,
+                    bmc: Arc::clone(&bmc),
+                    version: resolved.version,
+                    resolved_at: Instant::now(),
+                    stale: false,
+                });
+                Ok(bmc)
+            }
+            Err(TargetError::Unusable(refusal)) => {
+                self.reached = None;
+                Err(Trouble::Told {
+                    refusal,
+                    passing: Passing::No,
+                })
+            }
+            Err(TargetError::NotAnswered(why)) => match &self.reached {
+                Some(reached) if !reached.stale => Ok(Arc::clone(&reached.bmc)),
+                Some(_) | None => Err(Trouble::Silent(why)),
+            },
+        }
+    }
+
+    fn trouble(&self, error: &BmcError) -> Trouble {
+        let (reason, passing) = reason_of(error);
+        let what = if let BmcError::CredentialsRefused { address, .. } = error {
+            format!(
+                "{address} refused the credentials of Secret {}",
+                self.current().endpoint.credentials_ref.name
+            )
+        } else {
+            error.to_string()
+        };
+        Trouble::Told {
+            refusal: Refusal::new(reason, format!("{what}. {}", error.remedy())),
+            passing,
+        }
+    }
+
+    fn reach(&mut self, ok: bool, reason: Option<String>, message: Option<String>) {
+        let same = self
+            .reachable
+            .as_ref()
+            .is_some_and(|before| before.ok == ok && before.reason == reason);
+        if !same {
+            self.reachable = Some(Reachability {
+                ok,
+                since: clock::now(),
+                reason,
+                message,
+            });
+        }
+    }
+}
+
+/// A condition reason for a failed call, and whether it may pass by itself.
+fn reason_of(error: &BmcError) -> (&'static str, Passing) {
+    match error {
+        BmcError::InvalidTarget { .. } => ("AddressInvalid", Passing::No),
+        BmcError::CertificateRefused { .. } => ("CertificateUntrusted", Passing::No),
+        BmcError::CredentialsRefused { locked: false, .. } => {
+            (error.category(), Passing::TriedAgain)
+        }
+        BmcError::AddressNotAllowed { .. }
+        | BmcError::CredentialsRefused { .. }
+        | BmcError::AccessDenied { .. }
+        | BmcError::SystemNotFound { .. }
+        | BmcError::Stranger { .. }
+        | BmcError::NotOffered { .. }
+        | BmcError::Client { .. } => (error.category(), Passing::No),
+        BmcError::NameNotResolved { .. }
+        | BmcError::Unreachable { .. }
+        | BmcError::SessionRefused { .. }
+        | BmcError::Busy { .. }
+        | BmcError::NoAnswer { .. }
+        | BmcError::ReadFailed { .. }
+        | BmcError::BadAnswer { .. }
+        | BmcError::WrongPowerState { .. }
+        | BmcError::SlotOccupied { .. }
+        | BmcError::Refused { .. }
+        | BmcError::OutcomeUnknown { .. } => (error.category(), Passing::Maybe),
+    }
+}
