@@ -106,6 +106,11 @@ impl Worker {
             return self.conclude(directive, End::Failed(refusal));
         }
         let end = self.execute_accepted(directive).await?;
+        if matches!(end, End::Unknown(_)) && self.ending.is_cancelled() {
+            // Not known yet: the next process looks on for the effect.
+            self.interrupted = Some(Box::new(directive.clone()));
+            return Ok(Progress::Later);
+        }
         self.conclude(directive, end)
     }
 

@@ -155,9 +155,10 @@ struct ImageKeeper {
 impl ImageKeeper {
     async fn run(mut self) {
         let mut failures = 0_u32;
+        let mut furthest = 0;
         let mut lasting = VecDeque::new();
         loop {
-            match self.fetch().await {
+            match self.fetch(failures > 0, &mut furthest).await {
                 Ok(size) => {
                     failures = 0;
                     let size = i64::try_from(size).ok();
@@ -188,7 +189,9 @@ impl ImageKeeper {
         }
     }
 
-    async fn fetch(&self) -> Result<u64, FetchError> {
+    /// Fetches. After a failure another try is no news until it gets further than any before:
+    /// what is told would change with every try, and each change is a write.
+    async fn fetch(&self, failed: bool, furthest: &mut u64) -> Result<u64, FetchError> {
         let mut fetch = self.store.fetch(&self.request);
         let progress = fetch.progress();
         let begun = Instant::now();
@@ -198,8 +201,13 @@ impl ImageKeeper {
                 outcome = &mut fetch => return outcome.map(|info| info.size),
                 () = tokio::time::sleep(TICK) => {}
             }
-            let words = words_for(&progress.borrow());
-            if begun.elapsed() >= WORTH_TELLING && told.as_ref() != Some(&words) {
+            let (words, quarters) = {
+                let progress = progress.borrow();
+                (words_for(&progress), quarters_of(&progress))
+            };
+            let news = !failed || quarters > *furthest || told.is_some();
+            *furthest = (*furthest).max(quarters);
+            if news && begun.elapsed() >= WORTH_TELLING && told.as_ref() != Some(&words) {
                 let total = progress
                     .borrow()
                     .total
@@ -250,10 +258,16 @@ fn words_for(progress: &Progress) -> String {
             | FetchPhase::Failed,
             Some(total),
         ) if total > 0 => {
-            let quarters = progress.received.saturating_mul(4) / total;
-            format!("fetching, {} %", quarters.min(4) * 25)
+            format!("fetching, {} %", quarters_of(progress) * 25)
         }
         _ => "fetching".to_owned(),
+    }
+}
+
+fn quarters_of(progress: &Progress) -> u64 {
+    match progress.total {
+        Some(total) if total > 0 => (progress.received.saturating_mul(4) / total).min(4),
+        Some(_) | None => 0,
     }
 }
 

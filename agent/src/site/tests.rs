@@ -313,6 +313,33 @@ async fn what_a_stranger_shows_is_no_effect_and_is_told_meanwhile() {
 }
 
 #[tokio::test]
+async fn an_effect_that_is_looked_for_at_the_end_is_looked_for_by_the_next_process() {
+    let bench = bench();
+    bench.bmc.numb();
+    let running = bench.start(MachineKind::Card);
+    let mut wanted = directive(1, "PowerOn");
+    wanted.settle_seconds = 60;
+    running.want(std::slice::from_ref(&wanted));
+    for _ in 0..1000 {
+        if !bench.bmc.effects().is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    running.end().await;
+    let report = bench.api.get(CARD).unwrap();
+    assert_eq!(report["spec"]["execution"], json!({"accepted": 1}));
+    bench
+        .bmc
+        .set(|facts| facts.power = Reading::Read(PowerState::On));
+    let running = bench.start(MachineKind::Card);
+    running.want(&[wanted]);
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Done");
+    assert_eq!(bench.bmc.effects(), ["power On"]);
+    running.end().await;
+}
+
+#[tokio::test]
 async fn a_restart_tells_what_became_and_repeats_nothing() {
     for (acting, on, result) in [
         (false, false, "Failed"),
