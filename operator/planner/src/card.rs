@@ -271,7 +271,7 @@ pub(crate) fn proved<'a>(
         &machine(card),
         &card.uid(),
         card.dpu.spec.identity.as_ref(),
-        view.card_bmc(card, now),
+        view.card_answer(card, now),
         card.report.as_ref(),
     )
 }

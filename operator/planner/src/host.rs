@@ -170,7 +170,7 @@ fn release(view: &View, reason: ReleaseReason, power_on: bool, now: Timestamp) -
         &machine,
         &view.host_uid(),
         view.host.spec.identity.as_ref(),
-        view.host_bmc(now),
+        view.host_answer(now),
         view.host_report.as_ref(),
     );
     if let Err(why) = facts {

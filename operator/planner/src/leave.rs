@@ -145,7 +145,7 @@ fn host_facts(view: &View, now: Timestamp) -> Result<&BmcReport, Intent> {
         &machine(view),
         &view.host_uid(),
         view.host.spec.identity.as_ref(),
-        view.host_bmc(now),
+        view.host_answer(now),
         view.host_report.as_ref(),
     )
 }

@@ -60,6 +60,26 @@ fn is_transient(cause: &str) -> bool {
     )
 }
 
+/// Whether the facts are those of another machine than the object names (S13). Nothing
+/// that they say is about this one. An object that names none is left to [`prove`].
+pub(crate) fn is_stranger(wanted: Option<&MachineIdentity>, facts: &BmcReport) -> bool {
+    let Some(wanted) = wanted else {
+        return false;
+    };
+    let uuid_differs = wanted.system_uuid.as_ref().is_some_and(|uuid| {
+        facts
+            .identity
+            .system_uuid
+            .as_ref()
+            .is_none_or(|seen| !seen.eq_ignore_ascii_case(uuid))
+    });
+    let serial_differs = wanted
+        .serial_number
+        .as_ref()
+        .is_some_and(|serial| facts.identity.serial_number.as_ref() != Some(serial));
+    uuid_differs || serial_differs
+}
+
 /// Checks that the object names its machine and that the BMC shows that machine (S13).
 pub fn prove(
     machine: &str,
@@ -77,18 +97,7 @@ pub fn prove(
             ),
         ));
     };
-    let uuid_differs = wanted.system_uuid.as_ref().is_some_and(|uuid| {
-        facts
-            .identity
-            .system_uuid
-            .as_ref()
-            .is_none_or(|seen| !seen.eq_ignore_ascii_case(uuid))
-    });
-    let serial_differs = wanted
-        .serial_number
-        .as_ref()
-        .is_some_and(|serial| facts.identity.serial_number.as_ref() != Some(serial));
-    if uuid_differs || serial_differs {
+    if is_stranger(Some(wanted), facts) {
         return Err(Intent::stall(
             Reason::IdentityMismatch,
             format!(

@@ -8,6 +8,8 @@ use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::report::{BmcReport, StoredImage};
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
 
+use crate::reach::is_stranger;
+
 /// One host, its cards, and what their agents have reported.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -91,8 +93,15 @@ impl View {
         self.site_agent.is_some_and(|lease| lease.is_fresh(now))
     }
 
-    /// BMC facts of the host that may authorise an action: fresh and reachable.
+    /// BMC facts of the host that may be believed: fresh, reachable, and not of another machine.
     pub fn host_bmc(&self, now: Timestamp) -> Option<&BmcReport> {
+        let wanted = self.host.spec.identity.as_ref();
+        self.host_answer(now)
+            .filter(|facts| !is_stranger(wanted, facts))
+    }
+
+    /// What answers at the address of the host's BMC, whichever machine it is.
+    pub(crate) fn host_answer(&self, now: Timestamp) -> Option<&BmcReport> {
         trusted_bmc(
             self.host_report.as_ref(),
             &self.host_uid(),
@@ -100,8 +109,19 @@ impl View {
         )
     }
 
-    /// BMC facts of a card that may authorise an action: fresh and reachable.
+    /// BMC facts of a card that may be believed: fresh, reachable, and not of another machine.
     pub fn card_bmc<'a>(&self, card: &'a CardView, now: Timestamp) -> Option<&'a BmcReport> {
+        let wanted = card.dpu.spec.identity.as_ref();
+        self.card_answer(card, now)
+            .filter(|facts| !is_stranger(wanted, facts))
+    }
+
+    /// What answers at the address of a card's BMC, whichever machine it is.
+    pub(crate) fn card_answer<'a>(
+        &self,
+        card: &'a CardView,
+        now: Timestamp,
+    ) -> Option<&'a BmcReport> {
         trusted_bmc(
             card.report.as_ref(),
             &card.uid(),

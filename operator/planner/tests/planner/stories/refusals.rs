@@ -1,8 +1,11 @@
 //! When nothing is done, and what a person is told instead.
 
+use lockstep_crds::MachineIdentity;
 use lockstep_crds::boot_policy::{HoldMechanism, PolicyMode};
 use lockstep_crds::dpu::Pairing;
-use lockstep_crds::host::{Disruption, HostRole, SlotPower};
+use lockstep_crds::host::{Disruption, HoldState, HostRole, SlotPower};
+use lockstep_crds::observed::PowerState;
+use lockstep_planner::plan;
 use lockstep_planner::view::NodeSeen;
 
 use crate::world::{World, secs};
@@ -33,6 +36,31 @@ fn a_host_that_is_on() {
     let mut world = refused(world, "Stalled: HostInUse", "Stalled Stalled: HostInUse");
     world.power_off_host();
     goes_on(world);
+}
+
+#[test]
+fn what_a_stranger_shows_is_believed_of_nobody() {
+    let mut world = World::new(&["card1"]);
+    world.round();
+    world.until("the hold", secs(300), |w| w.status().hold.is_some());
+    let now = world.now;
+    let mut view = world.view().unwrap();
+    assert!(view.host_bmc(now).is_some());
+    assert!(view.card_bmc(&view.cards[0], now).is_some());
+    for report in [&mut view.host_report, &mut view.cards[0].report] {
+        let stranger = report.as_mut().unwrap().bmc.as_mut().unwrap();
+        stranger.identity = MachineIdentity {
+            system_uuid: Some("5f2c6a0e-3d6c-4f5b-9d55-0a8c4e1c7b11".into()),
+            serial_number: Some("other".into()),
+        };
+        stranger.power = Some(PowerState::On);
+    }
+    assert!(view.host_bmc(now).is_none());
+    assert!(view.card_bmc(&view.cards[0], now).is_none());
+    let plan = plan(&view, now);
+    let hold = plan.host_status.hold.unwrap();
+    assert_eq!(hold.state, HoldState::PoweredOff, "broken by a stranger");
+    assert_eq!(plan.host_status.slot_power, world.status().slot_power);
 }
 
 #[test]
