@@ -206,7 +206,6 @@ impl ImageKeeper {
                 (words_for(&progress), quarters_of(&progress))
             };
             let news = !failed || quarters > *furthest || told.is_some();
-            *furthest = (*furthest).max(quarters);
             if news && begun.elapsed() >= WORTH_TELLING && told.as_ref() != Some(&words) {
                 let total = progress
                     .borrow()
@@ -215,6 +214,9 @@ impl ImageKeeper {
                 self.tell(ImageState::Fetching, total, None, Some(words.clone()))
                     .await;
                 told = Some(words);
+            }
+            if !failed || told.is_some() {
+                *furthest = (*furthest).max(quarters);
             }
         }
     }

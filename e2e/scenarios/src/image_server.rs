@@ -12,7 +12,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::stream;
+use futures::{StreamExt, stream};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -138,13 +138,15 @@ async fn answer(
             .into_response(),
         Behaviour::Truncates => {
             let half = bytes.slice(..length / 2);
-            let chunks = vec![
-                Ok(half),
-                Err(std::io::Error::other("the server closes in mid-transfer")),
-            ];
+            // The end comes after what was sent before it is on the wire.
+            let cut = stream::once(async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                Err(std::io::Error::other("the server closes in mid-transfer"))
+            });
+            let body = stream::once(async { Ok(half) }).chain(cut);
             (
                 [(header::CONTENT_LENGTH, length.to_string())],
-                Body::from_stream(stream::iter(chunks)),
+                Body::from_stream(body),
             )
                 .into_response()
         }

@@ -156,7 +156,7 @@ async fn seen(case: &Case, stage: &Stage<'_>) -> Result<String> {
             stage
                 .bmc
                 .wait_for("the power-on after the repair", RECOVERY, |one| {
-                    one.reset_type().as_deref() == Some("On")
+                    one.forwarded && one.reset_type().as_deref() == Some("On")
                 })
                 .await?;
             let effects = effects(stage.bmc);
@@ -235,15 +235,12 @@ async fn count(case: &Case, stage: &Stage<'_>) -> Result<String> {
 
 /// What the BMC was made to do, once nothing is on its way any more.
 async fn settled_effects(bmc: &Front) -> Result<Vec<String>> {
-    let done = eventually(ON_ITS_WAY * 3, "an answer to every change", async || {
-        let open = bmc
-            .changes()
-            .iter()
-            .filter(|one| one.forwarded && one.status.is_none())
-            .count();
-        match open {
-            0 => Look::Holds(effects(bmc)),
-            open => Look::not_yet(format!("{open} without one")),
+    let quiet = ON_ITS_WAY + Duration::from_secs(2);
+    let done = eventually(SOON, "an end of what is under way", async || {
+        let last = bmc.changes().pop().map(|one| one.instant.elapsed());
+        match last {
+            Some(ago) if ago < quiet => Look::not_yet(format!("a change {} s ago", ago.as_secs())),
+            Some(_) | None => Look::Holds(effects(bmc)),
         }
     })
     .await?;

@@ -7,6 +7,10 @@ use crate::image_server::Behaviour;
 /// While an image cannot be had, its card's BMC is only looked at.
 const LOOKED_AT: usize = 120;
 
+/// Fetches that a person has to put right, an hour. A new image anywhere in the site
+/// hurries one of them.
+const AN_HOUR: u64 = 12;
+
 /// The cases.
 pub const CASES: &[Case] = &[
     Case {
@@ -62,7 +66,7 @@ pub const CASES: &[Case] = &[
         bound: Bound {
             bmc: LOOKED_AT,
             refused: None,
-            image: 3,
+            image: AN_HOUR,
         },
         right: act!(|stage, _objects| {
             stage.server.replace(stage.image.path.clone());
@@ -92,7 +96,7 @@ pub const CASES: &[Case] = &[
         bound: Bound {
             bmc: LOOKED_AT,
             refused: None,
-            image: 12,
+            image: AN_HOUR,
         },
         right: act!(|stage, _objects| {
             stage.server.behave(Behaviour::Honest);
@@ -122,7 +126,7 @@ pub const CASES: &[Case] = &[
         bound: Bound {
             bmc: LOOKED_AT,
             refused: None,
-            image: 3,
+            image: AN_HOUR,
         },
         right: act!(|stage, _objects| {
             stage.server.behave(Behaviour::Honest);
@@ -152,7 +156,7 @@ pub const CASES: &[Case] = &[
         bound: Bound {
             bmc: LOOKED_AT,
             refused: None,
-            image: 3,
+            image: AN_HOUR,
         },
         right: act!(|stage, _objects| {
             stage.server.behave(Behaviour::Honest);
@@ -184,7 +188,7 @@ pub const CASES: &[Case] = &[
         bound: Bound {
             bmc: LOOKED_AT,
             refused: None,
-            image: 3,
+            image: AN_HOUR,
         },
         right: act!(|stage, _objects| {
             stage.nobody_elsewhere()?;
