@@ -26,8 +26,11 @@ const TICK: Duration = Duration::from_secs(1);
 const CHECK: Duration = Duration::from_secs(30);
 /// The first pause after a failure, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
-/// The pause after bytes that were fetched whole and are the wrong ones.
-const WRONG_BYTES_PAUSE: Duration = Duration::from_secs(600);
+/// The same after bytes that were fetched whole and are the wrong ones.
+const WRONG_BYTES_PAUSES: (Duration, Duration) =
+    (Duration::from_secs(60), Duration::from_secs(600));
+/// A failed fetch rests this long even if the set of images changes.
+const REST: Duration = Duration::from_secs(10);
 /// The most fetches of one image that failed for good in one hour.
 const MOST_AN_HOUR: usize = 12;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -239,11 +242,13 @@ impl ImageKeeper {
         self.news.send(image).await.is_ok()
     }
 
-    /// Waits, or goes on at once when the set of images changes.
+    /// Waits, or goes on sooner when the set of images changes meanwhile.
     async fn wait(&mut self, pause: Duration, may_hurry: bool) {
+        let until = Instant::now() + pause;
         self.kick.mark_unchanged();
+        tokio::time::sleep(pause.min(REST)).await;
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep_until(until) => {}
             Ok(()) = self.kick.changed(), if may_hurry => {}
         }
     }
@@ -291,11 +296,12 @@ fn pause_after(
         error,
         FetchError::DigestMismatch { .. } | FetchError::SizeMismatch { .. }
     );
-    let pause = if wrong_bytes {
-        clock::jittered(WRONG_BYTES_PAUSE, 10)
+    let (first, longest) = if wrong_bytes {
+        WRONG_BYTES_PAUSES
     } else {
-        clock::backoff(failures, PAUSES.0, PAUSES.1)
+        PAUSES
     };
+    let pause = clock::backoff(failures, first, longest);
     match lasting.front() {
         Some(first) if lasting.len() >= MOST_AN_HOUR => {
             pause.max(HOUR.saturating_sub(now.duration_since(*first)))
@@ -339,8 +345,11 @@ mod tests {
             expected: digest,
             actual: digest,
         };
-        let pause = pause_after(&error, 1, &mut VecDeque::new(), Instant::now());
-        assert!(pause >= WRONG_BYTES_PAUSE.mul_f64(0.9));
+        let now = Instant::now();
+        let first = pause_after(&error, 1, &mut VecDeque::new(), now);
+        assert!(first >= WRONG_BYTES_PAUSES.0 / 2 && first <= WRONG_BYTES_PAUSES.0);
+        let ninth = pause_after(&error, 9, &mut VecDeque::new(), now);
+        assert!(ninth >= WRONG_BYTES_PAUSES.1 / 2);
     }
 
     #[test]
