@@ -4,7 +4,6 @@
 //! [`assemble`] makes the planner's view; [`record`] carries its plan out. Every
 //! decision is the planner's, every write a compare-and-swap.
 
-pub mod arriving;
 pub mod assemble;
 pub mod conflicts;
 pub mod context;

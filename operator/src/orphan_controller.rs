@@ -6,10 +6,9 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::{Dpu, DpuStatus, Phase, condition};
-use lockstep_planner::Reason;
 use lockstep_planner::decision::Explanation;
+use lockstep_planner::{Reason, arriving};
 
-use crate::arriving::arriving;
 use crate::context::{Context, Outcome};
 use crate::key::Key;
 use crate::kstatus::{self, Because, Fares};

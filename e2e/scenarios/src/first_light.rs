@@ -20,6 +20,8 @@ use crate::world::{Kind, World};
 
 /// The bar: writes of operator and agents from `apply` to Ready.
 const MOST_WRITES: usize = 30;
+/// The bar: nothing but Leases for this long afterwards.
+const IDLE: Duration = Duration::from_secs(300);
 /// The whole story, on a slow machine.
 const STORY: Duration = Duration::from_secs(600);
 
@@ -66,8 +68,34 @@ pub async fn run(context: Context) -> Result<Report> {
         "{} apiserver writes, more than the {MOST_WRITES} allowed",
         writes.len()
     );
+    idle(&mut world, &mut report).await?;
     world.stop().await?;
     Ok(report)
+}
+
+/// Nobody does anything: nothing is written but Leases, nothing is changed at a BMC.
+async fn idle(world: &mut World, report: &mut Report) -> Result<()> {
+    let mark = world.mark()?;
+    let changes = |world: &World| -> Result<usize> {
+        let card = world.machines.bmc("card1")?.changes().len();
+        Ok(card + world.machines.bmc("host1")?.changes().len())
+    };
+    let before = changes(world)?;
+    tokio::select! {
+        () = tokio::time::sleep(IDLE) => {}
+        ended = world.watch_over() => return Err(ended),
+    }
+    let writes = story::writes(&world.control_plane, mark)?;
+    for write in &writes {
+        report.say(format!("idle write: {write}"));
+    }
+    report.figure(
+        "writes besides Leases while idle for 5 minutes",
+        writes.len(),
+    );
+    ensure!(writes.is_empty(), "written while idle: {}", writes[0]);
+    ensure!(changes(world)? == before, "a BMC was changed while idle");
+    Ok(())
 }
 
 async fn witness(world: &World, lines: &[String], report: &mut Report) -> Result<()> {

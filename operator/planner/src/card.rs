@@ -8,6 +8,7 @@ use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::BmcReport;
 use lockstep_crds::{DpuHostStatus, names};
 
+use crate::arriving::arriving;
 use crate::card_record::{install_end, supersedes};
 use crate::host;
 use crate::install::install;
@@ -98,6 +99,9 @@ fn needed(
         return undo(view, kept, card, now);
     }
     let Some(spec) = spec else {
+        if let Some(until) = arriving(&view.host.metadata, now) {
+            return Intent::wait_until(Reason::Inspecting, "waiting for the host's policy", until);
+        }
         return Intent::stall(
             Reason::PolicyNotFound,
             format!(
@@ -171,6 +175,13 @@ fn without_image(
         if kept.observed_at.is_some() && !kept.armed.is_empty() {
             return clear(view, kept, card, now);
         }
+    }
+    if let Some(until) = arriving(&card.dpu.metadata, now) {
+        return Intent::wait_until(
+            Reason::Inspecting,
+            format!("waiting for DpuImage {name}"),
+            until,
+        );
     }
     Intent::stall(
         Reason::ImageNotFound,

@@ -49,7 +49,7 @@ pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
         !kept.armed.is_empty()
             && view.cards.iter().any(|card| {
                 card.uid() == kept.uid
-                    && card.dpu.metadata.deletion_timestamp.is_none()
+                    && !card::is_going(view, card)
                     && !plan.finalizers.cards.contains(&kept.name)
             })
     });

@@ -7,6 +7,7 @@
 //! [`invariants`].
 
 pub mod admit;
+mod arriving;
 pub mod card;
 mod card_record;
 pub mod custody;
@@ -29,6 +30,7 @@ pub mod standing;
 pub mod view;
 mod wait;
 
+pub use arriving::arriving;
 pub use decision::{Decision, Plan};
 pub use plan::plan;
 pub use reason::Reason;

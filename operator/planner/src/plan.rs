@@ -6,6 +6,7 @@ use lockstep_crds::boot_policy::PolicyMode;
 use lockstep_crds::directive::{ActionKind, TargetKind};
 
 use crate::admit::{self, admit, collect, issue};
+use crate::arriving::arriving;
 use crate::decision::{Decision, Explanation, Plan};
 use crate::intent::{Draft, Intent};
 use crate::project;
@@ -104,22 +105,30 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
     let mut host = host_intent(view, record, now);
     yield_to_release(&host, &mut cards);
     let drafts = collect(view, record, spec, &cards, &host, now);
-    let (drafts, refusals) = admit(record, drafts, now);
-    for admit::Refusal { draft, instead } in &refusals {
-        for intent in std::iter::once(&mut host).chain(&mut cards) {
-            if matches!(&*intent, Intent::Act(wanted) if wanted.target == draft.target) {
-                *intent = instead.clone();
-            }
-        }
-    }
     // Without a policy, only what was begun is being undone.
     let mode = spec.map_or(PolicyMode::Enforce, |spec| spec.mode);
-    let message = join(&drafts);
-    match mode {
-        PolicyMode::Enforce => {}
-        PolicyMode::Plan => show_only(&mut host, &mut cards, &message),
-        PolicyMode::Observe => observe_only(&mut host, &mut cards),
-    }
+    let (drafts, message) = match mode {
+        PolicyMode::Enforce => {
+            let (drafts, refusals) = admit(record, drafts, now);
+            for admit::Refusal { draft, instead } in &refusals {
+                for intent in std::iter::once(&mut host).chain(&mut cards) {
+                    if matches!(&*intent, Intent::Act(wanted) if wanted.target == draft.target) {
+                        *intent = instead.clone();
+                    }
+                }
+            }
+            let message = join(&drafts);
+            (drafts, message)
+        }
+        PolicyMode::Plan => {
+            show_only(&mut host, &mut cards, &join(&drafts));
+            (Vec::new(), String::new())
+        }
+        PolicyMode::Observe => {
+            observe_only(&mut host, &mut cards);
+            (Vec::new(), String::new())
+        }
+    };
     let host = limited(host, &mut record.wait, now);
     let cards: Vec<Intent> = view
         .cards
@@ -132,7 +141,7 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
             limited(intent, slot, now)
         })
         .collect();
-    let decision = if mode == PolicyMode::Enforce && !drafts.is_empty() {
+    let decision = if !drafts.is_empty() {
         let directives = drafts
             .into_iter()
             .map(|draft| issue(view, record, draft, now))
@@ -152,6 +161,10 @@ fn host_intent(view: &View, record: &DpuHostStatus, now: Timestamp) -> Intent {
     let intent = host::intent(view, record, now);
     if intent == Intent::Done && view.policy.is_none() && !host::is_going(view) {
         let name = &view.host.spec.policy_ref.name;
+        if let Some(until) = arriving(&view.host.metadata, now) {
+            let message = format!("waiting for DpuBootPolicy {name}");
+            return Intent::wait_until(Reason::Inspecting, message, until);
+        }
         return Intent::stall(
             Reason::PolicyNotFound,
             format!("DpuBootPolicy {name} does not exist"),

@@ -9,6 +9,7 @@ use lockstep_crds::directive::{ActionKind, Step};
 use lockstep_crds::host::{CardRecord, HoldState, ReleaseReason};
 use lockstep_crds::{DpuHostStatus, DpuStatus, Phase};
 
+use crate::arriving::arriving;
 use crate::card;
 use crate::decision::{Decision, Finalizers, Plan, Transition};
 use crate::intent::{Intent, Limit};
@@ -35,7 +36,7 @@ pub(crate) fn finish(
         && is_announced(before)
         && is_quiet(&verdict.decision)
         && only_repeatable(before, &record);
-    let host_status = if stands {
+    let host_status = if stands || is_unannounced(view, before, &verdict.decision, now) {
         before.clone()
     } else {
         show_host(view, &mut record, verdict, now);
@@ -62,6 +63,20 @@ pub(crate) fn finish(
         cards,
         finalizers,
     }
+}
+
+/// A host that has only just been made and waits for first facts: the next word,
+/// a moment later, is worth more than "wait".
+fn is_unannounced(
+    view: &View,
+    before: &DpuHostStatus,
+    decision: &Decision,
+    now: Timestamp,
+) -> bool {
+    *before == DpuHostStatus::default()
+        && arriving(&view.host.metadata, now).is_some()
+        && matches!(decision, Decision::Await(why, _)
+            if matches!(why.reason, Reason::Inspecting | Reason::SiteAgentSilent))
 }
 
 /// Waits that were announced when the directive was recorded.

@@ -59,12 +59,16 @@ pub fn stop(
                 entry.at.0 + grace,
             );
         }
-        None | Some(_) => (
+        Some(_) => (
             ActionKind::ForceOff,
             format!(
                 "cutting the power of {}, which did not shut down in time",
                 machine.name
             ),
+        ),
+        None => (
+            ActionKind::ForceOff,
+            format!("cutting the power of {}", machine.name),
         ),
     };
     Intent::act(Draft {
