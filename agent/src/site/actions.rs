@@ -50,7 +50,8 @@ impl Site {
             ActionKind::ShutdownGracefully | ActionKind::ForceOff => power(PowerState::Off),
             ActionKind::HoldHost => policy_to_change(facts).is_none(),
             ActionKind::ReleaseHost => {
-                directive.action.power_on != Some(true) || power(PowerState::On)
+                let is_up = directive.action.power_on != Some(true) || power(PowerState::On);
+                is_up && self.is_restored(&directive.target.name, facts)
             }
             ActionKind::StageInstall => {
                 let wanted = directive.action.image.as_ref();
@@ -62,6 +63,19 @@ impl Site {
                     && override_in_force(facts) != Some(&BootTarget::Cd)
             }
             ActionKind::Unrecognized(_) => false,
+        }
+    }
+
+    /// Whether nothing that the host's order stores is left to be put back.
+    fn is_restored(&self, host: &str, facts: &BmcFacts) -> bool {
+        match self.orders.get(host) {
+            Ok(order) => order
+                .and_then(|order| order.previous_policy())
+                .is_none_or(|policy| facts.power_restore.value() == Some(&policy)),
+            Err(error) => {
+                tracing::error!("{error}");
+                false
+            }
         }
     }
 

@@ -456,6 +456,38 @@ async fn a_hold_stores_what_it_changes_and_a_release_puts_it_back() {
 }
 
 #[tokio::test]
+async fn a_release_cut_short_keeps_its_order_until_the_settings_are_back() {
+    let bench = bench();
+    with_policy(&bench.bmc);
+    let running = bench.start(MachineKind::Host);
+    running.want(&[hold(1, 3600, "KeepHeld")]);
+    assert_eq!(bench.outcome(HOST, 1).await["result"], "Done");
+    running.end().await;
+    let mut release = directive(2, "ReleaseHost");
+    release.action.power_on = Some(false);
+    let key = MachineKey {
+        kind: MachineKind::Host,
+        name: "c1".to_owned(),
+    };
+    release.target.name = "c1".to_owned();
+    let mut journal = Journal::open(&bench.site.config.state_dir, &key).unwrap();
+    journal.accept(&release).unwrap();
+    journal.act(&release).unwrap();
+    let running = bench.start(MachineKind::Host);
+    assert_eq!(bench.outcome(HOST, 2).await["result"], "Unknown");
+    assert!(bench.site.orders.get("c1").unwrap().is_some());
+    release.seq = 3;
+    running.want(&[release]);
+    assert_eq!(bench.outcome(HOST, 3).await["result"], "Done");
+    assert_eq!(
+        bench.bmc.effects(),
+        ["restore AlwaysOff", "restore LastState"]
+    );
+    assert!(bench.site.orders.get("c1").unwrap().is_none());
+    running.end().await;
+}
+
+#[tokio::test]
 async fn a_hold_that_changes_nothing_is_one_write_and_a_running_host_is_never_held() {
     let bench = bench();
     let running = bench.start(MachineKind::Host);
