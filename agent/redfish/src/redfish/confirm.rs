@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Turn;
 use crate::effect::Confirmation;
+use crate::error::BmcError;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -29,6 +30,10 @@ pub(super) async fn look_for(
             }
             Err(error) => {
                 tracing::debug!(bmc = turn.link.origin(), %error, "reading back failed");
+                if matches!(error, BmcError::CredentialsRefused { .. }) {
+                    // Every further read would be another refusal on the account.
+                    return Confirmation::NotSeen;
+                }
             }
         }
         let next = Instant::now() + pause;
