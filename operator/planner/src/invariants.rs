@@ -12,8 +12,8 @@ use lockstep_crds::report::BmcReport;
 
 use crate::card;
 use crate::decision::{Decision, Plan};
-use crate::host::is_held;
 use crate::ledger;
+use crate::standing::is_kept;
 use crate::view::{CardView, View};
 
 /// Every way in which `plan` breaks a safety rule, in words; empty for a sound plan.
@@ -167,7 +167,7 @@ fn started(
             "a card that is not off was to be powered on",
         );
         let waits = policy.is_some_and(|spec| spec.host_wait.until == WaitUntil::OsRunning);
-        let held = is_held(before) || hold_is_done(view, before);
+        let held = is_kept_off(before) || hold_is_done(view, before) || is_in_custody(view);
         check(
             !waits || !server || held,
             "S3: a card was to boot with its host not held",
@@ -252,6 +252,22 @@ fn stage_allows(view: &View, facts: &BmcReport, card: Option<&CardView>, now: Ti
         }
         Knowledge::NotRead | Knowledge::Unrecognized(_) => false,
     }
+}
+
+/// A hold that was broken counts again once the host is off.
+fn is_kept_off(before: &DpuHostStatus) -> bool {
+    before
+        .hold
+        .as_ref()
+        .is_some_and(|hold| hold.releasing.is_none())
+}
+
+/// A hold that the record has lost and the site agent keeps.
+fn is_in_custody(view: &View) -> bool {
+    view.host_report
+        .as_ref()
+        .and_then(|report| report.custody.as_ref())
+        .is_some_and(is_kept)
 }
 
 /// A hold that its executor has reported done counts, though only the next write records it.

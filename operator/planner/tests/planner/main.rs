@@ -10,6 +10,7 @@
     reason = "a failing test says where"
 )]
 
+mod properties;
 mod purity;
 mod stories;
 mod world;

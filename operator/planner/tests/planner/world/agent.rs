@@ -9,13 +9,12 @@ use lockstep_crds::DpuReportSpec;
 use lockstep_crds::boot_policy::OnOrphan;
 use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind};
 use lockstep_crds::report::{
-    Custody, CustodyState, Execution, ImageState, Outcome, Reachability, StoredImage, Vantage,
+    CustodyState, Execution, ImageState, Outcome, Reachability, StoredImage, Vantage,
 };
-use lockstep_planner::ledger;
 use lockstep_planner::view::Wanted;
 
 use super::machine::{Coming, Machine};
-use super::{Effect, World, secs};
+use super::{World, secs};
 
 /// What goes wrong with an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,7 +190,13 @@ impl World {
         match fault {
             Fault::Fine => {
                 self.affect(which, &directive);
-                self.end(which, OutcomeKind::Done, "seen");
+                let dark =
+                    directive.action.kind == ActionKind::PowerOn && !self.machine(which).is_on();
+                if dark {
+                    self.end(which, OutcomeKind::Unknown, "sent, and not seen");
+                } else {
+                    self.end(which, OutcomeKind::Done, "seen");
+                }
             }
             Fault::LostReply => {
                 self.affect(which, &directive);
@@ -203,7 +208,12 @@ impl World {
                 let coming = match directive.action.kind {
                     ActionKind::PowerOn => Some(Coming::PowerOn),
                     ActionKind::ForceOff => Some(Coming::PowerOff),
-                    _ => None,
+                    ActionKind::HoldHost
+                    | ActionKind::ReleaseHost
+                    | ActionKind::StageInstall
+                    | ActionKind::ClearInstall
+                    | ActionKind::ShutdownGracefully
+                    | ActionKind::Unrecognized(_) => None,
                 };
                 match coming {
                     Some(coming) => {
@@ -226,77 +236,12 @@ impl World {
     fn end(&mut self, which: Which, result: OutcomeKind, message: &str) {
         let machine = self.machine(which);
         let seq = machine.execution.as_ref().map_or(0, |e| e.accepted);
+        let line = format!("agent: {seq} {result} ({message})");
         machine.execution = Some(Execution {
             accepted: seq,
-            outcome: outcome(result.clone(), message),
+            outcome: outcome(result, message),
         });
-        self.tell(format!("agent: {seq} {result} ({message})"));
-    }
-
-    fn note(&mut self, directive: &Directive) {
-        let what = ledger::what(directive);
-        self.tell(format!("agent: does {} {what}", directive.seq));
-        let again = self.effects.iter().any(|e| e.seq == directive.seq);
-        assert!(!again, "{} was done twice\n{}", directive.seq, self.told());
-        self.effects.push(Effect {
-            seq: directive.seq,
-            what,
-            at: self.now,
-        });
-    }
-
-    fn affect(&mut self, which: Which, directive: &Directive) {
-        self.note(directive);
-        let now = self.now;
-        match directive.action.kind {
-            ActionKind::HoldHost => {
-                let order = directive.action.work_order.clone().unwrap();
-                self.agent.on_orphan = order.on_orphan;
-                self.machine(which).custody = Some(Custody {
-                    seq: directive.seq,
-                    state: CustodyState::Kept,
-                    expires_at: order.expires_at,
-                    previous: Vec::new(),
-                });
-            }
-            ActionKind::ReleaseHost => {
-                self.machine(which).custody = None;
-                if directive.action.power_on == Some(true) {
-                    self.power_on_host();
-                }
-            }
-            ActionKind::StageInstall => {
-                let image = directive.action.image.clone();
-                let machine = self.machine(which);
-                machine.media = image;
-                machine.boot_override = true;
-            }
-            ActionKind::ClearInstall => {
-                let machine = self.machine(which);
-                machine.media = None;
-                machine.boot_override = false;
-            }
-            ActionKind::PowerOn => match which {
-                Which::Host => self.power_on_host(),
-                Which::Card(index) => self.power_on_card(index),
-            },
-            ActionKind::ShutdownGracefully => {
-                let machine = self.machine(which);
-                if !machine.deaf {
-                    machine.coming.push((now + secs(15), Coming::PowerOff));
-                }
-            }
-            ActionKind::ForceOff => {
-                let stage = self.machine(which).stage.clone();
-                let forbids = stage.is_some_and(|stage| stage.forbids_power_cut());
-                assert!(!forbids, "power cut in a forbidden stage\n{}", self.told());
-                match which {
-                    Which::Host => self.power_off_host(),
-                    Which::Card(index) => self.power_off_card(index),
-                }
-            }
-            ActionKind::Unrecognized(_) => panic!("an unknown action was accepted"),
-        }
+        self.tell(line);
     }
 
     /// Writes a machine's report if it says something new.

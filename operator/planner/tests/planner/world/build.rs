@@ -116,6 +116,10 @@ impl World {
             recorded: Vec::new(),
             writes: super::operator::Writes::default(),
             story: Vec::new(),
+            wish: 0,
+            wish_of: BTreeMap::new(),
+            boots: BTreeMap::new(),
+            strict: false,
         }
     }
 
@@ -146,9 +150,7 @@ impl World {
     pub fn delete_card(&mut self, index: usize) {
         let now = self.now;
         if let Some(dpu) = self.cards[index].dpu.as_mut() {
-            dpu.metadata
-                .deletion_timestamp
-                .get_or_insert(Time(now));
+            dpu.metadata.deletion_timestamp.get_or_insert(Time(now));
         }
         self.tell("user: deletes the card");
         self.reap();
@@ -157,9 +159,7 @@ impl World {
     pub fn delete_host(&mut self) {
         let now = self.now;
         if let Some(host) = self.host.as_mut() {
-            host.metadata
-                .deletion_timestamp
-                .get_or_insert(Time(now));
+            host.metadata.deletion_timestamp.get_or_insert(Time(now));
         }
         self.tell("user: deletes the host");
         self.reap();

@@ -213,7 +213,7 @@ impl World {
         for index in 0..self.cards.len() {
             for coming in due(&mut self.cards[index].machine, self.now) {
                 match coming {
-                    Coming::PowerOn => self.power_on_card(index),
+                    Coming::PowerOn => self.boot(index),
                     Coming::PowerOff => self.power_off_card(index),
                     Coming::Up => self.card_is_up(index),
                     Coming::Installed(image) => {

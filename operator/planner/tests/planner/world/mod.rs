@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod build;
+pub mod effects;
 pub mod machine;
 pub mod operator;
 
@@ -78,6 +79,14 @@ pub struct World {
     pub writes: operator::Writes,
     /// What happened, one line each.
     pub story: Vec<String>,
+    /// Counts what a person wants anew of the cards: attempts count for one such wish.
+    pub wish: usize,
+    /// The wish for which each directive was recorded.
+    pub wish_of: BTreeMap<i64, usize>,
+    /// Power-ons that brought a card up, by card and wish.
+    pub boots: BTreeMap<(usize, usize), i64>,
+    /// Every plan is asked for twice: what is recorded must not ask for another write.
+    pub strict: bool,
 }
 
 impl World {

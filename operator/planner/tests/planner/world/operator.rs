@@ -58,9 +58,18 @@ impl World {
             return Some(plan.decision);
         }
         if self.record(&view, &plan) && crash == Crash::Never {
+            let objects = self.objects();
             self.conclude(&plan);
+            if self.strict && objects == self.objects() {
+                self.nothing_is_left_to_write(&plan.decision);
+            }
         }
         Some(plan.decision)
+    }
+
+    fn objects(&self) -> usize {
+        let cards = self.cards.iter().filter(|card| card.dpu.is_some());
+        cards.count() + usize::from(self.host.is_some())
     }
 
     fn check(&mut self, view: &View, plan: &Plan) {
@@ -86,6 +95,27 @@ impl World {
                 );
             }
         }
+    }
+
+    /// The same again with nothing new to see writes nothing: no operator can spin.
+    fn nothing_is_left_to_write(&self, decision: &Decision) {
+        if matches!(decision, Decision::Start(_)) {
+            return;
+        }
+        let Some(view) = self.view() else { return };
+        let again = plan(&view, self.now);
+        let host = differs(view.host.status.as_ref(), &again.host_status);
+        let card = again.cards.iter().find(|(name, status)| {
+            view.cards
+                .iter()
+                .any(|card| card.name() == *name && differs(card.dpu.status.as_ref(), status))
+        });
+        assert!(
+            !host && card.is_none(),
+            "the plan is not at rest\n{decision:#?}\n{:#?}\n{card:#?}\n{}",
+            again.host_status,
+            self.told()
+        );
     }
 
     /// Finalizers, then the host's status. False if nothing may be begun.
@@ -136,6 +166,7 @@ impl World {
                 directive.seq,
                 lockstep_planner::ledger::what(&directive)
             ));
+            self.wish_of.insert(directive.seq, self.wish);
             self.recorded.push(stored(&directive));
         }
         true

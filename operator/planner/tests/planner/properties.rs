@@ -1,0 +1,251 @@
+//! Whatever happens, in whatever order: every plan is safe, no effect is done twice,
+//! and once the troubles stop everything ends.
+//!
+//! `PROPTEST_CASES=20000 cargo test -p lockstep-planner properties` looks further.
+
+mod events;
+
+use std::collections::VecDeque;
+
+use lockstep_crds::boot_policy::{
+    BootOrder, DpuBootPolicySpec, OnOrphan, OnTimeout, UnobservableStageAction, WaitUntil,
+};
+use lockstep_crds::host::{Disruption, HostRole, SlotPower};
+use lockstep_crds::observed::{BootStage, Knowledge};
+use lockstep_planner::Decision;
+use lockstep_planner::view::NodeSeen;
+use proptest::prelude::*;
+
+use events::{events, happen};
+
+use crate::world::operator::Crash;
+use crate::world::{World, secs};
+
+/// How the world is to begin with.
+#[derive(Clone, Debug)]
+struct Start {
+    cards: usize,
+    order: BootOrder,
+    waits: bool,
+    on_timeout: OnTimeout,
+    on_orphan: OnOrphan,
+    guess: bool,
+    grace: i64,
+    role: HostRole,
+    slot: SlotPower,
+    coupled: bool,
+    disrupt: bool,
+    node: bool,
+    host_on: bool,
+    cards_run: bool,
+}
+
+fn starts() -> impl Strategy<Value = Start> {
+    let policy = (
+        prop_oneof![6 => Just(BootOrder::XpuFirst), 1 => Just(BootOrder::HostFirst), 1 => Just(BootOrder::Parallel)],
+        prop::bool::weighted(0.8),
+        prop_oneof![
+            Just(OnTimeout::Continue),
+            Just(OnTimeout::Hold),
+            Just(OnTimeout::PowerOff)
+        ],
+        prop_oneof![Just(OnOrphan::KeepHeld), Just(OnOrphan::RestoreAndRelease)],
+        any::<bool>(),
+        prop_oneof![Just(0), Just(30)],
+    );
+    let host = (
+        prop_oneof![8 => Just(HostRole::Server), 1 => Just(HostRole::ChassisOnly), 1 => Just(HostRole::Infrastructure)],
+        prop_oneof![4 => Just(SlotPower::Yes), 1 => Just(SlotPower::No), 1 => Just(SlotPower::Unknown)],
+        prop::bool::weighted(0.15),
+        any::<bool>(),
+        prop::bool::weighted(0.3),
+        prop::bool::weighted(0.3),
+        prop::bool::weighted(0.3),
+    );
+    (1..=2_usize, policy, host).prop_map(
+        |(
+            cards,
+            (order, waits, on_timeout, on_orphan, guess, grace),
+            (role, slot, coupled, disrupt, node, host_on, cards_run),
+        )| Start {
+            cards,
+            order,
+            waits: waits && order == BootOrder::XpuFirst,
+            on_timeout,
+            on_orphan,
+            guess,
+            grace,
+            role,
+            slot,
+            coupled,
+            disrupt,
+            node,
+            host_on,
+            cards_run,
+        },
+    )
+}
+
+fn begin(start: &Start) -> World {
+    let names = &["card1", "card2"][..start.cards];
+    let mut world = World::new(names);
+    world.strict = true;
+    world.coupled = start.coupled;
+    world.edit_policy(|policy| begin_policy(policy, start));
+    world.edit_host(|host| {
+        host.role = start.role;
+        host.slot_power_when_host_off = start.slot;
+        host.disruption = disruption(start.disrupt && start.role == HostRole::Server);
+        if start.role == HostRole::ChassisOnly {
+            host.bmc = None;
+            host.identity = None;
+        } else if start.node {
+            host.node_name = Some("node1".into());
+        }
+    });
+    world.node = start.node.then_some(NodeSeen {
+        ready: false,
+        boot_id: None,
+    });
+    if start.host_on {
+        world.power_on_host();
+    }
+    if start.cards_run {
+        for index in 0..start.cards {
+            world.cards[index].disk = Some(crate::world::build::image("os-1"));
+            world.power_on_card(index);
+        }
+    }
+    world
+}
+
+fn begin_policy(policy: &mut DpuBootPolicySpec, start: &Start) {
+    policy.order = start.order;
+    policy.host_wait.until = if start.waits {
+        WaitUntil::OsRunning
+    } else {
+        WaitUntil::None
+    };
+    policy.host_wait.timeout_seconds = 900;
+    policy.host_wait.on_timeout = start.on_timeout;
+    policy.hold.orphan_after_seconds = 1500;
+    policy.hold.on_orphan = start.on_orphan;
+    policy.install.os_timeout_seconds = 400;
+    policy.install.shutdown_grace_seconds = start.grace;
+    if start.guess {
+        policy.unobservable_stage.action = UnobservableStageAction::SafeAfter;
+        policy.unobservable_stage.dump_grace_seconds = 120;
+    }
+}
+
+fn disruption(allowed: bool) -> Disruption {
+    if allowed {
+        Disruption::Allowed
+    } else {
+        Disruption::Never
+    }
+}
+
+/// The troubles stop; what people want stays as it is.
+fn calm(world: &mut World) {
+    world.agent_starts();
+    world.agent.faults = VecDeque::new();
+    world.host_machine.answers = true;
+    world.guards_intact = true;
+    for card in &mut world.cards {
+        card.machine.answers = true;
+        card.machine.refusal = None;
+        card.machine.knowledge = Knowledge::Known;
+        card.machine.stage = Some(BootStage::OsRunning);
+    }
+    world.host_machine.stage = Some(BootStage::OsRunning);
+}
+
+/// Rounds with half a minute between them: Leases stay fresh, and long waits cost little.
+fn rest(world: &mut World, seconds: i64) -> Option<Decision> {
+    let end = world.now + secs(seconds);
+    let mut last = None;
+    while world.now < end {
+        world.agent_step();
+        last = world.operator_step_to(Crash::Never);
+        world.pass(secs(30));
+        if world.story.len() > 400 {
+            world.story.drain(..200);
+        }
+    }
+    last
+}
+
+fn ends(world: &mut World) {
+    calm(world);
+    rest(world, 12_000);
+    let recorded = world.recorded.len();
+    let writes = world.writes.host_status + world.writes.card_status;
+    let decision = rest(world, 1200);
+    let Some(decision) = decision else { return };
+    let told = || format!("{decision:#?}\n{}", world.told());
+    assert_eq!(
+        world.recorded.len(),
+        recorded,
+        "it goes on and on: {}",
+        told()
+    );
+    assert_eq!(
+        world.writes.host_status + world.writes.card_status,
+        writes,
+        "it writes on and on: {}",
+        told()
+    );
+    match &decision {
+        Decision::Settled => {
+            let status = world.status();
+            assert!(
+                status.hold.is_none() && status.directives.is_empty(),
+                "{}",
+                told()
+            );
+            assert!(
+                status.cards.iter().all(|card| card.armed.is_empty()),
+                "{}",
+                told()
+            );
+            let kept = world.host_machine.custody.as_ref();
+            assert!(
+                kept.is_none_or(|custody| custody.state.as_str() != "Kept"),
+                "{}",
+                told()
+            );
+            let going = world
+                .host
+                .as_ref()
+                .unwrap()
+                .metadata
+                .deletion_timestamp
+                .is_some();
+            assert!(!going, "{}", told());
+        }
+        Decision::Hold(why) | Decision::Stalled(why) => {
+            assert!(!why.message.is_empty());
+        }
+        Decision::Await(..) | Decision::Start(_) => panic!("no end: {}", told()),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_plan_is_safe_and_everything_ends(
+        start in starts(),
+        events in prop::collection::vec(events(), 1..60),
+    ) {
+        let mut world = begin(&start);
+        let mut spare = None;
+        for event in &events {
+            world.tell(format!("-- {event:?}"));
+            happen(&mut world, event, &mut spare);
+        }
+        world.tell("-- calm");
+        ends(&mut world);
+    }
+}

@@ -1,0 +1,274 @@
+//! What may happen, and how it happens to the world.
+
+use lockstep_crds::boot_policy::{OnTimeout, PolicyMode, WaitUntil};
+use lockstep_crds::host::HostRole;
+use lockstep_crds::observed::{BootStage, Knowledge};
+use lockstep_crds::{DpuBootPolicy, LocalRef};
+use proptest::prelude::*;
+
+use super::disruption;
+use crate::world::agent::Fault;
+use crate::world::build::{dpu, image};
+use crate::world::operator::Crash;
+use crate::world::{World, secs};
+
+/// Something that happens.
+#[derive(Clone, Debug)]
+pub enum Event {
+    Round,
+    Rounds(u8),
+    Pass(u16),
+    Agent,
+    Operator(Crash),
+    AgentDies,
+    AgentStarts,
+    Fault(Fault),
+    HostBmc(bool),
+    PressHost,
+    HandsOff(bool),
+    PolicyImage(Option<&'static str>),
+    ImageGone(bool),
+    Source(bool),
+    Mode(PolicyMode),
+    Policy(bool),
+    Disrupt(bool),
+    OnTimeout(OnTimeout),
+    HostStage(BootStage),
+    Conflict(bool),
+    Guards(bool),
+    Offline,
+    DeleteHost,
+    Card(usize, OfCard),
+}
+
+/// Something that happens to one card.
+#[derive(Clone, Debug)]
+pub enum OfCard {
+    Bmc(bool),
+    Credentials(bool),
+    Press,
+    Pause(bool),
+    Retry,
+    Image(Option<&'static str>),
+    Stage(BootStage),
+    Knowledge(Knowledge),
+    Deaf(bool),
+    Dead(bool),
+    Foreign(bool),
+    Delete,
+    Create,
+}
+
+fn faults() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        Just(Fault::Fine),
+        Just(Fault::LostReply),
+        Just(Fault::LostCall),
+        (5..200_i64).prop_map(Fault::Late),
+        Just(Fault::CrashBefore),
+        Just(Fault::CrashAfter),
+        Just(Fault::Refused),
+    ]
+}
+
+fn stages() -> impl Strategy<Value = BootStage> {
+    prop_oneof![
+        Just(BootStage::OsRunning),
+        Just(BootStage::OsHalted),
+        Just(BootStage::FirmwareUpdating),
+        Just(BootStage::OsCrashDumping),
+        Just(BootStage::from("Dreaming")),
+    ]
+}
+
+fn knowledge() -> impl Strategy<Value = Knowledge> {
+    prop_oneof![
+        Just(Knowledge::Known),
+        Just(Knowledge::NotOffered),
+        Just(Knowledge::NotRead)
+    ]
+}
+
+fn versions() -> impl Strategy<Value = Option<&'static str>> {
+    prop_oneof![3 => Just(Some("os-1")), 3 => Just(Some("os-2")), 1 => Just(Some("os-9")), 1 => Just(None)]
+}
+
+fn modes() -> impl Strategy<Value = PolicyMode> {
+    prop_oneof![3 => Just(PolicyMode::Enforce), 1 => Just(PolicyMode::Plan), 1 => Just(PolicyMode::Observe)]
+}
+
+fn of_card() -> impl Strategy<Value = OfCard> {
+    prop_oneof![
+        2 => any::<bool>().prop_map(OfCard::Bmc),
+        1 => any::<bool>().prop_map(OfCard::Credentials),
+        2 => Just(OfCard::Press),
+        2 => any::<bool>().prop_map(OfCard::Pause),
+        2 => Just(OfCard::Retry),
+        2 => versions().prop_map(OfCard::Image),
+        2 => stages().prop_map(OfCard::Stage),
+        2 => knowledge().prop_map(OfCard::Knowledge),
+        1 => any::<bool>().prop_map(OfCard::Deaf),
+        2 => any::<bool>().prop_map(OfCard::Dead),
+        1 => any::<bool>().prop_map(OfCard::Foreign),
+        1 => Just(OfCard::Delete),
+        1 => Just(OfCard::Create),
+    ]
+}
+
+pub fn events() -> impl Strategy<Value = Event> {
+    let crash = prop_oneof![
+        Just(Crash::Never),
+        Just(Crash::BeforeRecord),
+        Just(Crash::AfterRecord)
+    ];
+    let timeouts = prop_oneof![
+        Just(OnTimeout::Continue),
+        Just(OnTimeout::Hold),
+        Just(OnTimeout::PowerOff)
+    ];
+    let time = prop_oneof![
+        8 => Just(Event::Round),
+        8 => (1..12_u8).prop_map(Event::Rounds),
+        3 => (1..400_u16).prop_map(Event::Pass),
+        4 => Just(Event::Agent),
+        4 => crash.prop_map(Event::Operator),
+    ];
+    let agent = prop_oneof![
+        2 => Just(Event::AgentDies),
+        4 => Just(Event::AgentStarts),
+        6 => faults().prop_map(Event::Fault),
+    ];
+    let host = prop_oneof![
+        2 => any::<bool>().prop_map(Event::HostBmc),
+        2 => Just(Event::PressHost),
+        1 => stages().prop_map(Event::HostStage),
+        1 => any::<bool>().prop_map(Event::HandsOff),
+        2 => versions().prop_map(Event::PolicyImage),
+        1 => any::<bool>().prop_map(Event::ImageGone),
+        1 => any::<bool>().prop_map(Event::Source),
+        2 => modes().prop_map(Event::Mode),
+        1 => any::<bool>().prop_map(Event::Policy),
+        1 => any::<bool>().prop_map(Event::Disrupt),
+        1 => timeouts.prop_map(Event::OnTimeout),
+        1 => any::<bool>().prop_map(Event::Conflict),
+        1 => any::<bool>().prop_map(Event::Guards),
+        1 => Just(Event::Offline),
+        1 => Just(Event::DeleteHost),
+    ];
+    let card = (0..2_usize, of_card()).prop_map(|(index, event)| Event::Card(index, event));
+    prop_oneof![14 => time, 3 => agent, 4 => host, 5 => card]
+}
+
+pub fn happen(world: &mut World, event: &Event, spare: &mut Option<DpuBootPolicy>) {
+    match event {
+        Event::Round => world.round(),
+        Event::Rounds(rounds) => (0..*rounds).for_each(|_| world.round()),
+        Event::Pass(seconds) => world.pass(secs((*seconds).into())),
+        Event::Agent => world.agent_step(),
+        Event::Operator(crash) => {
+            world.operator_step_to(*crash);
+        }
+        Event::AgentDies => world.agent_dies(),
+        Event::AgentStarts => world.agent_starts(),
+        Event::Fault(fault) => world.agent.faults.push_back(*fault),
+        Event::HostBmc(answers) => world.host_machine.answers = *answers,
+        Event::PressHost if world.host_machine.is_on() => {
+            // What a button undoes before anybody has seen it cannot be counted.
+            world.boots.clear();
+            world.power_off_host();
+        }
+        Event::PressHost => world.power_on_host(),
+        Event::HandsOff(off) => world.edit_host(|host| host.hands_off = *off),
+        Event::PolicyImage(version) => {
+            world.wish += 1;
+            let image = version.map(|name| LocalRef { name: name.into() });
+            world.edit_policy(|policy| policy.image_ref = image);
+        }
+        Event::ImageGone(gone) => {
+            let os = image("os-1");
+            if *gone {
+                world.catalogue.remove("os-1");
+            } else {
+                world.catalogue.insert("os-1".into(), os);
+            }
+        }
+        Event::Source(ok) => world.source_ok = *ok,
+        Event::Mode(mode) => world.edit_policy(|policy| policy.mode = *mode),
+        Event::Policy(there) => {
+            if *there && world.policy.is_none() {
+                world.policy = spare.take();
+            } else if !*there && world.policy.is_some() {
+                *spare = world.policy.take();
+            }
+        }
+        Event::Disrupt(allowed) => world.edit_host(|host| {
+            if host.role == HostRole::Server {
+                host.disruption = disruption(*allowed);
+            }
+        }),
+        Event::OnTimeout(then) => world.edit_policy(|policy| {
+            if policy.host_wait.until != WaitUntil::None {
+                policy.host_wait.on_timeout = *then;
+            }
+        }),
+        Event::HostStage(stage) => world.host_machine.stage = Some(stage.clone()),
+        Event::Conflict(there) => {
+            world.conflicts = if *there {
+                vec!["two hosts".into()]
+            } else {
+                Vec::new()
+            };
+        }
+        Event::Guards(intact) => world.guards_intact = *intact,
+        Event::Offline => world.release_offline(),
+        Event::DeleteHost => world.delete_host(),
+        Event::Card(index, event) => {
+            if *index < world.cards.len() {
+                happen_to_card(world, *index, event);
+            }
+        }
+    }
+    if world.story.len() > 400 {
+        world.story.drain(..200);
+    }
+}
+
+fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
+    match event {
+        OfCard::Bmc(answers) => world.cards[index].machine.answers = *answers,
+        OfCard::Credentials(ok) => {
+            world.cards[index].machine.refusal = (!ok).then_some("CredentialsRefused");
+        }
+        OfCard::Press if world.cards[index].machine.is_on() => {
+            world.boots.clear();
+            world.power_off_card(index);
+        }
+        OfCard::Press => world.power_on_card(index),
+        OfCard::Pause(paused) => world.edit_card(index, |card| card.paused = *paused),
+        OfCard::Retry => {
+            world.wish += 1;
+            let token = format!("retry-{}", world.wish);
+            world.edit_card(index, |card| card.retry_token = Some(token));
+        }
+        OfCard::Image(version) => {
+            world.wish += 1;
+            let image = version.map(|name| LocalRef { name: name.into() });
+            world.edit_card(index, |card| card.image_ref = image);
+        }
+        OfCard::Stage(stage) => world.cards[index].machine.stage = Some(stage.clone()),
+        OfCard::Knowledge(known) => world.cards[index].machine.knowledge = known.clone(),
+        OfCard::Deaf(deaf) => world.cards[index].machine.deaf = *deaf,
+        OfCard::Dead(dead) => world.cards[index].dead = *dead,
+        OfCard::Foreign(foreign) => world.cards[index].machine.foreign_media = *foreign,
+        OfCard::Delete => world.delete_card(index),
+        OfCard::Create => {
+            if world.cards[index].dpu.is_some() {
+                return;
+            }
+            world.wish += 1;
+            let mut again = dpu(["card1", "card2"][index]);
+            again.metadata.uid = Some(format!("uid-{index}-{}", world.wish));
+            world.cards[index].dpu = Some(again);
+        }
+    }
+}

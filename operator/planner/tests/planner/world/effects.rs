@@ -1,0 +1,99 @@
+//! What a directive does to a machine, and what may never be done.
+
+use lockstep_crds::directive::{ActionKind, Directive};
+use lockstep_crds::report::{Custody, CustodyState};
+use lockstep_planner::ledger;
+
+use super::agent::Which;
+use super::machine::Coming;
+use super::{Effect, World, secs};
+
+impl World {
+    pub fn note(&mut self, directive: &Directive) {
+        let what = ledger::what(directive);
+        self.tell(format!("agent: does {} {what}", directive.seq));
+        let again = self.effects.iter().any(|e| e.seq == directive.seq);
+        assert!(!again, "{} was done twice\n{}", directive.seq, self.told());
+        self.effects.push(Effect {
+            seq: directive.seq,
+            what,
+            at: self.now,
+        });
+    }
+
+    /// Powers a card on for us: no more often for one wish than the policy has attempts.
+    pub fn boot(&mut self, index: usize) {
+        let before = self.cards[index].machine.is_on();
+        self.power_on_card(index);
+        if before || !self.cards[index].machine.is_on() {
+            return;
+        }
+        let what = format!("PowerOn dpu/card{}", index + 1);
+        let asked = self.effects.iter().rev().find(|effect| effect.what == what);
+        let wish = asked.map_or(self.wish, |effect| self.wish_of[&effect.seq]);
+        let boots = self.boots.entry((index, wish)).or_default();
+        *boots += 1;
+        let boots = *boots;
+        let policy = self.policy.as_ref();
+        let most = policy.map_or(i64::MAX, |policy| policy.spec.install.max_attempts);
+        assert!(
+            boots <= most,
+            "{boots} boots of card {index}\n{}",
+            self.told()
+        );
+    }
+
+    pub fn affect(&mut self, which: Which, directive: &Directive) {
+        self.note(directive);
+        let now = self.now;
+        match directive.action.kind {
+            ActionKind::HoldHost => {
+                let order = directive.action.work_order.clone().unwrap();
+                self.agent.on_orphan = order.on_orphan;
+                self.machine(which).custody = Some(Custody {
+                    seq: directive.seq,
+                    state: CustodyState::Kept,
+                    expires_at: order.expires_at,
+                    previous: Vec::new(),
+                });
+            }
+            ActionKind::ReleaseHost => {
+                self.machine(which).custody = None;
+                if directive.action.power_on == Some(true) {
+                    self.power_on_host();
+                }
+            }
+            ActionKind::StageInstall => {
+                let image = directive.action.image.clone();
+                let machine = self.machine(which);
+                machine.media = image;
+                machine.boot_override = true;
+            }
+            ActionKind::ClearInstall => {
+                let machine = self.machine(which);
+                machine.media = None;
+                machine.boot_override = false;
+            }
+            ActionKind::PowerOn => match which {
+                Which::Host => self.power_on_host(),
+                Which::Card(index) => self.boot(index),
+            },
+            ActionKind::ShutdownGracefully => {
+                let machine = self.machine(which);
+                if !machine.deaf {
+                    machine.coming.push((now + secs(15), Coming::PowerOff));
+                }
+            }
+            ActionKind::ForceOff => {
+                let stage = self.machine(which).facts().stage;
+                let forbids = stage.is_some_and(|stage| stage.forbids_power_cut());
+                assert!(!forbids, "power cut in a forbidden stage\n{}", self.told());
+                match which {
+                    Which::Host => self.power_off_host(),
+                    Which::Card(index) => self.power_off_card(index),
+                }
+            }
+            ActionKind::Unrecognized(_) => panic!("an unknown action was accepted"),
+        }
+    }
+}
