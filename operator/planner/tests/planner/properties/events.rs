@@ -180,7 +180,6 @@ pub fn happen(world: &mut World, event: &Event, spare: &mut Option<DpuBootPolicy
         Event::PressHost => world.power_on_host(),
         Event::HandsOff(off) => world.edit_host(|host| host.hands_off = *off),
         Event::PolicyImage(version) => {
-            world.wish += 1;
             let image = version.map(|name| LocalRef { name: name.into() });
             world.edit_policy(|policy| policy.image_ref = image);
         }
@@ -246,12 +245,10 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
         OfCard::Press => world.power_on_card(index),
         OfCard::Pause(paused) => world.edit_card(index, |card| card.paused = *paused),
         OfCard::Retry => {
-            world.wish += 1;
-            let token = format!("retry-{}", world.wish);
+            let token = format!("retry-{}", world.wish + 1);
             world.edit_card(index, |card| card.retry_token = Some(token));
         }
         OfCard::Image(version) => {
-            world.wish += 1;
             let image = version.map(|name| LocalRef { name: name.into() });
             world.edit_card(index, |card| card.image_ref = image);
         }

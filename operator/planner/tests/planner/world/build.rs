@@ -134,16 +134,22 @@ impl World {
     /// Edits a card's spec as a user would.
     pub fn edit_card(&mut self, index: usize, edit: impl FnOnce(&mut DpuSpec)) {
         if let Some(dpu) = self.cards[index].dpu.as_mut() {
+            let before = dpu.spec.clone();
             edit(&mut dpu.spec);
             dpu.metadata.generation = dpu.metadata.generation.map(|g| g + 1);
+            let same = before.image_ref == dpu.spec.image_ref
+                && before.retry_token == dpu.spec.retry_token;
+            self.wish += usize::from(!same);
         }
     }
 
     /// Edits the policy's spec as a user would.
     pub fn edit_policy(&mut self, edit: impl FnOnce(&mut DpuBootPolicySpec)) {
         if let Some(policy) = self.policy.as_mut() {
+            let before = policy.spec.image_ref.clone();
             edit(&mut policy.spec);
             policy.metadata.generation = policy.metadata.generation.map(|g| g + 1);
+            self.wish += usize::from(before != policy.spec.image_ref);
         }
     }
 
