@@ -138,6 +138,10 @@ impl Link {
     /// Reads a resource. Transient failures are retried, a lost session is
     /// opened anew once, and a refused credential is counted.
     pub(crate) async fn get(&mut self, path: &str, deadline: Instant) -> Result<Value, BmcError> {
+        // A credential may be refused for the last time in the middle of a call.
+        if self.login == Login::Basic {
+            check_gate(&self.shared, &self.origin, &self.target)?;
+        }
         match self.get_once_or_more(path, deadline).await {
             Ok(document) => {
                 if path != ROOT && self.login == Login::Basic {

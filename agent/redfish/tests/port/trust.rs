@@ -33,6 +33,33 @@ async fn a_refused_credential_is_tried_twice_and_then_never_again() {
 }
 
 #[tokio::test]
+async fn a_credential_that_is_refused_in_mid_call_is_tried_twice_too() {
+    let bmc = ScriptedBmc::plain();
+    bmc.fail(
+        "POST",
+        "ComputerSystem.Reset",
+        1,
+        Fault::Answer(204, String::new()),
+    );
+    let options = BmcOptions {
+        confirm_window: Duration::from_millis(2500),
+        ..quick()
+    };
+    let port = Redfish::new(loopback(), options).bmc(target(&bmc)).unwrap();
+    let rotate = async {
+        while bmc.count("POST") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        bmc.set_password("rotated");
+        bmc.seen().len()
+    };
+    let (effect, before) = tokio::join!(port.power(PowerAction::On), rotate);
+    assert_eq!(effect.unwrap().confirmation, Confirmation::NotSeen);
+    let tries = bmc.seen().len() - before;
+    assert!(tries <= 2, "{tries} tries with a refused credential");
+}
+
+#[tokio::test]
 async fn a_session_is_used_renewed_once_and_ended() {
     let bmc = ScriptedBmc::plain();
     bmc.offer_sessions();
