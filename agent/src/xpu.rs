@@ -100,7 +100,7 @@ impl CardAgent {
                     Err(error) => {
                         failures = failures.saturating_add(1);
                         let pause = clock::backoff(failures, Duration::from_secs(1), LONGEST_PAUSE);
-                        tracing::warn!(failures, pause_seconds = pause.as_secs(), "not reported: {error:#}");
+                        tracing::warn!(failures, pause_seconds = pause.as_secs(), "not reported: {error}");
                         pause
                     }
                 },

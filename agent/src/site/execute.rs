@@ -276,7 +276,7 @@ impl Worker {
                 return false;
             }
             if let Err(error) = self.tell(Cause::Facts).await {
-                tracing::warn!(machine = %self.current().key, "{error:#}");
+                tracing::warn!(machine = %self.current().key, "{error}");
             }
             let ending = self.ending.clone();
             tokio::select! {

@@ -86,7 +86,7 @@ pub async fn run(site: Arc<Site>, mut wanted: watch::Receiver<Wanted>, ending: C
             }
             Err(error) => {
                 failures = failures.saturating_add(1);
-                tracing::warn!("{error:#}");
+                tracing::warn!("{error}");
                 Some(clock::backoff(failures, PAUSES.0, PAUSES.1))
             }
         };

@@ -172,7 +172,7 @@ async fn work(site: &Arc<Site>, identity: &str, ending: &CancellationToken) -> R
             }
             Err(error) => {
                 failures = failures.saturating_add(1);
-                tracing::warn!("{error:#}");
+                tracing::warn!("{error}");
                 clock::backoff(failures, LEASE_PAUSE.0, LEASE_PAUSE.1)
             }
         };

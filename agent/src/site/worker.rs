@@ -109,7 +109,7 @@ impl Worker {
                 }
                 Err(error) => {
                     troubles = troubles.saturating_add(1);
-                    tracing::warn!(machine = %self.current.key, "{error:#}");
+                    tracing::warn!(machine = %self.current.key, "{error}");
                     Instant::now()
                         + clock::backoff(troubles, FIRST_PAUSE, self.site.config.poll.idle())
                 }
