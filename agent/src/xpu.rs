@@ -83,9 +83,9 @@ impl CardAgent {
         let mut renewal = Instant::now();
         loop {
             let turn = async {
-                self.tell().await?;
-                if Instant::now() >= renewal {
-                    self.lease.hold().await?;
+                let due = Instant::now() >= renewal;
+                self.turn(due).await?;
+                if due {
                     renewal = Instant::now() + rand::random_range(RENEWAL.0..=RENEWAL.1);
                 }
                 anyhow::Ok(())
@@ -110,6 +110,19 @@ impl CardAgent {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// Tells what changed; when it is `due`, also renews the Lease and looks whether the
+    /// report is still there: an API server that was set back has lost it.
+    async fn turn(&mut self, due: bool) -> Result<()> {
+        if due && self.announced {
+            self.report.read().await?;
+        }
+        self.tell().await?;
+        if due {
+            self.lease.hold().await?;
+        }
+        Ok(())
     }
 
     /// Writes the report if anything but time has changed.
@@ -287,6 +300,20 @@ mod tests {
                 format!("{REPORT} lockstep-agent/report")
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn an_api_server_that_forgot_the_report_is_told_again() {
+        let api = FakeApi::default();
+        let dir = machine(FIRST);
+        let mut agent = CardAgent::new(&api.client(), seed(), Root::new(dir.path()));
+        agent.turn(true).await.unwrap();
+        let report = api.get(REPORT).unwrap();
+        api.remove(REPORT);
+        agent.turn(false).await.unwrap();
+        assert!(api.get(REPORT).is_none(), "a look costs no request");
+        agent.turn(true).await.unwrap();
+        assert_eq!(api.get(REPORT).unwrap()["spec"]["os"], report["spec"]["os"]);
     }
 
     #[tokio::test]

@@ -24,6 +24,8 @@ const WORTH_TELLING: Duration = Duration::from_secs(3);
 const TICK: Duration = Duration::from_secs(1);
 /// Between looks whether a stored image is still there.
 const CHECK: Duration = Duration::from_secs(30);
+/// How often the report is compared with what the API server holds, which may have been set back.
+const REPORT_AGE: Duration = Duration::from_secs(60);
 /// The first pause after a failure, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 /// The same after bytes that were fetched whole and are the wrong ones.
@@ -46,6 +48,7 @@ pub async fn run(site: Arc<Site>, mut wanted: watch::Receiver<Wanted>, ending: C
     let api = Api::namespaced(site.client.clone(), &site.config.namespace);
     let mut writer = ReportWriter::new(api, names::site(&site.config.site), None);
     let mut failures = 0_u32;
+    let mut compare_at = Instant::now() + REPORT_AGE;
     loop {
         let now_wanted = wanted.borrow_and_update().clone();
         running.retain(|digest, (request, stop)| {
@@ -100,6 +103,12 @@ pub async fn run(site: Arc<Site>, mut wanted: watch::Receiver<Wanted>, ending: C
             }
             Some(image) = told.recv() => {
                 states.insert(image.digest.clone(), merge(states.get(&image.digest), image));
+            }
+            () = tokio::time::sleep_until(compare_at), if pause.is_none() => {
+                compare_at = Instant::now() + REPORT_AGE;
+                if let Err(error) = writer.read().await {
+                    tracing::warn!("{error:#}");
+                }
             }
             () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
         }
