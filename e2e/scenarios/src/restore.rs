@@ -1,8 +1,10 @@
 //! `restore`: etcd goes back to a snapshot that is older than what was done since.
 //!
-//! At the snapshot one card is being armed and the other has not begun. Both go
-//! on to their power-on, with their hosts held; then etcd forgets that. Operator
-//! and agent are not restarted. Witness: the BMCs' request logs.
+//! First without machines: at the snapshot one card is being armed and the other has
+//! not begun. Both go on to their power-on, with their hosts held; then etcd forgets
+//! that. Then with VMs: at the snapshot the card is being armed, and it is Ready and
+//! its host released when etcd forgets that. Operator and agent are not restarted.
+//! Witnesses: the BMCs' request logs, the consoles.
 
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use lockstep_crds::observed::PowerState;
 use lockstep_crds::{DpuHost, DpuReport, names};
 use lockstep_lab::MachineSpec;
 use lockstep_lab::front::{Fault, Front, Rule};
+use lockstep_lab::image::Behaviour as Installer;
 
 use crate::artefacts;
 use crate::image_server::{Behaviour, ImageServer};
@@ -24,6 +27,8 @@ use crate::story;
 use crate::world::{Kind, World};
 
 const SOON: Duration = Duration::from_secs(180);
+/// From nothing to Ready, on a slow machine.
+const STORY: Duration = Duration::from_secs(600);
 /// How long the first effect takes to reach its BMC: time enough for a snapshot.
 const ON_ITS_WAY: Duration = Duration::from_secs(5);
 /// How long nothing must happen once the record is true again.
@@ -37,6 +42,12 @@ const PAIRS: [(&str, &str); 2] = [("card1", "host1"), ("card2", "host2")];
 /// When anything is not as told.
 pub async fn run(context: Context) -> Result<Report> {
     let mut report = Report::default();
+    while_installing(&context, &mut report).await?;
+    while_ready(&context, &mut report).await?;
+    Ok(report)
+}
+
+async fn while_installing(context: &Context, report: &mut Report) -> Result<()> {
     let early = artefacts::medium(&context.folder, "early")?;
     let late = artefacts::medium(&context.folder, "late")?;
     let server = ImageServer::serve(early.path.clone()).await?;
@@ -156,8 +167,80 @@ pub async fn run(context: Context) -> Result<Report> {
         before.len()
     ));
     world.check()?;
-    world.stop().await?;
-    Ok(report)
+    world.stop().await
+}
+
+async fn while_ready(context: &Context, report: &mut Report) -> Result<()> {
+    let image = artefacts::installer(&context.binaries, "1.0", Installer::Installs).await?;
+    let server = ImageServer::serve(image.path.clone()).await?;
+    let folder = context.folder.join("vms");
+    let machines = vec![MachineSpec::card("card1"), MachineSpec::host("host1")];
+    let mut world = World::start(&folder, Kind::Vms, machines, &context.binaries).await?;
+    world.start_operator().await?;
+    world.start_agent().await?;
+    let card = world.machines.bmc("card1")?;
+    card.add_rule(Rule::on(Method::POST, "InsertMedia", Fault::Delay(ON_ITS_WAY)).once());
+    let choices = Choices::default();
+    let yaml = [
+        objects::policy("v1", &choices),
+        objects::image("v1", &image, &server.url("v1.iso")),
+        objects::host("host1", &world.bmc("host1")?, &choices),
+        objects::card("card1", "host1", &world.bmc("card1")?),
+    ]
+    .concat();
+    let kubectl = world.control_plane.kubectl();
+    kubectl.apply_text(&yaml).await?;
+    card.wait_for("InsertMedia at card1's BMC", SOON, |request| {
+        request.path.ends_with("InsertMedia")
+    })
+    .await?;
+    let snapshot = folder.join("snapshot.db");
+    world.control_plane.snapshot(&snapshot).await?;
+    kubectl
+        .wait(NAMESPACE, "dpu/card1", "condition=Ready", STORY)
+        .await?;
+    let lab = world.machines.lab()?;
+    lab.machine("host1")?
+        .console()
+        .wait_for("HOST-OS-UP", SOON)
+        .await?;
+    let before = machines_say(&world)?;
+
+    world.control_plane.restart_from(&snapshot).await?;
+    story::await_host(&world.control_plane, "host1", "Adopting", SOON, |host| {
+        story::host_reason(host) == "Adopting"
+    })
+    .await?;
+    let kubectl = world.control_plane.kubectl();
+    kubectl
+        .wait(NAMESPACE, "dpu/card1", "condition=Ready", STORY)
+        .await?;
+    story::stays_so(
+        QUIET,
+        "no effect and no boot after the restoration",
+        async || Ok(machines_say(&world)? == before),
+    )
+    .await?;
+    let status = record(&world.control_plane, "host1").await?;
+    ensure!(status.hold.is_none(), "the host is held again");
+    report.say(format!(
+        "VMs: Ready, restored, adopted, Ready again; effects and boots before: {}; after: 0",
+        before.join(", ")
+    ));
+    world.check()?;
+    world.stop().await
+}
+
+/// Effects at the BMCs, and boots on the consoles.
+fn machines_say(world: &World) -> Result<Vec<String>> {
+    let lab = world.machines.lab()?;
+    let mut all = Vec::new();
+    for (name, up) in [("card1", "LOCKSTEP-OS-UP"), ("host1", "HOST-OS-UP")] {
+        all.extend(effects(lab.bmc(name)?));
+        let boots = lab.machine(name)?.console().matching(up).len();
+        all.push(format!("{name}: {boots} boot(s)"));
+    }
+    Ok(all)
 }
 
 /// Waits until the site agent has seen the card powered on.

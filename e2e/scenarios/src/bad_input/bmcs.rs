@@ -15,7 +15,7 @@ const FAILING: Bound = Bound {
 };
 /// Two tries with a refused value, each after a look without any, and then none.
 const REFUSED: Bound = Bound {
-    bmc: 4,
+    bmc: 0,
     refused: Some(4),
     image: 1,
 };
