@@ -174,11 +174,18 @@ async fn refuse_to_go(world: &HelmWorld, report: &mut Report) -> Result<()> {
         world.release_objects().await? == before,
         "the refused uninstall changed objects of the release"
     );
+    // Helm notes that it began; a rollback to the same revision takes that back.
+    world.rollback("1").await?;
     let status = world.release_status().await?;
     ensure!(
         status == "deployed",
-        "the refused uninstall left the release as {status}"
+        "after the rollback the release is {status}"
     );
+    ensure!(
+        world.release_objects().await? == before,
+        "the rollback replaced objects of the release"
+    );
+    report.say("helm rollback takes the refused uninstall back");
     Ok(())
 }
 

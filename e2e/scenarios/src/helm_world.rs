@@ -217,6 +217,12 @@ sites:
             .await
     }
 
+    /// Goes back to a revision of the release.
+    pub(crate) async fn rollback(&self, revision: &str) -> Result<String> {
+        let args = ["rollback", RELEASE, revision, "-n", OPERATOR_NAMESPACE];
+        self.helm.run(&args, Duration::from_secs(60)).await
+    }
+
     /// Status of the release, as helm tells it.
     pub(crate) async fn release_status(&self) -> Result<String> {
         let args = ["status", RELEASE, "-n", OPERATOR_NAMESPACE, "-o", "json"];

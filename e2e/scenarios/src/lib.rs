@@ -8,6 +8,7 @@
 
 pub mod aarch64_agent;
 pub mod address_swap;
+pub mod adopt_update;
 pub mod artefacts;
 pub mod bad_input;
 pub mod cross;

@@ -37,6 +37,8 @@ pub struct Choices {
     pub disruption: &'static str,
     /// `slotPowerWhenHostOff` of the host.
     pub slot_power: &'static str,
+    /// `unobservableStage: SafeAfter` this many seconds, instead of `Refuse`.
+    pub safe_after: Option<u32>,
 }
 
 impl Default for Choices {
@@ -51,6 +53,7 @@ impl Default for Choices {
             orphan_after: 3600,
             disruption: "Never",
             slot_power: "Yes",
+            safe_after: None,
         }
     }
 }
@@ -76,8 +79,11 @@ spec:
   hostWait: {{until: {until}, timeoutSeconds: {host_timeout}, onTimeout: {on_timeout}}}
   hold: {{mechanisms: [PoweredOff], onOrphan: {on_orphan}, orphanAfterSeconds: {orphan_after}}}
   install: {{osTimeoutSeconds: {os_timeout}, maxAttempts: 1, shutdownGraceSeconds: 5}}
----
+{unobservable}---
 ",
+        unobservable = choices.safe_after.map_or_else(String::new, |seconds| {
+            format!("  unobservableStage: {{action: SafeAfter, dumpGraceSeconds: {seconds}}}\n")
+        }),
         mode = choices.mode,
         until = choices.until,
         on_timeout = choices.on_timeout,

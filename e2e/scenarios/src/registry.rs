@@ -9,8 +9,8 @@ use anyhow::Result;
 use crate::artefacts::Binaries;
 use crate::report::Report;
 use crate::{
-    aarch64_agent, address_swap, bad_input, dead_man, first_light, helm, host_in_use, host_wait,
-    restore,
+    aarch64_agent, address_swap, adopt_update, bad_input, dead_man, first_light, helm, host_in_use,
+    host_wait, restore,
 };
 
 /// What a scenario gets.
@@ -65,6 +65,12 @@ pub const ALL: &[Scenario] = &[
         about: "two BMCs trade addresses in mid-operation; no change reaches the wrong machine",
         tier: Tier::Ci,
         run: |context| Box::pin(address_swap::run(context)),
+    },
+    Scenario {
+        name: "adopt-update",
+        about: "a card that runs the wanted image is adopted without a change; a newer image reinstalls it",
+        tier: Tier::All,
+        run: |context| Box::pin(adopt_update::run(context)),
     },
     Scenario {
         name: "host-wait",
