@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::report::{ImageState, StoredImage};
 use lockstep_crds::{DpuImage, DpuImageStatus};
-use lockstep_planner::Reason;
+use lockstep_planner::{Reason, arriving};
 
 use crate::context::{Context, Outcome};
 use crate::key::Key;
@@ -29,7 +29,13 @@ pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
     if !context.writes.caught_up(&image) {
         return Outcome::soon("behind");
     }
-    let status = status(&image, &stored, &Time(Timestamp::now()));
+    let now = Timestamp::now();
+    if stored.is_empty()
+        && let Some(at) = arriving(&image.metadata, now)
+    {
+        return Outcome::again("arriving", at, now);
+    }
+    let status = status(&image, &stored, &Time(now));
     match write_status(&context.writes, &image, &status).await {
         Ok(_) => Outcome::done("ok"),
         Err(RecordError::Write(WriteError::Conflict(_) | WriteError::Gone(_))) => {

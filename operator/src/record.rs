@@ -107,7 +107,9 @@ pub async fn carry_out(writes: &Writes, view: &View, plan: &Plan) -> Result<(), 
             writes.account(card).await?;
         }
     }
-    if status_difference(host.status.as_ref(), &plan.host_status)?.is_some() {
+    // A host without a status is one of which nothing has been said.
+    let said = host.status.clone().unwrap_or_default();
+    if status_difference(Some(&said), &plan.host_status)?.is_some() {
         let cause = if recording {
             Cause::Record
         } else {
