@@ -1,7 +1,5 @@
 //! The example in `config/site` is a configuration of this agent.
 
-#![expect(clippy::unwrap_used, reason = "a failing test says where")]
-
 use std::path::Path;
 
 use lockstep_agent::config::SiteConfig;

@@ -17,9 +17,10 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::report::Cause;
-use crate::site::actions::{Plan, Prepared};
+use crate::site::actions::Prepared;
 use crate::site::journal::restarted;
 use crate::site::judge::{self, Refusal, Standing};
+use crate::site::plan::Plan;
 use crate::site::worker::{Progress, Worker};
 
 /// Between looks for an effect.

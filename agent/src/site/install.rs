@@ -18,10 +18,11 @@ use tokio::time::Instant;
 use crate::durable;
 use crate::kube_client::REQUEST_DEADLINE;
 use crate::seed::Seed;
-use crate::site::actions::{Prepared, staged_image};
+use crate::site::actions::Prepared;
 use crate::site::execute::{End, Port};
 use crate::site::facts::override_in_force;
 use crate::site::judge::Refusal;
+use crate::site::plan::staged_image;
 use crate::site::worker::Worker;
 
 /// As long as an image lives on a card; the API server may allow less.

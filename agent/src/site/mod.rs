@@ -23,6 +23,7 @@ pub mod machines;
 pub mod objects;
 pub mod order;
 pub mod orders;
+mod plan;
 #[cfg(test)]
 mod samples;
 pub mod supervisor;

@@ -1,0 +1,233 @@
+//! What a directive needs, by the facts, and whether its effect shows in them.
+
+use lockstep_crds::directive::{ActionKind, Directive, ImageFacts};
+use lockstep_redfish::{BmcFacts, BootTarget, ImageUrl, PowerRestorePolicy, PowerState, Reading};
+use lockstep_store::Digest;
+
+use crate::site::context::Site;
+use crate::site::facts::{UrlOwner, inserted, override_in_force};
+use crate::site::judge::Refusal;
+use crate::site::machines::MachineKind;
+use crate::site::worker::Worker;
+
+/// What a directive needs, by the facts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// The wanted state is there already, or only our own books change.
+    Nothing(String),
+    /// Something has to be sent.
+    Act,
+}
+
+impl Site {
+    /// Whether the directive's wanted state shows in the facts.
+    pub(super) fn is_in_effect(&self, directive: &Directive, facts: &BmcFacts) -> bool {
+        let power = |state: PowerState| facts.power.value() == Some(&state);
+        match directive.action.kind {
+            ActionKind::PowerOn => power(PowerState::On),
+            ActionKind::ShutdownGracefully | ActionKind::ForceOff => power(PowerState::Off),
+            ActionKind::HoldHost => policy_to_change(facts).is_none(),
+            ActionKind::ReleaseHost => {
+                let is_up = directive.action.power_on != Some(true) || power(PowerState::On);
+                is_up && self.is_restored(&directive.target.name, facts)
+            }
+            ActionKind::StageInstall => {
+                let wanted = directive.action.image.as_ref();
+                wanted.is_some_and(|image| self.is_inserted(facts, &image.digest))
+                    && override_in_force(facts) == Some(&BootTarget::Cd)
+            }
+            ActionKind::ClearInstall => {
+                self.our_media(facts).is_empty()
+                    && override_in_force(facts) != Some(&BootTarget::Cd)
+            }
+            ActionKind::Unrecognized(_) => false,
+        }
+    }
+
+    /// Whether nothing that the host's order stores is left to be put back.
+    fn is_restored(&self, host: &str, facts: &BmcFacts) -> bool {
+        match self.orders.get(host) {
+            Ok(order) => order
+                .and_then(|order| order.previous_policy())
+                .is_none_or(|policy| facts.power_restore.value() == Some(&policy)),
+            Err(error) => {
+                tracing::error!("{error}");
+                false
+            }
+        }
+    }
+
+    fn is_inserted(&self, facts: &BmcFacts, digest: &str) -> bool {
+        inserted(facts, |url| self.owner_of(url))
+            .iter()
+            .any(|(_, owner)| *owner == UrlOwner::Ours(Some(digest.to_owned())))
+    }
+
+    /// The URLs of our media in the machine.
+    pub(super) fn our_media(&self, facts: &BmcFacts) -> Vec<ImageUrl> {
+        inserted(facts, |url| self.owner_of(url))
+            .into_iter()
+            .filter(|(_, owner)| *owner != UrlOwner::Foreign)
+            .filter_map(|(slot, _)| slot.image.clone())
+            .collect()
+    }
+}
+
+/// The policy in force, if holding the host has to change it.
+pub(super) fn policy_to_change(facts: &BmcFacts) -> Option<&PowerRestorePolicy> {
+    let off = PowerRestorePolicy::AlwaysOff;
+    if !facts.capabilities.power_restore.allows(off.as_str()) {
+        return None;
+    }
+    facts.power_restore.value().filter(|policy| **policy != off)
+}
+
+/// The image of a `StageInstall`.
+pub(super) fn staged_image(directive: &Directive) -> Result<(&ImageFacts, Digest), Refusal> {
+    let image = directive.action.image.as_ref().ok_or_else(|| {
+        Refusal::new(
+            "ImageMissing",
+            "the directive names no image; upgrade operator and site agent to one release",
+        )
+    })?;
+    let digest = image
+        .digest
+        .parse::<Digest>()
+        .map_err(|error| Refusal::new("DigestInvalid", error.to_string()))?;
+    Ok((image, digest))
+}
+
+pub(super) fn is_power(facts: &BmcFacts, state: &PowerState) -> bool {
+    facts.power.value() == Some(state)
+}
+
+impl Worker {
+    /// What the directive needs, given these facts.
+    pub(super) fn plan(&self, directive: &Directive, facts: &BmcFacts) -> Result<Plan, Refusal> {
+        let already = |what: &str| Ok(Plan::Nothing(format!("it was {what} already")));
+        match &directive.action.kind {
+            ActionKind::PowerOn if is_power(facts, &PowerState::On) => already("powered on"),
+            ActionKind::ShutdownGracefully | ActionKind::ForceOff
+                if is_power(facts, &PowerState::Off) =>
+            {
+                already("powered off")
+            }
+            ActionKind::PowerOn | ActionKind::ShutdownGracefully | ActionKind::ForceOff => {
+                Ok(Plan::Act)
+            }
+            ActionKind::HoldHost => self.plan_hold(directive, facts),
+            ActionKind::ReleaseHost => self.plan_release(directive, facts),
+            ActionKind::StageInstall => self.plan_stage(directive, facts),
+            ActionKind::ClearInstall => self.plan_clear(facts),
+            ActionKind::Unrecognized(kind) => Err(Refusal::new(
+                "ActionUnknown",
+                format!("this site agent does not know the action {kind}"),
+            )),
+        }
+    }
+
+    fn plan_hold(&self, directive: &Directive, facts: &BmcFacts) -> Result<Plan, Refusal> {
+        self.only(MachineKind::Host)?;
+        if directive.action.work_order.is_none() {
+            return Err(Refusal::new(
+                "WorkOrderMissing",
+                "a hold without an expiring work order is refused; upgrade operator and site agent to one release",
+            ));
+        }
+        // S12: a host that is on is not ours to take down, whatever was expected.
+        if !is_power(facts, &PowerState::Off) {
+            return Err(Refusal::new(
+                "PowerStateUnexpected",
+                "the host is not powered off, so it is not held; power it off first",
+            ));
+        }
+        Ok(match policy_to_change(facts) {
+            Some(_) => Plan::Act,
+            None => Plan::Nothing("nothing had to be changed at the BMC".to_owned()),
+        })
+    }
+
+    fn plan_release(&self, directive: &Directive, facts: &BmcFacts) -> Result<Plan, Refusal> {
+        self.only(MachineKind::Host)?;
+        let order = self.own_order()?;
+        let changed = order.is_some_and(|order| order.previous_restore_policy.is_some());
+        let power_on = directive.action.power_on == Some(true) && !is_power(facts, &PowerState::On);
+        Ok(if changed || power_on {
+            Plan::Act
+        } else {
+            Plan::Nothing("nothing had to be changed at the BMC".to_owned())
+        })
+    }
+
+    fn plan_stage(&self, directive: &Directive, facts: &BmcFacts) -> Result<Plan, Refusal> {
+        self.only(MachineKind::Card)?;
+        let (image, digest) = staged_image(directive)?;
+        if self.site.store.info(&digest).is_none() {
+            return Err(Refusal::new(
+                "ImageNotStored",
+                format!(
+                    "image {} is not in the site's store; it is fetched by itself, see the site's report",
+                    image.digest
+                ),
+            ));
+        }
+        if let Reading::NotRead(why) = &facts.media {
+            return Err(Refusal::new(
+                "MediaNotRead",
+                format!(
+                    "the virtual media could not be read ({why}); they are read again before the next try"
+                ),
+            ));
+        }
+        let foreign = inserted(facts, |url| self.site.owner_of(url))
+            .iter()
+            .any(|(_, owner)| *owner == UrlOwner::Foreign);
+        if foreign {
+            return Err(Refusal::new(
+                "ForeignMedia",
+                "the card's BMC holds media that Lockstep did not insert; eject them, if nobody needs them",
+            ));
+        }
+        let granted = self
+            .site
+            .store
+            .granted(&digest, &self.current().uid)
+            .map(|grant| self.site.served_url(&grant.path));
+        let is_inserted = granted.is_some_and(|wanted| {
+            let media = self.site.our_media(facts);
+            media.len() == 1 && media.iter().all(|url| url.same_as(&wanted))
+        });
+        if is_inserted && override_in_force(facts) == Some(&BootTarget::Cd) {
+            return Ok(Plan::Nothing("the image was staged already".to_owned()));
+        }
+        Ok(Plan::Act)
+    }
+
+    fn plan_clear(&self, facts: &BmcFacts) -> Result<Plan, Refusal> {
+        self.only(MachineKind::Card)?;
+        if let Reading::NotRead(why) = &facts.media {
+            return Err(Refusal::new(
+                "MediaNotRead",
+                format!(
+                    "the virtual media could not be read ({why}); they are read again before the next try"
+                ),
+            ));
+        }
+        let overridden = override_in_force(facts) == Some(&BootTarget::Cd);
+        Ok(if overridden || !self.site.our_media(facts).is_empty() {
+            Plan::Act
+        } else {
+            Plan::Nothing("nothing was armed any more".to_owned())
+        })
+    }
+
+    fn only(&self, kind: MachineKind) -> Result<(), Refusal> {
+        if self.current().key.kind == kind {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            "ActionUnsuitable",
+            format!("{} is no machine for this action", self.current().key),
+        ))
+    }
+}

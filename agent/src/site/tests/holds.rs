@@ -1,0 +1,149 @@
+//! Holds, their work orders and their ends.
+
+use super::*;
+
+fn hold(seq: i64, expires_in: i64, on_orphan: &str) -> Directive {
+    let mut directive = directive(seq, "HoldHost");
+    directive.target.kind = "Host".into();
+    let expires = clock::now().0 + jiff::SignedDuration::from_secs(expires_in);
+    directive.action.work_order =
+        Some(serde_json::from_value(json!({"expiresAt": expires, "onOrphan": on_orphan})).unwrap());
+    directive
+}
+
+/// A host whose BMC has a PowerRestorePolicy.
+fn with_policy(bmc: &FakeBmc) {
+    bmc.set(|facts| {
+        facts.power_restore = Reading::Read(PowerRestorePolicy::LastState);
+        facts.capabilities.power_restore = Capability {
+            offer: Offer::Offered,
+            source: String::new(),
+            values: None,
+        };
+    });
+}
+
+#[tokio::test]
+async fn a_hold_stores_what_it_changes_and_a_release_puts_it_back() {
+    let bench = bench();
+    with_policy(&bench.bmc);
+    let running = bench.start(MachineKind::Host);
+    running.want(&[hold(1, 3600, "KeepHeld")]);
+    assert_eq!(bench.outcome(HOST, 1).await["result"], "Done");
+    let report = bench.api.get(HOST).unwrap();
+    assert_eq!(report["spec"]["custody"]["state"], "Kept");
+    assert_eq!(
+        report["spec"]["custody"]["previous"],
+        json!(["PowerRestorePolicy=LastState"])
+    );
+    let mut release = directive(2, "ReleaseHost");
+    release.action.power_on = Some(true);
+    running.want(&[release]);
+    assert_eq!(bench.outcome(HOST, 2).await["result"], "Done");
+    let report = bench.api.get(HOST).unwrap();
+    assert!(report["spec"]["custody"].is_null());
+    assert_eq!(report["spec"]["bmc"]["power"], "On");
+    assert_eq!(
+        bench.bmc.effects(),
+        ["restore AlwaysOff", "restore LastState", "power On"]
+    );
+    assert!(bench.site.orders.list().unwrap().is_empty());
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_release_cut_short_keeps_its_order_until_the_settings_are_back() {
+    let bench = bench();
+    with_policy(&bench.bmc);
+    let running = bench.start(MachineKind::Host);
+    running.want(&[hold(1, 3600, "KeepHeld")]);
+    assert_eq!(bench.outcome(HOST, 1).await["result"], "Done");
+    running.end().await;
+    let mut release = directive(2, "ReleaseHost");
+    release.action.power_on = Some(false);
+    let key = MachineKey {
+        kind: MachineKind::Host,
+        name: "c1".to_owned(),
+    };
+    release.target.name = "c1".to_owned();
+    let mut journal = Journal::open(&bench.site.config.state_dir, &key).unwrap();
+    journal.accept(&release).unwrap();
+    journal.act(&release).unwrap();
+    let running = bench.start(MachineKind::Host);
+    assert_eq!(bench.outcome(HOST, 2).await["result"], "Unknown");
+    assert!(bench.site.orders.get("c1").unwrap().is_some());
+    release.seq = 3;
+    running.want(&[release]);
+    assert_eq!(bench.outcome(HOST, 3).await["result"], "Done");
+    assert_eq!(
+        bench.bmc.effects(),
+        ["restore AlwaysOff", "restore LastState"]
+    );
+    assert!(bench.site.orders.get("c1").unwrap().is_none());
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_hold_that_changes_nothing_is_one_write_and_a_running_host_is_never_held() {
+    let bench = bench();
+    let running = bench.start(MachineKind::Host);
+    bench.api.until(HOST, |_| true).await;
+    running.want(&[hold(1, 3600, "KeepHeld")]);
+    assert_eq!(bench.outcome(HOST, 1).await["result"], "Done");
+    assert_eq!(bench.causes(HOST), ["report", "outcome"]);
+    bench
+        .bmc
+        .set(|facts| facts.power = Reading::Read(PowerState::On));
+    running.want(&[hold(2, 3600, "KeepHeld")]);
+    assert_eq!(
+        bench.outcome(HOST, 2).await["reason"],
+        "PowerStateUnexpected"
+    );
+    assert!(bench.bmc.effects().is_empty());
+    running.end().await;
+}
+
+#[tokio::test]
+async fn an_expired_order_releases_the_host_while_the_api_server_is_gone() {
+    let bench = bench();
+    with_policy(&bench.bmc);
+    let running = bench.start(MachineKind::Host);
+    running.want(&[hold(1, 1, "RestoreAndRelease")]);
+    assert_eq!(bench.outcome(HOST, 1).await["result"], "Done");
+    bench.api.vanish(true);
+    // Not even the Lease is needed.
+    bench.site.mandate.end();
+    let ending = CancellationToken::new();
+    let custodian = tokio::spawn(Custodian::new(Arc::clone(&bench.site)).run(ending.clone()));
+    for _ in 0..3000 {
+        let order = bench.site.orders.get("c1").unwrap().unwrap();
+        if order.state == OrderState::ExpiredReleased {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(
+        bench.bmc.effects(),
+        ["restore AlwaysOff", "restore LastState", "power On"]
+    );
+    bench.api.vanish(false);
+    // The hold is on record until the operator has read the custody.
+    running.input.send_modify(|input| {
+        input.held = true;
+        input.directives.clear();
+    });
+    bench
+        .api
+        .until(HOST, |report| {
+            report["spec"]["custody"]["state"] == "ExpiredReleased"
+        })
+        .await;
+    running.input.send_modify(|input| input.held = false);
+    bench
+        .api
+        .until(HOST, |report| report["spec"]["custody"].is_null())
+        .await;
+    ending.cancel();
+    custodian.await.unwrap();
+    running.end().await;
+}

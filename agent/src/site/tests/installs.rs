@@ -1,0 +1,102 @@
+//! Staging an install and taking it back.
+
+use super::*;
+
+/// An image with a seed slot, in the store.
+async fn publish(store: &Store) -> Digest {
+    let mut image = b"LOCKSTEP-SEED-SLOT-V1 4096\n".to_vec();
+    image.resize(4096, b' ');
+    image.extend([7; 1000]);
+    let digest = Digest::of(&image);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let source = format!("http://{}/a.iso", listener.local_addr().unwrap());
+    let router = Router::new().route("/a.iso", get(move || async move { image }));
+    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    let request = ImageRequest {
+        digest,
+        size: None,
+        sources: vec![source.parse().unwrap()],
+    };
+    store.fetch(&request).await.unwrap();
+    server.abort();
+    digest
+}
+
+#[tokio::test]
+async fn an_install_is_staged_with_a_seed_and_taken_back_to_what_was_found() {
+    let bench = bench();
+    let digest = publish(&bench.site.store).await;
+    let running = bench.start(MachineKind::Card);
+    let mut stage = directive(1, "StageInstall");
+    stage.action.image = Some(
+        serde_json::from_value(json!({"digest": digest.to_string(), "version": "1.2"})).unwrap(),
+    );
+    running.want(&[stage]);
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Done");
+    let report = bench.api.get(CARD).unwrap();
+    assert_eq!(report["spec"]["bmc"]["media"]["owner"], "Lockstep");
+    assert_eq!(report["spec"]["bmc"]["media"]["digest"], digest.to_string());
+    assert_eq!(report["spec"]["bmc"]["bootOverride"], "Cd");
+    let grant = bench.site.store.granted(&digest, "uid-1").unwrap();
+    let everything = format!("{:?}", bench.api.get(CARD)) + &format!("{:?}", bench.api.writes());
+    assert!(!everything.contains(&grant.path) && !everything.contains("very-secret"));
+    running.want(&[directive(2, "ClearInstall")]);
+    assert_eq!(bench.outcome(CARD, 2).await["result"], "Done");
+    running.want(&[directive(3, "ClearInstall")]);
+    assert_eq!(bench.outcome(CARD, 3).await["result"], "Done");
+    assert_eq!(
+        bench.bmc.effects(),
+        [
+            "insert",
+            "override Cd Once",
+            "override Hdd Continuous",
+            "eject"
+        ]
+    );
+    assert!(bench.site.store.granted(&digest, "uid-1").is_none());
+    let report = bench.api.get(CARD).unwrap();
+    assert_eq!(report["spec"]["bmc"]["media"]["owner"], "Nobody");
+    assert!(report["spec"]["bmc"]["bootOverride"].is_null());
+    running.end().await;
+}
+
+#[tokio::test]
+async fn foreign_media_and_absent_images_are_refused_before_acceptance() {
+    let bench = bench();
+    let digest = publish(&bench.site.store).await;
+    bench.bmc.set(|facts| {
+        facts.media = Reading::Read(vec![samples::slot(Some("http://elsewhere/a.iso"))]);
+    });
+    let running = bench.start(MachineKind::Card);
+    let mut stage = directive(1, "StageInstall");
+    stage.action.image = Some(
+        serde_json::from_value(json!({"digest": digest.to_string(), "version": "1.2"})).unwrap(),
+    );
+    running.want(&[stage.clone()]);
+    assert_eq!(bench.outcome(CARD, 1).await["reason"], "ForeignMedia");
+    stage.seq = 2;
+    stage.action.image = Some(
+        serde_json::from_value(json!({"digest": Digest::of(b"x").to_string(), "version": "2"}))
+            .unwrap(),
+    );
+    running.want(&[stage]);
+    assert_eq!(bench.outcome(CARD, 2).await["reason"], "ImageNotStored");
+    assert!(bench.bmc.effects().is_empty());
+    running.end().await;
+}
+
+#[tokio::test]
+async fn urls_are_ours_by_grant_or_by_where_they_are_served() {
+    let bench = bench();
+    for (url, owner) in [
+        (
+            "http://192.0.2.5:8080/i/lost/image.iso",
+            UrlOwner::Ours(None),
+        ),
+        ("http://192.0.2.5:8080/other", UrlOwner::Foreign),
+        ("http://192.0.2.5:9090/i/lost/image.iso", UrlOwner::Foreign),
+        ("no url", UrlOwner::Foreign),
+    ] {
+        assert_eq!(bench.site.owner_of(&ImageUrl::new(url)), owner, "{url}");
+    }
+}
