@@ -154,9 +154,10 @@ async fn refuse_to_go(world: &HelmWorld, report: &mut Report) -> Result<()> {
         words.contains("host1") && words.contains(remedy),
         "helm uninstall failed without saying why: {words}"
     );
+    let reason = words.split("denied request: ").nth(1);
     report.say(format!(
-        "helm uninstall while held: {}",
-        words.lines().last().unwrap_or_default()
+        "helm uninstall is refused: {}",
+        reason.unwrap_or(&words).trim()
     ));
     let deployment = ["delete", "deployment", "lockstep-site-agent"];
     let kubectl = world.control_plane.kubectl();
