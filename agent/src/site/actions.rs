@@ -124,6 +124,22 @@ impl Worker {
         })
     }
 
+    /// After a hold that changed nothing: the order is what it was before.
+    fn undo_order(&self, prepared: Prepared) -> Result<(), Refusal> {
+        match prepared {
+            Prepared::Order {
+                before: Some(before),
+                ..
+            } => self
+                .site
+                .orders
+                .put(&before)
+                .map_err(|error| Refusal::new("StateUnusable", error.to_string())),
+            Prepared::Order { before: None, .. } => self.drop_order(),
+            Prepared::Nothing | Prepared::Medium(_) => Ok(()),
+        }
+    }
+
     fn drop_order(&self) -> Result<(), Refusal> {
         self.site
             .orders
@@ -224,22 +240,19 @@ impl Worker {
 
     /// What follows from the end of an action in our own books.
     pub(super) async fn finish(&mut self, directive: &Directive, prepared: Prepared, end: &End) {
-        let booked = match (&directive.action.kind, end) {
-            (ActionKind::HoldHost, End::Failed(_)) => match prepared {
-                Prepared::Order {
-                    before: Some(before),
-                    ..
-                } => self
-                    .site
-                    .orders
-                    .put(&before)
-                    .map_err(|error| Refusal::new("StateUnusable", error.to_string())),
-                Prepared::Order { before: None, .. } => self.drop_order(),
-                Prepared::Nothing | Prepared::Medium(_) => Ok(()),
-            },
-            (ActionKind::ReleaseHost, End::Done(_)) => self.drop_order(),
-            (ActionKind::ClearInstall, End::Done(_)) => self.forget_install().await,
-            _ => Ok(()),
+        let is_done = matches!(end, End::Done(_));
+        let booked = match &directive.action.kind {
+            ActionKind::HoldHost if matches!(end, End::Failed(_)) => self.undo_order(prepared),
+            ActionKind::ReleaseHost if is_done => self.drop_order(),
+            ActionKind::ClearInstall if is_done => self.forget_install().await,
+            ActionKind::HoldHost
+            | ActionKind::ReleaseHost
+            | ActionKind::ClearInstall
+            | ActionKind::StageInstall
+            | ActionKind::PowerOn
+            | ActionKind::ShutdownGracefully
+            | ActionKind::ForceOff
+            | ActionKind::Unrecognized(_) => Ok(()),
         };
         if let Err(refusal) = booked {
             tracing::error!(machine = %self.current().key, "{}", refusal.message);
