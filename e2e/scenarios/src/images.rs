@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use crate::artefacts::{Binaries, workspace};
+use crate::packages;
 
 /// One image in an OCI archive.
 #[derive(Clone, Debug)]
@@ -37,8 +38,11 @@ pub const TAG: &str = env!("CARGO_PKG_VERSION");
 /// `folder`. The same binaries give the same digests.
 ///
 /// # Errors
-/// When buildah is absent or the Dockerfile cannot be built.
+/// When buildah is absent and cannot be installed, or the Dockerfile cannot be built.
 pub async fn pack(binaries: &Binaries, repository: &str, folder: &Path) -> Result<Images> {
+    tokio::task::spawn_blocking(packages::ensure_node)
+        .await
+        .context("the task that installs packages ended early")??;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for binary in [&binaries.operator, &binaries.agent] {
         ensure!(

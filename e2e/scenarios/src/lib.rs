@@ -22,6 +22,7 @@ pub mod image_server;
 pub mod images;
 pub mod least_privilege;
 pub mod objects;
+pub mod packages;
 pub mod registry;
 pub mod report;
 pub mod restore;

@@ -1,8 +1,8 @@
-//! `cargo xtask image`: both container images, without a daemon.
+//! `cargo xtask image` and `cargo xtask card-agent`: what goes to registries and into cards' images.
 
 use anyhow::Result;
 use lockstep_scenarios::artefacts::{self, workspace};
-use lockstep_scenarios::images;
+use lockstep_scenarios::{cross, images};
 
 pub(crate) async fn build(repository: &str) -> Result<()> {
     let binaries = artefacts::binaries().await?;
@@ -17,5 +17,14 @@ pub(crate) async fn build(repository: &str) -> Result<()> {
             image.name
         );
     }
+    Ok(())
+}
+
+/// Builds the static agent for the architectures of cards.
+pub(crate) async fn card_agent() -> Result<()> {
+    let aarch64 = cross::aarch64_agent().await?;
+    cross::check_static_aarch64(&aarch64).await?;
+    println!("x86_64   {}", artefacts::binaries().await?.agent.display());
+    println!("aarch64  {}", aarch64.display());
     Ok(())
 }

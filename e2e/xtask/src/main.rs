@@ -54,6 +54,8 @@ enum Command {
         #[arg(long, default_value = "localhost/lockstep")]
         repository: String,
     },
+    /// Build the static agent that goes into cards' images, for x86_64 and aarch64.
+    CardAgent,
     /// Judge the dependencies: licences, sources, banned crates, duplicates, purity.
     Policy,
     /// A control plane to play with.
@@ -119,6 +121,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::E2e { name, .. } => e2e::run_named(&name.unwrap_or_default()).await,
             Command::Generate { check } => generate::run(check),
             Command::Image { repository } => image::build(&repository).await,
+            Command::CardAgent => image::card_agent().await,
             Command::Policy => policy::run(),
             Command::Cluster { action: UpDown::Up } => cluster::up().await,
             Command::Cluster {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use lockstep_scenarios::artefacts::{self, workspace};
+use lockstep_scenarios::packages;
 use lockstep_scenarios::registry::{self, Tier};
 use tokio::process::Command;
 
@@ -41,6 +42,7 @@ pub(crate) async fn run(all: bool) -> Result<()> {
             &["test", "--workspace", "--locked", "--no-fail-fast"],
         ),
     ];
+    outcomes.push(own("Debian packages", packages::ensure));
     outcomes.push(own("generated files", || generate::run(true)));
     outcomes.push(own("dependency policy", policy::run));
     for (name, args) in cargo_steps {
