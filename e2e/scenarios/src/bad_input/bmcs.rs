@@ -81,6 +81,39 @@ pub const CASES: &[Case] = &[
         then: Then::PowerOn,
     },
     Case {
+        name: "host-bmc-unreachable",
+        when: Moment::Before,
+        bmcs: Bmcs::Two,
+        within: SOON,
+        wrong: act!(|stage, objects| {
+            objects.host = stage.server(objects)?;
+            let host = stage.world.machines.bmc(&stage.rival())?;
+            host.refuse_connections(true);
+        }),
+        expect: &[
+            Expect {
+                of: Of::Host,
+                reason: "BmcUnreachable",
+                says: &["dpuhost/host-bmc-unreachable", "Check the BMC's power"],
+            },
+            Expect {
+                of: Of::Card,
+                reason: "BmcUnreachable",
+                says: &["dpuhost/host-bmc-unreachable", "Check the BMC's power"],
+            },
+        ],
+        bound: Bound {
+            bmc: 120,
+            refused: None,
+            image: 1,
+        },
+        right: act!(|stage, _objects| {
+            let host = stage.world.machines.bmc(&stage.rival())?;
+            host.refuse_connections(false);
+        }),
+        then: Then::PowerOn,
+    },
+    Case {
         name: "bmc-500",
         when: Moment::Before,
         bmcs: Bmcs::One,

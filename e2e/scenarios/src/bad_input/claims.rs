@@ -142,15 +142,8 @@ pub const CASES: &[Case] = &[
         within: SOON,
         wrong: act!(|stage, objects| {
             let node = "somebody-elses-node";
-            let machine = stage.world.bmc(&stage.rival())?;
-            let mut bmc = objects.card["spec"]["bmc"].clone();
-            bmc["address"] = machine.address.into();
-            let server = json!({
-                "nodeName": node,
-                "bmc": bmc,
-                "identity": {"systemUuid": machine.uuid},
-            });
-            objects.host = stage.host(stage.name, server);
+            objects.host = stage.server(objects)?;
+            objects.host["spec"]["nodeName"] = node.into();
             let rival = stage.host(&stage.rival(), json!({"nodeName": node}));
             objects.more.push(rival);
         }),

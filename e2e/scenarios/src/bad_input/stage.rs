@@ -162,6 +162,18 @@ impl Stage<'_> {
         host
     }
 
+    /// The card's host as a server, with the case's other BMC for its own.
+    ///
+    /// # Errors
+    /// When the case has no other BMC.
+    pub fn server(&self, objects: &Objects) -> Result<Value> {
+        let machine = self.world.bmc(&self.rival())?;
+        let mut bmc = objects.card["spec"]["bmc"].clone();
+        bmc["address"] = machine.address.into();
+        let spec = json!({"bmc": bmc, "identity": {"systemUuid": machine.uuid}});
+        Ok(self.host(self.name, spec))
+    }
+
     /// The card's twin in a chassis of its own: the same but for what `spec` says.
     pub fn rivals(&self, objects: &Objects, spec: &Value) -> Vec<Value> {
         let rival = self.rival();
