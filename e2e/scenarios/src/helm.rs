@@ -109,7 +109,7 @@ async fn install_a_card(world: &HelmWorld, report: &mut Report) -> Result<()> {
         .lab
         .machine("host1")?
         .console()
-        .wait_for("HOST-OS-UP", MINUTE * 2)
+        .wait_for("HOST-OS-UP", MINUTE * 5)
         .await?;
     report.say("host console: its system is up");
 
