@@ -91,6 +91,8 @@ open_enum! {
         Done,
         /// Certainly no effect: refused before it was sent.
         Failed,
+        /// A part of it took effect, and certainly no other part will.
+        Partly,
         /// The executor cannot say. Observation must.
         Unknown,
     }

@@ -1,6 +1,6 @@
 //! How an open directive stands: open, or ended and how, by its executor's word and by what is seen.
 //!
-//! `Done` and `Failed` are the executor's word. An unknown outcome is never
+//! `Done`, `Failed` and `Partly` are the executor's word. An unknown outcome is never
 //! repeated blindly: it ends only when fresh facts show the effect, or when the
 //! time in which it could still land has passed and fresh facts do not show it.
 
@@ -21,7 +21,8 @@ pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
 pub enum Standing {
     /// It is still open.
     Open,
-    /// It ended: `Done`, `Failed` without effect, or `Unknown` and proved not to have landed.
+    /// It ended: `Done`, `Failed` without effect, `Partly` and for good, or `Unknown` and
+    /// proved not to have landed.
     Ended(OutcomeKind, Option<String>),
 }
 
@@ -77,6 +78,7 @@ pub fn standing(view: &View, directive: &Directive, now: Timestamp) -> Standing 
         } => match &outcome.result {
             OutcomeKind::Done => Standing::Ended(OutcomeKind::Done, outcome.message.clone()),
             OutcomeKind::Failed => Standing::Ended(OutcomeKind::Failed, outcome.message.clone()),
+            OutcomeKind::Partly => Standing::Ended(OutcomeKind::Partly, outcome.message.clone()),
             OutcomeKind::Unknown | OutcomeKind::Unrecognized(_) => uncertain(
                 view,
                 directive,
