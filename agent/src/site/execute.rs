@@ -33,6 +33,8 @@ pub(super) enum End {
     Done(Option<String>),
     /// Certainly nothing was changed.
     Failed(Refusal),
+    /// A part took effect, and certainly no other part will.
+    Partly(Refusal),
     /// Nothing tells what became of it.
     Unknown(Refusal),
 }
@@ -43,6 +45,11 @@ impl End {
             Self::Done(message) => (OutcomeKind::Done, None, message),
             Self::Failed(refusal) => (
                 OutcomeKind::Failed,
+                Some(refusal.reason),
+                Some(refusal.message),
+            ),
+            Self::Partly(refusal) => (
+                OutcomeKind::Partly,
                 Some(refusal.reason),
                 Some(refusal.message),
             ),

@@ -116,7 +116,9 @@ impl Worker {
         for old in outdated.into_iter().filter(|old| !old.same_as(url)) {
             match self.eject(&old, Arc::clone(&bmc), settled).await {
                 End::Done(_) => changed = true,
-                end @ (End::Failed(_) | End::Unknown(_)) => return partly(end, changed),
+                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => {
+                    return partly(end, changed);
+                }
             }
         }
         let inserted = self
@@ -126,7 +128,9 @@ impl Worker {
             .await;
         let note = match inserted {
             End::Done(note) => note,
-            end @ (End::Failed(_) | End::Unknown(_)) => return partly(end, changed),
+            end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => {
+                return partly(end, changed);
+            }
         };
         if let Some(facts) = &facts
             && let Err(error) = self.note_found_override(facts)
@@ -148,7 +152,7 @@ impl Worker {
             .await;
         match set {
             End::Done(how) => End::Done(how.or(note)),
-            end @ (End::Failed(_) | End::Unknown(_)) => partly(end, true),
+            end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => partly(end, true),
         }
     }
 
@@ -181,7 +185,7 @@ impl Worker {
                 .await;
             match restored {
                 End::Done(how) => note = how,
-                end @ (End::Failed(_) | End::Unknown(_)) => return end,
+                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => return end,
             }
             changed = true;
         }
@@ -195,7 +199,9 @@ impl Worker {
                     changed = true;
                     note = note.or(how);
                 }
-                end @ (End::Failed(_) | End::Unknown(_)) => return partly(end, changed),
+                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => {
+                    return partly(end, changed);
+                }
             }
         }
         End::Done(note)
@@ -256,8 +262,8 @@ impl Worker {
 /// A failure after a part took effect is not "certainly nothing".
 pub(super) fn partly(end: End, changed: bool) -> End {
     match end {
-        End::Failed(refusal) if changed => End::Unknown(refusal),
-        End::Done(_) | End::Failed(_) | End::Unknown(_) => end,
+        End::Failed(refusal) if changed => End::Partly(refusal),
+        End::Done(_) | End::Failed(_) | End::Partly(_) | End::Unknown(_) => end,
     }
 }
 
