@@ -83,7 +83,7 @@ pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
     match &plan.decision {
         Decision::Start(directives) => {
             for directive in directives {
-                started(view, directive, &before, now, &mut check);
+                started(view, directive, &before, after, now, &mut check);
             }
         }
         Decision::Await(why, until) => {
@@ -102,6 +102,7 @@ fn started(
     view: &View,
     directive: &Directive,
     before: &DpuHostStatus,
+    after: &DpuHostStatus,
     now: Timestamp,
     check: &mut impl FnMut(bool, &str),
 ) {
@@ -159,7 +160,7 @@ fn started(
         );
     }
     if directive.action.kind.is_destructive() {
-        taken_down(view, directive, before, facts, now, check);
+        taken_down(view, directive, after, facts, now, check);
     }
     if directive.action.kind == ActionKind::PowerOn && !on_host {
         check(
@@ -183,7 +184,7 @@ fn started(
 fn taken_down(
     view: &View,
     directive: &Directive,
-    before: &DpuHostStatus,
+    after: &DpuHostStatus,
     facts: Option<&BmcReport>,
     now: Timestamp,
     check: &mut impl FnMut(bool, &str),
@@ -208,7 +209,7 @@ fn taken_down(
         "S1, S5: a power cut in a stage that forbids it or is not known",
     );
     let installing = |card: &CardView| {
-        card::install_ends(view, before, card, now).is_some() && card.live_os(now).is_none()
+        card::install_ends(view, after, card, now).is_some() && card.live_os(now).is_none()
     };
     for card in &view.cards {
         let hit = on_host || card.uid() == directive.target.uid;

@@ -2,8 +2,9 @@
 //!
 //! `Yes` is measured whenever a card is seen on while its host is off. `No` is
 //! measured when a card was told twice in a row to power on beside a host that is
-//! off, and stayed off: one lost call proves nothing. A changed `retryToken`
-//! forgets a measured `No`.
+//! off, and stayed off: one lost call proves nothing. What was seen to be `Yes` stays
+//! so: then the card fails for another reason. A changed `retryToken` forgets a
+//! measured `No`.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -50,7 +51,8 @@ pub(crate) fn note_dead_slot(
         .find(|entry| ledger::is_about(&entry.what, machine));
     let again =
         before.is_some_and(|entry| entry.what == what && entry.outcome == OutcomeKind::Unknown);
-    if again && host_is_off(view, now) {
+    let known = record.slot_power.as_ref().map(|known| known.value);
+    if again && host_is_off(view, now) && known != Some(SlotPower::Yes) {
         let evidence = format!(
             "dpu/{} was powered on twice while the host was off, and stayed off",
             directive.target.name

@@ -10,6 +10,7 @@
     reason = "a failing test says where"
 )]
 
+mod model;
 mod properties;
 mod purity;
 mod stories;

@@ -1,0 +1,173 @@
+//! First light with a host and one card, all orders of steps: an exhaustive search.
+//!
+//! The site's agent and the operator take turns in every order, and time passes when
+//! neither has anything to do. A few things may go wrong: a step, in every way that
+//! [`Fault`] and [`Crash`] know, or somebody is slower than time. Breadth first, so
+//! that what is found is found on the shortest path.
+//!
+//! `MODEL_FAULTS=3 cargo test -p lockstep-planner model` looks further.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crate::world::agent::Fault;
+use crate::world::build::start;
+use crate::world::operator::Crash;
+use crate::world::{World, secs};
+
+/// Seconds of the world's time that are searched.
+const HORIZON: i64 = 900;
+
+#[derive(Clone)]
+struct State {
+    world: World,
+    faults: u8,
+}
+
+impl State {
+    /// Everything that the future depends on.
+    fn key(&self) -> u64 {
+        let world = &self.world;
+        let card = &world.cards[0];
+        let status = world.host.as_ref().and_then(|host| host.status.as_ref());
+        let mut hasher = DefaultHasher::new();
+        format!(
+            "{} {} {} {:?} {status:?} {:?} {:?} {:?} {:?} {:?}",
+            world.now,
+            self.faults,
+            world.agent.alive,
+            world.agent.lease,
+            world.host_machine,
+            card.machine,
+            card.disk,
+            card.os.as_ref().map(|os| &os.epoch),
+            card.os_lease,
+        )
+        .hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Agent(Fault),
+    AgentDies,
+    AgentStarts,
+    Operator(Crash),
+    Time,
+}
+
+fn first() -> State {
+    let mut world = World::new(&["card1"]);
+    world.edit_policy(|policy| policy.install.max_attempts = 1);
+    // The image has been fetched.
+    world.agent_step();
+    world.agent_step();
+    State { world, faults: 0 }
+}
+
+fn turns(state: &State, faults: u8) -> Vec<Turn> {
+    let world = &state.world;
+    let mut turns = vec![Turn::Operator(Crash::Never)];
+    if !world.agent.alive {
+        turns.push(Turn::AgentStarts);
+        return turns;
+    }
+    turns.push(Turn::Agent(Fault::Fine));
+    if state.faults == faults {
+        return turns;
+    }
+    turns.push(Turn::AgentDies);
+    turns.push(Turn::Operator(Crash::AfterRecord));
+    let acts = [&world.host_machine, &world.cards[0].machine]
+        .into_iter()
+        .filter_map(|machine| machine.execution.as_ref())
+        .any(|execution| execution.outcome.is_none());
+    if acts {
+        let faults = [
+            Fault::LostReply,
+            Fault::LostCall,
+            Fault::Late(40),
+            Fault::CrashBefore,
+            Fault::CrashAfter,
+            Fault::Refused,
+        ];
+        turns.extend(faults.map(Turn::Agent));
+    }
+    turns
+}
+
+/// The world checks every plan and every effect by itself, and panics with its story.
+fn next(last: &State, turn: Turn) -> State {
+    let mut next = last.clone();
+    let world = &mut next.world;
+    let fine = matches!(
+        turn,
+        Turn::Agent(Fault::Fine) | Turn::AgentStarts | Turn::Operator(Crash::Never)
+    );
+    next.faults += u8::from(!fine);
+    match turn {
+        Turn::Agent(fault) => {
+            world.agent.faults = [fault].into();
+            world.agent_step();
+            world.agent.faults.clear();
+        }
+        Turn::AgentDies => world.agent_dies(),
+        Turn::AgentStarts => world.agent_starts(),
+        Turn::Operator(crash) => {
+            world.operator_step_to(crash);
+        }
+        Turn::Time => world.pass(secs(60)),
+    }
+    let early = world.host_machine.is_on() && world.cards[0].os.is_none();
+    assert!(!early, "the host is up before its card\n{}", world.told());
+    next
+}
+
+#[test]
+fn first_light_in_every_order() {
+    let faults = std::env::var("MODEL_FAULTS").map_or(2, |faults| faults.parse().unwrap());
+    let mut seen = HashSet::from([first().key()]);
+    let mut edge = vec![first()];
+    let mut ready = 0;
+    let mut depth = 0;
+    while !edge.is_empty() {
+        depth += 1;
+        let mut found = Vec::new();
+        for state in &edge {
+            let key = state.key();
+            let mut idle = true;
+            let mut nexts = Vec::new();
+            for turn in turns(state, faults) {
+                let next = next(state, turn);
+                idle &= next.faults > state.faults || next.key() == key;
+                nexts.push(next);
+            }
+            if idle || state.faults < faults {
+                let mut next = next(state, Turn::Time);
+                next.faults = state.faults + u8::from(!idle);
+                nexts.push(next);
+            }
+            for next in nexts {
+                let in_time = next.world.now <= start() + secs(HORIZON);
+                if in_time && seen.insert(next.key()) {
+                    ready += usize::from(next.world.is_settled());
+                    found.push(next);
+                }
+            }
+        }
+        edge = found;
+    }
+    println!(
+        "{} states to depth {depth}, {ready} of them Ready",
+        seen.len()
+    );
+    assert!(ready > 0, "nothing is ever Ready at depth {depth}");
+}
+
+impl World {
+    fn is_settled(&self) -> bool {
+        let host = self.host.as_ref().and_then(|host| host.status.as_ref());
+        host.is_some() && self.host_says() == "Ready: AsWanted"
+    }
+}
