@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_crds::condition;
-use lockstep_crds::directive::{Directive, Expects, OutcomeKind};
+use lockstep_crds::directive::{ActionKind, Directive, Expects, OutcomeKind};
 use lockstep_crds::report::{Execution, Outcome};
 use lockstep_redfish::{Bmc, BmcError, BmcFacts, Confirmation, Effect, EffectCertainty};
 use tokio::time::Instant;
@@ -25,6 +25,9 @@ use crate::site::worker::{Progress, Worker};
 
 /// Between looks for an effect.
 const SETTLE_PAUSE: Duration = Duration::from_secs(3);
+
+/// After a medium was inserted: all that may still land is the boot override, which is quick.
+const OVERRIDE_SETTLES: Duration = Duration::from_secs(60);
 
 /// How one step, or a whole action, ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +101,9 @@ impl Worker {
                 };
             }
             Ok(Plan::Act) => {}
+        }
+        if self.ending.is_cancelled() {
+            return Ok(Progress::Later);
         }
         self.meant = who_is_meant(directive);
         self.journal.accept(directive)?;
@@ -296,10 +302,17 @@ impl Worker {
 
     /// A directive that the last process may have sent: looked for, never sent again.
     pub(super) async fn settle_interrupted(&mut self, directive: Directive) {
-        let settled = Instant::now() + settle_time(&directive);
+        let mut settled = Instant::now() + settle_time(&directive);
         self.meant = who_is_meant(&directive);
         let site = Arc::clone(&self.site);
         let wanted = directive.clone();
+        let half = directive.action.kind == ActionKind::StageInstall
+            && self
+                .is_seen_until(settled, |facts| site.has_medium(&wanted, facts))
+                .await;
+        if half {
+            settled = settled.min(Instant::now() + OVERRIDE_SETTLES);
+        }
         let seen = self
             .is_seen_until(settled, move |facts| site.is_in_effect(&wanted, facts))
             .await;
@@ -312,6 +325,11 @@ impl Worker {
             restarted(
                 OutcomeKind::Done,
                 "the site agent restarted meanwhile; the wanted state is seen",
+            )
+        } else if half {
+            restarted(
+                OutcomeKind::Partly,
+                "the site agent restarted after the medium was inserted; the boot override is not set, and is with the next try",
             )
         } else {
             restarted(

@@ -101,7 +101,9 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
     let ending = ending.child_token();
     let images = listen("store.listen", site.config.store.listen).await?;
     let health = listen("health", site.config.health).await?;
-    let serving = tokio::spawn(serve_images(images, Arc::clone(&site), ending.clone()));
+    // A BMC may have to read an image for as long as an effect is under way.
+    let worked = CancellationToken::new();
+    let serving = tokio::spawn(serve_images(images, Arc::clone(&site), worked.clone()));
     let health = tokio::spawn(health::serve(health, metrics, ending.clone()));
     let custodian = tokio::spawn(Custodian::new(Arc::clone(&site)).run(ending.clone()));
     tracing::info!(
@@ -113,6 +115,7 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
     );
     let result = work(&site, &identity, &ending).await;
     ending.cancel();
+    worked.cancel();
     custodian.await.context("work orders")?;
     for (what, server) in [("image server", serving), ("health server", health)] {
         if let Ok(served) = tokio::time::timeout(LAST_BYTES, server).await {

@@ -32,8 +32,7 @@ impl Site {
                 is_up && self.is_restored(&directive.target.name, facts)
             }
             ActionKind::StageInstall => {
-                let wanted = directive.action.image.as_ref();
-                wanted.is_some_and(|image| self.is_inserted(facts, &image.digest))
+                self.has_medium(directive, facts)
                     && override_in_force(facts) == Some(&BootTarget::Cd)
             }
             ActionKind::ClearInstall => {
@@ -57,10 +56,15 @@ impl Site {
         }
     }
 
-    fn is_inserted(&self, facts: &BmcFacts, digest: &str) -> bool {
+    /// Whether the medium of a `StageInstall` is in the machine: the half that takes long.
+    pub(super) fn has_medium(&self, directive: &Directive, facts: &BmcFacts) -> bool {
+        let Some(image) = &directive.action.image else {
+            return false;
+        };
+        let wanted = UrlOwner::Ours(Some(image.digest.clone()));
         inserted(facts, |url| self.owner_of(url))
             .iter()
-            .any(|(_, owner)| *owner == UrlOwner::Ours(Some(digest.to_owned())))
+            .any(|(_, owner)| *owner == wanted)
     }
 
     /// The URLs of our media in the machine.

@@ -148,7 +148,10 @@ impl Worker {
             self.compare().await?;
         }
         self.tell(self.cause).await?;
-        while let Some(directive) = self.next_directive() {
+        // What has begun is finished; nothing else begins.
+        while !self.ending.is_cancelled()
+            && let Some(directive) = self.next_directive()
+        {
             match self.carry_out(&directive).await? {
                 Progress::Ended => {
                     self.tend_order()?;

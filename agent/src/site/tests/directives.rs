@@ -160,6 +160,17 @@ async fn an_effect_that_is_looked_for_at_the_end_is_looked_for_by_the_next_proce
 }
 
 #[tokio::test]
+async fn a_worker_that_is_told_to_end_begins_nothing() {
+    let bench = bench();
+    let (mut worker, _input, ending) = bench.worker(MachineKind::Card);
+    ending.cancel();
+    let progress = worker.carry_out(&directive(1, "PowerOn")).await.unwrap();
+    assert_eq!(progress, Progress::Later);
+    assert!(bench.bmc.effects().is_empty());
+    assert!(bench.api.writes().is_empty());
+}
+
+#[tokio::test]
 async fn a_restart_tells_what_became_and_repeats_nothing() {
     for (acting, on, result) in [
         (false, false, "Failed"),

@@ -100,3 +100,29 @@ async fn urls_are_ours_by_grant_or_by_where_they_are_served() {
         assert_eq!(bench.site.owner_of(&ImageUrl::new(url)), owner, "{url}");
     }
 }
+
+#[tokio::test]
+async fn half_an_install_that_a_restart_cut_short_is_told_as_half() {
+    let bench = bench();
+    let digest = publish(&bench.site.store).await;
+    let grant = bench.site.store.grant(digest, "uid-1", None).await.unwrap();
+    let url = bench.site.served_url(&grant.path);
+    bench.bmc.set(|facts| {
+        facts.media = Reading::Read(vec![samples::slot(Some(url.expose()))]);
+    });
+    let key = MachineKey {
+        kind: MachineKind::Card,
+        name: "c1".to_owned(),
+    };
+    let mut stage = directive(1, "StageInstall");
+    stage.action.image = Some(
+        serde_json::from_value(json!({"digest": digest.to_string(), "version": "1.2"})).unwrap(),
+    );
+    let mut journal = Journal::open(&bench.site.config.state_dir, &key).unwrap();
+    journal.accept(&stage).unwrap();
+    journal.act(&stage).unwrap();
+    let running = bench.start(MachineKind::Card);
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Partly");
+    assert!(bench.bmc.effects().is_empty());
+    running.end().await;
+}

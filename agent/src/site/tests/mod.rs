@@ -34,7 +34,7 @@ use crate::site::machines::{MachineInput, MachineKey, MachineKind};
 use crate::site::order::OrderState;
 use crate::site::orders::OrderBook;
 use crate::site::samples;
-use crate::site::worker::Worker;
+use crate::site::worker::{Progress, Worker};
 
 const CARD: &str = "dpureports/bmc-card-c1";
 const HOST: &str = "dpureports/bmc-host-c1";
@@ -108,6 +108,18 @@ fn bench() -> Bench {
 
 impl Bench {
     fn start(&self, kind: MachineKind) -> Running {
+        let (worker, input, ending) = self.worker(kind);
+        Running {
+            input,
+            ending,
+            task: tokio::spawn(worker.run()),
+        }
+    }
+
+    fn worker(
+        &self,
+        kind: MachineKind,
+    ) -> (Worker, watch::Sender<MachineInput>, CancellationToken) {
         let input = MachineInput {
             key: MachineKey {
                 kind,
@@ -130,11 +142,7 @@ impl Bench {
         let (input, receiver) = watch::channel(input);
         let ending = CancellationToken::new();
         let worker = Worker::new(Arc::clone(&self.site), receiver, ending.clone()).unwrap();
-        Running {
-            input,
-            ending,
-            task: tokio::spawn(worker.run()),
-        }
+        (worker, input, ending)
     }
 
     async fn outcome(&self, key: &str, seq: i64) -> Value {
