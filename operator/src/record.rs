@@ -109,15 +109,16 @@ pub async fn carry_out(writes: &Writes, view: &View, plan: &Plan) -> Result<(), 
     }
     // A host without a status is one of which nothing has been said.
     let said = host.status.clone().unwrap_or_default();
-    if status_difference(Some(&said), &plan.host_status)?.is_some() {
+    let news = status_difference(Some(&said), &plan.host_status)?.is_some();
+    // Only what differs is sent: fields of a newer release stay as they are.
+    let change = status_difference(host.status.as_ref(), &plan.host_status)?;
+    if let Some(change) = change.filter(|_| news) {
         let cause = if recording {
             Cause::Record
         } else {
             Cause::Conclude
         };
-        host = writes
-            .host_status(&host, plan.host_status.clone(), cause)
-            .await?;
+        host = writes.patch_status(&host, &change, cause).await?;
         kept(&host, &plan.host_status)?;
     }
     conclude_cards(writes, plan, &mut cards).await?;

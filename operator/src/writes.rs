@@ -17,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
-use lockstep_crds::{Dpu, DpuHost, DpuHostStatus, condition, names};
+use lockstep_crds::{Dpu, condition, names};
 use lockstep_planner::decision::Transition;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -156,28 +156,6 @@ impl Writes {
             written.remove(&id);
         }
         !behind
-    }
-
-    /// Writes a host's status, if its `resourceVersion` is still the one in `host`.
-    ///
-    /// # Errors
-    /// If it is not, or the call fails.
-    pub async fn host_status(
-        &self,
-        host: &DpuHost,
-        status: DpuHostStatus,
-        cause: Cause,
-    ) -> Result<DpuHost, WriteError> {
-        let mut wanted = host.clone();
-        wanted.status = Some(status);
-        wanted.metadata.managed_fields = None;
-        let params = PostParams {
-            field_manager: Some(cause.manager()),
-            ..PostParams::default()
-        };
-        let (api, name) = self.api(host);
-        let call = api.replace_status(&name, &params, &wanted);
-        self.done(host, cause, call).await
     }
 
     /// Changes an object's status by a merge patch, if its `resourceVersion` is

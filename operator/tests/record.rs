@@ -147,7 +147,7 @@ async fn protection_comes_before_the_record_and_news_after_it() {
             "PATCH dpuhosts/h",
             "PATCH dpus/c",
             "POST serviceaccounts",
-            "PUT dpuhosts/h/status",
+            "PATCH dpuhosts/h/status",
             "PATCH dpus/c/status",
             "POST events",
         ]
@@ -236,7 +236,7 @@ async fn a_record_lost_in_the_last_moment_tells_nobody() {
         "{error}"
     );
     let lines: Vec<String> = server.take_seen().iter().map(Seen::line).collect();
-    assert_eq!(lines, ["POST serviceaccounts", "PUT dpuhosts/h/status"]);
+    assert_eq!(lines, ["POST serviceaccounts", "PATCH dpuhosts/h/status"]);
     assert_eq!(server.object("dpuhosts/h")["status"], Value::Null);
     assert_eq!(metrics.writes("DpuHost", "record"), 0);
 }
@@ -259,6 +259,24 @@ async fn a_cache_older_than_our_own_write_is_not_planned_from() {
 }
 
 #[tokio::test]
+async fn what_a_newer_release_wrote_stays_in_the_record() {
+    let server = cluster().await;
+    let (writes, _) = writes(&server);
+    let before = view(&server);
+    carry_out(&writes, &before, &start(&before)).await.unwrap();
+    server.write("dpuhosts/h", |host| {
+        host["status"]["newer"] = json!({"field": 1});
+    });
+    let after = view(&server);
+    let mut plan = settled(&after);
+    plan.host_status.message = Some("another word".to_owned());
+    carry_out(&writes, &after, &plan).await.unwrap();
+    let status = server.object("dpuhosts/h")["status"].clone();
+    assert_eq!(status["newer"], json!({"field": 1}));
+    assert_eq!(status["message"], "another word");
+}
+
+#[tokio::test]
 async fn what_is_undone_is_let_go_after_its_last_word() {
     let server = cluster().await;
     let (writes, _) = writes(&server);
@@ -274,7 +292,11 @@ async fn what_is_undone_is_let_go_after_its_last_word() {
     let lines: Vec<String> = seen.iter().map(Seen::line).collect();
     assert_eq!(
         lines,
-        ["PUT dpuhosts/h/status", "PATCH dpus/c", "PATCH dpuhosts/h"]
+        [
+            "PATCH dpuhosts/h/status",
+            "PATCH dpus/c",
+            "PATCH dpuhosts/h"
+        ]
     );
     assert_eq!(seen[0].query, "&fieldManager=lockstep-conclude");
     assert_eq!(
