@@ -91,6 +91,7 @@ fn turns(state: &State, faults: u8) -> Vec<Turn> {
             Fault::CrashBefore,
             Fault::CrashAfter,
             Fault::Refused,
+            Fault::Half,
         ];
         turns.extend(faults.map(Turn::Agent));
     }

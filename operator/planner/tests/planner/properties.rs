@@ -151,9 +151,11 @@ fn calm(world: &mut World) {
     world.agent_starts();
     world.agent.faults = VecDeque::new();
     world.host_machine.answers = true;
+    world.host_machine.stranger(false);
     world.guards_intact = true;
     for card in &mut world.cards {
         card.machine.answers = true;
+        card.machine.stranger(false);
         card.machine.refusal = None;
         card.machine.knowledge = Knowledge::Known;
         card.machine.stage = Some(BootStage::OsRunning);

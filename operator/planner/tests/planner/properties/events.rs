@@ -34,6 +34,7 @@ pub enum Event {
     Disrupt(bool),
     OnTimeout(OnTimeout),
     HostStage(BootStage),
+    HostStranger(bool),
     Conflict(bool),
     Guards(bool),
     Offline,
@@ -55,6 +56,7 @@ pub enum OfCard {
     Deaf(bool),
     Dead(bool),
     Foreign(bool),
+    Stranger(bool),
     Delete,
     Create,
 }
@@ -68,6 +70,7 @@ fn faults() -> impl Strategy<Value = Fault> {
         Just(Fault::CrashBefore),
         Just(Fault::CrashAfter),
         Just(Fault::Refused),
+        Just(Fault::Half),
     ]
 }
 
@@ -110,6 +113,7 @@ fn of_card() -> impl Strategy<Value = OfCard> {
         1 => any::<bool>().prop_map(OfCard::Deaf),
         2 => any::<bool>().prop_map(OfCard::Dead),
         1 => any::<bool>().prop_map(OfCard::Foreign),
+        1 => any::<bool>().prop_map(OfCard::Stranger),
         1 => Just(OfCard::Delete),
         1 => Just(OfCard::Create),
     ]
@@ -142,6 +146,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         2 => any::<bool>().prop_map(Event::HostBmc),
         2 => Just(Event::PressHost),
         1 => stages().prop_map(Event::HostStage),
+        1 => any::<bool>().prop_map(Event::HostStranger),
         1 => any::<bool>().prop_map(Event::HandsOff),
         2 => versions().prop_map(Event::PolicyImage),
         1 => any::<bool>().prop_map(Event::ImageGone),
@@ -210,6 +215,9 @@ pub fn happen(world: &mut World, event: &Event, spare: &mut Option<DpuBootPolicy
                 policy.host_wait.on_timeout = *then;
             }
         }),
+        Event::HostStranger(there) => {
+            world.host_machine.stranger(*there);
+        }
         Event::HostStage(stage) => world.host_machine.stage = Some(stage.clone()),
         Event::Conflict(there) => {
             world.conflicts = if *there {
@@ -256,6 +264,7 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
         OfCard::Knowledge(known) => world.cards[index].machine.knowledge = known.clone(),
         OfCard::Deaf(deaf) => world.cards[index].machine.deaf = *deaf,
         OfCard::Dead(dead) => world.cards[index].dead = *dead,
+        OfCard::Stranger(there) => world.cards[index].machine.stranger(*there),
         OfCard::Foreign(foreign) => world.cards[index].machine.foreign_media = *foreign,
         OfCard::Delete => world.delete_card(index),
         OfCard::Create => {

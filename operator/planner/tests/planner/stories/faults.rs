@@ -49,18 +49,20 @@ fn one_fault_at_every_effect_and_the_result_is_the_same() {
             Fault::CrashBefore,
             Fault::CrashAfter,
             Fault::Refused,
+            Fault::Half,
         ] {
             let world = with_fault(nth, fault);
             // A call that never reached its machine is made again, no other is; an agent
             // that dies forgets what it had accepted for the other machine, too.
             let again = match fault {
-                Fault::LostCall | Fault::Refused => 1..=1,
+                Fault::LostCall | Fault::Refused | Fault::Half => 1..=1,
                 Fault::CrashBefore => 1..=2,
                 Fault::CrashAfter => 0..=1,
                 Fault::Fine | Fault::LostReply | Fault::Late(_) => 0..=0,
             };
             let told = format!("{nth} {fault:?}\n{}", world.told());
-            assert_eq!(world.effects.len(), 5, "{told}");
+            let halves = usize::from(fault == Fault::Half && nth == 1);
+            assert_eq!(world.effects.len(), 5 + halves, "{told}");
             assert!(again.contains(&(world.recorded.len() - 5)), "{told}");
             assert_eq!(count(&world, "PowerOn dpu/card1"), 1, "{told}");
             assert!(

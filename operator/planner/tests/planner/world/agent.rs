@@ -33,6 +33,8 @@ pub enum Fault {
     CrashAfter,
     /// The BMC refuses.
     Refused,
+    /// Half of the effect is there, and the other half never will be.
+    Half,
 }
 
 #[derive(Clone, Debug)]
@@ -228,6 +230,15 @@ impl World {
             Fault::CrashAfter => {
                 self.affect(which, &directive);
                 self.agent_dies();
+            }
+            Fault::Half => {
+                if directive.action.kind == ActionKind::StageInstall {
+                    self.affect(which, &directive);
+                    self.machine(which).boot_override = false;
+                    self.end(which, OutcomeKind::Partly, "no boot override");
+                } else {
+                    self.end(which, OutcomeKind::Failed, "the BMC refused");
+                }
             }
             Fault::Refused => self.end(which, OutcomeKind::Failed, "the BMC refused"),
         }

@@ -80,6 +80,14 @@ impl Machine {
         }
     }
 
+    /// Another machine answers at this address, or the right one again.
+    pub fn stranger(&mut self, there: bool) {
+        if let Some(serial) = self.identity.serial_number.as_mut() {
+            let own = serial.trim_end_matches("-other").to_owned();
+            *serial = if there { format!("{own}-other") } else { own };
+        }
+    }
+
     pub fn is_on(&self) -> bool {
         self.power == PowerState::On
     }
