@@ -30,6 +30,27 @@ const STORY: Duration = Duration::from_secs(600);
 /// # Errors
 /// When anything is not as told.
 pub async fn run(context: Context) -> Result<Report> {
+    let mut told = tell(&context).await?;
+    idle(&mut told.world, &mut told.report).await?;
+    told.world.stop().await?;
+    Ok(told.report)
+}
+
+/// The story told to its end, with its world still there to look at.
+pub struct Told {
+    /// The running world.
+    pub world: World,
+    /// What was found.
+    pub report: Report,
+    /// Serves the image as long as the world may ask for it.
+    _server: ImageServer,
+}
+
+/// Tells the story until everything is Ready and every witness was heard.
+///
+/// # Errors
+/// When anything is not as told.
+pub async fn tell(context: &Context) -> Result<Told> {
     let mut report = Report::default();
     let image = artefacts::installer(&context.binaries, "1.0", Behaviour::Installs).await?;
     let server = ImageServer::serve(image.path.clone()).await?;
@@ -68,9 +89,11 @@ pub async fn run(context: Context) -> Result<Report> {
         "{} apiserver writes, more than the {MOST_WRITES} allowed",
         writes.len()
     );
-    idle(&mut world, &mut report).await?;
-    world.stop().await?;
-    Ok(report)
+    Ok(Told {
+        world,
+        report,
+        _server: server,
+    })
 }
 
 /// Nobody does anything: nothing is written but Leases, nothing is changed at a BMC.
