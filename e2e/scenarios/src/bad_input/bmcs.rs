@@ -184,6 +184,35 @@ pub const CASES: &[Case] = &[
         then: Then::PowerOn,
     },
     Case {
+        name: "bmc-refuses-override",
+        when: Moment::Before,
+        bmcs: Bmcs::One,
+        within: SOON,
+        wrong: act!(|stage, _objects| {
+            let refusal = Fault::Answer {
+                status: 400,
+                body: r#"{"error": {"message": "locked by setup"}}"#.to_owned(),
+            };
+            stage
+                .bmc
+                .add_rule(Rule::on(http::Method::PATCH, "", refusal));
+        }),
+        expect: &[Expect {
+            of: Of::Card,
+            reason: "DirectiveFailed",
+            says: &["StageInstall", "locked by setup"],
+        }],
+        bound: Bound {
+            bmc: 160,
+            refused: None,
+            image: 1,
+        },
+        right: act!(|stage, _objects| {
+            stage.bmc.clear_rules();
+        }),
+        then: Then::PowerOn,
+    },
+    Case {
         name: "address-not-allowed",
         when: Moment::Before,
         bmcs: Bmcs::One,
