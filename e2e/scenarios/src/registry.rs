@@ -9,8 +9,8 @@ use anyhow::Result;
 use crate::artefacts::Binaries;
 use crate::report::Report;
 use crate::{
-    aarch64_agent, address_swap, adopt_update, bad_input, dead_man, first_light, helm, host_in_use,
-    host_wait, restore,
+    aarch64_agent, address_swap, adopt_update, bad_input, crash_points, dead_man, first_light,
+    helm, host_in_use, host_wait, restore, upgrade_mid_operation,
 };
 
 /// What a scenario gets.
@@ -71,6 +71,24 @@ pub const ALL: &[Scenario] = &[
         about: "a card that runs the wanted image is adopted without a change; a newer image reinstalls it",
         tier: Tier::All,
         run: |context| Box::pin(adopt_update::run(context)),
+    },
+    Scenario {
+        name: "crash-points",
+        about: "operator, agent and emulator killed at every step, replies lost: nothing is done twice",
+        tier: Tier::Ci,
+        run: |context| Box::pin(crash_points::run(context)),
+    },
+    Scenario {
+        name: "crash-points-vm",
+        about: "all three killed at every step of an install on VMs: one system, booted once",
+        tier: Tier::All,
+        run: |context| Box::pin(crash_points::run_on_vms(context)),
+    },
+    Scenario {
+        name: "upgrade-mid-operation",
+        about: "operator and agent replaced at every step, by a newer release and back: adopted or Stalled",
+        tier: Tier::All,
+        run: |context| Box::pin(upgrade_mid_operation::run(context)),
     },
     Scenario {
         name: "host-wait",

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams};
 use lockstep_cluster::audit::Mark;
 use lockstep_cluster::process::{Daemon, Program};
 use lockstep_cluster::{ControlPlane, Lifetime, Look, Options, eventually};
@@ -21,6 +22,9 @@ use crate::objects::{self, NAMESPACE, SITE};
 
 /// Namespace of the operator.
 pub const OPERATOR_NAMESPACE: &str = "lockstep-system";
+
+/// Names of the operator and its successor, for logs.
+const OPERATORS: [&str; 2] = ["operator", "operator-successor"];
 
 /// The machines of a scenario.
 pub enum Machines {
@@ -102,6 +106,8 @@ pub struct World {
     folder: PathBuf,
     specs: Vec<MachineSpec>,
     operator: Option<Daemon>,
+    /// Changes with every replacement: two run at the same time then.
+    operator_name: &'static str,
     agent: Option<Daemon>,
     agent_config: PathBuf,
 }
@@ -146,6 +152,7 @@ impl World {
             binaries: binaries.clone(),
             specs,
             operator: None,
+            operator_name: OPERATORS[0],
             agent: None,
             agent_config,
             folder,
@@ -228,6 +235,11 @@ health: 127.0.0.1:{health}
         &self.agent_config
     }
 
+    /// The agent's program, for its role in a card.
+    pub fn agent_binary(&self) -> &Path {
+        &self.binaries.agent
+    }
+
     /// The BMC of a machine, as a user describes it.
     ///
     /// # Errors
@@ -269,7 +281,7 @@ health: 127.0.0.1:{health}
             &listen,
         ];
         let program = Program {
-            name: "operator",
+            name: self.operator_name,
             binary: self.binaries.operator.clone(),
             args: args.iter().map(OsString::from).collect(),
             env: vec![
@@ -332,6 +344,49 @@ health: 127.0.0.1:{health}
         }
     }
 
+    /// Replaces the operator as a Deployment does: its successor starts before it is told to end.
+    ///
+    /// # Errors
+    /// When one cannot be started, or the other cannot be stopped.
+    pub async fn replace_operator(&mut self) -> Result<()> {
+        let outgoing = self.operator.take();
+        let [one, other] = OPERATORS;
+        self.operator_name = if self.operator_name == one { other } else { one };
+        self.start_operator().await?;
+        match outgoing {
+            Some(operator) => operator.stop().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Replaces the site agent as a Deployment that recreates does: it ends before its successor starts.
+    ///
+    /// # Errors
+    /// When one cannot be stopped, or the other cannot be started.
+    pub async fn replace_agent(&mut self) -> Result<()> {
+        if let Some(agent) = self.agent.take() {
+            agent.stop().await?;
+        }
+        self.start_agent().await
+    }
+
+    /// Ends the leadership of an operator that was killed, so that nobody has to wait until its
+    /// Lease is old.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn end_leadership(&self) -> Result<()> {
+        let leases: Api<Lease> = Api::namespaced(self.control_plane.client(), OPERATOR_NAMESPACE);
+        match leases
+            .delete("lockstep-operator", &DeleteParams::default())
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(error).context("cannot delete the operator's Lease"),
+        }
+    }
+
     /// Kills the site agent as a crash would.
     ///
     /// # Errors
@@ -351,7 +406,7 @@ health: 127.0.0.1:{health}
         for daemon in [&mut self.operator, &mut self.agent].into_iter().flatten() {
             daemon.check()?;
         }
-        for name in ["operator", "agent"] {
+        for name in [OPERATORS[0], OPERATORS[1], "agent"] {
             let log = self.folder.join("logs").join(format!("{name}.log"));
             if !log.exists() {
                 continue;

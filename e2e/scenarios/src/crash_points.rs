@@ -1,0 +1,428 @@
+//! `crash-points`: operator, site agent and Redfish emulator are killed at every recorded step of
+//! an install in turn, and replies are lost after their effect. The result is the same, and
+//! nothing is done twice.
+//!
+//! A point is a state of one directive (`PowerOn accepted`) or the moment between an effect and
+//! its reply (`Reset On done`). Each is struck once in each story; a strike counts when the state
+//! is still there after it. Witness: what reached the BMCs.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use http::Method;
+use lockstep_lab::front::{Fault, Rule, RuleId};
+use lockstep_lab::image::{Behaviour, Image};
+
+use crate::artefacts;
+use crate::image_server::ImageServer;
+use crate::journey::{AT_THE_CARD, AT_THE_HOST, CardAgent, Pair, Seen, effect};
+use crate::objects::{self, Choices};
+use crate::registry::Context;
+use crate::report::Report;
+use crate::story;
+use crate::world::{Kind, World};
+
+/// One story, with all of its crashes.
+const STORY: Duration = Duration::from_secs(600);
+/// How often is looked for the next point.
+const LOOK: Duration = Duration::from_millis(40);
+/// What every read of a BMC takes: a look lasts long enough to be struck.
+const SLOW: Duration = Duration::from_millis(150);
+/// How long what was killed stays away.
+const AWAY: Duration = Duration::from_secs(1);
+/// How long the operator may stay away for something to happen meanwhile.
+const MISSED: Duration = Duration::from_secs(15);
+/// How long nothing more must be done after the end.
+const QUIET: Duration = Duration::from_secs(6);
+
+/// The actions of an install.
+const ACTIONS: [&str; 5] = [
+    "HoldHost",
+    "StageInstall",
+    "PowerOn",
+    "ClearInstall",
+    "ReleaseHost",
+];
+
+/// Who is killed, or what else is done, at every point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strike {
+    /// The operator is killed.
+    Operator,
+    /// The site agent is killed.
+    Agent,
+    /// The emulator is killed.
+    Emulator,
+    /// All three are killed.
+    Everybody,
+    /// Operator and site agent are replaced, as an upgrade does.
+    Replacement,
+    /// Nobody is killed; replies of changes are lost.
+    LostReply,
+}
+
+impl Strike {
+    fn kills_operator(self) -> bool {
+        matches!(self, Self::Operator | Self::Everybody)
+    }
+
+    fn kills_agent(self) -> bool {
+        matches!(self, Self::Agent | Self::Everybody)
+    }
+
+    fn kills_emulator(self) -> bool {
+        matches!(self, Self::Emulator | Self::Everybody)
+    }
+
+    /// The points at which it must have struck by the end.
+    fn points(self) -> BTreeSet<String> {
+        let done = AT_THE_CARD
+            .iter()
+            .map(|effect| format!("card: {effect} done"))
+            .chain(
+                AT_THE_HOST
+                    .iter()
+                    .map(|effect| format!("host: {effect} done")),
+            );
+        let stages = ACTIONS.iter().flat_map(|action| {
+            // A hold that changes nothing at the BMC is told in one write.
+            let stages: &[&str] = match *action {
+                "HoldHost" => &["recorded", "ended"],
+                _ => &["recorded", "accepted", "ended"],
+            };
+            stages.iter().map(move |stage| format!("{action} {stage}"))
+        });
+        match self {
+            Self::Operator | Self::Agent | Self::Emulator | Self::Everybody => {
+                stages.chain(done).collect()
+            }
+            // A site agent that is told to end finishes what it has begun.
+            Self::Replacement => stages.collect(),
+            Self::LostReply => BTreeSet::new(),
+        }
+    }
+}
+
+/// Runs the scenario on BMCs without machines.
+///
+/// # Errors
+/// When anything is not as told.
+pub async fn run(context: Context) -> Result<Report> {
+    const STORIES: [(Strike, Pair); 4] = [
+        (Strike::LostReply, pair("card1", "host1")),
+        (Strike::Operator, pair("card2", "host2")),
+        (Strike::Emulator, pair("card3", "host3")),
+        (Strike::Agent, pair("card4", "host4")),
+    ];
+    let mut report = Report::default();
+    let image = artefacts::medium(&context.folder, "1.0")?;
+    let server = ImageServer::serve(image.path.clone()).await?;
+    let machines = STORIES.iter().flat_map(|(_, pair)| pair.machines());
+    let mut world = World::start(
+        &context.folder,
+        Kind::Fake,
+        machines.collect(),
+        &context.binaries,
+    )
+    .await?;
+    begin(&mut world, &image, &server).await?;
+    for (strike, pair) in STORIES {
+        let mut story = Story::new(strike, pair, Some(image.clone()));
+        story.play(&mut world, &mut report).await?;
+    }
+    world.check()?;
+    world.stop().await?;
+    Ok(report)
+}
+
+/// Runs it on VMs: all three are killed at once, at every point of one real install.
+///
+/// # Errors
+/// When anything is not as told.
+pub async fn run_on_vms(context: Context) -> Result<Report> {
+    let mut report = Report::default();
+    let image = artefacts::installer(&context.binaries, "1.0", Behaviour::Installs).await?;
+    let server = ImageServer::serve(image.path.clone()).await?;
+    let pair = pair("card1", "host1");
+    let machines = pair.machines().to_vec();
+    let mut world = World::start(&context.folder, Kind::Vms, machines, &context.binaries).await?;
+    begin(&mut world, &image, &server).await?;
+    let mut story = Story::new(Strike::Everybody, pair, None);
+    story.play(&mut world, &mut report).await?;
+    let lab = world.machines.lab()?;
+    for (machine, line) in [("card1", "LOCKSTEP-OS-UP 1.0"), ("host1", "HOST-OS-UP")] {
+        let console = lab.machine(machine)?.console();
+        console.wait_for(line, Duration::from_secs(120)).await?;
+        let boots = console.matching(line).len();
+        ensure!(
+            boots == 1,
+            "{machine}: its system came up {boots} times instead of once"
+        );
+        report.say(format!("console of {machine}: its system came up once"));
+    }
+    world.check()?;
+    world.stop().await?;
+    Ok(report)
+}
+
+const fn pair(card: &'static str, host: &'static str) -> Pair {
+    Pair { card, host }
+}
+
+/// Operator and agent run, policy and image are there.
+async fn begin(world: &mut World, image: &Image, server: &ImageServer) -> Result<()> {
+    world.start_operator().await?;
+    world.start_agent().await?;
+    let yaml = [
+        objects::policy("v1", &choices()),
+        objects::image("v1", image, &server.url("v1.iso")),
+    ]
+    .concat();
+    world.control_plane.kubectl().apply_text(&yaml).await?;
+    Ok(())
+}
+
+/// Waits that outlast what the crashes cost.
+pub fn choices() -> Choices {
+    Choices {
+        host_timeout: 3600,
+        os_timeout: 1200,
+        ..Choices::default()
+    }
+}
+
+/// A change whose reply is kept back until somebody was killed.
+struct HeldReply {
+    machine: &'static str,
+    point: String,
+    effect: &'static str,
+    rule: RuleId,
+}
+
+/// One install with a strike at each of its points.
+pub struct Story {
+    strike: Strike,
+    pair: Pair,
+    /// What the card's own agent says it runs, where no system boots.
+    image: Option<Image>,
+    struck: BTreeSet<String>,
+    held: Vec<HeldReply>,
+    card: Option<CardAgent>,
+}
+
+impl Story {
+    /// A story that has not begun.
+    pub fn new(strike: Strike, pair: Pair, image: Option<Image>) -> Self {
+        Self {
+            strike,
+            pair,
+            image,
+            struck: BTreeSet::new(),
+            held: Vec::new(),
+            card: None,
+        }
+    }
+
+    /// Plays it from `apply` to Ready, and judges it.
+    ///
+    /// # Errors
+    /// When it does not get Ready, or not in the one right way, or a point was not struck.
+    pub async fn play(&mut self, world: &mut World, report: &mut Report) -> Result<()> {
+        let began = Instant::now();
+        let Pair { card, .. } = self.pair;
+        self.prepare(world)?;
+        let yaml = self.pair.yaml(world, &choices())?;
+        world.control_plane.kubectl().apply_text(&yaml).await?;
+        let mut strikes = 0;
+        loop {
+            let seen = self.pair.look(world).await?;
+            let fresh = self.fresh(world, &seen)?;
+            if !fresh.is_empty() {
+                strikes += 1;
+                eprintln!(
+                    "  {:>4} s  {:?} at {}",
+                    began.elapsed().as_secs(),
+                    self.strike,
+                    list(&fresh)
+                );
+                self.hit(world, fresh).await?;
+                continue;
+            }
+            if seen.ready {
+                break;
+            }
+            if let Some(image) = &self.image
+                && self.card.is_none()
+                && seen.card_is_on()
+                && seen.points().contains("PowerOn ended")
+            {
+                self.card = Some(CardAgent::boot(world, &self.pair, image).await?);
+            }
+            world.check()?;
+            ensure!(
+                began.elapsed() < STORY,
+                "{:?}: {card} was not Ready after {} s; {}; done: {:?}",
+                self.strike,
+                STORY.as_secs(),
+                seen.shown(),
+                self.pair.effects(world)?
+            );
+            tokio::time::sleep(LOOK).await;
+        }
+        let pair = self.pair;
+        let before = pair.effects(world)?;
+        story::stays_so(QUIET, "no effect after Ready", async || {
+            Ok(pair.effects(world)? == before)
+        })
+        .await?;
+        pair.judge(world).await?;
+        let missed: BTreeSet<String> = self
+            .strike
+            .points()
+            .difference(&self.struck)
+            .cloned()
+            .collect();
+        ensure!(
+            missed.is_empty(),
+            "{:?}: these points passed without a strike: {}",
+            self.strike,
+            list(&missed)
+        );
+        report.say(format!(
+            "{:?}: {strikes} strikes at {} points, Ready after {} s; done once each: {}; host: {}",
+            self.strike,
+            self.struck.len(),
+            began.elapsed().as_secs(),
+            before.0.join(", "),
+            before.1.join(", ")
+        ));
+        Ok(())
+    }
+
+    /// Keeps back, or loses, the reply of every change.
+    fn prepare(&mut self, world: &World) -> Result<()> {
+        let Pair { card, host } = self.pair;
+        let effects = AT_THE_CARD
+            .iter()
+            .map(|effect| (card, "card", *effect))
+            .chain(AT_THE_HOST.iter().map(|effect| (host, "host", *effect)));
+        for (machine, role, effect) in effects {
+            let (method, path) = match effect.split(' ').next() {
+                Some("PATCH") => (Method::PATCH, "/redfish/v1/"),
+                Some("Reset") => (Method::POST, "ComputerSystem.Reset"),
+                Some("InsertMedia") => (Method::POST, "InsertMedia"),
+                Some("EjectMedia") => (Method::POST, "EjectMedia"),
+                other => bail!("no rule for {other:?}"),
+            };
+            let fault = match self.strike {
+                Strike::LostReply => Fault::DropReply,
+                Strike::Replacement => continue,
+                Strike::Operator | Strike::Agent | Strike::Emulator | Strike::Everybody => {
+                    Fault::HangReply
+                }
+            };
+            let rule = Rule::on(method, path, fault).once();
+            let rule = world.machines.bmc(machine)?.add_rule(rule);
+            if self.strike != Strike::LostReply {
+                self.held.push(HeldReply {
+                    machine,
+                    point: format!("{role}: {effect} done"),
+                    effect,
+                    rule,
+                });
+            }
+        }
+        if self.strike != Strike::LostReply {
+            self.pair.slow_down(world, SLOW)?;
+        }
+        Ok(())
+    }
+
+    /// The points that are there now and were not struck yet.
+    fn fresh(&self, world: &World, seen: &Seen) -> Result<BTreeSet<String>> {
+        if self.strike == Strike::LostReply {
+            return Ok(BTreeSet::new());
+        }
+        let mut points = seen.points();
+        let stages = [" recorded", " accepted", " ended"];
+        points.retain(|point| stages.iter().any(|stage| point.ends_with(stage)));
+        for held in &self.held {
+            let changes = world.machines.bmc(held.machine)?.changes();
+            let waits = changes.iter().any(|request| {
+                request.status.is_some() && !request.delivered && effect(request) == held.effect
+            });
+            if waits {
+                points.insert(held.point.clone());
+            }
+        }
+        Ok(points.difference(&self.struck).cloned().collect())
+    }
+
+    /// Strikes at these points, and lets the replies go that were kept back for it.
+    async fn hit(&mut self, world: &mut World, fresh: BTreeSet<String>) -> Result<()> {
+        if self.strike == Strike::Replacement {
+            self.struck.extend(fresh);
+            world.replace_agent().await?;
+            return world.replace_operator().await;
+        }
+        if self.strike.kills_agent() {
+            world.kill_agent().await?;
+        }
+        if self.strike.kills_operator() {
+            world.kill_operator().await?;
+        }
+        if self.strike.kills_emulator() {
+            world.machines.kill_emulator().await?;
+        }
+        let seen = self.pair.look(world).await?;
+        let still = self.fresh(world, &seen)?;
+        self.struck.extend(fresh.intersection(&still).cloned());
+        let (free, kept) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|held| self.struck.contains(&held.point));
+        let free: Vec<HeldReply> = free;
+        self.held = kept;
+        for held in &free {
+            world.machines.bmc(held.machine)?.remove_rule(held.rule);
+        }
+        if self.strike == Strike::Operator {
+            self.happens_meanwhile(world, &seen).await?;
+        } else {
+            tokio::time::sleep(AWAY).await;
+        }
+        if self.strike.kills_emulator() {
+            world.machines.restart_emulator().await?;
+        }
+        if self.strike.kills_agent() {
+            world.start_agent().await?;
+        }
+        if self.strike.kills_operator() {
+            world.end_leadership().await?;
+            world.start_operator().await?;
+        }
+        Ok(())
+    }
+
+    /// The agent goes on while there is no operator: until the next thing has happened.
+    async fn happens_meanwhile(&self, world: &World, before: &Seen) -> Result<()> {
+        let waiting = self.fresh(world, before)?;
+        let end = Instant::now() + MISSED;
+        while Instant::now() < end {
+            let seen = self.pair.look(world).await?;
+            if seen.points() != before.points() || self.fresh(world, &seen)? != waiting {
+                return Ok(());
+            }
+            if before.points().iter().all(|point| point.ends_with("ended")) {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+}
+
+fn list(points: &BTreeSet<String>) -> String {
+    let points: Vec<&str> = points.iter().map(String::as_str).collect();
+    points.join(", ")
+}
