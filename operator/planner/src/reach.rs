@@ -49,14 +49,18 @@ fn is_transient(cause: &str) -> bool {
     !matches!(
         cause,
         "CredentialsRefused"
+            | "AccessDenied"
             | "CertificateUntrusted"
             | "AddressNotAllowed"
+            | "AddressInvalid"
             | "SecretMissing"
             | "SecretInvalid"
             | "CaMissing"
-            | "PlainHttpRefused"
-            | "AddressInvalid"
+            | "PinInvalid"
             | "SystemNotFound"
+            | "IdentityMismatch"
+            | "IdentityNotShown"
+            | "NotOffered"
     )
 }
 
