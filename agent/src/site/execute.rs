@@ -26,8 +26,9 @@ use crate::site::worker::{Progress, Worker};
 /// Between looks for an effect.
 const SETTLE_PAUSE: Duration = Duration::from_secs(3);
 
-/// After a medium was inserted: all that may still land is the boot override, which is quick.
-const OVERRIDE_SETTLES: Duration = Duration::from_secs(60);
+/// How long the second request of an action may take to land once the first is seen: it changes
+/// a setting, or ejects.
+const SECOND_SETTLES: Duration = Duration::from_secs(60);
 
 /// How one step, or a whole action, ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -306,12 +307,12 @@ impl Worker {
         self.meant = who_is_meant(&directive);
         let site = Arc::clone(&self.site);
         let wanted = directive.clone();
-        let half = directive.action.kind == ActionKind::StageInstall
+        let half = has_halves(&directive)
             && self
-                .is_seen_until(settled, |facts| site.has_medium(&wanted, facts))
+                .is_seen_until(settled, |facts| site.is_half_done(&wanted, facts))
                 .await;
         if half {
-            settled = settled.min(Instant::now() + OVERRIDE_SETTLES);
+            settled = settled.min(Instant::now() + SECOND_SETTLES);
         }
         let seen = self
             .is_seen_until(settled, move |facts| site.is_in_effect(&wanted, facts))
@@ -329,7 +330,7 @@ impl Worker {
         } else if half {
             restarted(
                 OutcomeKind::Partly,
-                "the site agent restarted after the medium was inserted; the boot override is not set, and is with the next try",
+                "the site agent restarted in the middle; what is missing is done with the next try",
             )
         } else {
             restarted(
@@ -349,6 +350,13 @@ impl Worker {
         });
         self.cause = Cause::Outcome;
     }
+}
+
+fn has_halves(directive: &Directive) -> bool {
+    matches!(
+        directive.action.kind,
+        ActionKind::StageInstall | ActionKind::ClearInstall
+    )
 }
 
 /// The machine of a directive, whatever state it is in.

@@ -56,8 +56,22 @@ impl Site {
         }
     }
 
-    /// Whether the medium of a `StageInstall` is in the machine: the half that takes long.
-    pub(super) fn has_medium(&self, directive: &Directive, facts: &BmcFacts) -> bool {
+    /// Whether the first of two requests shows its effect. Of a `StageInstall` that is the half
+    /// that takes long.
+    pub(super) fn is_half_done(&self, directive: &Directive, facts: &BmcFacts) -> bool {
+        match directive.action.kind {
+            ActionKind::StageInstall => self.has_medium(directive, facts),
+            ActionKind::ClearInstall => override_in_force(facts) != Some(&BootTarget::Cd),
+            ActionKind::HoldHost
+            | ActionKind::ReleaseHost
+            | ActionKind::PowerOn
+            | ActionKind::ShutdownGracefully
+            | ActionKind::ForceOff
+            | ActionKind::Unrecognized(_) => false,
+        }
+    }
+
+    fn has_medium(&self, directive: &Directive, facts: &BmcFacts) -> bool {
         let Some(image) = &directive.action.image else {
             return false;
         };

@@ -102,7 +102,14 @@ async fn urls_are_ours_by_grant_or_by_where_they_are_served() {
 }
 
 #[tokio::test]
-async fn half_an_install_that_a_restart_cut_short_is_told_as_half() {
+async fn what_a_restart_cut_in_half_is_told_as_half() {
+    for kind in ["StageInstall", "ClearInstall"] {
+        cut_in_half(kind).await;
+    }
+}
+
+/// The medium is inserted and the override is not set: between two requests, either way.
+async fn cut_in_half(kind: &str) {
     let bench = bench();
     let digest = publish(&bench.site.store).await;
     let grant = bench.site.store.grant(digest, "uid-1", None).await.unwrap();
@@ -114,13 +121,13 @@ async fn half_an_install_that_a_restart_cut_short_is_told_as_half() {
         kind: MachineKind::Card,
         name: "c1".to_owned(),
     };
-    let mut stage = directive(1, "StageInstall");
-    stage.action.image = Some(
+    let mut wanted = directive(1, kind);
+    wanted.action.image = Some(
         serde_json::from_value(json!({"digest": digest.to_string(), "version": "1.2"})).unwrap(),
     );
     let mut journal = Journal::open(&bench.site.config.state_dir, &key).unwrap();
-    journal.accept(&stage).unwrap();
-    journal.act(&stage).unwrap();
+    journal.accept(&wanted).unwrap();
+    journal.act(&wanted).unwrap();
     let running = bench.start(MachineKind::Card);
     assert_eq!(bench.outcome(CARD, 1).await["result"], "Partly");
     assert!(bench.bmc.effects().is_empty());
