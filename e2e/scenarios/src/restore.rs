@@ -113,7 +113,7 @@ async fn while_installing(context: &Context, report: &mut Report) -> Result<()> 
         let held = record(&world.control_plane, host).await?.hold.is_some();
         ensure!(held, "{host} is not held");
         report.say(format!(
-            "{card}: {}, then etcd goes back to {}",
+            "{card}: {}; the snapshot was taken {}",
             effects.join(", "),
             if card == "card1" {
                 "while the first was on its way"
