@@ -45,6 +45,10 @@ const ACTIONS: [&str; 5] = [
     "ReleaseHost",
 ];
 
+/// Effects after which an action has one more. An agent that is killed in between awaits that one
+/// for a minute or two: it is left to the pass on VMs.
+const HALVES: [&str; 2] = ["card: InsertMedia done", "card: PATCH Hdd done"];
+
 /// Who is killed, or what else is done, at every point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strike {
@@ -94,11 +98,16 @@ impl Strike {
             stages.iter().map(move |stage| format!("{action} {stage}"))
         });
         match self {
-            Self::Operator | Self::Agent | Self::Emulator | Self::Everybody => {
-                stages.chain(done).collect()
-            }
-            // A site agent that is told to end finishes what it has begun.
-            Self::Replacement => stages.collect(),
+            Self::Agent => stages
+                .chain(done)
+                .filter(|point| !HALVES.contains(&point.as_str()))
+                .collect(),
+            Self::Operator | Self::Emulator | Self::Everybody => stages.chain(done).collect(),
+            // A site agent that is told to end finishes what it has begun; of the two that it
+            // carries out at the same time, one may pass while the other is struck.
+            Self::Replacement => stages
+                .filter(|point| point != "ClearInstall accepted" && point != "ReleaseHost accepted")
+                .collect(),
             Self::LostReply => BTreeSet::new(),
         }
     }
@@ -315,9 +324,11 @@ impl Story {
                 Some("EjectMedia") => (Method::POST, "EjectMedia"),
                 other => bail!("no rule for {other:?}"),
             };
+            let point = format!("{role}: {effect} done");
             let fault = match self.strike {
                 Strike::LostReply => Fault::DropReply,
                 Strike::Replacement => continue,
+                Strike::Agent if HALVES.contains(&point.as_str()) => continue,
                 Strike::Operator | Strike::Agent | Strike::Emulator | Strike::Everybody => {
                     Fault::HangReply
                 }
@@ -327,7 +338,7 @@ impl Story {
             if self.strike != Strike::LostReply {
                 self.held.push(HeldReply {
                     machine,
-                    point: format!("{role}: {effect} done"),
+                    point,
                     effect,
                     rule,
                 });
@@ -363,8 +374,7 @@ impl Story {
     async fn hit(&mut self, world: &mut World, fresh: BTreeSet<String>) -> Result<()> {
         if self.strike == Strike::Replacement {
             self.struck.extend(fresh);
-            world.replace_agent().await?;
-            return world.replace_operator().await;
+            return self.replace(world).await;
         }
         if self.strike.kills_agent() {
             world.kill_agent().await?;
@@ -402,6 +412,27 @@ impl Story {
             world.start_operator().await?;
         }
         Ok(())
+    }
+
+    /// Replaces both. What comes and goes meanwhile has met one of them on its way.
+    async fn replace(&mut self, world: &mut World) -> Result<()> {
+        let client = world.control_plane.client();
+        let pair = self.pair;
+        let replaced = async {
+            world.replace_agent().await?;
+            world.replace_operator().await
+        };
+        tokio::pin!(replaced);
+        loop {
+            let look = async {
+                tokio::time::sleep(LOOK).await;
+                pair.look_with(client.clone()).await
+            };
+            tokio::select! {
+                ended = &mut replaced => return ended,
+                seen = look => self.struck.extend(seen?.points()),
+            }
+        }
     }
 
     /// The agent goes on while there is no operator: until the next thing has happened.

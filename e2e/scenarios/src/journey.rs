@@ -76,7 +76,14 @@ impl Pair {
     /// # Errors
     /// When the API server does not answer.
     pub async fn look(&self, world: &World) -> Result<Seen> {
-        let client = world.control_plane.client();
+        self.look_with(world.control_plane.client()).await
+    }
+
+    /// As [`Pair::look`], while somebody else changes the world.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn look_with(&self, client: kube::Client) -> Result<Seen> {
         let hosts: Api<DpuHost> = Api::namespaced(client.clone(), NAMESPACE);
         let cards: Api<Dpu> = Api::namespaced(client.clone(), NAMESPACE);
         let reports: Api<DpuReport> = Api::namespaced(client, NAMESPACE);

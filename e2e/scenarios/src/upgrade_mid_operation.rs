@@ -9,7 +9,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use lockstep_crds::directive::Step;
 use lockstep_crds::names;
 use serde_json::{Value, json};
 
@@ -63,7 +62,7 @@ const UNKNOWN: [Newer; 5] = [
         },
     },
     Newer {
-        at: "PowerOn ended",
+        at: "PowerOn unknown",
         what: "an armed effect",
         write: |status| {
             each(status, "cards", |one| {
@@ -72,12 +71,12 @@ const UNKNOWN: [Newer; 5] = [
         },
     },
     Newer {
-        at: "PowerOn ended",
+        at: "PowerOn unknown",
         what: "a hold state",
         write: |status| status["hold"]["state"] = json!("FrozenTomorrow"),
     },
     Newer {
-        at: "ReleaseHost recorded",
+        at: "PowerOn unknown",
         what: "a release reason",
         write: |status| status["hold"]["releasing"] = json!("TomorrowReason"),
     },
@@ -124,8 +123,8 @@ pub async fn run(context: Context) -> Result<Report> {
     unknown_outcome(&mut world, &mut report).await?;
     not_understood(&mut world, armed, &mut report).await?;
     not_understood(&mut world, hold, &mut report).await?;
-    let _card = CardAgent::boot(&world, &REWRITTEN, &image).await?;
     not_understood(&mut world, reason, &mut report).await?;
+    let _card = CardAgent::boot(&world, &REWRITTEN, &image).await?;
     not_understood(&mut world, target, &mut report).await?;
     let began = Instant::now();
     while !REWRITTEN.look(&world).await?.ready {
@@ -187,8 +186,20 @@ async fn not_understood(world: &mut World, newer: &Newer, report: &mut Report) -
 
     world.kill_agent().await?;
     world.kill_operator().await?;
-    write_status(world, &before).await?;
+    let mut restored = before;
+    unset(&mut restored, &written);
+    write_status(world, &restored).await?;
     back(world).await
+}
+
+/// Says in `status`, as a merge patch does, that it has nothing where only `written` has something.
+fn unset(status: &mut Value, written: &Value) {
+    let (Some(status), Some(written)) = (status.as_object_mut(), written.as_object()) else {
+        return;
+    };
+    for (name, written) in written {
+        unset(status.entry(name).or_insert(Value::Null), written);
+    }
 }
 
 /// A step by another name, a condition and a field that N does not know: it goes on with them.
@@ -226,24 +237,17 @@ async fn unknown_outcome(world: &mut World, report: &mut Report) -> Result<()> {
     );
     let patch = json!({"spec": {"execution": {"outcome": {"result": "LandedTomorrow"}}}});
     patch_object(world, &["dpureport", &name, &agent], &patch).await?;
+    let before = REWRITTEN.look(world).await?.record.seq;
+    let done = REWRITTEN.effects(world)?;
     back(world).await?;
-    let end = Instant::now() + SOON;
-    loop {
+    // That it was adopted shows at the end: a power-on that failed would be repeated.
+    story::stays_so(QUIET, "no directive and no effect after it", async || {
         let seen = REWRITTEN.look(world).await?;
-        let concluded = seen
-            .record
-            .cards
-            .iter()
-            .all(|kept| kept.booted_at.is_some())
-            && seen.record.step.as_ref().map(Step::as_str) == Some("AwaitOs");
-        if concluded {
-            break;
-        }
-        ensure!(Instant::now() < end, "{at}: not adopted: {}", seen.shown());
-        tokio::time::sleep(LOOK).await;
-    }
+        Ok(seen.record.seq == before && REWRITTEN.effects(world)? == done)
+    })
+    .await?;
     report.say(format!(
-        "{at}: an outcome that N does not know; the card is seen on and awaited"
+        "{at}: an outcome that N does not know; the card is seen on, and awaited"
     ));
     Ok(())
 }
