@@ -83,6 +83,12 @@ fn forget_the_gone(view: &View, record: &mut DpuHostStatus) {
         let failed = kept.observed_at.is_none() && (kept.attempts > 0 || kept.given_up);
         is_here(kept) || directed || failed
     });
+    // What was armed there ended as CancelledButArmed; it is seen again if the card comes back.
+    for kept in record.cards.iter_mut().filter(|kept| !is_here(kept)) {
+        if directives.iter().all(|open| open.target.uid != kept.uid) {
+            kept.armed.clear();
+        }
+    }
     while record.cards.len() > CARDS {
         let Some(index) = record.cards.iter().position(|kept| !is_here(kept)) else {
             return;

@@ -8,7 +8,7 @@ use lockstep_crds::directive::{ActionKind, TargetKind};
 use crate::admit::{self, admit, collect, issue};
 use crate::arriving::arriving;
 use crate::decision::{Decision, Explanation, Plan};
-use crate::intent::{Draft, Intent};
+use crate::intent::{Draft, Intent, Limit};
 use crate::project;
 use crate::reason::Reason;
 use crate::view::View;
@@ -25,6 +25,8 @@ pub(crate) struct Verdict {
     pub(crate) cards: Vec<Intent>,
     /// What people read while the directives of a `Start` are carried out.
     pub(crate) message: String,
+    /// When a draft that was refused for now may be admitted.
+    pub(crate) retries: Vec<Timestamp>,
 }
 
 /// Decides what to do about a power domain at `now`.
@@ -38,6 +40,7 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
         let verdict = Verdict {
             cards: vec![Intent::Stall(why.clone()); view.cards.len()],
             message: String::new(),
+            retries: Vec::new(),
             decision: Decision::Stalled(why),
         };
         return project::finish(view, &before, before.clone(), &verdict, now);
@@ -89,6 +92,7 @@ fn everyone(view: &View, intent: Intent, record: &mut DpuHostStatus, now: Timest
         decision: as_decision(&intent),
         cards: vec![intent; view.cards.len()],
         message: String::new(),
+        retries: Vec::new(),
     }
 }
 
@@ -107,10 +111,14 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
     let drafts = collect(view, record, spec, &cards, &host, now);
     // Without a policy, only what was begun is being undone.
     let mode = spec.map_or(PolicyMode::Enforce, |spec| spec.mode);
+    let mut retries = Vec::new();
     let (drafts, message) = match mode {
         PolicyMode::Enforce => {
             let (drafts, refusals) = admit(record, drafts, now);
             for admit::Refusal { draft, instead } in &refusals {
+                if let Intent::Wait(_, Limit::Until(until)) = instead {
+                    retries.push(*until);
+                }
                 for intent in std::iter::once(&mut host).chain(&mut cards) {
                     if matches!(&*intent, Intent::Act(wanted) if wanted.target == draft.target) {
                         *intent = instead.clone();
@@ -154,6 +162,7 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
         decision,
         cards,
         message,
+        retries,
     }
 }
 

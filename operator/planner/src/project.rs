@@ -324,7 +324,9 @@ fn look_again(
     awaited
         .into_iter()
         .chain(of_cards)
+        .chain(verdict.retries.iter().copied())
         .chain(hold)
+        .chain(arriving(&view.host.metadata, now))
         .chain(just_after)
         .filter(|at| *at > now)
         .min()

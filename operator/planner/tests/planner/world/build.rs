@@ -120,6 +120,7 @@ impl World {
             wish_of: BTreeMap::new(),
             boots: BTreeMap::new(),
             strict: false,
+            looked: None,
         }
     }
 

@@ -87,6 +87,8 @@ pub struct World {
     pub boots: BTreeMap<(usize, usize), i64>,
     /// Every plan is asked for twice: what is recorded must not ask for another write.
     pub strict: bool,
+    /// What the last plan was made from, and when it wanted to look again.
+    pub looked: Option<(String, Option<Timestamp>)>,
 }
 
 impl World {

@@ -1,12 +1,12 @@
 //! The operator around the planner: plan, check, record, conclude, as the real one does,
 //! with crashes between the writes.
 
-use lockstep_crds::FINALIZER;
+use lockstep_crds::{DpuHostStatus, FINALIZER};
 use lockstep_planner::{Decision, Plan, View, invariants, plan};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::World;
+use super::{World, secs};
 
 /// Writes to the API server, by whom and to what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,7 +54,11 @@ impl World {
         let view = self.view()?;
         let plan = plan(&view, self.now);
         self.check(&view, &plan);
+        if self.strict {
+            self.was_not_overslept(&view, &plan);
+        }
         if crash == Crash::BeforeRecord {
+            self.looked = None;
             return Some(plan.decision);
         }
         if self.record(&view, &plan) && crash == Crash::Never {
@@ -65,6 +69,36 @@ impl World {
             }
         }
         Some(plan.decision)
+    }
+
+    /// With nothing new to see, nothing is to be done or told before the time at which the
+    /// last plan wanted to look again: an operator may sleep until then.
+    fn was_not_overslept(&mut self, view: &View, plan: &Plan) {
+        let mut seen = view.clone();
+        seen.site_agent = None;
+        for card in &mut seen.cards {
+            card.os_agent = None;
+        }
+        let live: Vec<bool> = view
+            .cards
+            .iter()
+            .map(|card| card.live_os(self.now).is_some())
+            .collect();
+        let seen = format!("{} {live:?} {seen:?}", view.site_agent_fresh(self.now));
+        if let Some((before, look_again)) = self.looked.take()
+            && before == seen
+            && look_again.is_none_or(|at| self.now + secs(1) < at)
+        {
+            let told = |status: &DpuHostStatus| (status.conditions.clone(), status.seq);
+            let before = view.host.status.as_ref().map(told);
+            assert!(
+                !differs(before.as_ref(), &told(&plan.host_status)),
+                "slept over a change until {look_again:?}\n{:#?}\n{}",
+                plan.decision,
+                self.told()
+            );
+        }
+        self.looked = Some((seen, plan.look_again));
     }
 
     fn objects(&self) -> usize {
