@@ -338,6 +338,13 @@ impl Worker {
                 "the site agent restarted meanwhile, and the wanted state is not seen; observation tells what became of the directive",
             )
         };
+        tracing::info!(
+            machine = %self.current().key,
+            seq = directive.seq,
+            action = %directive.action.kind,
+            result = %outcome.result,
+            "directive of the last process ended"
+        );
         if seen {
             self.finish_interrupted(&directive).await;
         }

@@ -29,5 +29,6 @@ pub mod registry;
 pub mod report;
 pub mod restore;
 pub mod story;
+pub mod strike;
 pub mod upgrade_mid_operation;
 pub mod world;

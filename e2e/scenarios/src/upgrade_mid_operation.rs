@@ -13,13 +13,13 @@ use lockstep_crds::names;
 use serde_json::{Value, json};
 
 use crate::artefacts;
-use crate::crash_points::{Story, Strike, choices};
 use crate::image_server::ImageServer;
 use crate::journey::{CardAgent, Pair};
 use crate::objects::{self, NAMESPACE};
 use crate::registry::Context;
 use crate::report::Report;
 use crate::story;
+use crate::strike::{Story, Strike, choices};
 use crate::world::{Kind, OPERATOR_NAMESPACE, World};
 
 const ROLLING: Pair = Pair {
@@ -39,6 +39,9 @@ const SLOW: Duration = Duration::from_millis(150);
 const QUIET: Duration = Duration::from_secs(6);
 /// A field of N+1's schema.
 const FIELD: &str = "tomorrow";
+
+/// A condition of N+1.
+const CONDITION: &str = "TomorrowReady";
 
 /// What N+1 has written when N comes back.
 struct Newer {
@@ -144,7 +147,13 @@ pub async fn run(context: Context) -> Result<Report> {
         "the field that N does not know is {} at the end",
         status[FIELD]
     );
-    report.say("N+1's own field, written in mid-install, is still there at Ready");
+    let conditions = status["conditions"].as_array();
+    ensure!(
+        conditions.is_some_and(|all| all.iter().any(|one| one["type"] == CONDITION)),
+        "the condition that N does not know is gone at the end: {}",
+        status["conditions"]
+    );
+    report.say("a field and a condition of N+1, written in mid-install, are still there at Ready");
     world.check()?;
     world.stop().await?;
     Ok(report)
@@ -213,7 +222,7 @@ async fn renamed_step(world: &mut World, report: &mut Report) -> Result<()> {
     status[FIELD] = json!({"kept": true});
     if let Some(conditions) = status["conditions"].as_array_mut() {
         conditions.push(json!({
-            "type": "TomorrowReady", "status": "Unknown", "reason": "Tomorrow", "message": "",
+            "type": CONDITION, "status": "Unknown", "reason": "Tomorrow", "message": "",
             "lastTransitionTime": "2026-01-01T00:00:00Z",
         }));
     }
