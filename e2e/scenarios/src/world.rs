@@ -351,7 +351,11 @@ health: 127.0.0.1:{health}
     pub async fn replace_operator(&mut self) -> Result<()> {
         let outgoing = self.operator.take();
         let [one, other] = OPERATORS;
-        self.operator_name = if self.operator_name == one { other } else { one };
+        self.operator_name = if self.operator_name == one {
+            other
+        } else {
+            one
+        };
         self.start_operator().await?;
         match outgoing {
             Some(operator) => operator.stop().await,
