@@ -74,9 +74,15 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "crash-points",
-        about: "operator, agent and emulator killed at every step, replies lost: nothing is done twice",
+        about: "operator and agent killed at every step, replies lost: nothing is done twice",
         tier: Tier::Ci,
         run: |context| Box::pin(crash_points::run(context)),
+    },
+    Scenario {
+        name: "crash-points-emulator",
+        about: "the BMCs die at every step of an install and come back: nothing is done twice",
+        tier: Tier::All,
+        run: |context| Box::pin(crash_points::run_on_emulator(context)),
     },
     Scenario {
         name: "crash-points-vm",
