@@ -1,4 +1,4 @@
-//! The watches: they keep the [`World`] up to date and wake whom a change concerns.
+//! The watches: they keep the [`World`](crate::world::World) up to date and wake whom a change concerns.
 //!
 //! A watch never ends: it backs off and starts again. An object that cannot be
 //! read is noted as such and disturbs no other.
