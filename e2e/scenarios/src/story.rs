@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use lockstep_cluster::audit::{Mark, Write, tally};
 use lockstep_cluster::{ControlPlane, Look, eventually};
-use lockstep_crds::{Dpu, DpuHost};
+use lockstep_crds::{Dpu, DpuHost, condition};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 
@@ -75,33 +76,21 @@ pub async fn await_card(
     deadline: Duration,
     holds: impl Fn(&Dpu) -> bool,
 ) -> Result<Dpu> {
-    let api: kube::Api<Dpu> = kube::Api::namespaced(control_plane.client(), NAMESPACE);
-    let found = eventually(deadline, format!("{name}: {what}"), async || {
-        match api.get(name).await {
-            Ok(card) if holds(&card) => Look::Holds(card),
-            Ok(card) => Look::not_yet(card.status.map_or_else(
-                || "no status".to_owned(),
-                |status| format!("{:?}: {}", status.phase, status.message.unwrap_or_default()),
-            )),
-            Err(error) => Look::not_yet(error),
-        }
+    await_object(control_plane, name, what, deadline, holds, |card: &Dpu| {
+        let status = card.status.as_ref()?;
+        let message = status.message.clone().unwrap_or_default();
+        Some(format!("{:?}: {message}", status.phase))
     })
-    .await?;
-    Ok(found)
+    .await
 }
 
 /// The reason of a card's Ready condition.
 pub fn reason(card: &Dpu) -> String {
-    let conditions = card
-        .status
-        .as_ref()
-        .map(|status| status.conditions.as_slice());
-    lockstep_crds::condition::find(
-        conditions.unwrap_or_default(),
-        lockstep_crds::condition::READY,
+    ready_reason(
+        card.status
+            .as_ref()
+            .map(|status| status.conditions.as_slice()),
     )
-    .map(|condition| condition.reason.clone())
-    .unwrap_or_default()
 }
 
 /// Every write of operator and agents since `mark` that stores something; Leases left out.
@@ -145,14 +134,41 @@ pub async fn await_host(
     deadline: Duration,
     holds: impl Fn(&DpuHost) -> bool,
 ) -> Result<DpuHost> {
-    let api: kube::Api<DpuHost> = kube::Api::namespaced(control_plane.client(), NAMESPACE);
+    await_object(
+        control_plane,
+        name,
+        what,
+        deadline,
+        holds,
+        |host: &DpuHost| {
+            let status = host.status.as_ref()?;
+            let message = status.message.clone().unwrap_or_default();
+            Some(format!("{:?}: {message}", status.step))
+        },
+    )
+    .await
+}
+
+/// Waits until an object of the site satisfies `holds`; `says` is what its status tells until then.
+async fn await_object<K>(
+    control_plane: &ControlPlane,
+    name: &str,
+    what: &str,
+    deadline: Duration,
+    holds: impl Fn(&K) -> bool,
+    says: impl Fn(&K) -> Option<String>,
+) -> Result<K>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    let api: kube::Api<K> = kube::Api::namespaced(control_plane.client(), NAMESPACE);
     let found = eventually(deadline, format!("{name}: {what}"), async || {
         match api.get(name).await {
-            Ok(host) if holds(&host) => Look::Holds(host),
-            Ok(host) => Look::not_yet(host.status.map_or_else(
-                || "no status".to_owned(),
-                |status| format!("{:?}: {}", status.step, status.message.unwrap_or_default()),
-            )),
+            Ok(object) if holds(&object) => Look::Holds(object),
+            Ok(object) => Look::not_yet(says(&object).unwrap_or_else(|| "no status".to_owned())),
             Err(error) => Look::not_yet(error),
         }
     })
@@ -162,16 +178,17 @@ pub async fn await_host(
 
 /// The reason of a host's Ready condition.
 pub fn host_reason(host: &DpuHost) -> String {
-    let conditions = host
-        .status
-        .as_ref()
-        .map(|status| status.conditions.as_slice());
-    lockstep_crds::condition::find(
-        conditions.unwrap_or_default(),
-        lockstep_crds::condition::READY,
+    ready_reason(
+        host.status
+            .as_ref()
+            .map(|status| status.conditions.as_slice()),
     )
-    .map(|condition| condition.reason.clone())
-    .unwrap_or_default()
+}
+
+fn ready_reason(conditions: Option<&[Condition]>) -> String {
+    condition::find(conditions.unwrap_or_default(), condition::READY)
+        .map(|ready| ready.reason.clone())
+        .unwrap_or_default()
 }
 
 /// Deletes objects (`KIND/NAME`) and waits until they are gone.
