@@ -7,6 +7,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use kube::Resource;
 use kube::api::DynamicObject;
+use kube::core::object::HasSpec;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReport};
 use lockstep_planner::view::NodeSeen;
 use serde::de::DeserializeOwned;
@@ -34,6 +35,43 @@ pub trait Watched: Clone + Debug + DeserializeOwned + Send + Sync + 'static {
     fn known(world: &World, scope: Option<&str>) -> Vec<Key>;
 }
 
+/// A kind whose objects are kept whole in a table of [`World`], and the function
+/// that wakes those whom a change of one concerns.
+macro_rules! kept {
+    ($($kind:ident in $table:ident: $concerned:ident;)+) => {$(
+        impl Watched for $kind {
+            const KIND: &'static str = stringify!($kind);
+
+            fn change(
+                world: &mut World,
+                key: &Key,
+                new: Option<Entry<Self>>,
+                _now: Timestamp,
+                wake: &mut Wake,
+            ) {
+                if same_version(world.$table.entry(key), new.as_ref()) {
+                    return;
+                }
+                let old = world.$table.set(key, new.clone());
+                let (old, new) = (old.as_ref(), new.as_ref());
+                $concerned(world, &Change { key, old, new }, wake);
+            }
+
+            fn known(world: &World, scope: Option<&str>) -> Vec<Key> {
+                world.$table.keys(scope)
+            }
+        }
+    )+};
+}
+
+kept! {
+    DpuHost in hosts: host_changed;
+    Dpu in cards: card_changed;
+    DpuImage in images: image_changed;
+    DpuBootPolicy in policies: policy_changed;
+    DpuReport in reports: report_changed;
+}
+
 /// Whether two versions of an object are one and the same write.
 fn same_version<K: Resource>(old: Option<&Entry<K>>, new: Option<&Entry<K>>) -> bool {
     let version = |entry: Option<&Entry<K>>| {
@@ -43,155 +81,75 @@ fn same_version<K: Resource>(old: Option<&Entry<K>>, new: Option<&Entry<K>>) -> 
     version(old).is_some_and(|old| version(new) == Some(old))
 }
 
-impl Watched for DpuHost {
-    const KIND: &'static str = "DpuHost";
+/// What a write did to a kept object; the table already holds the new one.
+struct Change<'a, K> {
+    key: &'a Key,
+    old: Option<&'a Entry<K>>,
+    new: Option<&'a Entry<K>>,
+}
 
-    fn change(
-        world: &mut World,
-        key: &Key,
-        new: Option<Entry<Self>>,
-        _now: Timestamp,
-        wake: &mut Wake,
-    ) {
-        if same_version(world.hosts.entry(key), new.as_ref()) {
-            return;
-        }
-        let rivals = world
-            .claims
-            .host(key, new.as_ref().and_then(Entry::readable));
-        let exists = new.is_some();
-        let existed = world.hosts.set(key, new).is_some();
-        wake.hosts.insert(key.clone());
-        if exists != existed {
-            wake.cards.extend(world.cards_of(key).cloned());
-        }
-        world.wake_claimants(rivals, wake);
+impl<K> Change<'_, K> {
+    fn begins_or_ends(&self) -> bool {
+        self.old.is_some() != self.new.is_some()
     }
 
-    fn known(world: &World, scope: Option<&str>) -> Vec<Key> {
-        world.hosts.keys(scope)
+    /// The object as it is now, if it exists and can be read.
+    fn object(&self) -> Option<&K> {
+        self.new.and_then(Entry::readable)
+    }
+
+    fn alters_spec(&self) -> bool
+    where
+        K: HasSpec<Spec: PartialEq>,
+    {
+        let before = self.old.and_then(Entry::readable);
+        before.map(HasSpec::spec) != self.object().map(HasSpec::spec)
     }
 }
 
-impl Watched for Dpu {
-    const KIND: &'static str = "Dpu";
-
-    fn change(
-        world: &mut World,
-        key: &Key,
-        new: Option<Entry<Self>>,
-        _now: Timestamp,
-        wake: &mut Wake,
-    ) {
-        if same_version(world.cards.entry(key), new.as_ref()) {
-            return;
-        }
-        let rivals = world
-            .claims
-            .card(key, new.as_ref().and_then(Entry::readable));
-        world.index_card(key, new.as_ref(), wake);
-        world.cards.set(key, new);
-        world.wake_claimants(rivals, wake);
+fn host_changed(world: &mut World, change: &Change<'_, DpuHost>, wake: &mut Wake) {
+    let rivals = world.claims.host(change.key, change.object());
+    wake.hosts.insert(change.key.clone());
+    if change.begins_or_ends() {
+        wake.cards.extend(world.cards_of(change.key).cloned());
     }
+    world.wake_claimants(rivals, wake);
+}
 
-    fn known(world: &World, scope: Option<&str>) -> Vec<Key> {
-        world.cards.keys(scope)
+fn card_changed(world: &mut World, change: &Change<'_, Dpu>, wake: &mut Wake) {
+    let rivals = world.claims.card(change.key, change.object());
+    world.index_card(change.key, change.new, wake);
+    world.wake_claimants(rivals, wake);
+}
+
+fn image_changed(world: &mut World, change: &Change<'_, DpuImage>, wake: &mut Wake) {
+    wake.images.insert(change.key.clone());
+    if change.alters_spec() {
+        world.wake_for_image(change.key, wake);
     }
 }
 
-impl Watched for DpuImage {
-    const KIND: &'static str = "DpuImage";
-
-    fn change(
-        world: &mut World,
-        key: &Key,
-        new: Option<Entry<Self>>,
-        _now: Timestamp,
-        wake: &mut Wake,
-    ) {
-        if same_version(world.images.entry(key), new.as_ref()) {
-            return;
-        }
-        let spec = |entry: Option<&Entry<Self>>| {
-            entry
-                .and_then(Entry::readable)
-                .map(|image| image.spec.clone())
-        };
-        let after = spec(new.as_ref());
-        let before = world.images.set(key, new);
-        wake.images.insert(key.clone());
-        if spec(before.as_ref()) != after {
-            world.wake_for_image(key, wake);
-        }
-    }
-
-    fn known(world: &World, scope: Option<&str>) -> Vec<Key> {
-        world.images.keys(scope)
+fn policy_changed(world: &mut World, change: &Change<'_, DpuBootPolicy>, wake: &mut Wake) {
+    wake.policies.insert(change.key.clone());
+    if change.alters_spec() {
+        world.wake_for_policy(change.key, wake);
     }
 }
 
-impl Watched for DpuBootPolicy {
-    const KIND: &'static str = "DpuBootPolicy";
-
-    fn change(
-        world: &mut World,
-        key: &Key,
-        new: Option<Entry<Self>>,
-        _now: Timestamp,
-        wake: &mut Wake,
-    ) {
-        if same_version(world.policies.entry(key), new.as_ref()) {
-            return;
+fn report_changed(world: &mut World, change: &Change<'_, DpuReport>, wake: &mut Wake) {
+    let key = change.key;
+    match Author::of(&key.name) {
+        Some(Author::Site(site)) => {
+            world.wake_site(&key.namespace, site, wake);
+            wake.images.extend(world.images.keys(Some(&key.namespace)));
         }
-        let spec = |entry: Option<&Entry<Self>>| {
-            entry
-                .and_then(Entry::readable)
-                .map(|policy| policy.spec.clone())
-        };
-        let after = spec(new.as_ref());
-        let before = world.policies.set(key, new);
-        wake.policies.insert(key.clone());
-        if spec(before.as_ref()) != after {
-            world.wake_for_policy(key, wake);
+        Some(Author::HostBmc(host)) => {
+            wake.hosts.insert(key.sibling(host));
         }
-    }
-
-    fn known(world: &World, scope: Option<&str>) -> Vec<Key> {
-        world.policies.keys(scope)
-    }
-}
-
-impl Watched for DpuReport {
-    const KIND: &'static str = "DpuReport";
-
-    fn change(
-        world: &mut World,
-        key: &Key,
-        new: Option<Entry<Self>>,
-        _now: Timestamp,
-        wake: &mut Wake,
-    ) {
-        if same_version(world.reports.entry(key), new.as_ref()) {
-            return;
+        Some(Author::CardBmc(card) | Author::CardOs(card)) => {
+            world.wake_for_card(&key.sibling(card), wake);
         }
-        world.reports.set(key, new);
-        match Author::of(&key.name) {
-            Some(Author::Site(site)) => {
-                world.wake_site(&key.namespace, site, wake);
-                wake.images.extend(world.images.keys(Some(&key.namespace)));
-            }
-            Some(Author::HostBmc(host)) => {
-                wake.hosts.insert(key.sibling(host));
-            }
-            Some(Author::CardBmc(card) | Author::CardOs(card)) => {
-                world.wake_for_card(&key.sibling(card), wake);
-            }
-            None => {}
-        }
-    }
-
-    fn known(world: &World, scope: Option<&str>) -> Vec<Key> {
-        world.reports.keys(scope)
+        None => {}
     }
 }
 
@@ -266,64 +224,47 @@ fn node_seen(node: &Node) -> NodeSeen {
     NodeSeen { ready, boot_id }
 }
 
-/// A `ValidatingAdmissionPolicy` in full, fields of newer API servers included:
-/// a typed object would lose just those that could weaken it.
-#[derive(Clone, Debug, serde::Deserialize)]
-#[serde(transparent)]
-pub struct GuardPolicy(pub DynamicObject);
+/// A kind of admission guard, of which only the spec is taken note of.
+macro_rules! guard {
+    ($(#[$doc:meta])* $kind:ident, $name:path) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, serde::Deserialize)]
+        #[serde(transparent)]
+        pub struct $kind(pub DynamicObject);
 
-/// A `ValidatingAdmissionPolicyBinding` in full.
-#[derive(Clone, Debug, serde::Deserialize)]
-#[serde(transparent)]
-pub struct GuardBinding(pub DynamicObject);
+        impl Watched for $kind {
+            const KIND: &'static str = $name;
 
-fn guard_changed(
-    world: &mut World,
-    kind: &str,
-    name: &str,
-    object: Option<&DynamicObject>,
-    wake: &mut Wake,
-) {
-    let spec = object.map(|object| object.data.get("spec").cloned().unwrap_or_default());
-    if world.guards.observe(&Key::new(kind, name), spec.as_ref()) {
-        wake.hosts.extend(world.hosts.keys(None));
-    }
+            fn change(
+                world: &mut World,
+                key: &Key,
+                new: Option<Entry<Self>>,
+                _now: Timestamp,
+                wake: &mut Wake,
+            ) {
+                let spec = new
+                    .as_ref()
+                    .and_then(Entry::readable)
+                    .map(|guard| guard.0.data.get("spec").cloned().unwrap_or_default());
+                if world.guards.observe(&Key::new($name, &key.name), spec.as_ref()) {
+                    wake.hosts.extend(world.hosts.keys(None));
+                }
+            }
+
+            fn known(world: &World, _scope: Option<&str>) -> Vec<Key> {
+                world.guards.keys($name)
+            }
+        }
+    };
 }
 
-impl Watched for GuardPolicy {
-    const KIND: &'static str = guards::POLICY;
-
-    fn change(
-        world: &mut World,
-        key: &Key,
-        new: Option<Entry<Self>>,
-        _now: Timestamp,
-        wake: &mut Wake,
-    ) {
-        let object = new.as_ref().and_then(Entry::readable).map(|guard| &guard.0);
-        guard_changed(world, guards::POLICY, &key.name, object, wake);
-    }
-
-    fn known(world: &World, _scope: Option<&str>) -> Vec<Key> {
-        world.guards.keys(guards::POLICY)
-    }
+guard! {
+    /// A `ValidatingAdmissionPolicy` in full, fields of newer API servers included:
+    /// a typed object would lose just those that could weaken it.
+    GuardPolicy, guards::POLICY
 }
 
-impl Watched for GuardBinding {
-    const KIND: &'static str = guards::BINDING;
-
-    fn change(
-        world: &mut World,
-        key: &Key,
-        new: Option<Entry<Self>>,
-        _now: Timestamp,
-        wake: &mut Wake,
-    ) {
-        let object = new.as_ref().and_then(Entry::readable).map(|guard| &guard.0);
-        guard_changed(world, guards::BINDING, &key.name, object, wake);
-    }
-
-    fn known(world: &World, _scope: Option<&str>) -> Vec<Key> {
-        world.guards.keys(guards::BINDING)
-    }
+guard! {
+    /// A `ValidatingAdmissionPolicyBinding` in full.
+    GuardBinding, guards::BINDING
 }
