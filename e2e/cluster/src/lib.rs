@@ -18,15 +18,14 @@ mod node;
 mod options;
 mod pki;
 mod ports;
-pub mod process;
 pub mod tools;
 
 pub use control_plane::ControlPlane;
 pub use deadline::{Look, WaitError, eventually};
 pub use helm::Helm;
 pub use kubectl::Kubectl;
+pub use lockstep_process::Lifetime;
 pub use node::{Image, Node, build_image};
 pub use options::Options;
 pub use pki::Subject;
-pub use process::Lifetime;
 pub use tools::{Group, Tool, Tools};

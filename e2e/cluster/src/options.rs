@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::process::Lifetime;
+use lockstep_process::Lifetime;
 
 /// How to start a control plane.
 #[derive(Debug, Clone)]

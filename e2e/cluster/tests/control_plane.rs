@@ -112,15 +112,10 @@ async fn a_detached_control_plane_is_protected_stopped_and_continued() {
     let second = ControlPlane::start(options.clone()).await.unwrap_err();
     assert!(second.to_string().contains("already runs"), "{second:#}");
 
-    let stopped = ControlPlane::stop_recorded(&state).await.unwrap();
+    let stopped = ControlPlane::stop_recorded(&state).unwrap();
     assert_eq!(stopped, ["kube-apiserver", "etcd"]);
     assert_eq!(processes_of(&state), Vec::<String>::new());
-    assert!(
-        ControlPlane::stop_recorded(&state)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(ControlPlane::stop_recorded(&state).unwrap().is_empty());
 
     let plane = ControlPlane::start(options).await.unwrap();
     assert_eq!(plane.url(), url);

@@ -2,7 +2,6 @@
 //!
 //! One emulator serves every system of a lab. Its state survives kill and restart.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
@@ -14,13 +13,13 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
+use lockstep_process::{Daemon, Lifetime, Program};
 use serde_json::json;
 
 use crate::deadline::eventually;
 use crate::domain::{FIRMWARE, MachineSpec};
 use crate::front::upstream;
-use crate::hypervisor::Hypervisor;
-use crate::process::Program;
+use crate::hypervisor::{GRACE, Hypervisor};
 use crate::requirements;
 
 const START: Duration = Duration::from_secs(60);
@@ -54,9 +53,9 @@ pub(crate) enum Driver<'a> {
 pub(crate) struct Emulator {
     state: PathBuf,
     port: u16,
-    /// The command, so that a restart is the same.
-    command: Vec<OsString>,
-    program: Option<Program>,
+    /// Kept so that a restart is the same.
+    program: Program,
+    running: Option<Daemon>,
 }
 
 impl Emulator {
@@ -93,7 +92,7 @@ impl Emulator {
             python(&kept)?,
         );
         let sushy = environment.join("bin/sushy-emulator");
-        let mut command = match driver {
+        let command = match driver {
             Driver::Libvirt(hypervisor) => {
                 settings.push_str("SUSHY_EMULATOR_LIBVIRT_URI = 'qemu:///system'\n");
                 hypervisor.inside(&sushy)
@@ -108,16 +107,27 @@ impl Emulator {
         let config = folder.join("emulator.conf");
         fs::write(&config, settings)
             .with_context(|| format!("cannot write {}", config.display()))?;
-        command.arg("--config").arg(&config);
 
         let mut emulator = Self {
             state: state.to_owned(),
             port,
-            command: std::iter::once(command.get_program())
-                .chain(command.get_args())
-                .map(ToOwned::to_owned)
-                .collect(),
-            program: None,
+            program: Program {
+                name: "sushy",
+                binary: command.get_program().into(),
+                args: command
+                    .get_args()
+                    .map(ToOwned::to_owned)
+                    .chain(["--config".into(), config.into_os_string()])
+                    .collect(),
+                // It downloads media there; and it must fetch them from here, not through a proxy.
+                env: vec![
+                    ("TMPDIR", temporary.into_os_string()),
+                    ("no_proxy", "*".into()),
+                ],
+                order: 1,
+                grace: GRACE,
+            },
+            running: None,
         };
         emulator.run().await?;
         Ok(emulator)
@@ -145,9 +155,9 @@ impl Emulator {
     }
 
     /// Ends it as a crash would. A killed one stays killed.
-    pub(crate) fn kill(&mut self) -> Result<()> {
-        match self.program.take() {
-            Some(mut program) => program.kill(),
+    pub(crate) async fn kill(&mut self) -> Result<()> {
+        match self.running.take() {
+            Some(running) => running.kill().await,
             None => Ok(()),
         }
     }
@@ -159,31 +169,21 @@ impl Emulator {
     }
 
     pub(crate) fn stop(&mut self) -> Result<()> {
-        match self.program.take() {
-            Some(mut program) => program.stop(),
+        match self.running.take() {
+            Some(mut running) => running.stop_blocking(),
             None => Ok(()),
         }
     }
 
     async fn run(&mut self) -> Result<()> {
-        let (program, arguments) = self
-            .command
-            .split_first()
-            .context("an emulator without a command")?;
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            // It downloads media there; and it must fetch them from here, not through a proxy.
-            .env("TMPDIR", self.state.join("sushy/tmp"))
-            .env("no_proxy", "*");
-        let mut program = Program::start("sushy", command, &self.state)?;
+        let mut running = Daemon::start(&self.program, &self.state, Lifetime::ThisProcess)?;
         let port = self.port;
         eventually(
             "the Redfish emulator answers",
             START,
             Duration::from_millis(50),
             async || {
-                program.check()?;
+                running.check()?;
                 let Ok(stream) = upstream::connect(port).await else {
                     return Ok(None);
                 };
@@ -199,7 +199,7 @@ impl Emulator {
             },
         )
         .await?;
-        self.program = Some(program);
+        self.running = Some(running);
         Ok(())
     }
 }

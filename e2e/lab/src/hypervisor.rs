@@ -4,6 +4,7 @@
 //! loopback services of this machine at 10.0.2.2. Power states are read from the processes, not
 //! asked from libvirt, so they are a witness of their own.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -12,14 +13,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::Signal;
+use lockstep_process::{Daemon, Identity, Lifetime, Program};
 
 use crate::cache;
 use crate::command::run_async;
 use crate::deadline::eventually;
-use crate::process::{Identity, Program};
 
 const START: Duration = Duration::from_secs(30);
+/// Between SIGTERM and SIGKILL.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 const CONNECTION: &str = "qemu:///system";
 
 const LIBVIRTD_CONF: &str = "auth_unix_ro = \"none\"\nauth_unix_rw = \"none\"\n";
@@ -42,7 +44,7 @@ stdio_handler = \"file\"
 pub(crate) struct Hypervisor {
     state: PathBuf,
     pid: u32,
-    daemon: Mutex<Program>,
+    daemon: Mutex<Daemon>,
 }
 
 impl Hypervisor {
@@ -70,18 +72,22 @@ impl Hypervisor {
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
             .with_context(|| format!("cannot make {} executable", script.display()))?;
 
-        let mut command = Command::new("unshare");
-        command
-            .args(["--mount", "--", "/bin/sh"])
-            .arg(&script)
-            .arg(&own)
-            .arg(cache::folder()?.join("libvirt"))
-            .args(["libvirtd", "-f", "/etc/libvirt/libvirtd.conf"])
-            .args(["-p", "/run/libvirt/libvirtd.pid"]);
-        let daemon = Program::start("libvirtd", command, state)?;
+        let mut args: Vec<OsString> = ["--mount", "--", "/bin/sh"].map(Into::into).into();
+        args.extend([script, own, cache::folder()?.join("libvirt")].map(PathBuf::into_os_string));
+        args.extend(["libvirtd", "-f", "/etc/libvirt/libvirtd.conf"].map(Into::into));
+        args.extend(["-p", "/run/libvirt/libvirtd.pid"].map(Into::into));
+        let program = Program {
+            name: "libvirtd",
+            binary: "unshare".into(),
+            args,
+            env: Vec::new(),
+            order: 0,
+            grace: GRACE,
+        };
+        let daemon = Daemon::start(&program, state, Lifetime::ThisProcess)?;
         let hypervisor = Self {
             state: state.to_owned(),
-            pid: daemon.pid(),
+            pid: daemon.identity().pid,
             daemon: Mutex::new(daemon),
         };
         hypervisor.ready().await?;
@@ -118,7 +124,7 @@ impl Hypervisor {
     }
 
     /// A command that runs inside the namespace. Its working directory becomes `/`.
-    pub(crate) fn inside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub(crate) fn inside(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command
             .arg("--target")
@@ -128,7 +134,7 @@ impl Hypervisor {
         command
     }
 
-    fn daemon(&self) -> MutexGuard<'_, Program> {
+    fn daemon(&self) -> MutexGuard<'_, Daemon> {
         self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -169,14 +175,14 @@ impl Hypervisor {
     /// Stops every VM and libvirtd.
     pub(crate) fn stop(&self) -> Result<()> {
         let vms = stop_vms(&self.state);
-        self.daemon().stop()?;
+        self.daemon().stop_blocking()?;
         vms.map(|_names| ())
     }
 }
 
 impl Drop for Hypervisor {
     fn drop(&mut self) {
-        // libvirtd itself ends with its `Program`.
+        // libvirtd itself ends with its `Daemon`.
         if let Err(error) = stop_vms(&self.state) {
             tracing::error!(%error, "VMs are left over; stop them with the lab's `down`");
         }
@@ -218,8 +224,7 @@ pub(crate) fn stop_vms(state: &Path) -> Result<Vec<String>> {
             continue;
         }
         if let Some(identity) = qemu(&path, state) {
-            identity.signal(Signal::KILL)?;
-            identity.stop()?;
+            identity.kill()?;
             stopped.extend(
                 path.file_stem()
                     .map(|stem| stem.to_string_lossy().into_owned()),

@@ -17,8 +17,8 @@ use crate::deadline::eventually;
 use crate::domain::{self, MachineSpec, SlotPower};
 use crate::emulator::{Credentials, Driver, Emulator};
 use crate::front::{Front, Request, TlsIdentity};
-use crate::hypervisor::{self, Hypervisor};
-use crate::{process, requirements};
+use crate::hypervisor::{self, GRACE, Hypervisor};
+use crate::requirements;
 
 /// What a lab consists of.
 #[derive(Debug, Clone)]
@@ -255,7 +255,7 @@ impl Lab {
 
     /// Kills the emulator behind all BMCs; their ports stay open and cut every request.
     pub async fn kill_emulator(&self) -> Result<()> {
-        self.bmcs.emulator.lock().await.kill()
+        self.bmcs.emulator.lock().await.kill().await
     }
 
     /// Starts the emulator again with the state it had.
@@ -275,7 +275,7 @@ impl Lab {
     pub fn stop_recorded(state: &Path) -> Result<Vec<String>> {
         let state = std::path::absolute(state).context("the state folder has no path")?;
         let mut stopped = hypervisor::stop_vms(&state)?;
-        stopped.extend(process::stop_recorded(&state)?);
+        stopped.extend(lockstep_process::stop_recorded(&state.join("pids"), GRACE)?);
         Ok(stopped)
     }
 }
@@ -314,7 +314,7 @@ impl FakeBmcs {
 
     /// As [`Lab::kill_emulator`].
     pub async fn kill_emulator(&self) -> Result<()> {
-        self.0.emulator.lock().await.kill()
+        self.0.emulator.lock().await.kill().await
     }
 
     /// As [`Lab::restart_emulator`].

@@ -24,7 +24,6 @@ pub mod front;
 mod hypervisor;
 pub mod image;
 mod lab;
-mod process;
 pub mod requirements;
 
 pub use console::{Console, Line};

@@ -12,10 +12,10 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt as _};
-use lockstep_cluster::process::{Daemon, Program};
-use lockstep_cluster::{Lifetime, Look, eventually};
+use lockstep_cluster::{Look, eventually};
 use lockstep_crds::{Dpu, DpuReport};
 use lockstep_lab::MachineSpec;
+use lockstep_process::{Daemon, Lifetime, Program};
 use serde_json::json;
 
 use crate::cross;

@@ -10,14 +10,13 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt as _};
-use lockstep_cluster::Lifetime;
-use lockstep_cluster::process::{Daemon, Program};
 use lockstep_crds::directive::{OutcomeKind, TargetKind};
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::{Dpu, DpuHost, DpuHostStatus, DpuReport, DpuReportSpec, condition, names};
 use lockstep_lab::MachineSpec;
 use lockstep_lab::front::{Fault, Front, Request, Rule};
 use lockstep_lab::image::Image;
+use lockstep_process::{Daemon, Lifetime, Program};
 use serde_json::json;
 
 use crate::objects::{self, Choices, NAMESPACE};

@@ -12,10 +12,10 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use lockstep_cluster::audit::Mark;
-use lockstep_cluster::process::{Daemon, Program};
-use lockstep_cluster::{ControlPlane, Lifetime, Look, Options, eventually};
+use lockstep_cluster::{ControlPlane, Look, Options, eventually};
 use lockstep_lab::front::Front;
 use lockstep_lab::{FakeBmcs, Lab, LabSpec, MachineSpec};
+use lockstep_process::{Daemon, Lifetime, Program};
 
 use crate::artefacts::{Binaries, workspace};
 use crate::objects::{self, NAMESPACE, SITE};

@@ -23,7 +23,7 @@ pub(crate) async fn up() -> Result<()> {
 }
 
 pub(crate) async fn down() -> Result<()> {
-    for stopped in ControlPlane::stop_recorded(&state::folder("cluster")?).await? {
+    for stopped in ControlPlane::stop_recorded(&state::folder("cluster")?)? {
         println!("stopped {stopped}");
     }
     Ok(())

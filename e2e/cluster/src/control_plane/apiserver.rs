@@ -5,10 +5,11 @@ use std::{path::Path, time::Duration};
 use anyhow::{Context, Result};
 
 use super::etcd;
+use lockstep_process::Program;
+
 use crate::{
     pki::{Pki, Subject},
     ports::Ports,
-    process::Program,
     tools::{Tool, Tools},
 };
 

@@ -3,12 +3,12 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::Result;
+use lockstep_process::Program;
 
 use crate::{
     kubeconfig::{self, Credential},
     pki::{Pki, Subject, write_secret},
     ports::Ports,
-    process::Program,
     tools::{Tool, Tools},
 };
 

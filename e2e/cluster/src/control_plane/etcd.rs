@@ -3,12 +3,12 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result};
+use lockstep_process::Program;
 use tokio::process::Command;
 
 use crate::{
     command,
     ports::Ports,
-    process::Program,
     tools::{Tool, Tools},
 };
 

@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::{Api, Client, Config, config::Kubeconfig};
+use lockstep_process::{self as process, Daemon, Lifetime, Program};
 use tokio::net::TcpStream;
 
 use crate::{
@@ -23,7 +24,6 @@ use crate::{
     options::Options,
     pki::{Pair, Pki, Subject, write_secret},
     ports::Ports,
-    process::{self, Daemon, Lifetime, Program},
     tools::{Group, Tools},
 };
 
@@ -128,8 +128,8 @@ impl ControlPlane {
     ///
     /// # Errors
     /// When a program cannot be stopped or a record cannot be read.
-    pub async fn stop_recorded(state: &Path) -> Result<Vec<String>> {
-        process::stop_recorded(&state.join("pids"), RECORDED_GRACE).await
+    pub fn stop_recorded(state: &Path) -> Result<Vec<String>> {
+        process::stop_recorded(&state.join("pids"), RECORDED_GRACE)
     }
 
     /// Takes the apiserver away; etcd and the controller manager stay. Does nothing if it is away.

@@ -34,12 +34,13 @@ pub use image::{Image, build_image};
 use self::{
     cgroup::Cgroups, kubernetes::Identity, namespace::Namespaces, network::Network, relay::Relay,
 };
+use lockstep_process::{Daemon, Lifetime, Program};
+
 use crate::{
     ControlPlane, command,
     deadline::{Look, eventually},
     pki::Subject,
     ports,
-    process::{Daemon, Lifetime, Program},
     tools::{Group, Tool, Tools},
 };
 

@@ -12,12 +12,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use lockstep_process::{Daemon, Lifetime, Program};
 use tokio::process::Command;
 
-use crate::{
-    deadline::{Look, eventually},
-    process::{Daemon, Lifetime, Program},
-};
+use crate::deadline::{Look, eventually};
 
 const INIT: &str = include_str!("init.sh");
 const READY_DEADLINE: Duration = Duration::from_secs(20);

@@ -1,4 +1,4 @@
-//! Long-running programs of the lab: start, watch, stop, and never the wrong one.
+//! Long-running programs of the end-to-end tests: start, watch, stop, and never the wrong one.
 //!
 //! Every program runs in its own process group, writes to its own log file and is
 //! recorded in `<state>/pids`, so that a later process can stop it. A program bound to
@@ -11,4 +11,4 @@ mod record;
 
 pub use daemon::{Daemon, Lifetime, Program};
 pub use identity::Identity;
-pub(crate) use record::{recorded, stop_recorded};
+pub use record::{Record, recorded, stop_recorded};

@@ -4,18 +4,21 @@
 //! start time and the boot it was started in; nothing here signals a process that
 //! does not match both.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process_group};
+use anyhow::{Context, Result, ensure};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, getpgid, kill_process, kill_process_group};
 use serde::{Deserialize, Serialize};
 
-use crate::deadline::{Look, eventually};
+/// Longest wait for a process that was killed to be gone.
+const KILLED: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A process that cannot be mistaken for another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The pid, also the id of the process group that the process leads.
+    /// The pid.
     pub pid: u32,
     /// Clock ticks between boot and the start of the process.
     pub started: u64,
@@ -48,7 +51,35 @@ impl Identity {
         Ok(stat(self.pid)?.is_some_and(|stat| stat.started == self.started && !stat.ended))
     }
 
-    /// Sends `signal` to the process group, if this process still leads it.
+    /// SIGTERM, then SIGKILL after `grace`; returns when the process is gone. Blocking,
+    /// because it must also work in a destructor.
+    ///
+    /// # Errors
+    /// When a signal is refused, or the process survives.
+    pub fn stop(&self, grace: Duration) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        if self.gone_within(grace)? {
+            return Ok(());
+        }
+        tracing::debug!(pid = self.pid, "still there after SIGTERM, killing it");
+        self.kill()
+    }
+
+    /// SIGKILL; returns when the process is gone. Blocking.
+    ///
+    /// # Errors
+    /// When the signal is refused, or the process is still there five seconds later.
+    pub fn kill(&self) -> Result<()> {
+        self.signal(Signal::KILL)?;
+        ensure!(
+            self.gone_within(KILLED)?,
+            "process {} survived SIGKILL",
+            self.pid
+        );
+        Ok(())
+    }
+
+    /// Sends `signal` to this process if it still runs, and to the group if it leads one.
     fn signal(&self, signal: Signal) -> Result<()> {
         if !self.runs()? {
             return Ok(());
@@ -57,50 +88,26 @@ impl Identity {
             .ok()
             .and_then(Pid::from_raw)
             .with_context(|| format!("{} is no pid", self.pid))?;
-        match kill_process_group(pid, signal) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-            Err(error) => Err(error).with_context(|| format!("cannot signal process {pid:?}")),
+        let sent = match getpgid(Some(pid)) {
+            Ok(group) if group == pid => kill_process_group(pid, signal),
+            Ok(_) => kill_process(pid, signal),
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("cannot signal process {}", self.pid)),
         }
     }
 
-    /// Asks the process to end.
-    ///
-    /// # Errors
-    /// When the signal is refused.
-    pub fn terminate(&self) -> Result<()> {
-        self.signal(Signal::TERM)
-    }
-
-    /// Ends the process.
-    ///
-    /// # Errors
-    /// When the signal is refused.
-    pub fn kill(&self) -> Result<()> {
-        self.signal(Signal::KILL)
-    }
-
-    /// SIGTERM, then SIGKILL after `grace`; returns when the process is gone.
-    ///
-    /// # Errors
-    /// When it is still there five seconds after SIGKILL.
-    pub async fn stop(&self, grace: Duration) -> Result<()> {
-        self.terminate()?;
-        if self.gone(grace).await.is_ok() {
-            return Ok(());
+    fn gone_within(&self, deadline: Duration) -> Result<bool> {
+        let end = Instant::now() + deadline;
+        while self.runs()? {
+            if Instant::now() >= end {
+                return Ok(false);
+            }
+            std::thread::sleep(LOOK_AGAIN);
         }
-        self.kill()?;
-        self.gone(Duration::from_secs(5)).await
-    }
-
-    async fn gone(&self, deadline: Duration) -> Result<()> {
-        let what = format!("the end of process {}", self.pid);
-        eventually(deadline, what, async || match self.runs() {
-            Ok(false) => Look::Holds(()),
-            Ok(true) => Look::not_yet("it still runs"),
-            Err(error) => Look::Never(error),
-        })
-        .await?;
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -116,7 +123,7 @@ fn stat(pid: u32) -> Result<Option<Stat>> {
         // ESRCH: the process ended between open and read.
         Err(error)
             if error.kind() == std::io::ErrorKind::NotFound
-                || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) =>
+                || error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) =>
         {
             return Ok(None);
         }
@@ -149,6 +156,9 @@ fn boot_id() -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -178,23 +188,33 @@ mod tests {
         assert!(!other_boot.runs().unwrap(), "same pid, another boot");
     }
 
-    #[tokio::test]
-    async fn a_pid_that_means_another_process_is_never_signalled() {
-        use std::os::unix::process::CommandExt;
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
-            .process_group(0)
-            .spawn()
-            .unwrap();
+    fn sleeper() -> Command {
+        let mut command = Command::new("sleep");
+        command.arg("60");
+        command
+    }
+
+    #[test]
+    fn a_pid_that_means_another_process_is_never_signalled() {
+        let mut child = sleeper().process_group(0).spawn().unwrap();
         let real = Identity::of(child.id()).unwrap();
         let stale = Identity {
             started: real.started - 1,
             ..real.clone()
         };
-        stale.stop(Duration::from_secs(1)).await.unwrap();
+        stale.stop(Duration::from_secs(1)).unwrap();
         assert!(real.runs().unwrap(), "the innocent process lives");
-        real.stop(Duration::from_secs(5)).await.unwrap();
+        real.stop(Duration::from_secs(5)).unwrap();
         assert!(!real.runs().unwrap());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_process_in_the_group_of_another_is_stopped_alone() {
+        let mut child = sleeper().spawn().unwrap();
+        let identity = Identity::of(child.id()).unwrap();
+        identity.stop(Duration::from_secs(5)).unwrap();
+        assert!(!identity.runs().unwrap());
         child.wait().unwrap();
     }
 }

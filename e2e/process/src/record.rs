@@ -8,21 +8,21 @@ use std::{
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::identity::Identity;
+use crate::identity::Identity;
 
 /// One recorded program.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub struct Record {
     /// Name of the program, also of its log and record file.
-    pub(crate) name: String,
+    pub name: String,
     /// When it was started relative to others: the last is stopped first.
-    pub(crate) order: u32,
+    pub order: u32,
     /// The process.
-    pub(crate) identity: Identity,
+    pub identity: Identity,
 }
 
 impl Record {
-    pub(super) fn write(&self, folder: &Path) -> Result<PathBuf> {
+    pub(crate) fn write(&self, folder: &Path) -> Result<PathBuf> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
         let path = folder.join(format!("{}.json", self.name));
@@ -37,7 +37,10 @@ impl Record {
 }
 
 /// All records in `folder`, those of ended programs too, last started first.
-pub(crate) fn recorded(folder: &Path) -> Result<Vec<(PathBuf, Record)>> {
+///
+/// # Errors
+/// When the folder cannot be read or holds something else.
+pub fn recorded(folder: &Path) -> Result<Vec<(PathBuf, Record)>> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -65,15 +68,17 @@ pub(crate) fn recorded(folder: &Path) -> Result<Vec<(PathBuf, Record)>> {
     Ok(records)
 }
 
-/// Stops every recorded program that still runs; returns the names of those that did.
-pub(crate) async fn stop_recorded(folder: &Path, grace: Duration) -> Result<Vec<String>> {
+/// Stops every recorded program that still runs; returns the names of those that did. Blocking.
+///
+/// # Errors
+/// When a record cannot be read or removed, or a program cannot be stopped.
+pub fn stop_recorded(folder: &Path, grace: Duration) -> Result<Vec<String>> {
     let mut stopped = Vec::new();
     for (path, record) in recorded(folder)? {
         if record.identity.runs()? {
             record
                 .identity
                 .stop(grace)
-                .await
                 .with_context(|| format!("{} cannot be stopped", record.name))?;
             stopped.push(record.name);
         }

@@ -6,23 +6,19 @@ use std::{
     os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
 
-use super::{identity::Identity, keeper, record::Record};
-use crate::deadline::{Look, eventually};
-
-/// Longest wait for a program that was killed to be gone.
-const KILLED: Duration = Duration::from_secs(5);
+use crate::{identity::Identity, keeper, record::Record};
 
 /// How long a program may live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
     /// At most as long as this process: the kernel kills it when this process ends.
     ThisProcess,
-    /// Until somebody stops it; see `ControlPlane::detach`.
+    /// Until somebody stops it; see [`Daemon::release`].
     UntilStopped,
 }
 
@@ -161,63 +157,59 @@ impl Daemon {
     ///
     /// # Errors
     /// When it cannot be stopped.
-    pub async fn stop(mut self) -> Result<()> {
-        self.identity.terminate()?;
-        if self.ended(self.grace).await.is_err() {
-            tracing::debug!(program = self.name, "still there after SIGTERM, killing it");
-            self.identity.kill()?;
-            self.ended(KILLED).await?;
-        }
-        self.forget()
+    pub async fn stop(self) -> Result<()> {
+        self.end(Self::stop_blocking).await
     }
 
     /// SIGKILL: what a crash does.
     ///
     /// # Errors
     /// When it cannot be killed.
-    pub async fn kill(mut self) -> Result<()> {
-        self.identity.kill()?;
-        self.ended(KILLED).await?;
+    pub async fn kill(self) -> Result<()> {
+        self.end(|daemon| {
+            daemon.identity.kill()?;
+            daemon.forget()
+        })
+        .await
+    }
+
+    /// As [`Self::stop`], for who cannot await it.
+    ///
+    /// # Errors
+    /// When it cannot be stopped.
+    pub fn stop_blocking(&mut self) -> Result<()> {
+        self.identity
+            .stop(self.grace)
+            .with_context(|| format!("{} cannot be stopped", self.name))?;
         self.forget()
     }
 
-    async fn ended(&mut self, deadline: Duration) -> Result<()> {
-        let what = format!("the end of {}", self.name);
-        eventually(deadline, what, async || match self.child.try_wait() {
-            Ok(Some(_status)) => Look::Holds(()),
-            Ok(None) => Look::not_yet("it still runs"),
-            Err(error) => Look::Never(error.into()),
-        })
-        .await?;
-        Ok(())
-    }
-
-    /// Leaves it running after this value is gone.
-    pub(crate) fn release(mut self) {
+    /// Leaves it running after this value is gone; its record tells how to stop it.
+    pub fn release(mut self) {
         self.released = true;
     }
 
+    async fn end(
+        mut self,
+        how: impl FnOnce(&mut Self) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        tokio::task::spawn_blocking(move || how(&mut self))
+            .await
+            .context("the task that ends a program ended early")?
+    }
+
+    /// Reaps what has been signalled, and removes its record if nobody else has.
     fn forget(&mut self) -> Result<()> {
+        self.child
+            .wait()
+            .with_context(|| format!("cannot watch {}", self.name))?;
         self.released = true;
-        std::fs::remove_file(&self.record)
-            .with_context(|| format!("cannot remove {}", self.record.display()))
-    }
-
-    fn stop_blocking(&mut self) -> Result<()> {
-        self.identity.terminate()?;
-        for (signal_next, wait) in [(true, self.grace), (false, KILLED)] {
-            let end = Instant::now() + wait;
-            while Instant::now() < end {
-                if self.child.try_wait()?.is_some() {
-                    return self.forget();
-                }
-                std::thread::sleep(Duration::from_millis(20));
+        match std::fs::remove_file(&self.record) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", self.record.display()))
             }
-            if signal_next {
-                self.identity.kill()?;
-            }
+            Ok(()) | Err(_) => Ok(()),
         }
-        anyhow::bail!("it survived SIGKILL")
     }
 }
 
@@ -245,7 +237,10 @@ fn log_tail(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::{recorded, stop_recorded};
 
     fn shell(script: &str) -> Program {
         Program {
@@ -258,6 +253,14 @@ mod tests {
         }
     }
 
+    fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while !holds() {
+            assert!(Instant::now() < end, "{what}: not within 10 s");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     #[tokio::test]
     async fn stopping_ends_even_a_program_that_ignores_sigterm() {
         let state = tempfile::tempdir().unwrap();
@@ -265,46 +268,28 @@ mod tests {
         let daemon = Daemon::start(&shell(script), state.path(), Lifetime::ThisProcess).unwrap();
         let identity = daemon.identity().clone();
         let log = daemon.log().to_owned();
-        eventually(
-            Duration::from_secs(5),
-            "the trap",
-            async || match std::fs::read_to_string(&log) {
-                Ok(text) if text.contains("ready") => Look::Holds(()),
-                other => Look::not_yet(format!("{other:?}")),
-            },
-        )
-        .await
-        .unwrap();
+        await_that("the trap", || {
+            std::fs::read_to_string(&log).unwrap().contains("ready")
+        });
         daemon.stop().await.unwrap();
         assert!(!identity.runs().unwrap());
-        assert_eq!(
-            std::fs::read_dir(state.path().join("pids"))
-                .unwrap()
-                .count(),
-            0
-        );
+        let records = std::fs::read_dir(state.path().join("pids")).unwrap();
+        assert_eq!(records.count(), 0);
     }
 
-    #[tokio::test]
-    async fn an_ended_program_is_reported_with_the_end_of_its_log() {
+    #[test]
+    fn an_ended_program_is_reported_with_the_end_of_its_log() {
         let state = tempfile::tempdir().unwrap();
-        let script = "echo the disk is full; exit 3";
-        let mut daemon =
-            Daemon::start(&shell(script), state.path(), Lifetime::ThisProcess).unwrap();
-        let error = eventually(Duration::from_secs(5), "the end", async || {
-            match daemon.check() {
-                Ok(()) => Look::not_yet("runs"),
-                Err(error) => Look::Holds(error.to_string()),
-            }
-        })
-        .await
-        .unwrap();
+        let program = shell("echo the disk is full; exit 3");
+        let mut daemon = Daemon::start(&program, state.path(), Lifetime::ThisProcess).unwrap();
+        daemon.child.wait().unwrap();
+        let error = daemon.check().unwrap_err().to_string();
         assert!(error.contains("the disk is full"), "{error}");
         assert!(error.contains("exit status: 3"), "{error}");
     }
 
-    #[tokio::test]
-    async fn a_released_program_is_stopped_through_its_record() {
+    #[test]
+    fn a_released_program_is_stopped_through_its_record() {
         let state = tempfile::tempdir().unwrap();
         let program = shell("exec sleep 60");
         let daemon = Daemon::start(&program, state.path(), Lifetime::UntilStopped).unwrap();
@@ -312,13 +297,21 @@ mod tests {
         daemon.release();
         assert!(identity.runs().unwrap());
         let pids = state.path().join("pids");
-        let stopped = crate::process::stop_recorded(&pids, Duration::from_secs(5))
-            .await
-            .unwrap();
+        let stopped = stop_recorded(&pids, Duration::from_secs(5)).unwrap();
         assert_eq!(stopped, ["shell"]);
         assert!(!identity.runs().unwrap());
-        let again = crate::process::stop_recorded(&pids, Duration::from_secs(5)).await;
-        assert!(again.unwrap().is_empty(), "stopping twice is harmless");
+        let again = stop_recorded(&pids, Duration::from_secs(5)).unwrap();
+        assert!(again.is_empty(), "stopping twice is harmless");
+    }
+
+    #[test]
+    fn a_program_that_somebody_else_stopped_ends_in_peace() {
+        let state = tempfile::tempdir().unwrap();
+        let program = shell("exec sleep 60");
+        let mut daemon = Daemon::start(&program, state.path(), Lifetime::ThisProcess).unwrap();
+        stop_recorded(&state.path().join("pids"), Duration::from_secs(5)).unwrap();
+        assert!(daemon.check().is_err());
+        daemon.stop_blocking().unwrap();
     }
 
     /// Run by the test below in a process of its own, and killed by it.
@@ -340,8 +333,8 @@ mod tests {
         std::thread::sleep(Duration::from_secs(60));
     }
 
-    #[tokio::test]
-    async fn a_bound_program_dies_with_the_process_that_started_it() {
+    #[test]
+    fn a_bound_program_dies_with_the_process_that_started_it() {
         let state = tempfile::tempdir().unwrap();
         let mut starter = Command::new(std::env::current_exe().unwrap())
             .args(["starts_a_program_and_lingers", "--ignored"])
@@ -350,26 +343,15 @@ mod tests {
             .spawn()
             .unwrap();
         let pids = state.path().join("pids");
-        let recorded = eventually(Duration::from_secs(10), "the record", async || {
-            match crate::process::recorded(&pids).as_deref() {
-                Ok([(_path, record)]) => Look::Holds(record.identity.clone()),
-                other => Look::not_yet(format!("{other:?}")),
-            }
-        })
-        .await
-        .unwrap();
-        assert!(recorded.runs().unwrap());
+        let mut records = Vec::new();
+        await_that("the record", || {
+            records = recorded(&pids).unwrap();
+            !records.is_empty()
+        });
+        let program = &records[0].1.identity;
+        assert!(program.runs().unwrap());
         starter.kill().unwrap();
         starter.wait().unwrap();
-        eventually(
-            Duration::from_secs(5),
-            "the end of the program",
-            async || match recorded.runs() {
-                Ok(false) => Look::Holds(()),
-                other => Look::not_yet(format!("{other:?}")),
-            },
-        )
-        .await
-        .unwrap();
+        await_that("the end of the program", || !program.runs().unwrap());
     }
 }
