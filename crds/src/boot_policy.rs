@@ -190,7 +190,10 @@ impl Default for HoldPolicy {
 pub enum HoldMechanism {
     /// The host's BMC keeps it powered off. The card's slot must keep power meanwhile.
     PoweredOff,
-    /// The host runs, and its Node is tainted.
+    /// The host is on, and its Node is tainted `NoExecute` until the cards are ready. For
+    /// platforms whose slots have no power while the host is off. The host is powered on
+    /// under the taint, and its cards are changed beside it, so this needs `nodeName` and
+    /// `disruption: Allowed` on the DpuHost.
     NodeTainted,
 }
 

@@ -143,6 +143,25 @@ open_enum! {
 }
 
 open_enum! {
+    /// The mechanism of a hold in force: a value of `hold.mechanisms` as the record keeps it.
+    pub enum HeldBy {
+        /// The host's BMC keeps it powered off.
+        PoweredOff,
+        /// The host may run, and its Node is tainted.
+        NodeTainted,
+    }
+}
+
+impl From<HoldMechanism> for HeldBy {
+    fn from(mechanism: HoldMechanism) -> Self {
+        match mechanism {
+            HoldMechanism::PoweredOff => Self::PoweredOff,
+            HoldMechanism::NodeTainted => Self::NodeTainted,
+        }
+    }
+}
+
+open_enum! {
     /// Why a hold ended.
     pub enum ReleaseReason {
         /// The policy's condition was met.
@@ -238,18 +257,20 @@ pub struct WaitRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HoldStatus {
-    /// Number of the directive that began it; a work order with a lower number belongs to another hold.
+    /// Number of the directive that began it, or for a taint the last one before it;
+    /// a work order with a lower number belongs to another hold.
     #[serde(default)]
     pub seq: i64,
     /// How the host is held.
-    pub mechanism: HoldMechanism,
+    pub mechanism: HeldBy,
     /// How it shows.
     pub state: HoldState,
     /// Since when.
     pub since: Time,
     /// When the policy's wait ends.
     pub deadline: Time,
-    /// What the site agent does if nobody ends the hold.
+    /// What the site agent does if nobody ends the hold; a taint needs none, for nothing
+    /// at the machine keeps the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work_order: Option<WorkOrder>,
     /// Why it is being ended, from the moment its release was recorded.

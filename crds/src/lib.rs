@@ -41,6 +41,9 @@ pub const GROUP: &str = "provisioning.opiproject.org";
 /// Finalizer on `Dpu` and `DpuHost`, present only while something must be undone (S10).
 pub const FINALIZER: &str = "provisioning.opiproject.org/undo";
 
+/// Taint of the Node of a host that is held; its value is the uid of the `DpuHost`.
+pub const HELD_TAINT: &str = "provisioning.opiproject.org/host-held";
+
 /// Label on the Leases of our agents; its value is the agent's role.
 pub const AGENT_LABEL: &str = "provisioning.opiproject.org/agent";
 

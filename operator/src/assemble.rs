@@ -57,6 +57,12 @@ pub fn assemble(world: &World, key: &Key) -> Result<Option<View>, Unreadable> {
             .as_ref()
             .and_then(|node| world.nodes.get(node))
             .cloned(),
+        tainted: host
+            .metadata
+            .uid
+            .as_ref()
+            .map(|uid| world.nodes.tainted_for(uid))
+            .unwrap_or_default(),
         cards,
         conflicts: world.claims.conflicts(&Claimant::Host(key.clone())),
         guards_intact: world.guards.intact(),

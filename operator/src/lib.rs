@@ -18,6 +18,8 @@ pub mod leases;
 pub mod manifests;
 mod merge_patch;
 pub mod metrics;
+mod node_taint;
+mod nodes;
 pub mod orphan_controller;
 pub mod policy_controller;
 pub mod process;

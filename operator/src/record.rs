@@ -1,4 +1,4 @@
-//! Carries a [`Plan`] out: protect, record, conclude, let go, tell. In that order.
+//! Carries a [`Plan`] out: protect, record, taint, conclude, tell, let go. In that order.
 //!
 //! The host's status is the record. It is written with the resourceVersion of
 //! the very object that the plan was made from, so a directive is recorded at
@@ -120,6 +120,10 @@ pub async fn carry_out(writes: &Writes, view: &View, plan: &Plan) -> Result<(), 
         };
         host = writes.patch_status(&host, &change, cause).await?;
         kept(&host, &plan.host_status)?;
+    }
+    // Nodes follow the record, and what is taken back is taken back before its host is let go.
+    for change in &plan.taints {
+        writes.taint(&view.host_uid(), change).await?;
     }
     conclude_cards(writes, plan, &mut cards).await?;
     for transition in &plan.events {

@@ -9,7 +9,6 @@ use kube::Resource;
 use kube::api::DynamicObject;
 use kube::core::object::HasSpec;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReport};
-use lockstep_planner::view::NodeSeen;
 use serde::de::DeserializeOwned;
 
 use crate::guards;
@@ -186,42 +185,14 @@ impl Watched for Node {
         _now: Timestamp,
         wake: &mut Wake,
     ) {
-        let seen = new.map(|entry| match entry {
-            Entry::Readable(node) => node_seen(&node),
-            // What cannot be read must be assumed to be in use (S12).
-            Entry::Unreadable(_) => NodeSeen {
-                ready: true,
-                boot_id: None,
-            },
-        });
-        let before = match &seen {
-            Some(seen) => world.nodes.insert(key.name.clone(), seen.clone()),
-            None => world.nodes.remove(&key.name),
-        };
-        if before != seen {
-            world.wake_for_node(&key.name, wake);
+        if let Some(hosts) = world.nodes.change(&key.name, new) {
+            world.wake_for_node(&key.name, &hosts, wake);
         }
     }
 
     fn known(world: &World, _scope: Option<&str>) -> Vec<Key> {
-        world.nodes.keys().map(|name| Key::new("", name)).collect()
+        world.nodes.keys()
     }
-}
-
-fn node_seen(node: &Node) -> NodeSeen {
-    let status = node.status.as_ref();
-    let ready = status
-        .and_then(|status| status.conditions.as_ref())
-        .is_some_and(|conditions| {
-            conditions
-                .iter()
-                .any(|condition| condition.type_ == "Ready" && condition.status == "True")
-        });
-    let boot_id = status
-        .and_then(|status| status.node_info.as_ref())
-        .map(|info| info.boot_id.clone())
-        .filter(|boot_id| !boot_id.is_empty());
-    NodeSeen { ready, boot_id }
 }
 
 /// A kind of admission guard, of which only the spec is taken note of.

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReport, names};
-use lockstep_planner::view::NodeSeen;
 
 use crate::conflicts::{Claimant, Claims};
 use crate::guards::Guards;
 use crate::key::Key;
 use crate::leases::Leases;
+use crate::nodes::Nodes;
 use crate::table::{Entry, Table};
 use crate::watched::Watched;
 
@@ -56,7 +56,7 @@ pub struct World {
     pub(crate) images: Table<DpuImage>,
     pub(crate) policies: Table<DpuBootPolicy>,
     pub(crate) reports: Table<DpuReport>,
-    pub(crate) nodes: BTreeMap<String, NodeSeen>,
+    pub(crate) nodes: Nodes,
     pub(crate) leases: Leases,
     pub(crate) claims: Claims,
     pub(crate) guards: Guards,
@@ -256,11 +256,14 @@ impl World {
         }
     }
 
-    /// Wakes the hosts whose Node this is.
-    pub(crate) fn wake_for_node(&self, node: &str, wake: &mut Wake) {
+    /// Wakes the hosts whose Node this is, and those of these uids, whose taint it carries.
+    pub(crate) fn wake_for_node(&self, node: &str, uids: &BTreeSet<String>, wake: &mut Wake) {
         let runs = |(key, entry): (&Key, &Entry<DpuHost>)| {
             let host = entry.readable()?;
-            (host.spec.node_name.as_deref() == Some(node)).then(|| key.clone())
+            let tainted_for = host.metadata.uid.as_ref();
+            let concerned = host.spec.node_name.as_deref() == Some(node)
+                || tainted_for.is_some_and(|uid| uids.contains(uid));
+            concerned.then(|| key.clone())
         };
         wake.hosts.extend(self.hosts.iter().filter_map(runs));
     }

@@ -12,13 +12,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{ObjectReference, ServiceAccount};
+use k8s_openapi::api::core::v1::{Node, ObjectReference, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
 use lockstep_crds::{Dpu, condition, names};
-use lockstep_planner::decision::Transition;
+use lockstep_planner::decision::{NodeTaint, Transition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -26,6 +26,7 @@ use thiserror::Error;
 
 use crate::key::Key;
 use crate::metrics::Metrics;
+use crate::node_taint;
 
 /// How long one API call may take.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -60,6 +61,8 @@ pub enum Cause {
     Finalizer,
     /// A card's agent gets its identity.
     Account,
+    /// A Node is tainted for a hold, or no longer.
+    Taint,
     /// People are told of a transition.
     Event,
 }
@@ -72,6 +75,7 @@ impl Cause {
             Self::Conclude => "conclude",
             Self::Finalizer => "finalizer",
             Self::Account => "account",
+            Self::Taint => "taint",
             Self::Event => "event",
         }
     }
@@ -243,6 +247,37 @@ impl Writes {
             Err(error) => return Err(error),
         }
         lock(&self.accounts).insert(uid);
+        Ok(())
+    }
+
+    /// Makes a Node carry the one taint that is wanted for the host of that uid, or none.
+    /// It is read first, for its heartbeats change it all the time.
+    ///
+    /// # Errors
+    /// If somebody else changes it in between, or a call fails. A Node that is gone has
+    /// no taint to be taken away.
+    pub async fn taint(&self, host_uid: &str, change: &NodeTaint) -> Result<(), WriteError> {
+        let api: Api<Node> = Api::all(self.client.clone());
+        let what = format!("Node {}", change.node);
+        let node = match in_time(&what, api.get(&change.node)).await {
+            Err(WriteError::Gone(_)) if change.effect.is_none() => return Ok(()),
+            read => read?,
+        };
+        let Some(taints) = node_taint::changed(&node, host_uid, change.effect) else {
+            return Ok(());
+        };
+        let patch = json!({
+            "metadata": {"resourceVersion": node.resource_version()},
+            "spec": {"taints": taints},
+        });
+        let params = patch_params(Cause::Taint);
+        in_time(
+            &what,
+            api.patch(&change.node, &params, &Patch::Merge(&patch)),
+        )
+        .await?;
+        self.metrics.wrote("Node", Cause::Taint.as_str());
+        tracing::info!(node = %change.node, effect = ?change.effect, "taint of a Node changed");
         Ok(())
     }
 

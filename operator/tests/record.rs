@@ -4,14 +4,16 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::directive::{Action, ActionKind, Directive, Expects, Step, Target, TargetKind};
-use lockstep_crds::{Dpu, DpuHost, DpuStatus, FINALIZER, Phase};
+use lockstep_crds::{Dpu, DpuHost, DpuStatus, FINALIZER, HELD_TAINT, Phase};
 use lockstep_operator::metrics::Metrics;
 use lockstep_operator::record::{RecordError, carry_out};
 use lockstep_operator::writes::{WriteError, Writes};
-use lockstep_planner::decision::{Finalizers, Transition};
+use lockstep_planner::decision::{Finalizers, NodeTaint, TaintEffect, Transition};
 use lockstep_planner::view::{CardView, Wanted};
 use lockstep_planner::{Decision, Plan, View};
 use serde_json::{Value, json};
@@ -35,6 +37,7 @@ fn view(server: &ApiServer) -> View {
         site_agent: None,
         images: Vec::new(),
         node: None,
+        tainted: BTreeMap::new(),
         cards: vec![CardView {
             dpu,
             report: None,
@@ -105,6 +108,7 @@ fn start(view: &View) -> Plan {
             message: "begun".to_owned(),
             warning: false,
         }],
+        taints: Vec::new(),
         look_again: None,
     }
 }
@@ -128,6 +132,7 @@ fn settled(view: &View) -> Plan {
         },
         service_accounts: Vec::new(),
         events: Vec::new(),
+        taints: Vec::new(),
         look_again: None,
     }
 }
@@ -299,6 +304,92 @@ async fn what_is_undone_is_let_go_after_its_last_word() {
         ]
     );
     assert_eq!(seen[0].query, "&fieldManager=lockstep-conclude");
+    assert_eq!(
+        server.object("dpuhosts/h")["metadata"]["finalizers"],
+        json!([])
+    );
+}
+
+fn tainting(effect: Option<TaintEffect>) -> Vec<NodeTaint> {
+    vec![NodeTaint {
+        node: "n".to_owned(),
+        effect,
+    }]
+}
+
+#[tokio::test]
+async fn a_node_follows_the_record_and_is_cleared_before_its_host_is_let_go() {
+    let server = cluster().await;
+    let (writes, metrics) = writes(&server);
+    let other = json!({"key": "dedicated", "value": "x", "effect": "NoSchedule"});
+    server.write("nodes/n", |node| {
+        *node = json!({"metadata": {"name": "n"}, "spec": {"taints": [other.clone()]}});
+    });
+    let before = view(&server);
+    let mut plan = start(&before);
+    plan.taints = tainting(Some(TaintEffect::NoExecute));
+    carry_out(&writes, &before, &plan).await.unwrap();
+    let lines: Vec<String> = server.take_seen().iter().map(Seen::line).collect();
+    assert_eq!(
+        lines[3..6],
+        ["PATCH dpuhosts/h/status", "GET nodes/n", "PATCH nodes/n"]
+    );
+    let ours = json!({"key": HELD_TAINT, "value": "uid-DpuHost-h", "effect": "NoExecute"});
+    assert_eq!(
+        server.object("nodes/n")["spec"]["taints"],
+        json!([other.clone(), ours])
+    );
+    assert_eq!(metrics.writes("Node", "taint"), 1);
+
+    // A cache that does not show it yet costs a read and no write.
+    let after = view(&server);
+    let mut same = settled(&after);
+    same.taints = tainting(Some(TaintEffect::NoExecute));
+    carry_out(&writes, &after, &same).await.unwrap();
+    let lines: Vec<String> = server.take_seen().iter().map(Seen::line).collect();
+    assert_eq!(lines, ["GET nodes/n"]);
+
+    let mut end = settled(&after);
+    end.host_status.directives.clear();
+    end.taints = tainting(None);
+    end.finalizers = Finalizers::default();
+    carry_out(&writes, &after, &end).await.unwrap();
+    let lines: Vec<String> = server.take_seen().iter().map(Seen::line).collect();
+    assert_eq!(
+        lines,
+        [
+            "PATCH dpuhosts/h/status",
+            "GET nodes/n",
+            "PATCH nodes/n",
+            "PATCH dpus/c",
+            "PATCH dpuhosts/h"
+        ]
+    );
+    assert_eq!(server.object("nodes/n")["spec"]["taints"], json!([other]));
+}
+
+#[tokio::test]
+async fn a_host_whose_node_cannot_be_cleared_is_not_let_go() {
+    let server = cluster().await;
+    let (writes, _) = writes(&server);
+    let before = view(&server);
+    carry_out(&writes, &before, &start(&before)).await.unwrap();
+    let after = view(&server);
+    let mut end = settled(&after);
+    end.taints = tainting(Some(TaintEffect::NoExecute));
+    end.finalizers = Finalizers::default();
+    let error = carry_out(&writes, &after, &end).await.unwrap_err();
+    assert!(
+        matches!(error, RecordError::Write(WriteError::Gone(_))),
+        "there is no such Node: {error}"
+    );
+    assert_eq!(
+        server.object("dpuhosts/h")["metadata"]["finalizers"],
+        json!([FINALIZER])
+    );
+    // One that is gone has no taint to be taken away.
+    end.taints = tainting(None);
+    carry_out(&writes, &view(&server), &end).await.unwrap();
     assert_eq!(
         server.object("dpuhosts/h")["metadata"]["finalizers"],
         json!([])

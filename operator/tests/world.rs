@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
-use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReport};
+use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReport, HELD_TAINT};
 use lockstep_operator::assemble::assemble;
 use lockstep_operator::guards::Guards;
 use lockstep_operator::key::Key;
 use lockstep_operator::table::Entry;
 use lockstep_operator::watched::{GuardPolicy, Watched};
 use lockstep_operator::world::{Wake, World};
+use lockstep_planner::decision::TaintEffect;
 use lockstep_planner::view::Wanted;
 use serde_json::json;
 use support::*;
@@ -183,6 +184,36 @@ fn a_nodes_heartbeat_wakes_nobody_and_its_readiness_does() {
     assert_eq!(hosts(&node("True", 0)), ["on-node"]);
     assert!(node("True", 300).is_empty());
     assert_eq!(hosts(&node("Unknown", 400)), ["on-node"]);
+}
+
+#[test]
+fn a_taint_concerns_the_host_whose_uid_it_bears_wherever_it_is() {
+    let mut world = domain();
+    let uid = host("h").metadata.uid.unwrap();
+    let mut node = |name: &str, uid: &str| {
+        let node: Node = serde_json::from_value(json!({
+            "metadata": {"name": name},
+            "spec": {"taints": [
+                {"key": HELD_TAINT, "value": uid, "effect": "NoExecute"},
+                {"key": "dedicated", "value": uid, "effect": "NoExecute"},
+            ]},
+        }))
+        .unwrap();
+        let node = Some(Entry::Readable(Arc::new(node)));
+        world.put::<Node>(&Key::new("", name), node, at(0))
+    };
+    assert!(node("n1", "somebody-else").is_empty());
+    assert_eq!(hosts(&node("n2", &uid)), ["h"]);
+    assert!(node("n2", &uid).is_empty(), "nothing new");
+    assert_eq!(hosts(&node("n1", &uid)), ["h"]);
+    assert_eq!(hosts(&node("n1", "somebody-else")), ["h"], "no more");
+    let view = assemble(&world, &key("h")).unwrap().unwrap();
+    let tainted: Vec<_> = view.tainted.into_iter().collect();
+    assert_eq!(tainted, [("n2".to_owned(), vec![TaintEffect::NoExecute])]);
+    let gone = world.put::<Node>(&Key::new("", "n2"), None, at(1));
+    assert_eq!(hosts(&gone), ["h"]);
+    let view = assemble(&world, &key("h")).unwrap().unwrap();
+    assert!(view.tainted.is_empty());
 }
 
 #[test]

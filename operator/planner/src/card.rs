@@ -77,14 +77,26 @@ pub fn intent(
 ) -> Intent {
     let needed = needed(view, record, spec, card, now);
     match needed {
-        Intent::Act(draft) if card.dpu.spec.paused && !is_going(view, card) => Intent::hold(
-            Reason::Paused,
-            format!("paused; the next step would be: {}", draft.message),
-        ),
-        Intent::Act(_) | Intent::Wait(..) | Intent::Hold(_) | Intent::Stall(_) | Intent::Done => {
-            needed
+        Intent::Act(draft) if card.dpu.spec.paused && !is_going(view, card) => {
+            paused(&draft.message)
         }
+        Intent::Taint(step) if card.dpu.spec.paused && !is_going(view, card) => {
+            paused(step.message())
+        }
+        Intent::Act(_)
+        | Intent::Taint(_)
+        | Intent::Wait(..)
+        | Intent::Hold(_)
+        | Intent::Stall(_)
+        | Intent::Done => needed,
     }
+}
+
+fn paused(next: &str) -> Intent {
+    Intent::hold(
+        Reason::Paused,
+        format!("paused; the next step would be: {next}"),
+    )
 }
 
 fn needed(

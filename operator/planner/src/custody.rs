@@ -4,14 +4,14 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
-use lockstep_crds::boot_policy::HoldMechanism;
 use lockstep_crds::directive::{TargetKind, WorkOrder};
-use lockstep_crds::host::{HoldState, HoldStatus, ReleaseReason, ReleaseStatus};
+use lockstep_crds::host::{HeldBy, HoldState, HoldStatus, ReleaseReason, ReleaseStatus};
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{Custody, CustodyState};
 
 use crate::ledger;
 use crate::standing::is_kept;
+use crate::taint;
 use crate::view::View;
 
 /// Books what the site agent says of the hold in its keeping, and whether the hold is broken.
@@ -35,7 +35,11 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, restored: bool, now: Time
             let kept = custody.filter(|custody| is_kept(custody));
             match (kept, &record.hold) {
                 (Some(custody), None) => record.hold = Some(adopted(view, custody, now)),
-                (None, Some(_)) if restored => record.hold = None,
+                // The agent keeps a hold of which the record knows nothing: that one counts.
+                (Some(custody), Some(_)) if taint::holds(record) => {
+                    record.hold = Some(adopted(view, custody, now));
+                }
+                (None, Some(_)) if restored && !taint::holds(record) => record.hold = None,
                 (Some(_), Some(_)) | (None, _) => {}
             }
         }
@@ -54,9 +58,10 @@ fn ended_alone(record: &mut DpuHostStatus, custody: &Custody, now: Timestamp) {
             return;
         }
     };
+    let by_bmc = |hold: &HoldStatus| hold.mechanism == HeldBy::PoweredOff;
     if record
         .hold
-        .take_if(|hold| custody.seq >= hold.seq)
+        .take_if(|hold| by_bmc(hold) && custody.seq >= hold.seq)
         .is_some()
     {
         record.release = Some(ReleaseStatus {
@@ -85,7 +90,7 @@ fn adopted(view: &View, custody: &Custody, now: Timestamp) -> HoldStatus {
         .unwrap_or_default();
     HoldStatus {
         seq: custody.seq,
-        mechanism: HoldMechanism::PoweredOff,
+        mechanism: HeldBy::PoweredOff,
         state: HoldState::PoweredOff,
         since: Time(now),
         deadline: Time(now + timeout),

@@ -59,6 +59,8 @@ pub struct Plan {
     pub service_accounts: Vec<String>,
     /// Transitions worth an event.
     pub events: Vec<Transition>,
+    /// What has to change at Nodes, after the status is written.
+    pub taints: Vec<NodeTaint>,
     /// When to look again even if nothing changes.
     pub look_again: Option<Timestamp>,
 }
@@ -70,6 +72,34 @@ pub struct Finalizers {
     pub host: bool,
     /// Cards with armed effects, by name.
     pub cards: Vec<String>,
+}
+
+/// How a Node is to be tainted for this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeTaint {
+    /// Name of the Node.
+    pub node: String,
+    /// The effect of the one taint that it is to carry for this host; `None` for no taint.
+    pub effect: Option<TaintEffect>,
+}
+
+/// What a taint of ours does, in the words of Kubernetes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TaintEffect {
+    /// No new pod that does not tolerate it is scheduled there.
+    NoSchedule,
+    /// Pods that do not tolerate it are evicted, too.
+    NoExecute,
+}
+
+impl TaintEffect {
+    /// The wire form.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoSchedule => "NoSchedule",
+            Self::NoExecute => "NoExecute",
+        }
+    }
 }
 
 /// Something that changed and that people want to be told.

@@ -9,10 +9,11 @@ use lockstep_crds::observed::PowerState;
 
 use crate::card;
 use crate::decision::Explanation;
-use crate::intent::{Draft, Intent, Limit, plain};
+use crate::intent::{Draft, Intent, Limit, TaintStep, plain};
 use crate::ledger;
 use crate::reach;
 use crate::reason::Reason;
+use crate::taint;
 use crate::view::View;
 
 /// How long a released host may take to be seen up.
@@ -59,14 +60,6 @@ pub fn is_going(view: &View) -> bool {
     view.host.metadata.deletion_timestamp.is_some()
 }
 
-/// Whether the hold is in force and unbroken.
-pub fn is_held(record: &DpuHostStatus) -> bool {
-    record
-        .hold
-        .as_ref()
-        .is_some_and(|hold| hold.state == HoldState::PoweredOff && hold.releasing.is_none())
-}
-
 /// Whether a hold has lasted as long as the policy allows.
 pub fn wait_is_over(record: &DpuHostStatus, now: Timestamp) -> bool {
     record
@@ -81,8 +74,8 @@ enum End {
     Release(ReleaseReason, bool),
     /// Not yet.
     NotYet,
-    /// Not by us: the wait is over, and the policy says to stay.
-    StayHeld,
+    /// Not by us: the wait is over, and this is why the host stays held.
+    StayHeld(&'static str),
     /// At the next safe point.
     After(Intent),
 }
@@ -97,12 +90,13 @@ pub fn intent(view: &View, record: &DpuHostStatus, now: Timestamp) -> Intent {
         };
     };
     match end(view, record, now) {
+        End::Release(reason, _) if taint::holds(record) => lift_taint(view, reason),
         End::Release(reason, power_on) => release(view, reason, power_on, now),
         End::After(why) => why,
-        End::StayHeld => Intent::stall(
+        End::StayHeld(why) => Intent::stall(
             Reason::HostWaitTimedOut,
             format!(
-                "the host is held since {} and its wait ended at {} without its cards; the policy says Hold",
+                "the host is held since {} and its wait ended at {} without its cards; {why}",
                 hold.since.0, hold.deadline.0
             ),
         ),
@@ -159,8 +153,11 @@ fn end(view: &View, record: &DpuHostStatus, now: Timestamp) -> End {
     }
     match policy.spec.host_wait.on_timeout {
         OnTimeout::Continue => End::Release(ReleaseReason::Timeout, true),
+        OnTimeout::PowerOff if taint::holds(record) => {
+            End::StayHeld("a host that is held by taint is up, and is not powered off for that")
+        }
         OnTimeout::PowerOff => End::Release(ReleaseReason::Timeout, false),
-        OnTimeout::Hold => End::StayHeld,
+        OnTimeout::Hold => End::StayHeld("the policy says Hold"),
     }
 }
 
@@ -192,6 +189,14 @@ fn release(view: &View, reason: ReleaseReason, power_on: bool, now: Timestamp) -
         settle_seconds: 120,
         message,
         release: Some(reason),
+    })
+}
+
+fn lift_taint(view: &View, reason: ReleaseReason) -> Intent {
+    let node = view.host.spec.node_name.as_deref().unwrap_or("(none)");
+    Intent::Taint(TaintStep::End {
+        message: format!("releasing the host ({reason}): lifting the taint of Node {node}"),
+        reason,
     })
 }
 

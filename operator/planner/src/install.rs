@@ -2,9 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::DpuHostStatus;
-use lockstep_crds::boot_policy::DpuBootPolicySpec;
+use lockstep_crds::boot_policy::{BootOrder, DpuBootPolicySpec};
 use lockstep_crds::directive::{Action, ActionKind, ImageFacts, Step};
-use lockstep_crds::host::CardRecord;
+use lockstep_crds::host::{CardRecord, SlotPower};
 use lockstep_crds::observed::{Offer, PowerState};
 use lockstep_crds::report::{BmcReport, ImageState, MediaOwner};
 
@@ -14,7 +14,9 @@ use crate::intent::{Draft, Intent, plain};
 use crate::leave::{Leave, leave};
 use crate::reach;
 use crate::reason::Reason;
+use crate::slot_power;
 use crate::stage;
+use crate::taint;
 use crate::view::{CardView, View};
 
 /// How long the store may take to fetch and verify an image.
@@ -41,7 +43,9 @@ pub(crate) fn install(
             "the card names several hosts",
         ));
     }
-    let facts = card::proved(view, card, now)?;
+    let facts = card::proved(view, card, now).map_err(|silent| {
+        light_slot(view, record, spec, card, kept, wanted, now).unwrap_or(silent)
+    })?;
     if let Some(end) = install_end(view, kept, now) {
         return Err(card::booting(kept, end));
     }
@@ -51,7 +55,7 @@ pub(crate) fn install(
             "the card's BMC offers no virtual media that can hold an image",
         ));
     }
-    if kept.given_up || kept.attempts >= spec.install.max_attempts {
+    if is_over(kept, spec) {
         return Err(failed(kept, wanted));
     }
     image_ready(view, wanted)?;
@@ -85,6 +89,39 @@ pub(crate) fn install(
         Leave::Granted if off => Intent::act(boot(card, wanted, spec)),
         Leave::Granted => stop(record, spec, card, facts, now),
     })
+}
+
+fn is_over(kept: &CardRecord, spec: &DpuBootPolicySpec) -> bool {
+    kept.given_up || kept.attempts >= spec.install.max_attempts
+}
+
+/// A card whose BMC has no power beside its host that is off cannot answer. If the host
+/// is to be held by taint, what brings it up is what brings the card's BMC up.
+fn light_slot(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    kept: &CardRecord,
+    wanted: &ImageFacts,
+    now: Timestamp,
+) -> Option<Intent> {
+    let host_is_off = view
+        .host_bmc(now)
+        .is_some_and(|host| host.power == Some(PowerState::Off));
+    let dark = host_is_off
+        && slot_power::effective(view, record) != SlotPower::Yes
+        && view.card_answer(card, now).is_none();
+    if !dark || is_over(kept, spec) || image_ready(view, wanted).is_err() {
+        return None;
+    }
+    match leave(view, record, spec, card, now) {
+        Err(light @ (Intent::Taint(_) | Intent::Act(_))) if spec.order == BootOrder::XpuFirst => {
+            Some(light)
+        }
+        Err(awaited @ Intent::Wait(..)) if taint::holds(record) => Some(awaited),
+        Ok(_) | Err(_) => None,
+    }
 }
 
 /// The hold that the card's install waits for, if it does; it goes to the host's BMC

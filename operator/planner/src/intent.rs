@@ -12,6 +12,8 @@ use crate::reason::Reason;
 pub enum Intent {
     /// An effect.
     Act(Box<Draft>),
+    /// A hold by taint begins or ends: an entry in the record, which the Node follows.
+    Taint(TaintStep),
     /// Patience, within a limit.
     Wait(Explanation, Limit),
     /// Nothing, by the user's own choice.
@@ -20,6 +22,32 @@ pub enum Intent {
     Stall(Explanation),
     /// Nothing: all is as wanted.
     Done,
+}
+
+/// What becomes of a hold by taint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaintStep {
+    /// It begins.
+    Begin {
+        /// What people read.
+        message: String,
+    },
+    /// It ends.
+    End {
+        /// Why.
+        reason: ReleaseReason,
+        /// What people read.
+        message: String,
+    },
+}
+
+impl TaintStep {
+    /// What people read of it.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Begin { message } | Self::End { message, .. } => message,
+        }
+    }
 }
 
 /// Until when a wait is in order.

@@ -6,14 +6,15 @@ use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::{PolicyMode, UnobservableStageAction, WaitUntil};
 use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
-use lockstep_crds::host::{Disruption, HostRole};
+use lockstep_crds::host::{Disruption, HeldBy, HoldState, HostRole};
 use lockstep_crds::observed::{BootStage, Knowledge, PowerState};
 use lockstep_crds::report::BmcReport;
 
 use crate::card;
-use crate::decision::{Decision, Plan};
+use crate::decision::{Decision, Plan, TaintEffect};
 use crate::ledger;
 use crate::standing::is_kept;
+use crate::taint;
 use crate::view::{CardView, View};
 
 /// Every way in which `plan` breaks a safety rule, in words; empty for a sound plan.
@@ -62,6 +63,11 @@ pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
         "S10: a hold without a finalizer",
     );
     check(
+        view.tainted.is_empty() || plan.finalizers.host,
+        "S10: a taint without a finalizer",
+    );
+    taints(view, plan, &mut check);
+    check(
         after.directives.is_empty() || plan.finalizers.host,
         "S10: an open directive without a finalizer",
     );
@@ -96,6 +102,32 @@ pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
         Decision::Settled => {}
     }
     found
+}
+
+/// Nodes only ever follow the record.
+fn taints(view: &View, plan: &Plan, check: &mut impl FnMut(bool, &str)) {
+    let hold = plan.host_status.hold.as_ref();
+    let to_be_tainted = hold.is_some_and(|hold| {
+        hold.mechanism == HeldBy::NodeTainted || hold.state == HoldState::HoldBroken
+    });
+    for change in &plan.taints {
+        let own = view.host.spec.node_name.as_ref() == Some(&change.node);
+        match change.effect {
+            Some(effect) => check(
+                own && to_be_tainted
+                    && (effect == TaintEffect::NoSchedule || taint::holds(&plan.host_status)),
+                "S3: a Node was to be tainted without a hold that says so",
+            ),
+            None => check(
+                !own || !to_be_tainted,
+                "S3: the taint of a host that is held was to be lifted",
+            ),
+        }
+        check(
+            !view.host.spec.hands_off && view.guards_intact,
+            "S16: a Node was to be changed despite handsOff, or without guards",
+        );
+    }
 }
 
 fn started(
@@ -173,9 +205,14 @@ fn started(
             !waits || !server || held,
             "S3: a card was to boot with its host not held",
         );
+        let tainted = taint::holds(before) && taint::is_in_place(view);
         check(
-            !waits || !server || !host_on,
+            !waits || !server || !host_on || tainted,
             "S3: a card was to boot with its host up",
+        );
+        check(
+            !taint::holds(before) || tainted,
+            "S3: a card was to boot on the strength of a taint that is not there",
         );
     }
 }

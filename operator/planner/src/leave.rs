@@ -3,21 +3,27 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
-use lockstep_crds::boot_policy::{BootOrder, DpuBootPolicySpec, HoldMechanism, WaitUntil};
+use lockstep_crds::boot_policy::{
+    BootOrder, DpuBootPolicySpec, HoldMechanism, OnTimeout, WaitUntil,
+};
 use lockstep_crds::directive::{Action, ActionKind, Step, WorkOrder};
 use lockstep_crds::dpu::Pairing;
-use lockstep_crds::host::{Disruption, HoldState, HoldStatus, HostRole, SlotPower};
+use lockstep_crds::host::{Disruption, HeldBy, HoldState, HoldStatus, HostRole, SlotPower};
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::BmcReport;
 
 use crate::card;
 use crate::host::{directed, expects, machine, target};
-use crate::intent::{Draft, Intent, plain};
+use crate::intent::{Draft, Intent, TaintStep, plain};
 use crate::reach;
 use crate::reason::Reason;
 use crate::slot_power;
 use crate::stage;
+use crate::taint;
 use crate::view::{CardView, View};
+
+/// Why a hold by taint needs leave to disturb the host.
+const BESIDE: &str = "its cards are changed beside a host that is up";
 
 /// What a card's change must wait for at the host.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,10 +67,10 @@ pub fn leave(
     match facts.power {
         Some(PowerState::Off) => match spec.order {
             BootOrder::HostFirst => power_on_first(view),
-            BootOrder::XpuFirst if waits => {
-                may_hold(view, record, spec)?;
-                Ok(Leave::AfterHold(Box::new(hold(view, spec, now))))
-            }
+            BootOrder::XpuFirst if waits => match mechanism(view, record, spec)? {
+                Mechanism::PoweredOff => Ok(Leave::AfterHold(Box::new(hold(view, spec, now)))),
+                Mechanism::NodeTainted(begin) => Err(begin),
+            },
             BootOrder::XpuFirst | BootOrder::Parallel => {
                 require_lit_slot(view, record, Reason::SlotHasNoPower)?;
                 Ok(Leave::Granted)
@@ -76,9 +82,13 @@ pub fn leave(
             if !waits {
                 return Ok(Leave::Granted);
             }
-            may_hold(view, record, spec)?;
-            require_quiet_cards(view, record, spec, now)?;
-            Err(shut_down(view, record, spec, facts, now))
+            match mechanism(view, record, spec)? {
+                Mechanism::PoweredOff => {
+                    require_quiet_cards(view, record, spec, now)?;
+                    Err(shut_down(view, record, spec, facts, now))
+                }
+                Mechanism::NodeTainted(begin) => Err(begin),
+            }
         }
         Some(_) | None => Err(power_unknown(view, facts)),
     }
@@ -104,11 +114,41 @@ fn under_hold(
         return Err(pending);
     }
     let facts = host_facts(view, now)?;
+    if hold.mechanism == HeldBy::NodeTainted {
+        return under_taint(view, record, facts, now);
+    }
     if facts.power != Some(PowerState::Off) {
         return Err(power_unknown(view, facts));
     }
     require_lit_slot(view, record, Reason::HoldNeedsSlotPower)?;
     Ok(Leave::Granted)
+}
+
+/// The Node must show the taint; then the host is brought up for the power of its slots.
+fn under_taint(
+    view: &View,
+    record: &DpuHostStatus,
+    facts: &BmcReport,
+    now: Timestamp,
+) -> Result<Leave, Intent> {
+    if !taint::is_in_place(view) {
+        return Err(taint::awaited(view));
+    }
+    require_allowed(view, BESIDE)?;
+    match facts.power {
+        Some(PowerState::Off) => {
+            require_no_install(view, record, now)?;
+            Err(power_on(
+                view,
+                "powering the host on under the taint of its Node: the slots of its cards need it",
+            ))
+        }
+        Some(PowerState::On) => {
+            require_host_stage(view, facts)?;
+            Ok(Leave::Granted)
+        }
+        Some(_) | None => Err(power_unknown(view, facts)),
+    }
 }
 
 fn require_pairing(view: &View, card: &CardView) -> Result<(), Intent> {
@@ -177,9 +217,7 @@ fn in_use(view: &View, how: &str) -> Intent {
 }
 
 fn require_disruption(view: &View) -> Result<(), Intent> {
-    if view.host.spec.disruption == Disruption::Never {
-        return Err(in_use(view, "it is powered on, and disruption is Never"));
-    }
+    require_allowed(view, "it is powered on, and disruption is Never")?;
     if node_is_ready(view) {
         return Err(Intent::stall(
             Reason::DrainNotProved,
@@ -187,6 +225,13 @@ fn require_disruption(view: &View) -> Result<(), Intent> {
         ));
     }
     Ok(())
+}
+
+fn require_allowed(view: &View, otherwise: &str) -> Result<(), Intent> {
+    match view.host.spec.disruption {
+        Disruption::Never => Err(in_use(view, otherwise)),
+        Disruption::Allowed => Ok(()),
+    }
 }
 
 /// A card's change may hit a host that is up: not while its power must not be cut (S1).
@@ -199,21 +244,23 @@ fn require_host_stage(view: &View, facts: &BmcReport) -> Result<(), Intent> {
 
 /// The host boots first, and then its cards are changed beside a host that is up.
 fn power_on_first(view: &View) -> Result<Leave, Intent> {
-    if view.host.spec.disruption == Disruption::Never {
-        return Err(in_use(
-            view,
-            "the policy's order is HostFirst, so the card would be changed while the host is up",
-        ));
-    }
-    Err(Intent::act(Draft {
+    require_allowed(
+        view,
+        "the policy's order is HostFirst, so the card would be changed while the host is up",
+    )?;
+    Err(power_on(view, "powering the host on, which boots first"))
+}
+
+fn power_on(view: &View, message: &str) -> Intent {
+    Intent::act(Draft {
         step: Step::AwaitHost,
         target: target(view),
         action: plain(ActionKind::PowerOn),
         expects: expects(view, Some(PowerState::Off), false),
         settle_seconds: 60,
-        message: "powering the host on, which boots first".to_owned(),
+        message: message.to_owned(),
         release: None,
-    }))
+    })
 }
 
 fn shut_down(
@@ -245,14 +292,8 @@ fn require_quiet_cards(
     spec: &DpuBootPolicySpec,
     now: Timestamp,
 ) -> Result<(), Intent> {
+    require_no_install(view, record, now)?;
     for card in view.cards.iter().filter(|card| card.dpu.spec.bmc.is_some()) {
-        if let Some(until) = card::install_ends(view, record, card, now) {
-            return Err(Intent::wait_until(
-                Reason::AwaitingOs,
-                format!("an install is under way on {}", card::machine(card)),
-                until,
-            ));
-        }
         let facts = card::proved(view, card, now)?;
         if facts.power != Some(PowerState::Off) {
             stage::may_cut_power(&card::running(card, facts, now), spec, now)?;
@@ -261,29 +302,102 @@ fn require_quiet_cards(
     Ok(())
 }
 
-/// Whether the host can be held in a way that the policy allows.
-fn may_hold(view: &View, record: &DpuHostStatus, spec: &DpuBootPolicySpec) -> Result<(), Intent> {
-    if !spec.hold.mechanisms.contains(&HoldMechanism::PoweredOff) {
-        return Err(Intent::stall(
-            Reason::HoldMechanismNotOffered,
-            format!(
-                "{} is to be held, and the policy's hold.mechanisms do not allow PoweredOff",
-                machine(view)
-            ),
-        ));
+/// A host's power must not change under an installer.
+fn require_no_install(view: &View, record: &DpuHostStatus, now: Timestamp) -> Result<(), Intent> {
+    for card in view.cards.iter().filter(|card| card.dpu.spec.bmc.is_some()) {
+        if let Some(until) = card::install_ends(view, record, card, now) {
+            return Err(Intent::wait_until(
+                Reason::AwaitingOs,
+                format!("an install is under way on {}", card::machine(card)),
+                until,
+            ));
+        }
     }
-    let slot = slot_power::effective(view, record);
-    if slot == SlotPower::Yes {
-        return Ok(());
+    Ok(())
+}
+
+/// How the host is going to be held.
+enum Mechanism {
+    PoweredOff,
+    /// This begins it.
+    NodeTainted(Intent),
+}
+
+/// The first of the policy's mechanisms that this host can honour. If there is none, the
+/// first one's refusal is what people read, with the words of the others.
+fn mechanism(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+) -> Result<Mechanism, Intent> {
+    let mut refused: Vec<(Reason, String)> = Vec::new();
+    for wanted in &spec.hold.mechanisms {
+        let refusal = match wanted {
+            HoldMechanism::PoweredOff => match no_power_hold(view, record) {
+                None => return Ok(Mechanism::PoweredOff),
+                Some(why) => (Reason::HoldNeedsSlotPower, why),
+            },
+            HoldMechanism::NodeTainted => match no_taint_hold(view, spec) {
+                None => return Ok(Mechanism::NodeTainted(begin_taint(view, &refused))),
+                Some(why) => (Reason::HoldNeedsNode, why),
+            },
+        };
+        refused.push(refusal);
     }
+    let reason = refused
+        .first()
+        .map_or(Reason::HoldNeedsSlotPower, |(reason, _)| *reason);
     Err(Intent::stall(
-        Reason::HoldNeedsSlotPower,
+        reason,
         format!(
-            "{} cannot be held powered off: {}",
+            "{} is to be held, and {}",
             machine(view),
-            said(view, record)
+            join_words(&refused)
         ),
     ))
+}
+
+fn join_words(refused: &[(Reason, String)]) -> String {
+    let words: Vec<&str> = refused.iter().map(|(_, why)| why.as_str()).collect();
+    words.join("; ")
+}
+
+fn no_power_hold(view: &View, record: &DpuHostStatus) -> Option<String> {
+    (slot_power::effective(view, record) != SlotPower::Yes).then(|| {
+        format!(
+            "PoweredOff needs slots that keep power: {}",
+            said(view, record)
+        )
+    })
+}
+
+fn no_taint_hold(view: &View, spec: &DpuBootPolicySpec) -> Option<String> {
+    let host = &view.host.spec;
+    if spec.host_wait.on_timeout == OnTimeout::PowerOff {
+        return Some("NodeTainted cannot power the host off when the wait ends".to_owned());
+    }
+    let Some(node) = &host.node_name else {
+        return Some("NodeTainted needs a Node, and nodeName is not set".to_owned());
+    };
+    if view.node.is_none() {
+        return Some(format!(
+            "NodeTainted needs a Node, and {node} does not exist"
+        ));
+    }
+    (host.disruption == Disruption::Never)
+        .then(|| format!("NodeTainted needs disruption: Allowed: {BESIDE}"))
+}
+
+fn begin_taint(view: &View, refused: &[(Reason, String)]) -> Intent {
+    let node = view.host.spec.node_name.as_deref().unwrap_or("(none)");
+    let instead = if refused.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", join_words(refused))
+    };
+    Intent::Taint(TaintStep::Begin {
+        message: format!("holding the host by a taint of Node {node}{instead}"),
+    })
 }
 
 /// A card whose slot is known to be dead beside its host that is off cannot boot.

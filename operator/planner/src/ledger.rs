@@ -7,10 +7,10 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
-use lockstep_crds::boot_policy::{HoldMechanism, HostWait};
+use lockstep_crds::boot_policy::HostWait;
 use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind, TargetKind};
 use lockstep_crds::host::{
-    ArmedEffect, CardRecord, FailedDirective, FinishedDirective, HoldState, HoldStatus,
+    ArmedEffect, CardRecord, FailedDirective, FinishedDirective, HeldBy, HoldState, HoldStatus,
     ReleaseReason, ReleaseStatus,
 };
 
@@ -36,6 +36,9 @@ pub fn unknown_value(record: &DpuHostStatus) -> Option<String> {
     let hold = record.hold.as_ref().and_then(|hold| {
         if let HoldState::Unrecognized(state) = &hold.state {
             return Some(format!("hold state {state}"));
+        }
+        if let HeldBy::Unrecognized(mechanism) = &hold.mechanism {
+            return Some(format!("hold mechanism {mechanism}"));
         }
         match &hold.releasing {
             Some(ReleaseReason::Unrecognized(reason)) => Some(format!("release reason {reason}")),
@@ -163,7 +166,7 @@ fn book(
             let timeout = host_wait(view).timeout_seconds;
             record.hold = Some(HoldStatus {
                 seq: directive.seq,
-                mechanism: HoldMechanism::PoweredOff,
+                mechanism: HeldBy::PoweredOff,
                 state: HoldState::PoweredOff,
                 since: directive.issued_at.clone(),
                 deadline: Time(directive.issued_at.0 + SignedDuration::from_secs(timeout)),

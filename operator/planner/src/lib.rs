@@ -27,6 +27,7 @@ mod shown;
 pub mod slot_power;
 pub mod stage;
 pub mod standing;
+mod taint;
 pub mod view;
 mod wait;
 

@@ -2,18 +2,18 @@
 
 use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::DpuHostStatus;
-use lockstep_crds::boot_policy::PolicyMode;
+use lockstep_crds::boot_policy::{DpuBootPolicySpec, PolicyMode};
 use lockstep_crds::directive::{ActionKind, TargetKind};
 
 use crate::admit::{self, admit, collect, issue};
 use crate::arriving::arriving;
 use crate::decision::{Decision, Explanation, Plan};
-use crate::intent::{Draft, Intent, Limit};
+use crate::intent::{Draft, Intent, Limit, TaintStep};
 use crate::project;
 use crate::reason::Reason;
 use crate::view::View;
 use crate::wait::{self, as_decision, limited, weigh};
-use crate::{card, custody, host, ledger, slot_power};
+use crate::{card, custody, host, ledger, slot_power, taint};
 
 /// How long only to observe after the record turned out older than reality.
 const ADOPTING: SignedDuration = SignedDuration::from_secs(60);
@@ -27,6 +27,10 @@ pub(crate) struct Verdict {
     pub(crate) message: String,
     /// When a draft that was refused for now may be admitted.
     pub(crate) retries: Vec<Timestamp>,
+    /// Whether Nodes are made to look as the record says.
+    pub(crate) taints_follow: bool,
+    /// The hold by taint that was booked now.
+    pub(crate) booked: Option<TaintStep>,
 }
 
 /// Decides what to do about a power domain at `now`.
@@ -41,6 +45,8 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
             cards: vec![Intent::Stall(why.clone()); view.cards.len()],
             message: String::new(),
             retries: Vec::new(),
+            taints_follow: false,
+            booked: None,
             decision: Decision::Stalled(why),
         };
         return project::finish(view, &before, before.clone(), &verdict, now);
@@ -93,6 +99,8 @@ fn everyone(view: &View, intent: Intent, record: &mut DpuHostStatus, now: Timest
         cards: vec![intent; view.cards.len()],
         message: String::new(),
         retries: Vec::new(),
+        taints_follow: false,
+        booked: None,
     }
 }
 
@@ -101,16 +109,16 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
         return everyone(view, closed, record, now);
     }
     let spec = view.policy.as_ref().map(|policy| &policy.spec);
-    let mut cards: Vec<Intent> = view
-        .cards
-        .iter()
-        .map(|card| card::intent(view, record, spec, card, now))
-        .collect();
-    let mut host = host_intent(view, record, now);
-    yield_to_release(&host, &mut cards);
-    let drafts = collect(view, record, spec, &cards, &host, now);
     // Without a policy, only what was begun is being undone.
     let mode = spec.map_or(PolicyMode::Enforce, |spec| spec.mode);
+    let (mut host, mut cards) = intents(view, record, spec, now);
+    let booked = taint_step(&host, &cards).filter(|_| mode == PolicyMode::Enforce);
+    if let Some(step) = &booked {
+        taint::book(view, record, step, now);
+        (host, cards) = intents(view, record, spec, now);
+    }
+    yield_to_release(&host, &mut cards);
+    let drafts = collect(view, record, spec, &cards, &host, now);
     let mut retries = Vec::new();
     let (drafts, message) = match mode {
         PolicyMode::Enforce => {
@@ -129,7 +137,7 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
             (drafts, message)
         }
         PolicyMode::Plan => {
-            show_only(&mut host, &mut cards, &join(&drafts));
+            show_only(&mut host, &mut cards, &drafts);
             (Vec::new(), String::new())
         }
         PolicyMode::Observe => {
@@ -163,7 +171,38 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
         cards,
         message,
         retries,
+        taints_follow: mode == PolicyMode::Enforce,
+        booked,
     }
+}
+
+/// What the host and each of its cards need next.
+fn intents(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: Option<&DpuBootPolicySpec>,
+    now: Timestamp,
+) -> (Intent, Vec<Intent>) {
+    let cards = view
+        .cards
+        .iter()
+        .map(|card| card::intent(view, record, spec, card, now))
+        .collect();
+    (host_intent(view, record, now), cards)
+}
+
+/// The hold by taint that begins or ends now.
+fn taint_step(host: &Intent, cards: &[Intent]) -> Option<TaintStep> {
+    std::iter::once(host)
+        .chain(cards)
+        .find_map(|intent| match intent {
+            Intent::Taint(step) => Some(step.clone()),
+            Intent::Act(_)
+            | Intent::Wait(..)
+            | Intent::Hold(_)
+            | Intent::Stall(_)
+            | Intent::Done => None,
+        })
 }
 
 fn host_intent(view: &View, record: &DpuHostStatus, now: Timestamp) -> Intent {
@@ -208,9 +247,13 @@ fn join(drafts: &[Draft]) -> String {
 }
 
 /// Under Plan: say what would be done.
-fn show_only(host: &mut Intent, cards: &mut [Intent], next: &str) {
+fn show_only(host: &mut Intent, cards: &mut [Intent], drafts: &[Draft]) {
+    let next = match taint_step(host, cards) {
+        Some(step) => step.message().to_owned(),
+        None => join(drafts),
+    };
     for intent in std::iter::once(host).chain(cards) {
-        if matches!(intent, Intent::Act(_)) {
+        if matches!(intent, Intent::Act(_) | Intent::Taint(_)) {
             *intent = Intent::hold(
                 Reason::PlanOnly,
                 format!("the policy's mode is Plan; next would be: {next}"),

@@ -6,18 +6,19 @@
 use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::condition::{self, READY, RECONCILING};
 use lockstep_crds::directive::{ActionKind, Step};
-use lockstep_crds::host::{CardRecord, HoldState, ReleaseReason};
+use lockstep_crds::host::{CardRecord, HeldBy, HoldState, ReleaseReason};
 use lockstep_crds::{DpuHostStatus, DpuStatus, Phase};
 
 use crate::arriving::arriving;
 use crate::card;
 use crate::decision::{Decision, Finalizers, Plan, Transition};
-use crate::intent::{Intent, Limit};
+use crate::intent::{Intent, Limit, TaintStep};
 use crate::plan::Verdict;
 use crate::reason::Reason;
 use crate::show_card::show_card;
 use crate::shown::{Shown, show_channel};
 use crate::standing;
+use crate::taint;
 use crate::view::{CardView, View};
 
 /// Reason of `Reconciling` while directives are carried out.
@@ -54,14 +55,20 @@ pub(crate) fn finish(
         })
         .collect();
     let finalizers = finalizers(view, &host_status, &verdict.cards);
+    let taints = if verdict.taints_follow {
+        taint::changes(view, &host_status)
+    } else {
+        Vec::new()
+    };
     Plan {
         service_accounts: service_accounts(&verdict.decision),
-        events: transitions(view, before, &host_status, &cards, &verdict.cards),
+        events: transitions(view, before, &host_status, &cards, verdict),
         look_again: look_again(view, &record, verdict, now),
         decision: verdict.decision.clone(),
         host_status,
         cards,
         finalizers,
+        taints,
     }
 }
 
@@ -100,7 +107,10 @@ fn is_announced(before: &DpuHostStatus) -> bool {
 /// the same reports: directives that ended as they should, and what they armed.
 fn only_repeatable(before: &DpuHostStatus, record: &DpuHostStatus) -> bool {
     let same_hold = match (&before.hold, &record.hold) {
-        (None, Some(hold)) => before.directives.iter().any(|open| open.seq == hold.seq),
+        (None, Some(hold)) => {
+            hold.mechanism == HeldBy::PoweredOff
+                && before.directives.iter().any(|open| open.seq == hold.seq)
+        }
         (before, after) => before == after,
     };
     let masked = |status: &DpuHostStatus| -> Vec<CardRecord> {
@@ -154,6 +164,7 @@ fn step_of(reason: Reason, record: &DpuHostStatus) -> Step {
         (Reason::FetchingImage, Step::FetchImage),
         (Reason::AwaitingHost, Step::AwaitHost),
         (Reason::AwaitingOs, Step::AwaitOs),
+        (Reason::TaintingNode, Step::HoldHost),
     ];
     by_reason
         .into_iter()
@@ -178,7 +189,10 @@ fn finalizers(view: &View, status: &DpuHostStatus, intents: &[Intent]) -> Finali
         .collect();
     // The record of what is armed at the cards is the host's status: it stays as long as they need it.
     Finalizers {
-        host: status.hold.is_some() || !status.directives.is_empty() || !cards.is_empty(),
+        host: status.hold.is_some()
+            || !view.tainted.is_empty()
+            || !status.directives.is_empty()
+            || !cards.is_empty(),
         cards,
     }
 }
@@ -209,7 +223,7 @@ fn transitions(
     before: &DpuHostStatus,
     after: &DpuHostStatus,
     cards: &[(String, DpuStatus)],
-    intents: &[Intent],
+    verdict: &Verdict,
 ) -> Vec<Transition> {
     let mut events = Vec::new();
     // A hold that ended as it should is told by its cards getting Ready.
@@ -234,6 +248,14 @@ fn transitions(
             .filter(|hold| hold.state == HoldState::HoldBroken)
             .map(|hold| hold.broken_by.clone().unwrap_or_default())
     };
+    if let Some(TaintStep::Begin { message }) = &verdict.booked {
+        events.push(Transition {
+            card: None,
+            reason: "HostHeld".to_owned(),
+            message: message.clone(),
+            warning: false,
+        });
+    }
     if let (None, Some(by)) = (broken(before), broken(after)) {
         events.push(Transition {
             card: None,
@@ -242,7 +264,7 @@ fn transitions(
             warning: true,
         });
     }
-    for ((card, (name, status)), intent) in view.cards.iter().zip(cards).zip(intents) {
+    for ((card, (name, status)), intent) in view.cards.iter().zip(cards).zip(&verdict.cards) {
         let was = card
             .dpu
             .status
@@ -303,6 +325,7 @@ fn look_again(
         Intent::Wait(_, Limit::Until(until)) => Some(*until),
         Intent::Wait(_, Limit::For(_))
         | Intent::Act(_)
+        | Intent::Taint(_)
         | Intent::Hold(_)
         | Intent::Stall(_)
         | Intent::Done => None,

@@ -85,15 +85,17 @@ reasons! {
     /// The host's Node is Ready, and nobody has proved that it is drained.
     DrainNotProved => Some("Drain the Node and shut the host down"),
     /// Holding the host powered off needs slots that keep power, and that is not known to be so.
-    HoldNeedsSlotPower => Some("If the slots keep power while the host is off, set slotPowerWhenHostOff: Yes on the DpuHost (and change retryToken on the Dpu, if it was measured to be No); otherwise set hostWait.until: None on the policy"),
-    /// The policy allows no way to hold the host that this release can carry out.
-    HoldMechanismNotOffered => Some("Add PoweredOff to the policy's hold.mechanisms, the only one of this release, or set hostWait.until: None"),
+    HoldNeedsSlotPower => Some("If the slots keep power while the host is off, set slotPowerWhenHostOff: Yes on the DpuHost (and change retryToken on the Dpu, if it was measured to be No); otherwise add NodeTainted to the policy's hold.mechanisms, or set hostWait.until: None"),
+    /// Holding the host by a taint needs its Node, and leave to change cards beside a host that is up.
+    HoldNeedsNode => Some("Set nodeName on the DpuHost to the host's Node, which must exist, and disruption: Allowed; a policy whose onTimeout is PowerOff cannot use NodeTainted"),
+    /// The host is held by the taint of its Node, and the Node does not show it yet.
+    TaintingNode => Some("If it stays so, look at the operator's log and at its right to patch Nodes"),
     /// The card's slot has no power while its host is off.
     SlotHasNoPower => Some("If that is wrong, set slotPowerWhenHostOff: Yes on the DpuHost and change retryToken on the Dpu; otherwise the host must be on: set disruption: Allowed on the DpuHost and order: HostFirst on the policy"),
     /// The host is up though it should be held.
-    HoldBroken => Some("Find out who powered the host on; power it off to have it held again"),
+    HoldBroken => Some("Find out who powered the host on; power it off to have it held again. Its Node, if it has one, takes no new pods until the hold ends"),
     /// The host waited for its cards for as long as the policy allows.
-    HostWaitTimedOut => Some("Repair the card and change its retryToken, or power the host on by hand"),
+    HostWaitTimedOut => Some("Repair the card and change its retryToken, or set hostWait.onTimeout: Continue on the policy to let the host go without it"),
     /// A machine is in a stage in which its power must not be cut.
     StageForbids => None,
     /// A machine's stage cannot be told, and the policy says not to guess.

@@ -76,6 +76,7 @@ fn phase(
         let message = match intent {
             Intent::Wait(why, _) | Intent::Stall(why) | Intent::Hold(why) => why.message.clone(),
             Intent::Act(draft) => draft.message.clone(),
+            Intent::Taint(step) => step.message().to_owned(),
             Intent::Done => "nothing is left to undo".to_owned(),
         };
         return (Phase::Deleting, Shown::progress("Deleting", message));
@@ -114,7 +115,7 @@ fn phase(
             let shown = Shown::progress(why.reason.as_str(), why.message.clone());
             (phase, shown)
         }
-        Intent::Act(_) => under_way(view, installed, version),
+        Intent::Act(_) | Intent::Taint(_) => under_way(view, installed, version),
         Intent::Done if at_work && !awaits_host(overall) => running(version),
         Intent::Done => under_way(view, installed, version),
     }
@@ -128,6 +129,7 @@ fn is_announced(reason: Reason) -> bool {
             | Reason::DirectivePending
             | Reason::AwaitingOs
             | Reason::ShuttingDown
+            | Reason::TaintingNode
     )
 }
 

@@ -3,11 +3,14 @@
 //! Assembled by the operator from its caches. Reports are facts; whether they
 //! are fresh is decided here, from the Lease of the agent that wrote them.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::report::{BmcReport, StoredImage};
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
 
+use crate::decision::TaintEffect;
 use crate::reach::is_stranger;
 
 /// One host, its cards, and what their agents have reported.
@@ -25,6 +28,8 @@ pub struct View {
     pub images: Vec<StoredImage>,
     /// The Node of `nodeName`, if it exists.
     pub node: Option<NodeSeen>,
+    /// The Nodes that carry the taint of this very host, and with which effects.
+    pub tainted: BTreeMap<String, Vec<TaintEffect>>,
     /// The cards whose first host this is, in order of their names.
     pub cards: Vec<CardView>,
     /// Why this host's BMC, identity or Node is claimed twice, in words; empty if it is not.

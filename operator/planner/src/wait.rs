@@ -54,7 +54,7 @@ pub(crate) fn limited(intent: Intent, slot: &mut Option<WaitRecord>, now: Timest
 /// stuck, so that a stuck card does not hide that others go on.
 pub(crate) fn weigh(host: &Intent, cards: &[Intent]) -> Intent {
     let rank = |intent: &Intent| match intent {
-        Intent::Act(_) => 0,
+        Intent::Act(_) | Intent::Taint(_) => 0,
         Intent::Wait(..) => 1,
         Intent::Stall(_) => 2,
         Intent::Hold(_) => 3,
@@ -73,6 +73,7 @@ pub(crate) fn as_decision(intent: &Intent) -> Decision {
         Intent::Act(draft) => {
             Decision::Hold(Explanation::new(Reason::PlanOnly, draft.message.clone()))
         }
+        Intent::Taint(step) => Decision::Hold(Explanation::new(Reason::PlanOnly, step.message())),
         Intent::Wait(why, Limit::Until(until)) => Decision::Await(why.clone(), *until),
         // `limited` leaves no wait without a deadline.
         Intent::Wait(why, Limit::For(_)) | Intent::Stall(why) => Decision::Stalled(why.clone()),

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) method: String,
-    /// What follows the namespace: `dpuhosts/h/status`.
+    /// What follows the namespace, or the version if there is none: `dpuhosts/h/status`, `nodes/n`.
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) body: Value,
@@ -115,13 +115,11 @@ async fn answer(State(inner): State<Arc<Mutex<Inner>>>, request: Request<Body>) 
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, 1 << 20).await.unwrap();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let path = parts
-        .uri
-        .path()
-        .split("/namespaces/")
-        .nth(1)
-        .unwrap_or_default();
-    let path = path.split_once('/').map_or("", |(_, rest)| rest).to_owned();
+    let path = match parts.uri.path().split_once("/namespaces/") {
+        Some((_, path)) => path.split_once('/').map_or("", |(_, rest)| rest),
+        None => parts.uri.path().trim_start_matches("/api/v1/"),
+    }
+    .to_owned();
     let seen = Seen {
         method: parts.method.to_string(),
         path,

@@ -8,7 +8,8 @@ mod events;
 use std::collections::VecDeque;
 
 use lockstep_crds::boot_policy::{
-    BootOrder, DpuBootPolicySpec, OnOrphan, OnTimeout, UnobservableStageAction, WaitUntil,
+    BootOrder, DpuBootPolicySpec, HoldMechanism, OnOrphan, OnTimeout, UnobservableStageAction,
+    WaitUntil,
 };
 use lockstep_crds::host::{Disruption, HostRole, SlotPower};
 use lockstep_crds::observed::{BootStage, Knowledge};
@@ -33,7 +34,9 @@ struct Start {
     grace: i64,
     role: HostRole,
     slot: SlotPower,
+    mechanisms: Vec<HoldMechanism>,
     coupled: bool,
+    dark_bmcs: bool,
     disrupt: bool,
     node: bool,
     host_on: bool,
@@ -56,9 +59,10 @@ fn starts() -> impl Strategy<Value = Start> {
     let host = (
         prop_oneof![8 => Just(HostRole::Server), 1 => Just(HostRole::ChassisOnly), 1 => Just(HostRole::Infrastructure)],
         prop_oneof![4 => Just(SlotPower::Yes), 1 => Just(SlotPower::No), 1 => Just(SlotPower::Unknown)],
-        prop::bool::weighted(0.15),
+        mechanisms(),
+        prop_oneof![12 => Just((false, false)), 1 => Just((true, false)), 1 => Just((true, true))],
         any::<bool>(),
-        prop::bool::weighted(0.3),
+        any::<bool>(),
         prop::bool::weighted(0.3),
         prop::bool::weighted(0.3),
     );
@@ -66,7 +70,7 @@ fn starts() -> impl Strategy<Value = Start> {
         |(
             cards,
             (order, waits, on_timeout, on_orphan, guess, grace),
-            (role, slot, coupled, disrupt, node, host_on, cards_run),
+            (role, slot, mechanisms, (coupled, dark_bmcs), disrupt, node, host_on, cards_run),
         )| Start {
             cards,
             order,
@@ -77,7 +81,9 @@ fn starts() -> impl Strategy<Value = Start> {
             grace,
             role,
             slot,
+            mechanisms,
             coupled,
+            dark_bmcs,
             disrupt,
             node,
             host_on,
@@ -86,11 +92,21 @@ fn starts() -> impl Strategy<Value = Start> {
     )
 }
 
+fn mechanisms() -> impl Strategy<Value = Vec<HoldMechanism>> {
+    let (off, tainted) = (HoldMechanism::PoweredOff, HoldMechanism::NodeTainted);
+    prop_oneof![
+        3 => Just(vec![off]),
+        2 => Just(vec![off, tainted]),
+        1 => Just(vec![tainted]),
+    ]
+}
+
 fn begin(start: &Start) -> World {
     let names = &["card1", "card2"][..start.cards];
     let mut world = World::new(names);
     world.strict = true;
     world.coupled = start.coupled;
+    world.dark_bmcs = start.dark_bmcs;
     world.edit_policy(|policy| begin_policy(policy, start));
     world.edit_host(|host| {
         host.role = start.role;
@@ -121,6 +137,7 @@ fn begin(start: &Start) -> World {
 
 fn begin_policy(policy: &mut DpuBootPolicySpec, start: &Start) {
     policy.order = start.order;
+    policy.hold.mechanisms.clone_from(&start.mechanisms);
     policy.host_wait.until = if start.waits {
         WaitUntil::OsRunning
     } else {
@@ -217,6 +234,7 @@ fn ends(world: &mut World) {
                 "{}",
                 told()
             );
+            assert!(world.tainted.is_empty(), "{}", told());
             let going = world
                 .host
                 .as_ref()

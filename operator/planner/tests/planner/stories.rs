@@ -8,3 +8,4 @@ mod host_wait;
 mod refusals;
 mod restore;
 mod shutdown;
+mod taint;

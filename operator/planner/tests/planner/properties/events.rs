@@ -38,6 +38,8 @@ pub enum Event {
     Conflict(bool),
     Guards(bool),
     Offline,
+    /// A person takes the Node's taint away.
+    Untaint,
     DeleteHost,
     Card(usize, OfCard),
 }
@@ -158,6 +160,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Conflict),
         1 => any::<bool>().prop_map(Event::Guards),
         1 => Just(Event::Offline),
+        1 => Just(Event::Untaint),
         1 => Just(Event::DeleteHost),
     ];
     let card = (0..2_usize, of_card()).prop_map(|(index, event)| Event::Card(index, event));
@@ -228,6 +231,7 @@ pub fn happen(world: &mut World, event: &Event, spare: &mut Option<DpuBootPolicy
         }
         Event::Guards(intact) => world.guards_intact = *intact,
         Event::Offline => world.release_offline(),
+        Event::Untaint => world.tainted.clear(),
         Event::DeleteHost => world.delete_host(),
         Event::Card(index, event) => {
             if *index < world.cards.len() {

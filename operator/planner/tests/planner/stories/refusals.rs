@@ -1,7 +1,7 @@
 //! When nothing is done, and what a person is told instead.
 
 use lockstep_crds::MachineIdentity;
-use lockstep_crds::boot_policy::{HoldMechanism, PolicyMode};
+use lockstep_crds::boot_policy::PolicyMode;
 use lockstep_crds::dpu::Pairing;
 use lockstep_crds::host::{Disruption, HoldState, HostRole, SlotPower};
 use lockstep_crds::observed::PowerState;
@@ -148,17 +148,6 @@ fn dark_slots_stop_a_host_from_being_shut_down_at_all() {
         world,
         "Stalled: HoldNeedsSlotPower",
         "Stalled Stalled: HoldNeedsSlotPower",
-    );
-}
-
-#[test]
-fn a_mechanism_that_this_release_does_not_have() {
-    let mut world = World::new(&["card1"]);
-    world.edit_policy(|policy| policy.hold.mechanisms = vec![HoldMechanism::NodeTainted]);
-    refused(
-        world,
-        "Stalled: HoldMechanismNotOffered",
-        "Stalled Stalled: HoldMechanismNotOffered",
     );
 }
 

@@ -94,6 +94,8 @@ impl World {
             host_machine: Machine::new(serial("host1")),
             node: None,
             coupled: false,
+            dark_bmcs: false,
+            tainted: BTreeMap::new(),
             cards: cards
                 .iter()
                 .map(|name| Card {

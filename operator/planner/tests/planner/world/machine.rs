@@ -204,6 +204,12 @@ impl World {
 
     /// What is due happens.
     pub fn physics(&mut self) {
+        if self.coupled && self.dark_bmcs {
+            let lit = self.host_machine.is_on();
+            for card in &mut self.cards {
+                card.machine.answers = lit;
+            }
+        }
         for coming in due(&mut self.host_machine, self.now) {
             match coming {
                 Coming::PowerOn => self.power_on_host(),

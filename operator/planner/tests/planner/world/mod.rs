@@ -16,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::directive::{Directive, ImageFacts};
 use lockstep_crds::report::StoredImage;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
+use lockstep_planner::decision::TaintEffect;
 use lockstep_planner::view::{CardView, LeaseSeen, NodeSeen, View, Wanted};
 
 use agent::SiteAgent;
@@ -62,8 +63,12 @@ pub struct World {
     pub catalogue: BTreeMap<String, ImageFacts>,
     pub host_machine: Machine,
     pub node: Option<NodeSeen>,
+    /// Nodes that carry the taint of this host.
+    pub tainted: BTreeMap<String, Vec<TaintEffect>>,
     /// Cards lose power with their host.
     pub coupled: bool,
+    /// So do their BMCs, if they are coupled.
+    pub dark_bmcs: bool,
     pub cards: Vec<Card>,
     pub agent: SiteAgent,
     pub store: Vec<StoredImage>,
@@ -109,6 +114,7 @@ impl World {
             }),
             images: self.store.clone(),
             node: host.spec.node_name.as_ref().and(self.node.clone()),
+            tainted: self.tainted.clone(),
             host,
             cards,
             conflicts: self.conflicts.clone(),

@@ -2,6 +2,7 @@
 //! with crashes between the writes.
 
 use lockstep_crds::{DpuHostStatus, FINALIZER};
+use lockstep_planner::decision::TaintEffect;
 use lockstep_planner::{Decision, Plan, View, invariants, plan};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -64,7 +65,7 @@ impl World {
         if self.record(&view, &plan) && crash == Crash::Never {
             let objects = self.objects();
             self.conclude(&plan);
-            if self.strict && objects == self.objects() {
+            if self.strict && objects == self.objects() && plan.taints.is_empty() {
                 self.nothing_is_left_to_write(&plan.decision);
             }
         }
@@ -145,7 +146,7 @@ impl World {
                 .any(|card| card.name() == *name && differs(card.dpu.status.as_ref(), status))
         });
         assert!(
-            !host && card.is_none(),
+            !host && card.is_none() && again.taints.is_empty(),
             "the plan is not at rest\n{decision:#?}\n{:#?}\n{card:#?}\n{}",
             again.host_status,
             self.told()
@@ -223,6 +224,15 @@ impl World {
                 let message = status.message.as_deref().unwrap_or("");
                 lines.push(format!("{name}: {phase} {message}"));
             }
+        }
+        for change in &plan.taints {
+            let node = change.node.clone();
+            let effect = change.effect.map_or("none", TaintEffect::as_str);
+            lines.push(format!("taint of {node}: {effect}"));
+            match change.effect {
+                Some(effect) => self.tainted.insert(node, vec![effect]),
+                None => self.tainted.remove(&node),
+            };
         }
         for event in &plan.events {
             lines.push(format!("event {}: {}", event.reason, event.message));

@@ -1,0 +1,128 @@
+//! The hold by taint: which Node is to carry it and how strongly, and when it counts.
+//!
+//! A taint is state, not an act: the record says that the host is held, the operator
+//! makes its Node look like that, and only the Node as it is seen counts. So nothing
+//! depends on when an operator dies: whoever comes next sees the same difference.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::DpuHostStatus;
+use lockstep_crds::directive::Step;
+use lockstep_crds::host::{HeldBy, HoldState, HoldStatus, ReleaseReason, ReleaseStatus};
+
+use crate::decision::{NodeTaint, TaintEffect};
+use crate::host::machine;
+use crate::intent::{Intent, TaintStep};
+use crate::reason::Reason;
+use crate::view::View;
+use crate::{custody, ledger};
+
+/// How long the API server may take to show a taint.
+const TAINTED_WITHIN: SignedDuration = SignedDuration::from_mins(3);
+
+/// Whether the hold in force is one by taint.
+pub(crate) fn holds(record: &DpuHostStatus) -> bool {
+    record
+        .hold
+        .as_ref()
+        .is_some_and(|hold| hold.mechanism == HeldBy::NodeTainted)
+}
+
+/// The Node that is to be tainted, and how.
+///
+/// A host that is held by taint was not up before it: nothing may run there, bound to
+/// the Node earlier or not. A host that somebody brought up though it was held may have
+/// been serving for a while, so nothing new comes to it and nothing is evicted.
+fn wanted<'a>(view: &'a View, record: &DpuHostStatus) -> Option<(&'a str, TaintEffect)> {
+    let hold = record.hold.as_ref()?;
+    let effect = match (&hold.mechanism, &hold.state) {
+        (HeldBy::NodeTainted, _) => TaintEffect::NoExecute,
+        (_, HoldState::HoldBroken) => TaintEffect::NoSchedule,
+        (
+            HeldBy::PoweredOff | HeldBy::Unrecognized(_),
+            HoldState::PoweredOff | HoldState::NodeTainted | HoldState::Unrecognized(_),
+        ) => return None,
+    };
+    view.node.as_ref()?;
+    Some((view.host.spec.node_name.as_deref()?, effect))
+}
+
+/// What has to change at the Nodes so that they look as the record says.
+pub(crate) fn changes(view: &View, record: &DpuHostStatus) -> Vec<NodeTaint> {
+    let wanted = wanted(view, record);
+    let mut changes: Vec<NodeTaint> = view
+        .tainted
+        .keys()
+        .filter(|node| wanted.is_none_or(|(name, _)| name != node.as_str()))
+        .map(|node| NodeTaint {
+            node: node.clone(),
+            effect: None,
+        })
+        .collect();
+    if let Some((node, effect)) = wanted
+        && view.tainted.get(node).map(Vec::as_slice) != Some(&[effect])
+    {
+        changes.push(NodeTaint {
+            node: node.to_owned(),
+            effect: Some(effect),
+        });
+    }
+    changes
+}
+
+/// Whether the host's Node is seen to carry the taint that keeps everything off it.
+pub(crate) fn is_in_place(view: &View) -> bool {
+    view.host
+        .spec
+        .node_name
+        .as_ref()
+        .and_then(|node| view.tainted.get(node))
+        .is_some_and(|effects| effects.contains(&TaintEffect::NoExecute))
+}
+
+/// Patience until the Node is seen tainted.
+pub(crate) fn awaited(view: &View) -> Intent {
+    let machine = machine(view);
+    let Some(node) = view.node.as_ref().and(view.host.spec.node_name.as_ref()) else {
+        return Intent::stall(
+            Reason::HoldNeedsNode,
+            format!("{machine} is held by taint, and its Node is gone"),
+        );
+    };
+    Intent::wait(
+        Reason::TaintingNode,
+        format!("{machine} is held by the taint of Node {node}, which does not show it yet"),
+        TAINTED_WITHIN,
+    )
+}
+
+/// Books the beginning or the end of a hold by taint; the Node follows the record.
+pub(crate) fn book(view: &View, record: &mut DpuHostStatus, step: &TaintStep, now: Timestamp) {
+    match step {
+        TaintStep::Begin { .. } => {
+            let timeout = ledger::host_wait(view).timeout_seconds;
+            record.step = Some(Step::HoldHost);
+            record.hold = Some(HoldStatus {
+                seq: record.seq,
+                mechanism: HeldBy::NodeTainted,
+                state: HoldState::NodeTainted,
+                since: Time(now),
+                deadline: Time(now + SignedDuration::from_secs(timeout)),
+                work_order: None,
+                releasing: None,
+                broken_by: None,
+            });
+        }
+        TaintStep::End { reason, .. } => {
+            record.step = Some(Step::ReleaseHost);
+            record.hold = None;
+            record.release = Some(ReleaseStatus {
+                reason: reason.clone(),
+                at: Time(now),
+            });
+            if *reason == ReleaseReason::Timeout {
+                custody::give_up(record);
+            }
+        }
+    }
+}
