@@ -1,5 +1,6 @@
 //! The control plane as a whole: start, outage, snapshot, restoration, end.
 
+mod access;
 mod apiserver;
 mod controller_manager;
 mod etcd;
@@ -12,17 +13,16 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::{Api, Client, Config, config::Kubeconfig};
-use lockstep_process::{self as process, Daemon, Lifetime, Program};
+use kube::{Api, Client};
+use lockstep_process::{Daemon, Lifetime, Program};
 use tokio::net::TcpStream;
 
+use self::access::{connect, kubeconfig_path, url};
 use crate::{
-    audit::AuditLog,
     deadline::{Look, eventually},
     kubeconfig::{self, Credential},
-    kubectl::Kubectl,
     options::Options,
-    pki::{Pair, Pki, Subject, write_secret},
+    pki::{Pki, Subject, write_secret},
     ports::Ports,
     tools::{Group, Tools},
 };
@@ -129,7 +129,7 @@ impl ControlPlane {
     /// # Errors
     /// When a program cannot be stopped or a record cannot be read.
     pub fn stop_recorded(state: &Path) -> Result<Vec<String>> {
-        process::stop_recorded(&state.join("pids"), RECORDED_GRACE)
+        lockstep_process::stop_recorded(&state.join("pids"), RECORDED_GRACE)
     }
 
     /// Takes the apiserver away; etcd and the controller manager stay. Does nothing if it is away.
@@ -177,102 +177,6 @@ impl ControlPlane {
         self.stop_programs().await?;
         etcd::restore(&self.tools, self.ports, &self.etcd_data(), snapshot).await?;
         self.start_programs().await
-    }
-
-    /// A client with every right.
-    pub fn client(&self) -> Client {
-        self.client.clone()
-    }
-
-    /// Kubeconfig of the administrator; self-contained.
-    pub fn kubeconfig(&self) -> PathBuf {
-        kubeconfig_path(&self.options.state)
-    }
-
-    /// kubectl as the administrator.
-    pub fn kubectl(&self) -> Kubectl {
-        Kubectl::new(&self.tools, self.kubeconfig(), &self.options.state)
-    }
-
-    /// File of the CA certificate, PEM.
-    pub fn ca_path(&self) -> PathBuf {
-        self.pki.file("ca.crt")
-    }
-
-    /// Where clients on this machine reach the apiserver.
-    pub fn url(&self) -> String {
-        url(self.ports)
-    }
-
-    /// Where a QEMU guest with user networking reaches the apiserver.
-    pub fn guest_url(&self) -> String {
-        format!("https://{}:{}", apiserver::GUEST_VIEW, self.ports.apiserver)
-    }
-
-    /// The apiserver's port on 127.0.0.1.
-    pub fn port(&self) -> u16 {
-        self.ports.apiserver
-    }
-
-    /// The apiserver's log of writes.
-    pub fn audit_log(&self) -> AuditLog {
-        AuditLog::new(self.audit_log_path())
-    }
-
-    /// File of the apiserver's log of writes.
-    pub fn audit_log_path(&self) -> PathBuf {
-        self.options.state.join("audit.log")
-    }
-
-    /// The folder that everything lies in.
-    pub fn state(&self) -> &Path {
-        &self.options.state
-    }
-
-    /// Where the programs' logs lie.
-    pub fn logs(&self) -> PathBuf {
-        self.options.state.join("logs")
-    }
-
-    /// The programs it runs from; extend with [`Tools::ensure`].
-    pub fn tools(&self) -> &Tools {
-        &self.tools
-    }
-
-    /// Kubeconfig text for `subject` by client certificate, for clients that reach the apiserver at `url`.
-    ///
-    /// # Errors
-    /// When the subject does not fit into a certificate.
-    pub fn kubeconfig_for(&self, subject: &Subject, url: &str) -> Result<String> {
-        let pair = self.pki.client(subject)?;
-        Ok(kubeconfig::render(
-            url,
-            self.pki.ca(),
-            &Credential::Certificate(&pair),
-        ))
-    }
-
-    /// Kubeconfig text for the bearer of `token`, for clients that reach the apiserver at `url`.
-    pub fn kubeconfig_for_token(&self, token: &str, url: &str) -> String {
-        kubeconfig::render(url, self.pki.ca(), &Credential::Token(token))
-    }
-
-    /// Writes the kubeconfig of `subject` for programs that reach the apiserver at `url`.
-    pub(crate) fn write_kubeconfig(&self, path: &Path, subject: &Subject, url: &str) -> Result<()> {
-        write_secret(path, &self.kubeconfig_for(subject, url)?)
-    }
-
-    pub(crate) fn server_certificate(&self, subject: &Subject, names: Vec<String>) -> Result<Pair> {
-        self.pki.server(subject, names)
-    }
-
-    /// The CA certificate, PEM.
-    pub fn ca(&self) -> &str {
-        self.pki.ca()
-    }
-
-    pub(crate) fn has_controller_manager(&self) -> bool {
-        self.controller_manager.is_some()
     }
 
     async fn start_programs(&mut self) -> Result<()> {
@@ -380,16 +284,8 @@ async fn stop(daemon: &mut Option<Daemon>) -> Result<()> {
     }
 }
 
-fn url(ports: Ports) -> String {
-    format!("https://127.0.0.1:{}", ports.apiserver)
-}
-
-fn kubeconfig_path(state: &Path) -> PathBuf {
-    state.join("admin.kubeconfig")
-}
-
 fn refuse_running(state: &Path) -> Result<()> {
-    for (_path, record) in process::recorded(&state.join("pids"))? {
+    for (_path, record) in lockstep_process::recorded(&state.join("pids"))? {
         ensure!(
             !record.identity.runs()?,
             "{} already runs in {} (pid {}); stop it with `cargo xtask cluster down` or choose another state folder",
@@ -416,13 +312,4 @@ fn choose_ports(state: &Path) -> Result<Ports> {
     std::fs::write(&file, serde_json::to_vec(&ports)?)
         .with_context(|| format!("cannot write {}", file.display()))?;
     Ok(ports)
-}
-
-async fn connect(kubeconfig: &str) -> Result<Client> {
-    let kubeconfig =
-        Kubeconfig::from_yaml(kubeconfig).context("our own kubeconfig is unreadable")?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default())
-        .await
-        .context("our own kubeconfig is incomplete")?;
-    Client::try_from(config).context("cannot make a Kubernetes client")
 }
