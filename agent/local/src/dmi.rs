@@ -1,48 +1,21 @@
 //! What the firmware says about the product, through the kernel's DMI folder.
 //!
-//! The serial and the UUID can be read by root only. Placeholders that
-//! vendors leave in these fields identify nothing and count as not offered.
+//! The serial and the UUID can be read by root only. What identifies nothing
+//! (see [`crate::junk`]) counts as not offered.
 
+use crate::junk::{meaningful_fact, meaningful_uuid};
 use crate::kernel::is_uuid;
 use crate::{Fact, Root};
 
 const FOLDER: &str = "/sys/class/dmi/id";
 
-const PLACEHOLDERS: &[&str] = &[
-    "none",
-    "n/a",
-    "na",
-    "null",
-    "unknown",
-    "default",
-    "default string",
-    "not specified",
-    "not available",
-    "not applicable",
-    "to be filled by o.e.m.",
-    "system serial number",
-    "system product name",
-    "system manufacturer",
-    "serial number",
-    "empty",
-    "unspecified",
-    "0123456789",
-    "123456789",
-    "1234567890",
-];
-
 /// The SMBIOS system UUID, in lower case.
 pub fn product_uuid(root: &Root) -> Fact<String> {
     field(root, "product_uuid").and_then(|text| {
-        let uuid = text.to_ascii_lowercase();
-        let digits = || uuid.bytes().filter(|byte| *byte != b'-');
-        if !is_uuid(&uuid) {
-            Fact::NotRead(format!("{FOLDER}/product_uuid: not a UUID"))
-        } else if digits().all(|digit| digit == b'0') || digits().all(|digit| digit == b'f') {
-            // SMBIOS: all zeros is "not present", all ones is "not set".
-            Fact::NotOffered
+        if is_uuid(&text) {
+            meaningful_uuid(&text).map_or(Fact::NotOffered, Fact::Known)
         } else {
-            Fact::Known(uuid)
+            Fact::NotRead(format!("{FOLDER}/product_uuid: not a UUID"))
         }
     })
 }
@@ -63,16 +36,6 @@ pub fn system_vendor(root: &Root) -> Fact<String> {
 }
 
 fn field(root: &Root, name: &str) -> Fact<String> {
-    root.text(&format!("{FOLDER}/{name}")).and_then(|text| {
-        let text = text.trim();
-        let plain = text.to_ascii_lowercase();
-        let only_filler = text
-            .bytes()
-            .all(|byte| matches!(byte, b'0' | b'.' | b' ' | b'-'));
-        if only_filler || PLACEHOLDERS.contains(&plain.as_str()) {
-            Fact::NotOffered
-        } else {
-            Fact::Known(text.to_owned())
-        }
-    })
+    root.text(&format!("{FOLDER}/{name}"))
+        .and_then(|text| meaningful_fact(&text))
 }

@@ -2,12 +2,17 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// One fact about the machine, or why there is none.
 ///
 /// The two ways of not knowing differ in what follows from them: what is
 /// [`NotOffered`](Fact::NotOffered) has a stated substitute, what is
 /// [`NotRead`](Fact::NotRead) may be there at the next reading.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// In JSON: `{"known": …}`, `"notOffered"`, `{"notRead": "why"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Fact<T> {
     /// Read just now.
     Known(T),
@@ -24,6 +29,11 @@ impl<T> Fact<T> {
             Fact::Known(value) => Some(value),
             Fact::NotOffered | Fact::NotRead(_) => None,
         }
+    }
+
+    /// Whether there is a value.
+    pub fn is_known(&self) -> bool {
+        matches!(self, Fact::Known(_))
     }
 
     /// A borrowed view.

@@ -12,10 +12,14 @@ mod address;
 mod dmi;
 mod fact;
 mod facts;
+pub mod junk;
 mod kernel;
 mod os_release;
+pub mod pci;
 mod root;
+pub mod smbios;
 mod tpm;
+pub mod vpd;
 
 pub use address::{LocalAddress, addresses};
 pub use dmi::{product_name, product_serial, product_uuid, system_vendor};

@@ -3,12 +3,17 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::Fact;
 
 /// No file that we read comes near this; a larger one is not what it seems.
 const MAX_BYTES: u64 = 4 << 20;
+/// More names than any folder has that we list.
+const MAX_NAMES: usize = 16_384;
 /// As many symbolic links as the kernel itself would follow.
 const MAX_LINKS: usize = 40;
 
@@ -32,14 +37,72 @@ impl Root {
     /// A file that is not there is [`Fact::NotOffered`]; any other failure is
     /// [`Fact::NotRead`] with the path and the reason.
     pub fn text(&self, path: &str) -> Fact<String> {
-        match self.read(path) {
-            Ok(bytes) => match String::from_utf8(bytes) {
+        self.bytes(path)
+            .and_then(|bytes| match String::from_utf8(bytes) {
                 Ok(text) => Fact::Known(text),
                 Err(_) => Fact::NotRead(format!("{path}: not UTF-8 text")),
-            },
-            Err(error) if is_absent(&error) => Fact::NotOffered,
-            Err(error) => Fact::NotRead(format!("{path}: {error}")),
-        }
+            })
+    }
+
+    /// Like [`Root::text`], for files that are not text.
+    pub fn bytes(&self, path: &str) -> Fact<Vec<u8>> {
+        fact_of(path, self.read(path))
+    }
+
+    /// The names in a folder, in order; names that are not UTF-8 are left out, as the kernel
+    /// makes none. A folder that is not there is [`Fact::NotOffered`].
+    pub(crate) fn names(&self, path: &str) -> Fact<Vec<String>> {
+        let read = || {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(self.resolve(path)?)? {
+                if names.len() == MAX_NAMES {
+                    return Err(io::Error::other(format!("more than {MAX_NAMES} names")));
+                }
+                names.extend(entry?.file_name().into_string().ok());
+            }
+            names.sort_unstable();
+            Ok(names)
+        };
+        fact_of(path, read())
+    }
+
+    /// Where `path` leads inside the root once every link is followed.
+    pub(crate) fn followed(&self, path: &str) -> Fact<String> {
+        let follow = || {
+            let done = self.resolve(path)?;
+            fs::symlink_metadata(&done)?;
+            match done.strip_prefix(&self.0).ok().and_then(Path::to_str) {
+                Some(inside) => Ok(format!("/{inside}")),
+                None => Err(io::Error::other("not UTF-8")),
+            }
+        };
+        fact_of(path, follow())
+    }
+
+    /// The last name of where `path` leads: in sysfs the driver, slot or device it links to.
+    pub(crate) fn link_name(&self, path: &str) -> Fact<String> {
+        self.followed(path).and_then(|target| {
+            target.rsplit('/').next().map_or_else(
+                || Fact::NotRead(format!("{path}: leads nowhere")),
+                |name| Fact::Known(name.to_owned()),
+            )
+        })
+    }
+
+    /// A number in decimal, or in hexadecimal after `0x`.
+    pub(crate) fn number<T: TryFrom<i128>>(&self, path: &str) -> Fact<T> {
+        self.line(path).and_then(|text| {
+            let number = match text.strip_prefix("0x") {
+                Some(digits) => i128::from_str_radix(digits, 16).ok(),
+                None => text.parse().ok(),
+            };
+            number
+                .and_then(|number| T::try_from(number).ok())
+                .map_or_else(
+                    || Fact::NotRead(format!("{path}: not the number expected")),
+                    Fact::Known,
+                )
+        })
     }
 
     /// Like [`Root::text`], trimmed and never empty: an empty file is
@@ -65,7 +128,11 @@ impl Root {
     }
 
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        let file = fs::File::open(self.resolve(path)?)?;
+        // A pipe left where a file should be must not stop us for ever.
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(self.resolve(path)?)?;
         let mut bytes = Vec::new();
         file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_BYTES {
@@ -123,6 +190,17 @@ impl Root {
     }
 }
 
+fn fact_of<T>(path: &str, read: io::Result<T>) -> Fact<T> {
+    match read {
+        Ok(value) => Fact::Known(value),
+        // What drivers answer for an attribute that they do not have.
+        Err(error) if is_absent(&error) || error.kind() == ErrorKind::Unsupported => {
+            Fact::NotOffered
+        }
+        Err(error) => Fact::NotRead(format!("{path}: {error}")),
+    }
+}
+
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
@@ -174,6 +252,37 @@ mod tests {
         assert!(matches!(root.text("/bytes"), Fact::NotRead(why) if why.contains("UTF-8")));
         assert!(matches!(root.text("/folder"), Fact::NotRead(_)));
         assert!(matches!(root.line("/empty"), Fact::NotRead(why) if why.contains("empty")));
+    }
+
+    #[test]
+    fn folders_links_and_numbers() {
+        let (dir, root) = tree();
+        fs::create_dir_all(dir.path().join("devices/b")).unwrap();
+        fs::create_dir(dir.path().join("devices/a")).unwrap();
+        symlink("/devices/b", dir.path().join("link")).unwrap();
+        for (name, text) in [("dec", "-1\n"), ("hex", "0x15b3\n"), ("big", "0x1ffff")] {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        let names = |path| root.names(path);
+        assert_eq!(names("/devices"), Fact::Known(vec!["a".into(), "b".into()]));
+        assert_eq!(names("/nothing"), Fact::NotOffered);
+        assert_eq!(root.followed("/link"), Fact::Known("/devices/b".into()));
+        assert_eq!(root.followed("/link/nothing"), Fact::NotOffered);
+        assert_eq!(root.link_name("/link"), Fact::Known("b".into()));
+        assert_eq!(root.number::<i32>("/dec"), Fact::Known(-1));
+        assert_eq!(root.number::<u16>("/hex"), Fact::Known(0x15b3));
+        assert!(matches!(root.number::<u16>("/big"), Fact::NotRead(why) if why.contains("/big")));
+    }
+
+    #[test]
+    fn a_pipe_does_not_stop_the_reading() {
+        let (dir, root) = tree();
+        let made = std::process::Command::new("mkfifo")
+            .arg(dir.path().join("pipe"))
+            .status();
+        if made.is_ok_and(|status| status.success()) {
+            assert!(matches!(root.line("/pipe"), Fact::NotRead(_)));
+        }
     }
 
     #[test]
