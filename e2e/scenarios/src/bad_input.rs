@@ -10,6 +10,7 @@ pub mod case;
 pub mod certificates;
 pub mod claims;
 pub mod images;
+pub mod repairs;
 pub mod stage;
 
 use std::collections::BTreeMap;
@@ -130,7 +131,7 @@ fn lab(cases: &[&Case], certificates: &Certificates) -> LabSpec {
     });
     let tls: BTreeMap<_, _> = cases
         .iter()
-        .filter(|case| case.bmcs == Bmcs::Tls)
+        .filter(|case| case.setting.bmcs == Bmcs::Tls)
         .map(|case| (case.name.to_owned(), certificates.stranger.clone()))
         .collect();
     LabSpec {

@@ -67,12 +67,12 @@ pub enum Of {
 /// What must be said.
 #[derive(Clone, Copy, Debug)]
 pub struct Expect {
-    /// By whom.
-    pub of: Of,
+    /// By whom; by each of them.
+    pub of: &'static [Of],
     /// Reason of its `Ready` condition, which is False.
     pub reason: &'static str,
     /// Words of cause and remedy in its message.
-    pub says: &'static [&'static str],
+    pub says: [&'static str; 2],
 }
 
 /// The most that may be asked.
@@ -95,16 +95,40 @@ pub enum Then {
     Judged(&'static str),
 }
 
-/// One case.
-pub struct Case {
-    /// Its name, and that of its objects.
-    pub name: &'static str,
+/// While the card may not be touched it is only looked at, and its image fetched once.
+pub const LOOKED_AT: Bound = Bound {
+    bmc: 120,
+    refused: None,
+    image: 1,
+};
+
+/// Where and when a case is played, and how it ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
     /// When it goes wrong.
     pub when: Moment,
     /// The BMCs it needs.
     pub bmcs: Bmcs,
     /// How long until it is said.
     pub within: Duration,
+    /// What follows when it is put right.
+    pub then: Then,
+}
+
+/// That of most cases: one BMC, wrong from the start, said soon, installed in the end.
+pub const USUAL: Setting = Setting {
+    when: Moment::Before,
+    bmcs: Bmcs::One,
+    within: SOON,
+    then: Then::PowerOn,
+};
+
+/// One case.
+pub struct Case {
+    /// Its name, and that of its objects.
+    pub name: &'static str,
+    /// Where and when it is played.
+    pub setting: Setting,
     /// What goes wrong.
     pub wrong: Act,
     /// What must be said.
@@ -113,8 +137,6 @@ pub struct Case {
     pub bound: Bound,
     /// What puts it right.
     pub right: Act,
-    /// What follows.
-    pub then: Then,
 }
 
 /// Plays a case; returns what was seen, in one line.
@@ -129,7 +151,7 @@ pub async fn play(case: &Case, stage: &Stage<'_>) -> Result<String> {
 
 async fn seen(case: &Case, stage: &Stage<'_>) -> Result<String> {
     let mut objects = stage.objects();
-    match case.when {
+    match case.setting.when {
         Moment::Before => {
             (case.wrong)(stage, &mut objects).await?;
             stage.apply(&objects).await?;
@@ -146,12 +168,20 @@ async fn seen(case: &Case, stage: &Stage<'_>) -> Result<String> {
         }
     }
     for expect in case.expect {
-        said(stage, expect, case.within).await?;
+        for of in expect.of {
+            let message = said(stage, *of, expect.reason, case.setting.within).await?;
+            for words in expect.says {
+                ensure!(
+                    message.contains(words),
+                    "{of:?} says {message:?}, without {words:?}"
+                );
+            }
+        }
     }
     let counted = count(case, stage).await?;
     (case.right)(stage, &mut objects).await?;
     let began = Instant::now();
-    match case.then {
+    match case.setting.then {
         Then::PowerOn => {
             stage
                 .bmc
@@ -166,12 +196,7 @@ async fn seen(case: &Case, stage: &Stage<'_>) -> Result<String> {
             );
         }
         Then::Judged(reason) => {
-            let expect = Expect {
-                of: Of::Card,
-                reason,
-                says: &[],
-            };
-            said(stage, &expect, RECOVERY).await?;
+            said(stage, Of::Card, reason, RECOVERY).await?;
             let effects = effects(stage.bmc);
             ensure!(effects.is_empty(), "effects without proof: {effects:?}");
         }
@@ -266,39 +291,32 @@ fn shown(request: &Request) -> String {
     }
 }
 
-/// Waits until a status says what is expected.
-async fn said(stage: &Stage<'_>, expect: &Expect, within: Duration) -> Result<()> {
-    let (resource, name) = match expect.of {
+/// Waits until a status gives this reason; returns its message.
+async fn said(stage: &Stage<'_>, of: Of, reason: &str, within: Duration) -> Result<String> {
+    let (resource, name) = match of {
         Of::Card => (ApiResource::erase::<Dpu>(&()), stage.name.to_owned()),
         Of::RivalCard => (ApiResource::erase::<Dpu>(&()), stage.rival()),
         Of::Host => (ApiResource::erase::<DpuHost>(&()), stage.name.to_owned()),
         Of::RivalHost => (ApiResource::erase::<DpuHost>(&()), stage.rival()),
         Of::Image => (ApiResource::erase::<DpuImage>(&()), stage.name.to_owned()),
     };
-    let what = format!("{} {name} saying {}", resource.kind, expect.reason);
+    let what = format!("{} {name} saying {reason}", resource.kind);
     let api: Api<DynamicObject> =
         Api::namespaced_with(stage.world.control_plane.client(), NAMESPACE, &resource);
     let message = eventually(within, what, async || match api.get(&name).await {
         Ok(object) => match ready(&object.data) {
-            Some((status, reason, message)) if reason == expect.reason && status == "False" => {
+            Some((status, seen, message)) if seen == reason && status == "False" => {
                 Look::Holds(message)
             }
-            Some((status, reason, message)) => {
-                Look::not_yet(format!("Ready is {status}: {reason}: {message}"))
+            Some((status, seen, message)) => {
+                Look::not_yet(format!("Ready is {status}: {seen}: {message}"))
             }
             None => Look::not_yet("no Ready condition"),
         },
         Err(error) => Look::not_yet(error),
     })
     .await?;
-    for word in expect.says {
-        ensure!(
-            message.contains(word),
-            "{:?} {name} says {message:?}, without {word:?}",
-            expect.of
-        );
-    }
-    Ok(())
+    Ok(message)
 }
 
 /// Status, reason and message of the `Ready` condition.

@@ -4,142 +4,97 @@ use lockstep_lab::MachineSpec;
 use serde_json::json;
 
 use crate::bad_input::act;
-use crate::bad_input::case::{Bmcs, Bound, Case, Expect, Moment, Of, SOON, Then};
+use crate::bad_input::case::{Bmcs, Case, Expect, LOOKED_AT, Of, Setting, Then, USUAL};
+use crate::bad_input::repairs::{APPLY_KEPT_BACK, DELETE_RIVAL};
 
-/// A card that may not be touched is only looked at.
-const LOOKED_AT: Bound = Bound {
-    bmc: 120,
-    refused: None,
-    image: 1,
-};
-const BOTH_CLAIM: [Expect; 2] = [
-    Expect {
-        of: Of::Card,
-        reason: "IdentityConflict",
-        says: &["both claim", "Delete one of the objects"],
-    },
-    Expect {
-        of: Of::RivalCard,
-        reason: "IdentityConflict",
-        says: &["both claim", "Delete one of the objects"],
-    },
-];
+const BOTH_CLAIM: [Expect; 1] = [Expect {
+    of: &[Of::Card, Of::RivalCard],
+    reason: "IdentityConflict",
+    says: ["both claim", "Delete one of the objects"],
+}];
 
 /// The cases.
 pub const CASES: &[Case] = &[
     Case {
         name: "policy-missing",
-        when: Moment::Before,
-        bmcs: Bmcs::One,
-        within: SOON,
+        setting: USUAL,
         wrong: act!(|_stage, objects| {
             objects.keep_back(|objects| &mut objects.policy);
         }),
-        expect: &[
-            Expect {
-                of: Of::Card,
-                reason: "PolicyNotFound",
-                says: &["policy-missing does not exist", "Create it"],
-            },
-            Expect {
-                of: Of::Host,
-                reason: "PolicyNotFound",
-                says: &["policy-missing does not exist", "Create it"],
-            },
-        ],
+        expect: &[Expect {
+            of: &[Of::Card, Of::Host],
+            reason: "PolicyNotFound",
+            says: ["policy-missing does not exist", "Create it"],
+        }],
         bound: LOOKED_AT,
-        right: act!(|stage, objects| {
-            stage.apply_these(&objects.kept_back).await?;
-        }),
-        then: Then::PowerOn,
+        right: APPLY_KEPT_BACK,
     },
     Case {
         name: "host-missing",
-        when: Moment::Before,
-        bmcs: Bmcs::One,
-        within: SOON,
+        setting: USUAL,
         wrong: act!(|_stage, objects| {
             objects.keep_back(|objects| &mut objects.host);
         }),
         expect: &[Expect {
-            of: Of::Card,
+            of: &[Of::Card],
             reason: "HostNotFound",
-            says: &["host-missing does not exist", "Create the DpuHost"],
+            says: ["host-missing does not exist", "Create the DpuHost"],
         }],
         bound: LOOKED_AT,
-        right: act!(|stage, objects| {
-            stage.apply_these(&objects.kept_back).await?;
-        }),
-        then: Then::PowerOn,
+        right: APPLY_KEPT_BACK,
     },
     Case {
         name: "one-bmc-twice",
-        when: Moment::Before,
-        bmcs: Bmcs::One,
-        within: SOON,
+        setting: USUAL,
         wrong: act!(|stage, objects| {
             let rivals = stage.rivals(objects, &json!({"identity": null}));
             objects.more.extend(rivals);
         }),
         expect: &BOTH_CLAIM,
         bound: LOOKED_AT,
-        right: act!(|stage, _objects| {
-            stage
-                .delete(&format!("dpu/{}", stage.rival()), true)
-                .await?;
-        }),
-        then: Then::PowerOn,
+        right: DELETE_RIVAL,
     },
     Case {
         name: "one-uuid-twice",
-        when: Moment::Before,
-        bmcs: Bmcs::Two,
-        within: SOON,
+        setting: Setting {
+            bmcs: Bmcs::Two,
+            ..USUAL
+        },
         wrong: act!(|stage, objects| {
-            let mut bmc = objects.card["spec"]["bmc"].clone();
-            bmc["address"] = stage.world.bmc(&stage.rival())?.address.into();
+            let (bmc, _) = stage.other_bmc(objects)?;
             let rivals = stage.rivals(objects, &json!({"bmc": bmc}));
             objects.more.extend(rivals);
         }),
         expect: &BOTH_CLAIM,
         bound: LOOKED_AT,
-        right: act!(|stage, _objects| {
-            stage
-                .delete(&format!("dpu/{}", stage.rival()), true)
-                .await?;
-        }),
-        then: Then::PowerOn,
+        right: DELETE_RIVAL,
     },
     Case {
         name: "one-serial-twice",
-        when: Moment::Before,
-        bmcs: Bmcs::Two,
-        within: SOON,
+        setting: Setting {
+            bmcs: Bmcs::Two,
+            // The emulator's machines have no serial number: nobody claims it any
+            // more, and nothing proves it either.
+            then: Then::Judged("IdentityMismatch"),
+            ..USUAL
+        },
         wrong: act!(|stage, objects| {
             let identity = json!({"serialNumber": "MT2334XZ0A1"});
-            let mut bmc = objects.card["spec"]["bmc"].clone();
-            bmc["address"] = stage.world.bmc(&stage.rival())?.address.into();
-            let spec = json!({"bmc": bmc, "identity": identity});
-            let rivals = stage.rivals(objects, &spec);
+            let (bmc, _) = stage.other_bmc(objects)?;
+            let rivals = stage.rivals(objects, &json!({"bmc": bmc, "identity": identity}));
             objects.more.extend(rivals);
             objects.card["spec"]["identity"] = identity;
         }),
         expect: &BOTH_CLAIM,
         bound: LOOKED_AT,
-        right: act!(|stage, _objects| {
-            stage
-                .delete(&format!("dpu/{}", stage.rival()), true)
-                .await?;
-        }),
-        // The emulator's machines have no serial number: nobody claims it any
-        // more, and nothing proves it either.
-        then: Then::Judged("IdentityMismatch"),
+        right: DELETE_RIVAL,
     },
     Case {
         name: "one-node-twice",
-        when: Moment::Before,
-        bmcs: Bmcs::Two,
-        within: SOON,
+        setting: Setting {
+            bmcs: Bmcs::Two,
+            ..USUAL
+        },
         wrong: act!(|stage, objects| {
             let node = "somebody-elses-node";
             objects.host = stage.server(objects)?;
@@ -147,36 +102,23 @@ pub const CASES: &[Case] = &[
             let rival = stage.host(&stage.rival(), json!({"nodeName": node}));
             objects.more.push(rival);
         }),
-        expect: &[
-            Expect {
-                of: Of::Host,
-                reason: "IdentityConflict",
-                says: &["nodeName somebody-elses-node", "Delete one of the objects"],
-            },
-            Expect {
-                of: Of::RivalHost,
-                reason: "IdentityConflict",
-                says: &["nodeName somebody-elses-node", "Delete one of the objects"],
-            },
-            Expect {
-                of: Of::Card,
-                reason: "IdentityConflict",
-                says: &["nodeName somebody-elses-node", "Delete one of the objects"],
-            },
-        ],
+        expect: &[Expect {
+            of: &[Of::Host, Of::RivalHost, Of::Card],
+            reason: "IdentityConflict",
+            says: ["nodeName somebody-elses-node", "Delete one of the objects"],
+        }],
         bound: LOOKED_AT,
         right: act!(|stage, _objects| {
             stage
                 .delete(&format!("dpuhost/{}", stage.rival()), true)
                 .await?;
         }),
-        then: Then::PowerOn,
     },
 ];
 
 /// The machines that a case needs besides its card.
 pub fn rival_of(case: &Case) -> Option<MachineSpec> {
-    match case.bmcs {
+    match case.setting.bmcs {
         Bmcs::One | Bmcs::Tls => None,
         Bmcs::Two => Some(MachineSpec::host(&format!("{}-rival", case.name))),
     }

@@ -144,6 +144,14 @@ impl Stage<'_> {
         })
     }
 
+    /// The Secret with the right name and this password.
+    pub fn secret_with_password(&self, password: &str) -> Value {
+        self.secret(&Credentials {
+            username: self.credentials.username.clone(),
+            password: password.to_owned(),
+        })
+    }
+
     /// A ConfigMap with a CA.
     pub fn ca(&self, bundle: &str) -> Value {
         json!({
@@ -167,11 +175,20 @@ impl Stage<'_> {
     /// # Errors
     /// When the case has no other BMC.
     pub fn server(&self, objects: &Objects) -> Result<Value> {
+        let (bmc, uuid) = self.other_bmc(objects)?;
+        let spec = json!({"bmc": bmc, "identity": {"systemUuid": uuid}});
+        Ok(self.host(self.name, spec))
+    }
+
+    /// How the case's other BMC is reached, and the UUID of its system.
+    ///
+    /// # Errors
+    /// When the case has no other BMC.
+    pub fn other_bmc(&self, objects: &Objects) -> Result<(Value, String)> {
         let machine = self.world.bmc(&self.rival())?;
         let mut bmc = objects.card["spec"]["bmc"].clone();
         bmc["address"] = machine.address.into();
-        let spec = json!({"bmc": bmc, "identity": {"systemUuid": machine.uuid}});
-        Ok(self.host(self.name, spec))
+        Ok((bmc, machine.uuid))
     }
 
     /// The card's twin in a chassis of its own: the same but for what `spec` says.
