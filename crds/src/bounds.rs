@@ -26,6 +26,8 @@ pub(crate) fn bounded(mut crd: CustomResourceDefinition) -> CustomResourceDefini
             .as_mut()
             .and_then(|s| s.open_api_v3_schema.as_mut())
         {
+            // There it is the name of the kind, which says nothing new.
+            schema.title = None;
             walk(schema);
         }
     }

@@ -192,3 +192,16 @@ fn reports_and_statuses_hold_no_closed_enum_of_their_own() {
         });
     }
 }
+
+/// Titles of types become text in descriptions; that of a kind would be its bare name.
+#[test]
+fn no_kind_is_described_by_its_name() {
+    for (kind, schema) in schemas() {
+        let text = schema["description"].as_str().unwrap();
+        assert!(
+            !text.is_empty() && text.lines().all(|line| line != kind),
+            "{kind}: {text}"
+        );
+        assert!(schema["title"].is_null(), "{kind}");
+    }
+}
