@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::scrub::Scrub;
+
 /// A string property, trimmed; empty is absent.
 pub(crate) fn text(document: &Value, key: &str) -> Option<String> {
     let text = document.get(key)?.as_str()?.trim();
@@ -58,8 +60,9 @@ pub(crate) fn action<'a>(document: &'a Value, name: &str) -> Option<&'a Value> {
     document.get("Actions")?.get(format!("#{name}"))
 }
 
-/// The message of a Redfish error body, for people: short, one line.
-pub(crate) fn error_message(body: &str) -> String {
+/// The message of a Redfish error body, for people: short, one line, and
+/// without what `scrub` hides.
+pub(crate) fn error_message(body: &str, scrub: &Scrub) -> String {
     const LONGEST: usize = 300;
     let document: Value = serde_json::from_str(body).unwrap_or_default();
     let error = document.get("error");
@@ -70,7 +73,9 @@ pub(crate) fn error_message(body: &str) -> String {
     let message = extended
         .or_else(|| error.and_then(|error| text(error, "message")))
         .unwrap_or_else(|| body.to_owned());
-    let mut line: String = message
+    // Before it is cut: half a secret is one too.
+    let mut line: String = scrub
+        .clean(&message)
         .split_whitespace()
         .collect::<Vec<_>>()
         .join(" ")
@@ -89,6 +94,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::target::Credentials;
+
+    fn scrub() -> Scrub {
+        Scrub::of(&Credentials {
+            username: "root".to_owned(),
+            password: "hunter2".to_owned(),
+        })
+    }
 
     #[test]
     fn odd_properties_are_absent() {
@@ -122,9 +135,16 @@ mod tests {
             "@Message.ExtendedInfo": [{"Message": "The\n value  is bad"}],
         }})
         .to_string();
-        assert_eq!(error_message(&body), "The value is bad");
-        assert_eq!(error_message("<html>\n<b>500"), "<html> <b>500");
-        assert_eq!(error_message(""), "no explanation");
-        assert_eq!(error_message(&"x".repeat(9999)).len(), 300);
+        let shown = |body: &str| error_message(body, &scrub());
+        assert_eq!(shown(&body), "The value is bad");
+        assert_eq!(shown("<html>\n<b>500"), "<html> <b>500");
+        assert_eq!(shown(""), "no explanation");
+        assert_eq!(shown(&"x".repeat(9999)).len(), 300);
+    }
+
+    #[test]
+    fn a_password_is_hidden_before_the_message_is_cut() {
+        let body = format!("{} hunter2 is too short", "x".repeat(295));
+        assert!(!error_message(&body, &scrub()).contains("hun"));
     }
 }

@@ -25,6 +25,7 @@ mod port;
 mod reading;
 mod redfish;
 mod registry;
+mod scrub;
 mod stage;
 mod target;
 mod tls;

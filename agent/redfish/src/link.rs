@@ -22,6 +22,7 @@ use crate::document::error_message;
 use crate::error::BmcError;
 use crate::facts::{Authentication, Capability, Offer};
 use crate::registry::Shared;
+use crate::scrub::Scrub;
 use crate::target::BmcTarget;
 use crate::tls::{ObservedPeer, client_config};
 use crate::transport::{Transport, TransportError};
@@ -48,6 +49,8 @@ pub(crate) struct Link {
     root: Value,
     sessions: Capability,
     login: Login,
+    /// What no word of the BMC may show.
+    scrub: Scrub,
     system_path: Option<String>,
     unreachable: AtomicBool,
 }
@@ -96,6 +99,7 @@ impl Link {
                 values: None,
             },
             login: Login::Nobody,
+            scrub: Scrub::of(&target.credentials),
             system_path: None,
             unreachable: AtomicBool::new(false),
         };
@@ -209,7 +213,7 @@ impl Link {
             Unread::Failed(Failure::Decode(error)) => BmcError::BadAnswer {
                 address,
                 path,
-                reason: error.to_string(),
+                reason: self.scrub.clean(&error.to_string()),
             },
             Unread::Failed(Failure::Transport(error)) => match error {
                 TransportError::NotConnected(reason) => {
@@ -229,13 +233,13 @@ impl Link {
                 TransportError::Status { status: 403, body } => BmcError::AccessDenied {
                     address,
                     path,
-                    detail: error_message(&body),
+                    detail: error_message(&body, &self.scrub),
                 },
                 TransportError::Status { status, body } => BmcError::ReadFailed {
                     address,
                     path,
                     status,
-                    detail: error_message(&body),
+                    detail: error_message(&body, &self.scrub),
                 },
                 error @ (TransportError::TooLong { .. }
                 | TransportError::Unusable(_)
@@ -243,7 +247,7 @@ impl Link {
                 | TransportError::Rejected(_)) => BmcError::BadAnswer {
                     address,
                     path,
-                    reason: error.to_string(),
+                    reason: self.scrub.clean(&error.to_string()),
                 },
             },
         }

@@ -9,6 +9,7 @@ use super::{Failure, Link, Unread};
 use crate::document::error_message;
 use crate::error::BmcError;
 use crate::identity::prove_identity;
+use crate::scrub::Scrub;
 use crate::transport::TransportError;
 
 /// The right to change one thing once: the machine's identity was proved by
@@ -29,24 +30,17 @@ pub(crate) struct Change<'a> {
     pub(crate) path: &'a str,
     /// What it says.
     pub(crate) body: Value,
-    /// What must not show in errors.
-    pub(crate) secret: Option<&'a str>,
+    /// The image URL that it speaks of: it must not show in errors.
+    pub(crate) image: Option<&'a str>,
 }
 
 impl Change<'_> {
-    /// Takes the secret, and every longer part of it, out of a message.
-    fn scrub(&self, message: &str) -> String {
-        let Some(secret) = self.secret else {
-            return message.to_owned();
-        };
-        let mut parts: Vec<&str> = secret
-            .split(['/', '?', '&', '='])
-            .filter(|part| part.len() >= 8)
-            .collect();
-        parts.insert(0, secret);
-        parts.iter().fold(message.to_owned(), |message, part| {
-            message.replace(part, "[image]")
-        })
+    /// What must not show in the answer to it.
+    fn scrub(&self, link: &Link) -> Scrub {
+        match self.image {
+            Some(url) => link.scrub.and_image(url),
+            None => link.scrub.clone(),
+        }
     }
 }
 
@@ -88,7 +82,7 @@ impl Proven<'_> {
                 Err(BmcError::OutcomeUnknown {
                     address: link.origin.clone(),
                     verb: change.verb,
-                    reason: change.scrub(&error_message(&body.to_string())),
+                    reason: error_message(&body.to_string(), &change.scrub(link)),
                 })
             }
             Ok(_) => Ok(()),
@@ -126,10 +120,11 @@ impl Link {
     fn unchanged(&self, change: &Change<'_>, failure: Failure) -> BmcError {
         let address = self.origin.clone();
         let verb = change.verb;
+        let scrub = change.scrub(self);
         let unknown = |reason: String| BmcError::OutcomeUnknown {
             address: address.clone(),
             verb,
-            reason: change.scrub(&reason),
+            reason: scrub.clean(&reason),
         };
         match failure {
             Failure::Decode(error) => unknown(error.to_string()),
@@ -138,14 +133,14 @@ impl Link {
                     if (300..500).contains(&status) && status != 408 =>
                 {
                     BmcError::Refused {
-                        detail: change.scrub(&error_message(&body)),
+                        detail: error_message(&body, &scrub),
                         address,
                         verb,
                         status,
                     }
                 }
                 TransportError::Status { status, body } => {
-                    unknown(format!("HTTP {status}: {}", error_message(&body)))
+                    unknown(format!("HTTP {status}: {}", error_message(&body, &scrub)))
                 }
                 TransportError::Lost(reason) | TransportError::Unusable(reason) => unknown(reason),
                 error @ (TransportError::TooLong { .. } | TransportError::Undecodable(_)) => {

@@ -62,6 +62,7 @@ impl Link {
         .unwrap_or_else(|_| Err(TransportError::Lost("no answer in time".to_owned())));
         match answer {
             Ok(session) => {
+                self.scrub.hide_token(&session.auth_token);
                 self.http
                     .set_credentials(BmcCredentials::token(session.auth_token));
                 self.login = Login::Session(session.location.to_string());
@@ -88,7 +89,7 @@ impl Link {
             Err(TransportError::Status { status, body }) => Err(BmcError::SessionRefused {
                 address: self.origin.clone(),
                 status,
-                detail: error_message(&body),
+                detail: error_message(&body, &self.scrub),
             }),
             Err(error) => Err(self.unread(&collection, Unread::Failed(Failure::Transport(error)))),
         }
@@ -105,7 +106,8 @@ impl Link {
         match timeout_at(limit, farewell).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
-                tracing::debug!(bmc = self.origin, %error, "session left to expire");
+                let error = self.scrub.clean(&error.to_string());
+                tracing::debug!(bmc = self.origin, error, "session left to expire");
             }
             Err(_) => tracing::debug!(bmc = self.origin, "session left to expire"),
         }

@@ -46,7 +46,7 @@ pub(super) async fn set_override(
         verb: "a change of the boot override",
         path: &path,
         body: body(wanted),
-        secret: None,
+        image: None,
     };
     proven.patch(change, deadline).await?;
     let confirmation = look_for(turn, &path, |document| {

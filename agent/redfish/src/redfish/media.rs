@@ -124,7 +124,7 @@ pub(super) async fn insert(turn: &mut Turn<'_>, image: &ImageUrl) -> Result<Effe
         verb: "an insertion of virtual media",
         path: &target,
         body: insert_body(&read.document, image),
-        secret: Some(image.expose()),
+        image: Some(image.expose()),
     };
     let proven = turn.link.prove(deadline).await?;
     proven.post(change, deadline).await?;
@@ -196,7 +196,7 @@ pub(super) async fn eject(turn: &mut Turn<'_>, which: &MediaMatch) -> Result<Eff
             verb: "an ejection of virtual media",
             path: &target,
             body: json!({}),
-            secret: slot.image.as_ref().map(ImageUrl::expose),
+            image: slot.image.as_ref().map(ImageUrl::expose),
         };
         proven.post(change, deadline).await?;
         let confirmation = look_for(turn, &slot.path, |document| {

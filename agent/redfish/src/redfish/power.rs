@@ -44,7 +44,7 @@ pub(super) async fn act(turn: &mut Turn<'_>, action: PowerAction) -> Result<Effe
         verb: "a reset",
         path: &target,
         body: json!({ "ResetType": reset_type }),
-        secret: None,
+        image: None,
     };
     proven.post(change, deadline).await?;
     let confirmation = match (action.leads_to(), state) {
@@ -124,7 +124,7 @@ pub(super) async fn set_restore_policy(
         verb: "a change of the power restore policy",
         path: &path,
         body: json!({ "PowerRestorePolicy": policy.as_str() }),
-        secret: None,
+        image: None,
     };
     proven.patch(change, deadline).await?;
     let confirmation = look_for(turn, &path, |system| {

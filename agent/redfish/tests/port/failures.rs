@@ -141,6 +141,56 @@ async fn no_error_shows_an_image_url_or_a_password() {
 }
 
 #[tokio::test]
+async fn no_error_shows_what_a_bmc_quotes_of_credentials_or_token() {
+    let quoting = |text: String| {
+        let body = json!({"error": {"@Message.ExtendedInfo": [{"Message": text}]}});
+        Fault::Answer(400, body.to_string())
+    };
+    // DMTF's PropertyValueFormatError quotes the value that was posted.
+    let bmc = ScriptedBmc::plain();
+    bmc.offer_sessions();
+    bmc.fail(
+        "POST",
+        "Sessions",
+        1,
+        quoting(format!(
+            "The value '{PASSWORD}' for admin's Password is of a different format."
+        )),
+    );
+    let error = port(&bmc).observe().await.unwrap_err();
+    assert_eq!(error.category(), "SessionRefused");
+    let shown = format!("{error} {error:?}");
+    assert!(shown.contains("a different format"), "{shown}");
+    assert!(
+        !shown.contains(PASSWORD) && !shown.contains("admin"),
+        "{shown}"
+    );
+
+    let bmc = ScriptedBmc::plain();
+    bmc.offer_sessions();
+    let port = port(&bmc);
+    port.observe().await.unwrap();
+    let token = bmc
+        .seen()
+        .iter()
+        .find_map(|seen| seen.headers.get("x-auth-token").cloned())
+        .unwrap();
+    bmc.fail(
+        "GET",
+        SYSTEM,
+        1,
+        quoting(format!("{token} may not read http://192.0.2.1/i/x.iso")),
+    );
+    let error = port.power(PowerAction::On).await.unwrap_err();
+    let shown = format!("{error} {error:?}");
+    assert!(shown.contains("may not read"), "{shown}");
+    assert!(
+        !shown.contains(&token) && !shown.contains("192.0.2.1"),
+        "{shown}"
+    );
+}
+
+#[tokio::test]
 async fn an_error_tells_category_and_remedy() {
     let bmc = ScriptedBmc::plain();
     bmc.set_password("rotated");
