@@ -50,6 +50,14 @@ impl<T> Fact<T> {
         self.and_then(|value| Fact::Known(change(value)))
     }
 
+    /// What stands in where this is not offered; the other states stay as they are.
+    pub fn substitute(self, other: impl FnOnce() -> Self) -> Self {
+        match self {
+            Fact::NotOffered => other(),
+            Fact::Known(_) | Fact::NotRead(_) => self,
+        }
+    }
+
     /// Looks closer at a known value; the other states stay as they are.
     pub fn and_then<U>(self, look: impl FnOnce(T) -> Fact<U>) -> Fact<U> {
         match self {

@@ -9,14 +9,19 @@
 //! bounded in size.
 
 mod address;
+pub mod cpu;
+pub mod disks;
 mod dmi;
 mod fact;
 mod facts;
 pub mod junk;
 mod kernel;
+pub mod memory;
 mod os_release;
 pub mod pci;
+pub mod ports;
 mod root;
+pub mod rshim;
 pub mod smbios;
 mod tpm;
 pub mod vpd;
