@@ -6,7 +6,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
 {{- define "lockstep.image" -}}
-{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
+{{ printf "%s:%s" .image.repository (.image.tag | default .root.Chart.AppVersion) | quote }}
 {{- end }}
 
 {{/* What the restricted level of Pod security asks of a container. */}}
@@ -29,7 +29,7 @@ seccompProfile:
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
 {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -42,7 +42,7 @@ emptyDir:
   sizeLimit: {{ .volume.size | default .size }}
 {{- else }}
 persistentVolumeClaim:
-  claimName: {{ .volume.existingClaim | default .claim }}
+  claimName: {{ .volume.existingClaim | default .claim | quote }}
 {{- end }}
 {{- end }}
 
@@ -54,7 +54,7 @@ apiVersion: v1
 kind: PersistentVolumeClaim
 metadata:
   name: {{ .name }}
-  namespace: {{ .namespace }}
+  namespace: {{ .namespace | quote }}
   annotations:
     helm.sh/resource-policy: keep
   labels:
@@ -62,7 +62,7 @@ metadata:
 spec:
   accessModes: ["ReadWriteOnce"]
   {{- with .volume.storageClassName }}
-  storageClassName: {{ . }}
+  storageClassName: {{ . | quote }}
   {{- end }}
   resources:
     requests:

@@ -180,6 +180,7 @@ async fn charts_install_upgrade_and_leave_objects_in_place() {
         ("sites[0].xpu.apiServer=http://10.0.0.1", "apiServer"),
         ("sites[0].surprise=1", "surprise"),
         ("operator.logFormat=xml", "logFormat"),
+        ("sites[0].store.service.type=ClusterIP", "nodePort"),
     ] {
         let args = [
             "upgrade", "lockstep", &lockstep, "-f", &values, "--set", set,
@@ -205,4 +206,118 @@ spec: {policyRef: {name: p}}
         .await
         .unwrap();
     assert_eq!(gone.trim(), "");
+}
+
+/// What a site agent needs to end a hold.
+const OF_A_SITE: &str = "deployment/lockstep-site-agent,serviceaccount/lockstep-site-agent,\
+    rolebinding/lockstep-site-agent,rolebinding/lockstep-xpu-agent,\
+    configmap/lockstep-site-agent,service/lockstep-image-store";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_with_a_held_host_stays_when_it_is_taken_out_of_the_values() {
+    let folder = tempfile::tempdir().unwrap();
+    let plane = ControlPlane::start(Options::new(folder.path().join("cp")))
+        .await
+        .unwrap();
+    let (kubectl, helm) = (plane.kubectl(), Helm::new(&plane).await.unwrap());
+    let lockstep = workspace("charts/lockstep");
+    let both = workspace("charts/lockstep/ci/two-sites-values.yaml");
+    let one = folder.path().join("one.yaml");
+    let mut values: serde_json::Value =
+        serde_yaml::from_str(&std::fs::read_to_string(&both).unwrap()).unwrap();
+    // A namespace of digits is a text as well.
+    values["sites"][1]["namespace"] = "456".into();
+    let two = folder.path().join("two.yaml");
+    std::fs::write(&two, values.to_string()).unwrap();
+    values["sites"].as_array_mut().unwrap().remove(0);
+    std::fs::write(&one, values.to_string()).unwrap();
+    let (one, two) = (one.to_str().unwrap(), two.to_str().unwrap());
+    for namespace in ["123", "456"] {
+        let args = ["create", "namespace", namespace];
+        kubectl.run(&args).await.unwrap();
+    }
+    let helm = async |args: &[&str]| {
+        let mut all = vec!["-n", "123"];
+        all.extend(args);
+        helm.run(&all, SOON).await
+    };
+    let of_berlin = async || -> Vec<String> {
+        let get: Vec<&str> = OF_A_SITE.split(',').collect();
+        let mut args = vec![
+            "get",
+            "-n",
+            "site-berlin",
+            "--ignore-not-found",
+            "-o",
+            "name",
+        ];
+        args.extend(get);
+        let listed = kubectl.run(&args).await.unwrap();
+        listed.lines().map(str::to_owned).collect()
+    };
+    let crds = workspace("charts/lockstep-crds");
+    helm(&["install", "crds", &crds]).await.unwrap();
+    established(&kubectl).await;
+    helm(&["install", "lockstep", &lockstep, "-f", two])
+        .await
+        .unwrap();
+    assert_eq!(of_berlin().await.len(), 6);
+    let host = "
+apiVersion: provisioning.opiproject.org/v1alpha1
+kind: DpuHost
+metadata: {name: host1, namespace: site-berlin}
+spec: {policyRef: {name: p}}
+";
+    kubectl.apply_text(host).await.unwrap();
+    let status = async |patch: &str| {
+        let mut args = vec!["patch", "dpuhost", "host1", "-n", "site-berlin"];
+        args.extend(["--subresource=status", "--type=merge", "-p", patch]);
+        kubectl.run(&args).await.unwrap()
+    };
+    status(
+        r#"{"status":{"hold":{"mechanism":"PoweredOff","state":"PoweredOff",
+            "since":"2026-01-01T00:00:00Z","deadline":"2026-01-01T01:00:00Z"}}}"#,
+    )
+    .await;
+
+    // A new binding is in force a moment after it is written.
+    let upgrade = ["upgrade", "lockstep", &lockstep, "-f", one];
+    let mut refused = String::new();
+    for object in OF_A_SITE.split(',') {
+        let args = ["delete", object, "-n", "site-berlin", "--dry-run=server"];
+        let deadline = std::time::Instant::now() + SOON;
+        refused = loop {
+            match kubectl.run(&args).await {
+                Err(error) => break format!("{error:#}"),
+                Ok(_) => assert!(std::time::Instant::now() < deadline, "{object} may go"),
+            }
+        };
+        assert!(refused.contains("host1"), "{object}: {refused}");
+    }
+    assert!(refused.contains("lockstep-held-hosts"), "{refused}");
+    let error = format!("{:#}", helm(&upgrade).await.unwrap_err());
+    assert!(
+        error.contains("host host1 in namespace site-berlin is held"),
+        "{error}"
+    );
+    assert_eq!(of_berlin().await.len(), 6, "{error}");
+
+    // What ends a namespace deletes whole collections, and is not stopped.
+    let all = "/api/v1/namespaces/site-berlin/configmaps";
+    kubectl.run(&["delete", "--raw", all]).await.unwrap();
+    assert_eq!(of_berlin().await.len(), 5);
+
+    status(r#"{"status":{"hold":null}}"#).await;
+    helm(&upgrade).await.unwrap();
+    assert!(of_berlin().await.is_empty());
+
+    // A site whose namespace is gone is in the way of an uninstall; the next upgrade makes good.
+    kubectl
+        .run(&["delete", "namespace", "456", "--timeout=60s"])
+        .await
+        .unwrap();
+    let error = format!("{:#}", helm(&["uninstall", "lockstep"]).await.unwrap_err());
+    assert!(error.contains("456"), "{error}");
+    kubectl.run(&["create", "namespace", "456"]).await.unwrap();
+    helm(&["uninstall", "lockstep"]).await.unwrap();
 }

@@ -29,8 +29,8 @@ pub(super) fn copies(root: &Path) -> Result<Files> {
             let source = Path::new(folder).join(&name);
             let text = fs::read_to_string(root.join(&source))
                 .with_context(|| format!("cannot read {}", source.display()))?;
-            let text = not_a_template(text, &source.display().to_string())?
-                .replace(NAMESPACE, "{{ .Release.Namespace }}");
+            let text = not_a_template(text, &source.display().to_string())?;
+            let text = of_the_release(&text);
             let from = format!("# Source: {}\n", source.display());
             files.insert(
                 Path::new("charts/lockstep/templates").join(format!("{prefix}{name}")),
@@ -39,4 +39,28 @@ pub(super) fn copies(root: &Path) -> Result<Files> {
         }
     }
     Ok(files)
+}
+
+/// The namespace of the release in place of the operator's. Where it is a whole value it is
+/// quoted: a name of digits alone would be a number.
+fn of_the_release(text: &str) -> String {
+    text.replace(
+        &format!("namespace: {NAMESPACE}\n"),
+        "namespace: {{ .Release.Namespace | quote }}\n",
+    )
+    .replace(NAMESPACE, "{{ .Release.Namespace }}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_of_digits_stays_a_text() {
+        let text = "namespace: lockstep-system\nname: 'of:lockstep-system:x'\n";
+        assert_eq!(
+            of_the_release(text),
+            "namespace: {{ .Release.Namespace | quote }}\nname: 'of:{{ .Release.Namespace }}:x'\n"
+        );
+    }
 }
