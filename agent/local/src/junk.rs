@@ -7,6 +7,9 @@
 use crate::Fact;
 use crate::kernel::is_uuid;
 
+/// The longest field of vital product data; the other sources keep to less.
+const LONGEST: usize = 255;
+
 /// In lower case, without surrounding blanks and without closing dots.
 const PLACEHOLDERS: &[&str] = &[
     "0123456789",
@@ -63,10 +66,13 @@ const PLACEHOLDER_BEGINNINGS: &[&str] = &[
     "default string ",
 ];
 
-/// The text without padding (blanks, NUL, 0xff read as text), or `None` when nothing is left
-/// or what is left is a placeholder.
+/// The text without padding (blanks, NUL, 0xff read as text), or `None` when nothing is left,
+/// what is left is a placeholder, or it is longer than any identity may be.
 pub fn meaningful(text: &str) -> Option<&str> {
     let text = trimmed(text);
+    if text.len() > LONGEST {
+        return None;
+    }
     let plain = text.to_ascii_lowercase();
     let plain = plain.trim_end_matches('.');
     // Fillers: nothing but one and the same sign, or but zeros, dots, dashes and the like.

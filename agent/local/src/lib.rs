@@ -14,6 +14,7 @@ pub mod disks;
 mod dmi;
 mod fact;
 mod facts;
+pub mod hot_plug;
 pub mod junk;
 mod kernel;
 pub mod memory;
@@ -24,6 +25,7 @@ mod root;
 pub mod rshim;
 pub mod smbios;
 mod tpm;
+pub mod uevent;
 pub mod vpd;
 
 pub use address::{LocalAddress, addresses};
