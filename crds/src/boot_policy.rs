@@ -155,8 +155,8 @@ pub struct HoldPolicy {
     #[schemars(length(min = 1, max = 4))]
     #[serde(default = "HoldPolicy::default_mechanisms")]
     pub mechanisms: Vec<HoldMechanism>,
-    /// What the site agent does by itself when a hold's work order expires
-    /// because neither operator nor API server could be reached.
+    /// What the site agent does by itself when a hold's work order expires: when the API
+    /// server cannot be reached, or the DpuHost is gone, or still says the same.
     #[serde(default)]
     pub on_orphan: OnOrphan,
     /// Seconds from the start of a hold until its work order expires.
@@ -249,14 +249,15 @@ impl Default for InstallPolicy {
     }
 }
 
-/// What to assume of a powered card whose platform cannot tell its boot stage (S5).
+/// What to assume of a machine that is on and whose platform cannot tell its boot stage (S5).
+/// A card whose own agent says that it runs may be shut down whatever stands here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UnobservableStage {
-    /// `Refuse` never cuts its power; `SafeAfter` does after `dumpGraceSeconds` without a sign of work.
+    /// `Refuse` does not cut its power; `SafeAfter` does once it has been on for `dumpGraceSeconds`.
     #[serde(default)]
     pub action: UnobservableStageAction,
-    /// Seconds the card must have been powered without its stage being told.
+    /// Seconds that the machine must have been on.
     #[schemars(range(min = 60, max = 86400))]
     #[serde(default = "UnobservableStage::default_grace")]
     pub dump_grace_seconds: i64,
@@ -280,10 +281,10 @@ impl Default for UnobservableStage {
 /// See [`UnobservableStage`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum UnobservableStageAction {
-    /// Never cut power on a guess.
+    /// Do not cut power on a guess.
     #[default]
     Refuse,
-    /// Treat the card as safe after the grace period.
+    /// Treat the machine as safe after the grace period.
     SafeAfter,
 }
 

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bmc::MachineIdentity;
+use crate::boot_policy::OnOrphan;
 use crate::open_enum::open_enum;
 
 open_enum! {
@@ -176,8 +177,27 @@ pub struct ImageFacts {
 pub struct WorkOrder {
     /// When the order takes effect.
     pub expires_at: Time,
-    /// `KeepHeld` or `RestoreAndRelease`.
-    pub on_orphan: crate::boot_policy::OnOrphan,
+    /// What then happens. What is not understood keeps the host held.
+    pub on_orphan: OrphanAction,
+}
+
+open_enum! {
+    /// What becomes of an orphaned hold: `hold.onOrphan` of the policy, as an order keeps it.
+    pub enum OrphanAction {
+        /// The host stays held.
+        KeepHeld,
+        /// Stored settings are put back and the host is powered on.
+        RestoreAndRelease,
+    }
+}
+
+impl From<OnOrphan> for OrphanAction {
+    fn from(action: OnOrphan) -> Self {
+        match action {
+            OnOrphan::KeepHeld => Self::KeepHeld,
+            OnOrphan::RestoreAndRelease => Self::RestoreAndRelease,
+        }
+    }
 }
 
 /// Preconditions the executor re-reads just before it acts. Absent means not asked for.

@@ -131,6 +131,16 @@ pub enum SlotPower {
 }
 
 open_enum! {
+    /// Whether slots were found to keep power while the host is off.
+    pub enum MeasuredSlotPower {
+        /// Cards stay powered.
+        Yes,
+        /// Cards lose power with the host.
+        No,
+    }
+}
+
+open_enum! {
     /// How a hold shows at the host.
     pub enum HoldState {
         /// The host is kept powered off.
@@ -297,7 +307,7 @@ pub struct ReleaseStatus {
 #[serde(rename_all = "camelCase")]
 pub struct SlotPowerStatus {
     /// What was found.
-    pub value: SlotPower,
+    pub value: MeasuredSlotPower,
     /// How it was found.
     #[schemars(length(max = 256))]
     pub evidence: String,

@@ -10,8 +10,8 @@
 
 use std::{fs, path::PathBuf};
 
-use lockstep_crds::directive::{ActionKind, OutcomeKind, Step, TargetKind};
-use lockstep_crds::host::{ArmedEffect, HoldState, ReleaseReason};
+use lockstep_crds::directive::{ActionKind, OrphanAction, OutcomeKind, Step, TargetKind};
+use lockstep_crds::host::{ArmedEffect, HeldBy, HoldState, MeasuredSlotPower, ReleaseReason};
 use lockstep_crds::observed::{BootStage, Knowledge, Offer, PowerState};
 use lockstep_crds::report::{CustodyState, ImageState, MediaOwner, Vantage};
 use lockstep_crds::{DpuHost, DpuReport, Phase};
@@ -127,6 +127,10 @@ const OPEN: &[(&str, &[&str])] = &[
             "/status/step",
             "/status/power",
             "/status/hold/state",
+            "/status/hold/mechanism",
+            "/status/hold/workOrder/onOrphan",
+            "/status/directives/1/action/workOrder/onOrphan",
+            "/status/slotPower/value",
             "/status/release/reason",
             "/status/hold/releasing",
             "/status/directives/0/step",
@@ -189,6 +193,9 @@ every_value_survives!(
     TargetKind,
     OutcomeKind,
     HoldState,
+    HeldBy,
+    MeasuredSlotPower,
+    OrphanAction,
     ReleaseReason,
     ArmedEffect,
     BootStage,

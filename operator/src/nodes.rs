@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Node;
 use lockstep_planner::decision::TaintEffect;
-use lockstep_planner::view::NodeSeen;
+use lockstep_planner::view::{NodeSeen, Readiness};
 
 use crate::key::Key;
 use crate::node_taint;
@@ -94,7 +94,7 @@ fn seen(entry: Entry<Node>) -> Seen {
         Entry::Unreadable(_) => Seen {
             taints: Vec::new(),
             node: NodeSeen {
-                ready: true,
+                ready: Readiness::Ready,
                 boot_id: None,
             },
         },
@@ -105,10 +105,11 @@ fn node_seen(node: &Node) -> NodeSeen {
     let status = node.status.as_ref();
     let ready = status
         .and_then(|status| status.conditions.as_ref())
-        .is_some_and(|conditions| {
-            conditions
-                .iter()
-                .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        .and_then(|conditions| conditions.iter().find(|one| one.type_ == "Ready"))
+        .map_or(Readiness::Unknown, |ready| match ready.status.as_str() {
+            "True" => Readiness::Ready,
+            "False" => Readiness::NotReady,
+            _ => Readiness::Unknown,
         });
     let boot_id = status
         .and_then(|status| status.node_info.as_ref())

@@ -5,8 +5,9 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lockstep_crds::{Dpu, DpuStatus, Phase, condition};
-use lockstep_planner::decision::Explanation;
+use kube::{Resource, ResourceExt};
+use lockstep_crds::{Dpu, DpuStatus, FINALIZER, Phase, condition};
+use lockstep_planner::decision::{Explanation, Transition};
 use lockstep_planner::{Reason, arriving};
 
 use crate::context::{Context, Outcome};
@@ -33,6 +34,11 @@ pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
     }
     let now = Timestamp::now();
     let written = if card.metadata.deletion_timestamp.is_some() {
+        // Our finalizer says that something is armed; the record that said what went with the host.
+        if card.finalizers().iter().any(|name| name == FINALIZER) {
+            let told = Transition::cancelled_but_armed(&card.name_any());
+            context.writes.event(&card.object_ref(&()), &told).await;
+        }
         let_go(&context.writes, &card).await
     } else if let Some(at) = arriving(&card.metadata, now) {
         return Outcome::again("arriving", at, now);

@@ -110,7 +110,8 @@ pub async fn carry_out(writes: &Writes, view: &View, plan: &Plan) -> Result<(), 
     // A host without a status is one of which nothing has been said.
     let said = host.status.clone().unwrap_or_default();
     let news = status_difference(Some(&said), &plan.host_status)?.is_some();
-    // Only what differs is sent: fields of a newer release stay as they are.
+    // Only what differs is sent: fields of a newer release stay as they are, but for those
+    // inside a list that differs, which is replaced.
     let change = status_difference(host.status.as_ref(), &plan.host_status)?;
     if let Some(change) = change.filter(|_| news) {
         let cause = if recording {

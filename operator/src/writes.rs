@@ -5,7 +5,7 @@
 //! written is remembered until the cache has caught up: planning from a cache
 //! older than that would only earn a conflict.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -128,8 +128,6 @@ pub struct Writes {
     recorder: Recorder,
     metrics: Metrics,
     written: Mutex<BTreeMap<(String, Key), Written>>,
-    /// uids of Dpus whose ServiceAccount is known to exist.
-    accounts: Mutex<BTreeSet<String>>,
 }
 
 impl Writes {
@@ -144,7 +142,6 @@ impl Writes {
             client,
             metrics,
             written: Mutex::default(),
-            accounts: Mutex::default(),
         }
     }
 
@@ -210,9 +207,6 @@ impl Writes {
     /// If a namesake belongs to somebody else, or the call fails.
     pub async fn account(&self, dpu: &Dpu) -> Result<(), WriteError> {
         let uid = dpu.uid().unwrap_or_default();
-        if lock(&self.accounts).contains(&uid) {
-            return Ok(());
-        }
         let key = Key::of(dpu);
         let name = names::xpu(&key.name);
         let what = format!("ServiceAccount {}", key.sibling(&name));
@@ -246,7 +240,6 @@ impl Writes {
             }
             Err(error) => return Err(error),
         }
-        lock(&self.accounts).insert(uid);
         Ok(())
     }
 

@@ -440,6 +440,20 @@ async fn an_identity_of_an_earlier_namesake_is_not_taken_over() {
 }
 
 #[tokio::test]
+async fn an_identity_that_was_revoked_is_made_again_for_the_next_install() {
+    let server = cluster().await;
+    let (writes, _) = writes(&server);
+    writes.account(&card("c", "h")).await.unwrap();
+    writes.account(&card("c", "h")).await.unwrap();
+    server.remove("serviceaccounts/xpu-c");
+    writes.account(&card("c", "h")).await.unwrap();
+    assert_eq!(
+        server.object("serviceaccounts/xpu-c")["metadata"]["name"],
+        "xpu-c"
+    );
+}
+
+#[tokio::test]
 async fn a_server_that_drops_what_it_does_not_know_is_found_out() {
     let server = cluster().await;
     server.prunes("seq");

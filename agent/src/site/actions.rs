@@ -106,7 +106,7 @@ impl Worker {
             host_uid: input.uid.clone(),
             seq: directive.seq,
             expires_at: work_order.expires_at.clone(),
-            on_orphan: work_order.on_orphan,
+            on_orphan: work_order.on_orphan.clone(),
             state: OrderState::Kept,
             leads_to: None,
             hands_off: input.hands_off,

@@ -1,8 +1,7 @@
 //! What to do with a work order that may be due. Pure.
 
 use jiff::Timestamp;
-use lockstep_crds::boot_policy::OnOrphan;
-use lockstep_crds::directive::WorkOrder;
+use lockstep_crds::directive::{OrphanAction, WorkOrder};
 
 use crate::site::order::{Order, OrderState};
 
@@ -13,6 +12,8 @@ pub enum Seen {
     Unreachable,
     /// The `DpuHost` is gone, or another one has its name.
     Gone,
+    /// The `DpuHost` is there, and this release cannot read what it says.
+    Unreadable,
     /// The `DpuHost` as it is.
     Present {
         /// Its hold's work order, if it is held.
@@ -60,14 +61,19 @@ pub fn decide(order: &Order, now: Timestamp, seen: &Seen) -> OrderDecision {
             work_order: Some(current),
             ..
         } if *current != order.work_order() => return OrderDecision::Follow(current.clone()),
+        Seen::Unreadable => {
+            return OrderDecision::Defer(
+                "this release cannot read the DpuHost; upgrade the site agent, or correct the object",
+            );
+        }
         Seen::Unreachable | Seen::Gone if order.hands_off => {
             return OrderDecision::Defer("handsOff was set on the host when it was last seen");
         }
         Seen::Unreachable | Seen::Gone | Seen::Present { .. } => {}
     }
-    match order.on_orphan {
-        OnOrphan::KeepHeld => OrderDecision::KeepHeld,
-        OnOrphan::RestoreAndRelease => OrderDecision::Release,
+    match &order.on_orphan {
+        OrphanAction::KeepHeld | OrphanAction::Unrecognized(_) => OrderDecision::KeepHeld,
+        OrphanAction::RestoreAndRelease => OrderDecision::Release,
     }
 }
 
@@ -78,7 +84,7 @@ pub fn follow(order: &mut Order, current: &WorkOrder, now: Timestamp) {
     if order.state == OrderState::Kept || revives {
         order.state = OrderState::Kept;
         order.expires_at = current.expires_at.clone();
-        order.on_orphan = current.on_orphan;
+        order.on_orphan = current.on_orphan.clone();
     }
 }
 
@@ -96,7 +102,7 @@ mod tests {
         Seen::Present {
             work_order: expires.map(|text| WorkOrder {
                 expires_at: time(text),
-                on_orphan: OnOrphan::RestoreAndRelease,
+                on_orphan: OrphanAction::RestoreAndRelease,
             }),
             hands_off,
         }
@@ -108,7 +114,7 @@ mod tests {
         let later = "2026-01-01T02:00:00Z";
         let followed = OrderDecision::Follow(WorkOrder {
             expires_at: time(later),
-            on_orphan: OnOrphan::RestoreAndRelease,
+            on_orphan: OrphanAction::RestoreAndRelease,
         });
         let early: Timestamp = "2026-01-01T00:59:59Z".parse().unwrap();
         let due: Timestamp = at.parse().unwrap();
@@ -133,9 +139,19 @@ mod tests {
             assert_eq!(decide(&order(), now, &seen), wanted, "{seen:?}");
         }
         let mut kept = order();
-        kept.on_orphan = OnOrphan::KeepHeld;
+        kept.on_orphan = OrphanAction::KeepHeld;
         assert_eq!(
             decide(&kept, due, &Seen::Unreachable),
+            OrderDecision::KeepHeld
+        );
+        assert!(matches!(
+            decide(&order(), due, &Seen::Unreadable),
+            OrderDecision::Defer(_)
+        ));
+        let mut newer = order();
+        newer.on_orphan = OrphanAction::from("HandOver");
+        assert_eq!(
+            decide(&newer, due, &Seen::Unreachable),
             OrderDecision::KeepHeld
         );
         let mut touched = order();
@@ -161,7 +177,7 @@ mod tests {
         let now: Timestamp = "2026-01-01T01:30:00Z".parse().unwrap();
         let longer = WorkOrder {
             expires_at: time("2026-01-01T02:00:00Z"),
-            on_orphan: OnOrphan::KeepHeld,
+            on_orphan: OrphanAction::KeepHeld,
         };
         for (state, wanted) in [
             (OrderState::Kept, OrderState::Kept),

@@ -7,8 +7,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lockstep_crds::boot_policy::OnOrphan;
-use lockstep_crds::directive::{Expects, WorkOrder};
+use lockstep_crds::directive::{Expects, OrphanAction, WorkOrder};
 use lockstep_crds::report::{Custody, CustodyState};
 use lockstep_redfish::{
     AllowedNetworks, BmcTarget, Credentials, ExpectedIdentity, PowerRestorePolicy, SpkiPin,
@@ -87,7 +86,7 @@ pub struct Order {
     /// When it takes effect.
     pub expires_at: Time,
     /// What happens then.
-    pub on_orphan: OnOrphan,
+    pub on_orphan: OrphanAction,
     /// How far it is.
     pub state: OrderState,
     /// The state that the attempt under way leads to, once the host is up.
@@ -135,7 +134,7 @@ impl Order {
     pub fn work_order(&self) -> WorkOrder {
         WorkOrder {
             expires_at: self.expires_at.clone(),
-            on_orphan: self.on_orphan,
+            on_orphan: self.on_orphan.clone(),
         }
     }
 
@@ -175,6 +174,30 @@ impl Order {
         }
     }
 
+    /// Whether the host went by this order.
+    pub fn is_released(&self) -> bool {
+        match self.state {
+            OrderState::ExpiredReleased | OrderState::ReleasedOffline => true,
+            OrderState::Kept
+            | OrderState::Restoring
+            | OrderState::PoweringOn
+            | OrderState::ExpiredKeptHeld => false,
+        }
+    }
+
+    /// The machine that must answer. A BMC whose certificate is verified proves
+    /// itself by that: a renewed one has another key, and is no stranger (S13).
+    pub fn meant(&self) -> Expects {
+        let bmc_key_pin = match self.access.trust {
+            Trust::CaBundle(_) | Trust::PinnedKey(_) => None,
+            Trust::NoVerification | Trust::PlainHttp => self.expects.bmc_key_pin.clone(),
+        };
+        Expects {
+            bmc_key_pin,
+            ..self.expects.clone()
+        }
+    }
+
     /// The policy to put back, if one was changed.
     pub fn previous_policy(&self) -> Option<PowerRestorePolicy> {
         self.previous_restore_policy
@@ -197,6 +220,7 @@ impl Order {
             text.parse()
                 .map_err(|error: lockstep_redfish::SpkiPinError| failed(error.to_string()))
         };
+        let meant = self.meant();
         Ok(BmcTarget {
             address: self
                 .access
@@ -215,9 +239,9 @@ impl Order {
                 Trust::PlainHttp => TlsTrust::PlainHttp,
             },
             expected: ExpectedIdentity {
-                system_uuid: self.expects.identity.system_uuid.clone(),
-                serial_number: self.expects.identity.serial_number.clone(),
-                tls_pin: self.expects.bmc_key_pin.as_deref().map(pin).transpose()?,
+                system_uuid: meant.identity.system_uuid,
+                serial_number: meant.identity.serial_number,
+                tls_pin: meant.bmc_key_pin.as_deref().map(pin).transpose()?,
             },
         })
     }
@@ -253,6 +277,24 @@ mod tests {
             order.custody(true).previous,
             ["PowerRestorePolicy=LastState"]
         );
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_no_stranger_where_the_certificate_is_verified() {
+        let pin = "ab".repeat(32);
+        let mut order = order();
+        order.expects.bmc_key_pin = Some(pin.clone());
+        for (trust, meant) in [
+            (Trust::CaBundle("PEM".to_owned()), None),
+            (Trust::PinnedKey("cd".repeat(32)), None),
+            (Trust::NoVerification, Some(pin.clone())),
+        ] {
+            order.access.trust = trust;
+            assert_eq!(order.meant().bmc_key_pin, meant);
+            assert_eq!(order.meant().identity, order.expects.identity);
+            let target = order.target().unwrap();
+            assert_eq!(target.expected.tls_pin.map(|pin| pin.to_string()), meant);
+        }
     }
 
     #[test]

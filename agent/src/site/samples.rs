@@ -1,8 +1,7 @@
 //! Values for the tests of this role.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lockstep_crds::boot_policy::OnOrphan;
-use lockstep_crds::directive::Directive;
+use lockstep_crds::directive::{Directive, OrphanAction};
 use lockstep_redfish::{
     Authentication, BmcFacts, BootOverrideState, BootTarget, Capabilities, Capability, Channel,
     ImageUrl, MediaSlot, Offer, OverrideEnabled, PowerState, Reading, SystemIdentity, TrustInForce,
@@ -98,7 +97,7 @@ pub(crate) fn order() -> Order {
         host_uid: "uid-h1".to_owned(),
         seq: 3,
         expires_at: Time("2026-01-01T01:00:00Z".parse().unwrap()),
-        on_orphan: OnOrphan::RestoreAndRelease,
+        on_orphan: OrphanAction::RestoreAndRelease,
         state: OrderState::Kept,
         leads_to: None,
         hands_off: false,

@@ -3,13 +3,14 @@
 use jiff::Timestamp;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
 use lockstep_crds::directive::{Action, ActionKind, Expects, ImageFacts, Step, Target, TargetKind};
+use lockstep_crds::dpu::Pairing;
 use lockstep_crds::host::CardRecord;
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::BmcReport;
 use lockstep_crds::{DpuHostStatus, names};
 
 use crate::arriving::arriving;
-use crate::card_record::{install_end, supersedes};
+use crate::card_record::{CARDS, install_end, supersedes};
 use crate::host;
 use crate::install::install;
 use crate::intent::{Draft, Intent, plain};
@@ -58,13 +59,31 @@ pub fn install_ends(
     install_end(view, record_of(record, card)?, now)
 }
 
-/// Whether a held host has to go on waiting for this card.
+/// Until when an install may still be writing to a card that belongs to this host no more.
+pub(crate) fn left_installing(
+    view: &View,
+    record: &DpuHostStatus,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    record
+        .cards
+        .iter()
+        .filter(|kept| view.cards.iter().all(|card| card.uid() != kept.uid))
+        .filter_map(|kept| install_end(view, kept, now))
+        .max()
+}
+
+/// Whether a host is held for this card, or would be. A card without a record is one too
+/// many, and one that was given up is what the host went on without.
 pub fn needs_hold(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) -> bool {
     if is_withdrawn(view, card) {
-        install_ends(view, record, card, now).is_some()
-    } else {
-        !is_installed(record, card)
+        return install_ends(view, record, card, now).is_some();
     }
+    let is_left_out = match record_of(record, card) {
+        Some(kept) => kept.given_up,
+        None => record.cards.len() >= CARDS,
+    };
+    !is_left_out && !is_installed(record, card)
 }
 
 /// What the card needs next. Without a policy only what was begun is undone.
@@ -90,6 +109,43 @@ pub fn intent(
         | Intent::Stall(_)
         | Intent::Done => needed,
     }
+}
+
+/// Why a card that lacks its image cannot be installed before a person does something;
+/// `None` if it can, or is not waited for.
+pub(crate) fn obstacle(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+) -> Option<&'static str> {
+    let wants = matches!(card.wanted, Wanted::Image(_)) && !is_going(view, card);
+    let kept = record_of(record, card)?;
+    if !wants || is_installed(record, card) || kept.given_up {
+        return None;
+    }
+    let spec_of_card = &card.dpu.spec;
+    let identity = spec_of_card.identity.as_ref();
+    let named =
+        identity.is_some_and(|named| named.system_uuid.is_some() || named.serial_number.is_some());
+    let pairing = spec_of_card.host_refs.first().map(|host| host.pairing);
+    [
+        (spec_of_card.paused, "it is paused"),
+        (!card.conflicts.is_empty(), "its machine is claimed twice"),
+        (spec_of_card.bmc.is_none(), "it has no BMC"),
+        (spec_of_card.host_refs.len() > 1, "it names several hosts"),
+        (!named, "it has no identity"),
+        (
+            pairing != Some(Pairing::Asserted),
+            "nobody vouches for its place",
+        ),
+        (
+            kept.attempts >= spec.install.max_attempts,
+            "its installs have failed as often as the policy allows",
+        ),
+    ]
+    .into_iter()
+    .find_map(|(holds, why)| holds.then_some(why))
 }
 
 fn paused(next: &str) -> Intent {
@@ -131,6 +187,12 @@ fn needed(
         // Withdrawn, above, unless the policy is missing, above too.
         Wanted::Nothing => return nothing_wanted(),
     };
+    if kept.is_none() && record.cards.len() >= CARDS {
+        return Intent::stall(
+            Reason::TooManyCards,
+            format!("{} has more than {CARDS} cards", host::machine(view)),
+        );
+    }
     let Some(kept) = kept else {
         return Intent::wait(
             Reason::Inspecting,
@@ -281,7 +343,7 @@ pub(crate) fn running<'a>(
         target: target(card),
         expects: expects(card, Some(PowerState::On), true),
         facts,
-        os_runs: card.live_os(now).is_some(),
+        os_seen: card.os_seen(now),
     }
 }
 

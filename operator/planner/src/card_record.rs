@@ -5,14 +5,15 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::directive::ImageFacts;
-use lockstep_crds::host::{ArmedEffect, CardRecord, SlotPower};
+use lockstep_crds::host::{ArmedEffect, CardRecord};
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{BmcReport, MediaOwner};
 
+use crate::reach;
 use crate::view::{CardView, View, Wanted};
 
-/// Records that fit into the status.
-const CARDS: usize = 16;
+/// Records that fit into the status, and so cards that one host can have.
+pub(crate) const CARDS: usize = 16;
 
 /// Brings the records of the cards up to what is seen. Forgets cards that are gone,
 /// except for attempts that failed: those belong to the physical card (S6).
@@ -23,9 +24,12 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
             Wanted::Missing(_) | Wanted::Nothing => None,
         };
         let kept = position(view, record, card).map(|index| record.cards.remove(index));
-        let Some(mut kept) = kept.or_else(|| wanted.map(|wanted| fresh(card, wanted))) else {
-            continue;
+        let begun = match (kept, wanted) {
+            (Some(kept), _) => Some(kept),
+            (None, Some(wanted)) if makes_room(view, record) => Some(fresh(card, wanted)),
+            (None, _) => None,
         };
+        let Some(mut kept) = begun else { continue };
         card.name().clone_into(&mut kept.name);
         card.uid().clone_into(&mut kept.uid);
         card.physical_id().clone_into(&mut kept.physical_id);
@@ -37,7 +41,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         {
             record.failed = None;
             if kept.retry_token != card.dpu.spec.retry_token {
-                forget_dead_slot(record);
+                record.slot_power = None;
             }
             kept = CardRecord {
                 armed: kept.armed,
@@ -89,18 +93,16 @@ fn forget_the_gone(view: &View, record: &mut DpuHostStatus) {
             kept.armed.clear();
         }
     }
-    while record.cards.len() > CARDS {
-        let Some(index) = record.cards.iter().position(|kept| !is_here(kept)) else {
-            return;
-        };
-        record.cards.remove(index);
-    }
 }
 
-fn forget_dead_slot(record: &mut DpuHostStatus) {
-    record
-        .slot_power
-        .take_if(|measured| measured.value == SlotPower::No);
+/// Whether one more card fits into the record, if need be in place of one that is gone.
+fn makes_room(view: &View, record: &mut DpuHostStatus) -> bool {
+    if record.cards.len() < CARDS {
+        return true;
+    }
+    let is_here = |kept: &CardRecord| view.cards.iter().any(|card| card.uid() == kept.uid);
+    let gone = record.cards.iter().position(|kept| !is_here(kept));
+    gone.map(|index| record.cards.remove(index)).is_some()
 }
 
 fn fresh(card: &CardView, wanted: &ImageFacts) -> CardRecord {
@@ -167,8 +169,8 @@ fn notice_bmc(
     now: Timestamp,
 ) {
     let ours = bmc.media.owner == MediaOwner::Lockstep;
-    let overridden = bmc.boot_override.is_some();
-    let override_armed = overridden && (ours || kept.armed.contains(&ArmedEffect::BootOverride));
+    let override_armed =
+        reach::boots_from_media(bmc) && (ours || kept.armed.contains(&ArmedEffect::BootOverride));
     kept.armed = [
         (ours, ArmedEffect::VirtualMedia),
         (override_armed, ArmedEffect::BootOverride),
@@ -196,7 +198,10 @@ fn adopt_install(
     let done = card
         .live_os(now)
         .is_some_and(|os| os.image_digest.as_ref() == Some(digest));
-    let since = bmc.power_since.as_ref().map_or(now, |since| since.0);
+    let since = bmc
+        .power_since
+        .as_ref()
+        .map_or(now, |since| since.0.min(now));
     let over = now >= since + os_timeout(view);
     if kept.booted_at.is_some() || kept.observed_at.is_some() || done || over {
         return;

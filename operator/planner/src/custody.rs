@@ -87,7 +87,8 @@ fn adopted(view: &View, custody: &Custody, now: Timestamp) -> HoldStatus {
         .policy
         .as_ref()
         .map(|policy| policy.spec.hold.on_orphan)
-        .unwrap_or_default();
+        .unwrap_or_default()
+        .into();
     HoldStatus {
         seq: custody.seq,
         mechanism: HeldBy::PoweredOff,

@@ -114,3 +114,15 @@ pub struct Transition {
     /// Whether it is a warning.
     pub warning: bool,
 }
+
+impl Transition {
+    /// A card is let go though its BMC may still hold what we have armed there (S15).
+    pub fn cancelled_but_armed(card: &str) -> Self {
+        Self {
+            card: Some(card.to_owned()),
+            reason: "CancelledButArmed".to_owned(),
+            message: "let go while its BMC may still hold our media or boot override: eject and reset them by hand".to_owned(),
+            warning: true,
+        }
+    }
+}

@@ -14,7 +14,7 @@ use crate::ledger;
 use crate::reach;
 use crate::reason::Reason;
 use crate::taint;
-use crate::view::View;
+use crate::view::{NodeSeen, Readiness, View};
 
 /// How long a released host may take to be seen up.
 const HOST_UP: SignedDuration = SignedDuration::from_mins(30);
@@ -128,6 +128,14 @@ fn end(view: &View, record: &DpuHostStatus, now: Timestamp) -> End {
             None => End::Release(ReleaseReason::Manual, true),
         };
     }
+    // An installer goes on writing though its card has been moved to another host.
+    if let Some(until) = card::left_installing(view, record, now) {
+        return End::After(Intent::wait_until(
+            Reason::AwaitingOs,
+            "a card that belongs to another host now may still be installing in this one",
+            until,
+        ));
+    }
     if view
         .cards
         .iter()
@@ -214,7 +222,8 @@ fn after_release(view: &View, record: &DpuHostStatus) -> Intent {
     let (Some(release), Some(node)) = (released, view.host.spec.node_name.as_ref()) else {
         return Intent::Done;
     };
-    if !on_its_way || view.node.as_ref().is_some_and(|node| node.ready) {
+    let is_up = |node: &NodeSeen| node.ready == Readiness::Ready;
+    if !on_its_way || view.node.as_ref().is_some_and(is_up) {
         return Intent::Done;
     }
     Intent::wait_until(

@@ -79,7 +79,7 @@ pub(crate) fn install(
     };
     let staged = facts.media.owner == MediaOwner::Lockstep
         && facts.media.digest.as_ref() == Some(&wanted.digest)
-        && facts.boot_override.is_some();
+        && reach::boots_from_media(facts);
     Ok(match leave {
         // Arming a card that is off may go on while its host is being held.
         Leave::Granted | Leave::AfterHold(_) if off && !staged => {

@@ -15,7 +15,7 @@ use crate::decision::{Decision, Plan, TaintEffect};
 use crate::ledger;
 use crate::standing::is_kept;
 use crate::taint;
-use crate::view::{CardView, View};
+use crate::view::{CardView, Readiness, View};
 
 /// Every way in which `plan` breaks a safety rule, in words; empty for a sound plan.
 pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
@@ -232,7 +232,10 @@ fn taken_down(
         "S1: a power cut that does not ask for the stage",
     );
     let on_host = directive.target.kind == TargetKind::Host;
-    let node_ready = view.node.as_ref().is_some_and(|node| node.ready);
+    let node_ready = view
+        .node
+        .as_ref()
+        .is_some_and(|node| node.ready != Readiness::NotReady);
     check(
         !on_host || (view.host.spec.disruption == Disruption::Allowed && !node_ready),
         "S12: a host was to be taken down",

@@ -20,7 +20,7 @@ use crate::reason::Reason;
 use crate::slot_power;
 use crate::stage;
 use crate::taint;
-use crate::view::{CardView, View};
+use crate::view::{CardView, Readiness, View};
 
 /// Why a hold by taint needs leave to disturb the host.
 const BESIDE: &str = "its cards are changed beside a host that is up";
@@ -57,20 +57,34 @@ pub fn leave(
     }
     require_pairing(view, card)?;
     if let Some(hold) = &record.hold {
-        return under_hold(view, record, hold, now);
+        return under_hold(view, record, spec, card, hold, now);
     }
-    if node_is_ready(view) && view.host.spec.disruption == Disruption::Never {
+    let ready = readiness(view) == Some(Readiness::Ready);
+    if ready && view.host.spec.disruption == Disruption::Never {
         return Err(in_use(view, "its Node is Ready"));
     }
     let facts = host_facts(view, now)?;
+    if ready && facts.power == Some(PowerState::Off) {
+        return Err(Intent::stall(
+            Reason::DrainNotProved,
+            format!(
+                "the BMC of {} says Off while its Node is Ready: until that ends, one of them may be another machine's",
+                machine(view)
+            ),
+        ));
+    }
     let waits = spec.host_wait.until == WaitUntil::OsRunning;
     match facts.power {
         Some(PowerState::Off) => match spec.order {
             BootOrder::HostFirst => power_on_first(view),
-            BootOrder::XpuFirst if waits => match mechanism(view, record, spec)? {
-                Mechanism::PoweredOff => Ok(Leave::AfterHold(Box::new(hold(view, spec, now)))),
-                Mechanism::NodeTainted(begin) => Err(begin),
-            },
+            BootOrder::XpuFirst if waits => {
+                let mechanism = mechanism(view, record, spec)?;
+                require_installable(view, record, spec)?;
+                match mechanism {
+                    Mechanism::PoweredOff => Ok(Leave::AfterHold(Box::new(hold(view, spec, now)))),
+                    Mechanism::NodeTainted(begin) => Err(begin),
+                }
+            }
             BootOrder::XpuFirst | BootOrder::Parallel => {
                 require_lit_slot(view, record, Reason::SlotHasNoPower)?;
                 Ok(Leave::Granted)
@@ -78,11 +92,14 @@ pub fn leave(
         },
         Some(PowerState::On) => {
             require_disruption(view)?;
-            require_host_stage(view, facts)?;
+            stage::may_cut_power(&host_machine(view, facts), spec, now)?;
             if !waits {
+                require_quiet_siblings(view, record, spec, card, now)?;
                 return Ok(Leave::Granted);
             }
-            match mechanism(view, record, spec)? {
+            let mechanism = mechanism(view, record, spec)?;
+            require_installable(view, record, spec)?;
+            match mechanism {
                 Mechanism::PoweredOff => {
                     require_quiet_cards(view, record, spec, now)?;
                     Err(shut_down(view, record, spec, facts, now))
@@ -98,6 +115,8 @@ pub fn leave(
 fn under_hold(
     view: &View,
     record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
     hold: &HoldStatus,
     now: Timestamp,
 ) -> Result<Leave, Intent> {
@@ -115,7 +134,7 @@ fn under_hold(
     }
     let facts = host_facts(view, now)?;
     if hold.mechanism == HeldBy::NodeTainted {
-        return under_taint(view, record, facts, now);
+        return under_taint(view, record, spec, card, facts, now);
     }
     if facts.power != Some(PowerState::Off) {
         return Err(power_unknown(view, facts));
@@ -128,6 +147,8 @@ fn under_hold(
 fn under_taint(
     view: &View,
     record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
     facts: &BmcReport,
     now: Timestamp,
 ) -> Result<Leave, Intent> {
@@ -144,7 +165,8 @@ fn under_taint(
             ))
         }
         Some(PowerState::On) => {
-            require_host_stage(view, facts)?;
+            stage::may_cut_power(&host_machine(view, facts), spec, now)?;
+            require_quiet_siblings(view, record, spec, card, now)?;
             Ok(Leave::Granted)
         }
         Some(_) | None => Err(power_unknown(view, facts)),
@@ -202,8 +224,8 @@ fn power_unknown(view: &View, facts: &BmcReport) -> Intent {
     )
 }
 
-fn node_is_ready(view: &View) -> bool {
-    view.node.as_ref().is_some_and(|node| node.ready)
+fn readiness(view: &View) -> Option<Readiness> {
+    view.node.as_ref().map(|node| node.ready)
 }
 
 fn in_use(view: &View, how: &str) -> Intent {
@@ -218,27 +240,25 @@ fn in_use(view: &View, how: &str) -> Intent {
 
 fn require_disruption(view: &View) -> Result<(), Intent> {
     require_allowed(view, "it is powered on, and disruption is Never")?;
-    if node_is_ready(view) {
-        return Err(Intent::stall(
-            Reason::DrainNotProved,
-            format!("the Node of {} is Ready", machine(view)),
-        ));
-    }
-    Ok(())
+    let Some(node) = &view.host.spec.node_name else {
+        return Ok(());
+    };
+    let why = match readiness(view) {
+        Some(Readiness::NotReady) => return Ok(()),
+        Some(Readiness::Ready) => "is Ready",
+        Some(Readiness::Unknown) => "says nothing, and what ran there may run still",
+        None => "does not exist, so nobody can tell what runs there",
+    };
+    Err(Intent::stall(
+        Reason::DrainNotProved,
+        format!("{} is on, and Node {node} {why}", machine(view)),
+    ))
 }
 
 fn require_allowed(view: &View, otherwise: &str) -> Result<(), Intent> {
     match view.host.spec.disruption {
         Disruption::Never => Err(in_use(view, otherwise)),
         Disruption::Allowed => Ok(()),
-    }
-}
-
-/// A card's change may hit a host that is up: not while its power must not be cut (S1).
-fn require_host_stage(view: &View, facts: &BmcReport) -> Result<(), Intent> {
-    match &facts.stage {
-        Some(stage) if stage.forbids_power_cut() => Err(stage::forbidden(&machine(view), stage)),
-        Some(_) | None => Ok(()),
     }
 }
 
@@ -270,19 +290,68 @@ fn shut_down(
     facts: &BmcReport,
     now: Timestamp,
 ) -> Intent {
-    stage::stop(
-        stage::Machine {
-            name: machine(view),
-            target: target(view),
-            expects: expects(view, Some(PowerState::On), true),
-            facts,
-            os_runs: false,
-        },
-        record,
-        spec,
-        Step::HoldHost,
-        now,
-    )
+    stage::stop(host_machine(view, facts), record, spec, Step::HoldHost, now)
+}
+
+/// The host as a machine whose power may have to be cut, or that a card's change may hit.
+fn host_machine<'a>(view: &View, facts: &'a BmcReport) -> stage::Machine<'a> {
+    stage::Machine {
+        name: machine(view),
+        target: target(view),
+        expects: expects(view, Some(PowerState::On), true),
+        facts,
+        os_seen: None,
+    }
+}
+
+/// The cards beside one that is on and is going to be stopped: that may take the host
+/// down, and the host them (S1).
+fn require_quiet_siblings(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    now: Timestamp,
+) -> Result<(), Intent> {
+    let is_off = |facts: &BmcReport| facts.power == Some(PowerState::Off);
+    if view.card_bmc(card, now).is_some_and(is_off) {
+        return Ok(());
+    }
+    require_no_install(view, record, now)?;
+    for other in with_bmc(view).filter(|other| other.uid() != card.uid()) {
+        let facts = card::proved(view, other, now)?;
+        if facts.power != Some(PowerState::Off) {
+            stage::may_cut_power(&card::running(other, facts, now), spec, now)?;
+        }
+    }
+    Ok(())
+}
+
+fn with_bmc(view: &View) -> impl Iterator<Item = &CardView> {
+    let cards = view.cards.iter();
+    cards.filter(|card| card.dpu.spec.bmc.is_some())
+}
+
+/// A host that is held waits for every card that lacks its image: for one that cannot be
+/// installed as things are, it would wait for ever.
+fn require_installable(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+) -> Result<(), Intent> {
+    for card in &view.cards {
+        if let Some(why) = card::obstacle(view, record, spec, card) {
+            return Err(Intent::stall(
+                Reason::HoldWouldNotEnd,
+                format!(
+                    "{} would be held for {} too, which cannot be installed: {why}",
+                    machine(view),
+                    card::machine(card)
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Every card shares the host's fate: none may be in the middle of something (S1).
@@ -293,7 +362,7 @@ fn require_quiet_cards(
     now: Timestamp,
 ) -> Result<(), Intent> {
     require_no_install(view, record, now)?;
-    for card in view.cards.iter().filter(|card| card.dpu.spec.bmc.is_some()) {
+    for card in with_bmc(view) {
         let facts = card::proved(view, card, now)?;
         if facts.power != Some(PowerState::Off) {
             stage::may_cut_power(&card::running(card, facts, now), spec, now)?;
@@ -304,7 +373,7 @@ fn require_quiet_cards(
 
 /// A host's power must not change under an installer.
 fn require_no_install(view: &View, record: &DpuHostStatus, now: Timestamp) -> Result<(), Intent> {
-    for card in view.cards.iter().filter(|card| card.dpu.spec.bmc.is_some()) {
+    for card in with_bmc(view) {
         if let Some(until) = card::install_ends(view, record, card, now) {
             return Err(Intent::wait_until(
                 Reason::AwaitingOs,
@@ -435,7 +504,7 @@ fn hold(view: &View, spec: &DpuBootPolicySpec, now: Timestamp) -> Draft {
         action: Action {
             work_order: Some(WorkOrder {
                 expires_at: Time(expires),
-                on_orphan: spec.hold.on_orphan,
+                on_orphan: spec.hold.on_orphan.into(),
             }),
             ..plain(ActionKind::HoldHost)
         },

@@ -187,13 +187,24 @@ fn book(
                 hold.releasing = None;
             }
         }
-        ActionKind::PowerOn if directive.target.kind == TargetKind::Card && !landed => {
+        // Of a card that belongs to this host no more nobody has seen that it stayed off.
+        ActionKind::PowerOn
+            if directive.target.kind == TargetKind::Card
+                && !landed
+                && (*outcome == OutcomeKind::Failed || is_here(view, directive)) =>
+        {
             if *outcome != OutcomeKind::Failed {
                 slot_power::note_dead_slot(view, record, directive, now);
             }
             if let Some(card) = card_record(record, &directive.target.uid) {
                 card.booted_at = None;
                 card.attempts = (card.attempts - 1).max(0);
+            }
+        }
+        // Its executor has seen that nothing of ours is left; what else it found there stays.
+        ActionKind::ClearInstall if landed => {
+            if let Some(card) = card_record(record, &directive.target.uid) {
+                card.armed.clear();
             }
         }
         ActionKind::HoldHost
@@ -204,6 +215,11 @@ fn book(
         | ActionKind::ForceOff
         | ActionKind::Unrecognized(_) => {}
     }
+}
+
+fn is_here(view: &View, directive: &Directive) -> bool {
+    let mut cards = view.cards.iter();
+    cards.any(|card| card.uid() == directive.target.uid)
 }
 
 /// The policy's wait, or while the policy is missing the one it would have by default.

@@ -4,10 +4,11 @@
 //! directive is carried out or a card boots, the status that announced it stands.
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lockstep_crds::condition::{self, READY, RECONCILING};
 use lockstep_crds::directive::{ActionKind, Step};
 use lockstep_crds::host::{CardRecord, HeldBy, HoldState, ReleaseReason};
-use lockstep_crds::{DpuHostStatus, DpuStatus, Phase};
+use lockstep_crds::{DpuHostStatus, DpuStatus, FINALIZER, Phase};
 
 use crate::arriving::arriving;
 use crate::card;
@@ -17,6 +18,7 @@ use crate::plan::Verdict;
 use crate::reason::Reason;
 use crate::show_card::show_card;
 use crate::shown::{Shown, show_channel};
+use crate::slot_power;
 use crate::standing;
 use crate::taint;
 use crate::view::{CardView, View};
@@ -205,6 +207,11 @@ fn is_let_go(view: &View, card: &CardView, intent: &Intent) -> bool {
             if !matches!(why.reason, Reason::AdmissionGuardMissing | Reason::UnknownRecord))
 }
 
+fn is_protected(meta: &ObjectMeta) -> bool {
+    let mut finalizers = meta.finalizers.iter().flatten();
+    finalizers.any(|name| name == FINALIZER)
+}
+
 fn service_accounts(decision: &Decision) -> Vec<String> {
     match decision {
         Decision::Start(directives) => directives
@@ -274,14 +281,9 @@ fn transitions(
             .cards
             .iter()
             .any(|kept| kept.uid == card.uid() && !kept.armed.is_empty());
-        if armed && card.dpu.metadata.deletion_timestamp.is_some() && is_let_go(view, card, intent)
-        {
-            events.push(Transition {
-                card: Some(name.clone()),
-                reason: "CancelledButArmed".to_owned(),
-                message: "deleted while its BMC may still hold our media or boot override: eject and reset them by hand".to_owned(),
-                warning: true,
-            });
+        // Told once: by the plan that takes the finalizer away.
+        if armed && is_protected(&card.dpu.metadata) && is_let_go(view, card, intent) {
+            events.push(Transition::cancelled_but_armed(name));
         }
         if was == status.phase {
             continue;
@@ -349,6 +351,7 @@ fn look_again(
         .chain(of_cards)
         .chain(verdict.retries.iter().copied())
         .chain(hold)
+        .chain(slot_power::due(view, record, now))
         .chain(arriving(&view.host.metadata, now))
         .chain(just_after)
         .filter(|at| *at > now)

@@ -82,16 +82,20 @@ reasons! {
     HostIsInfrastructure => Some("Install this card by hand, in a maintenance window of the host"),
     /// The host's power state is not known.
     HostStateUnknown => Some("Give the DpuHost a bmc that answers, or use role ChassisOnly if there is no server"),
-    /// The host's Node is Ready, and nobody has proved that it is drained.
-    DrainNotProved => Some("Drain the Node and shut the host down"),
+    /// The host may be in use: its Node is Ready, silent or missing, and nobody has proved that it is drained.
+    DrainNotProved => Some("Drain the Node and shut the host down; if nodeName is wrong, correct it"),
     /// Holding the host powered off needs slots that keep power, and that is not known to be so.
-    HoldNeedsSlotPower => Some("If the slots keep power while the host is off, set slotPowerWhenHostOff: Yes on the DpuHost (and change retryToken on the Dpu, if it was measured to be No); otherwise add NodeTainted to the policy's hold.mechanisms, or set hostWait.until: None"),
+    HoldNeedsSlotPower => Some("If the slots keep power while the host is off, set slotPowerWhenHostOff: \"Yes\" on the DpuHost (and change retryToken on the Dpu, if it was measured to be No); otherwise add NodeTainted to the policy's hold.mechanisms, or set hostWait.until: None"),
     /// Holding the host by a taint needs its Node, and leave to change cards beside a host that is up.
     HoldNeedsNode => Some("Set nodeName on the DpuHost to the host's Node, which must exist, and disruption: Allowed; a policy whose onTimeout is PowerOff cannot use NodeTainted"),
     /// The host is held by the taint of its Node, and the Node does not show it yet.
     TaintingNode => Some("If it stays so, look at the operator's log and at its right to patch Nodes"),
     /// The card's slot has no power while its host is off.
-    SlotHasNoPower => Some("If that is wrong, set slotPowerWhenHostOff: Yes on the DpuHost and change retryToken on the Dpu; otherwise the host must be on: set disruption: Allowed on the DpuHost and order: HostFirst on the policy"),
+    SlotHasNoPower => Some("If that is wrong, set slotPowerWhenHostOff: \"Yes\" on the DpuHost and change retryToken on the Dpu; otherwise the host must be on: set disruption: Allowed on the DpuHost and order: HostFirst on the policy"),
+    /// Another card of the host cannot be installed, so a hold would not end.
+    HoldWouldNotEnd => Some("Remove what stands in the way of that card, unset its imageRef, or delete its Dpu"),
+    /// The host has more cards than its record can hold.
+    TooManyCards => Some("Give this card to another DpuHost, or delete Dpus that stand for no card"),
     /// The host is up though it should be held.
     HoldBroken => Some("Find out who powered the host on; power it off to have it held again. Its Node, if it has one, takes no new pods until the hold ends"),
     /// The host waited for its cards for as long as the policy allows.

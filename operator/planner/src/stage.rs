@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::{DpuBootPolicySpec, UnobservableStageAction};
-use lockstep_crds::directive::{ActionKind, Expects, Step, Target, TargetKind};
+use lockstep_crds::directive::{ActionKind, Expects, OutcomeKind, Step, Target, TargetKind};
 use lockstep_crds::host::FinishedDirective;
 use lockstep_crds::observed::{BootStage, Knowledge};
 use lockstep_crds::report::BmcReport;
@@ -26,8 +26,8 @@ pub struct Machine<'a> {
     pub expects: Expects,
     /// Fresh facts.
     pub facts: &'a BmcReport,
-    /// Its own operating system says that it runs.
-    pub os_runs: bool,
+    /// When its own operating system last said that it runs, if that is good still.
+    pub os_seen: Option<Timestamp>,
 }
 
 /// The next thing to do to get a machine off: ask it, wait, then cut its power.
@@ -38,13 +38,13 @@ pub fn stop(
     step: Step,
     now: Timestamp,
 ) -> Intent {
+    let grace = SignedDuration::from_secs(spec.install.shutdown_grace_seconds);
+    let asked = asked(&machine, record);
     if let Err(why) = may_cut_power(&machine, spec, now) {
         return why;
     }
-    let grace = SignedDuration::from_secs(spec.install.shutdown_grace_seconds);
-    let asked = asked(&machine, record);
     let (kind, message) = match asked {
-        None if grace.is_positive() => (
+        None if grace.is_positive() && offers_to_shut_down(machine.facts) => (
             ActionKind::ShutdownGracefully,
             format!("asking {} to shut down", machine.name),
         ),
@@ -57,6 +57,19 @@ pub fn stop(
                     entry.at.0 + grace
                 ),
                 entry.at.0 + grace,
+            );
+        }
+        Some(entry)
+            if fell_silent(&machine, entry.at.0 + grace)
+                && substitute(&machine, spec, now).is_err() =>
+        {
+            return Intent::wait(
+                Reason::ShuttingDown,
+                format!(
+                    "{} was asked to shut down and its system is silent; without a boot stage nobody can tell whether it is done",
+                    machine.name
+                ),
+                DUMP_DEADLINE,
             );
         }
         Some(_) => (
@@ -82,6 +95,20 @@ pub fn stop(
     })
 }
 
+/// Whether all that speaks for cutting the power is what the machine's system said before
+/// its time to shut down was over. It may be on its way down, or dumping.
+fn fell_silent(machine: &Machine<'_>, over: Timestamp) -> bool {
+    machine.facts.stage_knowledge == Knowledge::NotOffered
+        && machine.os_seen.is_some_and(|seen| seen < over)
+}
+
+/// Whether the platform may know a graceful shutdown; one that lists what it allows, and
+/// does not list that, is not asked.
+fn offers_to_shut_down(facts: &BmcReport) -> bool {
+    let offered = &facts.capabilities.reset_types;
+    offered.is_empty() || offered.iter().any(|kind| kind == "GracefulShutdown")
+}
+
 /// When the machine was last asked to shut down, if nothing but cutting its power was
 /// tried since, and it was not powered on again either.
 fn asked<'a>(machine: &Machine<'_>, record: &'a DpuHostStatus) -> Option<&'a FinishedDirective> {
@@ -92,6 +119,8 @@ fn asked<'a>(machine: &Machine<'_>, record: &'a DpuHostStatus) -> Option<&'a Fin
         .iter()
         .rev()
         .filter(|entry| ledger::is_about(&entry.what, &machine.name))
+        // What failed was not sent.
+        .filter(|entry| entry.outcome != OutcomeKind::Failed)
         .find(|entry| !entry.what.starts_with(cut))
         .filter(|entry| entry.what.starts_with(ask))
         .filter(|entry| {
@@ -112,7 +141,7 @@ pub fn may_cut_power(
             Some(_) => Ok(()),
             None => Err(not_read(machine)),
         },
-        Knowledge::NotOffered if machine.os_runs => Ok(()),
+        Knowledge::NotOffered if machine.os_seen.is_some() => Ok(()),
         Knowledge::NotOffered => substitute(machine, spec, now),
         Knowledge::NotRead | Knowledge::Unrecognized(_) => Err(not_read(machine)),
     }
@@ -155,16 +184,17 @@ fn substitute(
         )),
         UnobservableStageAction::SafeAfter => {
             let grace = SignedDuration::from_secs(spec.unobservable_stage.dump_grace_seconds);
-            match &machine.facts.power_since {
-                Some(since) if since.0 + grace <= now => Ok(()),
-                Some(since) => Err(Intent::wait_until(
+            // What a BMC's clock says lies in the future is of now.
+            let since = machine.facts.power_since.as_ref();
+            match since.map(|since| since.0.min(now) + grace) {
+                Some(safe_from) if safe_from <= now => Ok(()),
+                Some(safe_from) => Err(Intent::wait_until(
                     Reason::StageForbids,
                     format!(
-                        "{} may still be working; its power may be cut from {}",
+                        "{} may still be working; its power may be cut from {safe_from}",
                         machine.name,
-                        since.0 + grace
                     ),
-                    since.0 + grace,
+                    safe_from,
                 )),
                 None => Err(not_read(machine)),
             }

@@ -10,6 +10,7 @@ use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind, TargetKind};
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{BmcReport, Custody, CustodyState, Execution, MediaOwner};
 
+use crate::reach::boots_from_media;
 use crate::view::View;
 
 /// Allowance for the difference between the operator's clock and an executor's.
@@ -182,10 +183,10 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
             facts.media.owner == MediaOwner::Lockstep
                 && facts.media.digest.as_ref()
                     == directive.action.image.as_ref().map(|image| &image.digest)
-                && facts.boot_override.is_some()
+                && boots_from_media(facts)
         }
         ActionKind::ClearInstall => {
-            facts.media.owner != MediaOwner::Lockstep && facts.boot_override.is_none()
+            facts.media.owner != MediaOwner::Lockstep && !boots_from_media(facts)
         }
         ActionKind::Unrecognized(_) => false,
     }

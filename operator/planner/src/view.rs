@@ -83,11 +83,22 @@ impl LeaseSeen {
     }
 }
 
+/// A Node's Ready condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Its kubelet says that it is.
+    Ready,
+    /// Its kubelet says that it is not.
+    NotReady,
+    /// Its kubelet says nothing. What ran there may run still.
+    Unknown,
+}
+
 /// What matters of a Kubernetes Node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeSeen {
-    /// Its Ready condition is True.
-    pub ready: bool,
+    /// Its Ready condition.
+    pub ready: Readiness,
     /// Its boot id.
     pub boot_id: Option<String>,
 }
@@ -156,12 +167,26 @@ impl CardView {
         self.dpu.metadata.uid.clone().unwrap_or_default()
     }
 
+    /// When the card's own agent was last heard of, if it is alive.
+    pub fn os_seen(&self, now: Timestamp) -> Option<Timestamp> {
+        self.live_os(now)
+            .and(self.os_agent)
+            .map(|lease| lease.renewed)
+    }
+
     /// What the card's own agent says, if that agent is alive.
     pub fn live_os(&self, now: Timestamp) -> Option<&lockstep_crds::report::OsReport> {
         self.os_agent
             .filter(|lease| lease.is_fresh(now))
             .and(self.os.as_ref())
+            .filter(|report| self.is_about_this_object(report))
             .and_then(|report| report.os.as_ref())
+    }
+
+    /// A report of an earlier object of that name may still be there. An agent that was
+    /// installed by other means need not know the uid.
+    fn is_about_this_object(&self, report: &DpuReportSpec) -> bool {
+        report.subject_uid.is_empty() || report.subject_uid == self.uid()
     }
 
     /// The card itself, whatever object stands for it: attempts belong to it.

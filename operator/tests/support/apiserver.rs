@@ -99,6 +99,11 @@ impl ApiServer {
         inner.store(path.to_owned(), object, StatusCode::OK);
     }
 
+    /// Deletes an object as somebody else would.
+    pub(crate) fn remove(&self, path: &str) {
+        self.inner.lock().unwrap().objects.remove(path);
+    }
+
     /// An object as it is now.
     pub(crate) fn object(&self, path: &str) -> Value {
         self.inner

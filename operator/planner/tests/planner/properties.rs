@@ -14,7 +14,7 @@ use lockstep_crds::boot_policy::{
 use lockstep_crds::host::{Disruption, HostRole, SlotPower};
 use lockstep_crds::observed::{BootStage, Knowledge};
 use lockstep_planner::Decision;
-use lockstep_planner::view::NodeSeen;
+use lockstep_planner::view::{NodeSeen, Readiness};
 use proptest::prelude::*;
 
 use events::{events, happen};
@@ -120,7 +120,7 @@ fn begin(start: &Start) -> World {
         }
     });
     world.node = start.node.then_some(NodeSeen {
-        ready: false,
+        ready: Readiness::NotReady,
         boot_id: None,
     });
     if start.host_on {

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod deletion;
+mod doubts;
 mod faults;
 mod first_light;
 mod host_wait;

@@ -1,6 +1,6 @@
 //! Lost replies, dead agents, silent BMCs, refusals: observed, never repeated blindly.
 
-use lockstep_crds::host::SlotPower;
+use lockstep_crds::host::MeasuredSlotPower;
 
 use crate::world::agent::Fault;
 use crate::world::operator::Crash;
@@ -255,7 +255,7 @@ fn a_card_that_stays_dark_beside_its_host_shows_that_slots_have_no_power() {
         .collect();
     world.settle(secs(3000));
     let measured = world.status().slot_power.clone().unwrap();
-    assert_eq!(measured.value, SlotPower::No, "{}", world.told());
+    assert_eq!(measured.value, MeasuredSlotPower::No, "{}", world.told());
     assert_eq!(
         world.card_says(0),
         "Stalled Stalled: HoldNeedsSlotPower",

@@ -106,7 +106,7 @@ fn a_node_is_awaited_once() {
     let mut world = World::new(&["card1"]);
     world.edit_host(|host| host.node_name = Some("node1".into()));
     world.node = Some(lockstep_planner::view::NodeSeen {
-        ready: false,
+        ready: lockstep_planner::view::Readiness::NotReady,
         boot_id: None,
     });
     world.until("the release", secs(900), |w| {
@@ -124,7 +124,7 @@ fn a_node_is_awaited_once() {
         world.told()
     );
     // A Node that leaves later is none of our doing.
-    world.node.as_mut().unwrap().ready = false;
+    world.node.as_mut().unwrap().ready = lockstep_planner::view::Readiness::NotReady;
     world.settle(secs(7200));
     assert_eq!(world.host_says(), "Ready: AsWanted", "{}", world.told());
 }

@@ -6,7 +6,7 @@ use lockstep_crds::dpu::Pairing;
 use lockstep_crds::host::{Disruption, HoldState, HostRole, SlotPower};
 use lockstep_crds::observed::PowerState;
 use lockstep_planner::plan;
-use lockstep_planner::view::NodeSeen;
+use lockstep_planner::view::{NodeSeen, Readiness};
 
 use crate::world::{World, secs};
 
@@ -72,7 +72,7 @@ fn a_node_that_is_ready() {
             host.disruption = disruption;
         });
         world.node = Some(NodeSeen {
-            ready: true,
+            ready: Readiness::Ready,
             boot_id: None,
         });
         world.power_on_host();

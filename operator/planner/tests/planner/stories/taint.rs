@@ -3,7 +3,7 @@
 use lockstep_crds::boot_policy::{HoldMechanism, OnTimeout, PolicyMode};
 use lockstep_crds::host::{Disruption, HeldBy, ReleaseReason, SlotPower};
 use lockstep_planner::decision::TaintEffect;
-use lockstep_planner::view::NodeSeen;
+use lockstep_planner::view::{NodeSeen, Readiness};
 
 use crate::world::operator::Crash;
 use crate::world::{World, secs};
@@ -15,7 +15,7 @@ fn dark(cards: &[&str]) -> World {
     world.strict = true;
     world.coupled = true;
     world.node = Some(NodeSeen {
-        ready: false,
+        ready: Readiness::NotReady,
         boot_id: None,
     });
     world.edit_policy(|policy| {

@@ -6,8 +6,7 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuReportSpec;
-use lockstep_crds::boot_policy::OnOrphan;
-use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind};
+use lockstep_crds::directive::{ActionKind, Directive, OrphanAction, OutcomeKind};
 use lockstep_crds::report::{
     CustodyState, Execution, ImageState, Outcome, Reachability, StoredImage, Vantage,
 };
@@ -42,7 +41,7 @@ pub struct SiteAgent {
     pub alive: bool,
     pub lease: Option<Timestamp>,
     pub faults: VecDeque<Fault>,
-    pub on_orphan: OnOrphan,
+    pub on_orphan: OrphanAction,
     /// It never takes anything up.
     pub idle: bool,
 }
@@ -53,7 +52,7 @@ impl SiteAgent {
             alive: true,
             lease: None,
             faults: VecDeque::new(),
-            on_orphan: OnOrphan::KeepHeld,
+            on_orphan: OrphanAction::KeepHeld,
             idle: false,
         }
     }
@@ -340,7 +339,7 @@ impl World {
         if !self.agent.alive || self.hands_off() {
             return;
         }
-        let on_orphan = self.agent.on_orphan;
+        let on_orphan = self.agent.on_orphan.clone();
         let Some(custody) = self.host_machine.custody.as_mut() else {
             return;
         };
@@ -348,8 +347,10 @@ impl World {
             return;
         }
         match on_orphan {
-            OnOrphan::KeepHeld => custody.state = CustodyState::ExpiredKeptHeld,
-            OnOrphan::RestoreAndRelease => {
+            OrphanAction::KeepHeld | OrphanAction::Unrecognized(_) => {
+                custody.state = CustodyState::ExpiredKeptHeld;
+            }
+            OrphanAction::RestoreAndRelease => {
                 custody.state = CustodyState::ExpiredReleased;
                 self.tell("agent: the work order ends the hold");
                 self.power_on_host();

@@ -49,7 +49,7 @@ impl World {
         match directive.action.kind {
             ActionKind::HoldHost => {
                 let order = directive.action.work_order.clone().unwrap();
-                self.agent.on_orphan = order.on_orphan;
+                self.agent.on_orphan = order.on_orphan.clone();
                 self.machine(which).custody = Some(Custody {
                     seq: directive.seq,
                     state: CustodyState::Kept,

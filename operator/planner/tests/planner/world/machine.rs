@@ -10,6 +10,8 @@ use lockstep_crds::report::{
     OsReport, Vantage,
 };
 
+use lockstep_planner::view::Readiness;
+
 use super::{World, secs};
 
 /// Seconds that an install takes, and a boot.
@@ -25,6 +27,8 @@ pub struct Machine {
     pub media: Option<ImageFacts>,
     pub foreign_media: bool,
     pub boot_override: bool,
+    /// Somebody else's, which stays.
+    pub lasting_override: Option<&'static str>,
     pub stage: Option<BootStage>,
     pub knowledge: Knowledge,
     /// It answers.
@@ -68,6 +72,7 @@ impl Machine {
             media: None,
             foreign_media: false,
             boot_override: false,
+            lasting_override: None,
             stage: None,
             knowledge: Knowledge::Known,
             answers: true,
@@ -106,7 +111,11 @@ impl Machine {
                 .clone()
                 .filter(|_| self.knowledge == Knowledge::Known),
             stage_knowledge: self.knowledge.clone(),
-            boot_override: self.boot_override.then(|| "Cd".to_owned()),
+            boot_override: if self.boot_override {
+                Some("Cd".to_owned())
+            } else {
+                self.lasting_override.map(str::to_owned)
+            },
             media: MediaReport {
                 owner: match (&self.media, self.foreign_media) {
                     (_, true) => MediaOwner::Foreign,
@@ -153,7 +162,7 @@ impl World {
         if self.host_machine.is_on() {
             self.host_machine.set_power(PowerState::Off, self.now);
             if let Some(node) = self.node.as_mut() {
-                node.ready = false;
+                node.ready = Readiness::NotReady;
             }
             self.tell("host: off");
             if self.coupled {
@@ -217,7 +226,7 @@ impl World {
                 Coming::Up => {
                     self.host_machine.stage = Some(BootStage::OsRunning);
                     if let Some(node) = self.node.as_mut() {
-                        node.ready = true;
+                        node.ready = Readiness::Ready;
                         self.tell("node: ready");
                     }
                 }
