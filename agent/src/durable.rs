@@ -10,19 +10,46 @@ use serde::de::DeserializeOwned;
 
 /// A state file could not be used.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "state file {path}: {reason}; make the folder writable for this process and check its volume"
-)]
-pub struct StateError {
-    /// The file or folder.
-    pub path: PathBuf,
-    /// What the system said.
-    pub reason: String,
+pub enum StateError {
+    /// The system would not let us.
+    #[error(
+        "state file {path}: {reason}; make the folder writable for this process and check its volume"
+    )]
+    Unusable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// It holds something else than this release writes.
+    #[error(
+        "state file {path} is not understood ({reason}); if a newer release wrote it, run that one again; else move the file away: {loss}"
+    )]
+    NotUnderstood {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+        /// What is lost with it.
+        loss: &'static str,
+    },
 }
 
-fn failed(path: &Path) -> impl FnOnce(io::Error) -> StateError {
+impl StateError {
+    /// With what is lost if a file that is not understood is moved away.
+    #[must_use]
+    pub fn or_move_away(self, loss: &'static str) -> Self {
+        match self {
+            Self::NotUnderstood { path, reason, .. } => Self::NotUnderstood { path, reason, loss },
+            unusable @ Self::Unusable { .. } => unusable,
+        }
+    }
+}
+
+/// For an I/O error at this file or folder.
+pub fn failed(path: &Path) -> impl FnOnce(io::Error) -> StateError {
     let path = path.to_owned();
-    move |error| StateError {
+    move |error| StateError::Unusable {
         path,
         reason: error.to_string(),
     }
@@ -39,10 +66,9 @@ pub fn make_private_dir(path: &Path) -> Result<(), StateError> {
 
 /// Replaces a file as a whole. When this returns, the new content outlives a crash.
 pub fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), StateError> {
-    let json = serde_json::to_vec_pretty(value).map_err(|error| StateError {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })?;
+    let json = serde_json::to_vec_pretty(value)
+        .map_err(io::Error::from)
+        .map_err(failed(path))?;
     let fresh = path.with_extension("new");
     let replace = || -> io::Result<()> {
         let mut file = OpenOptions::new()
@@ -68,9 +94,10 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
     };
     serde_json::from_slice(&bytes)
         .map(Some)
-        .map_err(|error| StateError {
+        .map_err(|error| StateError::NotUnderstood {
             path: path.to_owned(),
-            reason: format!("not understood: {error}"),
+            reason: error.to_string(),
+            loss: "it is then made anew",
         })
 }
 

@@ -1,4 +1,4 @@
-//! An API server in memory, for tests: objects, merge patches with conflicts,
+//! An API server in memory, for tests: objects, lists, merge patches with conflicts,
 //! tokens, and a list of every write with its field manager.
 
 use std::collections::{BTreeMap, HashMap};
@@ -86,6 +86,10 @@ impl FakeApi {
     ) -> Response {
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
+        if query.contains_key("watch") {
+            // Nothing ever changes for a watcher.
+            return std::future::pending().await;
+        }
         let body = to_bytes(request.into_body(), usize::MAX).await.unwrap();
         self.respond(&method, &path, &query, &body)
     }
@@ -107,6 +111,17 @@ impl FakeApi {
             return failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalError");
         }
         match *method {
+            Method::GET if !key.contains('/') => {
+                let prefix = format!("{key}/");
+                let of_kind = |(name, _): &(&String, &Value)| name.starts_with(&prefix);
+                let items: Vec<&Value> = state
+                    .objects
+                    .iter()
+                    .filter(of_kind)
+                    .map(|(_, object)| object)
+                    .collect();
+                ok(&json!({"metadata": {"resourceVersion": "1"}, "items": items}))
+            }
             Method::GET => match state.objects.get(key) {
                 Some(object) => ok(object),
                 None => failure(StatusCode::NOT_FOUND, "NotFound"),

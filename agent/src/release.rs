@@ -29,6 +29,10 @@ pub struct ReleaseArgs {
     /// Release although handsOff was set when the host was last seen.
     #[arg(long)]
     pub despite_hands_off: bool,
+    /// Release although the BMC shows another key than when the host was held,
+    /// where its certificate is not verified.
+    #[arg(long)]
+    pub accept_new_key: bool,
     /// Seconds that the host may take to be seen on.
     #[arg(long, default_value_t = 120)]
     pub wait_seconds: u64,
@@ -51,7 +55,8 @@ pub async fn run(args: &ReleaseArgs) -> Result<String> {
         );
     };
     let Some(mut order) = book.get(&args.host)? else {
-        let kept: Vec<String> = book.list()?.into_iter().map(|order| order.host).collect();
+        let orders = book.list()?.orders;
+        let kept: Vec<String> = orders.into_iter().map(|order| order.host).collect();
         bail!(
             "no work order of {} is kept here; there are orders of: {}",
             args.host,
@@ -86,6 +91,10 @@ pub async fn run(args: &ReleaseArgs) -> Result<String> {
         order.access.username = username.clone();
         order.access.password = password.trim_end_matches(['\r', '\n']).to_owned();
     }
+    if args.accept_new_key {
+        order.expects.bmc_key_pin = None;
+    }
+    let checks_key = order.meant().bmc_key_pin.is_some();
     let redfish = Redfish::new(order.networks()?, BmcOptions::default());
     let bmc = redfish.bmc(order.target()?)?;
     let attempt = Attempt {
@@ -102,7 +111,12 @@ pub async fn run(args: &ReleaseArgs) -> Result<String> {
             note.map_or_else(String::new, |note| format!(" ({note})"))
         )),
         Carried::NotUp(why) | Carried::NotNow(why) => {
-            bail!("{} is not released: {why}", args.host)
+            let hint = if checks_key {
+                ". If the BMC has a new key since the host was held, and is the right one, give --accept-new-key"
+            } else {
+                ""
+            };
+            bail!("{} is not released: {why}{hint}", args.host)
         }
     }
 }

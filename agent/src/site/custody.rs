@@ -4,13 +4,16 @@
 //! back may be repeated; power-on is sent once per order, and what became of
 //! it is looked for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::api::{ApiResource, Object};
 use kube::{Api, ResourceExt};
 use lockstep_crds::DpuHost;
+use lockstep_crds::directive::WorkOrder;
 use lockstep_redfish::{Bmc, BmcError, EffectCertainty, PowerAction, PowerState};
+use serde::Deserialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +24,7 @@ use crate::site::context::Site;
 use crate::site::expiry::{OrderDecision, Seen, decide, follow, is_due};
 use crate::site::judge::check_expects;
 use crate::site::order::{Order, OrderState};
-use crate::site::orders::OrderBook;
+use crate::site::orders::{Listing, OrderBook};
 
 /// Between looks at the orders.
 const TICK: Duration = Duration::from_secs(5);
@@ -33,6 +36,30 @@ const UP_WITHIN: Duration = Duration::from_secs(120);
 const LOOK_PAUSE: Duration = Duration::from_secs(3);
 /// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Between looks whether the host of an order that was carried out is gone.
+const GONE_CHECK: Duration = Duration::from_secs(600);
+
+/// As much of a `DpuHost` as an order depends on: nothing else of it can keep
+/// an order from being read.
+type Brief = Object<BriefSpec, BriefStatus>;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BriefSpec {
+    #[serde(default)]
+    hands_off: bool,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct BriefStatus {
+    hold: Option<BriefHold>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BriefHold {
+    work_order: Option<WorkOrder>,
+}
 
 /// What came of an attempt to end a hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +96,7 @@ pub async fn carry_out(
         Ok(facts) => facts,
         Err(error) => return Ok(Carried::NotNow(words(&error))),
     };
-    if let Err(refusal) = check_expects(&order.expects, &facts) {
+    if let Err(refusal) = check_expects(&order.meant(), &facts) {
         return Ok(Carried::NotNow(refusal.message));
     }
     let mut note = None;
@@ -138,6 +165,8 @@ fn words(error: &BmcError) -> String {
 pub struct Custodian {
     site: Arc<Site>,
     pauses: HashMap<String, (u32, Instant)>,
+    /// What was said of files that are not understood.
+    said: BTreeSet<String>,
 }
 
 impl Custodian {
@@ -146,6 +175,7 @@ impl Custodian {
         Self {
             site,
             pauses: HashMap::new(),
+            said: BTreeSet::new(),
         }
     }
 
@@ -163,8 +193,13 @@ impl Custodian {
     }
 
     async fn round(&mut self) -> Result<(), StateError> {
-        let orders = self.site.orders.list()?;
-        self.site.metrics.keeps_orders(orders.len());
+        let Listing { orders, damaged } = self.site.orders.list()?;
+        self.site.metrics.keeps_orders(orders.len() + damaged.len());
+        let damaged: BTreeSet<String> = damaged.iter().map(ToString::to_string).collect();
+        for error in damaged.difference(&self.said) {
+            tracing::error!("a work order is not kept: {error}");
+        }
+        self.said = damaged;
         self.pauses
             .retain(|host, _| orders.iter().any(|order| order.host == *host));
         for order in orders {
@@ -172,14 +207,22 @@ impl Custodian {
                 .pauses
                 .get(&order.host)
                 .is_some_and(|(_, until)| Instant::now() < *until);
-            if !paused {
-                self.tend(&order).await?;
+            if paused {
+                continue;
+            }
+            // What is wrong with one host's order stops no other.
+            if let Err(error) = self.tend(&order).await {
+                tracing::error!(host = order.host, "work order: {error}");
+                self.pause(&order.host);
             }
         }
         Ok(())
     }
 
     async fn tend(&mut self, order: &Order) -> Result<(), StateError> {
+        if order.is_released() {
+            return self.forget_if_gone(order).await;
+        }
         let begun = matches!(order.state, OrderState::Restoring | OrderState::PoweringOn);
         let now = clock::now().0;
         if !begun && !is_due(order, now) {
@@ -213,6 +256,31 @@ impl Custodian {
                 })?;
             }
             OrderDecision::Release => self.release(host).await?,
+        }
+        Ok(())
+    }
+
+    /// An order that was carried out, and whose host nobody looks after any
+    /// more: it holds the password of a BMC for nothing.
+    async fn forget_if_gone(&mut self, order: &Order) -> Result<(), StateError> {
+        match self.ask(order).await {
+            Seen::Gone => {
+                let Some(_lock) = self.site.orders.try_lock(&order.host)? else {
+                    return Ok(());
+                };
+                // It may be another one by now.
+                if self.site.orders.get(&order.host)?.as_ref() == Some(order) {
+                    tracing::info!(
+                        host = order.host,
+                        "work order dropped: it was carried out, and its DpuHost is gone"
+                    );
+                    self.site.orders.remove(&order.host)?;
+                }
+            }
+            Seen::Unreachable | Seen::Unreadable | Seen::Present { .. } => {
+                let until = Instant::now() + GONE_CHECK;
+                self.pauses.insert(order.host.clone(), (0, until));
+            }
         }
         Ok(())
     }
@@ -273,8 +341,11 @@ impl Custodian {
     /// What the API server says of the host now; asked more than once before
     /// silence counts.
     async fn ask(&self, order: &Order) -> Seen {
-        let api: Api<DpuHost> =
-            Api::namespaced(self.site.client.clone(), &self.site.config.namespace);
+        let api: Api<Brief> = Api::namespaced_with(
+            self.site.client.clone(),
+            &self.site.config.namespace,
+            &ApiResource::erase::<DpuHost>(&()),
+        );
         for round in 1..=ASKED {
             match tokio::time::timeout(REQUEST_DEADLINE, api.get_opt(&order.host)).await {
                 Ok(Ok(host)) => {
@@ -285,6 +356,10 @@ impl Custodian {
                             hands_off: host.spec.hands_off,
                         },
                     };
+                }
+                Ok(Err(kube::Error::SerdeError(error))) => {
+                    tracing::error!(host = %order.host, "this release cannot read the DpuHost: {error}");
+                    return Seen::Unreadable;
                 }
                 Ok(Err(error)) => {
                     tracing::warn!(host = %order.host, round, "API server not to be asked: {error}");
@@ -305,6 +380,8 @@ impl Custodian {
 fn opposes(order: &Order, seen: &Seen) -> bool {
     match seen {
         Seen::Present { hands_off, .. } => *hands_off,
+        // It may say so; what was begun can wait for somebody who reads it.
+        Seen::Unreadable => true,
         Seen::Unreachable | Seen::Gone => order.hands_off,
     }
 }

@@ -41,17 +41,28 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal of a machine below the state folder.
-    pub fn open(state_dir: &Path, key: &MachineKey) -> Result<Self, StateError> {
-        let dir = state_dir.join("journal");
-        durable::make_private_dir(&dir)?;
+    /// The journal of a machine below the state folder; nothing is read yet.
+    pub fn new(state_dir: &Path, key: &MachineKey) -> Self {
         let kind = match key.kind {
             MachineKind::Card => "card",
             MachineKind::Host => "host",
         };
-        let path = dir.join(format!("{kind}-{}.json", key.name));
-        let last = durable::read(&path)?;
-        Ok(Self { path, last })
+        let name = format!("{kind}-{}.json", key.name);
+        Self {
+            path: state_dir.join("journal").join(name),
+            last: None,
+        }
+    }
+
+    /// Reads what the last process wrote.
+    pub fn load(&mut self) -> Result<(), StateError> {
+        if let Some(dir) = self.path.parent() {
+            durable::make_private_dir(dir)?;
+        }
+        self.last = durable::read(&self.path).map_err(|error| error.or_move_away(
+            "what was accepted is then taken from the DpuReport, and the outcome of a directive under way is not known",
+        ))?;
+        Ok(())
     }
 
     /// The last entry.
@@ -250,11 +261,13 @@ mod tests {
             name: "c1".to_owned(),
         };
         let wanted = directive(7, "PowerOn");
-        let mut journal = Journal::open(dir.path(), &key).unwrap();
+        let mut journal = Journal::new(dir.path(), &key);
+        journal.load().unwrap();
         assert_eq!(journal.last(), None);
         journal.accept(&wanted).unwrap();
         journal.act(&wanted).unwrap();
-        let journal = Journal::open(dir.path(), &key).unwrap();
+        let mut journal = Journal::new(dir.path(), &key);
+        journal.load().unwrap();
         let last = journal.last().unwrap();
         assert_eq!((last.directive.seq, last.stage), (7, Stage::Acting));
     }

@@ -9,8 +9,10 @@ use lockstep_redfish::{Bmc, BmcError, BmcTarget};
 use tokio::time::Instant;
 
 use crate::clock;
+use crate::durable::StateError;
 use crate::site::facts::bmc_report;
 use crate::site::judge::Refusal;
+use crate::site::machines::MachineKind;
 use crate::site::target::{TargetError, resolve};
 use crate::site::worker::Worker;
 
@@ -52,8 +54,17 @@ impl Worker {
         match self.observe().await {
             Ok(()) => {
                 self.failures = 0;
-                self.reach(true, None, None);
-                true
+                // Whoever cannot read the order of a held host had better not say that all is well.
+                match self.own_order_is_readable() {
+                    Ok(()) => {
+                        self.reach(true, None, None);
+                        true
+                    }
+                    Err(error) => {
+                        self.unusable(&error);
+                        false
+                    }
+                }
             }
             Err(Trouble::Silent(why)) => {
                 tracing::warn!(machine = %self.current().key, "credentials not read: {why}");
@@ -76,6 +87,20 @@ impl Worker {
                 false
             }
         }
+    }
+
+    fn own_order_is_readable(&self) -> Result<(), StateError> {
+        let key = &self.current().key;
+        match key.kind {
+            MachineKind::Card => Ok(()),
+            MachineKind::Host => self.site.orders.get(&key.name).map(|_| ()),
+        }
+    }
+
+    /// Says that our own books keep us from doing anything for the machine.
+    pub(super) fn unusable(&mut self, error: &StateError) {
+        let message = condition::truncated(&error.to_string());
+        self.reach(false, Some("StateUnusable".to_owned()), Some(message));
     }
 
     async fn observe(&mut self) -> Result<(), Trouble> {

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 use lockstep_crds::directive::{Directive, Step, TargetKind, WorkOrder};
 use lockstep_crds::report::Vantage;
 use lockstep_crds::{BmcEndpoint, Dpu, DpuHost, MachineIdentity, names};
+
+use crate::site::judge::Refusal;
+use crate::site::objects::{Known, Unreadable};
 
 /// What a BMC belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +44,21 @@ impl MachineKey {
         match self.kind {
             MachineKind::Card => Vantage::CardBmc,
             MachineKind::Host => Vantage::HostBmc,
+        }
+    }
+
+    /// The reference that ends a report together with its subject, an object of that uid.
+    pub fn owner(&self, uid: &str) -> OwnerReference {
+        let (api_version, kind) = match self.kind {
+            MachineKind::Card => (Dpu::api_version(&()), Dpu::kind(&())),
+            MachineKind::Host => (DpuHost::api_version(&()), DpuHost::kind(&())),
+        };
+        OwnerReference {
+            api_version: api_version.into_owned(),
+            kind: kind.into_owned(),
+            name: self.name.clone(),
+            uid: uid.to_owned(),
+            ..OwnerReference::default()
         }
     }
 
@@ -91,45 +108,83 @@ pub struct MachineInput {
     pub resync: u64,
 }
 
-impl MachineInput {
-    /// The reference that ends a report together with its subject.
-    pub fn owner(&self) -> OwnerReference {
-        let (api_version, kind) = match self.key.kind {
-            MachineKind::Card => (Dpu::api_version(&()), Dpu::kind(&())),
-            MachineKind::Host => (DpuHost::api_version(&()), DpuHost::kind(&())),
-        };
-        OwnerReference {
-            api_version: api_version.into_owned(),
-            kind: kind.into_owned(),
-            name: self.key.name.clone(),
-            uid: self.uid.clone(),
-            ..OwnerReference::default()
+/// What is done for a machine.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Care {
+    /// Its BMC is looked after.
+    Look(Box<MachineInput>),
+    /// It cannot be looked after; its report, if it has one, says why.
+    Tell(Untended),
+}
+
+/// A machine that cannot be looked after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untended {
+    /// uid of its object.
+    pub uid: String,
+    /// Why not.
+    pub refusal: Refusal,
+}
+
+impl Untended {
+    fn unreadable(object: &Unreadable) -> Self {
+        Self {
+            uid: object.uid.clone(),
+            refusal: Refusal::new(
+                "ObjectUnreadable",
+                format!(
+                    "this site agent cannot read the object and does nothing for it: {}; upgrade the agent to the release of the CRDs, or correct the object",
+                    object.why
+                ),
+            ),
+        }
+    }
+
+    fn without_bmc(uid: String) -> Self {
+        Self {
+            uid,
+            refusal: Refusal::new(
+                "BmcNotGiven",
+                "spec.bmc is not set any more, so the site agent has no way to this machine; set it",
+            ),
         }
     }
 }
 
-/// Every machine of the site that has a BMC.
+/// Every machine of the site, with what can be done for it.
 ///
 /// A card takes directives from the host that gives it power and from no
 /// other: one power domain, one author.
 pub fn machines(
     site: &str,
-    hosts: &[Arc<DpuHost>],
-    cards: &[Arc<Dpu>],
+    hosts: &Known<DpuHost>,
+    cards: &Known<Dpu>,
     resync: u64,
-) -> BTreeMap<MachineKey, MachineInput> {
-    let mut found = BTreeMap::new();
-    for host in hosts.iter().filter(|host| host.spec.site == site) {
-        let Some(endpoint) = &host.spec.bmc else {
-            continue;
+) -> BTreeMap<MachineKey, Care> {
+    let unreadable = |kind: MachineKind, objects: &BTreeMap<String, Unreadable>| {
+        let tell = move |(name, object): (&String, &Unreadable)| {
+            let name = name.clone();
+            let key = MachineKey { kind, name };
+            (key, Care::Tell(Untended::unreadable(object)))
         };
+        objects.iter().map(tell).collect::<Vec<_>>()
+    };
+    let mut found = BTreeMap::new();
+    found.extend(unreadable(MachineKind::Host, &hosts.unreadable));
+    found.extend(unreadable(MachineKind::Card, &cards.unreadable));
+    for host in hosts.objects.iter().filter(|host| host.spec.site == site) {
         let key = MachineKey {
             kind: MachineKind::Host,
             name: host.name_any(),
         };
+        let uid = host.uid().unwrap_or_default();
+        let Some(endpoint) = &host.spec.bmc else {
+            found.insert(key, Care::Tell(Untended::without_bmc(uid)));
+            continue;
+        };
         let hold = host.status.as_ref().and_then(|status| status.hold.as_ref());
         let input = MachineInput {
-            uid: host.uid().unwrap_or_default(),
+            uid,
             endpoint: endpoint.clone(),
             identity: host.spec.identity.clone(),
             hands_off: host.spec.hands_off,
@@ -140,26 +195,32 @@ pub fn machines(
             resync,
             key: key.clone(),
         };
-        found.insert(key, input);
+        found.insert(key, Care::Look(Box::new(input)));
     }
-    for card in cards.iter().filter(|card| card.spec.site == site) {
-        let Some(endpoint) = &card.spec.bmc else {
-            continue;
-        };
+    for card in cards.objects.iter().filter(|card| card.spec.site == site) {
         let key = MachineKey {
             kind: MachineKind::Card,
             name: card.name_any(),
         };
-        let domain = card.spec.host_refs.first().and_then(|first| {
+        let uid = card.uid().unwrap_or_default();
+        let Some(endpoint) = &card.spec.bmc else {
+            found.insert(key, Care::Tell(Untended::without_bmc(uid)));
+            continue;
+        };
+        let first = card.spec.host_refs.first();
+        let domain = first.and_then(|first| {
             hosts
+                .objects
                 .iter()
                 .find(|host| host.name_any() == first.name && host.spec.site == site)
         });
+        // Nobody can say that a host which cannot be read does not want us to keep off.
+        let unsaid = first.is_some_and(|first| hosts.unreadable.contains_key(&first.name));
         let input = MachineInput {
-            uid: card.uid().unwrap_or_default(),
+            uid,
             endpoint: endpoint.clone(),
             identity: card.spec.identity.clone(),
-            hands_off: domain.is_some_and(|host| host.spec.hands_off),
+            hands_off: unsaid || domain.is_some_and(|host| host.spec.hands_off),
             directives: domain.map_or_else(Vec::new, |host| directives(site, host, &key)),
             busy: domain.is_some_and(|host| is_busy(host)),
             held: false,
@@ -167,7 +228,7 @@ pub fn machines(
             resync,
             key: key.clone(),
         };
-        found.insert(key, input);
+        found.insert(key, Care::Look(Box::new(input)));
     }
     found
 }
@@ -192,6 +253,8 @@ fn is_busy(host: &DpuHost) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use serde_json::{Value, json};
 
@@ -241,6 +304,24 @@ mod tests {
         })
     }
 
+    fn known<K>(objects: &[Arc<K>]) -> Known<K> {
+        Known {
+            objects: objects.to_vec(),
+            unreadable: BTreeMap::new(),
+        }
+    }
+
+    fn input<'a>(
+        found: &'a BTreeMap<MachineKey, Care>,
+        kind: MachineKind,
+        name: &str,
+    ) -> &'a MachineInput {
+        match &found[&key(kind, name)] {
+            Care::Look(input) => input,
+            Care::Tell(untended) => panic!("{untended:?}"),
+        }
+    }
+
     fn key(kind: MachineKind, name: &str) -> MachineKey {
         MachineKey {
             kind,
@@ -257,13 +338,15 @@ mod tests {
             directive(8, "s", "Host", "h1"),
             directive(9, "s", "Rack", "h1"),
         ]});
-        let found = machines("s", &[host("h1", "s", &status)], &[card("c1", &["h1"])], 0);
-        let seqs = |key: &MachineKey| -> Vec<i64> {
-            found[key].directives.iter().map(|each| each.seq).collect()
+        let hosts = known(&[host("h1", "s", &status)]);
+        let found = machines("s", &hosts, &known(&[card("c1", &["h1"])]), 0);
+        let seqs = |kind: MachineKind, name: &str| -> Vec<i64> {
+            let input = input(&found, kind, name);
+            input.directives.iter().map(|each| each.seq).collect()
         };
-        assert_eq!(seqs(&key(MachineKind::Card, "c1")), [5, 7]);
-        assert_eq!(seqs(&key(MachineKind::Host, "h1")), [8]);
-        assert!(found[&key(MachineKind::Card, "c1")].busy);
+        assert_eq!(seqs(MachineKind::Card, "c1"), [5, 7]);
+        assert_eq!(seqs(MachineKind::Host, "h1"), [8]);
+        assert!(input(&found, MachineKind::Card, "c1").busy);
     }
 
     #[test]
@@ -272,17 +355,40 @@ mod tests {
             directive(1, "s", "Card", "c1"),
         ]});
         let quiet = json!({"seq": 0, "step": "Settled"});
-        let hosts = [host("h1", "s", &quiet), host("h2", "s", &status)];
-        let found = machines("s", &hosts, &[card("c1", &["h1", "h2"])], 0);
-        let input = &found[&key(MachineKind::Card, "c1")];
-        assert!(input.directives.is_empty() && !input.hands_off && !input.busy);
-        let found = machines("s", &hosts, &[card("c1", &["h2"])], 0);
-        assert!(found[&key(MachineKind::Card, "c1")].hands_off);
+        let hosts = known(&[host("h1", "s", &quiet), host("h2", "s", &status)]);
+        let found = machines("s", &hosts, &known(&[card("c1", &["h1", "h2"])]), 0);
+        let first = input(&found, MachineKind::Card, "c1");
+        assert!(first.directives.is_empty() && !first.hands_off && !first.busy);
+        let found = machines("s", &hosts, &known(&[card("c1", &["h2"])]), 0);
+        assert!(input(&found, MachineKind::Card, "c1").hands_off);
     }
 
     #[test]
     fn other_sites_are_not_ours() {
-        let found = machines("s", &[host("h1", "other", &json!({"seq": 0}))], &[], 0);
-        assert!(found.is_empty());
+        let hosts = known(&[host("h1", "other", &json!({"seq": 0}))]);
+        assert!(machines("s", &hosts, &known(&[]), 0).is_empty());
+    }
+
+    #[test]
+    fn an_unreadable_host_is_neither_gone_nor_does_it_stop_another() {
+        let quiet = json!({"seq": 0, "step": "Settled"});
+        let mut hosts = known(&[host("h1", "s", &quiet)]);
+        let object = Unreadable {
+            uid: "uid-h9".to_owned(),
+            why: "unknown variant".to_owned(),
+        };
+        hosts.unreadable.insert("h9".to_owned(), object);
+        let cards = known(&[card("c1", &["h1"]), card("c9", &["h9"])]);
+        let found = machines("s", &hosts, &cards, 0);
+        assert!(!input(&found, MachineKind::Card, "c1").hands_off);
+        assert_eq!(input(&found, MachineKind::Host, "h1").uid, "uid-h1");
+        let Care::Tell(untended) = &found[&key(MachineKind::Host, "h9")] else {
+            panic!("{found:?}");
+        };
+        assert_eq!(untended.uid, "uid-h9");
+        assert_eq!(untended.refusal.reason, "ObjectUnreadable");
+        assert!(untended.refusal.message.contains("unknown variant"));
+        let kept = input(&found, MachineKind::Card, "c9");
+        assert!(kept.hands_off && kept.directives.is_empty());
     }
 }

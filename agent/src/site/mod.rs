@@ -30,6 +30,7 @@ pub mod supervisor;
 pub mod target;
 #[cfg(test)]
 mod tests;
+mod untended;
 pub mod wanted;
 pub mod worker;
 

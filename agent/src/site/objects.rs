@@ -1,15 +1,19 @@
 //! The site's objects, watched: only this site's hosts and cards, and the
 //! policies and images of its namespace.
+//!
+//! An object that this release cannot read disturbs no other, and does not
+//! look as if it were gone: it is known by name, with the reason.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::{StreamExt, TryStreamExt};
-use kube::core::NamespaceResourceScope;
-use kube::runtime::reflector::{self, Store};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource};
+use futures::StreamExt;
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -21,15 +25,79 @@ use crate::config::SiteConfig;
 #[derive(Clone)]
 pub struct Objects {
     /// Hosts of the site.
-    pub hosts: Store<DpuHost>,
+    pub hosts: Table<DpuHost>,
     /// Cards of the site.
-    pub cards: Store<Dpu>,
+    pub cards: Table<Dpu>,
     /// Policies of the namespace.
-    pub policies: Store<DpuBootPolicy>,
+    pub policies: Table<DpuBootPolicy>,
     /// Images of the namespace.
-    pub images: Store<DpuImage>,
+    pub images: Table<DpuImage>,
     resync: Arc<AtomicU64>,
     changed: watch::Receiver<u64>,
+}
+
+/// What is known of one kind.
+#[derive(Clone, Debug)]
+pub struct Known<K> {
+    /// The objects that could be read.
+    pub objects: Vec<Arc<K>>,
+    /// The others, by name.
+    pub unreadable: BTreeMap<String, Unreadable>,
+}
+
+/// An object that this release cannot read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its uid.
+    pub uid: String,
+    /// Why not.
+    pub why: String,
+}
+
+/// Everything seen of one kind.
+pub struct Table<K> {
+    entries: Arc<Mutex<BTreeMap<String, Entry<K>>>>,
+    listed: watch::Receiver<bool>,
+}
+
+enum Entry<K> {
+    Readable(Arc<K>),
+    Unreadable(Unreadable),
+}
+
+impl<K> Clone for Table<K> {
+    fn clone(&self) -> Self {
+        Self {
+            entries: Arc::clone(&self.entries),
+            listed: self.listed.clone(),
+        }
+    }
+}
+
+impl<K> Table<K> {
+    /// What is known now.
+    pub fn known(&self) -> Known<K> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = Known {
+            objects: Vec::with_capacity(entries.len()),
+            unreadable: BTreeMap::new(),
+        };
+        for (name, entry) in entries.iter() {
+            match entry {
+                Entry::Readable(object) => known.objects.push(Arc::clone(object)),
+                Entry::Unreadable(unreadable) => {
+                    known.unreadable.insert(name.clone(), unreadable.clone());
+                }
+            }
+        }
+        known
+    }
+
+    /// Waits until everything was read once; false if the watch ended before.
+    async fn is_listed(&self) -> bool {
+        let mut listed = self.listed.clone();
+        listed.wait_for(|listed| *listed).await.is_ok()
+    }
 }
 
 impl Objects {
@@ -55,10 +123,10 @@ impl Objects {
 
     /// Waits until everything was read once; false if the watches ended before.
     pub async fn are_read(&self) -> bool {
-        self.hosts.wait_until_ready().await.is_ok()
-            && self.cards.wait_until_ready().await.is_ok()
-            && self.policies.wait_until_ready().await.is_ok()
-            && self.images.wait_until_ready().await.is_ok()
+        self.hosts.is_listed().await
+            && self.cards.is_listed().await
+            && self.policies.is_listed().await
+            && self.images.is_listed().await
     }
 
     /// Waits for the next change; false if the watches have ended.
@@ -81,34 +149,58 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn start<K>(&self, fields: Option<&str>) -> Store<K>
+    fn start<K>(&self, fields: Option<&str>) -> Table<K>
     where
-        K: Resource<Scope = NamespaceResourceScope>
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
             + Debug
             + DeserializeOwned
             + Send
             + Sync
             + 'static,
-        K::DynamicType: Default + Eq + std::hash::Hash + Clone + Unpin + Debug + Send + Sync,
     {
-        let api: Api<K> = Api::namespaced(self.client.clone(), &self.namespace);
+        let api: Api<DeserializeGuard<K>> = Api::namespaced(self.client.clone(), &self.namespace);
         let mut config = watcher::Config::default();
         if let Some(fields) = fields {
             config = config.fields(fields);
         }
-        let (store, writer) = reflector::store();
-        let kind = K::kind(&K::DynamicType::default()).into_owned();
+        let (is_listed, listed) = watch::channel(false);
+        let table = Table {
+            entries: Arc::default(),
+            listed,
+        };
+        let entries = Arc::clone(&table.entries);
+        let kind = K::kind(&()).into_owned();
         let resync = Arc::clone(&self.resync);
         let changed = self.changed.clone();
-        let stream = reflector::reflector(writer, watcher(api, config).default_backoff())
-            .inspect_err(move |error| tracing::warn!(kind, "watch: {error}"))
+        let mut fresh = BTreeMap::new();
+        let stream = watcher(api, config)
+            .default_backoff()
             .for_each(move |event| {
-                if let Ok(event) = event {
-                    if matches!(event, watcher::Event::InitDone) {
-                        resync.fetch_add(1, Ordering::Relaxed);
+                match event {
+                    Err(error) => tracing::warn!(kind, "watch: {error}"),
+                    Ok(Event::Init) => fresh.clear(),
+                    Ok(Event::InitApply(object)) => {
+                        fresh.insert(object.name_any(), entry(&kind, object));
                     }
-                    changed.send_modify(|count| *count += 1);
+                    Ok(Event::InitDone) => {
+                        *entries.lock().unwrap_or_else(PoisonError::into_inner) =
+                            std::mem::take(&mut fresh);
+                        resync.fetch_add(1, Ordering::Relaxed);
+                        is_listed.send_replace(true);
+                        changed.send_modify(|count| *count += 1);
+                    }
+                    Ok(Event::Apply(object)) => {
+                        let (name, entry) = (object.name_any(), entry(&kind, object));
+                        let mut entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
+                        entries.insert(name, entry);
+                        changed.send_modify(|count| *count += 1);
+                    }
+                    Ok(Event::Delete(object)) => {
+                        let mut entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
+                        entries.remove(&object.name_any());
+                        changed.send_modify(|count| *count += 1);
+                    }
                 }
                 std::future::ready(())
             });
@@ -119,6 +211,25 @@ impl Watcher {
                 () = stream => {}
             }
         });
-        store
+        table
+    }
+}
+
+fn entry<K: Resource<DynamicType = ()>>(kind: &str, guard: DeserializeGuard<K>) -> Entry<K> {
+    match guard.0 {
+        Ok(object) => Entry::Readable(Arc::new(object)),
+        Err(invalid) => {
+            let name = invalid.metadata.name.unwrap_or_default();
+            let why = invalid.error;
+            tracing::error!(
+                kind,
+                name,
+                "this release cannot read this object and does nothing for it: {why}; upgrade the site agent, or correct the object"
+            );
+            Entry::Unreadable(Unreadable {
+                uid: invalid.metadata.uid.unwrap_or_default(),
+                why,
+            })
+        }
     }
 }

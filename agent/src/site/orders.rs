@@ -11,6 +11,15 @@ use tokio::sync::watch;
 use crate::durable::{self, StateError};
 use crate::site::order::Order;
 
+/// What a folder of orders holds.
+#[derive(Debug)]
+pub struct Listing {
+    /// The orders.
+    pub orders: Vec<Order>,
+    /// The files that hold none that this release understands.
+    pub damaged: Vec<StateError>,
+}
+
 /// All orders of one state folder.
 #[derive(Clone, Debug)]
 pub struct OrderBook {
@@ -36,27 +45,26 @@ impl OrderBook {
 
     /// The order of a host.
     pub fn get(&self, host: &str) -> Result<Option<Order>, StateError> {
-        durable::read(&self.path(host))
+        read(&self.path(host))
     }
 
-    /// Every order.
-    pub fn list(&self) -> Result<Vec<Order>, StateError> {
-        let failed = |error: std::io::Error| StateError {
-            path: self.dir.clone(),
-            reason: error.to_string(),
+    /// Every order. One that cannot be read hides no other.
+    pub fn list(&self) -> Result<Listing, StateError> {
+        let mut listing = Listing {
+            orders: Vec::new(),
+            damaged: Vec::new(),
         };
-        let mut orders = Vec::new();
-        for entry in std::fs::read_dir(&self.dir).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "json")
-                && let Some(order) = durable::read(&path)?
-            {
-                orders.push(order);
+        for entry in std::fs::read_dir(&self.dir).map_err(durable::failed(&self.dir))? {
+            let path = entry.map_err(durable::failed(&self.dir))?.path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            match read(&path) {
+                Ok(order) => listing.orders.extend(order),
+                Err(error) => listing.damaged.push(error),
             }
         }
-        Ok(orders)
+        Ok(listing)
     }
 
     /// Keeps an order, synced to disk.
@@ -104,6 +112,14 @@ impl OrderBook {
     }
 }
 
+fn read(path: &Path) -> Result<Option<Order>, StateError> {
+    durable::read(path).map_err(|error| {
+        error.or_move_away(
+            "nothing then ends this hold without the operator, and the PowerRestorePolicy that was found is not put back",
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,7 +131,7 @@ mod tests {
         let book = OrderBook::open(dir.path()).unwrap();
         book.put(&order()).unwrap();
         assert_eq!(book.get("h1").unwrap(), Some(order()));
-        assert_eq!(book.list().unwrap(), vec![order()]);
+        assert_eq!(book.list().unwrap().orders, [order()]);
         book.amend("h1", "uid-other", |order| order.hands_off = true)
             .unwrap();
         assert!(!book.get("h1").unwrap().unwrap().hands_off);
@@ -123,6 +139,25 @@ mod tests {
             .unwrap();
         assert!(book.get("h1").unwrap().unwrap().hands_off);
         book.remove("h1").unwrap();
-        assert_eq!(book.list().unwrap(), vec![]);
+        assert_eq!(book.list().unwrap().orders, []);
+    }
+
+    #[test]
+    fn what_is_not_understood_hides_no_other_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let book = OrderBook::open(dir.path()).unwrap();
+        book.put(&order()).unwrap();
+        let mut newer = serde_json::to_value(order()).unwrap();
+        newer["state"] = "Pondering".into();
+        let path = dir.path().join("orders/h2.json");
+        std::fs::write(&path, newer.to_string()).unwrap();
+        std::fs::write(dir.path().join("orders/h3.json"), "{").unwrap();
+        let listing = book.list().unwrap();
+        assert_eq!(listing.orders, [order()]);
+        let mut said: Vec<String> = listing.damaged.iter().map(ToString::to_string).collect();
+        said.sort();
+        assert!(said[0].contains("h2.json") && said[0].contains("move the file away"));
+        assert_eq!(said.len(), 2);
+        assert!(book.get("h2").is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! What a directive needs, by the facts, and whether its effect shows in them.
 
-use lockstep_crds::directive::{ActionKind, Directive, ImageFacts};
+use lockstep_crds::directive::{ActionKind, Directive, ImageFacts, OrphanAction};
 use lockstep_redfish::{BmcFacts, BootTarget, ImageUrl, PowerRestorePolicy, PowerState, Reading};
 use lockstep_store::Digest;
 
@@ -146,10 +146,18 @@ impl Worker {
 
     fn plan_hold(&self, directive: &Directive, facts: &BmcFacts) -> Result<Plan, Refusal> {
         self.only(MachineKind::Host)?;
-        if directive.action.work_order.is_none() {
+        let Some(work_order) = &directive.action.work_order else {
             return Err(Refusal::new(
                 "WorkOrderMissing",
                 "a hold without an expiring work order is refused; upgrade operator and site agent to one release",
+            ));
+        };
+        if let OrphanAction::Unrecognized(action) = &work_order.on_orphan {
+            return Err(Refusal::new(
+                "ActionUnknown",
+                format!(
+                    "this site agent does not know the work order's onOrphan {action}, so it takes no hold; upgrade it to the operator's release"
+                ),
             ));
         }
         // S12: a host that is on is not ours to take down, whatever was expected.

@@ -1,19 +1,20 @@
-//! One worker for each machine that has a BMC, started, told and stopped as
-//! the site's objects say.
+//! One worker for each machine that can be looked after, started, told and
+//! stopped as the site's objects say.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::ResourceExt;
-use lockstep_crds::Dpu;
+use lockstep_crds::{Dpu, DpuHost};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::site::context::Site;
-use crate::site::machines::{MachineInput, MachineKey, machines};
-use crate::site::objects::Objects;
+use crate::site::machines::{Care, MachineInput, MachineKey, Untended, machines};
+use crate::site::objects::{Known, Objects};
+use crate::site::untended;
 use crate::site::wanted::{Wanted, wanted};
 use crate::site::worker::Worker;
 
@@ -21,10 +22,28 @@ use crate::site::worker::Worker;
 const GATHER: Duration = Duration::from_millis(50);
 
 struct Running {
-    uid: String,
-    input: watch::Sender<MachineInput>,
+    work: Work,
     stop: CancellationToken,
     task: JoinHandle<()>,
+}
+
+enum Work {
+    Looks {
+        uid: String,
+        input: watch::Sender<MachineInput>,
+    },
+    Tells(Untended),
+}
+
+impl Work {
+    /// Whether this is still what is to be done.
+    fn suits(&self, care: &Care) -> bool {
+        match (self, care) {
+            (Self::Looks { uid, .. }, Care::Look(input)) => input.uid == *uid,
+            (Self::Tells(told), Care::Tell(untended)) => told == untended,
+            (Self::Looks { .. }, Care::Tell(_)) | (Self::Tells(_), Care::Look(_)) => false,
+        }
+    }
 }
 
 /// Runs the workers until `ending`, then waits for them to finish.
@@ -38,43 +57,34 @@ pub async fn run(
     let mut leaving: HashMap<MachineKey, JoinHandle<()>> = HashMap::new();
     loop {
         let name = &site.config.site;
-        let (hosts, cards) = (objects.hosts.state(), objects.cards.state());
-        let inputs = machines(name, &hosts, &cards, objects.resync());
-        let (policies, all) = (objects.policies.state(), objects.images.state());
-        let now_wanted = wanted(name, &hosts, &cards, &policies, &all);
-        images.send_if_modified(|before| {
-            let changed = *before != now_wanted;
-            *before = now_wanted;
-            changed
-        });
+        let (hosts, cards) = (objects.hosts.known(), objects.cards.known());
+        let cares = machines(name, &hosts, &cards, objects.resync());
+        want_images(&site, &objects, &hosts, &cards, &images);
         let gone: Vec<MachineKey> = running
             .iter()
-            .filter(|(key, worker)| inputs.get(key).is_none_or(|input| input.uid != worker.uid))
+            .filter(|(key, running)| cares.get(key).is_none_or(|care| !running.work.suits(care)))
             .map(|(key, _)| key.clone())
             .collect();
         for key in gone {
-            if let Some(worker) = running.remove(&key) {
-                tracing::info!(machine = %key, "no longer looked after");
-                worker.stop.cancel();
-                leaving.insert(key, worker.task);
+            if let Some(running) = running.remove(&key) {
+                tracing::info!(machine = %key, "no longer looked after as before");
+                running.stop.cancel();
+                leaving.insert(key, running.task);
             }
         }
-        for (key, input) in inputs {
-            if let Some(worker) = running.get(&key) {
-                worker.input.send_if_modified(|before| {
-                    let changed = *before != input;
-                    *before = input;
-                    changed
-                });
+        for (key, care) in cares {
+            if let Some(running) = running.get(&key) {
+                if let (Work::Looks { input, .. }, Care::Look(wanted)) = (&running.work, care) {
+                    input.send_if_modified(|before| {
+                        let changed = *before != *wanted;
+                        *before = *wanted;
+                        changed
+                    });
+                }
                 continue;
             }
-            match start(&site, input, leaving.remove(&key), &ending) {
-                Ok(worker) => {
-                    tracing::info!(machine = %key, "looked after");
-                    running.insert(key, worker);
-                }
-                Err(error) => tracing::error!(machine = %key, "{error}"),
-            }
+            let before = leaving.remove(&key);
+            running.insert(key.clone(), start(&site, key, care, before, &ending));
         }
         end_grants_of_gone_cards(&site, &cards).await;
         tokio::select! {
@@ -95,14 +105,50 @@ pub async fn run(
     }
 }
 
+/// What was wanted stays wanted while there is an object that cannot be read:
+/// it may be the one that wants it.
+fn want_images(
+    site: &Site,
+    objects: &Objects,
+    hosts: &Known<DpuHost>,
+    cards: &Known<Dpu>,
+    images: &watch::Sender<Wanted>,
+) {
+    let (policies, all) = (objects.policies.known(), objects.images.known());
+    let mut now_wanted = wanted(
+        &site.config.site,
+        &hosts.objects,
+        &cards.objects,
+        &policies.objects,
+        &all.objects,
+    );
+    let all_read = hosts.unreadable.is_empty()
+        && cards.unreadable.is_empty()
+        && policies.unreadable.is_empty()
+        && all.unreadable.is_empty();
+    images.send_if_modified(|before| {
+        if !all_read {
+            for (digest, request) in before.iter() {
+                now_wanted.entry(*digest).or_insert_with(|| request.clone());
+            }
+        }
+        let changed = *before != now_wanted;
+        *before = now_wanted;
+        changed
+    });
+}
+
 /// A card that is gone leaves no token in the store.
-async fn end_grants_of_gone_cards(site: &Site, cards: &[Arc<Dpu>]) {
+async fn end_grants_of_gone_cards(site: &Site, cards: &Known<Dpu>) {
+    let readable = cards.objects.iter().filter_map(|card| card.uid());
+    let unreadable = cards.unreadable.values().map(|card| card.uid.clone());
+    let there: BTreeSet<String> = readable.chain(unreadable).collect();
     let gone: BTreeSet<String> = site
         .store
         .grants()
         .into_iter()
         .map(|grant| grant.card_key)
-        .filter(|key| !cards.iter().any(|card| card.uid().as_ref() == Some(key)))
+        .filter(|key| !there.contains(key))
         .collect();
     for key in gone {
         if let Err(error) = site.store.revoke(&key).await {
@@ -113,27 +159,41 @@ async fn end_grants_of_gone_cards(site: &Site, cards: &[Arc<Dpu>]) {
 
 fn start(
     site: &Arc<Site>,
-    input: MachineInput,
+    key: MachineKey,
+    care: Care,
     before: Option<JoinHandle<()>>,
     ending: &CancellationToken,
-) -> Result<Running, crate::durable::StateError> {
+) -> Running {
     let stop = ending.child_token();
-    let uid = input.uid.clone();
-    let (input, receiver) = watch::channel(input);
-    let worker = Worker::new(Arc::clone(site), receiver, stop.clone())?;
-    let task = tokio::spawn(async move {
-        // Two workers of one machine must never overlap.
+    // Two writers of one machine's report must never overlap.
+    let after = async move {
         if let Some(before) = before
             && let Err(error) = before.await
         {
             tracing::error!("a worker ended badly: {error}");
         }
-        worker.run().await;
-    });
-    Ok(Running {
-        uid,
-        input,
-        stop,
-        task,
-    })
+    };
+    let (work, task) = match care {
+        Care::Look(wanted) => {
+            tracing::info!(machine = %key, "looked after");
+            let uid = wanted.uid.clone();
+            let (input, receiver) = watch::channel(*wanted);
+            let worker = Worker::new(Arc::clone(site), receiver, stop.clone());
+            let task = tokio::spawn(async move {
+                after.await;
+                worker.run().await;
+            });
+            (Work::Looks { uid, input }, task)
+        }
+        Care::Tell(untended) => {
+            let (site, stop) = (Arc::clone(site), stop.clone());
+            let told = untended.clone();
+            let task = tokio::spawn(async move {
+                after.await;
+                untended::tell(site, key, told, stop).await;
+            });
+            (Work::Tells(untended), task)
+        }
+    };
+    Running { work, stop, task }
 }

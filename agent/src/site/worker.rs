@@ -69,12 +69,13 @@ impl Worker {
         site: Arc<Site>,
         input: watch::Receiver<MachineInput>,
         ending: CancellationToken,
-    ) -> Result<Self, StateError> {
+    ) -> Self {
         let current = input.borrow().clone();
         let api = Api::namespaced(site.client.clone(), &site.config.namespace);
-        Ok(Self {
-            journal: Journal::open(&site.config.state_dir, &current.key)?,
-            writer: ReportWriter::new(api, current.key.report(), Some(current.owner())),
+        let owner = current.key.owner(&current.uid);
+        Self {
+            journal: Journal::new(&site.config.state_dir, &current.key),
+            writer: ReportWriter::new(api, current.key.report(), Some(owner)),
             site,
             input,
             current,
@@ -90,7 +91,7 @@ impl Worker {
             cause: Cause::Facts,
             interrupted: None,
             meant: Expects::default(),
-        })
+        }
     }
 
     /// Works until `ending`. A call that changes something is never cut short.
@@ -143,11 +144,12 @@ impl Worker {
         if let Some(directive) = self.interrupted.take() {
             self.settle_interrupted(*directive).await;
         }
-        self.tend_order()?;
+        let tended = self.tend_order();
         if self.compared_at.elapsed() >= REPORT_AGE {
             self.compare().await?;
         }
         self.tell(self.cause).await?;
+        tended?;
         // What has begun is finished; nothing else begins.
         while !self.ending.is_cancelled()
             && let Some(directive) = self.next_directive()
@@ -206,13 +208,20 @@ impl Worker {
     }
 
     /// Reads back what was reported and journalled before this process began.
-    async fn load(&mut self) -> Result<(), ReportError> {
+    /// Without the journal nothing is done, and that is said.
+    async fn load(&mut self) -> anyhow::Result<()> {
         let uid = self.current.uid.clone();
         let known = self.writer.read().await?.cloned();
         let ours = known.as_ref().filter(|known| known.subject_uid == uid);
         self.bmc = ours.and_then(|known| known.bmc.clone());
         self.reachable = ours.and_then(|known| known.reachable.clone());
         let reported = known.as_ref().and_then(|known| known.execution.as_ref());
+        if let Err(error) = self.journal.load() {
+            self.execution = reported.cloned();
+            self.unusable(&error);
+            self.tell(Cause::Facts).await?;
+            return Err(error.into());
+        }
         match resume(reported, self.journal.last()) {
             Resumed::Fresh => {}
             Resumed::Ended(execution) => {
@@ -312,10 +321,8 @@ impl Worker {
             Ok(order) => order
                 .filter(|order| order.host_uid == self.current.uid)
                 .map(|order| order.custody(self.is_on())),
-            Err(error) => {
-                tracing::error!("{error}");
-                self.writer.known().and_then(|known| known.custody.clone())
-            }
+            // The look says so.
+            Err(_) => self.writer.known().and_then(|known| known.custody.clone()),
         }
     }
 

@@ -183,7 +183,8 @@ async fn a_restart_tells_what_became_and_repeats_nothing() {
             name: "c1".to_owned(),
         };
         let wanted = directive(4, "PowerOn");
-        let mut journal = Journal::open(&bench.site.config.state_dir, &key).unwrap();
+        let mut journal = Journal::new(&bench.site.config.state_dir, &key);
+        journal.load().unwrap();
         journal.accept(&wanted).unwrap();
         if acting {
             journal.act(&wanted).unwrap();

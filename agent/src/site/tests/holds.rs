@@ -47,7 +47,7 @@ async fn a_hold_stores_what_it_changes_and_a_release_puts_it_back() {
         bench.bmc.effects(),
         ["restore AlwaysOff", "restore LastState", "power On"]
     );
-    assert!(bench.site.orders.list().unwrap().is_empty());
+    assert!(bench.site.orders.list().unwrap().orders.is_empty());
     running.end().await;
 }
 
@@ -66,7 +66,8 @@ async fn a_release_cut_short_keeps_its_order_until_the_settings_are_back() {
         name: "c1".to_owned(),
     };
     release.target.name = "c1".to_owned();
-    let mut journal = Journal::open(&bench.site.config.state_dir, &key).unwrap();
+    let mut journal = Journal::new(&bench.site.config.state_dir, &key);
+    journal.load().unwrap();
     journal.accept(&release).unwrap();
     journal.act(&release).unwrap();
     let running = bench.start(MachineKind::Host);
@@ -100,6 +101,18 @@ async fn a_hold_that_changes_nothing_is_one_write_and_a_running_host_is_never_he
         "PowerStateUnexpected"
     );
     assert!(bench.bmc.effects().is_empty());
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_hold_whose_end_is_not_understood_is_refused() {
+    let bench = bench();
+    let running = bench.start(MachineKind::Host);
+    running.want(&[hold(1, 3600, "HandOver")]);
+    let outcome = bench.outcome(HOST, 1).await;
+    assert_eq!(outcome["reason"], "ActionUnknown");
+    assert!(outcome["message"].as_str().unwrap().contains("HandOver"));
+    assert!(bench.site.orders.get("c1").unwrap().is_none());
     running.end().await;
 }
 

@@ -125,7 +125,8 @@ async fn cut_in_half(kind: &str) {
     wanted.action.image = Some(
         serde_json::from_value(json!({"digest": digest.to_string(), "version": "1.2"})).unwrap(),
     );
-    let mut journal = Journal::open(&bench.site.config.state_dir, &key).unwrap();
+    let mut journal = Journal::new(&bench.site.config.state_dir, &key);
+    journal.load().unwrap();
     journal.accept(&wanted).unwrap();
     journal.act(&wanted).unwrap();
     let running = bench.start(MachineKind::Card);

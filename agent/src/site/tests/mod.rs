@@ -4,6 +4,7 @@ mod directives;
 mod holds;
 mod installs;
 mod reach;
+mod unreadable;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,7 +142,7 @@ impl Bench {
         };
         let (input, receiver) = watch::channel(input);
         let ending = CancellationToken::new();
-        let worker = Worker::new(Arc::clone(&self.site), receiver, ending.clone()).unwrap();
+        let worker = Worker::new(Arc::clone(&self.site), receiver, ending.clone());
         (worker, input, ending)
     }
 
