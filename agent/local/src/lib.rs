@@ -4,9 +4,10 @@
 //! read this time and why. Nothing is guessed, nothing is cached, nothing is
 //! written, and a missing or strange file never fails the whole reading.
 //!
-//! [`LocalFacts::read`] takes everything at once; each fact can also be read
-//! alone through its own function. All reads are small, synchronous and
-//! bounded in size.
+//! [`LocalFacts::read`] takes what a running system says, `inventory` what is
+//! built into the machine; each fact can also be read alone through its own
+//! function. All reads are synchronous and bounded in size. Whatever parses
+//! bytes is a plain `parse` function of its own.
 
 mod address;
 pub mod cpu;
@@ -15,6 +16,7 @@ mod dmi;
 mod fact;
 mod facts;
 pub mod hot_plug;
+pub mod inventory;
 pub mod junk;
 mod kernel;
 pub mod memory;
