@@ -24,7 +24,7 @@ pub enum UrlOwner {
 /// What is reported of these facts.
 ///
 /// `previous` is the last report: a power state that did not change keeps the
-/// time since when it is known.
+/// time since when it is known, unless that lies ahead.
 pub fn bmc_report(
     facts: &BmcFacts,
     owner: impl Fn(&ImageUrl) -> UrlOwner,
@@ -37,10 +37,16 @@ pub fn bmc_report(
         .map(|power| PowerState::from(bounded(power.as_str(), 64).as_str()));
     let power_since = match (&power, previous) {
         (None, _) => None,
-        (Some(_), Some(previous)) if previous.power == power && previous.power_since.is_some() => {
-            previous.power_since.clone()
+        (Some(_), Some(previous)) if previous.power == power => {
+            let since = previous.power_since.as_ref();
+            Some(
+                since
+                    .filter(|since| since.0 <= now.0)
+                    .unwrap_or(now)
+                    .clone(),
+            )
         }
-        (Some(_), _) => Some(now.clone()),
+        (Some(_), Some(_) | None) => Some(now.clone()),
     };
     let (stage, stage_knowledge) = match &facts.boot_progress {
         Reading::NotOffered => (None, Knowledge::NotOffered),
@@ -82,13 +88,19 @@ pub fn bmc_report(
     }
 }
 
-/// The override that diverts the machine's next boot. A permanent "boot from
-/// disk" is where it boots anyway, and some BMCs can show nothing else.
+/// The override that diverts the machine's next boot: ours is `Cd`, whoever
+/// set another. A permanent "boot from disk" is where it boots anyway, and
+/// some BMCs can show nothing else.
 pub fn override_in_force(facts: &BmcFacts) -> Option<&BootTarget> {
-    [&facts.pending_boot_override, &facts.boot_override]
-        .into_iter()
-        .filter_map(Reading::value)
-        .find_map(diverts)
+    override_setting(facts).and_then(diverts)
+}
+
+/// The setting that decides the next boot. Where settings for the next reset
+/// are kept apart, what the machine runs with decides nothing any more.
+pub fn override_setting(facts: &BmcFacts) -> Option<&BootOverrideState> {
+    let says = |state: &&BootOverrideState| state.target.is_some() || state.enabled.is_some();
+    let pending = facts.pending_boot_override.value().filter(says);
+    pending.or_else(|| facts.boot_override.value())
 }
 
 fn diverts(state: &BootOverrideState) -> Option<&BootTarget> {
@@ -264,7 +276,11 @@ mod tests {
         let mut on = facts();
         on.power = Reading::Read(Power::On);
         let changed = bmc_report(&on, ours, Some(&first), &now);
-        assert_eq!(changed.power_since, Some(now));
+        assert_eq!(changed.power_since, Some(now.clone()));
+        let mut ahead = first;
+        ahead.power_since = serde_json::from_str("\"9999-12-30T21:59:00Z\"").unwrap();
+        let clamped = bmc_report(&facts(), ours, Some(&ahead), &now);
+        assert_eq!(clamped.power_since, Some(now));
     }
 
     #[test]
@@ -296,6 +312,21 @@ mod tests {
             (
                 state(BootTarget::None, Some(OverrideEnabled::Disabled)),
                 state(BootTarget::Cd, Some(OverrideEnabled::Once)),
+                Some("Cd"),
+            ),
+            // Taken back for the next boot, and still shown of this one.
+            (
+                state(BootTarget::Cd, Some(OverrideEnabled::Once)),
+                state(BootTarget::None, Some(OverrideEnabled::Disabled)),
+                None,
+            ),
+            (
+                state(BootTarget::Cd, Some(OverrideEnabled::Once)),
+                Reading::Read(BootOverrideState {
+                    target: None,
+                    enabled: None,
+                    mode: None,
+                }),
                 Some("Cd"),
             ),
         ] {

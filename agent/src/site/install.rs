@@ -9,9 +9,7 @@ use kube::Api;
 use kube::api::PostParams;
 use lockstep_crds::directive::Directive;
 use lockstep_crds::names;
-use lockstep_redfish::{
-    BmcFacts, BootOverride, BootTarget, ImageUrl, MediaMatch, OverrideEnabled, Reading,
-};
+use lockstep_redfish::{BmcFacts, BootOverride, BootTarget, ImageUrl, MediaMatch, OverrideEnabled};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -20,7 +18,7 @@ use crate::kube_client::REQUEST_DEADLINE;
 use crate::seed::Seed;
 use crate::site::actions::Prepared;
 use crate::site::execute::{End, Port};
-use crate::site::facts::override_in_force;
+use crate::site::facts::{override_in_force, override_setting};
 use crate::site::judge::Refusal;
 use crate::site::plan::staged_image;
 use crate::site::worker::Worker;
@@ -223,9 +221,10 @@ impl Worker {
     }
 
     /// Some BMCs cannot disable an override, only set another lasting one: what
-    /// was found is what will be put back.
+    /// was found is what will be put back. A lasting `Cd` is not told from
+    /// ours, which some BMCs show as lasting, and ends disabled.
     fn note_found_override(&self, facts: &BmcFacts) -> Result<(), durable::StateError> {
-        let Reading::Read(state) = &facts.boot_override else {
+        let Some(state) = override_setting(facts) else {
             return Ok(());
         };
         let (Some(target), Some(OverrideEnabled::Continuous)) = (&state.target, state.enabled)

@@ -1,5 +1,7 @@
 //! Staging an install and taking it back.
 
+use lockstep_redfish::{BootOverrideState, BootTarget, OverrideEnabled};
+
 use super::*;
 
 /// An image with a seed slot, in the store.
@@ -57,6 +59,58 @@ async fn an_install_is_staged_with_a_seed_and_taken_back_to_what_was_found() {
     let report = bench.api.get(CARD).unwrap();
     assert_eq!(report["spec"]["bmc"]["media"]["owner"], "Nobody");
     assert!(report["spec"]["bmc"]["bootOverride"].is_null());
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_lasting_override_of_somebody_else_is_put_back_and_then_nothing_of_ours_is_left() {
+    let bench = bench();
+    let digest = publish(&bench.site.store).await;
+    bench.bmc.set(|facts| {
+        facts.boot_override = Reading::Read(BootOverrideState {
+            target: Some(BootTarget::Pxe),
+            enabled: Some(OverrideEnabled::Continuous),
+            mode: None,
+        });
+    });
+    let running = bench.start(MachineKind::Card);
+    let mut stage = directive(1, "StageInstall");
+    stage.action.image = Some(
+        serde_json::from_value(json!({"digest": digest.to_string(), "version": "1.2"})).unwrap(),
+    );
+    running.want(&[stage.clone()]);
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Done");
+    let report = bench.api.get(CARD).unwrap();
+    assert_eq!(report["spec"]["bmc"]["bootOverride"], "Cd");
+    running.want(&[directive(2, "ClearInstall")]);
+    assert_eq!(bench.outcome(CARD, 2).await["result"], "Done");
+    let report = bench.api.get(CARD).unwrap();
+    assert_eq!(report["spec"]["bmc"]["bootOverride"], "Pxe");
+    running.want(&[directive(3, "ClearInstall")]);
+    let again = bench.outcome(CARD, 3).await;
+    assert_eq!(again["message"], "nothing was armed any more");
+    assert_eq!(
+        bench.bmc.effects(),
+        [
+            "insert",
+            "override Cd Once",
+            "override Pxe Continuous",
+            "eject"
+        ]
+    );
+    // Our medium beside somebody else's override is not yet staged.
+    bench.bmc.set(|facts| {
+        facts.media = Reading::Read(vec![samples::slot(Some(
+            "http://192.0.2.5:8080/i/lost/image.iso",
+        ))]);
+    });
+    stage.seq = 4;
+    running.want(&[stage]);
+    assert_eq!(bench.outcome(CARD, 4).await["result"], "Done");
+    assert_eq!(
+        bench.bmc.effects()[4..],
+        ["eject", "insert", "override Cd Once"]
+    );
     running.end().await;
 }
 
