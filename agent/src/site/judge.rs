@@ -77,8 +77,8 @@ pub fn admit(directive: &Directive, standing: Standing<'_>) -> Result<(), Refusa
         return Err(Refusal::new(
             "DirectiveExpired",
             format!(
-                "the directive was to be accepted by {}; the operator plans anew",
-                directive.deadline.0
+                "the directive was issued at {} by the operator's clock, to be accepted by {}, and by this agent's clock it is {}; the operator plans anew. If that goes on, compare the two clocks",
+                directive.issued_at.0, directive.deadline.0, standing.now
             ),
         ));
     }
@@ -172,6 +172,19 @@ mod tests {
             accepted: 4,
             hands_off: false,
             now: now.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_late_directive_tells_both_clocks() {
+        let late = standing("2026-01-01T00:05:00Z");
+        let refusal = admit(&directive(5, "PowerOn"), late).unwrap_err();
+        for said in [
+            "issued at 2026-01-01T00:00:00Z",
+            "it is 2026-01-01T00:05:00Z",
+            "clocks",
+        ] {
+            assert!(refusal.message.contains(said), "{}", refusal.message);
         }
     }
 
