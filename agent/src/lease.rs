@@ -24,8 +24,8 @@ const MANAGER: &str = "lockstep-agent/lease";
 /// For how long a Lease speaks for its holder.
 pub const DURATION: Duration = Duration::from_secs(150);
 
-/// How often it is renewed, before jitter.
-pub const RENEWAL: Duration = Duration::from_secs(60);
+/// Between renewals: from the first to the second.
+const RENEWAL: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(75));
 
 /// The longest call to a BMC that a holder can be in when its Lease ends.
 pub const LONGEST_CALL: Duration = Duration::from_secs(300);
@@ -57,6 +57,12 @@ pub enum Hold {
     Held,
     /// It is somebody else's.
     HeldBy(String),
+}
+
+/// When to renew it next: never sooner than every 60 s, for each renewal is a
+/// write, and in good time for another try.
+pub fn renewal() -> Duration {
+    rand::random_range(RENEWAL.0..=RENEWAL.1)
 }
 
 /// Who wants a Lease, and as what.
@@ -316,6 +322,18 @@ impl Mandate {
 mod tests {
     use super::*;
     use crate::fake_api::FakeApi;
+
+    #[test]
+    fn renewals_are_no_closer_than_the_budget_of_writes_and_leave_time_for_another() {
+        for _ in 0..1000 {
+            let next = renewal();
+            assert!(next >= Duration::from_secs(60), "{next:?}");
+            assert!(
+                next + Duration::from_secs(60) <= DURATION - MARGIN,
+                "{next:?}"
+            );
+        }
+    }
 
     #[test]
     fn a_lease_is_taken_only_when_its_holder_can_no_longer_act() {

@@ -20,14 +20,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::kube_client;
-use crate::lease::{Candidate, LeaseKeeper};
+use crate::lease::{self, Candidate, LeaseKeeper};
 use crate::report::{Cause, ReportWriter};
 use crate::seed::Seed;
 
 /// Between looks at the machine.
 const LOOK: Duration = Duration::from_secs(15);
-/// Between renewals of the Lease: from the first to the second.
-const RENEWAL: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(75));
 /// The longest pause while the API server does not answer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Most addresses that a report holds.
@@ -86,7 +84,7 @@ impl CardAgent {
                 let due = Instant::now() >= renewal;
                 self.turn(due).await?;
                 if due {
-                    renewal = Instant::now() + rand::random_range(RENEWAL.0..=RENEWAL.1);
+                    renewal = Instant::now() + lease::renewal();
                 }
                 anyhow::Ok(())
             };

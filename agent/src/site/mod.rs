@@ -160,7 +160,7 @@ async fn work(site: &Arc<Site>, identity: &str, ending: &CancellationToken) -> R
                         ending.clone(),
                     )));
                 }
-                clock::jittered(lease::RENEWAL, 10)
+                lease::renewal()
             }
             Ok(Hold::HeldBy(other)) if at_work.is_some() => {
                 site.mandate.end();
