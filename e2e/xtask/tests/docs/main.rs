@@ -10,6 +10,7 @@
 
 mod coverage;
 mod links;
+mod machines;
 mod objects;
 mod reasons;
 

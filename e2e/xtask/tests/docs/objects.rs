@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{pages, read, workspace};
 
 /// The YAML blocks of a page, with the line on which each begins.
-fn blocks(text: &str) -> Vec<(usize, String)> {
+pub(crate) fn blocks(text: &str) -> Vec<(usize, String)> {
     let mut found: Vec<(usize, String)> = Vec::new();
     let mut inside = false;
     for (index, line) in text.lines().enumerate() {
