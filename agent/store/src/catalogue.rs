@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use tokio::sync::OnceCell;
 
 use crate::Digest;
+use crate::disk::Stamp;
 use crate::grants::Grants;
 use crate::seed::SlotScan;
 
@@ -28,6 +29,8 @@ pub(crate) struct Blob {
     pub(crate) slot: Option<SlotScan>,
     /// Set once the bytes have been hashed in this process.
     pub(crate) verified: Arc<OnceCell<SlotScan>>,
+    /// The file when that was done.
+    pub(crate) stamp: Option<Stamp>,
     pub(crate) last_used: SystemTime,
 }
 
@@ -129,6 +132,7 @@ mod tests {
                     size,
                     slot: None,
                     verified: Arc::default(),
+                    stamp: None,
                     last_used: SystemTime::UNIX_EPOCH + Duration::from_secs(age),
                 },
             );

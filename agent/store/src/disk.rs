@@ -9,10 +9,11 @@
 //! lock                held while a process has the store
 //! ```
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::Digest;
 
@@ -34,6 +35,35 @@ impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
         self.map_err(|error| DiskError {
             path: path.to_owned(),
             error: error.into(),
+        })
+    }
+}
+
+/// What a file shows to have been changed by anybody but bad luck, who leaves
+/// no trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    inode: u64,
+    len: u64,
+    modified: SystemTime,
+}
+
+impl Stamp {
+    /// Of an open file; `None` if the system will not say.
+    pub(crate) fn of(file: &File) -> Option<Self> {
+        Self::from(&file.metadata().ok()?)
+    }
+
+    /// Of the file that has this name now.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        Self::from(&fs::metadata(path).ok()?)
+    }
+
+    fn from(metadata: &Metadata) -> Option<Self> {
+        Some(Self {
+            inode: metadata.ino(),
+            len: metadata.len(),
+            modified: metadata.modified().ok()?,
         })
     }
 }

@@ -2,7 +2,7 @@
 //! is made for new ones, uses are noted, grants are saved.
 
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{Blob, NoRoom, State, Victim};
 use crate::client::Client;
-use crate::disk::{At, DiskError, Layout, blocking, write_atomic};
+use crate::disk::{At, DiskError, Layout, Stamp, blocking, write_atomic};
 use crate::fetch::Fetches;
 use crate::grants::Grants;
 use crate::seed::{SlotScan, examine};
@@ -66,11 +66,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Inner {
-    /// The image, hashed in this process. Whoever asks first has it hashed,
-    /// the others wait. Other bytes than the digest says are removed.
+    /// The image, hashed in this process since its file last changed. Whoever
+    /// asks first has it hashed, the others wait. Other bytes than the digest
+    /// says are removed.
     pub(crate) async fn verified(self: &Arc<Self>, digest: &Digest) -> Result<BlobInfo, Unusable> {
-        let blob = lock(&self.state).blobs.get(digest).cloned();
-        let blob = blob.ok_or(Unusable::Absent)?;
+        let blob = self.blob(digest).ok_or(Unusable::Absent)?;
         let slot = blob
             .verified
             .get_or_try_init(|| self.hash(*digest, &blob))
@@ -80,6 +80,18 @@ impl Inner {
             size: blob.size,
             seed_slot: slot.slot(),
         })
+    }
+
+    /// What is known of an image; no more than its name once its file changed.
+    fn blob(&self, digest: &Digest) -> Option<Blob> {
+        let mut state = lock(&self.state);
+        let blob = state.blobs.get_mut(digest)?;
+        if blob.verified.initialized() && blob.stamp != Stamp::at(&self.layout.blob(digest)) {
+            tracing::warn!(%digest, "image file changed on disk: hashed again");
+            blob.verified = Arc::default();
+            blob.stamp = None;
+        }
+        Some(blob.clone())
     }
 
     pub(crate) async fn verified_slot(
@@ -117,6 +129,7 @@ impl Inner {
                 }
                 opened => opened.at(&examined).map_err(Unusable::Disk)?,
             };
+            let stamp = Stamp::of(&file);
             let found = examine(&file).at(&examined).map_err(Unusable::Disk)?;
             if found.digest != digest {
                 inner.discard_damaged(&digest, &blob, found.digest)?;
@@ -130,6 +143,11 @@ impl Inner {
                 let json = Sidecar { size, slot }.to_json().at(&sidecar);
                 json.and_then(|json| write_atomic(&sidecar, &json))
                     .map_err(Unusable::Disk)?;
+            }
+            if let Some(now) = lock(&inner.state).blobs.get_mut(&digest)
+                && Arc::ptr_eq(&now.verified, &blob.verified)
+            {
+                now.stamp = stamp;
             }
             Ok(found.slot)
         };
@@ -209,7 +227,16 @@ impl Inner {
         let now = SystemTime::now();
         blob.last_used = now;
         let path = self.layout.blob(digest);
-        if let Err(error) = File::open(&path).and_then(|file| file.set_modified(now)) {
+        let mut note = || -> io::Result<()> {
+            let file = File::open(&path)?;
+            let unchanged = blob.stamp == Stamp::of(&file);
+            file.set_modified(now)?;
+            if unchanged {
+                blob.stamp = Stamp::of(&file);
+            }
+            Ok(())
+        };
+        if let Err(error) = note() {
             tracing::debug!(path = %path.display(), %error, "time of use not kept");
         }
     }

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use crate::catalogue::{Blob, Partial};
-use crate::disk::{At, DiskError, blocking, remove, sync_parent, write_atomic};
+use crate::disk::{At, DiskError, Stamp, blocking, remove, sync_parent, write_atomic};
 use crate::inner::{Inner, Sidecar, lock};
 use crate::seed::{Examined, examine};
 use crate::{BlobInfo, Digest, FetchError};
@@ -262,6 +262,7 @@ fn publish(inner: &Inner, digest: Digest, file: &File) -> Result<Published, Disk
             size,
             slot: Some(slot),
             verified: Arc::new(OnceCell::new_with(Some(slot))),
+            stamp: Stamp::of(file),
             last_used: SystemTime::now(),
         },
     );

@@ -31,6 +31,7 @@ pub(crate) fn take_stock(layout: &Layout) -> Result<State, DiskError> {
                         size,
                         slot: Sidecar::load(&layout.sidecar(&digest), size),
                         verified: Arc::default(),
+                        stamp: None,
                         last_used,
                     },
                 );

@@ -1,6 +1,8 @@
 //! What BMCs get: ranges, the seed, and nothing without a capability.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 
 use http::{Method, StatusCode, header};
 use lockstep_store::{GrantError, Store};
@@ -381,6 +383,27 @@ async fn a_granted_image_damaged_on_disk_is_not_served() {
         .await
         .unwrap();
     assert_eq!(response.bytes().await.unwrap(), card.bytes);
+}
+
+#[tokio::test]
+async fn an_image_damaged_after_it_was_served_is_not_served_again() {
+    for damage in [vec![0; SIZE], vec![0; SIZE / 2], Vec::new()] {
+        let card = card().await;
+        let path = card.grant("card", None).await;
+        for _ in 0..2 {
+            // A use of the image is none of its changes.
+            card.grant("another", None).await;
+            assert_eq!(card.get(&path, &[]).await.status(), StatusCode::OK);
+        }
+        assert!(card.store.status().damaged.is_empty());
+        let blob = card.site.blob(&card.digest);
+        std::fs::set_permissions(&blob, Permissions::from_mode(0o644)).unwrap();
+        std::fs::write(&blob, damage).unwrap();
+        let response = card.get(&path, &[]).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(card.store.status().damaged, [card.digest]);
+        assert!(card.store.info(&card.digest).is_none());
+    }
 }
 
 #[tokio::test]
