@@ -1,0 +1,93 @@
+//! Virtual media and the boot override.
+
+use super::{Domain, Index, Refused};
+use crate::effect::What;
+use crate::fault::Fault;
+use crate::machine::{Enabled, Override, Work};
+
+impl Domain {
+    /// Inserts an image; `Some` is the task that does it, where it is one.
+    pub(crate) fn insert(
+        &mut self,
+        machine: Index,
+        slot: usize,
+        image: String,
+        write_protected: bool,
+    ) -> Result<Option<u64>, Refused> {
+        if self.machines[machine].media[slot].image.is_some() {
+            return Err(Refused::Occupied);
+        }
+        if self.strikes(machine, Fault::MediaRefused).is_some() {
+            return Err(Refused::Failed);
+        }
+        let personality = self.machines[machine].personality;
+        self.machines[machine].media[slot].write_protected = write_protected;
+        if let Some(seconds) = personality
+            .media
+            .as_ref()
+            .and_then(|media| media.task_seconds)
+        {
+            let work = Work::Media { slot, image };
+            let task = self.start_task(machine, "Insert virtual media", work, seconds);
+            return Ok(Some(task));
+        }
+        self.inserted(machine, slot, image);
+        Ok(None)
+    }
+
+    pub(super) fn inserted(&mut self, machine: Index, slot: usize, image: String) {
+        let late = self
+            .strikes(machine, Fault::MediaLate)
+            .map_or(0, |rule| rule.seconds.unwrap_or(30));
+        let at = self.now.plus(std::time::Duration::from_secs(late));
+        let place = &mut self.machines[machine].media[slot];
+        place.image = Some(image.clone());
+        place.mounted_at = at;
+        let slot = place.id.to_owned();
+        self.note(machine, What::MediaInserted { slot, image });
+    }
+
+    /// Ejects what a slot holds.
+    pub(crate) fn eject(&mut self, machine: Index, slot: usize) -> Result<(), Refused> {
+        if self.machines[machine].media[slot].image.is_none() {
+            return Err(Refused::Occupied);
+        }
+        if self.strikes(machine, Fault::EjectRefused).is_some() {
+            return Err(Refused::Failed);
+        }
+        let place = &mut self.machines[machine].media[slot];
+        if let Some(image) = place.image.take() {
+            let slot = place.id.to_owned();
+            self.note(machine, What::MediaEjected { slot, image });
+        }
+        Ok(())
+    }
+
+    /// Sets the boot override; in a settings object it waits for the next boot.
+    pub(crate) fn set_override(&mut self, machine: Index, mut wanted: Override) {
+        if wanted.enabled == Enabled::Once {
+            if self.strikes(machine, Fault::OnceIgnored).is_some() {
+                let request = format!("boot override {} Once", wanted.target);
+                self.note(machine, What::Ignored { request });
+                return;
+            }
+            if self.strikes(machine, Fault::OnceStays).is_some() {
+                wanted.enabled = Enabled::Continuous;
+            }
+        }
+        if wanted.enabled == Enabled::Disabled {
+            "None".clone_into(&mut wanted.target);
+        }
+        let what = What::OverrideSet {
+            target: wanted.target.clone(),
+            enabled: wanted.enabled.as_str().to_owned(),
+        };
+        let one = &mut self.machines[machine];
+        if one.personality.boot.settings_object {
+            one.boot.pending = Some(wanted);
+        } else {
+            one.boot.active = wanted;
+        }
+        self.note(machine, what);
+    }
+}

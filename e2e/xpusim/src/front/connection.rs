@@ -1,0 +1,213 @@
+//! One connection: TLS, requests, and how they fail.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::certificate::Certificates;
+use crate::fault::Fault;
+use crate::fleet::{Fleet, Place};
+use crate::redfish::{self, After, Before, Body, Reply, Request};
+
+/// Longest body that is read.
+const MOST_BYTES: usize = 64 << 20;
+
+/// What the connections of one port share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) fleet: Arc<Fleet>,
+    /// The only machine here; without it the client names one.
+    pub(super) only: Option<String>,
+    pub(super) certificates: Option<Arc<Certificates>>,
+}
+
+/// Makes hyper close the connection without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is cut")]
+struct Cut;
+
+/// Serves one connection until it ends.
+pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    if let Some(name) = &shared.only
+        && !answers(&shared.fleet, name)
+    {
+        return;
+    }
+    let ended = match &shared.certificates {
+        None => exchange(stream, &shared).await,
+        Some(certificates) => {
+            let config = match certificates.server(shared.only.clone()) {
+                Ok(config) => config,
+                Err(error) => {
+                    tracing::error!(%error, "no TLS");
+                    return;
+                }
+            };
+            match TlsAcceptor::from(Arc::new(config)).accept(stream).await {
+                Ok(stream) => exchange(stream, &shared).await,
+                Err(error) => {
+                    tracing::debug!(%error, "no TLS handshake");
+                    return;
+                }
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Whether the machine's BMC takes connections.
+fn answers(fleet: &Fleet, name: &str) -> bool {
+    let Ok(place) = fleet.place(name) else {
+        return false;
+    };
+    let mut domain = fleet.domain(place);
+    domain.machines[place.machine].bmc.up
+        && domain
+            .strikes(place.machine, Fault::ResetConnection)
+            .is_none()
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    shared: &Arc<Shared>,
+) -> Result<(), hyper::Error> {
+    let service = service_fn(|request| answer(request, Arc::clone(shared)));
+    hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+}
+
+async fn answer(
+    request: http::Request<Incoming>,
+    shared: Arc<Shared>,
+) -> Result<Response<Full<Bytes>>, Cut> {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = Limited::new(body, MOST_BYTES).collect().await else {
+        return Err(Cut);
+    };
+    let body = body.to_bytes();
+    let host = parts
+        .headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let name = shared.only.as_deref().or(host.map(first_label));
+    let Some(place) = name.and_then(|name| shared.fleet.place(name).ok()) else {
+        return Ok(plain(
+            StatusCode::MISDIRECTED_REQUEST,
+            "No machine has the name in the Host header.\n",
+        ));
+    };
+    let request = Request {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or_default(),
+        headers: &parts.headers,
+        body: &body,
+    };
+    think(&shared.fleet, place, &request).await;
+    // The lock is held for the judgement alone, never across an await.
+    let judged = judge(&shared.fleet, place, &request);
+    let (reply, after) = match judged {
+        Judged::Down | Judged::Dropped => return Err(Cut),
+        Judged::Hangs => return std::future::pending().await,
+        Judged::Answered(reply, after) => (reply, after),
+    };
+    if after.late > 0 {
+        tokio::time::sleep(Duration::from_secs(after.late)).await;
+    }
+    if after.lose {
+        return Err(Cut);
+    }
+    let mut response = response(reply);
+    if after.garbage {
+        *response.body_mut() = Full::from("{\"@odata.id\": \"/redfish/v1/");
+    }
+    if after.close {
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
+enum Judged {
+    Down,
+    Dropped,
+    Hangs,
+    Answered(Reply, After),
+}
+
+fn judge(fleet: &Fleet, place: Place, request: &Request<'_>) -> Judged {
+    let mut domain = fleet.domain(place);
+    let machine = place.machine;
+    if !domain.machines[machine].bmc.up {
+        return Judged::Down;
+    }
+    let reply = match redfish::before(&mut domain, machine, request) {
+        Before::Hang => return Judged::Hangs,
+        Before::Drop => return Judged::Dropped,
+        Before::Answer(reply) => reply,
+        Before::Serve => redfish::answer(&mut domain, machine, request),
+    };
+    let after = redfish::after(&mut domain, machine, request);
+    Judged::Answered(reply, after)
+}
+
+/// Counts the request, and waits as long as the BMC thinks.
+async fn think(fleet: &Fleet, place: Place, request: &Request<'_>) {
+    let millis = {
+        let mut domain = fleet.domain(place);
+        let one = &mut domain.machines[place.machine];
+        one.requests.count(request.method, request.path);
+        one.latency.of(one.requests.total)
+    };
+    if millis > 0 {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+}
+
+fn response(reply: Reply) -> Response<Full<Bytes>> {
+    let (kind, body) = match reply.body {
+        Body::Nothing => (None, Bytes::new()),
+        Body::Json(value) => (
+            Some("application/json; charset=utf-8"),
+            Bytes::from(value.to_string()),
+        ),
+        Body::Xml(text) => (Some("application/xml; charset=utf-8"), Bytes::from(text)),
+    };
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = reply.status;
+    let headers = response.headers_mut();
+    if let Some(kind) = kind {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    for (name, value) in reply.headers {
+        // What is no header value is left out, as a BMC would rather not crash.
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.append(name, value);
+        }
+    }
+    response
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    response
+}
+
+/// The first label of a host name, without its port.
+pub(super) fn first_label(host: &str) -> &str {
+    host.split(['.', ':']).next().unwrap_or(host)
+}

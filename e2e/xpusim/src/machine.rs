@@ -1,0 +1,404 @@
+//! One machine and its BMC: state only. What happens to it stands in
+//! [`crate::domain`].
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
+use crate::access::Accounts;
+use crate::clock::Moment;
+use crate::fault::Faults;
+use crate::personality::{Activation, Personality};
+use crate::reset::{Power, RestorePolicy};
+use crate::spec::{Latency, MachineSpec};
+use crate::stage::Stage;
+
+/// A machine.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) name: String,
+    pub(crate) personality: &'static Personality,
+    pub(crate) serial: String,
+    pub(crate) uuid: String,
+    pub(crate) service_uuid: String,
+    pub(crate) power: Power,
+    /// Whether its slot or supply gives it power at all.
+    pub(crate) fed: bool,
+    pub(crate) stage: Option<Stage>,
+    pub(crate) stage_since: Moment,
+    /// How often it has booted: the true boot epoch.
+    pub(crate) boots: u64,
+    pub(crate) last_reset: Moment,
+    pub(crate) last_power_command: Option<Moment>,
+    /// Grows with every change that makes a planned step of the machine void.
+    pub(crate) life: u64,
+    /// The state to come back to when mains power returns.
+    pub(crate) was_on: bool,
+    /// A power cycle that waits for the hosts.
+    pub(crate) cycle_armed: bool,
+    pub(crate) boot: BootSettings,
+    pub(crate) restore: RestorePolicy,
+    pub(crate) media: Vec<Slot>,
+    pub(crate) disk: String,
+    pub(crate) booted_from: String,
+    pub(crate) nic_mode: Pending<bool>,
+    pub(crate) firmware_first: bool,
+    pub(crate) secure_boot: Pending<bool>,
+    pub(crate) bios: BTreeMap<String, String>,
+    pub(crate) bios_pending: BTreeMap<String, String>,
+    pub(crate) firmware: Vec<Firmware>,
+    pub(crate) bmc: Bmc,
+    pub(crate) accounts: Accounts,
+    pub(crate) logs: Vec<LogEntry>,
+    pub(crate) indicator: bool,
+    pub(crate) asset_tag: String,
+    pub(crate) faults: Faults,
+    pub(crate) latency: Latency,
+    pub(crate) requests: Requests,
+}
+
+/// A setting that lands at the next boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pending<T> {
+    pub(crate) now: T,
+    pub(crate) next: T,
+}
+
+impl<T: Copy> Pending<T> {
+    fn settled(value: T) -> Self {
+        Self {
+            now: value,
+            next: value,
+        }
+    }
+}
+
+/// `ComputerSystem.Boot`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BootSettings {
+    pub(crate) active: Override,
+    /// What a settings object holds until the next boot.
+    pub(crate) pending: Option<Override>,
+    pub(crate) order: Vec<String>,
+}
+
+/// A boot override.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Override {
+    pub(crate) target: String,
+    pub(crate) enabled: Enabled,
+    pub(crate) mode: String,
+    pub(crate) uri: String,
+}
+
+impl Default for Override {
+    fn default() -> Self {
+        Self {
+            target: "None".to_owned(),
+            enabled: Enabled::Disabled,
+            mode: "UEFI".to_owned(),
+            uri: String::new(),
+        }
+    }
+}
+
+/// `BootSourceOverrideEnabled`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Enabled {
+    Disabled,
+    Once,
+    Continuous,
+}
+
+impl Enabled {
+    pub(crate) const ALL: [Self; 3] = [Self::Disabled, Self::Once, Self::Continuous];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "Disabled",
+            Self::Once => "Once",
+            Self::Continuous => "Continuous",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == text)
+    }
+}
+
+/// A virtual media slot.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Slot {
+    pub(crate) id: &'static str,
+    pub(crate) types: &'static [&'static str],
+    pub(crate) image: Option<String>,
+    /// From when on it is there for the machine.
+    pub(crate) mounted_at: Moment,
+    pub(crate) write_protected: bool,
+}
+
+/// One firmware component.
+#[derive(Clone, Debug)]
+pub(crate) struct Firmware {
+    pub(crate) id: &'static str,
+    pub(crate) version: String,
+    pub(crate) pending: Option<String>,
+    pub(crate) activation: Activation,
+    pub(crate) installs_os: bool,
+}
+
+/// The BMC itself.
+#[derive(Debug, Default)]
+pub(crate) struct Bmc {
+    pub(crate) up: bool,
+    pub(crate) since: Moment,
+    /// Grows with every restart.
+    pub(crate) life: u64,
+    pub(crate) tasks: Vec<Task>,
+    pub(crate) next_task: u64,
+    /// Grows when it gets a new certificate.
+    pub(crate) certificate: u64,
+    pub(crate) network_host_name: String,
+}
+
+/// A task.
+#[derive(Clone, Debug)]
+pub(crate) struct Task {
+    pub(crate) id: u64,
+    pub(crate) name: String,
+    pub(crate) started: Moment,
+    pub(crate) ends: Moment,
+    pub(crate) state: TaskState,
+    /// Whether its monitor has been fetched after its end.
+    pub(crate) fetched: bool,
+    pub(crate) work: Work,
+    pub(crate) message: String,
+}
+
+/// What a task does when it ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Writes firmware: inventory id and version.
+    Firmware { id: &'static str, version: String },
+    /// Inserts an image.
+    Media { slot: usize, image: String },
+    /// Collects a log bundle.
+    Collect,
+}
+
+/// `TaskState` and `TaskStatus`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TaskState {
+    Running,
+    Completed,
+    /// Completed, with a status of Warning.
+    Warned,
+    Exception,
+}
+
+impl TaskState {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "Running",
+            Self::Completed | Self::Warned => "Completed",
+            Self::Exception => "Exception",
+        }
+    }
+
+    pub(crate) fn status(self) -> &'static str {
+        match self {
+            Self::Running | Self::Completed => "OK",
+            Self::Warned => "Warning",
+            Self::Exception => "Critical",
+        }
+    }
+}
+
+/// One entry of the system event log.
+#[derive(Clone, Debug)]
+pub(crate) struct LogEntry {
+    pub(crate) id: u64,
+    pub(crate) at: Moment,
+    pub(crate) message: String,
+}
+
+/// How often it was asked, for the judge.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Requests {
+    /// By `METHOD path`.
+    pub(crate) by_path: BTreeMap<String, u64>,
+    pub(crate) total: u64,
+    /// Answered with 401.
+    pub(crate) unauthorized: u64,
+}
+
+impl Requests {
+    /// Distinct paths that are counted one by one; a stranger's walk must not fill memory.
+    const MOST_PATHS: usize = 2_000;
+
+    pub(crate) fn count(&mut self, method: &str, path: &str) {
+        self.total += 1;
+        let key = format!("{method} {path}");
+        if self.by_path.len() < Self::MOST_PATHS || self.by_path.contains_key(&key) {
+            *self.by_path.entry(key).or_default() += 1;
+        }
+    }
+}
+
+impl Machine {
+    pub(crate) fn new(spec: &MachineSpec, personality: &'static Personality) -> Self {
+        let on = !spec.off;
+        let uuid = spec
+            .uuid
+            .clone()
+            .unwrap_or_else(|| uuid(&spec.name, "system"));
+        let last = if spec.nic_mode {
+            Stage::Uefi
+        } else {
+            Stage::OsRunning
+        };
+        Self {
+            name: spec.name.clone(),
+            personality,
+            serial: spec
+                .serial
+                .clone()
+                .unwrap_or_else(|| serial(personality.hardware.serial_prefix, &spec.name)),
+            uuid,
+            service_uuid: self::uuid(&spec.name, "service"),
+            power: if on { Power::On } else { Power::Off },
+            fed: true,
+            stage: on.then_some(if spec.os.is_empty() {
+                Stage::Uefi
+            } else {
+                last
+            }),
+            stage_since: Moment::START,
+            boots: u64::from(on),
+            last_reset: Moment::START,
+            last_power_command: None,
+            life: 0,
+            was_on: on,
+            cycle_armed: false,
+            boot: BootSettings {
+                active: Override::default(),
+                pending: None,
+                order: boot_order(personality),
+            },
+            restore: RestorePolicy::default(),
+            media: personality
+                .media
+                .iter()
+                .flat_map(|media| {
+                    media.slots.iter().map(|(id, types)| Slot {
+                        id,
+                        types,
+                        ..Slot::default()
+                    })
+                })
+                .collect(),
+            disk: spec.os.clone(),
+            booted_from: if on { "disk".to_owned() } else { String::new() },
+            nic_mode: Pending::settled(spec.nic_mode),
+            firmware_first: spec.firmware_first,
+            secure_boot: Pending::settled(false),
+            bios: personality
+                .offers
+                .bios
+                .unwrap_or_default()
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            bios_pending: BTreeMap::new(),
+            firmware: personality
+                .update
+                .firmware
+                .iter()
+                .map(|firmware| Firmware {
+                    id: firmware.id,
+                    version: firmware.version.to_owned(),
+                    pending: None,
+                    activation: firmware.activation,
+                    installs_os: firmware.installs_os,
+                })
+                .collect(),
+            bmc: Bmc {
+                up: true,
+                network_host_name: spec.name.clone(),
+                ..Bmc::default()
+            },
+            accounts: Accounts::new(&personality.access, spec),
+            logs: Vec::new(),
+            indicator: false,
+            asset_tag: String::new(),
+            faults: Faults::new(spec.faults.clone()),
+            latency: spec.latency,
+            requests: Requests::default(),
+        }
+    }
+
+    /// The stage that a boot ends in.
+    pub(crate) fn final_stage(&self) -> Stage {
+        if self.nic_mode.now {
+            Stage::Uefi
+        } else {
+            Stage::OsRunning
+        }
+    }
+
+    pub(crate) fn log_line(&mut self, at: Moment, message: impl Into<String>) {
+        const MOST: usize = 200;
+        let id = self.logs.last().map_or(1, |last| last.id + 1);
+        if self.logs.len() >= MOST {
+            self.logs.remove(0);
+        }
+        self.logs.push(LogEntry {
+            id,
+            at,
+            message: message.into(),
+        });
+    }
+
+    /// Whether the slot's image is there for the machine.
+    pub(crate) fn mounted(&self, slot: usize, now: Moment) -> bool {
+        self.media
+            .get(slot)
+            .is_some_and(|slot| slot.image.is_some() && slot.mounted_at <= now)
+    }
+}
+
+fn boot_order(personality: &Personality) -> Vec<String> {
+    let mut order: Vec<String> = vec!["Boot0001".to_owned()];
+    if personality.media.is_some() {
+        order.push("Boot0002".to_owned());
+        if personality.boot.media_first {
+            order.swap(0, 1);
+        }
+    }
+    order.push("Boot0003".to_owned());
+    order
+}
+
+/// A number of `len` hex digits that belongs to a name for good.
+pub(crate) fn digits(name: &str, salt: &str, len: usize) -> String {
+    let mut digits = hex::encode(Sha256::digest(format!("{salt}:{name}")));
+    digits.truncate(len);
+    digits
+}
+
+fn uuid(name: &str, salt: &str) -> String {
+    let hex = digits(name, salt, 32);
+    format!(
+        "{}-{}-4{}-a{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[13..16],
+        &hex[17..20],
+        &hex[20..]
+    )
+}
+
+fn serial(prefix: &str, name: &str) -> String {
+    format!("{prefix}{}", digits(name, "serial", 10).to_uppercase())
+}

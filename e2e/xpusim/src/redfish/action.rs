@@ -1,0 +1,346 @@
+//! POST: sessions, accounts and actions.
+
+use http::{HeaderName, StatusCode, header};
+use serde_json::{Map, Value};
+
+use super::message::Message;
+use super::tree::{self, Post, View};
+use super::{Body, ROOT, Reply, Request, change, gate, push};
+use crate::access::Account;
+use crate::domain::{Domain, Index, Refused};
+use crate::effect::What;
+use crate::fault::Fault;
+use crate::reset::ResetType;
+
+pub(super) fn post(
+    domain: &mut Domain,
+    machine: Index,
+    request: &Request<'_>,
+    post: Post,
+) -> Result<Reply, Message> {
+    // A push is no JSON.
+    let body = if post == Post::Push {
+        Map::new()
+    } else {
+        object(request.body)?
+    };
+    match post {
+        Post::Sessions => open_session(domain, machine, &body),
+        Post::Accounts => create_account(domain, machine, &body),
+        Post::ResetSystem => reset_system(domain, machine, &body),
+        Post::ResetManager => {
+            let types = domain.machines[machine].personality.reset.manager_types;
+            let action = "Manager.Reset";
+            known(action, &body, &["ResetType"])?;
+            // Without a type the service chooses (DSP0266).
+            if body.contains_key("ResetType") {
+                choice(action, &body, "ResetType", types)?;
+            }
+            domain.restart_manager(machine);
+            Ok(Reply::done())
+        }
+        Post::ResetToDefaults => {
+            let action = "Manager.ResetToDefaults";
+            known(action, &body, &["ResetType", "ResetToDefaultsType"])?;
+            // NVIDIA's documentation has the second name.
+            let name = if body.contains_key("ResetToDefaultsType") {
+                "ResetToDefaultsType"
+            } else {
+                "ResetType"
+            };
+            choice(action, &body, name, &["ResetAll"])?;
+            domain.factory_reset(machine);
+            Ok(Reply::done())
+        }
+        Post::InsertMedia(slot) => insert(domain, machine, slot, &body),
+        Post::EjectMedia(slot) => {
+            known("VirtualMedia.EjectMedia", &body, &[])?;
+            match domain.eject(machine, slot) {
+                Ok(()) => Ok(Reply::done()),
+                // Nothing there: as wanted.
+                Err(Refused::Occupied) => Ok(Reply::done()),
+                Err(refused) => Err(refusal(refused)),
+            }
+        }
+        Post::SimpleUpdate => simple_update(domain, machine, &body),
+        Post::ClearLog => {
+            domain.machines[machine].logs.clear();
+            Ok(Reply::done())
+        }
+        Post::Collect => {
+            let action = "LogService.CollectDiagnosticData";
+            choice(action, &body, "DiagnosticDataType", &["Manager", "OS"])?;
+            let task = domain.collect(machine);
+            accepted(domain, machine, task)
+        }
+        Post::ResetBios => {
+            let offers = &domain.machines[machine].personality.offers;
+            for (name, value) in offers.bios.unwrap_or_default() {
+                let pending = &mut domain.machines[machine].bios_pending;
+                pending.insert((*name).to_owned(), (*value).to_owned());
+            }
+            setting(domain, machine, "bios", "factory");
+            Ok(Reply::done())
+        }
+        Post::ResetKeys => {
+            let kinds = ["ResetAllKeysToDefault", "DeleteAllKeys", "DeletePK"];
+            let kind = choice("SecureBoot.ResetKeys", &body, "ResetKeysType", &kinds)?;
+            setting(domain, machine, "secure boot keys", kind);
+            Ok(Reply::done())
+        }
+        Post::ResetChip => {
+            domain.reset_chip(machine);
+            Ok(Reply::done())
+        }
+        Post::SetMode => {
+            let mode = choice("Mode.Set", &body, "Mode", &["DpuMode", "NicMode"])?;
+            domain.machines[machine].nic_mode.next = mode == "NicMode";
+            setting(domain, machine, "mode", mode);
+            Ok(Reply::done())
+        }
+        Post::Push => push::push(domain, machine, request),
+    }
+}
+
+fn setting(domain: &mut Domain, machine: Index, name: &str, value: &str) {
+    let what = What::Setting {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    };
+    domain.note(machine, what);
+}
+
+fn open_session(
+    domain: &mut Domain,
+    machine: Index,
+    body: &Map<String, Value>,
+) -> Result<Reply, Message> {
+    let text = |name: &'static str| match body.get(name) {
+        Some(Value::String(text)) => Ok(text.as_str()),
+        Some(_) => Err(Message::PropertyValueType(name.to_owned())),
+        None => Err(Message::PropertyMissing(name)),
+    };
+    let (user, password) = (text("UserName")?, text("Password")?);
+    gate::login(domain, machine, user, password)?;
+    if domain.strikes(machine, Fault::SessionsFull).is_some() {
+        return Err(Message::SessionLimitExceeded);
+    }
+    let now = domain.now;
+    let one = &mut domain.machines[machine];
+    let access = &one.personality.access;
+    let session = one
+        .accounts
+        .open(access, user, now)
+        .ok_or(Message::SessionLimitExceeded)?;
+    let view = View::new(domain, machine);
+    let document = tree::session(&view, &session.id, &session.user);
+    let location = format!("{ROOT}/SessionService/Sessions/{}", session.id);
+    let mut reply = Reply::new(StatusCode::CREATED, Body::Json(document));
+    reply.headers = vec![
+        (header::LOCATION, location),
+        (HeaderName::from_static("x-auth-token"), session.token),
+    ];
+    Ok(reply)
+}
+
+fn create_account(
+    domain: &mut Domain,
+    machine: Index,
+    body: &Map<String, Value>,
+) -> Result<Reply, Message> {
+    for name in ["UserName", "Password", "RoleId"] {
+        if !body.contains_key(name) {
+            return Err(Message::PropertyMissing(name));
+        }
+    }
+    let access = &domain.machines[machine].personality.access;
+    let mut account = Account {
+        id: String::new(),
+        user: String::new(),
+        password: String::new(),
+        role: String::new(),
+        enabled: true,
+        must_change_password: false,
+        fixed: false,
+    };
+    change::account_properties(access, &mut account, body)?;
+    let accounts = &mut domain.machines[machine].accounts;
+    if accounts.accounts.iter().any(|one| one.user == account.user) {
+        return Err(Message::ResourceAlreadyExists(account.user));
+    }
+    account.id = accounts.new_id(access, &account.user);
+    let (id, user) = (account.id.clone(), account.user.clone());
+    accounts.accounts.push(account);
+    domain.note(machine, What::AccountChanged { user });
+    let view = View::new(domain, machine);
+    let node = tree::find(&view, &["AccountService", "Accounts", &id]);
+    let document = node.ok_or(Message::InternalError)?.body;
+    let location = format!("{ROOT}/AccountService/Accounts/{id}");
+    Ok(Reply::new(StatusCode::CREATED, Body::Json(document)).with(header::LOCATION, location))
+}
+
+fn reset_system(
+    domain: &mut Domain,
+    machine: Index,
+    body: &Map<String, Value>,
+) -> Result<Reply, Message> {
+    let action = "ComputerSystem.Reset";
+    known(action, body, &["ResetType"])?;
+    let types = domain.machines[machine].personality.reset.types;
+    let names: Vec<&str> = types.iter().map(|one| one.as_str()).collect();
+    let wanted = choice(action, body, "ResetType", &names)?;
+    let kind = ResetType::parse(wanted).ok_or(Message::InternalError)?;
+    domain.reset(machine, kind).map_err(refusal)?;
+    Ok(Reply::done())
+}
+
+fn insert(
+    domain: &mut Domain,
+    machine: Index,
+    slot: usize,
+    body: &Map<String, Value>,
+) -> Result<Reply, Message> {
+    let action = "VirtualMedia.InsertMedia";
+    let names = [
+        "Image",
+        "Inserted",
+        "WriteProtected",
+        "TransferProtocolType",
+        "TransferMethod",
+        "UserName",
+        "Password",
+    ];
+    known(action, body, &names)?;
+    let image = match body.get("Image") {
+        Some(Value::String(image)) if !image.is_empty() => image.clone(),
+        _ => return Err(Message::ActionParameterMissing(action, "Image")),
+    };
+    let media = domain.machines[machine].personality.media.as_ref();
+    for (name, values) in media.map_or(&[][..], |media| media.parameters) {
+        if body.contains_key(*name) {
+            choice(action, body, name, values)?;
+        }
+    }
+    let protected = body
+        .get("WriteProtected")
+        .and_then(Value::as_bool)
+        .unwrap_or(true);
+    match domain
+        .insert(machine, slot, image, protected)
+        .map_err(refusal)?
+    {
+        Some(task) => accepted(domain, machine, task),
+        None => Ok(Reply::done()),
+    }
+}
+
+fn simple_update(
+    domain: &mut Domain,
+    machine: Index,
+    body: &Map<String, Value>,
+) -> Result<Reply, Message> {
+    let action = "UpdateService.SimpleUpdate";
+    let names = [
+        "ImageURI",
+        "TransferProtocol",
+        "Targets",
+        "Username",
+        "Password",
+        "ForceUpdate",
+        "@Redfish.OperationApplyTime",
+    ];
+    known(action, body, &names)?;
+    let Some(Value::String(uri)) = body.get("ImageURI") else {
+        return Err(Message::ActionParameterMissing(action, "ImageURI"));
+    };
+    let protocols = domain.machines[machine].personality.update.protocols;
+    if body.contains_key("TransferProtocol") {
+        choice(action, body, "TransferProtocol", protocols)?;
+    }
+    let component = component(domain, machine, body.get("Targets"), uri).map_err(|target| {
+        Message::ActionParameterValueNotInList(action, target, "Targets".to_owned())
+    })?;
+    let task = domain.update(machine, component, uri).map_err(refusal)?;
+    accepted(domain, machine, task)
+}
+
+/// The component that an update is for: the first target, else the one that
+/// the file is named after, else the first.
+pub(super) fn component(
+    domain: &Domain,
+    machine: Index,
+    targets: Option<&Value>,
+    file: &str,
+) -> Result<usize, String> {
+    let firmware = &domain.machines[machine].firmware;
+    if let Some(target) = targets
+        .and_then(|targets| targets.get(0))
+        .and_then(Value::as_str)
+    {
+        let id = target.rsplit('/').next().unwrap_or(target);
+        let found = firmware.iter().position(|one| one.id == id);
+        return found.ok_or_else(|| target.to_owned());
+    }
+    let file = file.to_ascii_lowercase();
+    let named = firmware
+        .iter()
+        .position(|one| file.contains(&one.id.to_ascii_lowercase()));
+    let os = || firmware.iter().position(|one| one.installs_os);
+    Ok(named.or_else(os).unwrap_or(0))
+}
+
+/// 202 with the task.
+pub(super) fn accepted(domain: &Domain, machine: Index, task: u64) -> Result<Reply, Message> {
+    let view = View::new(domain, machine);
+    let tasks = &domain.machines[machine].bmc.tasks;
+    let found = tasks.iter().find(|one| one.id == task);
+    let document = tree::task(&view, found.ok_or(Message::InternalError)?);
+    let location = format!("{ROOT}/TaskService/TaskMonitors/{task}");
+    Ok(Reply::new(StatusCode::ACCEPTED, Body::Json(document)).with(header::LOCATION, location))
+}
+
+pub(super) fn refusal(refused: Refused) -> Message {
+    match refused {
+        Refused::WrongState(power) => Message::WrongState(power.as_str()),
+        Refused::Busy | Refused::Occupied => Message::ResourceInUse,
+        Refused::Failed => Message::InternalError,
+    }
+}
+
+/// The body as an object; an empty body is an empty one.
+pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, Message> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Map::new());
+    }
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) | Err(_) => Err(Message::MalformedJson),
+    }
+}
+
+fn known(action: &'static str, body: &Map<String, Value>, names: &[&str]) -> Result<(), Message> {
+    match body.keys().find(|name| !names.contains(&name.as_str())) {
+        Some(name) => Err(Message::ActionParameterUnknown(action, name.clone())),
+        None => Ok(()),
+    }
+}
+
+/// A parameter that must have one of these values.
+fn choice<'a>(
+    action: &'static str,
+    body: &'a Map<String, Value>,
+    name: &'static str,
+    values: &[&str],
+) -> Result<&'a str, Message> {
+    let Some(value) = body.get(name) else {
+        return Err(Message::ActionParameterMissing(action, name));
+    };
+    match value.as_str().filter(|text| values.contains(text)) {
+        Some(text) => Ok(text),
+        None => Err(Message::ActionParameterValueNotInList(
+            action,
+            name.to_owned(),
+            value.to_string(),
+        )),
+    }
+}

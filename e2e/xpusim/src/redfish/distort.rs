@@ -1,0 +1,226 @@
+//! Faults in documents, put on the answer last.
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::message::Message;
+use super::{Body, Reply, Request};
+use crate::domain::{Domain, Index};
+use crate::fault::{Fault, Layer};
+
+/// Members of a collection that is far too large.
+const HUGE: usize = 5_000;
+
+/// Distorts the answer to a read as the machine's faults say.
+pub(super) fn distort(
+    domain: &mut Domain,
+    machine: Index,
+    request: &Request<'_>,
+    reply: &mut Reply,
+) {
+    if !matches!(request.method, "GET" | "HEAD") || reply.status != StatusCode::OK {
+        return;
+    }
+    let Body::Json(document) = &mut reply.body else {
+        return;
+    };
+    let rules = domain.machines[machine].faults.rules();
+    let mut faults: Vec<Fault> = rules.iter().map(|rule| rule.fault).collect();
+    faults.retain(|fault| fault.about().layer == Layer::Document);
+    faults.dedup();
+    for fault in faults {
+        let (method, path) = (request.method, request.path);
+        if domain
+            .strikes_request(machine, fault, method, path)
+            .is_some()
+        {
+            apply(fault, document, request.path);
+        }
+    }
+}
+
+fn apply(fault: Fault, document: &mut Value, path: &str) {
+    match fault {
+        Fault::NestedAllowable => allowable(document, &|values| json!([values])),
+        Fault::NoAllowable => {
+            each_object(document, &mut |object| {
+                object.retain(|name, _| {
+                    !name.ends_with("@Redfish.AllowableValues") && name != "@Redfish.ActionInfo"
+                });
+            });
+        }
+        Fault::WrongAllowable => allowable(document, &|mut values| {
+            if let Some(values) = values.as_array_mut() {
+                values.push("FullPowerCycle".into());
+            }
+            values
+        }),
+        Fault::EnumTypo => set(
+            document,
+            &["State", "LastState", "PowerState"],
+            &"Invaild".into(),
+        ),
+        Fault::EmptyStrings => set(document, STRINGS, &"".into()),
+        Fault::NullMembers => set(document, &["Members"], &Value::Null),
+        Fault::PaddedStrings => {
+            for name in ["SerialNumber", "PartNumber", "Model", "SKU"] {
+                change(document, name, &|value| {
+                    value.as_str().map(|text| format!("{text:<24}").into())
+                });
+            }
+        }
+        Fault::JunkIdentity => {
+            set(
+                document,
+                &["UUID"],
+                &"00000000-0000-0000-0000-000000000000".into(),
+            );
+            set(
+                document,
+                &["SerialNumber"],
+                &"To Be Filled By O.E.M.".into(),
+            );
+        }
+        Fault::MissingNames => {
+            each_object(document, &mut |object| {
+                object.retain(|name, _| !matches!(name.as_str(), "Id" | "Name"));
+            });
+        }
+        Fault::DeadMember => member(document, &format!("{}/Gone", path.trim_end_matches('/'))),
+        Fault::CyclicMember => member(document, path),
+        Fault::HugeCollection => {
+            if document.get("Members").is_some() {
+                let base = path.trim_end_matches('/');
+                let ghosts =
+                    (0..HUGE).map(|one| json!({"@odata.id": format!("{base}/Ghost{one}")}));
+                document["Members"] = ghosts.collect();
+                document["Members@odata.count"] = HUGE.into();
+            }
+        }
+        Fault::ErrorInOk => document["error"] = Message::InternalError.error()["error"].clone(),
+        Fault::ClockAtEpoch => set(document, DATES, &"1970-01-01T00:00:07Z".into()),
+        Fault::ZeroDates => set(document, DATES, &"0000-00-00T00:00:00Z".into()),
+        Fault::OddOffset => {
+            for name in DATES {
+                change(document, name, &|value| {
+                    let text = value.as_str()?.trim_end_matches('Z');
+                    Some(format!("{text}+0000").into())
+                });
+            }
+        }
+        Fault::OemVersion => {
+            for name in ["Version", "FirmwareVersion", "BiosVersion"] {
+                change(document, name, &|value| {
+                    value.as_str().map(|text| format!("OEM-{text}(rel)").into())
+                });
+            }
+        }
+        // These are read from the rules where the document is made.
+        Fault::StaleStageTime | Fault::BiosEmpty => {}
+        // Not about documents: the caller does not ask.
+        Fault::ResetConnection
+        | Fault::Hang
+        | Fault::DropRequest
+        | Fault::LoseReply
+        | Fault::SlowReply
+        | Fault::AnswerStatus
+        | Fault::Garbage
+        | Fault::CloseSilently
+        | Fault::RedirectToHttp
+        | Fault::NoHead
+        | Fault::SlashMissing
+        | Fault::EtagWeak
+        | Fault::EtagDemanded
+        | Fault::EtagNeverMatches
+        | Fault::EtagRefused
+        | Fault::ResetIgnored
+        | Fault::ResetRefused
+        | Fault::TooCloseLost
+        | Fault::OnceLost
+        | Fault::OnceIgnored
+        | Fault::OnceStays
+        | Fault::OverrideLostWithBmc
+        | Fault::MediaLate
+        | Fault::MediaRefused
+        | Fault::EjectRefused
+        | Fault::TaskLost
+        | Fault::TaskWarning
+        | Fault::TaskStuck
+        | Fault::TaskMonitorGone
+        | Fault::WrongVersion
+        | Fault::WrongCard
+        | Fault::UpdateBusy
+        | Fault::SessionsFull
+        | Fault::SessionsForgotten
+        | Fault::PasswordChangeRequired
+        | Fault::StageStuck
+        | Fault::StagesSkipped
+        | Fault::CrashAt => {}
+    }
+}
+
+/// Properties whose emptiness hurts most.
+const STRINGS: &[&str] = &[
+    "UUID",
+    "SerialNumber",
+    "BootSourceOverrideTarget",
+    "BootSourceOverrideEnabled",
+    "BootSourceOverrideMode",
+    "MessageId",
+];
+
+const DATES: &[&str] = &[
+    "DateTime",
+    "LastResetTime",
+    "LastStateTime",
+    "Created",
+    "StartTime",
+    "EndTime",
+];
+
+fn each_object(value: &mut Value, act: &mut impl FnMut(&mut Map<String, Value>)) {
+    match value {
+        Value::Object(object) => {
+            act(object);
+            object
+                .values_mut()
+                .for_each(|inner| each_object(inner, act));
+        }
+        Value::Array(values) => values.iter_mut().for_each(|inner| each_object(inner, act)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Replaces a property wherever it is, if `by` gives something.
+fn change(document: &mut Value, name: &str, by: &impl Fn(&Value) -> Option<Value>) {
+    each_object(document, &mut |object| {
+        if let Some(value) = object.get_mut(name)
+            && let Some(new) = by(value)
+        {
+            *value = new;
+        }
+    });
+}
+
+fn set(document: &mut Value, names: &[&str], to: &Value) {
+    for name in names {
+        change(document, name, &|_| Some(to.clone()));
+    }
+}
+
+fn allowable(document: &mut Value, by: &impl Fn(Value) -> Value) {
+    each_object(document, &mut |object| {
+        for (name, value) in object.iter_mut() {
+            if name.ends_with("AllowableValues") {
+                *value = by(value.take());
+            }
+        }
+    });
+}
+
+fn member(document: &mut Value, path: &str) {
+    if let Some(members) = document.get_mut("Members").and_then(Value::as_array_mut) {
+        members.push(json!({"@odata.id": path}));
+        document["Members@odata.count"] = members.len().into();
+    }
+}
