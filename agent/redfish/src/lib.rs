@@ -31,6 +31,7 @@ mod target;
 mod tls;
 mod transport;
 
+pub use credential_gate::Refusals;
 pub use effect::{
     BootOverride, BootTarget, Confirmation, Effect, MediaMatch, OverrideEnabled, PowerAction,
 };

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
-use crate::credential_gate::CredentialGate;
+use crate::credential_gate::{CredentialGate, Refusals};
 use crate::error::BmcError;
 use crate::network::AllowedNetworks;
 use crate::redfish::RedfishBmc;
@@ -64,14 +64,28 @@ pub(crate) struct Shared {
 impl Redfish {
     /// A way to the BMCs in `networks`, and to no others.
     pub fn new(networks: AllowedNetworks, options: BmcOptions) -> Self {
+        Self::with_refusals(networks, options, Refusals::default())
+    }
+
+    /// The same, with the credentials that were refused before.
+    pub fn with_refusals(
+        networks: AllowedNetworks,
+        options: BmcOptions,
+        refusals: Refusals,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 networks,
                 options,
-                gate: CredentialGate::new(),
+                gate: CredentialGate::new(refusals),
                 lanes: StdMutex::default(),
             }),
         }
+    }
+
+    /// The credentials that are refused, and news of them.
+    pub fn refusals(&self) -> watch::Receiver<Refusals> {
+        self.shared.gate.refusals()
     }
 
     /// A port for one target. Nothing is sent; the first call connects.

@@ -24,6 +24,7 @@ pub mod objects;
 pub mod order;
 pub mod orders;
 mod plan;
+mod refused;
 #[cfg(test)]
 mod samples;
 pub mod supervisor;
@@ -62,6 +63,7 @@ use crate::site::context::Site;
 use crate::site::custody::Custodian;
 use crate::site::objects::Objects;
 use crate::site::orders::OrderBook;
+use crate::site::refused::RefusedCredentials;
 use crate::site::wanted::Wanted;
 
 /// How long connections that read images may hold up the end.
@@ -87,7 +89,9 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
     let store = Store::open(store_config(&config)?)?;
     let metrics = Arc::new(Metrics::new(Some(store.clone())));
     let networks = AllowedNetworks(config.allowed_networks.clone());
-    let redfish = Redfish::new(networks, BmcOptions::default());
+    let refused = RefusedCredentials::open(&config.state_dir);
+    let redfish = Redfish::with_refusals(networks, BmcOptions::default(), refused.read());
+    let refusals = redfish.refusals();
     let site = Arc::new(Site {
         client,
         dial: Arc::new(RedfishDial::new(redfish, Arc::clone(&metrics))),
@@ -106,6 +110,7 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
     let worked = CancellationToken::new();
     let serving = tokio::spawn(serve_images(images, Arc::clone(&site), worked.clone()));
     let health = tokio::spawn(health::serve(health, metrics, ending.clone()));
+    tokio::spawn(refused.keep(refusals, ending.clone()));
     let custodian = tokio::spawn(Custodian::new(Arc::clone(&site)).run(ending.clone()));
     tracing::info!(
         site = site.config.site,
