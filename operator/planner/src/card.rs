@@ -131,6 +131,10 @@ pub(crate) fn obstacle(
     let pairing = spec_of_card.host_refs.first().map(|host| host.pairing);
     [
         (spec_of_card.paused, "it is paused"),
+        (
+            spec_of_card.site != view.host.spec.site,
+            "it is in another site",
+        ),
         (!card.conflicts.is_empty(), "its machine is claimed twice"),
         (spec_of_card.bmc.is_none(), "it has no BMC"),
         (spec_of_card.host_refs.len() > 1, "it names several hosts"),
@@ -178,6 +182,18 @@ fn needed(
             ),
         );
     };
+    if card.dpu.spec.site != view.host.spec.site {
+        return Intent::stall(
+            Reason::SitesDiffer,
+            format!(
+                "{} is in site {} and {} in site {}",
+                machine(card),
+                card.dpu.spec.site,
+                host::machine(view),
+                view.host.spec.site
+            ),
+        );
+    }
     if let Some(conflict) = card.conflicts.first() {
         return Intent::stall(Reason::IdentityConflict, conflict.clone());
     }

@@ -171,6 +171,12 @@ fn end(view: &View, record: &DpuHostStatus, now: Timestamp) -> End {
 
 fn release(view: &View, reason: ReleaseReason, power_on: bool, now: Timestamp) -> Intent {
     let machine = machine(view);
+    if view.host.spec.bmc.is_none() {
+        return Intent::stall(
+            Reason::HostStateUnknown,
+            format!("{machine} is held through a BMC that its spec does not name any more"),
+        );
+    }
     let facts = reach::proved(
         &machine,
         &view.host_uid(),

@@ -155,7 +155,7 @@ fn under_taint(
     if !taint::is_in_place(view) {
         return Err(taint::awaited(view));
     }
-    require_allowed(view, BESIDE)?;
+    require_leave_beside(view, BESIDE)?;
     match facts.power {
         Some(PowerState::Off) => {
             require_no_install(view, record, now)?;
@@ -239,7 +239,9 @@ fn in_use(view: &View, how: &str) -> Intent {
 }
 
 fn require_disruption(view: &View) -> Result<(), Intent> {
-    require_allowed(view, "it is powered on, and disruption is Never")?;
+    if view.host.spec.disruption == Disruption::Never {
+        return Err(in_use(view, "it is powered on, and disruption is Never"));
+    }
     let Some(node) = &view.host.spec.node_name else {
         return Ok(());
     };
@@ -255,16 +257,19 @@ fn require_disruption(view: &View) -> Result<(), Intent> {
     ))
 }
 
-fn require_allowed(view: &View, otherwise: &str) -> Result<(), Intent> {
+fn require_leave_beside(view: &View, why: &str) -> Result<(), Intent> {
     match view.host.spec.disruption {
-        Disruption::Never => Err(in_use(view, otherwise)),
         Disruption::Allowed => Ok(()),
+        Disruption::Never => Err(Intent::stall(
+            Reason::DisruptionNotAllowed,
+            format!("{}: {why}", machine(view)),
+        )),
     }
 }
 
 /// The host boots first, and then its cards are changed beside a host that is up.
 fn power_on_first(view: &View) -> Result<Leave, Intent> {
-    require_allowed(
+    require_leave_beside(
         view,
         "the policy's order is HostFirst, so the card would be changed while the host is up",
     )?;

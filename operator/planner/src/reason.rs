@@ -1,5 +1,17 @@
 //! Every reason a person can read in a condition, with its remedy.
 
+use Help::{AtOnce, IfItLasts, Nothing};
+
+/// What helps a person who reads a reason.
+enum Help {
+    /// This, at once.
+    AtOnce(&'static str),
+    /// Patience, and this if that did not help.
+    IfItLasts(&'static str),
+    /// Nothing needs help, or the message says what does.
+    Nothing,
+}
+
 /// Declares the reasons with documentation, wire name and remedy in one place.
 macro_rules! reasons {
     ( $( $(#[doc = $doc:literal])+ $name:ident => $remedy:expr ),+ $(,)? ) => {
@@ -21,8 +33,23 @@ macro_rules! reasons {
                 match self { $( Reason::$name => concat!($($doc),+) ),+ }
             }
 
-            /// What helps; `None` where patience does.
+            /// What helps; `None` where patience does, see [`Reason::if_it_lasts`].
             pub fn remedy(self) -> Option<&'static str> {
+                match self.help() {
+                    AtOnce(remedy) => Some(remedy),
+                    IfItLasts(_) | Nothing => None,
+                }
+            }
+
+            /// What helps once patience did not.
+            pub fn if_it_lasts(self) -> Option<&'static str> {
+                match self.help() {
+                    IfItLasts(remedy) => Some(remedy),
+                    AtOnce(_) | Nothing => None,
+                }
+            }
+
+            fn help(self) -> Help {
                 match self { $( Reason::$name => $remedy ),+ }
             }
         }
@@ -31,101 +58,105 @@ macro_rules! reasons {
 
 reasons! {
     /// Everything is as wanted.
-    AsWanted => None,
+    AsWanted => Nothing,
     /// The policy's mode is Observe: facts are reported and nothing is planned.
-    ObserveOnly => Some("Set the policy's mode to Plan to see the next decision, or to Enforce to have it carried out"),
+    ObserveOnly => AtOnce("Set the policy's mode to Plan to see the next decision, or to Enforce to have it carried out"),
     /// The policy's mode is Plan: the next decision is shown and not carried out.
-    PlanOnly => Some("Set the policy's mode to Enforce to have it carried out"),
+    PlanOnly => AtOnce("Set the policy's mode to Enforce to have it carried out"),
     /// `handsOff` is set on the host.
-    HandsOff => Some("Unset handsOff on the DpuHost to go on"),
+    HandsOff => AtOnce("Unset handsOff on the DpuHost to go on"),
     /// The card is paused.
-    Paused => Some("Unset paused on the Dpu to go on"),
+    Paused => AtOnce("Unset paused on the Dpu to go on"),
     /// The policy that the host names does not exist.
-    PolicyNotFound => Some("Create it, or correct policyRef on the DpuHost"),
+    PolicyNotFound => AtOnce("Create it, or correct policyRef on the DpuHost"),
     /// The host that the card names does not exist.
-    HostNotFound => Some("Create the DpuHost, or correct hostRefs on the Dpu"),
+    HostNotFound => AtOnce("Create the DpuHost, or correct hostRefs on the Dpu"),
+    /// The card and its host belong to different sites.
+    SitesDiffer => AtOnce("site is immutable: delete the object whose site is wrong, and create it again"),
     /// The image that the card or its policy names does not exist.
-    ImageNotFound => Some("Create the DpuImage, or correct imageRef"),
+    ImageNotFound => AtOnce("Create the DpuImage, or correct imageRef"),
     /// Neither the card nor its policy names an image.
-    NoImageWanted => Some("Set imageRef on the Dpu or on its DpuBootPolicy to have one installed"),
+    NoImageWanted => AtOnce("Set imageRef on the Dpu or on its DpuBootPolicy to have one installed"),
     /// The admission policies that keep agents to their own objects are missing or changed.
-    AdmissionGuardMissing => Some("Apply config/admission (or upgrade the chart) again: without these guards no agent's word can be trusted"),
+    AdmissionGuardMissing => AtOnce("Apply config/admission (or upgrade the chart) again: without these guards no agent's word can be trusted"),
     /// Two objects claim one machine.
-    IdentityConflict => Some("Delete one of the objects, or correct its bmc or identity"),
+    IdentityConflict => AtOnce("Delete one of the objects, or correct its bmc or identity"),
     /// The machine behind the BMC is not the one the object names.
-    IdentityMismatch => Some("Correct the BMC address, or if the machine was replaced, delete the object and create it for the new machine"),
+    IdentityMismatch => AtOnce("Correct the BMC address, or if the machine was replaced, delete the object and create it for the new machine"),
     /// The object does not say which machine it stands for.
-    IdentityNotGiven => Some("Check that this is the machine you mean, and set it as identity on the object"),
+    IdentityNotGiven => AtOnce("Check that this is the machine you mean, and set it as identity on the object"),
     /// Nobody vouches that the card sits in this host.
-    PairingNotProved => Some("Set pairing: Asserted in the Dpu's hostRefs if you are sure"),
+    PairingNotProved => AtOnce("Set pairing: Asserted in the Dpu's hostRefs if you are sure"),
     /// A card in several hosts cannot be installed by this release.
-    SeveralHostsUnsupported => Some("Name one host in hostRefs"),
+    SeveralHostsUnsupported => AtOnce("Name one host in hostRefs"),
     /// The card has no BMC, and this release has no other road to install it.
-    NoInstallRoad => Some("Give the Dpu a bmc, or install the card by other means: it is adopted when its agent reports the wanted image"),
+    NoInstallRoad => AtOnce("Give the Dpu a bmc, or install the card by other means: it is adopted when its agent reports the wanted image"),
     /// The card's BMC does not offer what an install needs.
-    CapabilityMissing => Some("Install the card by other means: it is adopted when its agent reports the wanted image"),
+    CapabilityMissing => AtOnce("Install the card by other means: it is adopted when its agent reports the wanted image"),
     /// The site's agent has not renewed its Lease.
-    SiteAgentSilent => Some("Look at the site agent's pod and its logs"),
+    SiteAgentSilent => AtOnce("Look at the site agent's pod and its logs"),
     /// A machine has not been reported on yet.
-    Inspecting => None,
+    Inspecting => IfItLasts("Look at the site agent's log for that machine"),
     /// A BMC does not answer. That alone is no reason to reset anything.
-    BmcUnreachable => Some("Check the BMC's power, address and network"),
+    BmcUnreachable => AtOnce("Check the BMC's power, address and network"),
     /// A BMC cannot be used until a person corrects something.
-    BmcRefused => None,
+    BmcRefused => Nothing,
     /// The site's store fetches and verifies the image.
-    FetchingImage => None,
+    FetchingImage => IfItLasts("Look at the site agent's log, and at the road to the image's sources"),
     /// The image cannot be had.
-    ImageUnavailable => None,
+    ImageUnavailable => Nothing,
     /// The host is up, or may be, and may not be disturbed.
-    HostInUse => Some("Power the host off yourself, or set disruption: Allowed on the DpuHost"),
+    HostInUse => AtOnce("Power the host off yourself, or set disruption: Allowed on the DpuHost"),
+    /// A card is to be changed beside a host that is up, or will be, and may not be disturbed.
+    DisruptionNotAllowed => AtOnce("Set disruption: Allowed on the DpuHost, or order: XpuFirst with a hold that powers the host off on the policy"),
     /// The host's role keeps it from being held or cycled.
-    HostIsInfrastructure => Some("Install this card by hand, in a maintenance window of the host"),
+    HostIsInfrastructure => AtOnce("Install this card by hand, in a maintenance window of the host"),
     /// The host's power state is not known.
-    HostStateUnknown => Some("Give the DpuHost a bmc that answers, or use role ChassisOnly if there is no server"),
+    HostStateUnknown => AtOnce("Give the DpuHost a bmc that answers, or use role ChassisOnly if there is no server"),
     /// The host may be in use: its Node is Ready, silent or missing, and nobody has proved that it is drained.
-    DrainNotProved => Some("Drain the Node and shut the host down; if nodeName is wrong, correct it"),
+    DrainNotProved => AtOnce("Drain the Node and shut the host down; if nodeName is wrong, correct it"),
     /// Holding the host powered off needs slots that keep power, and that is not known to be so.
-    HoldNeedsSlotPower => Some("If the slots keep power while the host is off, set slotPowerWhenHostOff: \"Yes\" on the DpuHost (and change retryToken on the Dpu, if it was measured to be No); otherwise add NodeTainted to the policy's hold.mechanisms, or set hostWait.until: None"),
+    HoldNeedsSlotPower => AtOnce("If the slots keep power while the host is off, set slotPowerWhenHostOff: \"Yes\" on the DpuHost (and change retryToken on the Dpu, if it was measured to be No); otherwise add NodeTainted to the policy's hold.mechanisms, or set hostWait.until: None"),
     /// Holding the host by a taint needs its Node, and leave to change cards beside a host that is up.
-    HoldNeedsNode => Some("Set nodeName on the DpuHost to the host's Node, which must exist, and disruption: Allowed; a policy whose onTimeout is PowerOff cannot use NodeTainted"),
+    HoldNeedsNode => AtOnce("Set nodeName on the DpuHost to the host's Node, which must exist, and disruption: Allowed; a policy whose onTimeout is PowerOff cannot use NodeTainted"),
     /// The host is held by the taint of its Node, and the Node does not show it yet.
-    TaintingNode => Some("If it stays so, look at the operator's log and at its right to patch Nodes"),
+    TaintingNode => IfItLasts("Look at the operator's log and at its right to patch Nodes"),
     /// The card's slot has no power while its host is off.
-    SlotHasNoPower => Some("If that is wrong, set slotPowerWhenHostOff: \"Yes\" on the DpuHost and change retryToken on the Dpu; otherwise the host must be on: set disruption: Allowed on the DpuHost and order: HostFirst on the policy"),
+    SlotHasNoPower => AtOnce("If that is wrong, set slotPowerWhenHostOff: \"Yes\" on the DpuHost and change retryToken on the Dpu; otherwise the host must be on: set disruption: Allowed on the DpuHost and order: HostFirst on the policy"),
     /// Another card of the host cannot be installed, so a hold would not end.
-    HoldWouldNotEnd => Some("Remove what stands in the way of that card, unset its imageRef, or delete its Dpu"),
+    HoldWouldNotEnd => AtOnce("Remove what stands in the way of that card, unset its imageRef, or delete its Dpu"),
     /// The host has more cards than its record can hold.
-    TooManyCards => Some("Give this card to another DpuHost, or delete Dpus that stand for no card"),
+    TooManyCards => AtOnce("Give this card to another DpuHost, or delete Dpus that stand for no card"),
     /// The host is up though it should be held.
-    HoldBroken => Some("Find out who powered the host on; power it off to have it held again. Its Node, if it has one, takes no new pods until the hold ends"),
+    HoldBroken => AtOnce("Find out who powered the host on; power it off to have it held again. Its Node, if it has one, takes no new pods until the hold ends"),
     /// The host waited for its cards for as long as the policy allows.
-    HostWaitTimedOut => Some("Repair the card and change its retryToken, or set hostWait.onTimeout: Continue on the policy to let the host go without it"),
+    HostWaitTimedOut => AtOnce("Repair the card and change its retryToken, or set hostWait.onTimeout: Continue on the policy to let the host go without it"),
     /// A machine is in a stage in which its power must not be cut.
-    StageForbids => None,
+    StageForbids => IfItLasts("Look at the machine's console; power it off by hand once that is safe"),
     /// A machine's stage cannot be told, and the policy says not to guess.
-    StageNotObservable => Some("Shut the card's operating system down yourself, or set unobservableStage.action: SafeAfter on the policy"),
+    StageNotObservable => AtOnce("Shut the card's operating system down yourself, or set unobservableStage.action: SafeAfter on the policy"),
     /// A machine is being shut down.
-    ShuttingDown => None,
+    ShuttingDown => IfItLasts("Look at the machine's console; power it off by hand once that is safe"),
     /// A directive waits for its executor.
-    DirectivePending => None,
+    DirectivePending => IfItLasts("Look at the site agent's log"),
     /// The card was powered on and its own agent is awaited.
-    AwaitingOs => None,
+    AwaitingOs => IfItLasts("Look at the card's console and at its network"),
     /// The card was installed, and its own agent is silent now.
-    CardAgentSilent => Some("Look at the card's console and at its network; Lockstep does not reset a card because it is silent"),
+    CardAgentSilent => AtOnce("Look at the card's console and at its network; Lockstep does not reset a card because it is silent"),
     /// The card was installed and is powered off now.
-    CardPoweredOff => Some("Power the card on, or change retryToken to have it installed again"),
+    CardPoweredOff => AtOnce("Power the card on, or change retryToken to have it installed again"),
     /// The install failed as often as the policy allows.
-    InstallFailed => Some("Look at the card's console; then change retryToken on the Dpu, or name another image"),
+    InstallFailed => AtOnce("Look at the card's console; then change retryToken on the Dpu, or name another image"),
     /// Foreign media are inserted in the card's BMC.
-    ForeignMedia => Some("Eject them, if nobody needs them"),
+    ForeignMedia => AtOnce("Eject them, if nobody needs them"),
     /// A directive failed. It is tried again a few times, ever later, and then a person is asked.
-    DirectiveFailed => None,
+    DirectiveFailed => Nothing,
     /// The host was released and is awaited.
-    AwaitingHost => None,
+    AwaitingHost => IfItLasts("Look at the host's console and at its kubelet"),
     /// The recorded state is older than what the agents have done: only observing for now.
-    Adopting => None,
+    Adopting => Nothing,
     /// The record holds something that this release does not know.
-    UnknownRecord => Some("Upgrade the operator to at least the release that wrote it"),
+    UnknownRecord => AtOnce("Upgrade the operator to at least the release that wrote it"),
     /// The object is being deleted, and something must be undone first.
-    UndoingBeforeDelete => None,
+    UndoingBeforeDelete => IfItLasts("Look at the card's console; an offline release frees the host at once"),
 }

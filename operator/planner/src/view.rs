@@ -117,7 +117,9 @@ impl View {
     }
 
     /// What answers at the address of the host's BMC, whichever machine it is.
+    /// Without a BMC in the spec nobody looks, and what was seen earlier counts no more.
     pub(crate) fn host_answer(&self, now: Timestamp) -> Option<&BmcReport> {
+        self.host.spec.bmc.as_ref()?;
         trusted_bmc(
             self.host_report.as_ref(),
             &self.host_uid(),
@@ -138,6 +140,7 @@ impl View {
         card: &'a CardView,
         now: Timestamp,
     ) -> Option<&'a BmcReport> {
+        card.dpu.spec.bmc.as_ref()?;
         trusted_bmc(
             card.report.as_ref(),
             &card.uid(),

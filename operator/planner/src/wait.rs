@@ -40,10 +40,14 @@ pub(crate) fn limited(intent: Intent, slot: &mut Option<WaitRecord>, now: Timest
     if now < deadline {
         return Intent::Wait(why, Limit::Until(deadline));
     }
-    let message = match since {
+    let mut message = match since {
         Some(since) => format!("{}; so since {since}", why.message),
         None => format!("{}; the time for it ended at {deadline}", why.message),
     };
+    if let Some(remedy) = why.reason.if_it_lasts() {
+        message.push_str(". ");
+        message.push_str(remedy);
+    }
     Intent::Stall(Explanation {
         reason: why.reason,
         message,

@@ -31,7 +31,7 @@ pub(super) fn page() -> Result<String> {
             "| `{}` | {} | {} |",
             reason.as_str(),
             cell(reason.meaning()),
-            cell(reason.remedy().unwrap_or_default())
+            cell(reason.remedy().or(reason.if_it_lasts()).unwrap_or_default())
         )?;
     }
     Ok(page)

@@ -274,3 +274,38 @@ fn a_system_that_fell_silent_when_asked_is_not_cut_off_in_the_dark() {
     assert_eq!(count(&world, "ForceOff"), 0, "{}", world.told());
     assert_eq!(world.host_says(), "Stalled: StageNotObservable");
 }
+
+#[test]
+fn a_card_of_another_site_and_a_host_that_lost_its_bmc_are_told() {
+    let mut world = World::new(&["card1"]);
+    world.edit_card(0, |card| card.site = "elsewhere".into());
+    world.settle(secs(300));
+    assert_eq!(world.card_says(0), "Stalled Stalled: SitesDiffer");
+    assert!(world.effects.is_empty(), "{}", world.told());
+
+    let mut world = World::new(&["card1"]);
+    world.round();
+    world.until("the hold", secs(300), |w| w.status().hold.is_some());
+    world.edit_host(|host| host.bmc = None);
+    world.delete_card(0);
+    world.settle(secs(6000));
+    assert_eq!(world.host_says(), "Stalled: HostStateUnknown");
+    assert_eq!(count(&world, "ReleaseHost"), 0, "{}", world.told());
+}
+
+#[test]
+fn a_wait_that_lasted_too_long_says_what_helps() {
+    let mut world = beside(true);
+    world.host_machine.stage = Some(BootStage::FirmwareUpdating);
+    wants(&mut world, 0, "os-2");
+    world.settle(secs(300));
+    let patient = world.status().message.clone().unwrap();
+    assert!(!patient.contains("Look at"), "{patient}");
+    world.settle(secs(900));
+    assert_eq!(world.host_says(), "Stalled: StageForbids");
+    let message = world.status().message.clone().unwrap();
+    assert!(
+        message.contains("Look at the machine's console"),
+        "{message}"
+    );
+}

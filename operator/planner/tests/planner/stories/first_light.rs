@@ -158,7 +158,7 @@ fn host_first_needs_leave_to_disturb_it() {
         policy.host_wait.until = lockstep_crds::boot_policy::WaitUntil::None;
     });
     world.settle(secs(300));
-    assert_eq!(world.host_says(), "Stalled: HostInUse");
+    assert_eq!(world.host_says(), "Stalled: DisruptionNotAllowed");
     assert!(world.effects.is_empty(), "{}", world.told());
     world.edit_host(|host| host.disruption = lockstep_crds::host::Disruption::Allowed);
     world.until("Ready", secs(900), World::is_ready);
