@@ -8,6 +8,7 @@
 
 mod join;
 mod listed;
+mod offloads;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::cpu::{self, Cpu};
 use crate::disks::{self, Disk};
 use crate::memory::{self, MemoryNode};
+use crate::netlink::{DeviceInfo, Told};
 use crate::pci::{self, Card, Function};
 use crate::ports::{self, Port};
 use crate::rshim::{self, Rshim};
@@ -25,6 +27,7 @@ use crate::{product_name, product_serial, product_uuid, system_vendor};
 
 pub use join::{MachineCard, MachineSlot};
 pub use listed::Listed;
+pub use offloads::{Implementation, MachinePort, Offloads};
 
 /// The most bytes that an inventory takes as JSON.
 pub const MAX_JSON: usize = 256 << 10;
@@ -104,7 +107,9 @@ pub struct Inventory {
     /// Its disks.
     pub disks: Group<Listed<Disk>>,
     /// Its network ports.
-    pub ports: Group<Listed<Port>>,
+    pub ports: Group<Listed<MachinePort>>,
+    /// What drivers say of their devices' firmware.
+    pub devices: Group<Listed<DeviceInfo>>,
     /// Its rshims.
     pub rshims: Group<Listed<Rshim>>,
     /// What contradicts itself, in words.
@@ -112,8 +117,9 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Reads the machine under `root`. An rshim is waited for no longer than `rshim_patience`.
-    pub fn read(root: &Root, rshim_patience: Duration) -> Self {
+    /// Reads the machine under `root`, of which the kernel `told` the rest. An rshim is waited
+    /// for no longer than `rshim_patience`.
+    pub fn read(root: &Root, told: &Told, rshim_patience: Duration) -> Self {
         let tables = smbios::smbios(root);
         let functions = pci::functions(root);
         let found: &[Function] = match &functions {
@@ -127,15 +133,15 @@ impl Inventory {
         let mut conflicts = Vec::new();
         let machine = machine(root, &tables, &mut conflicts);
         let slots: Fact<Vec<Slot>> = from_tables(&tables, |tables| tables.slots.clone());
-        let cards = join::cards(
-            cards,
-            found,
-            &slots,
-            &ports,
-            &disks,
-            &rshims,
-            &mut conflicts,
-        );
+        let parts = join::Parts {
+            functions: found,
+            slots: &slots,
+            ports: &ports,
+            disks: &disks,
+            rshims: &rshims,
+            devices: &told.devices,
+        };
+        let cards = join::cards(cards, &parts, &mut conflicts);
         let mut inventory = Self {
             machine,
             firmware: Group {
@@ -171,7 +177,11 @@ impl Inventory {
             // Without functions there is nothing to say of cards either.
             cards: listed(pci::DEVICES, functions.as_ref().map(|_| cards)),
             disks: listed("/sys/block", disks),
-            ports: listed("/sys/class/net", ports),
+            ports: listed(
+                "/sys/class/net, netlink ethtool",
+                ports.map(|ports| offloads::with_offloads(ports, told)),
+            ),
+            devices: listed("netlink devlink", told.devices.clone()),
             rshims: listed("/dev", rshims),
             conflicts: conflicts.into(),
         };

@@ -20,6 +20,7 @@ pub mod inventory;
 pub mod junk;
 mod kernel;
 pub mod memory;
+pub mod netlink;
 mod os_release;
 pub mod pci;
 pub mod ports;

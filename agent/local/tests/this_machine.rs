@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lockstep_local::disks::disks;
 use lockstep_local::inventory::{Inventory, MAX_JSON};
+use lockstep_local::netlink::{Told, offloads, permanent_addresses};
 use lockstep_local::pci::functions;
 use lockstep_local::ports::ports;
 use lockstep_local::{Fact, Root, cpu, smbios};
@@ -34,7 +35,7 @@ fn output(program: &str, arguments: &[&str]) -> Option<String> {
 
 #[test]
 fn an_inventory_is_read_and_fits() {
-    let inventory = Inventory::read(&root(), Duration::from_secs(5));
+    let inventory = Inventory::read(&root(), &Told::ask(), Duration::from_secs(5));
     let json = serde_json::to_vec(&inventory).unwrap();
     assert!(json.len() <= MAX_JSON);
     assert_eq!(
@@ -138,6 +139,67 @@ fn ports_are_what_ip_says() {
         {
             assert_eq!(permanent, ours);
         }
+    }
+}
+
+#[test]
+fn permanent_addresses_are_what_ip_says() {
+    let Some(text) = output("ip", &["-j", "-d", "link"]) else {
+        return;
+    };
+    let said: Value = serde_json::from_str(&text).unwrap();
+    for address in permanent_addresses().known().unwrap() {
+        let name = &address.name;
+        let all = said.as_array().unwrap();
+        let Some(same) = all.iter().find(|other| other["ifname"] == **name) else {
+            eprintln!("{name} came or went in between");
+            continue;
+        };
+        // Told only where it differs from the address in use.
+        let permanent = same["permaddr"].as_str().or(same["address"].as_str());
+        assert_eq!(permanent, Some(address.address.as_str()), "{name}");
+    }
+}
+
+/// `name: on`, `name: off [fixed]`, and groups of names that the kernel does not know.
+#[test]
+fn offloads_are_what_ethtool_says() {
+    let Fact::Known(all) = offloads() else {
+        return;
+    };
+    for features in all {
+        let Some(text) = output("ethtool", &["-k", &features.port]) else {
+            return;
+        };
+        let groups = [
+            "rx-checksumming",
+            "tx-checksumming",
+            "scatter-gather",
+            "tcp-segmentation-offload",
+            "generic-segmentation-offload",
+            "generic-receive-offload",
+            "large-receive-offload",
+            "rx-vlan-offload",
+            "tx-vlan-offload",
+            "ntuple-filters",
+            "receive-hashing",
+        ];
+        let mut checked = 0;
+        for line in text.lines().skip(1) {
+            let (name, state) = line.trim().split_once(": ").unwrap();
+            if groups.contains(&name) {
+                continue;
+            }
+            checked += 1;
+            assert_eq!(
+                features.active.contains(name),
+                state.starts_with("on"),
+                "{line}"
+            );
+            let changeable = !state.ends_with("[fixed]");
+            assert_eq!(features.changeable.contains(name), changeable, "{line}");
+        }
+        assert!(checked > 10, "{text}");
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{Card, Disk, Fact, Function, Port, Rshim, Slot};
+use crate::netlink::{DeviceInfo, Version};
 use crate::pci::Address;
 use crate::smbios::{PciLocation, SlotUse};
 
@@ -24,6 +25,8 @@ pub struct MachineCard {
     pub disks: Vec<String>,
     /// Its rshim.
     pub rshim: Option<String>,
+    /// Versions of its firmware by its driver's account.
+    pub firmware: Fact<Vec<Version>>,
 }
 
 /// A slot and the functions in it.
@@ -73,13 +76,19 @@ fn is_in(slot: &Slot, function: &Function) -> bool {
     }
 }
 
+/// What cards are joined with.
+pub(super) struct Parts<'a> {
+    pub(super) functions: &'a [Function],
+    pub(super) slots: &'a Fact<Vec<Slot>>,
+    pub(super) ports: &'a Fact<Vec<Port>>,
+    pub(super) disks: &'a Fact<Vec<Disk>>,
+    pub(super) rshims: &'a Fact<Vec<Rshim>>,
+    pub(super) devices: &'a Fact<Vec<DeviceInfo>>,
+}
+
 pub(super) fn cards(
     cards: Vec<Card>,
-    functions: &[Function],
-    slots: &Fact<Vec<Slot>>,
-    ports: &Fact<Vec<Port>>,
-    disks: &Fact<Vec<Disk>>,
-    rshims: &Fact<Vec<Rshim>>,
+    parts: &Parts<'_>,
     conflicts: &mut Vec<String>,
 ) -> Vec<MachineCard> {
     cards
@@ -88,37 +97,70 @@ pub(super) fn cards(
             conflicts.extend(card.conflicts.iter().cloned());
             let own: BTreeSet<Address> = card.functions.iter().copied().collect();
             let is_own = |pci: Option<Address>| pci.is_some_and(|pci| own.contains(&pci));
-            let mine: Vec<&Function> = functions
+            let mine: Vec<&Function> = parts
+                .functions
                 .iter()
                 .filter(|function| own.contains(&function.address))
                 .collect();
-            let rshim = list(rshims)
-                .iter()
-                .find(|rshim| is_own(rshim_address(rshim)))
-                .map(|rshim| rshim.name.clone());
+            let devices = parts.devices.as_ref().map(|devices| {
+                let is_mine = |device: &&DeviceInfo| is_own(device_address(device));
+                devices.iter().filter(is_mine).collect::<Vec<_>>()
+            });
+            if let (Fact::Known(serial), Fact::Known(devices)) = (&card.serial, &devices) {
+                conflicts.extend(devices.iter().filter_map(|d| contradiction(serial, d)));
+            }
             MachineCard {
-                slot_designation: slots.as_ref().and_then(|slots| {
+                slot_designation: parts.slots.as_ref().and_then(|slots| {
                     slots
                         .iter()
                         .find(|slot| mine.iter().any(|function| is_in(slot, function)))
                         .and_then(|slot| slot.designation.clone())
                         .map_or(Fact::NotOffered, Fact::Known)
                 }),
-                ports: list(ports)
+                ports: list(parts.ports)
                     .iter()
                     .filter(|port| is_own(port.pci))
                     .map(|port| port.name.clone())
                     .collect(),
-                disks: list(disks)
+                disks: list(parts.disks)
                     .iter()
                     .filter(|disk| is_own(disk.pci))
                     .map(|disk| disk.name.clone())
                     .collect(),
-                rshim,
+                rshim: list(parts.rshims)
+                    .iter()
+                    .find(|rshim| is_own(rshim_address(rshim)))
+                    .map(|rshim| rshim.name.clone()),
+                // All functions of a card run one firmware; its first says it.
+                firmware: devices.and_then(|devices| {
+                    devices
+                        .first()
+                        .map_or(Fact::NotOffered, |d| Fact::Known(d.versions.clone()))
+                }),
                 card,
             }
         })
         .collect()
+}
+
+/// A driver may tell the serial number of the chip, of the board or of both; one must agree.
+fn contradiction(serial: &str, device: &DeviceInfo) -> Option<String> {
+    let told: Vec<&str> = [&device.serial, &device.board_serial]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    (device.board_serial.is_some() && !told.contains(&serial)).then(|| {
+        format!(
+            "{}: serial number {serial} in its vital product data, {} by its driver",
+            device.device,
+            told.join(" and ")
+        )
+    })
+}
+
+fn device_address(device: &DeviceInfo) -> Option<Address> {
+    (device.bus == "pci").then(|| device.device.parse().ok())?
 }
 
 /// The functions of cards before all others, each part in order.

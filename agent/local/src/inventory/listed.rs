@@ -84,6 +84,7 @@ impl Inventory {
                 &mut self.functions,
                 &mut self.disks,
                 &mut self.ports,
+                &mut self.devices,
                 &mut self.rshims,
                 &mut self.conflicts,
             ];

@@ -3,10 +3,16 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::*;
+use crate::netlink::{Features, PermanentAddress, Version, VersionKind};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const ENTRY: &[u8] = include_bytes!("../../tests/fixtures/smbios/3.0.entry");
 const TABLE: &[u8] = include_bytes!("../../tests/fixtures/smbios/3.0.table");
+
+fn read(root: &Path) -> Inventory {
+    let told = Told::nothing("the files are not this machine's");
+    Inventory::read(&Root::new(root), &told, PATIENCE)
+}
 
 fn write(root: &Path, path: &str, bytes: impl AsRef<[u8]>) {
     let path = root.join(path);
@@ -86,7 +92,7 @@ fn host() -> tempfile::TempDir {
 #[test]
 fn a_host_and_its_card() {
     let dir = host();
-    let inventory = Inventory::read(&Root::new(dir.path()), PATIENCE);
+    let inventory = read(dir.path());
     let machine = inventory.machine.fact.clone().known().unwrap();
     assert_eq!(machine.manufacturer, Fact::Known("Example Systems".into()));
     assert_eq!(machine.serial, Fact::Known("SRV0042".into()));
@@ -122,18 +128,17 @@ fn a_host_and_its_card() {
 #[test]
 fn it_comes_back_from_json_and_is_read_alike() {
     let dir = host();
-    let root = Root::new(dir.path());
-    let inventory = Inventory::read(&root, PATIENCE);
+    let inventory = read(dir.path());
     let json = serde_json::to_string(&inventory).unwrap();
     assert_eq!(serde_json::from_str::<Inventory>(&json).unwrap(), inventory);
-    assert_eq!(Inventory::read(&root, PATIENCE), inventory);
+    assert_eq!(read(dir.path()), inventory);
 }
 
 #[test]
 fn sources_that_disagree_are_told() {
     let dir = host();
     write(dir.path(), "sys/class/dmi/id/product_serial", "SRV0043\n");
-    let inventory = Inventory::read(&Root::new(dir.path()), PATIENCE);
+    let inventory = read(dir.path());
     let [conflict] = &inventory.conflicts.items[..] else {
         panic!("{:?}", inventory.conflicts)
     };
@@ -143,7 +148,7 @@ fn sources_that_disagree_are_told() {
 #[test]
 fn an_empty_root_offers_nothing_and_does_not_fail() {
     let dir = tempfile::tempdir().unwrap();
-    let inventory = Inventory::read(&Root::new(dir.path()), PATIENCE);
+    let inventory = read(dir.path());
     let machine = inventory.machine.fact.known().unwrap();
     assert_eq!(machine.uuid, Fact::NotOffered);
     assert_eq!(inventory.functions.fact, Fact::NotOffered);
@@ -159,11 +164,100 @@ fn a_machine_with_too_much_to_tell_leaves_something_out() {
         let (bus, device) = (0x10 + number / 32, number % 32);
         function(root, &format!("0000:{bus:02x}:{device:02x}.0"), 0x8086, 0x1);
     }
-    let inventory = Inventory::read(&Root::new(root), PATIENCE);
+    let inventory = read(root);
     assert!(serde_json::to_vec(&inventory).unwrap().len() <= MAX_JSON);
     let functions = inventory.functions.fact.known().unwrap();
     assert!(functions.omitted > 0);
     assert_eq!(functions.items.len() + functions.omitted as usize, 1205);
     assert_eq!(functions.items[0].vendor, crate::pci::Id(0x15b3));
     assert_eq!(inventory.cards.fact.known().unwrap().omitted, 0);
+}
+
+#[test]
+fn what_the_kernel_told_is_added() {
+    let dir = host();
+    let net = "sys/class/net/ens7f0np0";
+    write(dir.path(), &format!("{net}/addr_assign_type"), "3\n");
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let device = |device: &str, serial: &str| DeviceInfo {
+        bus: "pci".to_owned(),
+        device: device.to_owned(),
+        driver: Some("mlx5_core".to_owned()),
+        serial: None,
+        board_serial: Some(serial.to_owned()),
+        versions: vec![Version {
+            kind: VersionKind::Running,
+            name: "fw.version".to_owned(),
+            value: "32.39.2048".to_owned(),
+        }],
+    };
+    let told = Told {
+        devices: Fact::Known(vec![
+            device("0000:00:02.0", "another"),
+            device("0000:03:00.0", "MT1"),
+        ]),
+        offloads: Fact::Known(vec![Features {
+            port: "ens7f0np0".to_owned(),
+            active: names(&["highdma", "hw-tc-offload", "rx-gro", "tx-checksum-ipv4"]),
+            changeable: names(&["hw-tc-offload", "rx-vlan-filter", "rx-gro-list"]),
+        }]),
+        permanent_addresses: Fact::Known(vec![PermanentAddress {
+            name: "ens7f0np0".to_owned(),
+            address: "b8:3f:d2:00:11:23".to_owned(),
+        }]),
+    };
+    let read = |root: &Path| Inventory::read(&Root::new(root), &told, PATIENCE);
+    let inventory = read(dir.path());
+    let ports = inventory.ports.fact.known().unwrap().items;
+    assert_eq!(
+        ports[0].port.permanent_mac,
+        Fact::Known("b8:3f:d2:00:11:23".into())
+    );
+    // Nothing is known of what drives the port, so nothing of who does the work.
+    assert_eq!(
+        ports[0].offloads,
+        Fact::Known(vec![
+            Offloads {
+                implementation: Implementation::Unknown,
+                on: names_of(&["hw-tc-offload", "tx-checksum-ipv4"]),
+                off: names_of(&["rx-vlan-filter"]),
+            },
+            Offloads {
+                implementation: Implementation::Software,
+                on: names_of(&["rx-gro"]),
+                off: names_of(&["rx-gro-list"]),
+            },
+        ])
+    );
+    let card = &inventory.cards.fact.known().unwrap().items[0];
+    assert_eq!(
+        card.firmware.as_ref().known().unwrap()[0].value,
+        "32.39.2048"
+    );
+    assert_eq!(inventory.conflicts.items, [""; 0]);
+
+    let function = "sys/devices/pci0000:00/0000:00:01.0/0000:03:00.0";
+    write(
+        dir.path(),
+        &format!("{function}/vpd"),
+        b"\x90\x06\0SN\x03MT2\x78",
+    );
+    link(
+        dir.path(),
+        &format!("{function}/driver"),
+        "/sys/bus/pci/drivers/mlx5_core",
+    );
+    write(dir.path(), "sys/bus/pci/drivers/mlx5_core/bind", "");
+    let inventory = read(dir.path());
+    let [conflict] = &inventory.conflicts.items[..] else {
+        panic!("{:?}", inventory.conflicts)
+    };
+    assert!(conflict.contains("MT2") && conflict.contains("MT1 by its driver"));
+    let ports = inventory.ports.fact.known().unwrap().items;
+    let offloads = ports[0].offloads.clone().known().unwrap();
+    assert_eq!(offloads[0].implementation, Implementation::Hardware);
+}
+
+fn names_of(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
