@@ -240,7 +240,7 @@ pub struct DpuHostStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cards: Vec<CardRecord>,
     /// The last directives that ended, newest last.
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 24))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<FinishedDirective>,
     /// `Ready`, `Reconciling`, `Stalled` (kstatus) and what else must be said.

@@ -33,6 +33,14 @@ open_enum! {
 }
 
 impl BootStage {
+    /// Stages 0 to 4: the machine is on its way up.
+    pub fn is_booting(&self) -> bool {
+        matches!(
+            self,
+            Self::ResetBootRom | Self::Firmware1 | Self::Firmware2 | Self::Uefi | Self::OsStarting
+        )
+    }
+
     /// Stages in which power must never be cut (S1). A stage of a newer
     /// release is treated as one of them: not understood is not safe.
     pub fn forbids_power_cut(&self) -> bool {

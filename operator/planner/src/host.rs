@@ -17,7 +17,7 @@ use crate::taint;
 use crate::view::{NodeSeen, Readiness, View};
 
 /// How long a released host may take to be seen up.
-const HOST_UP: SignedDuration = SignedDuration::from_mins(30);
+pub(crate) const HOST_UP: SignedDuration = SignedDuration::from_mins(30);
 
 /// Why nothing may be planned for this host at all, whatever its cards need.
 pub fn gate(view: &View, now: Timestamp) -> Option<Intent> {

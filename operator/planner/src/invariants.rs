@@ -12,6 +12,7 @@ use lockstep_crds::report::BmcReport;
 
 use crate::card;
 use crate::decision::{Decision, Plan, TaintEffect};
+use crate::host;
 use crate::ledger;
 use crate::standing::is_kept;
 use crate::taint;
@@ -72,7 +73,7 @@ pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
         "S10: an open directive without a finalizer",
     );
     check(
-        after.directives.len() <= 8 && after.cards.len() <= 16 && after.history.len() <= 8,
+        after.directives.len() <= 8 && after.cards.len() <= 16 && after.history.len() <= 24,
         "bounds: the API server would refuse this record",
     );
     if ledger::unknown_value(&before).is_some() {
@@ -139,16 +140,22 @@ fn started(
     check: &mut impl FnMut(bool, &str),
 ) {
     let policy = view.policy.as_ref().map(|policy| &policy.spec);
-    let host = &view.host.spec;
+    let spec = &view.host.spec;
     let undoes = matches!(
         directive.action.kind,
         ActionKind::ReleaseHost | ActionKind::ClearInstall
     );
+    let going = host::is_going(view)
+        || view.cards.iter().any(|card| {
+            card.uid() == directive.target.uid && card.dpu.metadata.deletion_timestamp.is_some()
+        });
     check(
-        policy.map_or(undoes, |spec| spec.mode == PolicyMode::Enforce),
+        policy.map_or(undoes, |spec| {
+            spec.mode == PolicyMode::Enforce || (undoes && going)
+        }),
         "mode: an effect without Enforce",
     );
-    check(!host.hands_off, "S16: an effect despite handsOff");
+    check(!spec.hands_off, "S16: an effect despite handsOff");
     check(view.guards_intact, "an effect without the admission guards");
     check(directive.seq > before.seq, "S7: a number was used again");
     let card = view
@@ -171,13 +178,13 @@ fn started(
         .host_bmc(now)
         .is_some_and(|bmc| bmc.power == Some(PowerState::On));
     let changes_card = !on_host && directive.action.kind != ActionKind::ClearInstall;
-    let server = host.role == HostRole::Server;
+    let server = spec.role == HostRole::Server;
     check(
-        !(changes_card && server && host_on && host.disruption == Disruption::Never),
+        !(changes_card && server && host_on && spec.disruption == Disruption::Never),
         "S12: a card of a running host was to be changed",
     );
     check(
-        !(changes_card && host.role == HostRole::Infrastructure),
+        !(changes_card && spec.role == HostRole::Infrastructure),
         "S14: a card of an infrastructure host was to be changed",
     );
     if let Some(card) = card.filter(|_| changes_card) {

@@ -13,7 +13,7 @@ use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::BmcReport;
 
 use crate::card;
-use crate::host::{directed, expects, machine, target};
+use crate::host::{self, directed, expects, machine, target};
 use crate::intent::{Draft, Intent, TaintStep, plain};
 use crate::reach;
 use crate::reason::Reason;
@@ -92,6 +92,9 @@ pub fn leave(
         },
         Some(PowerState::On) => {
             require_disruption(view)?;
+            if spec.order == BootOrder::HostFirst {
+                require_booted(view, facts)?;
+            }
             stage::may_cut_power(&host_machine(view, facts), spec, now)?;
             if !waits {
                 require_quiet_siblings(view, record, spec, card, now)?;
@@ -264,6 +267,18 @@ fn require_leave_beside(view: &View, why: &str) -> Result<(), Intent> {
             Reason::DisruptionNotAllowed,
             format!("{}: {why}", machine(view)),
         )),
+    }
+}
+
+/// A host that boots first is up before its cards are changed beside it.
+fn require_booted(view: &View, facts: &BmcReport) -> Result<(), Intent> {
+    match &facts.stage {
+        Some(stage) if stage.is_booting() => Err(Intent::wait(
+            Reason::AwaitingHost,
+            format!("{} boots first and is in stage {stage}", machine(view)),
+            host::HOST_UP,
+        )),
+        Some(_) | None => Ok(()),
     }
 }
 

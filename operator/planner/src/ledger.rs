@@ -20,6 +20,8 @@ use crate::view::View;
 
 /// Directives remembered in `status.history`.
 const HISTORY: usize = 8;
+/// Most that it holds: requests to shut down are remembered as long as they count.
+const LONGEST_HISTORY: usize = 24;
 /// Longest message kept of a directive that ended.
 const MESSAGE: usize = 160;
 
@@ -110,8 +112,35 @@ pub fn conclude(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
             }
         }
     }
-    let excess = record.history.len().saturating_sub(HISTORY);
-    record.history.drain(..excess);
+    forget_history(record);
+}
+
+/// Forgets the oldest, but not when a machine was last asked to shut down, as long as
+/// nothing was tried with it since: it would be asked again, and again.
+fn forget_history(record: &mut DpuHostStatus) {
+    let asked = ActionKind::ShutdownGracefully.as_str();
+    while record.history.len() > HISTORY {
+        let pending = |index: usize, entry: &FinishedDirective| {
+            let machine = entry
+                .what
+                .split_once(' ')
+                .map_or("", |(_, machine)| machine);
+            let later = &record.history[index + 1..];
+            entry.what.starts_with(asked)
+                && !later.iter().any(|entry| is_about(&entry.what, machine))
+        };
+        let oldest = record
+            .history
+            .iter()
+            .enumerate()
+            .position(|(index, entry)| !pending(index, entry))
+            .filter(|_| record.history.len() <= LONGEST_HISTORY);
+        match oldest {
+            Some(index) => record.history.remove(index),
+            None if record.history.len() > LONGEST_HISTORY => record.history.remove(0),
+            None => return,
+        };
+    }
 }
 
 /// Counts failures in a row of one directive on one machine. A success of another

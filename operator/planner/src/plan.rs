@@ -112,39 +112,36 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
     // Without a policy, only what was begun is being undone.
     let mode = spec.map_or(PolicyMode::Enforce, |spec| spec.mode);
     let (mut host, mut cards) = intents(view, record, spec, now);
-    let booked = taint_step(&host, &cards).filter(|_| mode == PolicyMode::Enforce);
+    let goes_ahead = |intent: &Intent| mode == PolicyMode::Enforce || undoes_deleted(view, intent);
+    let booked = taint_step(&host, &cards).filter(|step| goes_ahead(&Intent::Taint(step.clone())));
     if let Some(step) = &booked {
         taint::book(view, record, step, now);
         (host, cards) = intents(view, record, spec, now);
     }
     yield_to_release(&host, &mut cards);
-    let drafts = collect(view, record, spec, &cards, &host, now);
+    let (drafts, only_shown): (Vec<Draft>, Vec<Draft>) =
+        collect(view, record, spec, &cards, &host, now)
+            .into_iter()
+            .partition(|draft| mode == PolicyMode::Enforce || clears_deleted(view, draft));
+    let held_back = |intent: &Intent| !goes_ahead(intent);
+    match mode {
+        PolicyMode::Enforce => {}
+        PolicyMode::Plan => show_only(&mut host, &mut cards, &only_shown, held_back),
+        PolicyMode::Observe => observe_only(&mut host, &mut cards, held_back),
+    }
     let mut retries = Vec::new();
-    let (drafts, message) = match mode {
-        PolicyMode::Enforce => {
-            let (drafts, refusals) = admit(record, drafts, now);
-            for admit::Refusal { draft, instead } in &refusals {
-                if let Intent::Wait(_, Limit::Until(until)) = instead {
-                    retries.push(*until);
-                }
-                for intent in std::iter::once(&mut host).chain(&mut cards) {
-                    if matches!(&*intent, Intent::Act(wanted) if wanted.target == draft.target) {
-                        *intent = instead.clone();
-                    }
-                }
+    let (drafts, refusals) = admit(record, drafts, now);
+    for admit::Refusal { draft, instead } in &refusals {
+        if let Intent::Wait(_, Limit::Until(until)) = instead {
+            retries.push(*until);
+        }
+        for intent in std::iter::once(&mut host).chain(&mut cards) {
+            if matches!(&*intent, Intent::Act(wanted) if wanted.target == draft.target) {
+                *intent = instead.clone();
             }
-            let message = join(&drafts);
-            (drafts, message)
         }
-        PolicyMode::Plan => {
-            show_only(&mut host, &mut cards, &drafts);
-            (Vec::new(), String::new())
-        }
-        PolicyMode::Observe => {
-            observe_only(&mut host, &mut cards);
-            (Vec::new(), String::new())
-        }
-    };
+    }
+    let message = join(&drafts);
     let host = limited(host, &mut record.wait, now);
     let cards: Vec<Intent> = view
         .cards
@@ -171,8 +168,38 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
         cards,
         message,
         retries,
-        taints_follow: mode == PolicyMode::Enforce,
+        taints_follow: mode == PolicyMode::Enforce || host::is_going(view),
         booked,
+    }
+}
+
+/// Whether an intent only takes back what was begun, of an object that is being deleted.
+/// That is done in every mode: a deletion that waits for another one strands the machine.
+fn undoes_deleted(view: &View, intent: &Intent) -> bool {
+    match intent {
+        Intent::Act(draft) => clears_deleted(view, draft),
+        Intent::Taint(TaintStep::End { .. }) => host::is_going(view),
+        Intent::Taint(TaintStep::Begin { .. })
+        | Intent::Wait(..)
+        | Intent::Hold(_)
+        | Intent::Stall(_)
+        | Intent::Done => false,
+    }
+}
+
+fn clears_deleted(view: &View, draft: &Draft) -> bool {
+    match draft.action.kind {
+        ActionKind::ReleaseHost => host::is_going(view),
+        ActionKind::ClearInstall => {
+            let mut cards = view.cards.iter();
+            cards.any(|card| card.uid() == draft.target.uid && card::is_going(view, card))
+        }
+        ActionKind::HoldHost
+        | ActionKind::StageInstall
+        | ActionKind::PowerOn
+        | ActionKind::ShutdownGracefully
+        | ActionKind::ForceOff
+        | ActionKind::Unrecognized(_) => false,
     }
 }
 
@@ -247,13 +274,18 @@ fn join(drafts: &[Draft]) -> String {
 }
 
 /// Under Plan: say what would be done.
-fn show_only(host: &mut Intent, cards: &mut [Intent], drafts: &[Draft]) {
+fn show_only(
+    host: &mut Intent,
+    cards: &mut [Intent],
+    drafts: &[Draft],
+    held_back: impl Fn(&Intent) -> bool,
+) {
     let next = match taint_step(host, cards) {
         Some(step) => step.message().to_owned(),
         None => join(drafts),
     };
     for intent in std::iter::once(host).chain(cards) {
-        if matches!(intent, Intent::Act(_) | Intent::Taint(_)) {
+        if matches!(intent, Intent::Act(_) | Intent::Taint(_)) && held_back(intent) {
             *intent = Intent::hold(
                 Reason::PlanOnly,
                 format!("the policy's mode is Plan; next would be: {next}"),
@@ -263,9 +295,9 @@ fn show_only(host: &mut Intent, cards: &mut [Intent], drafts: &[Draft]) {
 }
 
 /// Under Observe: say only whether all is as wanted.
-fn observe_only(host: &mut Intent, cards: &mut [Intent]) {
+fn observe_only(host: &mut Intent, cards: &mut [Intent], held_back: impl Fn(&Intent) -> bool) {
     for intent in std::iter::once(host).chain(cards) {
-        if *intent != Intent::Done {
+        if *intent != Intent::Done && held_back(intent) {
             *intent = Intent::hold(Reason::ObserveOnly, "the policy's mode is Observe");
         }
     }

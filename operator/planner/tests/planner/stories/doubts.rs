@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::LocalRef;
-use lockstep_crds::boot_policy::{BootOrder, UnobservableStageAction, WaitUntil};
+use lockstep_crds::boot_policy::{BootOrder, PolicyMode, UnobservableStageAction, WaitUntil};
 use lockstep_crds::dpu::Pairing;
 use lockstep_crds::host::{Disruption, MeasuredSlotPower, SlotPower};
 use lockstep_crds::observed::{BootStage, Knowledge};
@@ -308,4 +308,60 @@ fn a_wait_that_lasted_too_long_says_what_helps() {
         message.contains("Look at the machine's console"),
         "{message}"
     );
+}
+
+#[test]
+fn a_machine_is_asked_once_however_much_happens_beside_it() {
+    let names = ["card1", "card2", "card3", "card4", "card5", "card6"];
+    let mut world = World::installed(&names);
+    world.power_off_host();
+    world.edit_policy(|policy| policy.install.shutdown_grace_seconds = 1800);
+    for index in 0..names.len() {
+        world.cards[index].machine.deaf = true;
+        wants(&mut world, index, "os-2");
+    }
+    world.until("all cut", secs(40_000), |w| {
+        count(w, "ForceOff") == names.len()
+    });
+    for name in names {
+        let asked = count(&world, &format!("ShutdownGracefully dpu/{name}"));
+        assert_eq!(asked, 1, "{name}\n{}", world.told());
+    }
+}
+
+#[test]
+fn a_host_that_boots_first_is_up_before_its_cards_are_changed() {
+    let mut world = World::new(&["card1"]);
+    world.edit_policy(|policy| {
+        policy.order = BootOrder::HostFirst;
+        policy.host_wait.until = WaitUntil::None;
+    });
+    world.edit_host(|host| host.disruption = Disruption::Allowed);
+    world.until("the card is armed", secs(600), |w| {
+        count(w, "StageInstall") > 0
+    });
+    assert_eq!(world.host_machine.stage, Some(BootStage::OsRunning));
+    world.until("Ready", secs(1800), World::is_ready);
+}
+
+#[test]
+fn deletion_takes_back_what_was_begun_in_every_mode() {
+    for mode in [PolicyMode::Plan, PolicyMode::Observe] {
+        let mut world = World::new(&["card1", "card2"]);
+        world.round();
+        world.until("armed", secs(300), |w| {
+            w.status().cards.iter().any(|card| !card.armed.is_empty())
+        });
+        world.edit_policy(|policy| policy.mode = mode);
+        world.round();
+        let seq = world.status().seq;
+        world.settle(secs(300));
+        assert_eq!(world.status().seq, seq, "nothing new in mode {mode:?}");
+        world.delete_card(0);
+        world.until("the card is gone", secs(6000), |w| w.cards[0].dpu.is_none());
+        assert!(!world.host_machine.is_on(), "its host is another matter");
+        world.delete_host();
+        world.until("the host is gone", secs(6000), |w| w.host.is_none());
+        assert!(world.host_machine.is_on(), "{}", world.told());
+    }
 }
