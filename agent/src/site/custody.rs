@@ -8,28 +8,21 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::{ApiResource, Object};
-use kube::{Api, ResourceExt};
-use lockstep_crds::DpuHost;
-use lockstep_crds::directive::WorkOrder;
 use lockstep_redfish::{Bmc, BmcError, EffectCertainty, PowerAction, PowerState};
-use serde::Deserialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::durable::StateError;
-use crate::kube_client::REQUEST_DEADLINE;
 use crate::site::context::Site;
 use crate::site::expiry::{OrderDecision, Seen, decide, follow, is_due};
+use crate::site::inquiry::ask;
 use crate::site::judge::check_expects;
 use crate::site::order::{Order, OrderState};
 use crate::site::orders::{Listing, OrderBook};
 
 /// Between looks at the orders.
 const TICK: Duration = Duration::from_secs(5);
-/// How often the API server is asked before it counts as gone.
-const ASKED: u32 = 3;
 /// How long a host may take to be seen on.
 const UP_WITHIN: Duration = Duration::from_secs(120);
 /// Between looks for it.
@@ -38,28 +31,6 @@ const LOOK_PAUSE: Duration = Duration::from_secs(3);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Between looks whether the host of an order that was carried out is gone.
 const GONE_CHECK: Duration = Duration::from_secs(600);
-
-/// As much of a `DpuHost` as an order depends on: nothing else of it can keep
-/// an order from being read.
-type Brief = Object<BriefSpec, BriefStatus>;
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct BriefSpec {
-    #[serde(default)]
-    hands_off: bool,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-struct BriefStatus {
-    hold: Option<BriefHold>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct BriefHold {
-    work_order: Option<WorkOrder>,
-}
 
 /// What came of an attempt to end a hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -228,7 +199,7 @@ impl Custodian {
         if !begun && !is_due(order, now) {
             return Ok(());
         }
-        let seen = self.ask(order).await;
+        let seen = ask(&self.site, order).await;
         if !matches!(seen, Seen::Unreachable) && !self.site.mandate.holds() {
             // Another agent of this site is the one to act, and can be told so.
             return Ok(());
@@ -263,7 +234,7 @@ impl Custodian {
     /// An order that was carried out, and whose host nobody looks after any
     /// more: it holds the password of a BMC for nothing.
     async fn forget_if_gone(&mut self, order: &Order) -> Result<(), StateError> {
-        match self.ask(order).await {
+        match ask(&self.site, order).await {
             Seen::Gone => {
                 let Some(_lock) = self.site.orders.try_lock(&order.host)? else {
                     return Ok(());
@@ -336,43 +307,6 @@ impl Custodian {
         let pause = clock::backoff(failures, TICK, LONGEST_PAUSE);
         self.pauses
             .insert(host.to_owned(), (failures, Instant::now() + pause));
-    }
-
-    /// What the API server says of the host now; asked more than once before
-    /// silence counts.
-    async fn ask(&self, order: &Order) -> Seen {
-        let api: Api<Brief> = Api::namespaced_with(
-            self.site.client.clone(),
-            &self.site.config.namespace,
-            &ApiResource::erase::<DpuHost>(&()),
-        );
-        for round in 1..=ASKED {
-            match tokio::time::timeout(REQUEST_DEADLINE, api.get_opt(&order.host)).await {
-                Ok(Ok(host)) => {
-                    return match host.filter(|host| host.uid().as_ref() == Some(&order.host_uid)) {
-                        None => Seen::Gone,
-                        Some(host) => Seen::Present {
-                            work_order: host.status.and_then(|status| status.hold?.work_order),
-                            hands_off: host.spec.hands_off,
-                        },
-                    };
-                }
-                Ok(Err(kube::Error::SerdeError(error))) => {
-                    tracing::error!(host = %order.host, "this release cannot read the DpuHost: {error}");
-                    return Seen::Unreadable;
-                }
-                Ok(Err(error)) => {
-                    tracing::warn!(host = %order.host, round, "API server not to be asked: {error}");
-                }
-                Err(_) => {
-                    tracing::warn!(host = %order.host, round, "API server gives no answer");
-                }
-            }
-            if round < ASKED {
-                tokio::time::sleep(LOOK_PAUSE).await;
-            }
-        }
-        Seen::Unreachable
     }
 }
 

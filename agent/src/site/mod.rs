@@ -15,6 +15,7 @@ pub mod facts;
 #[cfg(test)]
 mod fake;
 pub mod images;
+mod inquiry;
 mod install;
 pub mod journal;
 pub mod judge;

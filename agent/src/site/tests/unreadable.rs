@@ -1,6 +1,8 @@
 //! What cannot be read, in the cluster or on disk, stops nothing else.
 
 use super::*;
+use crate::site::expiry::Seen;
+use crate::site::inquiry::ask;
 use crate::site::objects::Objects;
 use crate::site::supervisor;
 use crate::site::wanted::Wanted;
@@ -136,6 +138,25 @@ async fn an_order_needs_no_more_of_its_host_than_it_says_about_the_hold() {
     until_order(&bench, |state| state == OrderState::ExpiredReleased).await;
     ending.cancel();
     custodian.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_order_waits_for_somebody_who_can_read_its_host() {
+    let bench = bench();
+    let order = samples::order();
+    let mut host = object("DpuHost", "h1", &json!({"handsOff": "perhaps"}));
+    bench.api.put("dpuhosts/h1", host.clone());
+    assert_eq!(ask(&bench.site, &order).await, Seen::Unreadable);
+    host["spec"] = json!({"handsOff": true});
+    bench.api.put("dpuhosts/h1", host.clone());
+    let seen = Seen::Present {
+        work_order: None,
+        hands_off: true,
+    };
+    assert_eq!(ask(&bench.site, &order).await, seen);
+    host["metadata"]["uid"] = json!("uid-other");
+    bench.api.put("dpuhosts/h1", host);
+    assert_eq!(ask(&bench.site, &order).await, Seen::Gone);
 }
 
 #[tokio::test]
