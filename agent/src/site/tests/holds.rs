@@ -1,6 +1,8 @@
 //! Holds, their work orders and their ends.
 
 use super::*;
+use crate::site::custody::{Attempt, Carried, carry_out};
+use crate::site::order::Trust;
 
 fn hold(seq: i64, expires_in: i64, on_orphan: &str) -> Directive {
     let mut directive = directive(seq, "HoldHost");
@@ -114,6 +116,34 @@ async fn a_hold_whose_end_is_not_understood_is_refused() {
     assert!(outcome["message"].as_str().unwrap().contains("HandOver"));
     assert!(bench.site.orders.get("c1").unwrap().is_none());
     running.end().await;
+}
+
+#[tokio::test]
+async fn a_bmc_with_a_new_key_is_a_stranger_only_where_nothing_else_proves_it() {
+    let bench = bench();
+    let attempt = Attempt {
+        released: OrderState::ReleasedOffline,
+        again: true,
+        up_within: Duration::ZERO,
+    };
+    bench.bmc.set(|facts| {
+        facts.identity.tls_pin = Some("cd".repeat(32).parse().unwrap());
+    });
+    for (trust, pin, released) in [
+        (Trust::CaBundle("PEM".to_owned()), Some("ab"), true),
+        (Trust::NoVerification, Some("ab"), false),
+        (Trust::NoVerification, Some("cd"), true),
+        // As `--accept-new-key` leaves it.
+        (Trust::NoVerification, None, true),
+    ] {
+        let mut order = samples::order();
+        order.access.trust = trust;
+        order.expects.bmc_key_pin = pin.map(|byte| byte.repeat(32));
+        let carried = carry_out(&bench.site.orders, &mut order, &bench.bmc, attempt).await;
+        let is_released = matches!(carried.unwrap(), Carried::Released(_));
+        assert_eq!(is_released, released, "{pin:?}");
+        bench.site.orders.remove("h1").unwrap();
+    }
 }
 
 #[tokio::test]
