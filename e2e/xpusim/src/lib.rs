@@ -17,6 +17,7 @@ mod fleet;
 mod front;
 mod machine;
 pub mod personality;
+mod record;
 mod redfish;
 pub mod reset;
 pub mod spec;

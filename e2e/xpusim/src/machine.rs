@@ -9,6 +9,7 @@ use crate::access::Accounts;
 use crate::clock::Moment;
 use crate::fault::Faults;
 use crate::personality::{Activation, Personality};
+use crate::record::{LogEntry, Requests};
 use crate::reset::{Power, RestorePolicy};
 use crate::spec::{Latency, MachineSpec};
 use crate::stage::Stage;
@@ -41,6 +42,7 @@ pub(crate) struct Machine {
     pub(crate) media: Vec<Slot>,
     pub(crate) disk: String,
     pub(crate) booted_from: String,
+    pub(crate) volumes: Vec<Volume>,
     pub(crate) nic_mode: Pending<bool>,
     pub(crate) firmware_first: bool,
     pub(crate) secure_boot: Pending<bool>,
@@ -137,6 +139,15 @@ pub(crate) struct Slot {
     pub(crate) write_protected: bool,
 }
 
+/// A RAID volume.
+#[derive(Clone, Debug)]
+pub(crate) struct Volume {
+    pub(crate) id: u64,
+    pub(crate) name: String,
+    pub(crate) raid: String,
+    pub(crate) bytes: u64,
+}
+
 /// One firmware component.
 #[derive(Clone, Debug)]
 pub(crate) struct Firmware {
@@ -214,38 +225,6 @@ impl TaskState {
     }
 }
 
-/// One entry of the system event log.
-#[derive(Clone, Debug)]
-pub(crate) struct LogEntry {
-    pub(crate) id: u64,
-    pub(crate) at: Moment,
-    pub(crate) message: String,
-}
-
-/// How often it was asked, for the judge.
-#[derive(Clone, Debug, Default, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Requests {
-    /// By `METHOD path`.
-    pub(crate) by_path: BTreeMap<String, u64>,
-    pub(crate) total: u64,
-    /// Answered with 401.
-    pub(crate) unauthorized: u64,
-}
-
-impl Requests {
-    /// Distinct paths that are counted one by one; a stranger's walk must not fill memory.
-    const MOST_PATHS: usize = 2_000;
-
-    pub(crate) fn count(&mut self, method: &str, path: &str) {
-        self.total += 1;
-        let key = format!("{method} {path}");
-        if self.by_path.len() < Self::MOST_PATHS || self.by_path.contains_key(&key) {
-            *self.by_path.entry(key).or_default() += 1;
-        }
-    }
-}
-
 impl Machine {
     pub(crate) fn new(spec: &MachineSpec, personality: &'static Personality) -> Self {
         let on = !spec.off;
@@ -300,6 +279,7 @@ impl Machine {
                 .collect(),
             disk: spec.os.clone(),
             booted_from: if on { "disk".to_owned() } else { String::new() },
+            volumes: Vec::new(),
             nic_mode: Pending::settled(spec.nic_mode),
             firmware_first: spec.firmware_first,
             secure_boot: Pending::settled(false),

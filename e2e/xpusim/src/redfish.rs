@@ -97,6 +97,7 @@ pub(crate) fn answer(domain: &mut Domain, machine: Index, request: &Request<'_>)
     if reply.status == StatusCode::UNAUTHORIZED {
         domain.machines[machine].requests.unauthorized += 1;
     }
+    describe(request, &mut reply);
     distort::distort(domain, machine, request, &mut reply);
     etag::stamp(domain, machine, request, &mut reply);
     reply
@@ -115,6 +116,19 @@ pub(crate) fn answer(domain: &mut Domain, machine: Index, request: &Request<'_>)
         reply.body = Body::Nothing;
     }
     reply
+}
+
+/// Says where a document's schema is (DSP0266, Link header).
+fn describe(request: &Request<'_>, reply: &mut Reply) {
+    let Body::Json(document) = &reply.body else {
+        return;
+    };
+    let kind = document.get("@odata.type").and_then(Value::as_str);
+    let schema = kind.and_then(|kind| kind.trim_start_matches('#').rsplit_once('.'));
+    if let (true, Some((schema, _))) = (matches!(request.method, "GET" | "HEAD"), schema) {
+        let link = format!("<http://redfish.dmtf.org/schemas/v1/{schema}.json>; rel=describedby");
+        reply.headers.push((header::LINK, link));
+    }
 }
 
 fn respond(domain: &mut Domain, machine: Index, request: &Request<'_>) -> Result<Reply, Message> {

@@ -3,7 +3,7 @@
 use super::{Domain, Index, Refused};
 use crate::effect::What;
 use crate::fault::Fault;
-use crate::machine::{Enabled, Override, Work};
+use crate::machine::{Enabled, Override, TaskState, Work};
 
 impl Domain {
     /// Inserts an image; `Some` is the task that does it, where it is one.
@@ -16,6 +16,15 @@ impl Domain {
     ) -> Result<Option<u64>, Refused> {
         if self.machines[machine].media[slot].image.is_some() {
             return Err(Refused::Occupied);
+        }
+        let tasks = &self.machines[machine].bmc.tasks;
+        let mut running = tasks.iter().filter(|one| one.state == TaskState::Running);
+        let inserting = running.any(|one| match one.work {
+            Work::Media { slot: other, .. } => other == slot,
+            Work::Firmware { .. } | Work::Collect => false,
+        });
+        if inserting {
+            return Err(Refused::Busy);
         }
         if self.strikes(machine, Fault::MediaRefused).is_some() {
             return Err(Refused::Failed);

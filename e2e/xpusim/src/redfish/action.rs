@@ -10,6 +10,7 @@ use crate::access::Account;
 use crate::domain::{Domain, Index, Refused};
 use crate::effect::What;
 use crate::fault::Fault;
+use crate::machine::Volume;
 use crate::reset::ResetType;
 
 pub(super) fn post(
@@ -27,6 +28,7 @@ pub(super) fn post(
     match post {
         Post::Sessions => open_session(domain, machine, &body),
         Post::Accounts => create_account(domain, machine, &body),
+        Post::Volumes => create_volume(domain, machine, &body),
         Post::ResetSystem => reset_system(domain, machine, &body),
         Post::ResetManager => {
             let types = domain.machines[machine].personality.reset.manager_types;
@@ -110,6 +112,10 @@ fn setting(domain: &mut Domain, machine: Index, name: &str, value: &str) {
     domain.note(machine, what);
 }
 
+fn not_in_list(name: &str, value: &Value) -> Message {
+    Message::PropertyValueNotInList(name.to_owned(), value.to_string())
+}
+
 fn open_session(
     domain: &mut Domain,
     machine: Index,
@@ -121,7 +127,8 @@ fn open_session(
         None => Err(Message::PropertyMissing(name)),
     };
     let (user, password) = (text("UserName")?, text("Password")?);
-    gate::login(domain, machine, user, password)?;
+    let account = gate::login(domain, machine, user, password)?;
+    let account = domain.machines[machine].accounts.accounts[account].clone();
     if domain.strikes(machine, Fault::SessionsFull).is_some() {
         return Err(Message::SessionLimitExceeded);
     }
@@ -133,7 +140,12 @@ fn open_session(
         .open(access, user, now)
         .ok_or(Message::SessionLimitExceeded)?;
     let view = View::new(domain, machine);
-    let document = tree::session(&view, &session.id, &session.user);
+    let mut document = tree::session(&view, &session.id, &session.user);
+    if account.must_change_password {
+        let path = format!("{ROOT}/AccountService/Accounts/{}", account.id);
+        let message = Message::PasswordChangeRequired(path);
+        document["@Message.ExtendedInfo"] = Value::Array(vec![message.value()]);
+    }
     let location = format!("{ROOT}/SessionService/Sessions/{}", session.id);
     let mut reply = Reply::new(StatusCode::CREATED, Body::Json(document));
     reply.headers = vec![
@@ -177,6 +189,41 @@ fn create_account(
     let document = node.ok_or(Message::InternalError)?.body;
     let location = format!("{ROOT}/AccountService/Accounts/{id}");
     Ok(Reply::new(StatusCode::CREATED, Body::Json(document)).with(header::LOCATION, location))
+}
+
+/// A volume over all drives. What the disk held is gone.
+fn create_volume(
+    domain: &mut Domain,
+    machine: Index,
+    body: &Map<String, Value>,
+) -> Result<Reply, Message> {
+    let Some(raid) = body.get("RAIDType") else {
+        return Err(Message::PropertyMissing("RAIDType"));
+    };
+    let raid = match raid.as_str().filter(|raid| tree::RAID_TYPES.contains(raid)) {
+        Some(raid) => raid.to_owned(),
+        None => return Err(not_in_list("RAIDType", raid)),
+    };
+    let one = &mut domain.machines[machine];
+    if !one.volumes.is_empty() {
+        return Err(Message::ResourceInUse);
+    }
+    let disks = one.personality.hardware.disks.iter();
+    let bytes = disks.map(|(.., bytes)| bytes).sum();
+    let name = body.get("Name").and_then(Value::as_str).unwrap_or("Volume");
+    one.volumes.push(Volume {
+        id: 1,
+        name: name.to_owned(),
+        raid: raid.clone(),
+        bytes,
+    });
+    one.disk.clear();
+    setting(domain, machine, "volume", &raid);
+    let location = format!(
+        "{ROOT}/Systems/{}/Storage/Disks/Volumes/1",
+        domain.machines[machine].personality.ids.system
+    );
+    Ok(Reply::new(StatusCode::CREATED, Body::Nothing).with(header::LOCATION, location))
 }
 
 fn reset_system(

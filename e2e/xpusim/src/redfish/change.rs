@@ -329,6 +329,12 @@ pub(super) fn delete(
             .bmc
             .tasks
             .retain(|task| task.id != id),
+        Delete::Volume(id) => {
+            let one = &mut domain.machines[machine];
+            one.volumes.retain(|volume| volume.id != id);
+            one.disk.clear();
+            note(domain, machine, "volume", &"none");
+        }
         Delete::Account(id) => {
             let accounts = &mut domain.machines[machine].accounts;
             let found = accounts.accounts.iter().find(|one| one.id == id).cloned();

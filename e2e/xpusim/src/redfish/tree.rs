@@ -23,6 +23,7 @@ pub(super) use root::metadata;
 use schema::kind;
 pub(super) use security::{is_role, session};
 pub(super) use services::task;
+pub(super) use storage::RAID_TYPES;
 
 /// A resource, or a place that only takes POST.
 #[derive(Debug)]
@@ -56,6 +57,7 @@ pub(super) enum Patch {
 pub(super) enum Post {
     Sessions,
     Accounts,
+    Volumes,
     ResetSystem,
     ResetManager,
     ResetToDefaults,
@@ -77,6 +79,7 @@ pub(super) enum Delete {
     Session(String),
     Account(String),
     Task(u64),
+    Volume(u64),
 }
 
 impl Node {

@@ -2,7 +2,7 @@
 //! `$metadata` are made from this table (DSP8010 2025.4).
 
 /// Schema and version, in the order of the alphabet.
-pub(super) const SCHEMAS: [(&str, &str); 34] = [
+pub(super) const SCHEMAS: [(&str, &str); 35] = [
     ("AccountService", "v1_13_0"),
     ("ActionInfo", "v1_3_0"),
     ("Bios", "v1_2_0"),
@@ -37,6 +37,7 @@ pub(super) const SCHEMAS: [(&str, &str); 34] = [
     ("TaskService", "v1_2_0"),
     ("UpdateService", "v1_11_1"),
     ("VirtualMedia", "v1_6_0"),
+    ("Volume", "v1_9_0"),
 ];
 
 /// Resources that come in collections.

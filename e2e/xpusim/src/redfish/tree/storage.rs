@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Node, View, collection, healthy, kind, link};
+use super::{Delete, Node, Post, View, collection, healthy, kind, link};
+
+/// What volumes can be made as.
+pub(in super::super) const RAID_TYPES: [&str; 2] = ["RAID0", "RAID1"];
 
 pub(super) fn find(view: &View<'_>, rest: &[&str]) -> Option<Node> {
     let path = format!("{}/Storage", view.system());
@@ -46,16 +49,32 @@ pub(super) fn find(view: &View<'_>, rest: &[&str]) -> Option<Node> {
             "@odata.type": kind("StorageController"),
             "Id": "0",
             "Name": "Storage controller",
-            "SupportedRAIDTypes": [],
+            "SupportedRAIDTypes": RAID_TYPES,
             "Status": healthy(),
         }))),
         ["Disks", "Volumes"] => {
-            let mut node = collection("Volume", "Volume", &format!("{one}/Volumes"), &[]);
+            let volumes = view.machine.volumes.iter();
+            let ids: Vec<String> = volumes.map(|volume| volume.id.to_string()).collect();
+            let mut node = collection("Volume", "Volume", &format!("{one}/Volumes"), &ids);
             node.body["@Redfish.OperationApplyTimeSupport"] = json!({
                 "@odata.type": "#Settings.v1_3_5.OperationApplyTimeSupport",
                 "SupportedValues": ["Immediate"],
             });
-            Some(node)
+            Some(node.posted_to(Post::Volumes))
+        }
+        ["Disks", "Volumes", id] => {
+            let mut volumes = view.machine.volumes.iter();
+            let volume = volumes.find(|volume| volume.id.to_string() == *id)?;
+            let node = Node::read(json!({
+                "@odata.id": format!("{one}/Volumes/{id}"),
+                "@odata.type": kind("Volume"),
+                "Id": id,
+                "Name": volume.name,
+                "RAIDType": volume.raid,
+                "CapacityBytes": volume.bytes,
+                "Status": healthy(),
+            }));
+            Some(node.deleted_by(Delete::Volume(volume.id)))
         }
         ["Disks", "Drives", id] => {
             let (id, media, protocol, bytes) = disks.iter().find(|(one, ..)| one == id)?;

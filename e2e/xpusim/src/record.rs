@@ -1,0 +1,38 @@
+//! What a BMC writes down: its system event log, and, for the judge, what it
+//! was asked.
+
+use std::collections::BTreeMap;
+
+use crate::clock::Moment;
+
+/// One entry of the system event log.
+#[derive(Clone, Debug)]
+pub(crate) struct LogEntry {
+    pub(crate) id: u64,
+    pub(crate) at: Moment,
+    pub(crate) message: String,
+}
+
+/// How often it was asked, for the judge.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Requests {
+    /// By `METHOD path`.
+    pub(crate) by_path: BTreeMap<String, u64>,
+    pub(crate) total: u64,
+    /// Answered with 401.
+    pub(crate) unauthorized: u64,
+}
+
+impl Requests {
+    /// Distinct paths that are counted one by one; a stranger's walk must not fill memory.
+    const MOST_PATHS: usize = 2_000;
+
+    pub(crate) fn count(&mut self, method: &str, path: &str) {
+        self.total += 1;
+        let key = format!("{method} {path}");
+        if self.by_path.len() < Self::MOST_PATHS || self.by_path.contains_key(&key) {
+            *self.by_path.entry(key).or_default() += 1;
+        }
+    }
+}
