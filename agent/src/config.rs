@@ -29,7 +29,11 @@ pub struct SiteConfig {
     pub state_dir: PathBuf,
     /// What the agents on cards are told of the API server.
     pub xpu: XpuSection,
-    /// How often BMCs are looked at.
+    /// Most seconds between two looks at a BMC: what was seen counts until the next one, and
+/// the operator takes nothing for seen twice that need not have been.
+const LONGEST_POLL: u64 = 300;
+
+/// How often BMCs are looked at.
     #[serde(default)]
     pub poll: PollSection,
     /// Where `/healthz`, `/readyz` and `/metrics` are served.
@@ -182,8 +186,8 @@ impl SiteConfig {
             ("poll.intervalSeconds", self.poll.interval_seconds),
             ("poll.idleSeconds", self.poll.idle_seconds),
         ] {
-            if !(1..=3600).contains(&seconds) {
-                return Err(format!("{name} must be between 1 and 3600"));
+            if !(1..=LONGEST_POLL).contains(&seconds) {
+                return Err(format!("{name} must be between 1 and {LONGEST_POLL}"));
             }
         }
         if self.store.quota_bytes == 0 {

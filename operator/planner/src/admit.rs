@@ -5,13 +5,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
 use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
-use lockstep_crds::host::{ArmedEffect, FailedDirective, ReleaseReason};
+use lockstep_crds::host::{ArmedEffect, FailedDirective};
 
 use crate::decision::Explanation;
 use crate::intent::{Draft, Intent};
 use crate::reason::Reason;
 use crate::view::View;
-use crate::{card, custody, host, install, ledger};
+use crate::{card, host, install, ledger};
 
 /// Seconds within which an executor must accept a directive.
 pub const ACCEPT_WITHIN: SignedDuration = SignedDuration::from_secs(180);
@@ -200,9 +200,6 @@ pub(crate) fn issue(
         ActionKind::ReleaseHost => {
             if let Some(hold) = record.hold.as_mut() {
                 hold.releasing.clone_from(&draft.release);
-            }
-            if draft.release == Some(ReleaseReason::Timeout) {
-                custody::give_up(record);
             }
         }
         ActionKind::HoldHost

@@ -5,10 +5,11 @@ use lockstep_crds::boot_policy::DpuBootPolicySpec;
 use lockstep_crds::directive::{Action, ActionKind, Expects, ImageFacts, Step, Target, TargetKind};
 use lockstep_crds::dpu::Pairing;
 use lockstep_crds::host::CardRecord;
-use lockstep_crds::observed::PowerState;
-use lockstep_crds::report::BmcReport;
+use lockstep_crds::observed::{Offer, PowerState};
+use lockstep_crds::report::{BmcReport, ImageState, MediaOwner};
 use lockstep_crds::{DpuHostStatus, names};
 
+use crate::admit;
 use crate::arriving::arriving;
 use crate::card_record::{CARDS, install_end, supersedes};
 use crate::host;
@@ -118,13 +119,20 @@ pub(crate) fn obstacle(
     record: &DpuHostStatus,
     spec: &DpuBootPolicySpec,
     card: &CardView,
+    now: Timestamp,
 ) -> Option<&'static str> {
-    let wants = matches!(card.wanted, Wanted::Image(_)) && !is_going(view, card);
+    let wanted = match &card.wanted {
+        _ if is_going(view, card) => return None,
+        Wanted::Nothing => return None,
+        Wanted::Missing(_) => return Some("its DpuImage does not exist"),
+        Wanted::Image(wanted) => wanted,
+    };
     let kept = record_of(record, card)?;
-    if !wants || is_installed(record, card) || kept.given_up {
+    if is_installed(record, card) || kept.given_up {
         return None;
     }
     let spec_of_card = &card.dpu.spec;
+    let bmc = view.card_bmc(card, now);
     let identity = spec_of_card.identity.as_ref();
     let named =
         identity.is_some_and(|named| named.system_uuid.is_some() || named.serial_number.is_some());
@@ -146,6 +154,26 @@ pub(crate) fn obstacle(
         (
             kept.attempts >= spec.install.max_attempts,
             "its installs have failed as often as the policy allows",
+        ),
+        (
+            kept.failed
+                .as_ref()
+                .is_some_and(|failed| failed.times >= admit::DIRECTIVE_TRIES),
+            "a directive of it failed too often",
+        ),
+        (
+            view.images
+                .iter()
+                .any(|image| image.digest == wanted.digest && image.state == ImageState::Failed),
+            "the site's store could not get its image",
+        ),
+        (
+            bmc.is_some_and(|bmc| bmc.capabilities.virtual_media == Offer::NotOffered),
+            "its BMC offers no virtual media",
+        ),
+        (
+            bmc.is_some_and(|bmc| bmc.media.owner == MediaOwner::Foreign),
+            "foreign media are in its BMC",
         ),
     ]
     .into_iter()

@@ -79,7 +79,7 @@ pub fn leave(
             BootOrder::HostFirst => power_on_first(view),
             BootOrder::XpuFirst if waits => {
                 let mechanism = mechanism(view, record, spec)?;
-                require_installable(view, record, spec)?;
+                require_installable(view, record, spec, card, now)?;
                 match mechanism {
                     Mechanism::PoweredOff => Ok(Leave::AfterHold(Box::new(hold(view, spec, now)))),
                     Mechanism::NodeTainted(begin) => Err(begin),
@@ -101,7 +101,7 @@ pub fn leave(
                 return Ok(Leave::Granted);
             }
             let mechanism = mechanism(view, record, spec)?;
-            require_installable(view, record, spec)?;
+            require_installable(view, record, spec, card, now)?;
             match mechanism {
                 Mechanism::PoweredOff => {
                     require_quiet_cards(view, record, spec, now)?;
@@ -358,9 +358,12 @@ fn require_installable(
     view: &View,
     record: &DpuHostStatus,
     spec: &DpuBootPolicySpec,
+    asking: &CardView,
+    now: Timestamp,
 ) -> Result<(), Intent> {
-    for card in &view.cards {
-        if let Some(why) = card::obstacle(view, record, spec, card) {
+    let others = view.cards.iter().filter(|card| card.uid() != asking.uid());
+    for card in others {
+        if let Some(why) = card::obstacle(view, record, spec, card, now) {
             return Err(Intent::stall(
                 Reason::HoldWouldNotEnd,
                 format!(

@@ -14,6 +14,7 @@ use lockstep_crds::host::{
     ReleaseReason, ReleaseStatus,
 };
 
+use crate::custody;
 use crate::slot_power;
 use crate::standing::{Standing, standing};
 use crate::view::View;
@@ -207,6 +208,9 @@ fn book(
         ActionKind::ReleaseHost => {
             if landed {
                 if let Some(hold) = record.hold.take() {
+                    if hold.releasing == Some(ReleaseReason::Timeout) {
+                        custody::give_up(record);
+                    }
                     record.release = hold.releasing.map(|reason| ReleaseStatus {
                         reason,
                         at: Time(now),

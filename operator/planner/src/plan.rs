@@ -53,10 +53,10 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
     }
     let mut record = before.clone();
     let adopting = adopt_newer(view, &mut record, now);
-    slot_power::measure(view, &mut record, now);
     ledger::conclude(view, &mut record, now);
     custody::absorb(view, &mut record, adopting, now);
     card::absorb(view, &mut record, now);
+    slot_power::measure(view, &mut record, now);
     let verdict = if adopting {
         let why = Intent::wait(
             Reason::Adopting,

@@ -4,9 +4,11 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::LocalRef;
-use lockstep_crds::boot_policy::{BootOrder, PolicyMode, UnobservableStageAction, WaitUntil};
+use lockstep_crds::boot_policy::{
+    BootOrder, OnTimeout, PolicyMode, UnobservableStageAction, WaitUntil,
+};
 use lockstep_crds::dpu::Pairing;
-use lockstep_crds::host::{Disruption, MeasuredSlotPower, SlotPower};
+use lockstep_crds::host::{Disruption, MeasuredSlotPower, ReleaseReason, SlotPower};
 use lockstep_crds::observed::{BootStage, Knowledge};
 use lockstep_planner::plan;
 use lockstep_planner::view::{NodeSeen, Readiness};
@@ -98,10 +100,11 @@ fn the_last_look_at_a_card_whose_slot_goes_dark_proves_nothing() {
     world.settle(secs(60));
     let measured = world.status().slot_power.clone().unwrap();
     assert_eq!(measured.value, MeasuredSlotPower::Yes);
-    // And a person may have it measured again.
+    // And a person may have it measured anew.
     world.edit_card(0, |card| card.retry_token = Some("again".into()));
     world.round();
-    assert_eq!(world.status().slot_power, None, "{}", world.told());
+    let anew = world.status().slot_power.clone().unwrap();
+    assert!(anew.at > measured.at, "{}", world.told());
 }
 
 /// Two installed cards in a host that is up and may be disturbed, the first wanting another image.
@@ -364,4 +367,36 @@ fn deletion_takes_back_what_was_begun_in_every_mode() {
         world.until("the host is gone", secs(6000), |w| w.host.is_none());
         assert!(world.host_machine.is_on(), "{}", world.told());
     }
+}
+
+#[test]
+fn a_release_that_fails_at_first_ends_as_it_was_going_to() {
+    for on_timeout in [OnTimeout::PowerOff, OnTimeout::Continue] {
+        let mut world = World::new(&["card1"]);
+        world.cards[0].dead = true;
+        world.edit_policy(|policy| {
+            policy.host_wait.timeout_seconds = 300;
+            policy.host_wait.on_timeout = on_timeout;
+            policy.install.os_timeout_seconds = 3000;
+        });
+        // Hold, medium and boot go well, the release does not.
+        world.agent.faults = [Fault::Fine, Fault::Fine, Fault::Fine, Fault::Refused].into();
+        world.settle(secs(1000));
+        let release = world.status().release.clone().unwrap();
+        assert_eq!(release.reason, ReleaseReason::Timeout, "{}", world.told());
+        let on = on_timeout == OnTimeout::Continue;
+        assert_eq!(world.host_machine.is_on(), on, "{}", world.told());
+        assert!(world.status().cards[0].given_up);
+    }
+}
+
+#[test]
+fn no_hold_is_begun_beside_a_card_whose_image_is_missing() {
+    let mut world = World::new(&["card1", "card2"]);
+    wants(&mut world, 1, "os-9");
+    world.settle(secs(600));
+    assert!(world.effects.is_empty(), "{}", world.told());
+    assert_eq!(world.card_says(0), "Stalled Stalled: HoldWouldNotEnd");
+    wants(&mut world, 1, "os-2");
+    world.until("Ready", secs(1800), World::is_ready);
 }
