@@ -114,7 +114,9 @@ fn disk(root: &Root, name: String) -> Disk {
         rotational: flag("queue/rotational"),
         removable: flag("removable"),
         read_only: flag("ro"),
-        pci: Address::on_path(&place).pop(),
+        pci: Address::on_path(&place)
+            .pop()
+            .or_else(|| behind_controllers(root, &place)),
         name,
     }
 }
@@ -145,6 +147,23 @@ fn kind(root: &Root, name: &str, place: &str) -> DiskKind {
     } else {
         DiskKind::Other
     }
+}
+
+/// A namespace that several controllers of a subsystem may reach stands below the subsystem, and
+/// the controllers beside it (`nvme0`, but not the namespace `nvme0n1`): the first one's function.
+fn behind_controllers(root: &Root, subsystem: &str) -> Option<Address> {
+    if !subsystem.contains("/nvme-subsystem/") {
+        return None;
+    }
+    let names = root.names(subsystem).known()?;
+    let is_controller = |name: &&String| {
+        name.strip_prefix("nvme")
+            .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    names.iter().filter(is_controller).find_map(|name| {
+        let place = root.followed(&format!("{subsystem}/{name}")).known()?;
+        Address::on_path(&place).pop()
+    })
 }
 
 /// SCSI's vital product data page 0x80.
@@ -264,6 +283,20 @@ mod tests {
         assert_eq!(nvme.wwid, text("eui.0025388b91b0a0d7"));
         assert_eq!(nvme.rotational, Fact::Known(false));
         assert_eq!(nvme.pci, Some("0000:01:00.0".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_namespace_of_a_subsystem_is_behind_its_controller() {
+        let machine = Machine::new();
+        let subsystem = "virtual/nvme-subsystem/nvme-subsys0";
+        let controller = "pci0000:00/0000:00:03.0/0000:03:00.0/nvme/nvme0";
+        machine.disk(subsystem, "nvme0n1", &[("size", b"1\n")]);
+        let devices = machine.0.path().join("sys/devices");
+        fs::create_dir_all(devices.join(controller)).unwrap();
+        let link = devices.join(subsystem).join("nvme0");
+        symlink(format!("../../../{controller}"), link).unwrap();
+        let pci = machine.disks()[0].pci;
+        assert_eq!(pci, Some("0000:03:00.0".parse().unwrap()));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod join;
 mod listed;
 mod offloads;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use crate::cpu::{self, Cpu};
 use crate::disks::{self, Disk};
 use crate::memory::{self, MemoryNode};
 use crate::netlink::{DeviceInfo, Told};
-use crate::pci::{self, Card, Function};
+use crate::pci::{self, Address, Card, ErrorHandling, Function};
 use crate::ports::{self, Port};
 use crate::rshim::{self, Rshim};
 use crate::smbios::{self, Bios, MemoryDevice, OnboardDevice, Processor, Slot, Smbios};
@@ -102,6 +103,8 @@ pub struct Inventory {
     pub cards: Group<Listed<MachineCard>>,
     /// Its physical PCI functions, those of xPUs first.
     pub functions: Group<Listed<Function>>,
+    /// Who handles PCIe errors, by root port.
+    pub error_handling: Group<Listed<ErrorHandling>>,
     /// How many virtual functions there are besides.
     pub virtual_functions: Fact<u32>,
     /// Its disks.
@@ -167,6 +170,10 @@ impl Inventory {
                 smbios::FOLDER,
                 from_tables(&tables, |tables| tables.onboard_devices.clone()),
             ),
+            error_handling: listed(
+                "/sys/bus/pci_express",
+                functions.as_ref().map(|_| error_handling(root, found)),
+            ),
             virtual_functions: functions.as_ref().map(|all| all.virtual_functions),
             functions: listed(
                 pci::DEVICES,
@@ -211,6 +218,18 @@ fn from_tables<T>(tables: &Fact<Smbios>, list: impl FnOnce(&Smbios) -> Vec<T>) -
             Fact::Known(list)
         }
     })
+}
+
+/// Of every port on a root bus that has something below it.
+fn error_handling(root: &Root, functions: &[Function]) -> Vec<ErrorHandling> {
+    let ports: BTreeSet<Address> = functions
+        .iter()
+        .filter_map(|function| function.above.first().copied())
+        .collect();
+    ports
+        .into_iter()
+        .map(|port| pci::error_handling(root, &[port]))
+        .collect()
 }
 
 /// From the tables themselves, field by field else from the kernel's DMI folder: the tables are

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::Fact;
 
@@ -194,7 +195,11 @@ fn fact_of<T>(path: &str, read: io::Result<T>) -> Fact<T> {
     match read {
         Ok(value) => Fact::Known(value),
         // What drivers answer for an attribute that they do not have.
-        Err(error) if is_absent(&error) || error.kind() == ErrorKind::Unsupported => {
+        Err(error)
+            if is_absent(&error)
+                || error.kind() == ErrorKind::Unsupported
+                || error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) =>
+        {
             Fact::NotOffered
         }
         Err(error) => Fact::NotRead(format!("{path}: {error}")),

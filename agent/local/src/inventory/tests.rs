@@ -115,6 +115,12 @@ fn a_host_and_its_card() {
     assert_eq!(card.ports, ["ens7f0np0"]);
     assert_eq!(card.disks, [""; 0]);
     assert_eq!(card.rshim.as_deref(), Some("rshim0"));
+    let handling = inventory.error_handling.fact.clone().known().unwrap();
+    let [port] = &handling.items[..] else {
+        panic!("{handling:?}")
+    };
+    assert_eq!(port.root_port, Some("0000:00:01.0".parse().unwrap()));
+    assert!(!port.handler.is_known());
     let slots = inventory.slots.fact.clone().known().unwrap();
     assert_eq!(slots.items[0].functions, card.card.functions);
     let functions = inventory.functions.fact.clone().known().unwrap();

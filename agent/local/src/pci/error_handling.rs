@@ -86,20 +86,18 @@ pub fn error_handling(root: &Root, above: &[Address]) -> ErrorHandling {
 
 fn not_native(root: &Root, port: Address) -> (Fact<ErrorHandler>, String) {
     let drivers = format!("{SERVICES}/drivers/aer");
-    match root.exists(&drivers) {
-        Ok(true) => {}
-        Ok(false) => {
+    // A kernel with AER shows these for every root port with AER, whoever handles it, even when
+    // it was told not to use it and has no such driver.
+    let counters = format!("{DEVICES}/{port}/aer_rootport_total_err_fatal");
+    match (root.exists(&counters), root.exists(&drivers)) {
+        (Ok(true), _) => {}
+        (Ok(false), Ok(true)) => return (Fact::NotOffered, format!("{counters} is not there")),
+        (Ok(false), Ok(false)) => {
             let why = format!("{drivers}: this kernel has no AER");
             return (Fact::NotRead(why), drivers);
         }
-        Err(error) => return (Fact::NotRead(format!("{drivers}: {error}")), drivers),
-    }
-    // The kernel shows these for every root port with AER, whoever handles it.
-    let counters = format!("{DEVICES}/{port}/aer_rootport_total_err_fatal");
-    match root.exists(&counters) {
-        Ok(true) => {}
-        Ok(false) => return (Fact::NotOffered, format!("{counters} is not there")),
-        Err(error) => return (Fact::NotRead(format!("{counters}: {error}")), drivers),
+        (Err(error), _) => return (Fact::NotRead(format!("{counters}: {error}")), counters),
+        (_, Err(error)) => return (Fact::NotRead(format!("{drivers}: {error}")), drivers),
     }
     const COMMAND_LINE: &str = "/proc/cmdline";
     let command_line = root.line(COMMAND_LINE);

@@ -379,7 +379,7 @@ fn who_handles_errors() {
         tree.write(&format!("/sys/bus/pci_express/drivers/{name}/{port}"), "");
     }
     fn counted(tree: &Tree) {
-        driver(tree, "aer", "bind");
+        driver(tree, "pciehp", "bind");
         tree.write(
             "/sys/devices/pci0000:00/0000:00:01.0/aer_rootport_total_err_fatal",
             "0\n",
@@ -399,6 +399,9 @@ fn who_handles_errors() {
 
     let without = handling(|tree| driver(tree, "aer", "0000:00:02.0:pcie002"));
     assert_eq!(without.handler, Fact::NotOffered, "the port has no AER");
+
+    let unable = handling(|tree| driver(tree, "pciehp", "bind"));
+    assert!(matches!(unable.handler, Fact::NotRead(why) if why.contains("no AER")));
 
     let off = handling(|tree| {
         counted(tree);
@@ -488,6 +491,16 @@ fn configuration_space_is_read() {
     assert_eq!(parse_config(&bytes[..64]), Err(ConfigError::HeaderOnly(64)));
     assert_eq!(parse_config(&[]), Err(ConfigError::HeaderOnly(0)));
     assert_eq!(parse_config(&[0xff; 4096]), Err(ConfigError::Gone));
+}
+
+/// Of the e1000e that QEMU 7.2 plays; the number is what `lspci -vv` says of it.
+#[test]
+fn the_configuration_space_of_another_kind_is_read() {
+    let bytes = include_bytes!("../../tests/fixtures/pci/e1000e.config");
+    let config = parse_config(bytes).unwrap();
+    assert_eq!((config.vendor, config.device), (Id(0x8086), Id(0x10d3)));
+    assert_eq!(config.serial.as_deref(), Some("52-54-00-ff-ff-00-00-01"));
+    assert!(config.error_reporting && config.extended && !config.vpd);
 }
 
 #[test]
