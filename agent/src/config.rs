@@ -8,6 +8,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
+/// Most seconds between two looks at a BMC: what was seen counts until the next one, and
+/// the operator takes nothing for seen twice that need not have been.
+const LONGEST_POLL: u64 = 300;
+
 /// What one site agent is told.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -29,11 +33,7 @@ pub struct SiteConfig {
     pub state_dir: PathBuf,
     /// What the agents on cards are told of the API server.
     pub xpu: XpuSection,
-    /// Most seconds between two looks at a BMC: what was seen counts until the next one, and
-/// the operator takes nothing for seen twice that need not have been.
-const LONGEST_POLL: u64 = 300;
-
-/// How often BMCs are looked at.
+    /// How often BMCs are looked at.
     #[serde(default)]
     pub poll: PollSection,
     /// Where `/healthz`, `/readyz` and `/metrics` are served.
