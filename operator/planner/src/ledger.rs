@@ -4,6 +4,8 @@
 //! the facts it saw afterwards. So whatever is concluded here can be concluded
 //! again from the same report, and need not be written down at once.
 
+use std::ops::RangeInclusive;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
@@ -23,6 +25,12 @@ use crate::view::View;
 const HISTORY: usize = 8;
 /// Most that it holds: requests to shut down are remembered as long as they count.
 const LONGEST_HISTORY: usize = 24;
+/// Seconds of the years 2000 to 2500.
+const CLOCKS: RangeInclusive<i64> = 946_684_800..=16_725_225_600;
+/// Longest time in which a directive of any release may land.
+const LONGEST_SETTLE: i64 = 604_800;
+/// Most that anything is counted to.
+const MOST: i64 = 1 << 53;
 /// Longest message kept of a directive that ended.
 const MESSAGE: usize = 160;
 
@@ -56,7 +64,64 @@ pub fn unknown_value(record: &DpuHostStatus) -> Option<String> {
             ArmedEffect::Unrecognized(effect) => Some(format!("armed effect {effect}")),
             ArmedEffect::VirtualMedia | ArmedEffect::BootOverride => None,
         });
-    directive.or(hold).or(armed)
+    directive.or(hold).or(armed).or_else(|| no_clock(record))
+}
+
+/// A time or span in the record that no clock and no release can have written: somebody
+/// has edited it. Sums of it would leave what can be told in time.
+fn no_clock(record: &DpuHostStatus) -> Option<String> {
+    let of_waits = record
+        .cards
+        .iter()
+        .map(|card| &card.wait)
+        .chain([&record.wait])
+        .flatten()
+        .flat_map(|wait| [&wait.since, &wait.deadline]);
+    let of_failures = record
+        .cards
+        .iter()
+        .map(|card| &card.failed)
+        .chain([&record.failed])
+        .flatten()
+        .map(|failed| &failed.at);
+    let of_cards = record
+        .cards
+        .iter()
+        .flat_map(|card| [&card.booted_at, &card.observed_at])
+        .flatten();
+    let of_holds = record
+        .hold
+        .iter()
+        .flat_map(|hold| [&hold.since, &hold.deadline]);
+    let of_directives = record
+        .directives
+        .iter()
+        .flat_map(|open| [&open.issued_at, &open.deadline]);
+    let of_history = record.history.iter().map(|entry| &entry.at);
+    let others = record.release.iter().map(|release| &release.at);
+    let time = of_waits
+        .chain(of_failures)
+        .chain(of_cards)
+        .chain(of_holds)
+        .chain(of_directives)
+        .chain(of_history)
+        .chain(others)
+        .find(|time| !CLOCKS.contains(&time.0.as_second()))
+        .map(|time| format!("the time {}", time.0));
+    let span = record
+        .directives
+        .iter()
+        .map(|open| open.settle_seconds)
+        .find(|seconds| !(0..=LONGEST_SETTLE).contains(seconds))
+        .map(|seconds| format!("a directive that may land for {seconds} s"));
+    let count = record
+        .cards
+        .iter()
+        .map(|card| card.attempts)
+        .chain([record.seq])
+        .find(|count| !(0..=MOST).contains(count))
+        .map(|count| format!("the number {count}"));
+    time.or(span).or(count)
 }
 
 /// The highest directive number that any executor of this power domain has accepted.

@@ -14,6 +14,7 @@ use crate::arriving::arriving;
 use crate::card;
 use crate::decision::{Decision, Finalizers, Plan, Transition};
 use crate::intent::{Intent, Limit, TaintStep};
+use crate::ledger;
 use crate::plan::Verdict;
 use crate::reason::Reason;
 use crate::show_card::show_card;
@@ -56,6 +57,12 @@ pub(crate) fn finish(
             )
         })
         .collect();
+    // Nothing becomes due in a record that is not understood.
+    let nothing = DpuHostStatus::default();
+    let known = match ledger::unknown_value(before) {
+        Some(_) => &nothing,
+        None => &record,
+    };
     let finalizers = finalizers(view, &host_status, &verdict.cards);
     let taints = if verdict.taints_follow {
         taint::changes(view, &host_status)
@@ -65,7 +72,7 @@ pub(crate) fn finish(
     Plan {
         service_accounts: service_accounts(&verdict.decision),
         events: transitions(view, before, &host_status, &cards, verdict),
-        look_again: look_again(view, &record, verdict, now),
+        look_again: look_again(view, known, verdict, now),
         decision: verdict.decision.clone(),
         host_status,
         cards,

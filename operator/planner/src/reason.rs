@@ -155,8 +155,8 @@ reasons! {
     AwaitingHost => IfItLasts("Look at the host's console and at its kubelet"),
     /// The recorded state is older than what the agents have done: only observing for now.
     Adopting => Nothing,
-    /// The record holds something that this release does not know.
-    UnknownRecord => AtOnce("Upgrade the operator to at least the release that wrote it"),
+    /// The record holds something that this release does not know, or that no release can have written.
+    UnknownRecord => AtOnce("Upgrade the operator to at least the release that wrote it, or if somebody edited the status, mend it"),
     /// The object is being deleted, and something must be undone first.
     UndoingBeforeDelete => IfItLasts("Look at the card's console; an offline release frees the host at once"),
 }

@@ -400,3 +400,27 @@ fn no_hold_is_begun_beside_a_card_whose_image_is_missing() {
     wants(&mut world, 1, "os-2");
     world.until("Ready", secs(1800), World::is_ready);
 }
+
+#[test]
+fn a_record_that_no_clock_can_have_written_is_not_built_upon() {
+    let mut world = World::new(&["card1"]);
+    world.until("the install", secs(300), |w| w.cards[0].machine.is_on());
+    let never = Time(Timestamp::MAX);
+    let edits: [fn(&mut lockstep_crds::DpuHostStatus, Time); 5] = [
+        |status, time| status.hold.as_mut().unwrap().deadline = time,
+        |status, time| status.cards[0].booted_at = Some(time),
+        |status, time| status.directives[0].deadline = time,
+        |status, _| status.directives[0].settle_seconds = i64::MAX,
+        |status, _| status.seq = i64::MAX,
+    ];
+    for edit in edits {
+        let mut view = world.view().unwrap();
+        edit(view.host.status.as_mut().unwrap(), never.clone());
+        let plan = plan(&view, world.now);
+        let reason = match plan.decision {
+            lockstep_planner::Decision::Stalled(why) => why.reason.as_str(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(reason, "UnknownRecord");
+    }
+}
