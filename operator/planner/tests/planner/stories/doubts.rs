@@ -417,10 +417,9 @@ fn a_record_that_no_clock_can_have_written_is_not_built_upon() {
         let mut view = world.view().unwrap();
         edit(view.host.status.as_mut().unwrap(), never.clone());
         let plan = plan(&view, world.now);
-        let reason = match plan.decision {
-            lockstep_planner::Decision::Stalled(why) => why.reason.as_str(),
-            other => panic!("{other:?}"),
+        let lockstep_planner::Decision::Stalled(why) = plan.decision else {
+            panic!("{:?}", plan.decision);
         };
-        assert_eq!(reason, "UnknownRecord");
+        assert_eq!(why.reason.as_str(), "UnknownRecord");
     }
 }
