@@ -5,7 +5,7 @@
 //! listener that falls behind loses messages; it is told so and has to look at everything again.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -126,6 +126,13 @@ impl HotPlug {
 impl AsFd for HotPlug {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// What tokio's `AsyncFd` asks for.
+impl AsRawFd for HotPlug {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
     }
 }
 

@@ -22,6 +22,7 @@ use crate::netlink::{DeviceInfo, Told};
 use crate::pci::{self, Address, Card, ErrorHandling, Function};
 use crate::ports::{self, Port};
 use crate::rshim::{self, Rshim};
+use crate::secure_boot::{self, SecureBoot};
 use crate::smbios::{self, Bios, MemoryDevice, OnboardDevice, Processor, Slot, Smbios};
 use crate::{Fact, Root, memory_bytes};
 use crate::{product_name, product_serial, product_uuid, system_vendor};
@@ -89,6 +90,8 @@ pub struct Inventory {
     pub machine: Group<Machine>,
     /// Its firmware.
     pub firmware: Group<Bios>,
+    /// Whether that firmware checks what it boots.
+    pub secure_boot: Group<SecureBoot>,
     /// Its processors as the kernel runs them.
     pub cpu: Group<Cpu>,
     /// Its processor sockets as the firmware describes them.
@@ -153,6 +156,7 @@ impl Inventory {
                     .as_ref()
                     .and_then(|tables| tables.bios.clone().map_or(Fact::NotOffered, Fact::Known)),
             },
+            secure_boot: group("/sys/firmware/efi/efivars", secure_boot::secure_boot(root)),
             cpu: group(
                 "/proc/cpuinfo, /sys/devices/system/cpu",
                 Fact::Known(cpu::cpu(root)),

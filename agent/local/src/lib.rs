@@ -26,6 +26,7 @@ pub mod pci;
 pub mod ports;
 mod root;
 pub mod rshim;
+pub mod secure_boot;
 pub mod smbios;
 mod tpm;
 pub mod uevent;
