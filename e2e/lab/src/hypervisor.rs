@@ -72,13 +72,15 @@ impl Hypervisor {
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
             .with_context(|| format!("cannot make {} executable", script.display()))?;
 
-        let mut args: Vec<OsString> = ["--mount", "--", "/bin/sh"].map(Into::into).into();
+        // Not killed, so that the script can end the VMs.
+        let mut args: Vec<OsString> = ["--pdeathsig", "TERM", "unshare"].map(Into::into).into();
+        args.extend(["--mount", "--", "/bin/sh"].map(Into::into));
         args.extend([script, own, cache::folder()?.join("libvirt")].map(PathBuf::into_os_string));
         args.extend(["libvirtd", "-f", "/etc/libvirt/libvirtd.conf"].map(Into::into));
         args.extend(["-p", "/run/libvirt/libvirtd.pid"].map(Into::into));
         let program = Program {
             name: "libvirtd",
-            binary: "unshare".into(),
+            binary: "setpriv".into(),
             args,
             env: Vec::new(),
             order: 0,
