@@ -3,13 +3,11 @@
 use jiff::Timestamp;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
 use lockstep_crds::directive::{Action, ActionKind, Expects, ImageFacts, Step, Target, TargetKind};
-use lockstep_crds::dpu::Pairing;
 use lockstep_crds::host::CardRecord;
-use lockstep_crds::observed::{Offer, PowerState};
-use lockstep_crds::report::{BmcReport, ImageState, MediaOwner};
+use lockstep_crds::observed::PowerState;
+use lockstep_crds::report::BmcReport;
 use lockstep_crds::{DpuHostStatus, names};
 
-use crate::admit;
 use crate::arriving::arriving;
 use crate::card_record::{CARDS, install_end, supersedes};
 use crate::host;
@@ -22,7 +20,7 @@ use crate::view::{CardView, View, Wanted};
 
 pub use crate::card_record::absorb;
 
-fn record_of<'a>(record: &'a DpuHostStatus, card: &CardView) -> Option<&'a CardRecord> {
+pub(crate) fn record_of<'a>(record: &'a DpuHostStatus, card: &CardView) -> Option<&'a CardRecord> {
     let uid = card.uid();
     record.cards.iter().find(|kept| kept.uid == uid)
 }
@@ -110,74 +108,6 @@ pub fn intent(
         | Intent::Stall(_)
         | Intent::Done => needed,
     }
-}
-
-/// Why a card that lacks its image cannot be installed before a person does something;
-/// `None` if it can, or is not waited for.
-pub(crate) fn obstacle(
-    view: &View,
-    record: &DpuHostStatus,
-    spec: &DpuBootPolicySpec,
-    card: &CardView,
-    now: Timestamp,
-) -> Option<&'static str> {
-    let wanted = match &card.wanted {
-        _ if is_going(view, card) => return None,
-        Wanted::Nothing => return None,
-        Wanted::Missing(_) => return Some("its DpuImage does not exist"),
-        Wanted::Image(wanted) => wanted,
-    };
-    let kept = record_of(record, card)?;
-    if is_installed(record, card) || kept.given_up {
-        return None;
-    }
-    let spec_of_card = &card.dpu.spec;
-    let bmc = view.card_bmc(card, now);
-    let identity = spec_of_card.identity.as_ref();
-    let named =
-        identity.is_some_and(|named| named.system_uuid.is_some() || named.serial_number.is_some());
-    let pairing = spec_of_card.host_refs.first().map(|host| host.pairing);
-    [
-        (spec_of_card.paused, "it is paused"),
-        (
-            spec_of_card.site != view.host.spec.site,
-            "it is in another site",
-        ),
-        (!card.conflicts.is_empty(), "its machine is claimed twice"),
-        (spec_of_card.bmc.is_none(), "it has no BMC"),
-        (spec_of_card.host_refs.len() > 1, "it names several hosts"),
-        (!named, "it has no identity"),
-        (
-            pairing != Some(Pairing::Asserted),
-            "nobody vouches for its place",
-        ),
-        (
-            kept.attempts >= spec.install.max_attempts,
-            "its installs have failed as often as the policy allows",
-        ),
-        (
-            kept.failed
-                .as_ref()
-                .is_some_and(|failed| failed.times >= admit::DIRECTIVE_TRIES),
-            "a directive of it failed too often",
-        ),
-        (
-            view.images
-                .iter()
-                .any(|image| image.digest == wanted.digest && image.state == ImageState::Failed),
-            "the site's store could not get its image",
-        ),
-        (
-            bmc.is_some_and(|bmc| bmc.capabilities.virtual_media == Offer::NotOffered),
-            "its BMC offers no virtual media",
-        ),
-        (
-            bmc.is_some_and(|bmc| bmc.media.owner == MediaOwner::Foreign),
-            "foreign media are in its BMC",
-        ),
-    ]
-    .into_iter()
-    .find_map(|(holds, why)| holds.then_some(why))
 }
 
 fn paused(next: &str) -> Intent {

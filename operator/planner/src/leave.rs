@@ -1,29 +1,26 @@
 //! Leave to change a card: everything that S12 asks for, and the hold that the policy wants.
 
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use jiff::Timestamp;
 use lockstep_crds::DpuHostStatus;
-use lockstep_crds::boot_policy::{
-    BootOrder, DpuBootPolicySpec, HoldMechanism, OnTimeout, WaitUntil,
-};
-use lockstep_crds::directive::{Action, ActionKind, Step, WorkOrder};
+use lockstep_crds::boot_policy::{BootOrder, DpuBootPolicySpec, WaitUntil};
+use lockstep_crds::directive::{ActionKind, Step};
 use lockstep_crds::dpu::Pairing;
 use lockstep_crds::host::{Disruption, HeldBy, HoldState, HoldStatus, HostRole, SlotPower};
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::BmcReport;
 
-use crate::card;
+use crate::beside::{
+    require_installable, require_no_install, require_quiet_cards, require_quiet_siblings,
+};
 use crate::host::{self, directed, expects, machine, target};
-use crate::intent::{Draft, Intent, TaintStep, plain};
+use crate::intent::{Draft, Intent, plain};
+use crate::mechanism::{BESIDE, Mechanism, hold, mechanism, said};
 use crate::reach;
 use crate::reason::Reason;
 use crate::slot_power;
 use crate::stage;
 use crate::taint;
 use crate::view::{CardView, Readiness, View};
-
-/// Why a hold by taint needs leave to disturb the host.
-const BESIDE: &str = "its cards are changed beside a host that is up";
 
 /// What a card's change must wait for at the host.
 #[derive(Clone, Debug, PartialEq)]
@@ -324,174 +321,6 @@ fn host_machine<'a>(view: &View, facts: &'a BmcReport) -> stage::Machine<'a> {
     }
 }
 
-/// The cards beside one that is on and is going to be stopped: that may take the host
-/// down, and the host them (S1).
-fn require_quiet_siblings(
-    view: &View,
-    record: &DpuHostStatus,
-    spec: &DpuBootPolicySpec,
-    card: &CardView,
-    now: Timestamp,
-) -> Result<(), Intent> {
-    let is_off = |facts: &BmcReport| facts.power == Some(PowerState::Off);
-    if view.card_bmc(card, now).is_some_and(is_off) {
-        return Ok(());
-    }
-    require_no_install(view, record, now)?;
-    for other in with_bmc(view).filter(|other| other.uid() != card.uid()) {
-        let facts = card::proved(view, other, now)?;
-        if facts.power != Some(PowerState::Off) {
-            stage::may_cut_power(&card::running(other, facts, now), spec, now)?;
-        }
-    }
-    Ok(())
-}
-
-fn with_bmc(view: &View) -> impl Iterator<Item = &CardView> {
-    let cards = view.cards.iter();
-    cards.filter(|card| card.dpu.spec.bmc.is_some())
-}
-
-/// A host that is held waits for every card that lacks its image: for one that cannot be
-/// installed as things are, it would wait for ever.
-fn require_installable(
-    view: &View,
-    record: &DpuHostStatus,
-    spec: &DpuBootPolicySpec,
-    asking: &CardView,
-    now: Timestamp,
-) -> Result<(), Intent> {
-    let others = view.cards.iter().filter(|card| card.uid() != asking.uid());
-    for card in others {
-        if let Some(why) = card::obstacle(view, record, spec, card, now) {
-            return Err(Intent::stall(
-                Reason::HoldWouldNotEnd,
-                format!(
-                    "{} would be held for {} too, which cannot be installed: {why}",
-                    machine(view),
-                    card::machine(card)
-                ),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Every card shares the host's fate: none may be in the middle of something (S1).
-fn require_quiet_cards(
-    view: &View,
-    record: &DpuHostStatus,
-    spec: &DpuBootPolicySpec,
-    now: Timestamp,
-) -> Result<(), Intent> {
-    require_no_install(view, record, now)?;
-    for card in with_bmc(view) {
-        let facts = card::proved(view, card, now)?;
-        if facts.power != Some(PowerState::Off) {
-            stage::may_cut_power(&card::running(card, facts, now), spec, now)?;
-        }
-    }
-    Ok(())
-}
-
-/// A host's power must not change under an installer.
-fn require_no_install(view: &View, record: &DpuHostStatus, now: Timestamp) -> Result<(), Intent> {
-    for card in with_bmc(view) {
-        if let Some(until) = card::install_ends(view, record, card, now) {
-            return Err(Intent::wait_until(
-                Reason::AwaitingOs,
-                format!("an install is under way on {}", card::machine(card)),
-                until,
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// How the host is going to be held.
-enum Mechanism {
-    PoweredOff,
-    /// This begins it.
-    NodeTainted(Intent),
-}
-
-/// The first of the policy's mechanisms that this host can honour. If there is none, the
-/// first one's refusal is what people read, with the words of the others.
-fn mechanism(
-    view: &View,
-    record: &DpuHostStatus,
-    spec: &DpuBootPolicySpec,
-) -> Result<Mechanism, Intent> {
-    let mut refused: Vec<(Reason, String)> = Vec::new();
-    for wanted in &spec.hold.mechanisms {
-        let refusal = match wanted {
-            HoldMechanism::PoweredOff => match no_power_hold(view, record) {
-                None => return Ok(Mechanism::PoweredOff),
-                Some(why) => (Reason::HoldNeedsSlotPower, why),
-            },
-            HoldMechanism::NodeTainted => match no_taint_hold(view, spec) {
-                None => return Ok(Mechanism::NodeTainted(begin_taint(view, &refused))),
-                Some(why) => (Reason::HoldNeedsNode, why),
-            },
-        };
-        refused.push(refusal);
-    }
-    let reason = refused
-        .first()
-        .map_or(Reason::HoldNeedsSlotPower, |(reason, _)| *reason);
-    Err(Intent::stall(
-        reason,
-        format!(
-            "{} is to be held, and {}",
-            machine(view),
-            join_words(&refused)
-        ),
-    ))
-}
-
-fn join_words(refused: &[(Reason, String)]) -> String {
-    let words: Vec<&str> = refused.iter().map(|(_, why)| why.as_str()).collect();
-    words.join("; ")
-}
-
-fn no_power_hold(view: &View, record: &DpuHostStatus) -> Option<String> {
-    (slot_power::effective(view, record) != SlotPower::Yes).then(|| {
-        format!(
-            "PoweredOff needs slots that keep power: {}",
-            said(view, record)
-        )
-    })
-}
-
-fn no_taint_hold(view: &View, spec: &DpuBootPolicySpec) -> Option<String> {
-    let host = &view.host.spec;
-    if spec.host_wait.on_timeout == OnTimeout::PowerOff {
-        return Some("NodeTainted cannot power the host off when the wait ends".to_owned());
-    }
-    let Some(node) = &host.node_name else {
-        return Some("NodeTainted needs a Node, and nodeName is not set".to_owned());
-    };
-    if view.node.is_none() {
-        return Some(format!(
-            "NodeTainted needs a Node, and {node} does not exist"
-        ));
-    }
-    (host.disruption == Disruption::Never)
-        .then(|| format!("NodeTainted needs disruption: Allowed: {BESIDE}"))
-}
-
-fn begin_taint(view: &View, refused: &[(Reason, String)]) -> Intent {
-    let node = view.host.spec.node_name.as_deref().unwrap_or("(none)");
-    let instead = if refused.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", join_words(refused))
-    };
-    Intent::Taint(TaintStep::Begin {
-        message: format!("holding the host by a taint of Node {node}{instead}"),
-    })
-}
-
 /// A card whose slot is known to be dead beside its host that is off cannot boot.
 fn require_lit_slot(view: &View, record: &DpuHostStatus, reason: Reason) -> Result<(), Intent> {
     if slot_power::effective(view, record) != SlotPower::No {
@@ -505,35 +334,4 @@ fn require_lit_slot(view: &View, record: &DpuHostStatus, reason: Reason) -> Resu
             said(view, record)
         ),
     ))
-}
-
-fn said(view: &View, record: &DpuHostStatus) -> String {
-    record.slot_power.as_ref().map_or_else(
-        || {
-            format!(
-                "slotPowerWhenHostOff is {:?}",
-                view.host.spec.slot_power_when_host_off
-            )
-        },
-        |known| format!("measured {:?}: {}", known.value, known.evidence),
-    )
-}
-
-fn hold(view: &View, spec: &DpuBootPolicySpec, now: Timestamp) -> Draft {
-    let expires = now + SignedDuration::from_secs(spec.hold.orphan_after_seconds);
-    Draft {
-        step: Step::HoldHost,
-        target: target(view),
-        action: Action {
-            work_order: Some(WorkOrder {
-                expires_at: Time(expires),
-                on_orphan: spec.hold.on_orphan.into(),
-            }),
-            ..plain(ActionKind::HoldHost)
-        },
-        expects: expects(view, Some(PowerState::Off), false),
-        settle_seconds: 30,
-        message: "holding the host powered off until its cards are ready".to_owned(),
-        release: None,
-    }
 }

@@ -8,6 +8,7 @@
 
 pub mod admit;
 mod arriving;
+mod beside;
 pub mod card;
 mod card_record;
 pub mod custody;
@@ -18,6 +19,8 @@ pub mod intent;
 pub mod invariants;
 pub mod leave;
 pub mod ledger;
+mod mechanism;
+mod obstacle;
 mod plan;
 pub mod project;
 pub mod reach;

@@ -67,6 +67,9 @@ fn is_transient(cause: &str) -> bool {
             | "IdentityMismatch"
             | "IdentityNotShown"
             | "NotOffered"
+            | "BmcNotGiven"
+            | "ObjectUnreadable"
+            | "StateUnusable"
     )
 }
 

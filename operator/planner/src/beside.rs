@@ -1,0 +1,104 @@
+//! The cards that share a host: what one of them is in the middle of binds the others (S1),
+//! and a hold that waits for all of them must be one that can end.
+
+use jiff::Timestamp;
+use lockstep_crds::DpuHostStatus;
+use lockstep_crds::boot_policy::DpuBootPolicySpec;
+use lockstep_crds::observed::PowerState;
+use lockstep_crds::report::BmcReport;
+
+use crate::card;
+use crate::host::machine;
+use crate::intent::Intent;
+use crate::obstacle::obstacle;
+use crate::reason::Reason;
+use crate::stage;
+use crate::view::{CardView, View};
+
+/// The cards beside one that is on and is going to be stopped: that may take the host
+/// down, and the host them (S1).
+pub(crate) fn require_quiet_siblings(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    now: Timestamp,
+) -> Result<(), Intent> {
+    let is_off = |facts: &BmcReport| facts.power == Some(PowerState::Off);
+    if view.card_bmc(card, now).is_some_and(is_off) {
+        return Ok(());
+    }
+    require_no_install(view, record, now)?;
+    for other in with_bmc(view).filter(|other| other.uid() != card.uid()) {
+        let facts = card::proved(view, other, now)?;
+        if facts.power != Some(PowerState::Off) {
+            stage::may_cut_power(&card::running(other, facts, now), spec, now)?;
+        }
+    }
+    Ok(())
+}
+
+fn with_bmc(view: &View) -> impl Iterator<Item = &CardView> {
+    let cards = view.cards.iter();
+    cards.filter(|card| card.dpu.spec.bmc.is_some())
+}
+
+/// A host that is held waits for every card that lacks its image: for one that cannot be
+/// installed as things are, it would wait for ever.
+pub(crate) fn require_installable(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    asking: &CardView,
+    now: Timestamp,
+) -> Result<(), Intent> {
+    let others = view.cards.iter().filter(|card| card.uid() != asking.uid());
+    for card in others {
+        if let Some(why) = obstacle(view, record, spec, card, now) {
+            return Err(Intent::stall(
+                Reason::HoldWouldNotEnd,
+                format!(
+                    "{} would be held for {} too, which cannot be installed: {why}",
+                    machine(view),
+                    card::machine(card)
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Every card shares the host's fate: none may be in the middle of something (S1).
+pub(crate) fn require_quiet_cards(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    now: Timestamp,
+) -> Result<(), Intent> {
+    require_no_install(view, record, now)?;
+    for card in with_bmc(view) {
+        let facts = card::proved(view, card, now)?;
+        if facts.power != Some(PowerState::Off) {
+            stage::may_cut_power(&card::running(card, facts, now), spec, now)?;
+        }
+    }
+    Ok(())
+}
+
+/// A host's power must not change under an installer.
+pub(crate) fn require_no_install(
+    view: &View,
+    record: &DpuHostStatus,
+    now: Timestamp,
+) -> Result<(), Intent> {
+    for card in with_bmc(view) {
+        if let Some(until) = card::install_ends(view, record, card, now) {
+            return Err(Intent::wait_until(
+                Reason::AwaitingOs,
+                format!("an install is under way on {}", card::machine(card)),
+                until,
+            ));
+        }
+    }
+    Ok(())
+}
