@@ -1,7 +1,5 @@
 //! The control API, over its own port.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use lockstep_xpusim::spec::{EXAMPLE, FleetSpec};
 use lockstep_xpusim::{Control, Fleet, Listen, Server};
 use serde_json::{Value, json};

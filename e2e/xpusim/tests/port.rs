@@ -194,9 +194,9 @@ async fn what_the_port_does_is_done_once_on_every_personality() {
             "{}",
             one.name
         );
-        let off = |what: &What| match what {
-            What::PoweredOff { cause, .. } => *cause == Cause::Request(ResetType::ForceOff),
-            _ => false,
+        let off = |what: &What| {
+            let wanted = Cause::Request(ResetType::ForceOff);
+            matches!(what, What::PoweredOff { cause, .. } if *cause == wanted)
         };
         assert_eq!(self::what(&fleet, one.name, off), 1, "{}", one.name);
         let on = |what: &What| matches!(what, What::PoweredOn { .. });
@@ -255,6 +255,20 @@ async fn a_lost_reply_is_an_unknown_outcome_and_one_effect() {
         (state.power, state.stage, state.boots),
         (Power::Off, None, 1)
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bmc_that_resets_reused_connections_is_read_all_the_same() {
+    let fleet = everybody();
+    let server = serve(&fleet, "127.0.0.1:0").await;
+    let name = "hpe-host";
+    let rule = Rule {
+        path: Some("/redfish/v1/Systems".to_owned()),
+        ..Rule::always(Fault::CloseSilently)
+    };
+    fleet.switch_on(name, rule).unwrap();
+    let facts = port(&fleet, &server, name).observe().await;
+    assert!(facts.is_ok(), "{facts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -233,6 +233,14 @@ impl Domain {
         }
     }
 
+    /// A power cycle that waits is forgotten with the power of the card.
+    fn disarm(&mut self, card: Index) {
+        if std::mem::take(&mut self.machines[card].cycle_armed) {
+            let request = ResetType::PowerCycle.as_str().to_owned();
+            self.note(card, What::Disarmed { request });
+        }
+    }
+
     /// Gives power to a host's slots, or takes it away.
     fn refresh_slots(&mut self, host: Index) {
         for card in self.cards_of(host) {
@@ -257,7 +265,7 @@ impl Domain {
             }
             self.power_up(card, cause);
         } else {
-            self.machines[card].cycle_armed = false;
+            self.disarm(card);
             self.cut(card, cause);
             self.machines[card].fed = false;
             if self.bmc_follows_slot(card) {
@@ -324,7 +332,7 @@ impl Domain {
                 self.bmc_starts(machine);
                 self.restore(machine);
             } else {
-                self.machines[machine].cycle_armed = false;
+                self.disarm(machine);
                 self.cut(machine, Cause::Mains);
                 self.machines[machine].fed = false;
                 self.bmc_goes(machine);

@@ -84,7 +84,7 @@ pub const ABOUT: &[About] = &[
     of(
         "close-silently",
         Connection,
-        "the connection closes after every answer, without saying so",
+        "an answered connection looks alive and closes at its next request",
         "6.26",
     ),
     of(

@@ -1,6 +1,7 @@
 //! One connection: TLS, requests, and how they fail.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -82,7 +83,8 @@ async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     shared: &Arc<Shared>,
 ) -> Result<(), hyper::Error> {
-    let service = service_fn(|request| answer(request, Arc::clone(shared)));
+    let spent = Arc::new(AtomicBool::new(false));
+    let service = service_fn(|request| answer(request, Arc::clone(shared), Arc::clone(&spent)));
     hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await
@@ -91,7 +93,11 @@ async fn exchange(
 async fn answer(
     request: http::Request<Incoming>,
     shared: Arc<Shared>,
+    spent: Arc<AtomicBool>,
 ) -> Result<Response<Full<Bytes>>, Cut> {
+    if spent.load(Ordering::Relaxed) {
+        return Err(Cut);
+    }
     let (parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MOST_BYTES).collect().await else {
         return Err(Cut);
@@ -133,11 +139,8 @@ async fn answer(
     if after.garbage {
         *response.body_mut() = Full::from("{\"@odata.id\": \"/redfish/v1/");
     }
-    if after.close {
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
+    // The connection looks alive, and closes at its next request.
+    spent.store(after.close, Ordering::Relaxed);
     Ok(response)
 }
 

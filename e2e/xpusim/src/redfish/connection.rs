@@ -30,7 +30,7 @@ pub(crate) struct After {
     pub(crate) late: u64,
     /// It is no JSON.
     pub(crate) garbage: bool,
-    /// The connection closes after it.
+    /// The connection closes at its next request.
     pub(crate) close: bool,
 }
 
