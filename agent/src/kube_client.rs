@@ -39,6 +39,14 @@ pub enum ClientError {
     Client(String),
 }
 
+/// What the API server said of a refusal, without the form it said it in.
+pub fn said(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        return status.message.clone();
+    }
+    error.to_string()
+}
+
 /// As kubeconfig or the pod's ServiceAccount say.
 pub async fn inferred() -> Result<(Client, Config), ClientError> {
     let mut config = Config::infer()

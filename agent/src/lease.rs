@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::kube_client::REQUEST_DEADLINE;
+use crate::kube_client::{REQUEST_DEADLINE, said};
 
 const MANAGER: &str = "lockstep-agent/lease";
 
@@ -40,13 +40,12 @@ pub enum LeaseError {
     #[error("the API server gave no answer about Lease {0}")]
     NoAnswer(String),
     /// The API server's refusal, or no connection.
-    #[error("Lease {name}: {source}")]
+    #[error("Lease {name}: {}", said(cause))]
     Api {
         /// The Lease.
         name: String,
         /// What the client said.
-        #[source]
-        source: Box<kube::Error>,
+        cause: Box<kube::Error>,
     },
 }
 
@@ -270,9 +269,9 @@ impl LeaseKeeper {
         match tokio::time::timeout(REQUEST_DEADLINE, call).await {
             Err(_) => Err(LeaseError::NoAnswer(self.candidate.lease.clone())),
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(source)) => Err(LeaseError::Api {
+            Ok(Err(cause)) => Err(LeaseError::Api {
                 name: self.candidate.lease.clone(),
-                source: Box::new(source),
+                cause: Box::new(cause),
             }),
         }
     }
@@ -281,8 +280,8 @@ impl LeaseKeeper {
 fn is_stale(error: &LeaseError) -> bool {
     match error {
         LeaseError::NoAnswer(_) => false,
-        LeaseError::Api { source, .. } => matches!(
-            &**source,
+        LeaseError::Api { cause, .. } => matches!(
+            &**cause,
             kube::Error::Api(status)
                 if status.is_conflict() || status.is_already_exists() || status.is_not_found()
         ),

@@ -12,7 +12,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use lockstep_crds::{DpuReport, DpuReportSpec};
 use serde_json::{Map, Value, json};
 
-use crate::kube_client::REQUEST_DEADLINE;
+use crate::kube_client::{REQUEST_DEADLINE, said};
 
 /// Why a report is written; the field manager of the write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +46,12 @@ pub enum ReportError {
     #[error("the API server gave no answer about report {0}")]
     NoAnswer(String),
     /// The API server's refusal, or no connection.
-    #[error("report {name}: {source}")]
+    #[error("report {name}: {}", said(cause))]
     Api {
         /// The report.
         name: String,
         /// What the client said.
-        #[source]
-        source: Box<kube::Error>,
+        cause: Box<kube::Error>,
     },
 }
 
@@ -153,7 +152,7 @@ impl ReportWriter {
                     self.keep(Some(found));
                     return Ok(true);
                 }
-                Err(ReportError::Api { source, .. }) if is_not_found(&source) => {}
+                Err(ReportError::Api { cause, .. }) if is_not_found(&cause) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -201,9 +200,9 @@ impl ReportWriter {
             {
                 Err(ReportError::Conflict(self.name.clone()))
             }
-            Ok(Err(source)) => Err(ReportError::Api {
+            Ok(Err(cause)) => Err(ReportError::Api {
                 name: self.name.clone(),
-                source: Box::new(source),
+                cause: Box::new(cause),
             }),
         }
     }

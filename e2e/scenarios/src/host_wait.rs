@@ -1,22 +1,31 @@
 //! `host-wait`: what becomes of a host whose card never boots, for each `onTimeout`; and a
-//! card whose slot has no power while its host is off.
+//! card whose slot has no power while its host is off: refused, or held by a taint instead.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use lockstep_crds::host::ReleaseReason;
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use lockstep_cluster::{Look, eventually};
+use lockstep_crds::HELD_TAINT;
+use lockstep_crds::host::{HoldState, ReleaseReason};
+use lockstep_lab::front::Request;
 use lockstep_lab::image::Behaviour;
 use lockstep_lab::{Lab, MachineSpec};
+use serde_json::json;
 
 use crate::artefacts;
 use crate::image_server::ImageServer;
-use crate::objects::{self, Choices};
+use crate::objects::{self, Choices, NAMESPACE};
 use crate::registry::Context;
 use crate::report::Report;
 use crate::story;
 use crate::world::{Kind, World};
 
 const SOON: Duration = Duration::from_secs(180);
+/// A host's start, a minute of its stage not being known, an install.
+const INSTALLED: Duration = Duration::from_secs(480);
 
 /// Runs the scenario.
 ///
@@ -39,10 +48,16 @@ pub async fn run(context: Context) -> Result<Report> {
     kubectl
         .apply_text(&objects::image("hangs", &image, &server.url("hangs.iso")))
         .await?;
+    kubectl.apply_text(&objects::node("node1")).await?;
     for on_timeout in ["Continue", "Hold", "PowerOff"] {
         times_out(&world, on_timeout, &mut report).await?;
     }
     coupled(&world, &mut report).await?;
+    let good = artefacts::installer(&context.binaries, "1.0", Behaviour::Installs).await?;
+    let good_server = ImageServer::serve(good.path.clone()).await?;
+    let yaml = objects::image("v1", &good, &good_server.url("v1.iso"));
+    world.control_plane.kubectl().apply_text(&yaml).await?;
+    tainted(&world, &mut report).await?;
     world.check()?;
     world.stop().await?;
     Ok(report)
@@ -54,6 +69,7 @@ async fn times_out(world: &World, on_timeout: &'static str, report: &mut Report)
         host_timeout: 40,
         os_timeout: 30,
         orphan_after: 600,
+        node: Some("node1"),
         ..Choices::default()
     };
     let lab = world.machines.lab()?;
@@ -83,6 +99,7 @@ async fn times_out(world: &World, on_timeout: &'static str, report: &mut Report)
             let held = host.status.is_some_and(|status| status.hold.is_some());
             ensure!(held, "Hold: the hold is gone");
             ensure!(!lab.machine("host1")?.is_on(), "Hold: the host is on");
+            broken(world, report).await?;
         }
         _ => {
             let host = story::await_host(
@@ -208,4 +225,127 @@ fn attempted(lab: &Lab, card: &str) -> bool {
             .iter()
             .any(|request| request.reset_type().is_some())
     })
+}
+
+/// Somebody powers the held host on: its Node takes no new pods until it is off again.
+async fn broken(world: &World, report: &mut Report) -> Result<()> {
+    let lab = world.machines.lab()?;
+    lab.machine("host1")?.press_power_button().await?;
+    await_taint(world, "node1", Some("NoSchedule")).await?;
+    let host = story::await_host(&world.control_plane, "host1", "HoldBroken", SOON, |host| {
+        story::host_reason(host) == "HoldBroken" || story::host_reason(host) == "HostWaitTimedOut"
+    })
+    .await?;
+    let state = host.status.and_then(|status| status.hold);
+    ensure!(
+        state.is_some_and(|hold| hold.state == HoldState::HoldBroken),
+        "the hold of a host that is up is not told as broken"
+    );
+    lab.machine("host1")?.cut_power().await?;
+    await_taint(world, "node1", None).await?;
+    report.say("held and powered on by hand: Node tainted NoSchedule until it was off again");
+    Ok(())
+}
+
+/// The coupled card once more, under a policy that may hold by taint: Node tainted, host
+/// powered on under the taint, card installed beside it, taint lifted.
+async fn tainted(world: &World, report: &mut Report) -> Result<()> {
+    let lab = world.machines.lab()?;
+    let kubectl = world.control_plane.kubectl();
+    story::delete(&world.control_plane, &["dpu/card2", "dpuhost/host2"], SOON).await?;
+    // Its hold ended with it, so the host was powered on.
+    for name in ["host2", "card2"] {
+        lab.machine(name)?.cut_power().await?;
+        lab.machine(name)?.wait_for_power(false, SOON).await?;
+    }
+    let choices = Choices {
+        mechanisms: "[PoweredOff, NodeTainted]",
+        node: Some("node2"),
+        slot_power: "No",
+        disruption: "Allowed",
+        safe_after: Some(60),
+        ..Choices::default()
+    };
+    let before = lab.bmc("host2")?.changes().len();
+    let mark = world.mark()?;
+    let yaml = [
+        objects::node("node2"),
+        objects::policy("v1", &choices),
+        objects::host("host2", &world.bmc("host2")?, &choices),
+        objects::card("card2", "host2", &world.bmc("card2")?),
+    ]
+    .concat();
+    kubectl.apply_text(&yaml).await?;
+    await_taint(world, "node2", Some("NoExecute")).await?;
+    lab.machine("host2")?
+        .console()
+        .wait_for("HOST-OS-UP", SOON)
+        .await?;
+    await_taint_within(world, "node2", None, INSTALLED).await?;
+    let nodes: Api<Node> = Api::all(world.control_plane.client());
+    let ready = json!({"status": {"conditions": [
+        {"type": "Ready", "status": "True", "reason": "KubeletReady"},
+    ]}});
+    nodes
+        .patch_status("node2", &PatchParams::default(), &Patch::Strategic(ready))
+        .await?;
+    kubectl
+        .wait(NAMESPACE, "dpu/card2", "condition=Ready", SOON)
+        .await?;
+    let asked = lab.bmc("host2")?.changes();
+    let asked = &asked[before..];
+    let resets: Vec<_> = asked.iter().map(Request::reset_type).collect();
+    ensure!(
+        resets.len() == 1 && resets[0].as_deref() == Some("On"),
+        "asked of the host's BMC: {resets:?}"
+    );
+    let taints: Vec<_> = story::writes(&world.control_plane, mark)?
+        .into_iter()
+        .filter(|write| write.resource == "nodes")
+        .collect();
+    ensure!(taints.len() == 2, "{} writes of Nodes", taints.len());
+    ensure!(
+        taints[0].at < asked[0].at,
+        "the host was powered on before its Node was tainted"
+    );
+    let up = lab
+        .machine("card2")?
+        .console()
+        .matching("LOCKSTEP-OS-UP 1.0");
+    ensure!(!up.is_empty(), "the card's console never showed its system");
+    report.say(
+        "coupled, held by taint: Node tainted NoExecute, then one Reset On of the host, \
+         card installed beside it, taint lifted",
+    );
+    Ok(())
+}
+
+/// Waits until the Node carries the taint of a held host with that effect, or none.
+async fn await_taint(world: &World, node: &str, effect: Option<&str>) -> Result<()> {
+    await_taint_within(world, node, effect, SOON).await
+}
+
+async fn await_taint_within(
+    world: &World,
+    node: &str,
+    effect: Option<&str>,
+    deadline: Duration,
+) -> Result<()> {
+    let nodes: Api<Node> = Api::all(world.control_plane.client());
+    let what = format!("Node {node} with taint {effect:?}");
+    let look = async || {
+        let seen = match nodes.get(node).await {
+            Ok(seen) => seen,
+            Err(error) => return Look::not_yet(error),
+        };
+        let taints = seen.spec.and_then(|spec| spec.taints).unwrap_or_default();
+        let ours = taints.iter().find(|taint| taint.key == HELD_TAINT);
+        let found = ours.map(|taint| taint.effect.as_str());
+        if found == effect {
+            Look::Holds(())
+        } else {
+            Look::not_yet(format!("{found:?}"))
+        }
+    };
+    Ok(eventually(deadline, what, look).await?)
 }

@@ -37,6 +37,10 @@ pub struct Choices {
     pub disruption: &'static str,
     /// `slotPowerWhenHostOff` of the host.
     pub slot_power: &'static str,
+    /// `hold.mechanisms`.
+    pub mechanisms: &'static str,
+    /// `nodeName` of the host.
+    pub node: Option<&'static str>,
     /// `unobservableStage: SafeAfter` this many seconds, instead of `Refuse`.
     pub safe_after: Option<u32>,
 }
@@ -53,6 +57,8 @@ impl Default for Choices {
             orphan_after: 3600,
             disruption: "Never",
             slot_power: "Yes",
+            mechanisms: "[PoweredOff]",
+            node: None,
             safe_after: None,
         }
     }
@@ -77,7 +83,7 @@ spec:
   order: XpuFirst
   imageRef: {{name: {image}}}
   hostWait: {{until: {until}, timeoutSeconds: {host_timeout}, onTimeout: {on_timeout}}}
-  hold: {{mechanisms: [PoweredOff], onOrphan: {on_orphan}, orphanAfterSeconds: {orphan_after}}}
+  hold: {{mechanisms: {mechanisms}, onOrphan: {on_orphan}, orphanAfterSeconds: {orphan_after}}}
   install: {{osTimeoutSeconds: {os_timeout}, maxAttempts: 1, shutdownGraceSeconds: 5}}
 {unobservable}---
 ",
@@ -88,6 +94,7 @@ spec:
         until = choices.until,
         on_timeout = choices.on_timeout,
         host_timeout = choices.host_timeout,
+        mechanisms = choices.mechanisms,
         on_orphan = choices.on_orphan,
         orphan_after = choices.orphan_after,
         os_timeout = choices.os_timeout,
@@ -129,12 +136,15 @@ spec:
   policyRef: {{name: policy}}
   disruption: {disruption}
   slotPowerWhenHostOff: \"{slot_power}\"
----
+{node}---
 ",
         address = bmc.address,
         uuid = bmc.uuid,
         disruption = choices.disruption,
         slot_power = choices.slot_power,
+        node = choices
+            .node
+            .map_or_else(String::new, |node| format!("  nodeName: {node}\n")),
     )
 }
 
@@ -157,4 +167,9 @@ spec:
         address = bmc.address,
         uuid = bmc.uuid,
     )
+}
+
+/// A Node without a kubelet.
+pub fn node(name: &str) -> String {
+    format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\n---\n")
 }

@@ -313,7 +313,20 @@ fn transitions(
                 message,
                 warning: false,
             }),
-            _ => {}
+            None
+            | Some(
+                Phase::Discovered
+                | Phase::Inspecting
+                | Phase::Available
+                | Phase::Installing
+                | Phase::Activating
+                | Phase::Attesting
+                | Phase::Maintenance
+                | Phase::Recovering
+                | Phase::Quarantined
+                | Phase::Deleting
+                | Phase::Unrecognized(_),
+            ) => {}
         }
     }
     events
