@@ -98,7 +98,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "host-wait",
-        about: "a card that never boots, for each onTimeout; a slot without power refuses the hold",
+        about: "a card that never boots, for each onTimeout; a slot without power: the hold is refused, or is one by taint",
         tier: Tier::All,
         run: |context| Box::pin(host_wait::run(context)),
     },
