@@ -62,19 +62,28 @@ const PROPERTIES: &[&str] = &[
 ];
 
 /// Drivers of devices that another kernel or a hypervisor plays.
-const VIRTUAL_DRIVERS: &[&str] = &["hv_netvsc", "virtio_net", "vmxnet3", "xen-netfront"];
+const VIRTUAL_DRIVERS: &[&str] = &[
+    "hv_netvsc",
+    "netdevsim",
+    "virtio_net",
+    "vmxnet3",
+    "xen-netfront",
+];
 
 /// Adds to each port what the kernel told of it.
 pub(super) fn with_offloads(ports: Vec<Port>, told: &Told) -> Vec<MachinePort> {
     ports
         .into_iter()
         .map(|mut port| {
-            // Sysfs cannot tell the permanent address once another is in use.
+            // Sysfs cannot tell the permanent address once another is in use; the kernel tells
+            // it of every port that has one.
             if let (Fact::NotRead(_), Fact::Known(all)) =
                 (&port.permanent_mac, &told.permanent_addresses)
-                && let Some(one) = all.iter().find(|one| one.name == port.name)
             {
-                port.permanent_mac = Fact::Known(one.address.clone());
+                port.permanent_mac = all
+                    .iter()
+                    .find(|one| one.name == port.name)
+                    .map_or(Fact::NotOffered, |one| Fact::Known(one.address.clone()));
             }
             let offloads = told.offloads.as_ref().and_then(|all| {
                 all.iter()

@@ -133,6 +133,84 @@ fn this_kernel_answers() {
     assert!(!matches!(devices(), Fact::NotRead(_)), "{:?}", devices());
 }
 
+/// What Linux 6.1 answered in a virtual machine with two devices of netdevsim and an e1000e.
+/// Expected is what `devlink`, `ethtool` and `ip` said in the same machine.
+mod real {
+    use super::*;
+
+    const GENERIC_HEADER: usize = 4;
+
+    fn payloads(reply: &[u8]) -> Vec<&[u8]> {
+        const DONE: u16 = 3;
+        messages(reply)
+            .map(|message| message.unwrap())
+            .filter(|message| message.kind != DONE)
+            .map(|message| message.payload)
+            .collect()
+    }
+
+    #[test]
+    fn devlink() {
+        let reply = include_bytes!("../../tests/fixtures/netlink/devlink.reply");
+        let devices: Vec<DeviceInfo> = payloads(reply)
+            .iter()
+            .map(|payload| parse_device_info(&payload[GENERIC_HEADER..]))
+            .map(|device| device.unwrap().unwrap())
+            .collect();
+        let version = |kind| Version {
+            kind,
+            name: "fw.mgmt".to_owned(),
+            value: "10.20.30".to_owned(),
+        };
+        let device = |name: &str| DeviceInfo {
+            bus: "netdevsim".to_owned(),
+            device: name.to_owned(),
+            driver: Some("netdevsim".to_owned()),
+            serial: None,
+            board_serial: None,
+            versions: vec![version(VersionKind::Stored), version(VersionKind::Running)],
+        };
+        assert_eq!(devices, [device("netdevsim1"), device("netdevsim7")]);
+    }
+
+    #[test]
+    fn ethtool() {
+        let reply = include_bytes!("../../tests/fixtures/netlink/ethtool.reply");
+        let features = parse_features(&payloads(reply)[0][GENERIC_HEADER..]);
+        let features = features.unwrap().unwrap();
+        assert_eq!(features.port, "eth0");
+        assert_eq!(features.active.len(), 12, "{features:?}");
+        for name in ["tx-checksum-ip-generic", "rx-gro", "tx-tcp6-segmentation"] {
+            assert!(features.active.contains(name) && features.changeable.contains(name));
+        }
+        for name in ["tx-tcp-mangleid-segmentation", "rx-all", "rx-fcs"] {
+            assert!(!features.active.contains(name) && features.changeable.contains(name));
+        }
+        for name in ["hw-tc-offload", "tx-checksum-ipv4", "tx-lockless"] {
+            assert!(!features.active.contains(name) && !features.changeable.contains(name));
+        }
+        assert!(!features.changeable.contains("rx-vlan-filter"), "on, fixed");
+    }
+
+    #[test]
+    fn links() {
+        let reply = include_bytes!("../../tests/fixtures/netlink/link.reply");
+        let links: Vec<(String, String)> = payloads(reply)
+            .iter()
+            .filter_map(|payload| parse_link(payload).unwrap())
+            .map(|link| (link.name, link.address))
+            .collect();
+        let link = |name: &str, address: &str| (name.to_owned(), address.to_owned());
+        assert_eq!(
+            links,
+            [
+                link("eth0", "52:54:00:00:00:01"),
+                link("eth1", "52:54:00:00:00:02")
+            ]
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_end_in_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
