@@ -1,4 +1,5 @@
-//! Prints what this machine tells of itself as JSON, then each PCI function that comes or goes.
+//! Prints as JSON what this machine tells of itself, its sensors, then each PCI function that
+//! comes or goes.
 //!
 //! `inventory [ROOT [SECONDS]]`: where the machine's files are (`/`), and for how long to listen
 //! (not at all).
@@ -6,10 +7,10 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use lockstep_local::Root;
 use lockstep_local::hot_plug::{Heard, HotPlug};
 use lockstep_local::inventory::Inventory;
 use lockstep_local::netlink::Told;
+use lockstep_local::{Root, sensors};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -21,9 +22,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     } else {
         Told::nothing("the files may be another machine's")
     };
-    let inventory = Inventory::read(&Root::new(root), &told, Duration::from_secs(5));
+    let root = Root::new(root);
+    let inventory = Inventory::read(&root, &told, Duration::from_secs(5));
     let mut out = io::stdout().lock();
     serde_json::to_writer(&mut out, &inventory)?;
+    writeln!(out)?;
+    serde_json::to_writer(&mut out, &sensors::chips(&root))?;
     writeln!(out)?;
     let deadline = Instant::now() + Duration::from_secs(seconds.parse()?);
     loop {

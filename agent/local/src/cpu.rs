@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::junk::meaningful_fact;
 use crate::{Fact, Root, architecture};
 
 const FOLDER: &str = "/sys/devices/system/cpu";
@@ -33,7 +34,7 @@ pub fn cpu(root: &Root) -> Cpu {
     let info = root.text("/proc/cpuinfo");
     let line = |names: &[&str]| {
         info.as_ref()
-            .and_then(|text| field(text, names).map_or(Fact::NotOffered, Fact::Known))
+            .and_then(|text| field(text, names).map_or(Fact::NotOffered, meaningful_fact))
     };
     let online = online(root);
     // Each group of threads that share a core has one list of members, and so for packages.
@@ -98,11 +99,10 @@ pub fn parse_list(text: &str) -> Option<BTreeSet<u32>> {
     Some(all)
 }
 
-fn field(text: &str, names: &[&str]) -> Option<String> {
+fn field<'a>(text: &'a str, names: &[&str]) -> Option<&'a str> {
     text.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        let value = value.trim();
-        (names.contains(&name.trim()) && !value.is_empty()).then(|| value.to_owned())
+        names.contains(&name.trim()).then_some(value)
     })
 }
 

@@ -5,6 +5,9 @@
 //! forged tree) has more than [`MAX_JSON`] bytes to tell, lists end early and say how much they
 //! leave out. Two readings of an unchanged machine are equal but for what counts (errors,
 //! uptime of an rshim).
+//!
+//! An xPU's vital product data takes up to a second: read at the start, after hot-plug and now
+//! and then, not at every look, and where blocking is allowed.
 
 mod join;
 mod listed;
@@ -19,7 +22,7 @@ use crate::cpu::{self, Cpu};
 use crate::disks::{self, Disk};
 use crate::memory::{self, MemoryNode};
 use crate::netlink::{DeviceInfo, Told};
-use crate::pci::{self, Address, Card, ErrorHandling, Function};
+use crate::pci::{self, Address, Card, ErrorHandling, Function, Unread};
 use crate::ports::{self, Port};
 use crate::rshim::{self, Rshim};
 use crate::secure_boot::{self, SecureBoot};
@@ -106,6 +109,8 @@ pub struct Inventory {
     pub cards: Group<Listed<MachineCard>>,
     /// Its physical PCI functions, those of xPUs first.
     pub functions: Group<Listed<Function>>,
+    /// PCI functions that are listed and could not be read.
+    pub unread: Listed<Unread>,
     /// Who handles PCIe errors, by root port.
     pub error_handling: Group<Listed<ErrorHandling>>,
     /// How many virtual functions there are besides.
@@ -174,6 +179,10 @@ impl Inventory {
                 smbios::FOLDER,
                 from_tables(&tables, |tables| tables.onboard_devices.clone()),
             ),
+            unread: match &functions {
+                Fact::Known(all) => all.unread.clone().into(),
+                Fact::NotOffered | Fact::NotRead(_) => Vec::new().into(),
+            },
             error_handling: listed(
                 "/sys/bus/pci_express",
                 functions.as_ref().map(|_| error_handling(root, found)),

@@ -27,6 +27,7 @@ pub mod ports;
 mod root;
 pub mod rshim;
 pub mod secure_boot;
+pub mod sensors;
 pub mod smbios;
 mod tpm;
 pub mod uevent;

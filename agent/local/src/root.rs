@@ -13,6 +13,8 @@ use crate::Fact;
 
 /// No file that we read comes near this; a larger one is not what it seems.
 const MAX_BYTES: u64 = 4 << 20;
+/// The kernel shows no more than a page in one attribute.
+const MAX_LINE: usize = 4096;
 /// More names than any folder has that we list.
 const MAX_NAMES: usize = 16_384;
 /// As many symbolic links as the kernel itself would follow.
@@ -106,13 +108,15 @@ impl Root {
         })
     }
 
-    /// Like [`Root::text`], trimmed and never empty: an empty file is
-    /// [`Fact::NotRead`].
+    /// Like [`Root::text`], trimmed, never empty and no longer than a page:
+    /// anything else is [`Fact::NotRead`].
     pub(crate) fn line(&self, path: &str) -> Fact<String> {
         self.text(path).and_then(|text| {
             let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
             if text.is_empty() {
                 Fact::NotRead(format!("{path}: empty"))
+            } else if text.len() > MAX_LINE {
+                Fact::NotRead(format!("{path}: longer than {MAX_LINE} bytes"))
             } else {
                 Fact::Known(text.to_owned())
             }

@@ -82,6 +82,7 @@ impl Inventory {
                 &mut self.onboard,
                 &mut self.cards,
                 &mut self.functions,
+                &mut self.unread,
                 &mut self.error_handling,
                 &mut self.disks,
                 &mut self.ports,

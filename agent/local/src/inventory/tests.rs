@@ -180,6 +180,41 @@ fn a_machine_with_too_much_to_tell_leaves_something_out() {
 }
 
 #[test]
+fn forged_files_do_not_make_it_grow() {
+    let dir = host();
+    let root = dir.path();
+    let long = "x".repeat(3 << 20);
+    write(
+        root,
+        "proc/cpuinfo",
+        format!("model name : {long}\nvendor_id: {long}\n"),
+    );
+    for file in [
+        "sys/class/dmi/id/product_name",
+        "sys/devices/system/cpu/online",
+        "sys/bus/pci/slots/7/address",
+        "sys/block/nvme0n1/wwid",
+        "sys/class/net/ens7f0np0/phys_port_name",
+        "sys/devices/pci0000:00/0000:00:01.0/0000:03:00.0/current_link_speed",
+        "sys/devices/pci0000:00/0000:00:01.0/0000:03:00.0/aer_dev_fatal",
+        "dev/rshim0/misc",
+    ] {
+        write(root, file, format!("DEV_INFO  {long}\n"));
+    }
+    for number in 0..3000 {
+        write(
+            root,
+            &format!("sys/bus/pci/devices/{number:0200}/vendor"),
+            "",
+        );
+    }
+    let inventory = read(root);
+    assert!(serde_json::to_vec(&inventory).unwrap().len() <= MAX_JSON);
+    assert!(inventory.unread.omitted > 0);
+    assert_eq!(inventory.cards.fact.known().unwrap().items.len(), 1);
+}
+
+#[test]
 fn what_the_kernel_told_is_added() {
     let dir = host();
     let net = "sys/class/net/ens7f0np0";

@@ -38,6 +38,8 @@ pub(super) enum NetlinkError {
     Damaged,
     /// The answer is larger than any should be.
     TooMuch,
+    /// What was asked for changed while the kernel told it.
+    Changed,
     /// The answer did not end in time.
     Late,
 }
@@ -49,6 +51,7 @@ impl fmt::Display for NetlinkError {
             NetlinkError::Socket(error) => write!(f, "netlink socket: {error}"),
             NetlinkError::Damaged => MessageError.fmt(f),
             NetlinkError::TooMuch => write!(f, "more than {MOST_BYTES} bytes of answers"),
+            NetlinkError::Changed => f.write_str("it changed while the kernel told it"),
             NetlinkError::Late => write!(f, "no answer within {PATIENCE:?}"),
         }
     }
@@ -89,7 +92,8 @@ impl Socket {
         const NOOP: u16 = 1;
         const ERROR: u16 = 2;
         const DONE: u16 = 3;
-        const MULTIPLE: u16 = 2;
+        const MULTIPLE: u16 = 0x02;
+        const INTERRUPTED: u16 = 0x10;
         const KERNEL: u32 = 0;
         self.sequence += 1;
         let bytes = request.finish(self.sequence);
@@ -124,6 +128,9 @@ impl Socket {
                 let message = message?;
                 if message.sequence != self.sequence {
                     continue;
+                }
+                if message.kind != ERROR && message.flags & INTERRUPTED != 0 {
+                    return Err(NetlinkError::Changed);
                 }
                 match message.kind {
                     NOOP => {}
