@@ -12,6 +12,7 @@ pub mod durable;
 #[cfg(test)]
 mod fake_api;
 pub mod health;
+pub mod inventory;
 pub mod kube_client;
 pub mod lease;
 pub mod release;

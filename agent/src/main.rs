@@ -1,4 +1,4 @@
-//! `lockstep-agent`: roles `site` and `xpu`, and the offline release.
+//! `lockstep-agent`: roles `site` and `xpu`, the offline release, and a look at the machine.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow};
 use clap::{Parser, Subcommand, ValueEnum};
 use lockstep_agent::config::SiteConfig;
 use lockstep_agent::release::ReleaseArgs;
-use lockstep_agent::{release, shutdown, site, xpu};
+use lockstep_agent::{inventory, release, shutdown, site, xpu};
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
@@ -46,6 +46,12 @@ enum Role {
         #[arg(long, default_value = "/")]
         root: PathBuf,
     },
+    /// Prints what this machine tells of itself, as JSON. Reads only, and reaches nothing.
+    Inventory {
+        /// Folder that stands for the machine's root.
+        #[arg(long, default_value = "/")]
+        root: PathBuf,
+    },
     /// Ends the hold of a host without Kubernetes, straight at its BMC.
     Release(ReleaseArgs),
 }
@@ -78,6 +84,10 @@ fn run(role: Role) -> Result<()> {
         }
         Role::Xpu { seed, root } => small_runtime()?
             .block_on(async { xpu::run(&seed, &root, shutdown::on_signal()?).await }),
+        Role::Inventory { root } => {
+            writeln!(std::io::stdout(), "{}", inventory::of(&root)?)?;
+            Ok(())
+        }
         Role::Release(args) => {
             let said = small_runtime()?.block_on(release::run(&args))?;
             writeln!(std::io::stdout(), "{said}")?;
