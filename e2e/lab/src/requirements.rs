@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
 
 use crate::cache;
 use crate::command::run;
@@ -124,18 +125,36 @@ pub(crate) fn sushy_environment() -> Result<PathBuf> {
     cache::complete(&cache::folder()?, SUSHY, make_environment)
 }
 
+/// The folder of a Python environment that holds exactly these packages, one `NAME==VERSION` a
+/// line; made on first use, and anew for other packages. Blocking.
+pub fn python_environment(name: &str, pins: &str) -> Result<PathBuf> {
+    ensure_these(&PYTHON)?;
+    let digest = hex::encode(&Sha256::digest(pins)[..6]);
+    let name = format!("{name}-{digest}");
+    cache::complete(&cache::folder()?, &name, |folder| {
+        tracing::info!(folder = %folder.display(), "making a Python environment");
+        run(Command::new("/usr/bin/python3")
+            .args(["-m", "venv"])
+            .arg(folder))?;
+        install(folder, pins)
+    })
+}
+
 fn make_environment(folder: &Path) -> Result<()> {
     tracing::info!(folder = %folder.display(), "making the Python environment of sushy-tools");
     // Debian's interpreter and packages, because the libvirt bindings exist only there.
     run(Command::new("/usr/bin/python3")
         .args(["-m", "venv", "--system-site-packages"])
         .arg(folder))?;
-    let pins = folder.join("requirements.txt");
-    std::fs::write(&pins, include_str!("../assets/requirements.txt"))
-        .with_context(|| format!("cannot write {}", pins.display()))?;
+    install(folder, include_str!("../assets/requirements.txt"))
+}
+
+fn install(folder: &Path, pins: &str) -> Result<()> {
+    let file = folder.join("requirements.txt");
+    std::fs::write(&file, pins).with_context(|| format!("cannot write {}", file.display()))?;
     run(Command::new(folder.join("bin/pip"))
         .args(["install", "--quiet", "--no-deps", "-r"])
-        .arg(&pins))?;
+        .arg(&file))?;
     Ok(())
 }
 

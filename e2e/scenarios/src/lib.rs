@@ -28,6 +28,7 @@ pub mod packages;
 pub mod registry;
 pub mod report;
 pub mod restore;
+pub mod simulator_conformance;
 pub mod story;
 pub mod strike;
 pub mod upgrade_mid_operation;

@@ -10,7 +10,7 @@ use crate::artefacts::Binaries;
 use crate::report::Report;
 use crate::{
     aarch64_agent, address_swap, adopt_update, bad_input, crash_points, dead_man, first_light,
-    helm, host_in_use, host_wait, restore, upgrade_mid_operation,
+    helm, host_in_use, host_wait, restore, simulator_conformance, upgrade_mid_operation,
 };
 
 /// What a scenario gets.
@@ -125,6 +125,12 @@ pub const ALL: &[Scenario] = &[
         about: "the charts on a real node: a card goes through, pods deleted, upgrade, uninstall refused then clean",
         tier: Tier::All,
         run: |context| Box::pin(helm::run(context)),
+    },
+    Scenario {
+        name: "simulator-conformance",
+        about: "DMTF's validators and checkers against every simulated BMC: no failure without its reason",
+        tier: Tier::All,
+        run: |context| Box::pin(simulator_conformance::run(context)),
     },
     Scenario {
         name: "aarch64-agent",

@@ -62,12 +62,18 @@ faults![
     OddOffset,
     StaleStageTime,
     BiosEmpty,
+    BiosError,
     OemVersion,
     // How ETags fail.
     EtagWeak,
     EtagDemanded,
     EtagNeverMatches,
     EtagRefused,
+    // How bodies and headers of changes differ.
+    BodyDemanded,
+    ApplyTimeRefused,
+    LocationMissing,
+    LocationAbsolute,
     // What is not done, or done otherwise.
     ResetIgnored,
     ResetRefused,
@@ -85,6 +91,7 @@ faults![
     TaskMonitorGone,
     WrongVersion,
     WrongCard,
+    ImageUnreachable,
     UpdateBusy,
     SessionsFull,
     SessionsForgotten,

@@ -105,6 +105,11 @@ pub enum Strike {
     CrashFirmware,
     /// The PCIe link goes.
     DropLink,
+    /// The flash breaks, or is mended.
+    Livefish {
+        /// Broken, or not.
+        broken: bool,
+    },
     /// Mains power of its whole power domain goes or comes.
     Mains {
         /// On, or off.
@@ -293,6 +298,7 @@ impl Fleet {
             Strike::Crash => domain.crash(machine, false),
             Strike::CrashFirmware => domain.crash(machine, true),
             Strike::DropLink => domain.drop_link(machine),
+            Strike::Livefish { broken } => domain.set_livefish(machine, broken),
             Strike::Mains { on } => domain.set_mains(on),
             Strike::RestartBmc => domain.restart_manager(machine),
             Strike::RenewCertificate => domain.renew_certificate(machine),

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 use crate::fleet::{Fleet, Unknown};
 
@@ -53,10 +54,13 @@ impl Server {
             acceptors: Vec::new(),
         };
         let scheme = if tls { "https" } else { "http" };
-        let shared = |only: Option<String>| connection::Shared {
-            fleet: Arc::clone(fleet),
-            only,
-            certificates: tls.then(|| Arc::clone(&certificates)),
+        let shared = |only: Option<String>| -> Result<connection::Shared> {
+            let config = tls.then(|| certificates.server(only.clone())).transpose()?;
+            Ok(connection::Shared {
+                fleet: Arc::clone(fleet),
+                only,
+                tls: config.map(|config| TlsAcceptor::from(Arc::new(config))),
+            })
         };
         match listen {
             Listen::Named(address) => {
@@ -65,7 +69,7 @@ impl Server {
                     let url = format!("{scheme}://{name}.localhost:{}", address.port());
                     server.urls.insert(name.clone(), url);
                 }
-                server.accept(listener, shared(None));
+                server.accept(listener, shared(None)?);
             }
             Listen::Addresses(first) => {
                 for (position, name) in fleet.names().iter().enumerate() {
@@ -73,7 +77,7 @@ impl Server {
                     server
                         .urls
                         .insert(name.clone(), format!("{scheme}://{address}"));
-                    server.accept(listener, shared(Some(name.clone())));
+                    server.accept(listener, shared(Some(name.clone()))?);
                 }
             }
             Listen::Ports(first) => {
@@ -82,7 +86,7 @@ impl Server {
                     server
                         .urls
                         .insert(name.clone(), format!("{scheme}://{address}"));
-                    server.accept(listener, shared(Some(name.clone())));
+                    server.accept(listener, shared(Some(name.clone()))?);
                 }
             }
         }

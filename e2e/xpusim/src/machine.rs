@@ -35,6 +35,8 @@ pub(crate) struct Machine {
     pub(crate) life: u64,
     /// The state to come back to when mains power returns.
     pub(crate) was_on: bool,
+    /// Its flash is broken: the boot ROM is all that runs.
+    pub(crate) livefish: bool,
     /// A power cycle that waits for the hosts.
     pub(crate) cycle_armed: bool,
     pub(crate) boot: BootSettings,
@@ -90,7 +92,12 @@ pub(crate) struct Override {
     pub(crate) target: String,
     pub(crate) enabled: Enabled,
     pub(crate) mode: String,
+    /// `HttpBootUri`, for `UefiHttp`.
     pub(crate) uri: String,
+    /// `UefiTargetBootSourceOverride`, for `UefiTarget`.
+    pub(crate) device: String,
+    /// `BootNext`, for `UefiBootNext`.
+    pub(crate) next: String,
 }
 
 impl Default for Override {
@@ -100,6 +107,8 @@ impl Default for Override {
             enabled: Enabled::Disabled,
             mode: "UEFI".to_owned(),
             uri: String::new(),
+            device: String::new(),
+            next: String::new(),
         }
     }
 }
@@ -259,6 +268,7 @@ impl Machine {
             last_power_command: None,
             life: 0,
             was_on: on,
+            livefish: false,
             cycle_armed: false,
             boot: BootSettings {
                 active: Override::default(),

@@ -126,6 +126,8 @@ pub struct Hardware {
     pub ports: &'static [(&'static str, u32)],
     /// PCI vendor and device id of the network function.
     pub pci: (u16, u16),
+    /// The device id that it shows when its firmware is broken.
+    pub recovery_pci: Option<u16>,
 }
 
 /// How reset types are listed.

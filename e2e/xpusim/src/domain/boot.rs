@@ -73,6 +73,9 @@ impl Domain {
             self.note(machine, What::FaultStruck { fault });
             return;
         }
+        if self.machines[machine].livefish {
+            return;
+        }
         if stage == Stage::OsRunning {
             self.os_runs(machine);
         } else if stage != self.machines[machine].final_stage() {
@@ -127,16 +130,24 @@ impl Domain {
             "Cd" | "UsbCd" | "RemoteDrive" => self.medium(machine, &["CD", "DVD"]),
             "Usb" => self.medium(machine, &["USBStick"]),
             "UefiHttp" => self.bootable(&settings.uri),
+            // The only device path that leads to anything is the disk's.
+            "UefiTarget" if !settings.device.is_empty() => self.disk(machine),
+            "UefiBootNext" => self.entry(machine, &settings.next),
             _ => None,
         });
         overridden.or_else(|| {
             let order = self.machines[machine].boot.order.clone();
-            order.iter().find_map(|entry| match entry.as_str() {
-                "Boot0001" => self.disk(machine),
-                "Boot0002" => self.medium(machine, &["CD", "DVD", "USBStick"]),
-                _ => None,
-            })
+            order.iter().find_map(|entry| self.entry(machine, entry))
         })
+    }
+
+    /// What an entry of the boot order leads to. Nobody answers to PXE here.
+    fn entry(&self, machine: Index, entry: &str) -> Option<Source> {
+        match entry {
+            "Boot0001" => self.disk(machine),
+            "Boot0002" => self.medium(machine, &["CD", "DVD", "USBStick"]),
+            _ => None,
+        }
     }
 
     fn disk(&self, machine: Index) -> Option<Source> {
@@ -198,6 +209,21 @@ impl Domain {
         let known = [".iso", ".bfb", ".fwpkg", ".img", ".bin", ".pldm"];
         let stem = known.iter().find_map(|end| file.strip_suffix(end));
         stem.unwrap_or(file).to_owned()
+    }
+
+    /// Breaks the flash, so that the card shows itself in recovery at once and
+    /// at every boot, or mends it for the next boot.
+    pub(crate) fn set_livefish(&mut self, machine: Index, broken: bool) {
+        self.machines[machine].livefish = broken;
+        let what = What::Setting {
+            name: "livefish".to_owned(),
+            value: broken.to_string(),
+        };
+        self.note(machine, what);
+        if broken && self.machines[machine].power != Power::Off {
+            self.drop_link(machine);
+            self.boot(machine, Cause::Crash, false);
+        }
     }
 
     /// It crashes and writes a dump. A crash of the firmware takes the PCIe

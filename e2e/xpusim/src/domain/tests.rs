@@ -1,3 +1,5 @@
+mod faults;
+
 use super::*;
 use crate::machine::{Enabled, Override};
 use crate::spec::FleetSpec;

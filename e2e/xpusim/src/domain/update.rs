@@ -103,11 +103,15 @@ impl Domain {
                 id: component,
                 version,
             } => {
-                if self.strikes(machine, Fault::WrongCard).is_some() {
-                    let text = "Invalid FW Package";
-                    self.end_task(machine, id, TaskState::Exception, text);
-                    self.resume(machine, component);
-                    return;
+                for (fault, text) in [
+                    (Fault::WrongCard, "Invalid FW Package"),
+                    (Fault::ImageUnreachable, "The image cannot be reached"),
+                ] {
+                    if self.strikes(machine, fault).is_some() {
+                        self.end_task(machine, id, TaskState::Exception, text);
+                        self.resume(machine, component);
+                        return;
+                    }
                 }
                 self.end_task(machine, id, TaskState::Completed, "");
                 self.stage_version(machine, component, version);

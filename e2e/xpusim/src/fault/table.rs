@@ -9,6 +9,8 @@ pub enum Layer {
     Document,
     /// ETags and conditional requests.
     Etag,
+    /// Bodies and headers of requests for changes.
+    Request,
     /// What is really done.
     Behaviour,
 }
@@ -35,7 +37,7 @@ const fn of(name: &'static str, layer: Layer, does: &'static str, source: &'stat
     }
 }
 
-use Layer::{Behaviour, Connection, Document, Etag};
+use Layer::{Behaviour, Connection, Document, Etag, Request};
 
 /// One line for each fault, in the order of [`crate::fault::Fault::ALL`].
 pub const ABOUT: &[About] = &[
@@ -204,6 +206,12 @@ pub const ABOUT: &[About] = &[
         "6.7, 7",
     ),
     of(
+        "bios-error",
+        Document,
+        "the Bios is answered with 500, and its body is right",
+        "6.7, 7",
+    ),
+    of(
         "oem-version",
         Document,
         "versions carry a prefix of the vendor's",
@@ -232,6 +240,30 @@ pub const ABOUT: &[About] = &[
         Etag,
         "If-Match is answered with 400",
         "6.10",
+    ),
+    of(
+        "body-demanded",
+        Request,
+        "an action without a body is answered with 400",
+        "6.29",
+    ),
+    of(
+        "apply-time-refused",
+        Request,
+        "@Redfish.SettingsApplyTime is an unknown property",
+        "6.11",
+    ),
+    of(
+        "location-missing",
+        Request,
+        "202 has no Location, the task is in the body alone",
+        "6.13",
+    ),
+    of(
+        "location-absolute",
+        Request,
+        "Location is an absolute URL",
+        "6.13",
     ),
     of(
         "reset-ignored",
@@ -328,6 +360,12 @@ pub const ABOUT: &[About] = &[
         Behaviour,
         "an update ends in Exception: the image is for another card",
         "1.1, 7",
+    ),
+    of(
+        "image-unreachable",
+        Behaviour,
+        "an update ends in Exception: the BMC cannot reach the image",
+        "6.19",
     ),
     of(
         "update-busy",

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use crate::fleet::Fleet;
@@ -60,11 +60,13 @@ impl Certificates {
             only,
         };
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .context("TLS cannot be set up")?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(resolver));
+        // A renewed certificate must show, and thousands of caches would be too many.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(config)
     }
 }

@@ -14,7 +14,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use super::certificate::Certificates;
 use crate::fault::Fault;
 use crate::fleet::{Fleet, Place};
 use crate::redfish::{self, After, Before, Body, Reply, Request};
@@ -23,12 +22,11 @@ use crate::redfish::{self, After, Before, Body, Reply, Request};
 const MOST_BYTES: usize = 64 << 20;
 
 /// What the connections of one port share.
-#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) fleet: Arc<Fleet>,
     /// The only machine here; without it the client names one.
     pub(super) only: Option<String>,
-    pub(super) certificates: Option<Arc<Certificates>>,
+    pub(super) tls: Option<TlsAcceptor>,
 }
 
 /// Makes hyper close the connection without an answer.
@@ -43,24 +41,15 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     {
         return;
     }
-    let ended = match &shared.certificates {
+    let ended = match &shared.tls {
         None => exchange(stream, &shared).await,
-        Some(certificates) => {
-            let config = match certificates.server(shared.only.clone()) {
-                Ok(config) => config,
-                Err(error) => {
-                    tracing::error!(%error, "no TLS");
-                    return;
-                }
-            };
-            match TlsAcceptor::from(Arc::new(config)).accept(stream).await {
-                Ok(stream) => exchange(stream, &shared).await,
-                Err(error) => {
-                    tracing::debug!(%error, "no TLS handshake");
-                    return;
-                }
+        Some(acceptor) => match acceptor.accept(stream).await {
+            Ok(stream) => exchange(stream, &shared).await,
+            Err(error) => {
+                tracing::debug!(%error, "no TLS handshake");
+                return;
             }
-        }
+        },
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");

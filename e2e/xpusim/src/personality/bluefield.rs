@@ -129,6 +129,7 @@ pub(super) const BLUEFIELD_2: Personality = Personality {
         disks: &[("eMMC0", "SSD", "eMMC", 64_000_000_000)],
         ports: &[("eth0", 100), ("eth1", 100)],
         pci: (0x15b3, 0xa2d6),
+        recovery_pci: Some(0x0214),
     },
     // A BlueField-2 has no shutdown over its BMC: the OS must be asked.
     reset: resets(Listing::ActionInfo, false),
@@ -210,6 +211,7 @@ pub(super) const BLUEFIELD_3: Personality = Personality {
         ],
         ports: &[("eth0", 200), ("eth1", 200)],
         pci: (0x15b3, 0xa2dc),
+        recovery_pci: Some(0x021c),
     },
     reset: resets(Listing::ActionInfo, true),
     boot: boot(),
@@ -284,6 +286,7 @@ pub(super) const BLUEFIELD_4: Personality = Personality {
         disks: &[("NVMe0", "SSD", "NVMe", 512_110_190_592)],
         ports: &[("eth0", 400), ("eth1", 400)],
         pci: (0x15b3, 0xa2df),
+        recovery_pci: None,
     },
     reset: resets(Listing::Inline, false),
     boot: Boot {

@@ -72,6 +72,7 @@ pub(super) const DPU: Personality = Personality {
         disks: &[("eMMC0", "SSD", "eMMC", 64_000_000_000)],
         ports: &[("p0", 200), ("p1", 200)],
         pci: (0x1af4, 0x1041),
+        recovery_pci: None,
     },
     reset: Resets {
         types: ALL_RESETS,
@@ -195,6 +196,7 @@ pub(super) const HOST: Personality = Personality {
         disks: &[("NVMe0", "SSD", "NVMe", 1_920_383_410_176)],
         ports: &[("eth0", 25), ("eth1", 25)],
         pci: (0x8086, 0x1593),
+        recovery_pci: None,
     },
     reset: Resets {
         types: ALL_RESETS,

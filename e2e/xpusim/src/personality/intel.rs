@@ -44,6 +44,7 @@ pub(super) const E2100: Personality = Personality {
         disks: &[("NVMe0", "SSD", "NVMe", 64_000_000_000)],
         ports: &[("p0", 200)],
         pci: (0x8086, 0x1452),
+        recovery_pci: None,
     },
     reset: Resets {
         types: &[ResetType::GracefulShutdown, ResetType::GracefulRestart],

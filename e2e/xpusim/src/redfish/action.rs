@@ -23,40 +23,81 @@ pub(super) fn post(
     let body = if post == Post::Push {
         Map::new()
     } else {
+        let empty = request.body.iter().all(u8::is_ascii_whitespace);
+        if empty && struck(domain, machine, request, Fault::BodyDemanded) {
+            return Err(Message::MalformedJson);
+        }
         object(request.body)?
     };
+    let mut reply = act(domain, machine, request, post, &body)?;
+    if reply.status == StatusCode::ACCEPTED {
+        relocate(domain, machine, request, &mut reply);
+    }
+    Ok(reply)
+}
+
+fn struck(domain: &mut Domain, machine: Index, request: &Request<'_>, fault: Fault) -> bool {
+    let rule = domain.strikes_request(machine, fault, request.method, request.path);
+    rule.is_some()
+}
+
+/// Where a task's monitor is: in a path, as it should be, in a URL, or nowhere.
+fn relocate(domain: &mut Domain, machine: Index, request: &Request<'_>, reply: &mut Reply) {
+    if struck(domain, machine, request, Fault::LocationMissing) {
+        reply.headers.retain(|(name, _)| *name != header::LOCATION);
+    }
+    if struck(domain, machine, request, Fault::LocationAbsolute) {
+        let host = request.headers.get(header::HOST);
+        let host = host
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or("localhost");
+        for (name, value) in &mut reply.headers {
+            if *name == header::LOCATION {
+                *value = format!("https://{host}{value}");
+            }
+        }
+    }
+}
+
+fn act(
+    domain: &mut Domain,
+    machine: Index,
+    request: &Request<'_>,
+    post: Post,
+    body: &Map<String, Value>,
+) -> Result<Reply, Message> {
     match post {
-        Post::Sessions => open_session(domain, machine, &body),
-        Post::Accounts => create_account(domain, machine, &body),
-        Post::Volumes => create_volume(domain, machine, &body),
-        Post::ResetSystem => reset_system(domain, machine, &body),
+        Post::Sessions => open_session(domain, machine, body),
+        Post::Accounts => create_account(domain, machine, body),
+        Post::Volumes => create_volume(domain, machine, body),
+        Post::ResetSystem => reset_system(domain, machine, body),
         Post::ResetManager => {
             let types = domain.machines[machine].personality.reset.manager_types;
             let action = "Manager.Reset";
-            known(action, &body, &["ResetType"])?;
+            known(action, body, &["ResetType"])?;
             // Without a type the service chooses (DSP0266).
             if body.contains_key("ResetType") {
-                choice(action, &body, "ResetType", types)?;
+                choice(action, body, "ResetType", types)?;
             }
             domain.restart_manager(machine);
             Ok(Reply::done())
         }
         Post::ResetToDefaults => {
             let action = "Manager.ResetToDefaults";
-            known(action, &body, &["ResetType", "ResetToDefaultsType"])?;
+            known(action, body, &["ResetType", "ResetToDefaultsType"])?;
             // NVIDIA's documentation has the second name.
             let name = if body.contains_key("ResetToDefaultsType") {
                 "ResetToDefaultsType"
             } else {
                 "ResetType"
             };
-            choice(action, &body, name, &["ResetAll"])?;
+            choice(action, body, name, &["ResetAll"])?;
             domain.factory_reset(machine);
             Ok(Reply::done())
         }
-        Post::InsertMedia(slot) => insert(domain, machine, slot, &body),
+        Post::InsertMedia(slot) => insert(domain, machine, slot, body),
         Post::EjectMedia(slot) => {
-            known("VirtualMedia.EjectMedia", &body, &[])?;
+            known("VirtualMedia.EjectMedia", body, &[])?;
             match domain.eject(machine, slot) {
                 Ok(()) => Ok(Reply::done()),
                 // Nothing there: as wanted.
@@ -64,14 +105,14 @@ pub(super) fn post(
                 Err(refused) => Err(refusal(refused)),
             }
         }
-        Post::SimpleUpdate => simple_update(domain, machine, &body),
+        Post::SimpleUpdate => simple_update(domain, machine, body),
         Post::ClearLog => {
             domain.machines[machine].logs.clear();
             Ok(Reply::done())
         }
         Post::Collect => {
             let action = "LogService.CollectDiagnosticData";
-            choice(action, &body, "DiagnosticDataType", &["Manager", "OS"])?;
+            choice(action, body, "DiagnosticDataType", &["Manager", "OS"])?;
             let task = domain.collect(machine);
             accepted(domain, machine, task)
         }
@@ -86,7 +127,7 @@ pub(super) fn post(
         }
         Post::ResetKeys => {
             let kinds = ["ResetAllKeysToDefault", "DeleteAllKeys", "DeletePK"];
-            let kind = choice("SecureBoot.ResetKeys", &body, "ResetKeysType", &kinds)?;
+            let kind = choice("SecureBoot.ResetKeys", body, "ResetKeysType", &kinds)?;
             setting(domain, machine, "secure boot keys", kind);
             Ok(Reply::done())
         }
@@ -95,7 +136,7 @@ pub(super) fn post(
             Ok(Reply::done())
         }
         Post::SetMode => {
-            let mode = choice("Mode.Set", &body, "Mode", &["DpuMode", "NicMode"])?;
+            let mode = choice("Mode.Set", body, "Mode", &["DpuMode", "NicMode"])?;
             domain.machines[machine].nic_mode.next = mode == "NicMode";
             setting(domain, machine, "mode", mode);
             Ok(Reply::done())

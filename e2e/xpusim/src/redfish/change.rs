@@ -8,6 +8,7 @@ use super::{Reply, Request, action};
 use crate::access::Account;
 use crate::domain::{Domain, Index};
 use crate::effect::What;
+use crate::fault::Fault;
 use crate::machine::{Enabled, Override};
 use crate::personality::{Access, Role};
 use crate::reset::RestorePolicy;
@@ -82,6 +83,14 @@ fn only<'a>(body: &'a Map<String, Value>, name: &str) -> Result<&'a Value, Messa
 fn text<'a>(name: &str, value: &'a Value) -> Result<&'a str, Message> {
     let wrong = || Message::PropertyValueType(name.to_owned());
     value.as_str().ok_or_else(wrong)
+}
+
+fn text_or_null<'a>(name: &str, value: &'a Value) -> Result<&'a str, Message> {
+    if value.is_null() {
+        Ok("")
+    } else {
+        text(name, value)
+    }
 }
 
 fn boolean(name: &str, value: &Value) -> Result<bool, Message> {
@@ -183,11 +192,17 @@ fn boot_override(domain: &Domain, machine: Index, boot: &Value) -> Result<Overri
                 mode.clone_into(&mut wanted.mode);
             }
             "HttpBootUri" if traits.targets.contains(&"UefiHttp") => {
-                wanted.uri = if value.is_null() {
-                    String::new()
-                } else {
-                    text(name, value)?.to_owned()
-                };
+                wanted.uri = text_or_null(name, value)?.to_owned();
+            }
+            "UefiTargetBootSourceOverride" if traits.targets.contains(&"UefiTarget") => {
+                wanted.device = text_or_null(name, value)?.to_owned();
+            }
+            "BootNext" if traits.targets.contains(&"UefiBootNext") => {
+                let entry = text_or_null(name, value)?.to_owned();
+                if !entry.is_empty() && !one.boot.order.contains(&entry) {
+                    return Err(not_in_list(name, value));
+                }
+                wanted.next = entry;
             }
             _ => return Err(Message::PropertyUnknown(name.clone())),
         }
@@ -231,7 +246,12 @@ fn boot_order(domain: &Domain, machine: Index, list: &Value) -> Result<Vec<Strin
 fn bios(domain: &mut Domain, machine: Index, body: &Map<String, Value>) -> Result<(), Message> {
     let wrong = || Message::PropertyValueType("Attributes".to_owned());
     let mut body = body.clone();
-    body.remove("@Redfish.SettingsApplyTime");
+    let apply_time = "@Redfish.SettingsApplyTime";
+    if body.remove(apply_time).is_some()
+        && domain.strikes(machine, Fault::ApplyTimeRefused).is_some()
+    {
+        return Err(Message::PropertyUnknown(apply_time.to_owned()));
+    }
     let attributes = only(&body, "Attributes")?.as_object().ok_or_else(wrong)?;
     for (name, value) in attributes {
         if !domain.machines[machine].bios.contains_key(name) {

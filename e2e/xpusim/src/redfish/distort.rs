@@ -35,6 +35,9 @@ pub(super) fn distort(
             .is_some()
         {
             apply(fault, document, request.path);
+            if fault == Fault::BiosError && path.ends_with("/Bios") {
+                reply.status = StatusCode::INTERNAL_SERVER_ERROR;
+            }
         }
     }
 }
@@ -117,6 +120,8 @@ fn apply(fault: Fault, document: &mut Value, path: &str) {
         }
         // These are read from the rules where the document is made.
         Fault::StaleStageTime | Fault::BiosEmpty => {}
+        // This one is about the status.
+        Fault::BiosError => {}
         // Not about documents: the caller does not ask.
         Fault::ResetConnection
         | Fault::Hang
@@ -133,6 +138,10 @@ fn apply(fault: Fault, document: &mut Value, path: &str) {
         | Fault::EtagDemanded
         | Fault::EtagNeverMatches
         | Fault::EtagRefused
+        | Fault::BodyDemanded
+        | Fault::ApplyTimeRefused
+        | Fault::LocationMissing
+        | Fault::LocationAbsolute
         | Fault::ResetIgnored
         | Fault::ResetRefused
         | Fault::TooCloseLost
@@ -149,6 +158,7 @@ fn apply(fault: Fault, document: &mut Value, path: &str) {
         | Fault::TaskMonitorGone
         | Fault::WrongVersion
         | Fault::WrongCard
+        | Fault::ImageUnreachable
         | Fault::UpdateBusy
         | Fault::SessionsFull
         | Fault::SessionsForgotten

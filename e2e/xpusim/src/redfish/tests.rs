@@ -1,3 +1,5 @@
+mod faults;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -425,85 +427,4 @@ fn a_push_finds_its_component_and_an_update_is_not_done_twice_at_once() {
         .iter()
         .find(|one| one.id == "FW_NIC_0");
     assert_eq!(nic.unwrap().pending.as_deref(), Some("82.48"));
-}
-
-#[test]
-fn every_document_fault_shows_and_changes_nothing_in_truth() {
-    for fault in Fault::ALL
-        .iter()
-        .filter(|one| one.about().layer == Layer::Document)
-    {
-        let (mut domain, machine) = of("bluefield-3");
-        domain.machines[machine].stage = Some(crate::stage::Stage::Uefi);
-        domain.machines[machine].firmware[0].pending = Some("next".to_owned());
-        domain.settle(domain.now.plus(Duration::from_secs(100)));
-        let paths: Vec<String> = tree_of(&mut domain, machine)
-            .into_iter()
-            .map(|(path, _)| path)
-            .collect();
-        let before: Vec<Value> = paths
-            .iter()
-            .map(|path| read(&mut domain, machine, path))
-            .collect();
-        domain.switch_on(machine, Rule::always(*fault));
-        let differ = paths.iter().zip(&before).filter(|(path, old)| {
-            let new = read(&mut domain, machine, path);
-            new != **old
-        });
-        assert!(differ.count() > 0, "{fault}");
-        domain.switch_off(machine, *fault);
-        let after: Vec<Value> = paths
-            .iter()
-            .map(|path| read(&mut domain, machine, path))
-            .collect();
-        assert_eq!(after, before, "{fault}");
-    }
-}
-
-#[test]
-fn connection_faults_are_judged_by_path_and_method() {
-    let (mut domain, machine) = of("generic-dpu");
-    domain.switch_on(
-        machine,
-        Rule {
-            path: Some("/Systems".to_owned()),
-            times: Some(1),
-            status: Some(503),
-            ..Rule::always(Fault::AnswerStatus)
-        },
-    );
-    let headers = HeaderMap::new();
-    let request = |path| Request {
-        method: "GET",
-        path,
-        query: "",
-        headers: &headers,
-        body: b"",
-    };
-    let mut judge = |path| match before(&mut domain, machine, &request(path)) {
-        Before::Answer(reply) => reply.status.as_u16(),
-        Before::Serve => 0,
-        Before::Hang | Before::Drop => 1,
-    };
-    assert_eq!(judge("/redfish/v1/Chassis"), 0);
-    assert_eq!(
-        (judge("/redfish/v1/Systems"), judge("/redfish/v1/Systems")),
-        (503, 0)
-    );
-    for (fault, path, wanted) in [
-        (Fault::Hang, "/redfish/v1/", 1),
-        (Fault::SlashMissing, "/redfish/v1/Systems/", 404),
-        (Fault::RedirectToHttp, "/redfish/v1/", 307),
-    ] {
-        domain.switch_on(machine, Rule::always(fault));
-        let judged = match before(&mut domain, machine, &request(path)) {
-            Before::Answer(reply) => reply.status.as_u16(),
-            Before::Serve => 0,
-            Before::Hang | Before::Drop => 1,
-        };
-        assert_eq!(judged, wanted, "{fault}");
-        domain.switch_off(machine, fault);
-    }
-    domain.switch_on(machine, Rule::always(Fault::LoseReply));
-    assert!(after(&mut domain, machine, &request("/redfish/v1/")).lose);
 }

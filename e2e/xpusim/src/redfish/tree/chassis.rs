@@ -162,7 +162,11 @@ fn device(card: &View<'_>, path: &str, id: &str, slot: Option<u32>, rest: &[&str
 }
 
 fn function(card: &View<'_>, device: &str, number: usize) -> Value {
-    let (vendor, id) = card.personality.hardware.pci;
+    let hardware = &card.personality.hardware;
+    let (vendor, id) = hardware.pci;
+    // In recovery it is still the same card, under another id.
+    let recovery = hardware.recovery_pci.filter(|_| card.machine.livefish);
+    let id = recovery.unwrap_or(id);
     json!({
         "@odata.id": format!("{device}/PCIeFunctions/{number}"),
         "@odata.type": kind("PCIeFunction"),

@@ -205,12 +205,15 @@ fn boot(view: &View<'_>, state: &Override) -> Value {
         "BootOptions": link(format!("{}/BootOptions", view.system())),
         "BootOrder": view.machine.boot.order,
     });
-    if targets.contains(&"UefiHttp") {
-        boot["HttpBootUri"] = if state.uri.is_empty() {
-            Value::Null
-        } else {
-            state.uri.clone().into()
-        };
+    for (target, name, value) in [
+        ("UefiHttp", "HttpBootUri", &state.uri),
+        ("UefiTarget", "UefiTargetBootSourceOverride", &state.device),
+        ("UefiBootNext", "BootNext", &state.next),
+    ] {
+        if targets.contains(&target) {
+            let value = Some(value.as_str()).filter(|value| !value.is_empty());
+            boot[name] = value.into();
+        }
     }
     boot
 }
