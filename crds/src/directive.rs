@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bmc::MachineIdentity;
 use crate::boot_policy::OnOrphan;
+use crate::observed::PowerState;
 use crate::open_enum::open_enum;
 
 open_enum! {
@@ -200,6 +201,20 @@ impl From<OnOrphan> for OrphanAction {
     }
 }
 
+/// How the host of a card must be found just before the card's power is changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostExpects {
+    /// Name of the `DpuHost`.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Its uid.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// Its power state.
+    pub power: PowerState,
+}
+
 /// Preconditions the executor re-reads just before it acts. Absent means not asked for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -213,8 +228,11 @@ pub struct Expects {
     pub bmc_key_pin: Option<String>,
     /// Power state that must hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub power: Option<crate::observed::PowerState>,
+    pub power: Option<PowerState>,
     /// The boot stage must be read and must not forbid a power cut (S1), unless the platform offers none.
     #[serde(default)]
     pub safe_stage: bool,
+    /// The host beside the target, looked at just before too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostExpects>,
 }

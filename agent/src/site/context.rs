@@ -12,6 +12,7 @@ use crate::health::Metrics;
 use crate::lease::Mandate;
 use crate::site::calls::Dial;
 use crate::site::facts::UrlOwner;
+use crate::site::glances::Glances;
 use crate::site::orders::OrderBook;
 
 /// One site's agent.
@@ -27,6 +28,8 @@ pub struct Site {
     pub store: Store,
     /// The work orders.
     pub orders: OrderBook,
+    /// Looks at hosts for the workers of their cards.
+    pub glances: Glances,
     /// Whether it may act.
     pub mandate: Mandate,
     /// Its figures.

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::clock;
 use crate::report::Cause;
 use crate::site::actions::Prepared;
+use crate::site::glances::PATIENCE;
 use crate::site::journal::restarted;
 use crate::site::judge::{self, Refusal, Standing};
 use crate::site::plan::Plan;
@@ -144,6 +145,11 @@ impl Worker {
         directive: &Directive,
         prepared: &Prepared,
     ) -> anyhow::Result<End> {
+        if let Some(host) = &directive.expects.host
+            && let Err(refusal) = self.site.glances.check(host, PATIENCE).await
+        {
+            return Ok(End::Failed(refusal));
+        }
         if !self.look().await {
             return Ok(End::Failed(Refusal::new(
                 "FactsNotRead",

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_crds::condition;
+use lockstep_crds::directive::Expects;
+use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::Reachability;
 use lockstep_redfish::{Bmc, BmcError, BmcTarget};
 use tokio::time::Instant;
@@ -11,7 +13,8 @@ use tokio::time::Instant;
 use crate::clock;
 use crate::durable::StateError;
 use crate::site::facts::bmc_report;
-use crate::site::judge::Refusal;
+use crate::site::glances::Glance;
+use crate::site::judge::{Refusal, check_expects};
 use crate::site::machines::MachineKind;
 use crate::site::target::{TargetError, resolve};
 use crate::site::worker::Worker;
@@ -49,8 +52,33 @@ enum Passing {
 }
 
 impl Worker {
-    /// Reads everything from the BMC. Tells whether it did.
+    /// Reads everything from the BMC. Tells whether it did, and whoever asked for a host.
     pub(super) async fn look(&mut self) -> bool {
+        let at = Instant::now();
+        let looked = self.look_and_say().await;
+        let input = self.current();
+        if input.key.kind == MachineKind::Host {
+            self.site.glances.of(&input.key.name).tell(Glance {
+                at,
+                uid: input.uid.clone(),
+                power: self.proved_power().filter(|_| looked),
+            });
+        }
+        looked
+    }
+
+    /// The power state, if it is that of the machine which is meant.
+    fn proved_power(&self) -> Option<PowerState> {
+        let meant = Expects {
+            identity: self.current().identity.clone().unwrap_or_default(),
+            ..Expects::default()
+        };
+        let facts = self.facts.as_ref()?;
+        check_expects(&meant, facts).ok()?;
+        self.bmc.as_ref()?.power.clone()
+    }
+
+    async fn look_and_say(&mut self) -> bool {
         match self.observe().await {
             Ok(()) => {
                 self.failures = 0;

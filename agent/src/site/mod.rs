@@ -14,6 +14,7 @@ pub mod expiry;
 pub mod facts;
 #[cfg(test)]
 mod fake;
+pub mod glances;
 pub mod images;
 mod inquiry;
 mod install;
@@ -62,6 +63,7 @@ use crate::lease::{self, Candidate, Hold, LeaseKeeper, Mandate};
 use crate::site::calls::RedfishDial;
 use crate::site::context::Site;
 use crate::site::custody::Custodian;
+use crate::site::glances::Glances;
 use crate::site::objects::Objects;
 use crate::site::orders::OrderBook;
 use crate::site::refused::RefusedCredentials;
@@ -97,6 +99,7 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
         client,
         dial: Arc::new(RedfishDial::new(redfish, Arc::clone(&metrics))),
         orders: OrderBook::open(&config.state_dir)?,
+        glances: Glances::default(),
         mandate: Mandate::default(),
         metrics: Arc::clone(&metrics),
         store,

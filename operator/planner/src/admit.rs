@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
-use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
+use lockstep_crds::directive::{ActionKind, Directive, Expects, HostExpects, TargetKind};
 use lockstep_crds::host::{ArmedEffect, FailedDirective};
 
 use crate::decision::Explanation;
@@ -156,6 +156,23 @@ fn blast_radius(view: &View, draft: &Draft) -> Vec<String> {
     }
 }
 
+/// How the host must be found when a card's power is changed beside it: as the plan saw it.
+fn host_beside(view: &View, draft: &Draft, now: Timestamp) -> Option<HostExpects> {
+    let of_power = matches!(
+        draft.action.kind,
+        ActionKind::PowerOn | ActionKind::ShutdownGracefully | ActionKind::ForceOff
+    );
+    if draft.target.kind != TargetKind::Card || !of_power {
+        return None;
+    }
+    let power = view.host_bmc(now)?.power.clone()?;
+    Some(HostExpects {
+        name: view.host_name(),
+        uid: view.host_uid(),
+        power,
+    })
+}
+
 /// Numbers a draft and books what its recording means.
 pub(crate) fn issue(
     view: &View,
@@ -164,6 +181,10 @@ pub(crate) fn issue(
     now: Timestamp,
 ) -> Directive {
     record.seq += 1;
+    let expects = Expects {
+        host: host_beside(view, &draft, now),
+        ..draft.expects.clone()
+    };
     let directive = Directive {
         seq: record.seq,
         blast_radius: blast_radius(view, &draft),
@@ -171,7 +192,7 @@ pub(crate) fn issue(
         executor: view.host.spec.site.clone(),
         target: draft.target,
         action: draft.action,
-        expects: draft.expects,
+        expects,
         issued_at: Time(now),
         deadline: Time(now + ACCEPT_WITHIN),
         settle_seconds: draft.settle_seconds,

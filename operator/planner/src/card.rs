@@ -363,5 +363,6 @@ pub(crate) fn expects(card: &CardView, power: Option<PowerState>, safe_stage: bo
             .and_then(|bmc| bmc.key_pin.clone()),
         power,
         safe_stage,
+        host: None,
     }
 }

@@ -262,6 +262,7 @@ pub(crate) fn expects(view: &View, power: Option<PowerState>, safe_stage: bool) 
             .and_then(|bmc| bmc.key_pin.clone()),
         power,
         safe_stage,
+        host: None,
     }
 }
 

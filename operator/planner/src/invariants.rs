@@ -198,6 +198,13 @@ fn started(
             "S10: something new on an object that is being deleted",
         );
     }
+    let of_power = directive.action.kind == ActionKind::PowerOn
+        || directive.action.kind == ActionKind::ShutdownGracefully
+        || directive.action.kind == ActionKind::ForceOff;
+    check(
+        !(changes_card && server && of_power) || directive.expects.host.is_some(),
+        "S12: a card's power was to be changed without another look at its host",
+    );
     if directive.action.kind.is_destructive() {
         taken_down(view, directive, after, facts, now, check);
     }

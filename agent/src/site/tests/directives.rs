@@ -1,5 +1,8 @@
 //! From a directive to its outcome.
 
+use lockstep_crds::directive::HostExpects;
+use lockstep_crds::observed::PowerState as PowerStateSeen;
+
 use super::*;
 
 #[tokio::test]
@@ -217,4 +220,36 @@ async fn an_api_server_that_was_set_back_learns_what_was_accepted() {
     assert_eq!(bench.outcome(CARD, 1).await["result"], "Done");
     assert_eq!(bench.bmc.effects(), ["power On"]);
     running.end().await;
+}
+
+#[tokio::test]
+async fn the_host_is_looked_at_just_before_its_cards_power_is_changed() {
+    let bench = bench();
+    let host = bench.start(MachineKind::Host);
+    let card = bench.start(MachineKind::Card);
+    let who = directive(1, "PowerOn").expects.identity;
+    host.input.send_modify(|input| input.identity = Some(who));
+    bench.api.until(HOST, |_| true).await;
+    bench.api.until(CARD, |_| true).await;
+    let beside = |seq, power| {
+        let mut directive = directive(seq, "PowerOn");
+        directive.expects.host = Some(HostExpects {
+            name: "c1".to_owned(),
+            uid: "uid-1".to_owned(),
+            power,
+        });
+        directive
+    };
+    card.want(&[beside(1, PowerStateSeen::On)]);
+    let outcome = bench.outcome(CARD, 1).await;
+    assert_eq!(
+        (&outcome["result"], &outcome["reason"]),
+        (&json!("Failed"), &json!("HostPowerUnexpected"))
+    );
+    assert!(bench.bmc.effects().is_empty());
+    card.want(&[beside(2, PowerStateSeen::Off)]);
+    assert_eq!(bench.outcome(CARD, 2).await["result"], "Done");
+    assert_eq!(bench.bmc.effects(), ["power On"]);
+    card.end().await;
+    host.end().await;
 }

@@ -30,6 +30,7 @@ use crate::site::context::Site;
 use crate::site::custody::Custodian;
 use crate::site::facts::UrlOwner;
 use crate::site::fake::FakeBmc;
+use crate::site::glances::Glances;
 use crate::site::journal::Journal;
 use crate::site::machines::{MachineInput, MachineKey, MachineKind};
 use crate::site::order::OrderState;
@@ -93,6 +94,7 @@ fn bench() -> Bench {
         client: api.client(),
         dial: Arc::new(bmc.clone()),
         orders: OrderBook::open(&state).unwrap(),
+        glances: Glances::default(),
         mandate,
         metrics: Arc::new(Metrics::new(None)),
         store,

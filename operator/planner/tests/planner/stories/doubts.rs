@@ -423,3 +423,23 @@ fn a_record_that_no_clock_can_have_written_is_not_built_upon() {
         assert_eq!(why.reason.as_str(), "UnknownRecord");
     }
 }
+
+#[test]
+fn a_host_that_came_up_since_it_was_seen_is_looked_at_again() {
+    let mut world = World::new(&["card1"]);
+    world.edit_policy(|policy| {
+        policy.order = BootOrder::Parallel;
+        policy.host_wait.until = WaitUntil::None;
+    });
+    world.until("the power-on is recorded", secs(300), |w| {
+        let last = w.recorded.last();
+        last.is_some_and(|last| last.step.as_str() == "BootCard")
+    });
+    // Somebody presses its button before the agent gets to the card.
+    world.power_on_host();
+    world.settle(secs(300));
+    assert_eq!(count(&world, "PowerOn dpu"), 0, "{}", world.told());
+    assert_eq!(world.card_says(0), "Stalled Stalled: HostInUse");
+    world.power_off_host();
+    world.until("Ready", secs(1800), World::is_ready);
+}

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuReportSpec;
 use lockstep_crds::directive::{ActionKind, Directive, OrphanAction, OutcomeKind};
+use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{
     CustodyState, Execution, ImageState, Outcome, Reachability, StoredImage, Vantage,
 };
@@ -183,7 +184,9 @@ impl World {
             self.end(which, OutcomeKind::Failed, "handsOff");
             return;
         }
-        if let Some(why) = refusal(machine, &directive) {
+        let beside = (self.host_machine.answers).then(|| self.host_machine.power.clone());
+        let machine = self.machine(which);
+        if let Some(why) = refusal(machine, beside.as_ref(), &directive) {
             self.end(which, OutcomeKind::Failed, &why);
             return;
         }
@@ -377,8 +380,17 @@ fn outcome(result: OutcomeKind, message: &str) -> Option<Outcome> {
 }
 
 /// Why the executor refuses, having re-read what the directive expects.
-fn refusal(machine: &Machine, directive: &Directive) -> Option<String> {
+fn refusal(
+    machine: &Machine,
+    beside: Option<&PowerState>,
+    directive: &Directive,
+) -> Option<String> {
     let expects = &directive.expects;
+    if let Some(host) = &expects.host
+        && beside != Some(&host.power)
+    {
+        return Some(format!("the host is {beside:?}"));
+    }
     let facts = machine.facts();
     if !machine.answers || machine.refusal.is_some() {
         return Some("the BMC does not answer".to_owned());
