@@ -8,6 +8,7 @@
 mod action;
 mod change;
 mod connection;
+mod create;
 mod distort;
 mod etag;
 mod gate;

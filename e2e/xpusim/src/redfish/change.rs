@@ -98,7 +98,7 @@ fn boolean(name: &str, value: &Value) -> Result<bool, Message> {
     value.as_bool().ok_or_else(wrong)
 }
 
-fn not_in_list(name: &str, value: &Value) -> Message {
+pub(super) fn not_in_list(name: &str, value: &Value) -> Message {
     Message::PropertyValueNotInList(name.to_owned(), value.to_string())
 }
 
