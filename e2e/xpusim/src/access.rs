@@ -1,5 +1,7 @@
 //! Accounts, passwords, lockout and sessions of one BMC.
 
+use std::collections::BTreeSet;
+
 use crate::clock::Moment;
 use crate::machine::digits;
 use crate::personality::{Access, AccountIds};
@@ -11,6 +13,8 @@ pub(crate) struct Accounts {
     pub(crate) accounts: Vec<Account>,
     pub(crate) sessions: Vec<Session>,
     next_session: u64,
+    /// Who has used HTTP Basic since the BMC started: noted once, not at every request.
+    pub(crate) basic_users: BTreeSet<String>,
     wrong_tries: u32,
     locked_until: Moment,
     /// For tokens: no two machines have the same.
@@ -54,6 +58,7 @@ impl Accounts {
             accounts: Vec::new(),
             sessions: Vec::new(),
             next_session: 1,
+            basic_users: BTreeSet::new(),
             wrong_tries: 0,
             locked_until: Moment::START,
             secret: digits(&spec.name, "token", 32),

@@ -33,6 +33,7 @@ macro_rules! faults {
 faults![
     // How the connection fails.
     ResetConnection,
+    HangConnection,
     Hang,
     DropRequest,
     LoseReply,
@@ -48,6 +49,7 @@ faults![
     NoAllowable,
     WrongAllowable,
     EnumTypo,
+    WrongTypes,
     EmptyStrings,
     NullMembers,
     PaddedStrings,

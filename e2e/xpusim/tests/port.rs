@@ -272,6 +272,28 @@ async fn a_bmc_that_resets_reused_connections_is_read_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bmc_that_takes_a_connection_and_says_nothing_costs_a_deadline_and_no_more() {
+    let fleet = everybody();
+    let server = serve(&fleet, "127.0.0.1:0").await;
+    for fault in [Fault::HangConnection, Fault::Hang] {
+        let name = "hpe-host";
+        fleet.switch_on(name, Rule::always(fault)).unwrap();
+        let options = BmcOptions {
+            call_deadline: Duration::from_secs(1),
+            ..BmcOptions::default()
+        };
+        let networks = AllowedNetworks(vec!["127.0.0.0/8".parse().unwrap()]);
+        let bmc = Redfish::new(networks, options).bmc(target(&fleet, &server, name));
+        let began = std::time::Instant::now();
+        bmc.unwrap().observe().await.unwrap_err();
+        assert!(began.elapsed() < Duration::from_secs(10), "{fault}");
+        let other = port(&fleet, &server, "dell-host").observe().await;
+        assert!(other.is_ok(), "{other:?}");
+        fleet.switch_off(name, fault).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_port_serves_many_by_name_and_many_addresses_serve_one_each() {
     let yaml = "domains: [{count: 300, hosts: [{name: 'h-{n}', personality: generic-host}], \
                 cards: [{name: 'c-{n}', personality: bluefield-3, slots: [{host: 'h-{n}'}]}]}]";

@@ -41,6 +41,7 @@ impl Domain {
         one.bmc.tasks.clear();
         one.bmc.next_task = 0;
         one.accounts.sessions.clear();
+        one.accounts.basic_users.clear();
         let was_up = std::mem::replace(&mut one.bmc.up, false);
         if was_up {
             self.note(machine, What::BmcDown);

@@ -45,6 +45,7 @@ macro_rules! table {
 
 table! {
     "reset-connection", Connection, "a new connection is closed before anything is read", "6.26";
+    "hang-connection", Connection, "a new connection is taken and nothing is ever said on it, not even TLS", "6.8";
     "hang", Connection, "the request is taken and never answered", "6.8, 6.28";
     "drop-request", Connection, "the connection closes; the request had no effect", "6.26";
     "lose-reply", Connection, "the request has its effect; the connection closes without an answer", "6.27, 7";
@@ -59,6 +60,7 @@ table! {
     "no-allowable", Document, "neither AllowableValues nor ActionInfo", "6.1";
     "wrong-allowable", Document, "AllowableValues name a reset type that does not work", "6.1";
     "enum-typo", Document, "`Invaild` where an enumeration is expected", "6.2";
+    "wrong-types", Document, "strings are numbers, numbers strings, lists their first element", "6.2, 6.5";
     "empty-strings", Document, "UUIDs, serial numbers and override values are empty strings", "6.5";
     "null-members", Document, "Members of collections is null", "6.5";
     "padded-strings", Document, "serial, part number and model are padded with blanks", "6.5, 1.1";

@@ -36,10 +36,13 @@ struct Cut;
 
 /// Serves one connection until it ends.
 pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
-    if let Some(name) = &shared.only
-        && !answers(&shared.fleet, name)
-    {
-        return;
+    if let Some(name) = &shared.only {
+        match greeting(&shared.fleet, name) {
+            Greeting::Serve => {}
+            Greeting::Close => return,
+            // The stream lives as long as the peer and this task do.
+            Greeting::Silence => return std::future::pending().await,
+        }
     }
     let ended = match &shared.tls {
         None => exchange(stream, &shared).await,
@@ -56,16 +59,27 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-/// Whether the machine's BMC takes connections.
-fn answers(fleet: &Fleet, name: &str) -> bool {
+/// What a new connection meets.
+enum Greeting {
+    Serve,
+    Close,
+    Silence,
+}
+
+fn greeting(fleet: &Fleet, name: &str) -> Greeting {
     let Ok(place) = fleet.place(name) else {
-        return false;
+        return Greeting::Close;
     };
     let mut domain = fleet.domain(place);
-    domain.machines[place.machine].bmc.up
-        && domain
-            .strikes(place.machine, Fault::ResetConnection)
-            .is_none()
+    let machine = place.machine;
+    let up = domain.machines[machine].bmc.up;
+    if !up || domain.strikes(machine, Fault::ResetConnection).is_some() {
+        Greeting::Close
+    } else if domain.strikes(machine, Fault::HangConnection).is_some() {
+        Greeting::Silence
+    } else {
+        Greeting::Serve
+    }
 }
 
 async fn exchange(

@@ -63,6 +63,15 @@ fn apply(fault: Fault, document: &mut Value, path: &str) {
             &["State", "LastState", "PowerState"],
             &"Invaild".into(),
         ),
+        Fault::WrongTypes => {
+            each_object(document, &mut |object| {
+                for (name, value) in object.iter_mut() {
+                    if !name.starts_with('@') {
+                        *value = other_type(value.take());
+                    }
+                }
+            });
+        }
         Fault::EmptyStrings => set(document, STRINGS, &"".into()),
         Fault::NullMembers => set(document, &["Members"], &Value::Null),
         Fault::PaddedStrings => {
@@ -124,6 +133,7 @@ fn apply(fault: Fault, document: &mut Value, path: &str) {
         Fault::BiosError => {}
         // Not about documents: the caller does not ask.
         Fault::ResetConnection
+        | Fault::HangConnection
         | Fault::Hang
         | Fault::DropRequest
         | Fault::LoseReply
@@ -198,6 +208,18 @@ fn each_object(value: &mut Value, act: &mut impl FnMut(&mut Map<String, Value>))
         }
         Value::Array(values) => values.iter_mut().for_each(|inner| each_object(inner, act)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Something of another type; objects stay, so that there is a tree to walk.
+fn other_type(value: Value) -> Value {
+    match value {
+        Value::String(text) => text.len().into(),
+        Value::Number(number) => number.to_string().into(),
+        Value::Bool(truth) => truth.to_string().into(),
+        Value::Array(mut values) if !values.is_empty() => values.swap_remove(0),
+        other @ (Value::Array(_) | Value::Object(_)) => other,
+        Value::Null => false.into(),
     }
 }
 

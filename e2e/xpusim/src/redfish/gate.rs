@@ -51,12 +51,41 @@ pub(super) fn who(
     let Some((user, password)) = basic(request) else {
         return Err(Message::NoValidSession);
     };
-    let position = login(domain, machine, &user, &password)?;
+    let position = check(domain, machine, &user, &password)?;
+    let accounts = &mut domain.machines[machine].accounts;
+    if accounts.basic_users.insert(user.clone()) {
+        domain.note(
+            machine,
+            What::Login {
+                user,
+                accepted: true,
+            },
+        );
+    }
     Ok(of_account(domain, machine, position))
 }
 
-/// Checks credentials, and notes the try.
+/// Checks credentials for a session, and notes the try.
 pub(super) fn login(
+    domain: &mut Domain,
+    machine: Index,
+    user: &str,
+    password: &str,
+) -> Result<usize, Message> {
+    let position = check(domain, machine, user, password)?;
+    let user = user.to_owned();
+    domain.note(
+        machine,
+        What::Login {
+            user,
+            accepted: true,
+        },
+    );
+    Ok(position)
+}
+
+/// Checks credentials, and notes the try if it fails.
+fn check(
     domain: &mut Domain,
     machine: Index,
     user: &str,
@@ -66,14 +95,19 @@ pub(super) fn login(
     let now = domain.now;
     let accounts = &mut domain.machines[machine].accounts;
     let checked = accounts.check(access, user, password, now);
-    let what = What::Login {
-        user: user.to_owned(),
-        accepted: checked.is_ok(),
-    };
-    domain.note(machine, what);
-    checked.map_err(|refused| match refused {
-        LoginRefused::Wrong => Message::LoginRefused,
-        LoginRefused::Locked => Message::AccountLocked,
+    checked.map_err(|refused| {
+        let user = user.to_owned();
+        domain.note(
+            machine,
+            What::Login {
+                user,
+                accepted: false,
+            },
+        );
+        match refused {
+            LoginRefused::Wrong => Message::LoginRefused,
+            LoginRefused::Locked => Message::AccountLocked,
+        }
     })
 }
 
