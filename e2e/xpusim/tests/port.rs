@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use lockstep_redfish::{
     PowerAction, PowerState, Reading, Redfish, RedfishBmc, TlsTrust, TrustInForce,
 };
 use lockstep_xpusim::effect::{Cause, What};
-use lockstep_xpusim::fault::{Fault, Rule};
+use lockstep_xpusim::fault::{Fault, Layer, Rule};
 use lockstep_xpusim::reset::{Power, ResetType};
 use lockstep_xpusim::spec::FleetSpec;
 use lockstep_xpusim::stage::Stage;
@@ -272,6 +273,35 @@ async fn a_bmc_that_resets_reused_connections_is_read_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_document_fault_makes_the_port_change_anything_or_ask_without_end() {
+    let fleet = everybody();
+    let server = serve(&fleet, "127.0.0.1:0").await;
+    let mut unread = BTreeSet::new();
+    for fault in Fault::ALL
+        .iter()
+        .filter(|one| one.about().layer == Layer::Document)
+    {
+        for name in ["bluefield-3", "dell-host", "generic-dpu"] {
+            let before = fleet.requests(name).unwrap().total;
+            fleet.switch_on(name, Rule::always(*fault)).unwrap();
+            if port(&fleet, &server, name).observe().await.is_err() {
+                unread.insert(fault.about().name);
+            }
+            fleet.switch_off(name, *fault).unwrap();
+            let asked = fleet.requests(name).unwrap().total - before;
+            assert!(asked < 120, "{fault} on {name}: {asked} requests");
+            let changed = what(&fleet, name, |what| {
+                !matches!(what, What::FaultSwitched { .. } | What::FaultStruck { .. })
+            });
+            assert_eq!(changed, 0, "{fault} on {name}");
+        }
+    }
+    // Only where the system itself is not to be found are there no facts.
+    let lost = ["huge-collection", "null-members", "wrong-types"];
+    assert_eq!(unread, BTreeSet::from(lost));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bmc_that_takes_a_connection_and_says_nothing_costs_a_deadline_and_no_more() {
     let fleet = everybody();
     let server = serve(&fleet, "127.0.0.1:0").await;
@@ -330,6 +360,28 @@ async fn one_port_serves_many_by_name_and_many_addresses_serve_one_each() {
         .await
         .unwrap();
     assert_eq!(nobody.status(), 421);
+
+    // With TLS the name chooses the certificate, too.
+    let secure = Server::start(&fleet, Listen::Named(address), true)
+        .await
+        .unwrap();
+    let url: reqwest::Url = secure.url("c-0150").unwrap().parse().unwrap();
+    let at = SocketAddr::from(([127, 0, 0, 1], url.port().unwrap()));
+    for (owner, ok) in [("c-0150", true), ("c-0151", false)] {
+        let pem = secure.certificate_pem(owner).unwrap();
+        let trusted = reqwest::Certificate::from_pem(pem.as_bytes()).unwrap();
+        let http = reqwest::Client::builder().no_proxy();
+        let http = http
+            .tls_certs_only([trusted])
+            .resolve("c-0150.localhost", at);
+        let root = http
+            .build()
+            .unwrap()
+            .get(format!("{url}redfish/v1/"))
+            .send()
+            .await;
+        assert_eq!(root.is_ok(), ok, "{owner}: {root:?}");
+    }
 
     // A BMC without power takes no connections; its neighbour does.
     let first = "127.77.0.1:18077".parse().unwrap();
