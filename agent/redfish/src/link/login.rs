@@ -54,12 +54,16 @@ impl Link {
         });
         let collection_id = ODataId::from(collection.clone());
         let limit = deadline.min(Instant::now() + self.shared.options.read_timeout);
-        let answer: Result<SessionCreateResponse<Value>, TransportError> = timeout_at(
-            limit,
-            self.http.create_session(&collection_id, &credentials),
-        )
-        .await
-        .unwrap_or_else(|_| Err(TransportError::Lost("no answer in time".to_owned())));
+        let mut answer = self
+            .create_session(&collection_id, &credentials, limit)
+            .await;
+        // Some BMCs close a connection that looks alive. A session that was opened all the
+        // same expires by itself.
+        if matches!(answer, Err(TransportError::Lost(_))) && Instant::now() < limit {
+            answer = self
+                .create_session(&collection_id, &credentials, limit)
+                .await;
+        }
         match answer {
             Ok(session) => {
                 self.scrub.hide_token(&session.auth_token);
@@ -93,6 +97,17 @@ impl Link {
             }),
             Err(error) => Err(self.unread(&collection, Unread::Failed(Failure::Transport(error)))),
         }
+    }
+
+    async fn create_session(
+        &self,
+        collection: &ODataId,
+        credentials: &Value,
+        limit: Instant,
+    ) -> Result<SessionCreateResponse<Value>, TransportError> {
+        timeout_at(limit, self.http.create_session(collection, credentials))
+            .await
+            .unwrap_or_else(|_| Err(TransportError::Lost("no answer in time".to_owned())))
     }
 
     /// Ends the session. Best effort: it expires by itself.

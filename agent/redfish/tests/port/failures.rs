@@ -198,3 +198,19 @@ async fn an_error_tells_category_and_remedy() {
     assert!(error.to_string().contains(&bmc.address.to_string()));
     assert!(error.remedy().contains("Secret"));
 }
+
+#[tokio::test]
+async fn a_login_whose_answer_is_lost_is_tried_once_more() {
+    for (lost, category) in [(1, None), (2, Some("NoAnswer"))] {
+        let bmc = ScriptedBmc::plain();
+        bmc.offer_sessions();
+        bmc.fail("POST", "/Sessions", lost, Fault::DropAfterEffect);
+        let facts = port(&bmc).observe().await;
+        assert_eq!(facts.err().map(|error| error.category()), category);
+        let seen = bmc.seen();
+        let logins = seen
+            .iter()
+            .filter(|one| one.method == "POST" && one.path.ends_with("/Sessions"));
+        assert_eq!(logins.count(), 2, "{lost} lost");
+    }
+}
