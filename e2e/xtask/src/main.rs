@@ -80,10 +80,9 @@ enum UpDown {
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_| EnvFilter::new("warn,lockstep_lab=info,lockstep_cluster=info,kube_client=off")),
-        )
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+            EnvFilter::new("warn,lockstep_lab=info,lockstep_cluster=info,kube_client=off")
+        }))
         .with_writer(std::io::stderr)
         .without_time()
         .init();
