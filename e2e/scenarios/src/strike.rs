@@ -319,6 +319,10 @@ impl Story {
         let seen = self.pair.look(world).await?;
         let still = self.fresh(world, &seen)?;
         self.struck.extend(fresh.intersection(&still).cloned());
+        if self.strike.kills_emulator() {
+            let cut_short = self.cut_short(world)?;
+            self.struck.extend(cut_short);
+        }
         let (free, kept) = std::mem::take(&mut self.held)
             .into_iter()
             .partition(|held| self.struck.contains(&held.point));
@@ -343,6 +347,23 @@ impl Story {
             world.start_operator().await?;
         }
         Ok(())
+    }
+
+    /// Effects that the BMC was asked for when it was killed: nobody will ever answer them,
+    /// done or not.
+    fn cut_short(&self, world: &World) -> Result<BTreeSet<String>> {
+        let mut points = BTreeSet::new();
+        for held in &self.held {
+            let changes = world.machines.bmc(held.machine)?.changes();
+            let asked = |one: &Request| one.forwarded && !one.delivered;
+            if changes
+                .iter()
+                .any(|one| asked(one) && effect(one) == held.effect)
+            {
+                points.insert(held.point.clone());
+            }
+        }
+        Ok(points)
     }
 
     /// Replaces both. What comes and goes meanwhile has met one of them on its way.
