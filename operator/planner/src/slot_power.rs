@@ -1,6 +1,6 @@
 //! Whether a card keeps power while its host is off: measured when it shows, asserted otherwise.
 //!
-//! `Yes` is measured when a card has been on for [`LIT`] beside a host that has been off
+//! `Yes` is measured when a card has been on for `LIT` beside a host that has been off
 //! for as long: the two are looked at one after the other, and a card whose slot goes
 //! dark with its host is still on in the last look. `No` is measured when a card was told
 //! twice in a row to power on beside a host that is off, and stayed off: one lost call
