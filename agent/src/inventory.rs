@@ -16,11 +16,7 @@ const RSHIM_PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// If it cannot be expressed in JSON, which would be a defect of this build.
 pub fn of(root: &Path) -> serde_json::Result<String> {
-    let told = if root == Path::new("/") {
-        Told::ask()
-    } else {
-        Told::nothing("the files are those of another root")
-    };
+    let told = Told::of(root);
     let inventory = Inventory::read(&Root::new(root), &told, RSHIM_PATIENCE);
     serde_json::to_string_pretty(&inventory)
 }

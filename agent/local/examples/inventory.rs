@@ -17,11 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = arguments.next().unwrap_or_else(|| "/".to_owned());
     let seconds = arguments.next().unwrap_or_else(|| "0".to_owned());
     let listener = HotPlug::open()?;
-    let told = if root == "/" {
-        Told::ask()
-    } else {
-        Told::nothing("the files may be another machine's")
-    };
+    let told = Told::of(root.as_ref());
     let root = Root::new(root);
     let inventory = Inventory::read(&root, &told, Duration::from_secs(5));
     let mut out = io::stdout().lock();

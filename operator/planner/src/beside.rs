@@ -29,13 +29,8 @@ pub(crate) fn require_quiet_siblings(
         return Ok(());
     }
     require_no_install(view, record, now)?;
-    for other in with_bmc(view).filter(|other| other.uid() != card.uid()) {
-        let facts = card::proved(view, other, now)?;
-        if facts.power != Some(PowerState::Off) {
-            stage::may_cut_power(&card::running(other, facts, now), spec, now)?;
-        }
-    }
-    Ok(())
+    let others = with_bmc(view).filter(|other| other.uid() != card.uid());
+    may_lose_power(others, view, spec, now)
 }
 
 fn with_bmc(view: &View) -> impl Iterator<Item = &CardView> {
@@ -76,7 +71,16 @@ pub(crate) fn require_quiet_cards(
     now: Timestamp,
 ) -> Result<(), Intent> {
     require_no_install(view, record, now)?;
-    for card in with_bmc(view) {
+    may_lose_power(with_bmc(view), view, spec, now)
+}
+
+fn may_lose_power<'a>(
+    cards: impl Iterator<Item = &'a CardView>,
+    view: &'a View,
+    spec: &DpuBootPolicySpec,
+    now: Timestamp,
+) -> Result<(), Intent> {
+    for card in cards {
         let facts = card::proved(view, card, now)?;
         if facts.power != Some(PowerState::Off) {
             stage::may_cut_power(&card::running(card, facts, now), spec, now)?;

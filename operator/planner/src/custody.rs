@@ -64,16 +64,25 @@ fn ended_alone(record: &mut DpuHostStatus, custody: &Custody, now: Timestamp) {
         .take_if(|hold| by_bmc(hold) && custody.seq >= hold.seq)
         .is_some()
     {
-        record.release = Some(ReleaseStatus {
-            reason,
-            at: Time(now),
-        });
+        end_hold(record, reason, now);
         give_up(record);
     }
 }
 
+/// Books that the hold has ended. One whose wait was over ended without its cards.
+pub(crate) fn end_hold(record: &mut DpuHostStatus, reason: ReleaseReason, now: Timestamp) {
+    if reason == ReleaseReason::Timeout {
+        give_up(record);
+    }
+    record.hold = None;
+    record.release = Some(ReleaseStatus {
+        reason,
+        at: Time(now),
+    });
+}
+
 /// The host goes on without the cards that are not ready.
-pub(crate) fn give_up(record: &mut DpuHostStatus) {
+fn give_up(record: &mut DpuHostStatus) {
     for card in &mut record.cards {
         if card.observed_at.is_none() {
             card.given_up = true;

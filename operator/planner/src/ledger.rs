@@ -13,7 +13,7 @@ use lockstep_crds::boot_policy::HostWait;
 use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind, TargetKind};
 use lockstep_crds::host::{
     ArmedEffect, CardRecord, FailedDirective, FinishedDirective, HeldBy, HoldState, HoldStatus,
-    ReleaseReason, ReleaseStatus,
+    ReleaseReason,
 };
 
 use crate::custody;
@@ -272,14 +272,10 @@ fn book(
         }
         ActionKind::ReleaseHost => {
             if landed {
-                if let Some(hold) = record.hold.take() {
-                    if hold.releasing == Some(ReleaseReason::Timeout) {
-                        custody::give_up(record);
-                    }
-                    record.release = hold.releasing.map(|reason| ReleaseStatus {
-                        reason,
-                        at: Time(now),
-                    });
+                match record.hold.take().map(|hold| hold.releasing) {
+                    Some(Some(reason)) => custody::end_hold(record, reason, now),
+                    Some(None) => record.release = None,
+                    None => {}
                 }
             } else if let Some(hold) = record.hold.as_mut() {
                 hold.releasing = None;

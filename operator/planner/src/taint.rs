@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::directive::Step;
-use lockstep_crds::host::{HeldBy, HoldState, HoldStatus, ReleaseReason, ReleaseStatus};
+use lockstep_crds::host::{HeldBy, HoldState, HoldStatus};
 
 use crate::decision::{NodeTaint, TaintEffect};
 use crate::host::machine;
@@ -115,14 +115,7 @@ pub(crate) fn book(view: &View, record: &mut DpuHostStatus, step: &TaintStep, no
         }
         TaintStep::End { reason, .. } => {
             record.step = Some(Step::ReleaseHost);
-            record.hold = None;
-            record.release = Some(ReleaseStatus {
-                reason: reason.clone(),
-                at: Time(now),
-            });
-            if *reason == ReleaseReason::Timeout {
-                custody::give_up(record);
-            }
+            custody::end_hold(record, reason.clone(), now);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! All questions at once.
 
+use std::path::Path;
+
 use super::{DeviceInfo, Features, PermanentAddress, devices, offloads, permanent_addresses};
 use crate::Fact;
 
@@ -22,6 +24,15 @@ impl Told {
             devices: devices(),
             offloads: offloads(),
             permanent_addresses: permanent_addresses(),
+        }
+    }
+
+    /// Asks the kernel if `root` is that of this very machine, and nothing otherwise.
+    pub fn of(root: &Path) -> Self {
+        if root == Path::new("/") {
+            Self::ask()
+        } else {
+            Self::nothing("the files may be another machine's")
         }
     }
 

@@ -7,6 +7,19 @@ use super::{
 use crate::reset::ResetType;
 use crate::stage::Stage;
 
+/// Accounts and sessions as a careful implementer of the standard would have them.
+const ACCESS: Access = Access {
+    user: "admin",
+    factory_password: None,
+    other_users: &[],
+    ids: AccountIds::Name,
+    account_types: true,
+    password_length: (8, 64),
+    lockout: Some((10, 600)),
+    session_timeout: 1800,
+    most_sessions: 64,
+};
+
 pub(super) const ALL_RESETS: &[ResetType] = &[
     ResetType::On,
     ResetType::ForceOff,
@@ -141,17 +154,7 @@ pub(super) const DPU: Personality = Personality {
         seconds: 90,
         one_at_a_time: true,
     },
-    access: Access {
-        user: "admin",
-        factory_password: None,
-        other_users: &[],
-        ids: AccountIds::Name,
-        account_types: true,
-        password_length: (8, 64),
-        lockout: Some((10, 600)),
-        session_timeout: 1800,
-        most_sessions: 64,
-    },
+    access: ACCESS,
     offers: Offers {
         chassis: true,
         logs: true,
@@ -249,17 +252,7 @@ pub(super) const HOST: Personality = Personality {
         seconds: 180,
         one_at_a_time: true,
     },
-    access: Access {
-        user: "admin",
-        factory_password: None,
-        other_users: &[],
-        ids: AccountIds::Name,
-        account_types: true,
-        password_length: (8, 64),
-        lockout: Some((10, 600)),
-        session_timeout: 1800,
-        most_sessions: 64,
-    },
+    access: ACCESS,
     offers: Offers {
         chassis: true,
         logs: true,
