@@ -164,18 +164,11 @@ fn compose(
     known: Option<&DpuReportSpec>,
 ) -> Result<DpuReportSpec> {
     let os = os_report(seed, facts)?;
+    let version = env!("CARGO_PKG_VERSION");
     let spec = DpuReportSpec {
-        vantage: Vantage::CardOs,
-        subject: seed.dpu.clone(),
         subject_uid: seed.dpu_uid.clone().unwrap_or_default(),
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        observed_at: clock::now(),
-        reachable: None,
-        bmc: None,
         os: Some(os),
-        images: Vec::new(),
-        execution: None,
-        custody: None,
+        ..DpuReportSpec::new(Vantage::CardOs, &seed.dpu, version, clock::now())
     };
     Ok(match known {
         Some(known) if is_same(known, &spec) => known.clone(),

@@ -67,6 +67,42 @@ pub struct DpuBootPolicySpec {
     /// What to do when a platform cannot tell its boot stage.
     #[serde(default)]
     pub unobservable_stage: UnobservableStage,
+    /// What becomes of cards and hosts that discovery finds. Discovery puts what it proposes
+    /// under the first policy of the namespace, by name, that has this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovered: Option<DiscoveredPolicy>,
+}
+
+/// What becomes of what discovery finds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DiscoveredPolicy {
+    /// A proposed card that fits one of these is approved without a person. Setting it takes
+    /// the verb `approve` on `dpus`.
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approve: Vec<InventorySelector>,
+}
+
+/// Cards by what they are made of. Everything given must fit; empty lists fit everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InventorySelector {
+    /// Families, such as `BlueField-3`.
+    #[schemars(length(max = 16), inner(length(max = 64)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub families: Vec<String>,
+    /// Part numbers.
+    #[schemars(length(max = 64), inner(length(max = 64)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub part_numbers: Vec<String>,
+    /// Serial numbers.
+    #[schemars(length(max = 256), inner(length(max = 64)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub serial_numbers: Vec<String>,
+    /// Whether the card must have been seen in its host, by the host or its BMC.
+    #[serde(default)]
+    pub pairing_observed: bool,
 }
 
 /// How far Lockstep goes.

@@ -54,17 +54,29 @@ pub(crate) fn named_after_subject(crd: CustomResourceDefinition) -> CustomResour
         (Vantage::HostBmc, names::host_bmc("")),
         (Vantage::CardOs, names::xpu("")),
         (Vantage::Site, names::site("")),
+        (Vantage::HostOs, names::host("")),
+        (Vantage::FoundBmc, names::found_bmc("")),
+        (Vantage::Scan, names::scan("")),
     ]
     .map(|(vantage, prefix)| format!("'{vantage}': '{prefix}'"))
     .join(", ");
-    ruled(
+    let crd = ruled(
         crd,
         &format!(
-            "!(self.spec.vantage in {{{prefixes}}}) || \
-             self.metadata.name == {{{prefixes}}}[self.spec.vantage] + self.spec.subject"
+            "!(self.spec.vantage in {{{prefixes}}}) || self.metadata.name == \
+             (has(self.spec.inventory) && self.spec.vantage != '{found}' ? '{second}' : '') \
+             + {{{prefixes}}}[self.spec.vantage] + self.spec.subject",
+            found = Vantage::FoundBmc,
+            second = names::inventory(""),
         ),
-        "the name must be bmc-card-SUBJECT, bmc-host-SUBJECT, xpu-SUBJECT or site-SUBJECT, \
-         as vantage and subject say",
+        "the name must be bmc-card-SUBJECT, bmc-host-SUBJECT, bmc-found-SUBJECT, xpu-SUBJECT, \
+         host-SUBJECT, site-SUBJECT or scan-SUBJECT, as vantage and subject say; with inventory- \
+         before it if, and only if, it holds an inventory and is not about a BMC that was found",
+    );
+    ruled(
+        crd,
+        "!has(self.spec.found) || self.spec.vantage == 'FoundBmc'",
+        "found is for the vantage FoundBmc",
     )
 }
 

@@ -34,6 +34,30 @@ use crate::open_enum::open_enum;
     ),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message"),
     printcolumn(
+        name = "Model",
+        type_ = "string",
+        json_path = ".status.inventory.model",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Serial",
+        type_ = "string",
+        json_path = ".status.inventory.serialNumber",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Inventoried",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Inventoried')].reason",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Approved",
+        type_ = "boolean",
+        json_path = ".spec.approved",
+        priority = 1
+    ),
+    printcolumn(
         name = "Age",
         type_ = "date",
         json_path = ".metadata.creationTimestamp"
@@ -70,6 +94,10 @@ pub struct DpuSpec {
     /// The image this card should run; overrides the policy's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_ref: Option<LocalRef>,
+    /// Whether anything may be done to this card. Discovery proposes cards with `false`; setting
+    /// it takes the verb `approve` on `dpus`.
+    #[serde(default = "default_approved")]
+    pub approved: bool,
     /// Stops new effects on this card at the next safe point; what is awaited goes on being observed.
     #[serde(default)]
     pub paused: bool,
@@ -81,6 +109,11 @@ pub struct DpuSpec {
 
 fn default_site() -> String {
     "default".to_owned()
+}
+
+/// What a person writes is meant.
+fn default_approved() -> bool {
+    true
 }
 
 /// A host that a card serves.
@@ -176,11 +209,65 @@ pub struct DpuStatus {
     /// What the card's BMC offers, as probed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<crate::report::BmcCapabilities>,
+    /// What the card is made of, in short; the whole stands in the `DpuInventory` of that name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<InventorySummary>,
+    /// The hosts it sits in, as far as they are seen.
+    #[schemars(length(max = 8))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostPlace>,
     /// `Ready`, `Reconciling`, `Stalled` (kstatus) and what else must be said.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+/// A card in short.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InventorySummary {
+    /// Maker, normalised where this release knows it.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendor: Option<String>,
+    /// Family, else model.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Serial number.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial_number: Option<String>,
+    /// Part number.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_number: Option<String>,
+    /// Cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cores: Option<i64>,
+    /// Memory in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<i64>,
+}
+
+/// Where a card sits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostPlace {
+    /// The `DpuHost`.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// How the pairing is known.
+    pub pairing: crate::dpu_inventory::KnownPairing,
+    /// Who saw it, and by what it is proved.
+    #[schemars(length(max = 512))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
+    /// Slot.
+    #[schemars(length(max = 96))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<String>,
 }
 
 /// What changes at every boot.

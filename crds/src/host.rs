@@ -235,6 +235,22 @@ pub struct DpuHostStatus {
     /// What has been measured about slot power.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot_power: Option<SlotPowerStatus>,
+    /// The Node that was seen to run on this machine, where `spec.nodeName` names none.
+    #[schemars(length(max = 253))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<String>,
+    /// How this platform boots and holds, as far as its BMC tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<crate::inventory::BootPlatform>,
+    /// Slots of this machine and what is in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<crate::inventory::Slots>,
+    /// Who takes part when this machine and its cards boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actors: Option<crate::inventory::Actors>,
+    /// What this machine can be asked to do, as probed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<crate::inventory::CapabilityRecord>,
     /// What has been done to each card, kept until it is undone or superseded.
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

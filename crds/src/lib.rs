@@ -19,8 +19,10 @@ mod bounds;
 pub mod condition;
 pub mod directive;
 pub mod dpu;
+pub mod dpu_inventory;
 pub mod host;
 pub mod image;
+pub mod inventory;
 pub mod observed;
 mod open_enum;
 pub mod report;
@@ -28,6 +30,7 @@ pub mod report;
 pub use bmc::{BmcEndpoint, BmcTls, LocalRef, MachineIdentity, TlsTrust};
 pub use boot_policy::{DpuBootPolicy, DpuBootPolicySpec, DpuBootPolicyStatus};
 pub use dpu::{Dpu, DpuSpec, DpuStatus, Phase};
+pub use dpu_inventory::{DpuInventory, DpuInventorySpec};
 pub use host::{DpuHost, DpuHostSpec, DpuHostStatus};
 pub use image::{DpuImage, DpuImageSpec, DpuImageStatus};
 pub use report::{DpuReport, DpuReportSpec};
@@ -47,6 +50,12 @@ pub const HELD_TAINT: &str = "provisioning.opiproject.org/host-held";
 /// Label on the Leases of our agents; its value is the agent's role.
 pub const AGENT_LABEL: &str = "provisioning.opiproject.org/agent";
 
+/// Label of what discovery proposed; its value is the id of the machine's identity.
+pub const PROPOSED_LABEL: &str = "provisioning.opiproject.org/proposed";
+
+/// Name of the ServiceAccount of every agent on a host.
+pub const HOST_AGENT: &str = "lockstep-host-agent";
+
 /// Name of the ServiceAccount of every site agent.
 pub const SITE_AGENT: &str = "lockstep-site-agent";
 
@@ -57,6 +66,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         bounds::short_names(DpuHost::crd()),
         DpuImage::crd(),
         DpuBootPolicy::crd(),
+        DpuInventory::crd(),
         bounds::named_after_subject(DpuReport::crd()),
     ]
     .map(bounds::bounded)
@@ -83,5 +93,25 @@ pub mod names {
     /// Report, Lease and ServiceAccount of the agent in a card's operating system.
     pub fn xpu(dpu: &str) -> String {
         format!("xpu-{dpu}")
+    }
+
+    /// Report and Lease of the agent on a host, by its Node.
+    pub fn host(node: &str) -> String {
+        format!("host-{node}")
+    }
+
+    /// Report about a BMC that was found; `id` is made of the identity of its machine.
+    pub fn found_bmc(id: &str) -> String {
+        format!("bmc-found-{id}")
+    }
+
+    /// Report of a site agent about its search for BMCs.
+    pub fn scan(site: &str) -> String {
+        format!("scan-{site}")
+    }
+
+    /// The second object of a report, for what changes seldom.
+    pub fn inventory(report: &str) -> String {
+        format!("inventory-{report}")
     }
 }

@@ -1,8 +1,10 @@
 //! `DpuReport`: what one agent identity sees. Facts with time, never conclusions.
 //!
-//! Names: `site-SITE` (image store), `bmc-card-DPU` and `bmc-host-DPUHOST`
-//! (site agent), `xpu-DPU` (the card's own agent). Every group is optional and
-//! the schema only grows: agents may be as old as the image on their card.
+//! Names: `site-SITE` (image store), `scan-SITE`, `bmc-card-DPU`, `bmc-host-DPUHOST` and
+//! `bmc-found-ID` (site agent), `host-NODE` (agent on a host), `xpu-DPU` (the card's own
+//! agent). What changes seldom stands in a second object, `inventory-` and the name of the
+//! first; a BMC that was found and that no object names yet has one object for both. Every
+//! group is optional and the schema only grows: agents may be as old as the image on their card.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube_derive::{CustomResource, KubeSchema};
@@ -11,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bmc::MachineIdentity;
 use crate::directive::OutcomeKind;
+use crate::inventory::Inventory;
 use crate::observed::{BootStage, Knowledge, Offer, PowerState};
 use crate::open_enum::open_enum;
 
@@ -55,9 +58,21 @@ pub struct DpuReportSpec {
     /// What a BMC shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bmc: Option<BmcReport>,
-    /// What the card's operating system shows.
+    /// What the operating system of a card, or of a host, shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub os: Option<OsReport>,
+    /// Which machine a host's operating system runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachineIdentity>,
+    /// How a BMC that was found is reached, and what it stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<FoundBmc>,
+    /// What became of every endpoint that the site agent was told to look at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scan: Option<ScanReport>,
+    /// What the machine is made of; in the second object only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<Inventory>,
     /// Images in the site's store.
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -68,6 +83,29 @@ pub struct DpuReportSpec {
     /// The work order that the site agent keeps for this host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custody: Option<Custody>,
+}
+
+impl DpuReportSpec {
+    /// A report of this agent that tells nothing yet.
+    pub fn new(vantage: Vantage, subject: &str, agent_version: &str, observed_at: Time) -> Self {
+        Self {
+            vantage,
+            subject: subject.to_owned(),
+            subject_uid: String::new(),
+            agent_version: agent_version.to_owned(),
+            observed_at,
+            reachable: None,
+            bmc: None,
+            os: None,
+            machine: None,
+            found: None,
+            scan: None,
+            inventory: None,
+            images: Vec::new(),
+            execution: None,
+            custody: None,
+        }
+    }
 }
 
 open_enum! {
@@ -81,6 +119,12 @@ open_enum! {
         CardOs,
         /// The site's image store.
         Site,
+        /// The host's operating system.
+        HostOs,
+        /// A BMC that was found by looking for it.
+        FoundBmc,
+        /// The search for BMCs of a site.
+        Scan,
     }
 }
 
@@ -314,4 +358,111 @@ pub struct Custody {
     #[schemars(length(max = 8), inner(length(max = 128)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub previous: Vec<String>,
+}
+
+open_enum! {
+    /// What a BMC stands for.
+    pub enum MachineRole {
+        /// A card.
+        Card,
+        /// A host.
+        Host,
+        /// It shows nothing that tells.
+        Unclear,
+    }
+}
+
+/// A BMC that was found by looking for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FoundBmc {
+    /// What it stands for.
+    pub role: MachineRole,
+    /// What tells so, such as `SystemType DPU` or `Model BlueField-3 DPU`.
+    #[schemars(length(max = 256))]
+    pub recognised_by: String,
+    /// How it was reached; a proposed object takes this over.
+    pub endpoint: FoundEndpoint,
+    /// How it was found: `list`, `range 10.0.0.0/24`, `lease 52:54:00:12:34:56`.
+    #[schemars(length(max = 4), inner(length(max = 64)))]
+    pub sources: Vec<String>,
+    /// Since when it was not found any more; the report stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_since: Option<Time>,
+}
+
+open_enum! {
+    /// The values of `TlsTrust`, as an agent reports them.
+    pub enum FoundTrust {
+        /// The certificate chains to the site's bundle and names the address.
+        Ca,
+        /// The key is the one that was seen first.
+        PinnedKey,
+        /// Encrypted, but nobody checks by whom.
+        NoVerification,
+        /// Not even encrypted.
+        PlainHttp,
+    }
+}
+
+/// How a BMC that was found is reached: what `spec.bmc` of its object will say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FoundEndpoint {
+    /// Base URL of the Redfish service.
+    #[schemars(length(max = 255))]
+    pub address: String,
+    /// Path of the ComputerSystem, where the BMC serves several.
+    #[schemars(length(max = 255))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_path: Option<String>,
+    /// The Secret of the range that it was found in.
+    #[schemars(length(max = 253))]
+    pub credentials: String,
+    /// What the trust in the channel rests on.
+    pub trust: FoundTrust,
+    /// The ConfigMap with the bundle, for `Ca`.
+    #[schemars(length(max = 253))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_config_map: Option<String>,
+    /// SHA-256 of the public key, in lower-case hex, for `PinnedKey`.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned_key_sha256: Option<String>,
+}
+
+/// The search for BMCs of one site.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScanReport {
+    /// Endpoints that were identified and are told of in reports of their own.
+    pub identified: i64,
+    /// Addresses of ranges where nothing listens.
+    pub silent: i64,
+    /// Endpoints that are listed, leased, or answered, and could not be identified.
+    #[schemars(length(max = 1024))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedEndpoint>,
+    /// How many of those are left out.
+    #[serde(default)]
+    pub omitted: i64,
+}
+
+/// An endpoint that could not be identified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedEndpoint {
+    /// Its URL.
+    #[schemars(length(max = 255))]
+    pub address: String,
+    /// How it came to be looked at.
+    #[schemars(length(max = 64))]
+    pub source: String,
+    /// A condition reason, such as `Unreachable`, `NoAnswer`, `NotRedfish`, `CredentialsRefused`,
+    /// `CredentialsNotAllowed`.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// What happened and what helps.
+    #[schemars(length(max = 256))]
+    pub message: String,
 }

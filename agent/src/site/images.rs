@@ -136,18 +136,10 @@ async fn tell(
             return Ok(());
         }
     }
+    let version = env!("CARGO_PKG_VERSION");
     let spec = DpuReportSpec {
-        vantage: Vantage::Site,
-        subject: site.config.site.clone(),
-        subject_uid: String::new(),
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        observed_at: clock::now(),
-        reachable: None,
-        bmc: None,
-        os: None,
         images: states.values().take(MOST_IMAGES).cloned().collect(),
-        execution: None,
-        custody: None,
+        ..DpuReportSpec::new(Vantage::Site, &site.config.site, version, clock::now())
     };
     let spec = keep_time(spec, writer.known());
     if writer.write(&spec, Cause::Facts).await? {

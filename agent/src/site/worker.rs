@@ -296,18 +296,14 @@ impl Worker {
 
     fn compose(&self) -> DpuReportSpec {
         let input = &self.current;
+        let (vantage, version) = (input.key.vantage(), env!("CARGO_PKG_VERSION"));
         let spec = DpuReportSpec {
-            vantage: input.key.vantage(),
-            subject: input.key.name.clone(),
             subject_uid: input.uid.clone(),
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            observed_at: clock::now(),
             reachable: self.reachable.clone(),
             bmc: self.bmc.clone(),
-            os: None,
-            images: Vec::new(),
             execution: self.execution.clone(),
             custody: self.custody(),
+            ..DpuReportSpec::new(vantage, &input.key.name, version, clock::now())
         };
         keep_time(spec, self.writer.known())
     }

@@ -272,15 +272,13 @@ impl World {
             .filter(|reach| reach.ok == usable)
             .map_or(now.clone(), |reach| reach.since);
         let silent = machine.refusal.unwrap_or("Unreachable").to_owned();
+        let vantage = match which {
+            Which::Host => Vantage::HostBmc,
+            Which::Card(_) => Vantage::CardBmc,
+        };
+        let observed_at = seen.map_or(now.clone(), |old| old.observed_at.clone());
         let report = DpuReportSpec {
-            vantage: match which {
-                Which::Host => Vantage::HostBmc,
-                Which::Card(_) => Vantage::CardBmc,
-            },
-            subject,
             subject_uid: subject_uid.clone(),
-            agent_version: "0.1.0".to_owned(),
-            observed_at: seen.map_or(now.clone(), |old| old.observed_at.clone()),
             reachable: Some(Reachability {
                 ok: usable,
                 since,
@@ -292,10 +290,9 @@ impl World {
             } else {
                 seen.and_then(|old| old.bmc.clone())
             },
-            os: None,
-            images: Vec::new(),
             execution: machine.execution.clone(),
             custody: machine.custody.clone(),
+            ..DpuReportSpec::new(vantage, &subject, "0.1.0", observed_at)
         };
         if before.as_ref() != Some(&report) {
             machine.report = Some(DpuReportSpec {

@@ -281,13 +281,7 @@ impl World {
             }
             self.writes.agents += 1;
             card.os_report = Some(DpuReportSpec {
-                vantage: Vantage::CardOs,
-                subject: dpu.metadata.name.clone().unwrap(),
                 subject_uid: dpu.metadata.uid.clone().unwrap(),
-                agent_version: "0.1.0".to_owned(),
-                observed_at: Time(self.now),
-                reachable: None,
-                bmc: None,
                 os: Some(OsReport {
                     boot_epoch: os.epoch.clone(),
                     epoch_source: "boot_id".to_owned(),
@@ -299,9 +293,12 @@ impl World {
                     architecture: None,
                     addresses: vec!["10.0.0.9".to_owned()],
                 }),
-                images: Vec::new(),
-                execution: None,
-                custody: None,
+                ..DpuReportSpec::new(
+                    Vantage::CardOs,
+                    dpu.metadata.name.as_ref().unwrap(),
+                    "0.1.0",
+                    Time(self.now),
+                )
             });
         }
     }
