@@ -17,6 +17,7 @@ mod credential_gate;
 mod document;
 mod effect;
 mod error;
+mod explore;
 mod facts;
 mod identity;
 mod link;
@@ -36,6 +37,7 @@ pub use effect::{
     BootOverride, BootTarget, Confirmation, Effect, MediaMatch, OverrideEnabled, PowerAction,
 };
 pub use error::{BmcError, EffectCertainty};
+pub use explore::{Endpoint, ExploredSystem, Explorer, Identified};
 pub use facts::{
     Authentication, BmcFacts, BootOverrideState, BootProgress, Capabilities, Capability, Channel,
     ImageUrl, Manager, MediaSlot, Offer, PowerRestorePolicy, PowerState, Reading, SystemIdentity,

@@ -17,6 +17,7 @@ pub mod host;
 mod install;
 pub mod intent;
 pub mod invariants;
+pub mod inventory;
 pub mod leave;
 pub mod ledger;
 mod mechanism;

@@ -1,0 +1,81 @@
+//! Finding out what a BMC is and what it stands for, without changing anything.
+//!
+//! Two verbs, in this order: [`Explorer::identify`] reads the service root and shows no
+//! credential to anybody; [`Explorer::explore`] logs in and reads everything that a machine is
+//! made of. Neither changes a password, a setting or a power state on the way.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use lockstep_crds::inventory::Inventory;
+use lockstep_crds::report::{BmcReport, MachineRole};
+use url::Url;
+
+use crate::error::BmcError;
+use crate::facts::SystemIdentity;
+use crate::target::{Credentials, SpkiPin, TlsTrust};
+
+/// Where a BMC may be, and how it would prove itself.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Base URL of the Redfish service, without a path.
+    pub address: Url,
+    /// How the BMC proves itself on the wire.
+    pub tls: TlsTrust,
+}
+
+/// What a service root tells to everybody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identified {
+    /// The address that was checked and dialled.
+    pub remote: SocketAddr,
+    /// Key of the certificate that was shown, verified or not; `None` without TLS.
+    pub tls_pin: Option<SpkiPin>,
+    /// `RedfishVersion`.
+    pub redfish_version: Option<String>,
+    /// `UUID`, if it means anything.
+    pub service_uuid: Option<String>,
+    /// `Vendor`.
+    pub vendor: Option<String>,
+    /// `Product`, else `Name`.
+    pub product: Option<String>,
+}
+
+/// One machine behind a BMC.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExploredSystem {
+    /// What it is.
+    pub role: MachineRole,
+    /// What tells so, for people.
+    pub recognised_by: String,
+    /// What identifies it.
+    pub identity: SystemIdentity,
+    /// Path of its ComputerSystem, if the BMC serves several.
+    pub system_path: Option<String>,
+    /// Its hot facts.
+    pub bmc: BmcReport,
+    /// What it is made of and can do.
+    pub inventory: Inventory,
+}
+
+/// Reads what is behind endpoints. Calls to one endpoint queue up; each has a deadline.
+#[async_trait]
+pub trait Explorer: Send + Sync + fmt::Debug {
+    /// Reads the service root. Nothing that could be a credential is sent.
+    ///
+    /// # Errors
+    /// What kept it from being read; [`BmcError::BadAnswer`] for what is no Redfish service.
+    async fn identify(&self, endpoint: &Endpoint) -> Result<Identified, BmcError>;
+
+    /// Logs in, reads everything, logs out.
+    ///
+    /// # Errors
+    /// What kept the ComputerSystems from being read. A part that cannot be read is told in
+    /// [`Inventory::unread`] instead.
+    async fn explore(
+        &self,
+        endpoint: &Endpoint,
+        credentials: &Credentials,
+    ) -> Result<Vec<ExploredSystem>, BmcError>;
+}
