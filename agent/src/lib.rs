@@ -15,6 +15,7 @@ pub mod health;
 pub mod inventory;
 pub mod kube_client;
 pub mod lease;
+pub mod local_inventory;
 pub mod release;
 pub mod report;
 pub mod seed;

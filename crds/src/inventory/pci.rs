@@ -184,6 +184,8 @@ open_enum! {
         Native,
         /// Firmware: a link that drops may take the host down.
         FirmwareFirst,
+        /// Nobody: the operating system was told to leave them.
+        Nobody,
         /// Nobody says.
         Unknown,
     }
