@@ -19,6 +19,15 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+/// What an agent serves of itself.
+pub trait Figures: Send + Sync + 'static {
+    /// Everything that is measured, in OpenMetrics. May block.
+    fn text(&self) -> Result<String, fmt::Error>;
+
+    /// Whether the agent has begun, and if not, what it waits for.
+    fn ready(&self) -> Result<(), &'static str>;
+}
+
 /// Calls to BMCs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CallLabels {
@@ -118,6 +127,16 @@ impl Metrics {
     pub fn set_ready(&self) {
         self.ready.store(true, Ordering::Relaxed);
     }
+}
+
+impl Figures for Metrics {
+    fn ready(&self) -> Result<(), &'static str> {
+        if self.ready.load(Ordering::Relaxed) {
+            Ok(())
+        } else {
+            Err("the site's objects have not been read yet")
+        }
+    }
 
     fn text(&self) -> Result<String, fmt::Error> {
         if let Some(store) = &self.store {
@@ -139,40 +158,37 @@ impl Metrics {
 /// Serves until `ending`.
 pub async fn serve(
     listener: TcpListener,
-    metrics: Arc<Metrics>,
+    figures: Arc<dyn Figures>,
     ending: CancellationToken,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(metrics))
+    axum::serve(listener, router(figures))
         .with_graceful_shutdown(ending.cancelled_owned())
         .await
 }
 
-fn router(metrics: Arc<Metrics>) -> Router {
+fn router(figures: Arc<dyn Figures>) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(figures))
-        .with_state(metrics)
+        .route("/metrics", get(metrics))
+        .with_state(figures)
 }
 
-async fn readyz(State(metrics): State<Arc<Metrics>>) -> (StatusCode, &'static str) {
-    if metrics.ready.load(Ordering::Relaxed) {
-        (StatusCode::OK, "ok")
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the site's objects have not been read yet",
-        )
+async fn readyz(State(figures): State<Arc<dyn Figures>>) -> (StatusCode, &'static str) {
+    match figures.ready() {
+        Ok(()) => (StatusCode::OK, "ok"),
+        Err(waits_for) => (StatusCode::SERVICE_UNAVAILABLE, waits_for),
     }
 }
 
-async fn figures(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
+async fn metrics(State(figures): State<Arc<dyn Figures>>) -> impl IntoResponse {
     let kind = [(
         header::CONTENT_TYPE,
         "application/openmetrics-text; version=1.0.0; charset=utf-8",
     )];
-    match metrics.text() {
-        Ok(text) => (StatusCode::OK, kind, text),
+    match tokio::task::spawn_blocking(move || figures.text()).await {
+        Ok(Ok(text)) => (StatusCode::OK, kind, text),
+        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, kind, error.to_string()),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, kind, error.to_string()),
     }
 }

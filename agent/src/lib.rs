@@ -1,8 +1,8 @@
 //! The Lockstep agent: the hands, never the brain.
 //!
 //! `site` reaches the BMCs of one site, keeps its image store and carries out
-//! directives; `xpu` reports from a card's own operating system; `release`
-//! ends a hold without Kubernetes. Contract of every role: facts are written
+//! directives; `host` and `xpu` report from the operating systems of a host and of a card;
+//! `release` ends a hold without Kubernetes. Contract of every role: facts are written
 //! on change only, an effect is accepted in the report before it is sent, and
 //! no accepted effect is ever sent again.
 
@@ -12,10 +12,12 @@ pub mod durable;
 #[cfg(test)]
 mod fake_api;
 pub mod health;
+pub mod host;
 pub mod inventory;
 pub mod kube_client;
 pub mod lease;
 pub mod local_inventory;
+mod local_report;
 pub mod release;
 pub mod report;
 pub mod seed;

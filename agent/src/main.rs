@@ -1,4 +1,4 @@
-//! `lockstep-agent`: roles `site` and `xpu`, the offline release, and a look at the machine.
+//! `lockstep-agent`: roles `site`, `host` and `xpu`, the offline release, and a look at the machine.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use anyhow::{Result, anyhow};
 use clap::{Parser, Subcommand, ValueEnum};
 use lockstep_agent::config::SiteConfig;
+use lockstep_agent::host::HostArgs;
 use lockstep_agent::release::ReleaseArgs;
-use lockstep_agent::{inventory, release, shutdown, site, xpu};
+use lockstep_agent::{host, inventory, release, shutdown, site, xpu};
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
@@ -37,6 +38,8 @@ enum Role {
         #[arg(long, env = "LOCKSTEP_CONFIG")]
         config: PathBuf,
     },
+    /// Reports from the operating system of a host: what it is made of, and its cards.
+    Host(HostArgs),
     /// Reports from a card's own operating system.
     Xpu {
         /// The seed that came with the image.
@@ -82,8 +85,10 @@ fn run(role: Role) -> Result<()> {
             let config = SiteConfig::load(&config)?;
             Runtime::new()?.block_on(async { site::run(config, shutdown::on_signal()?).await })
         }
-        Role::Xpu { seed, root } => small_runtime()?
-            .block_on(async { xpu::run(&seed, &root, shutdown::on_signal()?).await }),
+        Role::Host(args) => of_the_machine(async { host::run(args, shutdown::on_signal()?).await }),
+        Role::Xpu { seed, root } => {
+            of_the_machine(async { xpu::run(&seed, &root, shutdown::on_signal()?).await })
+        }
         Role::Inventory { root } => {
             writeln!(std::io::stdout(), "{}", inventory::of(&root)?)?;
             Ok(())
@@ -94,6 +99,14 @@ fn run(role: Role) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Runs a role that reads the machine: a device that is slow to answer does not delay its end.
+fn of_the_machine(role: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = small_runtime()?;
+    let result = runtime.block_on(role);
+    runtime.shutdown_background();
+    result
 }
 
 /// One thread is enough for a card, and for one command.

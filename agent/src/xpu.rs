@@ -1,144 +1,111 @@
 //! The role `xpu`: a card's own agent, inside its operating system.
 //!
-//! It needs no trust store, no resolver and no writable disk. It writes its
-//! report when facts changed and renews its Lease; an API server that does not
-//! answer is waited for, for ever, with growing pauses.
+//! It needs no trust store, no resolver and no writable disk. Its report comes first; the
+//! inventory follows when the machine has come up, and costs one write a boot at most.
 
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
-use k8s_openapi::api::coordination::v1::Lease;
+use anyhow::Result;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Api, Client, Resource};
 use lockstep_crds::report::{OsReport, Vantage};
-use lockstep_crds::{Dpu, DpuReport, DpuReportSpec, names};
-use lockstep_local::{Fact, LocalFacts, Root};
-use tokio::time::Instant;
+use lockstep_crds::{Dpu, DpuReportSpec, names};
+use lockstep_local::LocalFacts;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::kube_client;
-use crate::lease::{self, Candidate, LeaseKeeper};
-use crate::report::{Cause, ReportWriter};
+use crate::local_inventory::{InventoryKeeper, Kept, LocalMachine, Pace, Whose};
+use crate::local_report::{LocalReporter, Place, Subject, os_report};
 use crate::seed::Seed;
 
-/// Between looks at the machine.
-const LOOK: Duration = Duration::from_secs(15);
-/// The longest pause while the API server does not answer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Most addresses that a report holds.
 const MOST_ADDRESSES: usize = 16;
+/// A card that boots finds its devices in the first seconds; nothing waits for its inventory.
+const PACE: Pace = Pace {
+    first: Duration::from_secs(10),
+    floor: Duration::from_secs(4 * 60 * 60),
+};
 
 /// Runs until `ending`.
 pub async fn run(seed: &Path, root: &Path, ending: CancellationToken) -> Result<()> {
     let seed = Seed::load(seed)?;
     let client = kube_client::from_seed(&seed)?;
-    let root = Root::new(root);
-    CardAgent::new(&client, seed, root).run(ending).await;
+    let machine = LocalMachine::at(root);
+    let forgotten = Arc::new(Notify::new());
+    let inventory = inventory(&client, &seed, machine.clone(), &forgotten);
+    let report = reporter(&client, seed, machine, forgotten);
+    tokio::join!(report.run(ending.clone()), inventory.run(ending));
     Ok(())
 }
 
-struct CardAgent {
-    seed: Seed,
-    root: Root,
-    report: ReportWriter,
-    lease: LeaseKeeper,
-    announced: bool,
+fn owner(seed: &Seed) -> Option<OwnerReference> {
+    seed.dpu_uid.as_ref().map(|uid| OwnerReference {
+        api_version: Dpu::api_version(&()).into_owned(),
+        kind: Dpu::kind(&()).into_owned(),
+        name: seed.dpu.clone(),
+        uid: uid.clone(),
+        ..OwnerReference::default()
+    })
 }
 
-impl CardAgent {
-    fn new(client: &Client, seed: Seed, root: Root) -> Self {
-        let name = names::xpu(&seed.dpu);
-        let owner = seed.dpu_uid.as_ref().map(|uid| OwnerReference {
-            api_version: Dpu::api_version(&()).into_owned(),
-            kind: Dpu::kind(&()).into_owned(),
-            name: seed.dpu.clone(),
-            uid: uid.clone(),
-            ..OwnerReference::default()
-        });
-        let reports: Api<DpuReport> = Api::namespaced(client.clone(), &seed.namespace);
-        let leases: Api<Lease> = Api::namespaced(client.clone(), &seed.namespace);
-        let candidate = Candidate {
-            lease: name.clone(),
-            identity: name.clone(),
-            role: "xpu",
-            patience: Duration::ZERO,
-            owner: owner.clone(),
-        };
-        Self {
-            report: ReportWriter::new(reports, name, owner),
-            lease: LeaseKeeper::new(leases, candidate),
-            seed,
-            root,
-            announced: false,
-        }
+fn reporter(
+    client: &Client,
+    seed: Seed,
+    machine: LocalMachine,
+    forgotten: Arc<Notify>,
+) -> LocalReporter<Seed> {
+    let namespace = seed.namespace.clone();
+    let place = Place {
+        client,
+        namespace: &namespace,
+        name: names::xpu(&seed.dpu),
+        role: "xpu",
+        owner: owner(&seed),
+    };
+    LocalReporter::new(seed, machine.root, place, forgotten)
+}
+
+fn inventory(
+    client: &Client,
+    seed: &Seed,
+    machine: LocalMachine,
+    forgotten: &Arc<Notify>,
+) -> InventoryKeeper {
+    let kept = Kept {
+        whose: Whose::Card,
+        spec: spec(seed),
+        beside: names::xpu(&seed.dpu),
+        owner: owner(seed),
+    };
+    let reports = Api::namespaced(client.clone(), &seed.namespace);
+    InventoryKeeper::new(reports, machine, kept, PACE, Arc::clone(forgotten))
+}
+
+impl Subject for Seed {
+    fn compose(&self, facts: &LocalFacts) -> Result<DpuReportSpec> {
+        Ok(DpuReportSpec {
+            os: Some(card_os(self, facts)?),
+            ..spec(self)
+        })
     }
 
-    async fn run(mut self, ending: CancellationToken) {
-        let mut failures = 0_u32;
-        let mut renewal = Instant::now();
-        loop {
-            let turn = async {
-                let due = Instant::now() >= renewal;
-                self.turn(due).await?;
-                if due {
-                    renewal = Instant::now() + lease::renewal();
-                }
-                anyhow::Ok(())
-            };
-            let pause = tokio::select! {
-                () = ending.cancelled() => return,
-                done = turn => match done {
-                    Ok(()) => {
-                        failures = 0;
-                        LOOK
-                    }
-                    Err(error) => {
-                        failures = failures.saturating_add(1);
-                        let pause = clock::backoff(failures, Duration::from_secs(1), LONGEST_PAUSE);
-                        tracing::warn!(failures, pause_seconds = pause.as_secs(), "not reported: {error}");
-                        pause
-                    }
-                },
-            };
-            tokio::select! {
-                () = ending.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
+    fn accepted(&self, spec: &DpuReportSpec) {
+        let epoch = spec.os.as_ref().map_or("", |os| os.boot_epoch.as_str());
+        announce(self, epoch);
     }
+}
 
-    /// Tells what changed; when it is `due`, also renews the Lease and looks whether the
-    /// report is still there: an API server that was set back has lost it.
-    async fn turn(&mut self, due: bool) -> Result<()> {
-        if due && self.announced {
-            self.report.read().await?;
-        }
-        self.tell().await?;
-        if due {
-            self.lease.hold().await?;
-        }
-        Ok(())
-    }
-
-    /// Writes the report if anything but time has changed.
-    async fn tell(&mut self) -> Result<()> {
-        if self.report.known().is_none() {
-            self.report.read().await?;
-        }
-        let facts = LocalFacts::read(&self.root);
-        let spec = compose(&self.seed, &facts, self.report.known())?;
-        if self.report.write(&spec, Cause::Facts).await? {
-            tracing::debug!("report written");
-        }
-        if !self.announced {
-            let epoch = spec.os.as_ref().map_or("", |os| os.boot_epoch.as_str());
-            self.announced = true;
-            announce(&self.seed, epoch);
-        }
-        Ok(())
+/// What report and inventory have in common.
+fn spec(seed: &Seed) -> DpuReportSpec {
+    let version = env!("CARGO_PKG_VERSION");
+    DpuReportSpec {
+        subject_uid: seed.dpu_uid.clone().unwrap_or_default(),
+        ..DpuReportSpec::new(Vantage::CardOs, &seed.dpu, version, clock::now())
     }
 }
 
@@ -157,44 +124,8 @@ fn announce(seed: &Seed, epoch: &str) {
     }
 }
 
-/// The report as it should stand. Where only time has passed, it is the known one.
-fn compose(
-    seed: &Seed,
-    facts: &LocalFacts,
-    known: Option<&DpuReportSpec>,
-) -> Result<DpuReportSpec> {
-    let os = os_report(seed, facts)?;
-    let version = env!("CARGO_PKG_VERSION");
-    let spec = DpuReportSpec {
-        subject_uid: seed.dpu_uid.clone().unwrap_or_default(),
-        os: Some(os),
-        ..DpuReportSpec::new(Vantage::CardOs, &seed.dpu, version, clock::now())
-    };
-    Ok(match known {
-        Some(known) if is_same(known, &spec) => known.clone(),
-        Some(_) | None => spec,
-    })
-}
-
-fn is_same(known: &DpuReportSpec, spec: &DpuReportSpec) -> bool {
-    let mut timeless = spec.clone();
-    timeless.observed_at = known.observed_at.clone();
-    if let (Some(os), Some(old)) = (&mut timeless.os, &known.os) {
-        os.uptime_seconds = old.uptime_seconds;
-    }
-    timeless == *known
-}
-
-fn os_report(seed: &Seed, facts: &LocalFacts) -> Result<OsReport> {
-    let Fact::Known(boot_epoch) = facts.boot_id.clone() else {
-        bail!(
-            "the boot epoch is not known (boot_id {}): mount /proc",
-            facts.boot_id
-        );
-    };
-    let text = |value: Option<String>, most: usize| {
-        value.map(|text| text.chars().take(most).collect::<String>())
-    };
+/// What the card's operating system tells, and what the seed says was installed.
+fn card_os(seed: &Seed, facts: &LocalFacts) -> Result<OsReport> {
     let mut addresses: Vec<String> = facts
         .addresses
         .as_ref()
@@ -206,22 +137,11 @@ fn os_report(seed: &Seed, facts: &LocalFacts) -> Result<OsReport> {
         .collect();
     addresses.dedup();
     addresses.truncate(MOST_ADDRESSES);
-    let os_release = facts.os_release.as_ref().known();
     Ok(OsReport {
-        boot_epoch,
-        epoch_source: "boot_id".to_owned(),
-        uptime_seconds: facts
-            .uptime
-            .clone()
-            .known()
-            .and_then(|uptime| i64::try_from(uptime.as_secs()).ok())
-            .unwrap_or(0),
-        os: text(os_release.map(|os| os.pretty_name().to_owned()), 128),
         image_version: Some(seed.image_version.clone()),
         image_digest: Some(seed.image_digest.clone()),
-        kernel: text(facts.kernel_release.clone().known(), 128),
-        architecture: Some(facts.architecture.to_owned()),
         addresses,
+        ..os_report(facts)?
     })
 }
 
@@ -261,6 +181,10 @@ mod tests {
         dir
     }
 
+    fn agent_of(api: &FakeApi, dir: &Path) -> LocalReporter<Seed> {
+        reporter(&api.client(), seed(), LocalMachine::at(dir), Arc::default())
+    }
+
     const FIRST: &str = "01234567-89ab-cdef-0123-456789abcdef";
     const SECOND: &str = "11234567-89ab-cdef-0123-456789abcdef";
 
@@ -268,7 +192,7 @@ mod tests {
     async fn time_alone_is_not_written_and_a_new_boot_is() {
         let api = FakeApi::default();
         let dir = machine(FIRST);
-        let mut agent = CardAgent::new(&api.client(), seed(), Root::new(dir.path()));
+        let mut agent = agent_of(&api, dir.path());
         agent.tell().await.unwrap();
         fs::write(dir.path().join("proc/uptime"), "99.00 3.00\n").unwrap();
         agent.tell().await.unwrap();
@@ -281,7 +205,7 @@ mod tests {
         assert!(!report.to_string().contains("very-secret"));
 
         let dir = machine(SECOND);
-        let mut agent = CardAgent::new(&api.client(), seed(), Root::new(dir.path()));
+        let mut agent = agent_of(&api, dir.path());
         agent.tell().await.unwrap();
         assert_eq!(api.get(REPORT).unwrap()["spec"]["os"]["bootEpoch"], SECOND);
         assert_eq!(
@@ -297,7 +221,7 @@ mod tests {
     async fn an_api_server_that_forgot_the_report_is_told_again() {
         let api = FakeApi::default();
         let dir = machine(FIRST);
-        let mut agent = CardAgent::new(&api.client(), seed(), Root::new(dir.path()));
+        let mut agent = agent_of(&api, dir.path());
         agent.turn(true).await.unwrap();
         let report = api.get(REPORT).unwrap();
         api.remove(REPORT);
@@ -311,7 +235,7 @@ mod tests {
     async fn nothing_is_reported_without_a_boot_epoch() {
         let api = FakeApi::default();
         let dir = tempfile::tempdir().unwrap();
-        let mut agent = CardAgent::new(&api.client(), seed(), Root::new(dir.path()));
+        let mut agent = agent_of(&api, dir.path());
         let error = agent.tell().await.unwrap_err().to_string();
         assert!(error.contains("/proc"), "{error}");
         assert!(api.writes().is_empty());
@@ -322,7 +246,7 @@ mod tests {
         let api = FakeApi::default();
         api.vanish(true);
         let dir = machine(FIRST);
-        let agent = CardAgent::new(&api.client(), seed(), Root::new(dir.path()));
+        let agent = agent_of(&api, dir.path());
         let ending = CancellationToken::new();
         let task = tokio::spawn(agent.run(ending.clone()));
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -334,5 +258,31 @@ mod tests {
         ending.cancel();
         task.await.unwrap();
         assert!(api.get(REPORT).is_some());
+    }
+
+    #[tokio::test]
+    async fn the_inventory_is_a_second_object_with_the_same_owner() {
+        let api = FakeApi::default();
+        let dir = machine(FIRST);
+        let ending = CancellationToken::new();
+        let mut keeper = inventory(
+            &api.client(),
+            &seed(),
+            LocalMachine::at(dir.path()),
+            &Arc::default(),
+        );
+        keeper.read_now();
+        let task = tokio::spawn(keeper.run(ending.clone()));
+        let report = api.until("dpureports/inventory-xpu-c1", |_| true).await;
+        ending.cancel();
+        task.await.unwrap();
+        assert_eq!(report["spec"]["vantage"], "CardOs");
+        assert_eq!(report["spec"]["subject"], "c1");
+        assert_eq!(report["spec"]["inventory"]["os"]["name"], "Lab OS 1.2");
+        assert!(
+            report["spec"]["os"].is_null(),
+            "hot facts are not told twice"
+        );
+        assert_eq!(report["metadata"]["ownerReferences"][0]["uid"], "uid-1");
     }
 }

@@ -6,6 +6,8 @@
 
 mod bounds;
 mod fit;
+mod hot_plug;
+mod keeper;
 mod offloads;
 mod parts;
 mod pci;
@@ -19,6 +21,7 @@ use lockstep_local::{Fact, LocalFacts, Root};
 
 use bounds::Unreads;
 pub use fit::MOST_BYTES;
+pub use keeper::{InventoryKeeper, Kept, LocalMachine, Pace};
 
 /// How long an rshim that does not answer is waited for.
 const RSHIM_PATIENCE: Duration = Duration::from_secs(5);
