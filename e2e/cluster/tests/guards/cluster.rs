@@ -51,7 +51,7 @@ impl Cluster {
     }
 }
 
-fn is_refused(policy: &str, what: &str, said: Result<String, String>) {
+pub(crate) fn is_refused(policy: &str, what: &str, said: Result<String, String>) {
     match said {
         Ok(said) => panic!("{what} must be refused: {said}"),
         Err(said) => assert!(
