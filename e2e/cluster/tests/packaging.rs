@@ -79,6 +79,21 @@ async fn bases_and_samples_are_accepted_without_a_warning() {
             .collect();
         assert!(changed.is_empty(), "{base}: {changed:#?}");
     }
+    // The same site with an agent on its hosts.
+    apply(&kubectl, "-k", "config/host-agent").await;
+    let said = apply(&kubectl, "-k", "config/host-agent").await;
+    let settled = said.lines().all(|line| line.ends_with("unchanged"));
+    assert!(settled, "config/host-agent: {said}");
+    let pods = get(
+        &kubectl,
+        &["daemonset", "lockstep-host-agent", "-n", "site-example"],
+    )
+    .await;
+    let pod = &pods["spec"]["template"]["spec"];
+    changes_nothing_on_the_host(pod);
+    let security = &pod["containers"][0]["securityContext"];
+    assert_eq!(security["allowPrivilegeEscalation"], false);
+    admitted(&kubectl, "site-example", pod).await;
     // What a user looks at.
     let hosts = kubectl
         .run(&["get", "dpuh,dpu,dpuimg,dpubp", "-n", "site-example"])
@@ -102,6 +117,33 @@ async fn bases_and_samples_are_accepted_without_a_warning() {
     assert!(kubectl.run(&of_site).await.unwrap().lines().count() >= 4);
     let explained = kubectl.run(&["explain", "dpu.status.phase"]).await.unwrap();
     assert!(explained.contains("Known values"), "{explained}");
+}
+
+/// Whatever it may read, it reads through mounts that cannot be written.
+fn changes_nothing_on_the_host(pod: &Value) {
+    let container = &pod["containers"][0];
+    let mounts = container["volumeMounts"].as_array().unwrap();
+    assert_eq!(mounts.len(), 4, "{mounts:#?}");
+    assert!(mounts.iter().all(|mount| mount["readOnly"] == true));
+    let security = &container["securityContext"];
+    assert_eq!(security["capabilities"]["drop"][0], "ALL");
+    assert_eq!(security["readOnlyRootFilesystem"], true);
+    assert_eq!(pod["hostPID"], Value::Null);
+}
+
+/// Pod security lets such a Pod in, now and without a warning.
+async fn admitted(kubectl: &Kubectl, namespace: &str, pod: &Value) {
+    let pod = serde_json::json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "probe", "namespace": namespace}, "spec": pod,
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pod.json");
+    std::fs::write(&file, pod.to_string()).unwrap();
+    let args = ["create", "--dry-run=server", "--warnings-as-errors", "-f"];
+    let mut args = args.to_vec();
+    args.push(file.to_str().unwrap());
+    kubectl.run(&args).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,6 +199,23 @@ async fn charts_install_upgrade_and_leave_objects_in_place() {
     let claims = get(&kubectl, &["pvc", "-A"]).await;
     assert_eq!(claims["items"].as_array().unwrap().len(), 2, "{claims:#}");
 
+    // Hosts of one site have an agent, with what its values give it; the other site's have none.
+    let agents = get(&kubectl, &["daemonset", "-A"]).await;
+    let [agent] = &agents["items"].as_array().unwrap()[..] else {
+        panic!("{agents:#}")
+    };
+    assert_eq!(agent["metadata"]["namespace"], "site-berlin");
+    let pod = &agent["spec"]["template"]["spec"];
+    changes_nothing_on_the_host(pod);
+    let container = &pod["containers"][0];
+    assert_eq!(pod["nodeSelector"]["site"], "berlin");
+    assert_eq!(
+        container["securityContext"]["capabilities"]["add"][0],
+        "SYS_ADMIN"
+    );
+    assert_eq!(container["ports"][0]["containerPort"], 9811);
+    admitted(&kubectl, "site-berlin", pod).await;
+
     // A change of the configuration changes the Pod.
     let checksum = async || {
         let agent = ["deployment", "lockstep-site-agent", "-n", "site-berlin"];
@@ -181,6 +240,11 @@ async fn charts_install_upgrade_and_leave_objects_in_place() {
         ("sites[0].surprise=1", "surprise"),
         ("operator.logFormat=xml", "logFormat"),
         ("sites[0].store.service.type=ClusterIP", "nodePort"),
+        ("sites[0].hostAgent.access=Everything", "access"),
+        (
+            "sites[1].hostAgent.enabled=true",
+            "a host belongs to one site",
+        ),
     ] {
         let args = [
             "upgrade", "lockstep", &lockstep, "-f", &values, "--set", set,
