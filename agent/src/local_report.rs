@@ -1,10 +1,12 @@
-//! The hot report of an agent that speaks of the machine it runs on: what the roles `xpu` and
-//! `host` have in common.
+//! The report of an agent that speaks of the machine it runs on: what the roles `xpu` and `host`
+//! have in common.
 //!
 //! It is written when facts changed, never because time has passed. An API server that does not
 //! answer is waited for, for ever, with growing pauses.
+//!
+//! Unlike a BMC's, its hot facts change once a boot, so the inventory stands in the same object:
+//! a second one would cost a second write each time.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -14,12 +16,12 @@ use kube::{Api, Client};
 use lockstep_crds::report::OsReport;
 use lockstep_crds::{DpuReport, DpuReportSpec};
 use lockstep_local::{Fact, LocalFacts, Root};
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::lease::{self, Candidate, LeaseKeeper};
+use crate::local_inventory::Latest;
 use crate::report::{Cause, ReportWriter};
 
 /// Between looks at the machine.
@@ -27,9 +29,12 @@ const LOOK: Duration = Duration::from_secs(15);
 /// The longest pause while the API server does not answer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// How long the first report waits for the first inventory, so that one write tells both.
+const FIRST_INVENTORY: Duration = Duration::from_secs(3);
+
 /// What a role makes of facts.
 pub(crate) trait Subject: Send + Sync {
-    /// The report as it should stand.
+    /// The report as it should stand, but for the inventory.
     fn compose(&self, facts: &LocalFacts) -> Result<DpuReportSpec>;
 
     /// The API server has taken the first report of this process.
@@ -54,13 +59,12 @@ pub(crate) struct LocalReporter<S> {
     report: ReportWriter,
     lease: LeaseKeeper,
     announced: bool,
-    forgotten: Arc<Notify>,
+    inventory: Latest,
 }
 
 impl<S: Subject> LocalReporter<S> {
-    /// A reporter; nothing is read yet. `forgotten` is told of an API server that has lost the
-    /// report, and so maybe others.
-    pub(crate) fn new(subject: S, root: Root, place: Place<'_>, forgotten: Arc<Notify>) -> Self {
+    /// A reporter; nothing is read yet.
+    pub(crate) fn new(subject: S, root: Root, place: Place<'_>, inventory: Latest) -> Self {
         let reports: Api<DpuReport> = Api::namespaced(place.client.clone(), place.namespace);
         let leases: Api<Lease> = Api::namespaced(place.client.clone(), place.namespace);
         let candidate = Candidate {
@@ -76,7 +80,7 @@ impl<S: Subject> LocalReporter<S> {
             report: ReportWriter::new(reports, place.name, place.owner),
             lease: LeaseKeeper::new(leases, candidate),
             announced: false,
-            forgotten,
+            inventory,
         }
     }
 
@@ -84,6 +88,12 @@ impl<S: Subject> LocalReporter<S> {
     pub(crate) async fn run(mut self, ending: CancellationToken) {
         let mut failures = 0_u32;
         let mut renewal = Instant::now();
+        let first = timeout(FIRST_INVENTORY, self.inventory.wait_for(Option::is_some));
+        tokio::select! {
+            () = ending.cancelled() => return,
+            // Late or never, it is told when it is there.
+            _ = first => {}
+        }
         loop {
             let turn = async {
                 let due = Instant::now() >= renewal;
@@ -111,6 +121,7 @@ impl<S: Subject> LocalReporter<S> {
             tokio::select! {
                 () = ending.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
+                Ok(()) = self.inventory.changed() => {}
             }
         }
     }
@@ -118,8 +129,8 @@ impl<S: Subject> LocalReporter<S> {
     /// Tells what changed; when it is `due`, also renews the Lease and looks whether the
     /// report is still there: an API server that was set back has lost it.
     pub(crate) async fn turn(&mut self, due: bool) -> Result<()> {
-        if due && self.announced && self.report.read().await?.is_none() {
-            self.forgotten.notify_one();
+        if due && self.announced {
+            self.report.read().await?;
         }
         self.tell().await?;
         if due {
@@ -133,7 +144,14 @@ impl<S: Subject> LocalReporter<S> {
         if self.report.known().is_none() {
             self.report.read().await?;
         }
-        let spec = self.subject.compose(&LocalFacts::read(&self.root))?;
+        let mut spec = self.subject.compose(&LocalFacts::read(&self.root))?;
+        // Until the machine was read, what an earlier process told of it stands.
+        let before = || {
+            self.report
+                .known()
+                .and_then(|known| known.inventory.clone())
+        };
+        spec.inventory = self.inventory.borrow().clone().or_else(before);
         let spec = match self.report.known() {
             Some(known) if is_same(known, &spec) => known.clone(),
             Some(_) | None => spec,

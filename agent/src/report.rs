@@ -100,11 +100,6 @@ impl ReportWriter {
         }
     }
 
-    /// Trusts nothing that is known: the next write reads the report first.
-    pub fn forget(&mut self) {
-        self.current = Current::Unread;
-    }
-
     /// Reads the report from the API server.
     pub async fn read(&mut self) -> Result<Option<&DpuReportSpec>, ReportError> {
         self.current = Current::Unread;

@@ -1,44 +1,37 @@
 //! The role `xpu`: a card's own agent, inside its operating system.
 //!
-//! It needs no trust store, no resolver and no writable disk. Its report comes first; the
-//! inventory follows when the machine has come up, and costs one write a boot at most.
+//! It needs no trust store, no resolver and no writable disk.
 
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::{Api, Client, Resource};
+use kube::{Client, Resource};
 use lockstep_crds::report::{OsReport, Vantage};
 use lockstep_crds::{Dpu, DpuReportSpec, names};
 use lockstep_local::LocalFacts;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::kube_client;
-use crate::local_inventory::{InventoryKeeper, Kept, LocalMachine, Pace, Whose};
+use crate::local_inventory::{InventoryReader, Latest, LocalMachine, Whose};
 use crate::local_report::{LocalReporter, Place, Subject, os_report};
 use crate::seed::Seed;
 
 /// Most addresses that a report holds.
 const MOST_ADDRESSES: usize = 16;
-/// A card that boots finds its devices in the first seconds; nothing waits for its inventory.
-const PACE: Pace = Pace {
-    first: Duration::from_secs(10),
-    floor: Duration::from_secs(4 * 60 * 60),
-};
+/// Between two readings of the card if nothing was heard.
+const FLOOR: Duration = Duration::from_secs(4 * 60 * 60);
 
 /// Runs until `ending`.
 pub async fn run(seed: &Path, root: &Path, ending: CancellationToken) -> Result<()> {
     let seed = Seed::load(seed)?;
     let client = kube_client::from_seed(&seed)?;
     let machine = LocalMachine::at(root);
-    let forgotten = Arc::new(Notify::new());
-    let inventory = inventory(&client, &seed, machine.clone(), &forgotten);
-    let report = reporter(&client, seed, machine, forgotten);
+    let (inventory, latest) = InventoryReader::new(machine.clone(), Whose::Card, FLOOR);
+    let report = reporter(&client, seed, machine, latest);
     tokio::join!(report.run(ending.clone()), inventory.run(ending));
     Ok(())
 }
@@ -57,7 +50,7 @@ fn reporter(
     client: &Client,
     seed: Seed,
     machine: LocalMachine,
-    forgotten: Arc<Notify>,
+    latest: Latest,
 ) -> LocalReporter<Seed> {
     let namespace = seed.namespace.clone();
     let place = Place {
@@ -67,45 +60,22 @@ fn reporter(
         role: "xpu",
         owner: owner(&seed),
     };
-    LocalReporter::new(seed, machine.root, place, forgotten)
-}
-
-fn inventory(
-    client: &Client,
-    seed: &Seed,
-    machine: LocalMachine,
-    forgotten: &Arc<Notify>,
-) -> InventoryKeeper {
-    let kept = Kept {
-        whose: Whose::Card,
-        spec: spec(seed),
-        beside: names::xpu(&seed.dpu),
-        owner: owner(seed),
-    };
-    let reports = Api::namespaced(client.clone(), &seed.namespace);
-    InventoryKeeper::new(reports, machine, kept, PACE, Arc::clone(forgotten))
+    LocalReporter::new(seed, machine.root, place, latest)
 }
 
 impl Subject for Seed {
     fn compose(&self, facts: &LocalFacts) -> Result<DpuReportSpec> {
+        let version = env!("CARGO_PKG_VERSION");
         Ok(DpuReportSpec {
+            subject_uid: self.dpu_uid.clone().unwrap_or_default(),
             os: Some(card_os(self, facts)?),
-            ..spec(self)
+            ..DpuReportSpec::new(Vantage::CardOs, &self.dpu, version, clock::now())
         })
     }
 
     fn accepted(&self, spec: &DpuReportSpec) {
         let epoch = spec.os.as_ref().map_or("", |os| os.boot_epoch.as_str());
         announce(self, epoch);
-    }
-}
-
-/// What report and inventory have in common.
-fn spec(seed: &Seed) -> DpuReportSpec {
-    let version = env!("CARGO_PKG_VERSION");
-    DpuReportSpec {
-        subject_uid: seed.dpu_uid.clone().unwrap_or_default(),
-        ..DpuReportSpec::new(Vantage::CardOs, &seed.dpu, version, clock::now())
     }
 }
 
@@ -182,7 +152,9 @@ mod tests {
     }
 
     fn agent_of(api: &FakeApi, dir: &Path) -> LocalReporter<Seed> {
-        reporter(&api.client(), seed(), LocalMachine::at(dir), Arc::default())
+        // An inventory that never comes is not waited for for ever.
+        let (_, latest) = tokio::sync::watch::channel(None);
+        reporter(&api.client(), seed(), LocalMachine::at(dir), latest)
     }
 
     const FIRST: &str = "01234567-89ab-cdef-0123-456789abcdef";
@@ -261,28 +233,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_inventory_is_a_second_object_with_the_same_owner() {
+    async fn one_write_tells_the_boot_and_the_inventory() {
         let api = FakeApi::default();
         let dir = machine(FIRST);
+        let card = LocalMachine::at(dir.path());
+        let (reader, latest) = InventoryReader::new(card.clone(), Whose::Card, FLOOR);
+        let agent = reporter(&api.client(), seed(), card, latest);
         let ending = CancellationToken::new();
-        let mut keeper = inventory(
-            &api.client(),
-            &seed(),
-            LocalMachine::at(dir.path()),
-            &Arc::default(),
-        );
-        keeper.read_now();
-        let task = tokio::spawn(keeper.run(ending.clone()));
-        let report = api.until("dpureports/inventory-xpu-c1", |_| true).await;
+        let tasks = [
+            tokio::spawn(agent.run(ending.clone())),
+            tokio::spawn(reader.run(ending.clone())),
+        ];
+        let renewed = |lease: &serde_json::Value| lease["spec"]["renewTime"].is_string();
+        api.until("leases/xpu-c1", renewed).await;
         ending.cancel();
-        task.await.unwrap();
-        assert_eq!(report["spec"]["vantage"], "CardOs");
-        assert_eq!(report["spec"]["subject"], "c1");
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let report = api.get(REPORT).unwrap();
         assert_eq!(report["spec"]["inventory"]["os"]["name"], "Lab OS 1.2");
-        assert!(
-            report["spec"]["os"].is_null(),
-            "hot facts are not told twice"
-        );
+        assert_eq!(report["spec"]["os"]["bootEpoch"], FIRST);
         assert_eq!(report["metadata"]["ownerReferences"][0]["uid"], "uid-1");
+        let writes = api.writes();
+        let reports = writes
+            .iter()
+            .filter(|write| write.starts_with("dpureports"));
+        assert_eq!(reports.count(), 1, "{writes:?}");
     }
 }

@@ -63,15 +63,11 @@ pub(crate) fn named_after_subject(crd: CustomResourceDefinition) -> CustomResour
     let crd = ruled(
         crd,
         &format!(
-            "!(self.spec.vantage in {{{prefixes}}}) || self.metadata.name == \
-             (has(self.spec.inventory) && self.spec.vantage != '{found}' ? '{second}' : '') \
-             + {{{prefixes}}}[self.spec.vantage] + self.spec.subject",
-            found = Vantage::FoundBmc,
-            second = names::inventory(""),
+            "!(self.spec.vantage in {{{prefixes}}}) || \
+             self.metadata.name == {{{prefixes}}}[self.spec.vantage] + self.spec.subject"
         ),
         "the name must be bmc-card-SUBJECT, bmc-host-SUBJECT, bmc-found-SUBJECT, xpu-SUBJECT, \
-         host-SUBJECT, site-SUBJECT or scan-SUBJECT, as vantage and subject say; with inventory- \
-         before it if, and only if, it holds an inventory and is not about a BMC that was found",
+         host-SUBJECT, site-SUBJECT or scan-SUBJECT, as vantage and subject say",
     );
     ruled(
         crd,

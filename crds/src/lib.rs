@@ -109,9 +109,4 @@ pub mod names {
     pub fn scan(site: &str) -> String {
         format!("scan-{site}")
     }
-
-    /// The second object of a report, for what changes seldom.
-    pub fn inventory(report: &str) -> String {
-        format!("inventory-{report}")
-    }
 }

@@ -2,9 +2,10 @@
 //!
 //! Names: `site-SITE` (image store), `scan-SITE`, `bmc-card-DPU`, `bmc-host-DPUHOST` and
 //! `bmc-found-ID` (site agent), `host-NODE` (agent on a host), `xpu-DPU` (the card's own
-//! agent). What changes seldom stands in a second object, `inventory-` and the name of the
-//! first; a BMC that was found and that no object names yet has one object for both. Every
-//! group is optional and the schema only grows: agents may be as old as the image on their card.
+//! agent). A BMC's hot facts and what it is made of stand in two objects, `bmc-card-DPU` and
+//! `bmc-found-ID`, for the first change often; where both change once a boot they stand in one.
+//! Every group is optional and the schema only grows: agents may be as old as the image on
+//! their card.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube_derive::{CustomResource, KubeSchema};
@@ -70,7 +71,7 @@ pub struct DpuReportSpec {
     /// What became of every endpoint that the site agent was told to look at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scan: Option<ScanReport>,
-    /// What the machine is made of; in the second object only.
+    /// What the machine is made of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<Inventory>,
     /// Images in the site's store.

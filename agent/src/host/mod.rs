@@ -13,26 +13,22 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use kube::{Api, Client};
+use kube::Client;
 use lockstep_crds::report::Vantage;
 use lockstep_crds::{DpuReportSpec, MachineIdentity, names};
 use lockstep_local::{Fact, LocalFacts};
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::health;
 use crate::kube_client;
-use crate::local_inventory::{InventoryKeeper, Kept, LocalMachine, Pace, Whose};
+use crate::local_inventory::{InventoryReader, Latest, LocalMachine, Whose};
 use crate::local_report::{LocalReporter, Place, Subject, os_report};
 use figures::HostFigures;
 
-/// A node whose Pods start has found its devices.
-const PACE: Pace = Pace {
-    first: Duration::ZERO,
-    floor: Duration::from_secs(60 * 60),
-};
+/// Between two readings of the machine if nothing was heard.
+const FLOOR: Duration = Duration::from_secs(60 * 60);
 /// The longest name of an object.
 const LONGEST_NAME: usize = 253;
 
@@ -53,7 +49,7 @@ pub struct HostArgs {
 /// Runs until `ending`, or until its port fails.
 pub async fn run(args: HostArgs, ending: CancellationToken) -> Result<()> {
     let name = names::host(&args.node);
-    if names::inventory(&name).len() > LONGEST_NAME {
+    if name.len() > LONGEST_NAME {
         bail!(
             "the name of node {} is too long for a report named after it: rename the node, or keep this agent off it",
             args.node
@@ -62,15 +58,14 @@ pub async fn run(args: HostArgs, ending: CancellationToken) -> Result<()> {
     let (client, config) = kube_client::inferred().await?;
     let machine = LocalMachine::mounted_at(&args.root);
     let listener = listen(args.health_port).await?;
-    let forgotten = Arc::new(Notify::new());
     let namespace = config.default_namespace;
-    let inventory = inventory(&client, &namespace, &args.node, machine.clone(), &forgotten);
+    let (inventory, latest) = InventoryReader::new(machine.clone(), Whose::Host, FLOOR);
     let figures = Arc::new(HostFigures::new(machine.root.clone()));
     let host = Host {
         node: args.node,
         figures: Arc::clone(&figures),
     };
-    let report = reporter(&client, &namespace, host, machine, forgotten);
+    let report = reporter(&client, &namespace, host, machine, latest);
     let ending = ending.child_token();
     let served = async {
         let served = health::serve(listener, figures, ending.clone()).await;
@@ -107,7 +102,7 @@ fn reporter(
     namespace: &str,
     host: Host,
     machine: LocalMachine,
-    forgotten: Arc<Notify>,
+    latest: Latest,
 ) -> LocalReporter<Host> {
     let place = Place {
         client,
@@ -116,39 +111,17 @@ fn reporter(
         role: "host",
         owner: None,
     };
-    LocalReporter::new(host, machine.root, place, forgotten)
-}
-
-fn inventory(
-    client: &Client,
-    namespace: &str,
-    node: &str,
-    machine: LocalMachine,
-    forgotten: &Arc<Notify>,
-) -> InventoryKeeper {
-    let kept = Kept {
-        whose: Whose::Host,
-        spec: spec(node),
-        beside: names::host(node),
-        owner: None,
-    };
-    let reports = Api::namespaced(client.clone(), namespace);
-    InventoryKeeper::new(reports, machine, kept, PACE, Arc::clone(forgotten))
-}
-
-/// What report and inventory have in common.
-fn spec(node: &str) -> DpuReportSpec {
-    let version = env!("CARGO_PKG_VERSION");
-    DpuReportSpec::new(Vantage::HostOs, node, version, clock::now())
+    LocalReporter::new(host, machine.root, place, latest)
 }
 
 impl Subject for Host {
     /// Addresses are left out: the Node has them, and those of Services come and go.
     fn compose(&self, facts: &LocalFacts) -> Result<DpuReportSpec> {
+        let version = env!("CARGO_PKG_VERSION");
         Ok(DpuReportSpec {
             os: Some(os_report(facts)?),
             machine: machine(facts),
-            ..spec(&self.node)
+            ..DpuReportSpec::new(Vantage::HostOs, &self.node, version, clock::now())
         })
     }
 
@@ -177,9 +150,11 @@ fn machine(facts: &LocalFacts) -> Option<MachineIdentity> {
 mod tests {
     use super::*;
     use crate::fake_api::FakeApi;
+    use lockstep_crds::inventory::{Inventory, OsFacts};
     use lockstep_local::Root;
     use std::fs;
     use std::path::Path;
+    use tokio::sync::watch;
 
     const BOOT: &str = "01234567-89ab-cdef-0123-456789abcdef";
     const UUID: &str = "4c4c4544-0051-3510-8052-b4c04f4d3132";
@@ -192,13 +167,13 @@ mod tests {
         }
     }
 
-    fn agent(api: &FakeApi, dir: &Path) -> LocalReporter<Host> {
+    fn agent(api: &FakeApi, dir: &Path, latest: Latest) -> LocalReporter<Host> {
         let machine = LocalMachine::at(dir);
         let host = Host {
             node: "node1".to_owned(),
             figures: Arc::new(HostFigures::new(machine.root.clone())),
         };
-        reporter(&api.client(), "site", host, machine, Arc::default())
+        reporter(&api.client(), "site", host, machine, latest)
     }
 
     #[tokio::test]
@@ -214,7 +189,8 @@ mod tests {
                 ("sys/class/dmi/id/product_serial", "SN-1"),
             ],
         );
-        let mut agent = agent(&api, dir.path());
+        let (_told, latest) = watch::channel(None);
+        let mut agent = agent(&api, dir.path(), latest);
         agent.turn(true).await.unwrap();
         let report = api.get("dpureports/host-node1").unwrap();
         assert_eq!(report["spec"]["vantage"], "HostOs");
@@ -230,20 +206,59 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn its_inventory_stands_beside_its_report() {
+    async fn its_first_report_holds_its_inventory_and_a_change_of_it_is_told() {
         let api = FakeApi::default();
         let dir = tempfile::tempdir().unwrap();
-        files(dir.path(), &[("proc/meminfo", "MemTotal: 1024 kB")]);
+        files(
+            dir.path(),
+            &[
+                ("proc/sys/kernel/random/boot_id", BOOT),
+                ("proc/meminfo", "MemTotal: 1024 kB"),
+            ],
+        );
         let machine = LocalMachine::at(dir.path());
-        let keeper = inventory(&api.client(), "site", "node1", machine, &Arc::default());
+        let (reader, latest) = InventoryReader::new(machine, Whose::Host, FLOOR);
         let ending = CancellationToken::new();
-        let task = tokio::spawn(keeper.run(ending.clone()));
-        let report = api.until("dpureports/inventory-host-node1", |_| true).await;
+        let tasks = [
+            tokio::spawn(agent(&api, dir.path(), latest).run(ending.clone())),
+            tokio::spawn(reader.run(ending.clone())),
+        ];
+        let lease = |lease: &serde_json::Value| lease["spec"]["renewTime"].is_string();
+        api.until("leases/host-node1", lease).await;
         ending.cancel();
-        task.await.unwrap();
-        assert_eq!(report["spec"]["subject"], "node1");
-        assert!(report["spec"]["inventory"].is_object());
-        assert!(report["spec"]["os"].is_null());
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let report = api.get("dpureports/host-node1").unwrap();
+        let memory = &report["spec"]["inventory"]["memory"];
+        assert_eq!(memory["usableBytes"], 1_048_576);
+        assert_eq!(report["spec"]["os"]["bootEpoch"], BOOT);
+        let writes = api.writes();
+        let reports = writes
+            .iter()
+            .filter(|write| write.starts_with("dpureports"));
+        assert_eq!(reports.count(), 1, "{writes:?}");
+    }
+
+    #[tokio::test]
+    async fn until_the_machine_is_read_what_was_told_of_it_stands() {
+        let api = FakeApi::default();
+        let dir = tempfile::tempdir().unwrap();
+        files(dir.path(), &[("proc/sys/kernel/random/boot_id", BOOT)]);
+        let (_told, latest) = watch::channel(Some(Inventory::default()));
+        agent(&api, dir.path(), latest).tell().await.unwrap();
+        let (told, latest) = watch::channel(None);
+        let mut restarted = agent(&api, dir.path(), latest);
+        restarted.tell().await.unwrap();
+        assert_eq!(api.writes().len(), 1);
+        told.send_replace(Some(Inventory {
+            os: Some(OsFacts::default()),
+            ..Inventory::default()
+        }));
+        restarted.tell().await.unwrap();
+        assert_eq!(api.writes().len(), 2);
+        let report = api.get("dpureports/host-node1").unwrap();
+        assert!(report["spec"]["inventory"]["os"].is_object(), "{report}");
     }
 
     #[test]

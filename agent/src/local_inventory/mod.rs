@@ -7,10 +7,10 @@
 mod bounds;
 mod fit;
 mod hot_plug;
-mod keeper;
 mod offloads;
 mod parts;
 mod pci;
+mod reader;
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use lockstep_local::{Fact, LocalFacts, Root};
 
 use bounds::Unreads;
 pub use fit::MOST_BYTES;
-pub use keeper::{InventoryKeeper, Kept, LocalMachine, Pace};
+pub use reader::{InventoryReader, Latest, LocalMachine};
 
 /// How long an rshim that does not answer is waited for.
 const RSHIM_PATIENCE: Duration = Duration::from_secs(5);

@@ -69,7 +69,7 @@ fn held_against_the_schema(inventory: &Inventory) -> Vec<String> {
         inventory: Some(inventory.clone()),
         ..DpuReportSpec::new(Vantage::HostOs, "node1", "1", clock::now())
     };
-    let report = serde_json::to_value(DpuReport::new("inventory-host-node1", spec)).unwrap();
+    let report = serde_json::to_value(DpuReport::new("host-node1", spec)).unwrap();
     let mut found = Vec::new();
     let (schema, spec) = (&schema["properties"]["spec"], &report["spec"]);
     beyond("spec", schema, spec, &mut found);

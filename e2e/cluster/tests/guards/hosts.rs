@@ -109,43 +109,37 @@ pub(crate) async fn hosts(plane: &ControlPlane, cluster: &Cluster) {
     let unbound = Agent::new(plane, NAMESPACE, None).await;
     let elsewhere = Agent::new(plane, "other", Some("agent-on-node1")).await;
 
-    let own = ["host-node1", "inventory-host-node1"];
-    for name in own {
-        for agent in [&node10, &namesake, &unbound, &elsewhere] {
-            agent.refuses(REPORTS, "create", &report(name, 1)).await;
-        }
-        for user in [CARD1, SITE_AGENT, OPERATOR, PERSON] {
-            cluster
-                .refuses(REPORTS, "create", user, &report(name, 1))
-                .await;
-        }
-        // Whoever is only called so has no node.
-        let called_so = "system:serviceaccount:site-lab:lockstep-host-agent";
-        cluster
-            .refuses(REPORTS, "create", called_so, &report(name, 1))
-            .await;
-        node1.allows("create", &report(name, 1)).await;
-        node1.allows("replace", &report(name, 2)).await;
-        node10.refuses(REPORTS, "replace", &report(name, 3)).await;
-        unbound.refuses(REPORTS, "replace", &report(name, 3)).await;
+    let name = "host-node1";
+    for agent in [&node10, &namesake, &unbound, &elsewhere] {
+        agent.refuses(REPORTS, "create", &report(name, 1)).await;
     }
+    for user in [CARD1, SITE_AGENT, OPERATOR, PERSON] {
+        cluster
+            .refuses(REPORTS, "create", user, &report(name, 1))
+            .await;
+    }
+    // Whoever is only called so has no node.
+    let called_so = "system:serviceaccount:site-lab:lockstep-host-agent";
+    cluster
+        .refuses(REPORTS, "create", called_so, &report(name, 1))
+        .await;
+    node1.allows("create", &report(name, 1)).await;
+    node1.allows("replace", &report(name, 2)).await;
+    node10.refuses(REPORTS, "replace", &report(name, 3)).await;
+    unbound.refuses(REPORTS, "replace", &report(name, 3)).await;
     for name in [
         "host-node10",
         "host-node",
-        "inventory-host-node10",
         "bmc-host-node1",
-        "inventory-bmc-host-node1",
         "xpu-node1",
-        "inventory-xpu-node1",
         "site-node1",
         "scan-node1",
     ] {
         node1.refuses(REPORTS, "create", &report(name, 1)).await;
     }
     // A node that is called like a card is no card.
-    for name in ["xpu-card1", "inventory-xpu-card1"] {
-        namesake.refuses(REPORTS, "create", &report(name, 1)).await;
-    }
+    let card = report("xpu-card1", 1);
+    namesake.refuses(REPORTS, "create", &card).await;
     namesake
         .allows("create", &report("host-xpu-card1", 1))
         .await;

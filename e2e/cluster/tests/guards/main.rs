@@ -85,7 +85,6 @@ async fn the_api_server_keeps_every_writer_to_its_own() {
     in_force(&cluster).await;
 
     writers::reports(&cluster).await;
-    writers::second_objects(&cluster).await;
     writers::leases(&cluster).await;
     hosts::hosts(&plane, &cluster).await;
     writers::identities(&cluster).await;

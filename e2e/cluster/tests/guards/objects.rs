@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use crate::NAMESPACE;
 
 pub(crate) fn report(name: &str, uptime: i64) -> Value {
-    let first = name.strip_prefix("inventory-").unwrap_or(name);
     let (vantage, subject) = [
         ("CardOs", "xpu-"),
         ("CardBmc", "bmc-card-"),
@@ -16,9 +15,9 @@ pub(crate) fn report(name: &str, uptime: i64) -> Value {
         ("Site", "site-"),
     ]
     .iter()
-    .find_map(|(vantage, prefix)| Some((*vantage, first.strip_prefix(prefix)?)))
+    .find_map(|(vantage, prefix)| Some((*vantage, name.strip_prefix(prefix)?)))
     .unwrap_or(("OfANewerRelease", "x"));
-    let mut report = json!({
+    json!({
         "apiVersion": "provisioning.opiproject.org/v1alpha1",
         "kind": "DpuReport",
         "metadata": {"name": name, "namespace": NAMESPACE},
@@ -26,15 +25,10 @@ pub(crate) fn report(name: &str, uptime: i64) -> Value {
             "vantage": vantage, "subject": subject, "agentVersion": "0.1.0",
             "observedAt": "2026-11-21T10:00:00Z",
             "reachable": {"ok": true, "since": "2026-11-21T10:00:00Z"},
+            "os": {"bootEpoch": "a", "epochSource": "boot_id", "uptimeSeconds": uptime},
+            "inventory": {"memory": {"usableBytes": uptime}},
         },
-    });
-    if first == name {
-        report["spec"]["os"] =
-            json!({"bootEpoch": "a", "epochSource": "boot_id", "uptimeSeconds": uptime});
-    } else {
-        report["spec"]["inventory"] = json!({"memory": {"usableBytes": uptime}});
-    }
-    report
+    })
 }
 
 pub(crate) fn lease(name: &str, labelled: bool, holder: &str) -> Value {

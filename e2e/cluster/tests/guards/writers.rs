@@ -107,43 +107,6 @@ pub(crate) async fn reports(cluster: &Cluster) {
     cluster.run(PERSON, &foreground).await.unwrap();
 }
 
-/// Whoever writes the first writes the second, and nobody else.
-pub(crate) async fn second_objects(cluster: &Cluster) {
-    const POLICY: &str = "lockstep-report-writers";
-    let writers = [
-        ("inventory-xpu-card1", CARD1),
-        ("inventory-bmc-card-card1", SITE_AGENT),
-        ("inventory-bmc-host-host1", SITE_AGENT),
-    ];
-    for (name, writer) in writers {
-        for user in [CARD1, CARD2, SITE_AGENT, OTHER_SITE_AGENT, OPERATOR, PERSON] {
-            if user != writer {
-                cluster
-                    .refuses(POLICY, "create", user, &report(name, 1))
-                    .await;
-            }
-        }
-        cluster.allows("create", writer, &report(name, 1)).await;
-        cluster.allows("apply", writer, &report(name, 2)).await;
-        cluster
-            .refuses(POLICY, "replace", CARD2, &report(name, 3))
-            .await;
-    }
-    for name in [
-        "inventory-site-lab",
-        "inventory-scan-lab",
-        "inventory-bmc-found-x",
-        "inventory-inventory-bmc-card-card1",
-        "inventory-xpu-card2",
-    ] {
-        for user in [CARD1, SITE_AGENT] {
-            let mut made_up = report(name, 1);
-            made_up["spec"]["vantage"] = json!("OfANewerRelease");
-            cluster.refuses(POLICY, "create", user, &made_up).await;
-        }
-    }
-}
-
 pub(crate) async fn leases(cluster: &Cluster) {
     const POLICY: &str = "lockstep-agent-leases";
     let own = lease("xpu-card1", true, "card1");

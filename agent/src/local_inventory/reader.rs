@@ -1,0 +1,168 @@
+//! What a machine is made of, read at the start, after hot-plug and now and then, and told to
+//! whoever writes the report.
+
+use std::path::Path;
+use std::time::Duration;
+
+use lockstep_crds::inventory::Inventory;
+use lockstep_local::Root;
+use lockstep_local::netlink::Told;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::hot_plug::Listener;
+use super::{Reading, Whose};
+use crate::clock;
+
+/// After hot-plug the machine is read once more: some drivers take their time.
+const AFTERWARDS: Duration = Duration::from_secs(30);
+/// After a reading that failed.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// The machine under a root, and whether the kernel that runs here is its own.
+#[derive(Clone, Debug)]
+pub struct LocalMachine {
+    /// Its files.
+    pub root: Root,
+    /// Whether the kernel may be asked, and listened to, about it.
+    pub own_kernel: bool,
+}
+
+impl LocalMachine {
+    /// This very machine, if `root` is `/`; the files of some other one otherwise.
+    pub fn at(root: &Path) -> Self {
+        Self {
+            root: Root::new(root),
+            own_kernel: root == Path::new("/"),
+        }
+    }
+
+    /// This very machine, whose root is mounted at `root`.
+    pub fn mounted_at(root: &Path) -> Self {
+        Self {
+            root: Root::new(root),
+            own_kernel: true,
+        }
+    }
+
+    fn read(&self) -> Reading {
+        let told = if self.own_kernel {
+            Told::ask()
+        } else {
+            Told::nothing("the files may be another machine's")
+        };
+        Reading::take(&self.root, &told)
+    }
+}
+
+/// The last reading of a machine; `None` before the first.
+pub type Latest = watch::Receiver<Option<Inventory>>;
+
+/// Reads one machine.
+#[derive(Debug)]
+pub struct InventoryReader {
+    machine: LocalMachine,
+    whose: Whose,
+    floor: Duration,
+    due: Instant,
+    listener: Listener,
+    latest: watch::Sender<Option<Inventory>>,
+}
+
+impl InventoryReader {
+    /// A reader; nothing is read yet. The machine is read every `floor` even if nothing was heard.
+    pub fn new(machine: LocalMachine, whose: Whose, floor: Duration) -> (Self, Latest) {
+        let listener = if machine.own_kernel {
+            Listener::open()
+        } else {
+            Listener::deaf()
+        };
+        let (latest, told) = watch::channel(None);
+        let reader = Self {
+            machine,
+            whose,
+            floor,
+            due: Instant::now(),
+            listener,
+            latest,
+        };
+        (reader, told)
+    }
+
+    /// Runs until `ending`.
+    pub async fn run(mut self, ending: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = ending.cancelled() => return,
+                () = self.wait() => {}
+            }
+            tokio::select! {
+                () = ending.cancelled() => return,
+                () = self.read() => {}
+            }
+        }
+    }
+
+    /// Waits until there is a reason to read, and sets when there will be the next.
+    async fn wait(&mut self) {
+        tokio::select! {
+            () = sleep_until(self.due) => {
+                self.due = Instant::now() + clock::jittered(self.floor, 10);
+            }
+            () = self.listener.at_rest() => {
+                self.due = self.due.min(Instant::now() + AFTERWARDS);
+            }
+        }
+    }
+
+    async fn read(&mut self) {
+        let (machine, whose) = (self.machine.clone(), self.whose);
+        match tokio::task::spawn_blocking(move || machine.read().inventory(whose)).await {
+            Ok(inventory) => {
+                let changed = self.latest.send_if_modified(|latest| {
+                    let changed = latest.as_ref() != Some(&inventory);
+                    *latest = Some(inventory);
+                    changed
+                });
+                tracing::debug!(changed, "inventory read");
+            }
+            Err(error) => {
+                self.due = Instant::now() + PAUSE;
+                tracing::error!("reading the machine ended abnormally: {error}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[tokio::test]
+    async fn only_a_change_is_told_and_what_counts_by_itself_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("proc/meminfo", "MemTotal: 1024 kB\n");
+        write("proc/uptime", "12.50 3.00\n");
+        let machine = LocalMachine::at(dir.path());
+        let (mut reader, mut latest) =
+            InventoryReader::new(machine, Whose::Host, Duration::from_secs(3600));
+        assert!(latest.borrow_and_update().is_none());
+        reader.read().await;
+        assert!(latest.has_changed().unwrap());
+        latest.mark_unchanged();
+        write("proc/uptime", "99.50 3.00\n");
+        reader.read().await;
+        assert!(!latest.has_changed().unwrap());
+        write("proc/meminfo", "MemTotal: 2048 kB\n");
+        reader.read().await;
+        let memory = latest.borrow_and_update().clone().unwrap().memory.unwrap();
+        assert_eq!(memory.usable_bytes, Some(2_097_152));
+    }
+}
