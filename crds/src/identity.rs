@@ -9,10 +9,6 @@ const LONGEST: usize = 255;
 
 /// In lower case, without surrounding blanks and without closing dots.
 const PLACEHOLDERS: &[&str] = &[
-    "0123456789",
-    "1234567890",
-    "123456789",
-    "12345678",
     "asset tag",
     "base board asset tag",
     "base board serial number",
@@ -83,7 +79,12 @@ pub fn meaningful(text: &str) -> Option<&str> {
         || PLACEHOLDER_BEGINNINGS
             .iter()
             .any(|beginning| plain.starts_with(beginning));
-    (!repeated && !only_filler && !placeholder).then_some(text)
+    (!repeated && !only_filler && !placeholder && !counts_up(plain)).then_some(text)
+}
+
+/// `0123456789`, `1234567890` and their beginnings: what a BMC's proof of identity refuses too.
+fn counts_up(plain: &str) -> bool {
+    plain.len() >= 4 && ("0123456789".starts_with(plain) || "1234567890".starts_with(plain))
 }
 
 /// A UUID in lower case, `None` for one that identifies nothing: all zeros ("not present"),
@@ -180,6 +181,7 @@ mod tests {
             "ffffffff",
             "\u{ff}\u{ff}\u{ff}",
             "0123456789",
+            "1234",
             "........................",
         ] {
             assert_eq!(meaningful(junk), None, "{junk:?}");
