@@ -11,7 +11,6 @@ pub mod context;
 pub mod custody;
 mod execute;
 pub mod expiry;
-pub mod facts;
 #[cfg(test)]
 mod fake;
 pub mod glances;
