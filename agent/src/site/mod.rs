@@ -9,6 +9,7 @@ mod actions;
 pub mod calls;
 pub mod context;
 pub mod custody;
+pub mod discovery;
 mod execute;
 pub mod expiry;
 pub mod facts;
