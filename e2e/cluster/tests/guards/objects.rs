@@ -9,6 +9,8 @@ pub(crate) fn report(name: &str, uptime: i64) -> Value {
         ("CardOs", "xpu-"),
         ("CardBmc", "bmc-card-"),
         ("HostBmc", "bmc-host-"),
+        ("FoundBmc", "bmc-found-"),
+        ("Scan", "scan-"),
         ("Site", "site-"),
     ]
     .iter()

@@ -43,7 +43,13 @@ pub(crate) async fn reports(cluster: &Cluster) {
             .refuses(POLICY, "apply", user, &report("xpu-card1", 3))
             .await;
     }
-    for name in ["bmc-card-card1", "bmc-host-host1", "site-lab"] {
+    for name in [
+        "bmc-card-card1",
+        "bmc-host-host1",
+        "bmc-found-27946b599e444fa78e91",
+        "scan-lab",
+        "site-lab",
+    ] {
         for user in [CARD1, OTHER_SITE_AGENT, OPERATOR, PERSON] {
             cluster
                 .refuses(POLICY, "create", user, &report(name, 1))
