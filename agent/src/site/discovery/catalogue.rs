@@ -6,11 +6,9 @@
 //! is marked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuReportSpec;
-use lockstep_crds::report::Reachability;
 use lockstep_redfish::{ExploredSystem, SpkiPin};
 use tokio::time::Instant;
 
@@ -18,40 +16,26 @@ use crate::config::FirstTrust;
 use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::found;
 use crate::site::discovery::identity::id_of;
+use crate::site::discovery::missing::{LOOKS, Lost};
 use crate::site::discovery::territory::Target;
 use crate::site::worker::keep_time;
 
-/// Failed looks after which a machine is told to be out of reach.
-const LOOKS: u32 = 3;
-
-/// How long it must have been so before it is told to be missing.
-const GRACE: Duration = Duration::from_secs(600);
-
-/// Since when a machine is out of sight.
-#[derive(Clone, Debug)]
-struct Lost {
-    since: Instant,
-    at: Time,
-    looks: u32,
-    gone: bool,
-}
-
 /// One machine.
 #[derive(Debug)]
-struct Machine {
-    spec: DpuReportSpec,
+pub(super) struct Machine {
+    pub(super) spec: DpuReportSpec,
     /// The endpoint that has the report.
-    holder: String,
+    pub(super) holder: String,
     /// When that endpoint last showed the machine.
     shown: Option<Instant>,
-    lost: Option<Lost>,
+    pub(super) lost: Option<Lost>,
     /// Other endpoints that show the same identity.
-    rivals: BTreeMap<String, Rival>,
+    pub(super) rivals: BTreeMap<String, Rival>,
 }
 
 /// Another endpoint that shows the machine.
 #[derive(Clone, Copy, Debug)]
-struct Rival {
+pub(super) struct Rival {
     since: Instant,
     /// Whether the holder has shown the machine since; of the same BMC at another address, never.
     certain: bool,
@@ -98,9 +82,9 @@ enum Claim {
 /// All machines.
 #[derive(Debug, Default)]
 pub(super) struct Catalogue {
-    machines: BTreeMap<String, Machine>,
+    pub(super) machines: BTreeMap<String, Machine>,
     /// Machines whose reports are to be compared with what the API server holds.
-    changed: BTreeSet<String>,
+    pub(super) changed: BTreeSet<String>,
 }
 
 impl Catalogue {
@@ -363,102 +347,14 @@ impl Catalogue {
         }
     }
 
-    /// The endpoint failed. Tells which endpoints show the same machines and are to be read.
-    pub(super) fn failed(
-        &mut self,
-        key: &str,
-        failure: &Failure,
-        now: Instant,
-        at: &Time,
-    ) -> Vec<String> {
-        let mut ask = Vec::new();
-        for id in self.held_by(key) {
-            ask.extend(self.lose(&id, failure, now, at));
-        }
-        if failure.bearing == Bearing::Gone {
-            let rivals: Vec<String> = self.rivalled_by(key);
-            for id in rivals {
-                self.end_rival(&id, key);
-            }
-        }
-        ask
-    }
-
-    fn rivalled_by(&self, key: &str) -> Vec<String> {
+    pub(super) fn rivalled_by(&self, key: &str) -> Vec<String> {
         let all = self.machines.iter();
         all.filter(|(_, machine)| machine.rivals.contains_key(key))
             .map(|(id, _)| id.clone())
             .collect()
     }
 
-    /// Notes that time passes, and machines whose endpoints nobody looks at any more. Tells which
-    /// endpoints show those and are to be read.
-    pub(super) fn tend(
-        &mut self,
-        is_looked_at: impl Fn(&str) -> bool,
-        now: Instant,
-        at: &Time,
-    ) -> Vec<String> {
-        let mut ask = Vec::new();
-        let unseen: Vec<String> = self
-            .machines
-            .iter()
-            .filter(|(_, machine)| !is_looked_at(&machine.holder))
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in unseen {
-            let failure = Failure::new(
-                "NoLongerNamed",
-                "no list, no lease and no answer in a range names its address any more: it is found again wherever it shows up",
-                Bearing::Gone,
-            );
-            ask.extend(self.lose(&id, &failure, now, at));
-        }
-        for (id, machine) in &mut self.machines {
-            if mark_missing(machine, now, at) {
-                self.changed.insert(id.clone());
-            }
-        }
-        ask
-    }
-
-    /// The machine was looked for where it was and not found. Tells who else shows it.
-    fn lose(&mut self, id: &str, failure: &Failure, now: Instant, at: &Time) -> Vec<String> {
-        let Some(machine) = self.machines.get_mut(id) else {
-            return Vec::new();
-        };
-        let lost = machine.lost.get_or_insert_with(|| Lost {
-            since: now,
-            at: at.clone(),
-            looks: 0,
-            gone: false,
-        });
-        lost.looks = lost.looks.saturating_add(1);
-        lost.gone = failure.bearing == Bearing::Gone;
-        if lost.looks >= LOOKS {
-            let before = machine.spec.reachable.as_ref();
-            let is_told = before
-                .is_some_and(|told| !told.ok && told.reason.as_deref() == Some(failure.reason));
-            if !is_told {
-                machine.spec.reachable = Some(Reachability {
-                    ok: false,
-                    since: before
-                        .filter(|told| !told.ok)
-                        .map_or_else(|| lost.at.clone(), |told| told.since.clone()),
-                    reason: Some(failure.reason.to_owned()),
-                    message: Some(failure.message.clone()),
-                });
-                machine.spec.observed_at = at.clone();
-                self.changed.insert(id.to_owned());
-            }
-        }
-        if mark_missing(machine, now, at) {
-            self.changed.insert(id.to_owned());
-        }
-        machine.rivals.keys().cloned().collect()
-    }
-
-    fn end_rival(&mut self, id: &str, key: &str) {
+    pub(super) fn end_rival(&mut self, id: &str, key: &str) {
         let ended = self
             .machines
             .get_mut(id)
@@ -497,20 +393,4 @@ fn elsewhere(key: &str) -> Failure {
         ),
         Bearing::Gone,
     )
-}
-
-fn mark_missing(machine: &mut Machine, now: Instant, at: &Time) -> bool {
-    let Some(lost) = &machine.lost else {
-        return false;
-    };
-    let Some(found) = &mut machine.spec.found else {
-        return false;
-    };
-    let is_missing = lost.gone && lost.looks >= LOOKS && now >= lost.since + GRACE;
-    if !is_missing || found.missing_since.is_some() {
-        return false;
-    }
-    found.missing_since = Some(lost.at.clone());
-    machine.spec.observed_at = at.clone();
-    true
 }

@@ -16,6 +16,7 @@ mod identity;
 mod keyring;
 mod leases;
 mod login;
+mod missing;
 mod scan;
 mod slots;
 mod sweep;

@@ -3,4 +3,5 @@
 mod change;
 mod fleet;
 mod scale;
+mod schedule;
 mod trust;
