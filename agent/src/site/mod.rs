@@ -12,7 +12,6 @@ pub mod custody;
 pub mod discovery;
 mod execute;
 pub mod expiry;
-pub mod facts;
 #[cfg(test)]
 mod fake;
 pub mod glances;
