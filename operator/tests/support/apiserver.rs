@@ -163,7 +163,8 @@ impl Inner {
                     return refusal(StatusCode::NOT_FOUND, "NotFound");
                 };
                 let wanted = &seen.body["metadata"]["resourceVersion"];
-                if *wanted != object["metadata"]["resourceVersion"] {
+                let is_old = *wanted != object["metadata"]["resourceVersion"];
+                if is_old && (seen.method == "PUT" || !wanted.is_null()) {
                     return refusal(StatusCode::CONFLICT, "Conflict");
                 }
                 match (seen.method.as_str(), subresource) {
@@ -174,6 +175,20 @@ impl Inner {
                     _ => return refusal(StatusCode::METHOD_NOT_ALLOWED, "Unexpected"),
                 }
                 self.store(path, object, StatusCode::OK)
+            }
+            "DELETE" => {
+                let Some(object) = self.objects.get(&path) else {
+                    return refusal(StatusCode::NOT_FOUND, "NotFound");
+                };
+                let wanted = &seen.body["preconditions"];
+                let meta = &object["metadata"];
+                let held = |field: &str| wanted[field].is_null() || wanted[field] == meta[field];
+                if !held("uid") || !held("resourceVersion") {
+                    return refusal(StatusCode::CONFLICT, "Conflict");
+                }
+                let gone = object.to_string();
+                self.objects.remove(&path);
+                (StatusCode::OK, gone).into_response()
             }
             _ => refusal(StatusCode::METHOD_NOT_ALLOWED, "Unexpected"),
         }
