@@ -21,6 +21,7 @@ pub mod directive;
 pub mod dpu;
 pub mod dpu_inventory;
 pub mod host;
+pub mod identity;
 pub mod image;
 pub mod inventory;
 pub mod observed;

@@ -125,6 +125,9 @@ open_enum! {
         FoundBmc,
         /// The search for BMCs of a site.
         Scan,
+        /// Nowhere: what the spec of an object says, where somebody contradicts it. No report
+        /// has this.
+        Spec,
     }
 }
 
@@ -381,6 +384,10 @@ pub struct FoundBmc {
     /// What tells so, such as `SystemType DPU` or `Model BlueField-3 DPU`.
     #[schemars(length(max = 256))]
     pub recognised_by: String,
+    /// The site whose agent found it; a proposed object belongs to it.
+    #[schemars(length(max = 50))]
+    #[serde(default)]
+    pub site: String,
     /// How it was reached; a proposed object takes this over.
     pub endpoint: FoundEndpoint,
     /// How it was found: `list`, `range 10.0.0.0/24`, `lease 52:54:00:12:34:56`.

@@ -3,11 +3,42 @@
 //! [`join`] takes every object and report of one namespace and returns what each card and each
 //! host is, what contradicts what, and which objects should be proposed, withdrawn or moved.
 
-use std::collections::BTreeMap;
+mod approvals;
+mod cards;
+mod completeness;
+mod conflicts;
+mod endpoint;
+mod groups;
+mod hosts;
+mod joined;
+mod keys;
+mod machines;
+mod matching;
+mod moves;
+mod naming;
+mod places;
+mod proposals;
+mod proposed;
+mod sightings;
+mod unclaimed;
+mod vendors;
+mod yielding;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_crds::dpu::{HostPlace, InventorySummary};
 use lockstep_crds::inventory::{Actors, BootPlatform, CapabilityRecord, Slots};
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuInventorySpec, DpuReportSpec};
+
+use self::cards::Evidence;
+use self::hosts::CardsOfHosts;
+use self::places::Seat;
+
+/// Label of a proposed card: its maker.
+pub const VENDOR_LABEL: &str = "provisioning.opiproject.org/vendor";
+
+/// Label of a proposed card: its family.
+pub const FAMILY_LABEL: &str = "provisioning.opiproject.org/family";
 
 /// Everything of one namespace.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +107,9 @@ pub struct JoinedHost {
     pub actors: Option<Actors>,
     /// What it can be asked to do.
     pub capabilities: Option<CapabilityRecord>,
+    /// What is told of it that cannot be, each with the remedy: two Nodes that run on it, an
+    /// identity that another machine claims as well.
+    pub contradictions: Vec<String>,
 }
 
 /// An object that should be created.
@@ -133,8 +167,104 @@ pub struct Approval {
     pub why: String,
 }
 
-/// Joins everything of one namespace. The same input gives the same output.
+/// Joins everything of one namespace. The same input gives the same output, in whatever order
+/// it comes. Each list of proposals is bounded; applying it and joining again gives the rest.
 pub fn join(view: &SiteView<'_>) -> SiteJoin {
-    let _ = view;
-    SiteJoin::default()
+    let view = &sorted(view);
+    let machines = machines::machines(view);
+    let cards: Vec<(Evidence<'_>, Vec<Seat>)> = cards::cards(view, &machines)
+        .into_iter()
+        .map(|evidence| {
+            let seats = places::seats(&evidence, &machines);
+            (evidence, seats)
+        })
+        .collect();
+    let mut all = SiteJoin {
+        proposals: proposals::proposals(view, &machines, &cards),
+        ..SiteJoin::default()
+    };
+    all.withdrawals = yielding::withdrawals(view, &machines, &cards, &all.proposals);
+    let mut cards_of_hosts = CardsOfHosts::new();
+    for (evidence, seats) in &cards {
+        let Some(card) = evidence.card else { continue };
+        let joined = joined::joined(card, evidence, seats, &machines);
+        for host in places::host_names(&joined.inventory.hosts) {
+            cards_of_hosts
+                .entry(host.to_owned())
+                .or_default()
+                .push(evidence);
+        }
+        for twin in &evidence.yielding {
+            all.cards
+                .insert(proposed::name(&twin.metadata).to_owned(), joined.clone());
+        }
+        all.cards
+            .insert(proposed::name(&card.metadata).to_owned(), joined);
+        all.moves.extend(moves::of_card(evidence));
+    }
+    for evidence in cards_of_hosts.values_mut() {
+        evidence.sort_by_key(|one| one.card.map(|card| proposed::name(&card.metadata)));
+    }
+    for (host, machine) in &machines.of_host {
+        if let Some(machine) = machines.list.get(*machine) {
+            all.hosts.insert(
+                (*host).to_owned(),
+                hosts::joined(host, machine, &cards_of_hosts),
+            );
+        }
+    }
+    all.moves
+        .extend(machines.list.iter().filter_map(moves::of_host));
+    all.approvals = approved(view, &all);
+    let leaves = leaving(&all.withdrawals);
+    all.moves
+        .retain(|moved| !leaves.contains(&(moved.subject, moved.name.as_str())));
+    all.moves
+        .sort_by(|one, other| (one.subject, &one.name).cmp(&(other.subject, &other.name)));
+    all
+}
+
+/// Objects that give way.
+fn leaving(withdrawals: &[Withdrawal]) -> BTreeSet<(Subject, &str)> {
+    withdrawals
+        .iter()
+        .map(|one| (one.subject, one.name.as_str()))
+        .collect()
+}
+
+/// What comes in no particular order, by name.
+fn sorted<'a>(view: &SiteView<'a>) -> SiteView<'a> {
+    let mut view = view.clone();
+    view.cards
+        .sort_by_key(|card| proposed::name(&card.metadata));
+    view.hosts
+        .sort_by_key(|host| proposed::name(&host.metadata));
+    view.policies
+        .sort_by_key(|policy| proposed::name(&policy.metadata));
+    view
+}
+
+/// Cards that stay and that the policy of their first host approves.
+fn approved(view: &SiteView<'_>, all: &SiteJoin) -> Vec<Approval> {
+    let leaves = leaving(&all.withdrawals);
+    let hosts: BTreeMap<&str, &DpuHost> = view
+        .hosts
+        .iter()
+        .map(|host| (proposed::name(&host.metadata), *host))
+        .collect();
+    let policies: BTreeMap<&str, &DpuBootPolicy> = view
+        .policies
+        .iter()
+        .map(|policy| (proposed::name(&policy.metadata), *policy))
+        .collect();
+    view.cards
+        .iter()
+        .filter(|card| !leaves.contains(&(Subject::Card, proposed::name(&card.metadata))))
+        .filter_map(|card| {
+            let joined = all.cards.get(proposed::name(&card.metadata))?;
+            let host = hosts.get(card.spec.host_refs.first()?.name.as_str())?;
+            let policy = policies.get(host.spec.policy_ref.name.as_str())?;
+            approvals::approval(card, joined, host, policy)
+        })
+        .collect()
 }

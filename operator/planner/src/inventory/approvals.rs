@@ -1,0 +1,78 @@
+//! Proposed cards that the policy of their host approves.
+//!
+//! A card about which anybody contradicts anybody is never approved by a policy.
+
+use lockstep_crds::boot_policy::InventorySelector;
+use lockstep_crds::dpu::InventorySummary;
+use lockstep_crds::dpu_inventory::Completeness;
+use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost};
+
+use super::places::observed_everywhere;
+use super::proposed::{name, proposed_id, uid};
+use super::vendors::plain;
+use super::{Approval, JoinedCard};
+
+pub(super) fn approval(
+    card: &Dpu,
+    joined: &JoinedCard,
+    host: &DpuHost,
+    policy: &DpuBootPolicy,
+) -> Option<Approval> {
+    let waits = proposed_id(&card.metadata).is_some()
+        && !card.spec.approved
+        && card.metadata.deletion_timestamp.is_none();
+    let policy_name = name(&policy.metadata);
+    if !waits
+        || joined.inventory.completeness == Completeness::Conflicting
+        || host.spec.policy_ref.name != policy_name
+    {
+        return None;
+    }
+    let selectors = &policy.spec.discovered.as_ref()?.approve;
+    let what = selectors
+        .iter()
+        .find_map(|selector| fits(selector, card, joined))?;
+    Some(Approval {
+        name: name(&card.metadata).to_owned(),
+        uid: uid(&card.metadata).to_owned(),
+        why: format!("policy {policy_name} approves it: {what}"),
+    })
+}
+
+/// What of the card fits, if everything that the selector asks for does.
+fn fits(selector: &InventorySelector, card: &Dpu, joined: &JoinedCard) -> Option<String> {
+    let summary: &InventorySummary = &joined.summary;
+    let system = joined.inventory.system.as_ref().map(|system| &system.facts);
+    let family = system.and_then(|system| system.family.as_deref());
+    let asked = [
+        ("family", &selector.families, family),
+        (
+            "part number",
+            &selector.part_numbers,
+            summary.part_number.as_deref(),
+        ),
+        (
+            "serial number",
+            &selector.serial_numbers,
+            summary.serial_number.as_deref(),
+        ),
+    ];
+    let mut fitting = Vec::new();
+    for (what, wanted, is) in asked.iter().filter(|(_, wanted, _)| !wanted.is_empty()) {
+        let is = (*is)?;
+        if !wanted.iter().any(|one| plain(one) == plain(is)) {
+            return None;
+        }
+        fitting.push(format!("{what} {is}"));
+    }
+    if selector.pairing_observed {
+        if !observed_everywhere(card, &joined.places) {
+            return None;
+        }
+        fitting.push("it is seen in its host".to_owned());
+    }
+    if fitting.is_empty() {
+        fitting.push("it approves every card".to_owned());
+    }
+    Some(fitting.join(", "))
+}

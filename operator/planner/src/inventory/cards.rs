@@ -1,0 +1,321 @@
+//! Cards: which objects and which sightings are about one card.
+//!
+//! A card's own agent and its named BMC are joined by name, if their report is about this very
+//! object and does not contradict the identity in its spec; everybody else by identity. What
+//! contradicts is told as a conflict and gives the card nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lockstep_crds::dpu_inventory::{Conflict, Said};
+use lockstep_crds::report::{MachineRole, Vantage};
+use lockstep_crds::{Dpu, DpuReportSpec, names};
+
+use super::SiteView;
+use super::conflicts::{self, MOST_SAID};
+use super::endpoint;
+use super::keys::{self, Key, Keys, Kind};
+use super::machines::Machines;
+use super::matching::{Body, Contested, Matching, Rules, matched};
+use super::proposed::{age, card_may_yield, name, proposed_id, recorded, uid};
+use super::sightings::Sighting;
+
+/// What a card has one of.
+const SINGLE: &[Kind] = &[Kind::Serial, Kind::Uuid, Kind::DeviceSerial];
+
+const CARDS: Rules = Rules { single: SINGLE };
+
+/// Prefix of the id of a card that is known by its PCI device serial number alone.
+pub(super) const DEVICE_ID: &str = "dsn-";
+
+/// Everything that is known of one card.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Evidence<'a> {
+    /// Its object.
+    pub card: Option<&'a Dpu>,
+    /// Proposed objects for the same card that give way to it.
+    pub yielding: Vec<&'a Dpu>,
+    pub sightings: Vec<Sighting<'a>>,
+    pub keys: Keys,
+    /// Keys that another card claims as well.
+    pub contested: BTreeSet<Key>,
+    pub conflicts: Vec<Conflict>,
+}
+
+#[derive(Default)]
+struct Source<'a> {
+    body: Body,
+    card: Option<&'a Dpu>,
+    sightings: Vec<Sighting<'a>>,
+    conflicts: Vec<Conflict>,
+}
+
+/// Joins them.
+pub(super) fn cards<'a>(view: &SiteView<'a>, machines: &Machines<'a>) -> Vec<Evidence<'a>> {
+    let paths = endpoint::paths(&view.reports);
+    let recorded = recorded(&view.hosts);
+    let mut sources: Vec<Source<'a>> = Vec::new();
+    let mut strangers: Vec<Source<'a>> = Vec::new();
+    for card in &view.cards {
+        let mut source = of_object(view, card, &paths, &mut strangers);
+        source.body.anchor = !card_may_yield(card, &recorded);
+        sources.push(source);
+    }
+    sources.extend(strangers);
+    for (number, (report, spec)) in view.reports.iter().enumerate() {
+        if may_be_card(spec) {
+            let mut source = free(Sighting::of_itself(report, spec), None);
+            let found = spec.found.as_ref();
+            let found = found.filter(|found| found.missing_since.is_none());
+            let key = found.and_then(|found| endpoint::key_of_found(&found.endpoint));
+            source.body.keys.extend(key);
+            sources.push(source);
+        }
+        let inside = spec.inventory.iter().flat_map(|inventory| &inventory.cards);
+        if let Some(machine) = machines.of_report.get(report) {
+            for card in inside {
+                let device = card.device_serial.as_deref().and_then(Key::device_serial);
+                let seat = (number, device.map(|key| key.value().to_owned()));
+                let sighting = Sighting::in_host(report, spec, card, *machine);
+                sources.push(free(sighting, Some(seat)));
+            }
+        }
+    }
+    let bodies: Vec<Body> = sources.iter().map(|source| source.body.clone()).collect();
+    let matching = matched(&bodies, &CARDS);
+    assembled(sources, &matching)
+}
+
+fn free(sighting: Sighting<'_>, seat: Option<(usize, Option<String>)>) -> Source<'_> {
+    Source {
+        body: Body {
+            keys: sighting.keys.clone(),
+            seat,
+            ..Body::default()
+        },
+        sightings: vec![sighting],
+        ..Source::default()
+    }
+}
+
+/// A BMC that was found and does not stand for a host.
+fn may_be_card(spec: &DpuReportSpec) -> bool {
+    spec.found.as_ref().is_some_and(|found| match found.role {
+        MachineRole::Card | MachineRole::Unclear | MachineRole::Unrecognized(_) => true,
+        MachineRole::Host => false,
+    })
+}
+
+fn of_object<'a>(
+    view: &SiteView<'a>,
+    card: &'a Dpu,
+    paths: &endpoint::Paths,
+    strangers: &mut Vec<Source<'a>>,
+) -> Source<'a> {
+    let expected = expected_of(card);
+    let mut source = Source {
+        card: Some(card),
+        ..Source::default()
+    };
+    source.body.keys.extend(
+        card.spec
+            .bmc
+            .as_ref()
+            .and_then(|bmc| endpoint::key_of_spec(bmc, paths)),
+    );
+    let hot = [names::card_bmc, names::xpu].map(|of| of(name(&card.metadata)));
+    for hot in hot {
+        for report in [names::inventory(&hot), hot] {
+            let Some((report, spec)) = view.reports.get_key_value(report.as_str()) else {
+                continue;
+            };
+            if spec.subject_uid != uid(&card.metadata) {
+                continue;
+            }
+            let mut sighting = Sighting::of_itself(report, spec);
+            let against = keys::contradictions(&sighting.keys, &expected, SINGLE);
+            if against.is_empty() {
+                sighting.by_name = true;
+                source.body.keys.extend(sighting.keys.iter().cloned());
+                source.sightings.push(sighting);
+                continue;
+            }
+            for kind in against {
+                source
+                    .conflicts
+                    .push(stranger(card, &expected, &sighting, kind));
+            }
+            if *sighting.from() == Vantage::CardBmc {
+                let bmc = card.spec.bmc.as_ref();
+                sighting.answers_at = bmc.map(|bmc| (bmc, card.spec.site.as_str()));
+                strangers.push(free(sighting, None));
+            }
+        }
+    }
+    source.body.keys.extend(expected);
+    source
+}
+
+/// The identity that an object demands: of its spec, or the one that it was proposed by.
+pub(super) fn expected_of(card: &Dpu) -> Keys {
+    let identity = card.spec.identity.as_ref();
+    let mut expected = identity.map(keys::of_identity).unwrap_or_default();
+    if let Some(device) = proposed_id(&card.metadata).and_then(|id| id.strip_prefix(DEVICE_ID)) {
+        expected.extend(Key::device_serial(device));
+    }
+    expected
+}
+
+/// Another card answers where this one should.
+fn stranger(card: &Dpu, expected: &Keys, sighting: &Sighting<'_>, kind: Kind) -> Conflict {
+    let of = |keys: &Keys| -> String {
+        let mut values = keys.iter().filter(|key| key.kind() == kind).map(Key::value);
+        values.next().unwrap_or_default().to_owned()
+    };
+    Conflict {
+        field: format!("system.{}", kind.field()),
+        said: vec![
+            said_by_spec(card, &of(expected)),
+            conflicts::said(
+                sighting,
+                format!("{}: another card answers there", of(&sighting.keys)),
+            ),
+        ],
+    }
+}
+
+/// What the spec of a card says.
+pub(super) fn said_by_spec(card: &Dpu, value: &str) -> Said {
+    Said {
+        from: Vantage::Spec,
+        report: format!("dpu/{}", name(&card.metadata)),
+        value: conflicts::cut(value, conflicts::LONGEST_SAID),
+    }
+}
+
+fn assembled<'a>(sources: Vec<Source<'a>>, matching: &Matching) -> Vec<Evidence<'a>> {
+    let mut told: BTreeMap<usize, Vec<(Key, Conflict)>> = BTreeMap::new();
+    for contested in &matching.contested {
+        tell(contested, &sources, matching, &mut told);
+    }
+    let mut list = vec![Evidence::default(); matching.clusters.len()];
+    let mut objects: Vec<Vec<(&'a Dpu, bool)>> = vec![Vec::new(); list.len()];
+    for (source, cluster) in sources.into_iter().zip(&matching.cluster_of) {
+        let (Some(evidence), Some(objects)) = (list.get_mut(*cluster), objects.get_mut(*cluster))
+        else {
+            continue;
+        };
+        evidence.keys.extend(source.body.keys);
+        evidence.sightings.extend(source.sightings);
+        evidence.conflicts.extend(source.conflicts);
+        objects.extend(source.card.map(|card| (card, source.body.anchor)));
+    }
+    for (evidence, mut objects) in list.iter_mut().zip(objects) {
+        // Whoever is no proposal first, then whoever came first.
+        objects.sort_by_key(|(card, anchor)| (!anchor, age(&card.metadata)));
+        let mut objects = objects.into_iter().map(|(card, _)| card);
+        evidence.card = objects.next();
+        evidence.yielding = objects.collect();
+    }
+    for (cluster, told) in told {
+        if let Some(evidence) = list.get_mut(cluster) {
+            for (key, conflict) in told {
+                evidence.contested.insert(key);
+                evidence.conflicts.push(conflict);
+            }
+        }
+    }
+    list
+}
+
+/// Tells everybody who holds a contested key of it.
+fn tell(
+    contested: &Contested,
+    sources: &[Source<'_>],
+    matching: &Matching,
+    told: &mut BTreeMap<usize, Vec<(Key, Conflict)>>,
+) {
+    let endpoint = contested.key.kind() == Kind::Endpoint;
+    let word = |body: usize| {
+        let source = sources.get(body)?;
+        let value = described(&contested.key, &source.body.keys);
+        let told = source
+            .sightings
+            .iter()
+            .find(|sighting| sighting.keys.contains(&contested.key));
+        match (told.or(source.sightings.first()), source.card) {
+            (Some(sighting), None) => Some(conflicts::said(sighting, value)),
+            (Some(sighting), Some(_)) if told.is_some() => Some(conflicts::said(sighting, value)),
+            (Some(_) | None, Some(card)) => Some(said_by_spec(card, &value)),
+            (None, None) => None,
+        }
+    };
+    let first: Vec<(usize, Said)> = contested
+        .holders
+        .iter()
+        .filter_map(|(body, cluster)| Some((*cluster, word(*body)?)))
+        .take(MOST_SAID)
+        .collect();
+    // An address is contested only if somebody was found there: objects of one BMC that serves
+    // several systems may share it. Whoever was found has it; who expected to has a conflict.
+    let there: BTreeSet<usize> = contested
+        .holders
+        .iter()
+        .map(|(_, cluster)| *cluster)
+        .filter(|cluster| endpoint && seen_there(*cluster, contested, sources, matching))
+        .collect();
+    if endpoint && there.is_empty() {
+        return;
+    }
+    // A weaker key may have shown that some of them are one.
+    let mut apart: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (body, cluster) in &contested.holders {
+        apart.entry(*cluster).or_default().push(*body);
+    }
+    apart.retain(|cluster, _| !there.contains(cluster));
+    for (cluster, own) in apart {
+        let own = own.into_iter().filter_map(word);
+        let others = first.iter().filter(|(other, _)| *other != cluster);
+        let said: Vec<Said> = own
+            .take(MOST_SAID / 2)
+            .chain(others.map(|(_, said)| said.clone()))
+            .take(MOST_SAID)
+            .collect();
+        let field = match contested.key.kind() {
+            kind @ (Kind::Serial | Kind::Uuid | Kind::DeviceSerial) => {
+                format!("system.{}", kind.field())
+            }
+            Kind::Mac => "ports.mac".to_owned(),
+            Kind::Endpoint => "bmc.address".to_owned(),
+            kind @ (Kind::CardInside | Kind::Node) => kind.field().to_owned(),
+        };
+        told.entry(cluster)
+            .or_default()
+            .push((contested.key.clone(), Conflict { field, said }));
+    }
+}
+
+fn seen_there(
+    cluster: usize,
+    contested: &Contested,
+    sources: &[Source<'_>],
+    matching: &Matching,
+) -> bool {
+    let members = matching.clusters.get(cluster).into_iter().flatten();
+    members
+        .filter_map(|body| sources.get(*body))
+        .any(|source| source.card.is_none() && source.body.keys.contains(&contested.key))
+}
+
+/// The key, and what else the same view tells of that card.
+fn described(key: &Key, keys: &Keys) -> String {
+    let rest: Vec<String> = keys
+        .iter()
+        .filter(|other| *other != key && SINGLE.contains(&other.kind()))
+        .map(|other| format!("{} {}", other.kind().words(), other.value()))
+        .collect();
+    if rest.is_empty() {
+        key.value().to_owned()
+    } else {
+        format!("{} with {}", key.value(), rest.join(", "))
+    }
+}

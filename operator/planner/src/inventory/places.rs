@@ -1,0 +1,304 @@
+//! Which hosts a card sits in, and how that is known.
+//!
+//! A serial number or a PCI device serial number that the host itself or its BMC reads from the
+//! card proves it. MAC addresses do not: software can set them. What nobody has seen is the
+//! user's word, or unknown. A card may sit in several hosts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lockstep_crds::Dpu;
+use lockstep_crds::dpu::{HostPlace, Pairing};
+use lockstep_crds::dpu_inventory::{Conflict, KnownPairing, SeenInHost};
+use lockstep_crds::report::Vantage;
+
+use super::cards::{Evidence, expected_of, said_by_spec};
+use super::conflicts::{MOST_SAID, cut, said};
+use super::keys::{Key, Keys, Kind};
+use super::machines::{Machine, Machines};
+use super::proposed::name;
+use super::sightings::Sighting;
+
+/// Hosts in a `DpuInventory`.
+const MOST_HOSTS: usize = 8;
+const MOST_FUNCTIONS: usize = 16;
+const LONGEST_PROOF: usize = 512;
+
+/// A card seen in one machine.
+#[derive(Clone, Debug)]
+pub(super) struct Seat {
+    pub machine: usize,
+    pub place: SeenInHost,
+}
+
+/// Keys that more than one view of a card tells.
+pub(super) fn shared<'e>(evidence: &'e Evidence<'_>) -> BTreeSet<&'e Key> {
+    let mut holders: BTreeMap<&Key, usize> = BTreeMap::new();
+    for key in evidence.sightings.iter().flat_map(|one| &one.keys) {
+        *holders.entry(key).or_default() += 1;
+    }
+    let expected = match evidence.card {
+        Some(card) => expected_of(card),
+        None => expected_to_be(evidence),
+    };
+    holders
+        .into_iter()
+        .filter(|(key, holders)| *holders > 1 || expected.contains(*key))
+        .map(|(key, _)| key)
+        .collect()
+}
+
+/// What an object for the card will demand, of what a host can see.
+fn expected_to_be(evidence: &Evidence<'_>) -> Keys {
+    let of = |kind: Kind| -> Keys {
+        let keys = evidence.keys.iter().filter(|key| key.kind() == kind);
+        keys.cloned().collect()
+    };
+    let serials = of(Kind::Serial);
+    if serials.is_empty() && of(Kind::Uuid).is_empty() {
+        of(Kind::DeviceSerial)
+    } else {
+        serials
+    }
+}
+
+/// Where the card is seen, by machine.
+pub(super) fn seats(evidence: &Evidence<'_>, machines: &Machines<'_>) -> Vec<Seat> {
+    let shared = shared(evidence);
+    let mut by_machine: BTreeMap<usize, Vec<&Sighting<'_>>> = BTreeMap::new();
+    for sighting in &evidence.sightings {
+        if let Some((_, machine)) = sighting.seen {
+            by_machine.entry(machine).or_default().push(sighting);
+        }
+    }
+    by_machine
+        .into_iter()
+        .filter_map(|(number, mut those)| {
+            those.sort_by_key(|one| {
+                let rank = match one.from() {
+                    Vantage::HostOs => 0,
+                    Vantage::HostBmc => 1,
+                    Vantage::FoundBmc
+                    | Vantage::CardBmc
+                    | Vantage::CardOs
+                    | Vantage::Site
+                    | Vantage::Scan
+                    | Vantage::Spec
+                    | Vantage::Unrecognized(_) => 2,
+                };
+                (one.missing(), rank, one.report)
+            });
+            let machine = machines.list.get(number)?;
+            Some(Seat {
+                machine: number,
+                place: place(machine, &those, &shared),
+            })
+        })
+        .collect()
+}
+
+fn place(machine: &Machine<'_>, those: &[&Sighting<'_>], shared: &BTreeSet<&Key>) -> SeenInHost {
+    let cards = || {
+        those
+            .iter()
+            .filter_map(|one| one.seen.map(|(card, _)| card))
+    };
+    let proofs: Vec<(bool, String)> = those.iter().filter_map(|one| proof(one, shared)).collect();
+    let observed = proofs.iter().any(|(strong, _)| *strong);
+    let words: Vec<String> = proofs
+        .into_iter()
+        .filter(|(strong, _)| *strong || !observed)
+        .map(|(_, words)| words)
+        .collect();
+    let mut functions = cards()
+        .map(|card| &card.functions)
+        .find(|f| !f.is_empty())
+        .cloned();
+    if let Some(functions) = &mut functions {
+        functions.truncate(MOST_FUNCTIONS);
+    }
+    SeenInHost {
+        name: machine.host_name().unwrap_or_default().to_owned(),
+        pairing: if observed {
+            KnownPairing::Observed
+        } else {
+            KnownPairing::Unknown
+        },
+        proof: Some(cut(&words.join("; "), LONGEST_PROOF)),
+        slot: cards().find_map(|card| card.slot.clone()),
+        functions: functions.unwrap_or_default(),
+        system_uuid: machine.system_uuid(),
+        node_name: machine.node_name().map(str::to_owned),
+    }
+}
+
+/// By what a host's view of the card proves that it is this one.
+fn proof(one: &Sighting<'_>, shared: &BTreeSet<&Key>) -> Option<(bool, String)> {
+    let strong = |key: &&Key| matches!(key.kind(), Kind::Serial | Kind::DeviceSerial);
+    let known = one.keys.iter().filter(|key| shared.contains(key));
+    let mut known = known.collect::<Vec<_>>().into_iter();
+    let first = known.clone().find(strong).or_else(|| known.next())?;
+    let who = match one.from() {
+        Vantage::HostOs => "the host's operating system",
+        Vantage::HostBmc | Vantage::FoundBmc => "the host's BMC",
+        Vantage::CardBmc
+        | Vantage::CardOs
+        | Vantage::Site
+        | Vantage::Scan
+        | Vantage::Spec
+        | Vantage::Unrecognized(_) => "a report",
+    };
+    let what = format!(
+        "{who} ({}) sees {} {}",
+        one.report,
+        first.kind().words(),
+        first.value()
+    );
+    if strong(&first) {
+        Some((true, what))
+    } else {
+        Some((
+            false,
+            format!("{what}, which software can set and proves nothing"),
+        ))
+    }
+}
+
+/// The places that are shown: seen ones first, then what the spec says.
+pub(super) fn places(card: &Dpu, seats: &[Seat]) -> Vec<SeenInHost> {
+    let mut places: Vec<SeenInHost> = seats.iter().map(|seat| seat.place.clone()).collect();
+    for wanted in &card.spec.host_refs {
+        let said = match wanted.pairing {
+            Pairing::Asserted => (KnownPairing::Asserted, "spec.hostRefs says so".to_owned()),
+            Pairing::Observed => (
+                KnownPairing::Unknown,
+                "nobody has seen it there: run an agent on the host, or let its BMC be explored"
+                    .to_owned(),
+            ),
+        };
+        match places.iter_mut().find(|place| place.name == wanted.name) {
+            Some(place) if place.pairing == KnownPairing::Unknown => {
+                if said.0 == KnownPairing::Asserted {
+                    (place.pairing, place.proof) = (said.0, Some(said.1));
+                }
+            }
+            Some(_) => {}
+            None => places.push(SeenInHost {
+                name: wanted.name.clone(),
+                pairing: said.0,
+                proof: Some(said.1),
+                ..SeenInHost::default()
+            }),
+        }
+    }
+    places.sort_by_key(|place| {
+        let rank = match place.pairing {
+            KnownPairing::Observed => 0,
+            KnownPairing::Asserted => 1,
+            KnownPairing::Unknown | KnownPairing::Unrecognized(_) => 2,
+        };
+        (rank, place.name.is_empty(), place.name.clone())
+    });
+    places.truncate(MOST_HOSTS);
+    places
+}
+
+/// The same in short: a machine without an object has no name to show.
+pub(super) fn in_short(places: &[SeenInHost]) -> Vec<HostPlace> {
+    places
+        .iter()
+        .filter(|place| !place.name.is_empty())
+        .map(|place| HostPlace {
+            name: place.name.clone(),
+            pairing: place.pairing.clone(),
+            proof: place.proof.clone(),
+            slot: place.slot.clone(),
+        })
+        .collect()
+}
+
+/// The card is seen in a host that its spec does not name.
+pub(super) fn seen_elsewhere(
+    card: &Dpu,
+    evidence: &Evidence<'_>,
+    seats: &[Seat],
+    machines: &Machines<'_>,
+) -> Option<Conflict> {
+    let named = |host: &str| card.spec.host_refs.iter().any(|wanted| wanted.name == host);
+    // A host of the spec that nobody knows may be the machine that nobody has named.
+    let all_known = card.spec.host_refs.iter().all(|wanted| {
+        let machine = machines.of_host.get(wanted.name.as_str());
+        machine
+            .and_then(|number| machines.list.get(*number))
+            .is_some_and(|machine| {
+                let mut keys = machine.keys.iter();
+                keys.any(|key| matches!(key.kind(), Kind::Serial | Kind::Uuid))
+            })
+    });
+    let elsewhere: Vec<&Seat> = seats
+        .iter()
+        .filter(|seat| seat.place.pairing == KnownPairing::Observed)
+        .filter(|seat| match seat.place.name.as_str() {
+            "" => all_known,
+            host => !named(host),
+        })
+        .collect();
+    if elsewhere.is_empty() {
+        return None;
+    }
+    let wanted: Vec<String> = card
+        .spec
+        .host_refs
+        .iter()
+        .map(|host| format!("dpuhost/{}", host.name))
+        .collect();
+    let mut word = vec![said_by_spec(
+        card,
+        &format!("it sits in {}", wanted.join(", ")),
+    )];
+    for seat in elsewhere {
+        let told = evidence.sightings.iter().filter(|one| {
+            let strong = one
+                .keys
+                .iter()
+                .any(|key| matches!(key.kind(), Kind::Serial | Kind::DeviceSerial));
+            strong && one.seen.is_some_and(|(_, machine)| machine == seat.machine)
+        });
+        let place = &seat.place;
+        let slot = place.slot.as_ref().map(|slot| format!(", slot {slot}"));
+        let slot = slot.unwrap_or_default();
+        let value = if place.name.is_empty() {
+            let uuid = place.system_uuid.as_deref().unwrap_or("unknown");
+            format!("it is seen in a machine without a DpuHost, system UUID {uuid}{slot}")
+        } else {
+            format!("it is seen in dpuhost/{}{slot}", place.name)
+        };
+        word.extend(told.map(|one| said(one, &value)));
+    }
+    word.truncate(MOST_SAID);
+    Some(Conflict {
+        field: "hosts".to_owned(),
+        said: word,
+    })
+}
+
+/// Names of the hosts that a card is seen in or said to sit in.
+pub(super) fn host_names(places: &[SeenInHost]) -> impl Iterator<Item = &str> {
+    places
+        .iter()
+        .map(|place| place.name.as_str())
+        .filter(|host| !host.is_empty())
+}
+
+/// Whether the card is seen in every host that its spec names.
+pub(super) fn observed_everywhere(card: &Dpu, places: &[HostPlace]) -> bool {
+    card.spec.host_refs.iter().all(|wanted| {
+        places
+            .iter()
+            .any(|place| place.name == wanted.name && place.pairing == KnownPairing::Observed)
+    })
+}
+
+/// For messages.
+pub(super) fn shown(card: &Dpu) -> String {
+    format!("dpu/{}", name(&card.metadata))
+}

@@ -1,0 +1,75 @@
+//! Objects that discovery proposed, and when they may give way.
+//!
+//! Only what nobody has approved and nothing was ever done to gives way: a proposal that a
+//! person took up is theirs.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use lockstep_crds::host::{Disruption, HostRole};
+use lockstep_crds::{Dpu, DpuHost, PROPOSED_LABEL};
+
+/// The id that discovery gave an object that it proposed.
+pub(super) fn proposed_id(metadata: &ObjectMeta) -> Option<&str> {
+    metadata
+        .labels
+        .as_ref()?
+        .get(PROPOSED_LABEL)
+        .map(String::as_str)
+}
+
+pub(super) fn name(metadata: &ObjectMeta) -> &str {
+    metadata.name.as_deref().unwrap_or_default()
+}
+
+pub(super) fn uid(metadata: &ObjectMeta) -> &str {
+    metadata.uid.as_deref().unwrap_or_default()
+}
+
+/// Who came first: what is older stays.
+pub(super) fn age(metadata: &ObjectMeta) -> (Option<jiff::Timestamp>, &str) {
+    (
+        metadata.creation_timestamp.as_ref().map(|time| time.0),
+        name(metadata),
+    )
+}
+
+fn untouched(metadata: &ObjectMeta) -> bool {
+    metadata.deletion_timestamp.is_none() && metadata.finalizers.iter().flatten().next().is_none()
+}
+
+/// uids of cards that any host has a record of.
+pub(super) fn recorded<'a>(hosts: &[&'a DpuHost]) -> BTreeSet<&'a str> {
+    hosts
+        .iter()
+        .flat_map(|host| host.status.iter().flat_map(|status| &status.cards))
+        .map(|record| record.uid.as_str())
+        .collect()
+}
+
+/// Whether a card was proposed, is not approved, and nothing was ever done to it.
+pub(super) fn card_may_yield(card: &Dpu, recorded: &BTreeSet<&str>) -> bool {
+    proposed_id(&card.metadata).is_some()
+        && !card.spec.approved
+        && untouched(&card.metadata)
+        && !recorded.contains(uid(&card.metadata))
+}
+
+/// Whether a host was proposed and nothing was ever done to it.
+pub(super) fn host_may_yield(host: &DpuHost) -> bool {
+    let idle = host.status.as_ref().is_none_or(|status| {
+        status.seq == 0
+            && status.directives.is_empty()
+            && status.cards.is_empty()
+            && status.hold.is_none()
+    });
+    proposed_id(&host.metadata).is_some()
+        && untouched(&host.metadata)
+        && host.spec.disruption == Disruption::Never
+        && idle
+}
+
+/// Whether a host stands in for one that nobody has seen yet.
+pub(super) fn stands_in(host: &DpuHost) -> bool {
+    host.spec.role == HostRole::ChassisOnly && host_may_yield(host)
+}

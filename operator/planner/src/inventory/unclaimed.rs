@@ -1,0 +1,113 @@
+//! Cards that nobody has an object for, and what their objects would say.
+
+use lockstep_crds::identity::{meaningful, meaningful_uuid};
+use lockstep_crds::inventory::CardHealth;
+use lockstep_crds::report::{FoundBmc, MachineRole};
+use lockstep_crds::{BmcEndpoint, MachineIdentity};
+
+use super::cards::{DEVICE_ID, Evidence};
+use super::endpoint;
+use super::keys::{Key, Kind};
+use super::naming::{dns, label};
+use super::sightings::Sighting;
+
+/// A card without an object, and what its object would say.
+pub(super) struct Unclaimed<'e, 'a> {
+    pub evidence: &'e Evidence<'a>,
+    pub stem: String,
+    pub id: String,
+    pub identity: Option<MachineIdentity>,
+    pub bmc: Option<BmcEndpoint>,
+    pub site: Option<String>,
+}
+
+/// The BMC that was found for a card and answers now, the newest first.
+pub(super) fn found_now<'e, 'a>(
+    evidence: &'e Evidence<'a>,
+) -> Option<(&'e Sighting<'a>, &'a FoundBmc)> {
+    evidence
+        .sightings
+        .iter()
+        .filter(|one| one.seen.is_none() && !one.missing())
+        .filter_map(|one| Some((one, one.spec.found.as_ref()?)))
+        .filter(|(_, found)| found.role == MachineRole::Card)
+        .min_by_key(|(one, _)| (std::cmp::Reverse(one.at().0), one.report))
+}
+
+impl<'e, 'a> Unclaimed<'e, 'a> {
+    pub(super) fn of(evidence: &'e Evidence<'a>) -> Option<Self> {
+        let found = found_now(evidence);
+        let stranger = evidence.sightings.iter().find_map(|one| one.answers_at);
+        let seen = evidence.sightings.iter().any(|one| {
+            one.seen.is_some_and(|(card, _)| match &card.health {
+                // It is a card that was there before.
+                Some(CardHealth::Recovery | CardHealth::Gone) => false,
+                Some(CardHealth::Answers | CardHealth::Unrecognized(_)) | None => true,
+            })
+        });
+        // A key that two claim does not tell which of them a host sees.
+        let certain = evidence.contested.is_empty();
+        if found.is_none() && stranger.is_none() && !(seen && certain) {
+            return None;
+        }
+        let serial = told(evidence, |one| {
+            let text = one.facts.system.as_ref()?.serial_number.as_deref()?;
+            meaningful(text).map(str::to_owned)
+        });
+        let uuid = told(evidence, |one| {
+            meaningful_uuid(one.facts.system.as_ref()?.system_uuid.as_deref()?)
+        });
+        let own_serial = serial
+            .clone()
+            .filter(|text| Key::serial(text).is_some_and(|key| !evidence.contested.contains(&key)));
+        let device = evidence
+            .keys
+            .iter()
+            .find(|key| key.kind() == Kind::DeviceSerial)
+            .map(|key| format!("{DEVICE_ID}{}", key.value()));
+        let identity = (serial.is_some() || uuid.is_some()).then(|| MachineIdentity {
+            system_uuid: uuid.clone(),
+            serial_number: serial,
+        });
+        let of = [own_serial, uuid, device.clone()];
+        let stem = of
+            .iter()
+            .flatten()
+            .map(|text| dns(text))
+            .find(|text| !text.is_empty())?;
+        let id = match &identity {
+            Some(_) => found
+                .and_then(|(one, _)| label(&one.spec.subject))
+                .or_else(|| label(&stem)),
+            None => device,
+        };
+        Some(Self {
+            evidence,
+            stem: format!("dpu-{stem}"),
+            id: id?,
+            identity,
+            bmc: match found {
+                Some((_, found)) => endpoint::to_spec(&found.endpoint).ok(),
+                None => stranger.map(|(bmc, _)| bmc.clone()),
+            },
+            site: match found {
+                Some((_, found)) => site(&found.site),
+                None => stranger.and_then(|(_, name)| site(name)),
+            },
+        })
+    }
+}
+
+/// As the card's BMC shows it, since that is where it will be proved; else as anybody does.
+fn told(evidence: &Evidence<'_>, get: impl Fn(&Sighting<'_>) -> Option<String>) -> Option<String> {
+    let mut sightings: Vec<&Sighting<'_>> = evidence.sightings.iter().collect();
+    sightings.sort_by_key(|one| {
+        let by_host = one.seen.is_some();
+        (by_host, one.missing(), one.from(), one.report)
+    });
+    sightings.into_iter().find_map(get)
+}
+
+pub(super) fn site(name: &str) -> Option<String> {
+    (!name.is_empty()).then(|| name.to_owned())
+}

@@ -1,0 +1,92 @@
+//! Cards that a policy approves.
+
+use serde_json::{Value, json};
+
+use crate::site::{HOST_UUID, Site};
+
+fn site(selector: Value) -> Site {
+    Site::default()
+        .policy("p", json!({"discovered": {"approve": [selector]}}))
+        .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
+        .agent(
+            "n",
+            HOST_UUID,
+            json!([
+                {"serialNumber": "MT1", "family": "BlueField-3", "partNumber": "P-1"},
+            ]),
+        )
+        .apply()
+}
+
+fn approved(site: &Site) -> Vec<String> {
+    site.join()
+        .approvals
+        .iter()
+        .map(|approval| approval.why.clone())
+        .collect()
+}
+
+#[test]
+fn what_fits_a_selector_is_approved() {
+    for (selector, why) in [
+        (json!({}), "it approves every card"),
+        (
+            json!({"families": ["BlueField-2", "bluefield-3"]}),
+            "family BlueField-3",
+        ),
+        (
+            json!({"partNumbers": ["p1"], "serialNumbers": ["mt1"]}),
+            "part number P-1, serial number MT1",
+        ),
+        (json!({"pairingObserved": true}), "it is seen in its host"),
+    ] {
+        let why = format!("policy p approves it: {why}");
+        assert_eq!(approved(&site(selector.clone())), [why], "{selector}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_not() {
+    for selector in [
+        json!({"families": ["BlueField-2"]}),
+        json!({"families": ["BlueField-3"], "serialNumbers": ["MT2"]}),
+        json!({"partNumbers": ["P-2"]}),
+    ] {
+        assert!(approved(&site(selector.clone())).is_empty(), "{selector}");
+    }
+}
+
+#[test]
+fn a_pairing_that_is_asked_for_must_be_seen() {
+    let mut site = site(json!({"pairingObserved": true}));
+    site.reports.clear();
+    assert!(approved(&site).is_empty());
+}
+
+#[test]
+fn a_conflict_is_never_approved() {
+    let site = site(json!({})).own_agent("dpu-mt1", json!({"system": {"partNumber": "P-2"}}));
+    assert_eq!(site.joined("dpu-mt1").inventoried.reason, "Conflicting");
+    assert!(approved(&site).is_empty());
+}
+
+#[test]
+fn only_proposed_cards_that_wait_and_stay_are_approved() {
+    let mut mine = site(json!({}));
+    mine.cards[0].metadata.labels = None;
+    assert!(approved(&mine).is_empty(), "a user's");
+    let mut done = site(json!({}));
+    done.cards[0].spec.approved = true;
+    assert!(approved(&done).is_empty(), "approved already");
+    let yielding = site(json!({})).card(
+        "mine",
+        json!({"hostRefs": [{"name": "h"}], "identity": {"serialNumber": "MT1"}}),
+    );
+    assert!(approved(&yielding).is_empty(), "it gives way");
+    let mut other = site(json!({}));
+    other.hosts[0].spec.policy_ref.name = "another".to_owned();
+    assert!(
+        approved(&other).is_empty(),
+        "another policy governs its host"
+    );
+}

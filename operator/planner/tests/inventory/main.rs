@@ -1,0 +1,26 @@
+//! The join of inventories: stories, a rule each, and properties.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    missing_docs,
+    reason = "a failing test says where"
+)]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "what a story tells is written where it is told"
+)]
+
+mod approving;
+mod facts;
+mod fleet;
+mod hosts;
+mod identities;
+mod places;
+mod properties;
+mod proposing;
+mod replacing;
+mod site;
