@@ -14,6 +14,9 @@ pub const BMC_CHANNEL_INSECURE: &str = "BmcChannelInsecure";
 /// What a card is made of is known: `Complete`, `Partial` or `Conflicting`.
 pub const INVENTORIED: &str = "Inventoried";
 
+/// Sources contradict each other about what a machine is, or which Node runs on it.
+pub const CONTRADICTED: &str = "Contradicted";
+
 /// Longest message that is written to a condition, in bytes.
 pub const MESSAGE_MAX: usize = 1024;
 

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,6 +77,48 @@ impl Site {
     /// The watch catches up with an object.
     fn catch_up<K: Watched + Resource>(&self, path: &str) {
         self.see::<K>(serde_json::from_value(self.server.object(path)).unwrap());
+    }
+
+    /// The watches catch up with everything.
+    fn sync(&self) {
+        let objects = self.server.objects();
+        self.sync_kind::<Dpu>("dpus/", &objects);
+        self.sync_kind::<DpuHost>("dpuhosts/", &objects);
+        self.sync_kind::<DpuInventory>("dpuinventories/", &objects);
+    }
+
+    fn sync_kind<K: Watched>(&self, prefix: &str, objects: &BTreeMap<String, Value>) {
+        let of_kind = objects.iter().filter_map(|(path, object)| {
+            let name = path.strip_prefix(prefix)?;
+            let object = Arc::new(serde_json::from_value(object.clone()).unwrap());
+            Some((key(name), Entry::Readable(object)))
+        });
+        let mut world = self.context.world.write();
+        world.replace::<K>(Some(SITE), of_kind.collect(), at(0));
+    }
+
+    /// Passes until nothing is asked for; returns what people were told, in order.
+    async fn settle(&mut self) -> Vec<String> {
+        let mut told = Vec::new();
+        let mut idle = 0;
+        for _ in 0..50 {
+            let (outcome, seen) = self.pass(5).await;
+            assert_ne!(outcome.ended, Ended::Failed, "{seen:?}");
+            idle = if seen.is_empty() { idle + 1 } else { 0 };
+            let events = seen.iter().filter(|one| one.path == "events");
+            told.extend(events.map(|event| {
+                let about = &event.body["regarding"];
+                let word = |value: &Value| value.as_str().unwrap().to_owned();
+                let (reason, kind) = (word(&event.body["reason"]), word(&about["kind"]));
+                format!("{reason} {kind} {}", word(&about["name"]))
+            }));
+            if idle == 3 {
+                break;
+            }
+            self.sync();
+        }
+        assert_eq!(idle, 3, "it asks for more and more: {told:?}");
+        told
     }
 
     /// One pass, some seconds after the last; returns its requests.
@@ -439,4 +482,67 @@ async fn a_node_tells_which_cards_sit_in_it_until_none_does() {
     assert_eq!(seen[0].body, json!({"metadata": {"labels": {COUNT: null}}}));
     let labels = &site.server.object("nodes/n")["metadata"]["labels"];
     assert_eq!(*labels, json!({"team": "blue"}), "those of others stay");
+}
+
+/// A BMC of a card that was found, at that address.
+fn found(address: &str, version: u64) -> DpuReport {
+    let facts = json!({
+        "found": {
+            "role": "Card", "recognisedBy": "SystemType DPU", "sources": ["list"], "site": SITE,
+            "endpoint": {"address": address, "credentials": "bmc", "trust": "NoVerification"},
+        },
+        "inventory": {"system": {
+            "serialNumber": "MT2312X00123", "vendor": "NVIDIA", "family": "BlueField-3",
+        }},
+    });
+    let mut report = report("bmc-found-id1", "FoundBmc", "id1", &facts);
+    report.metadata.resource_version = Some(version.to_string());
+    report
+}
+
+#[tokio::test]
+async fn a_card_that_is_found_is_proposed_followed_and_gives_way() {
+    let mut site = Site::new(lockstep_planner::inventory::join, vec![]).await;
+    site.see(found("https://10.0.0.7", 20));
+    let told = site.settle().await;
+    let objects = site.server.objects();
+    let mut dpus = objects.iter().filter(|(path, _)| path.starts_with("dpus/"));
+    let (path, dpu) = dpus.next().unwrap();
+    assert!(dpus.next().is_none(), "{objects:?}");
+    let name = path.strip_prefix("dpus/").unwrap();
+    assert_eq!(told.len(), 2, "a card, and a host that stands in: {told:?}");
+    assert!(told.contains(&format!("Proposed Dpu {name}")), "{told:?}");
+    assert_eq!(dpu["spec"]["approved"], false);
+    assert!(objects.contains_key(&format!("dpuinventories/{name}")));
+
+    site.see(found("https://10.0.0.8", 21));
+    assert_eq!(site.settle().await, [format!("BmcMoved Dpu {name}")]);
+    let dpu = site.server.object(path);
+    assert_eq!(dpu["spec"]["bmc"]["address"], "https://10.0.0.8");
+
+    // A person writes an object for the same card.
+    let mut own = card("mine", "rack1");
+    own.spec.identity = serde_json::from_value(json!({"serialNumber": "MT2312X00123"})).unwrap();
+    site.server
+        .write("dpus/mine", |object| *object = json!(own));
+    site.sync();
+    let told = site.settle().await;
+    assert!(told.contains(&format!("Withdrawn Dpu {name}")), "{told:?}");
+    let left = site.server.objects().into_keys();
+    let left: Vec<String> = left.filter(|path| path.starts_with("dpus/")).collect();
+    assert_eq!(left, ["dpus/mine"]);
+}
+
+#[tokio::test]
+async fn a_policy_approves_what_fits_once() {
+    let mut site = Site::new(lockstep_planner::inventory::join, vec![]).await;
+    let mut allows = policy(None);
+    let families = json!({"approve": [{"families": ["BlueField-3"]}]});
+    allows.spec.discovered = serde_json::from_value(families).unwrap();
+    site.see(allows);
+    site.see(found("https://10.0.0.7", 20));
+    let told = site.settle().await;
+    let approved = told.iter().filter(|line| line.starts_with("Approved Dpu"));
+    assert_eq!(approved.count(), 1, "{told:?}");
+    assert!(site.settle().await.is_empty());
 }

@@ -239,7 +239,7 @@ fn require_disruption(view: &View) -> Result<(), Intent> {
         return Err(in_use(view, "it is powered on, and disruption is Never"));
     }
     let Some(node) = &view.node_name else {
-        return Ok(());
+        return require_uncontradicted(view);
     };
     let why = match readiness(view) {
         Some(Readiness::NotReady) => return Ok(()),
@@ -251,6 +251,19 @@ fn require_disruption(view: &View) -> Result<(), Intent> {
         Reason::DrainNotProved,
         format!("{} is on, and Node {node} {why}", machine(view)),
     ))
+}
+
+/// A host that no Node is known of may be drained by nobody; not so if it is only not known
+/// which of several Nodes runs there.
+fn require_uncontradicted(view: &View) -> Result<(), Intent> {
+    let joined = view.joined.as_ref();
+    match joined.and_then(|joined| joined.contradictions.first()) {
+        None => Ok(()),
+        Some(why) => Err(Intent::stall(
+            Reason::DrainNotProved,
+            format!("{} is on, and {why}", machine(view)),
+        )),
+    }
 }
 
 fn require_leave_beside(view: &View, why: &str) -> Result<(), Intent> {

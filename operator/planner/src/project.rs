@@ -45,7 +45,7 @@ pub(crate) fn finish(
         before.clone()
     } else {
         show_host(view, &mut record, verdict, now);
-        show_host_inventory(view, before, &mut record, &verdict.decision);
+        show_host_inventory(view, before, &mut record, &verdict.decision, now);
         record.clone()
     };
     let cards: Vec<(String, DpuStatus)> = view

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use lockstep_crds::condition::{self, INVENTORIED};
+use lockstep_crds::condition::{self, CONTRADICTED, INVENTORIED};
 use lockstep_crds::inventory::CapabilityRecord;
 use lockstep_crds::{DpuHost, DpuHostStatus, DpuStatus};
 
@@ -61,6 +61,7 @@ pub(crate) fn show_host_inventory(
     before: &DpuHostStatus,
     record: &mut DpuHostStatus,
     decision: &Decision,
+    now: Timestamp,
 ) {
     let waits = match decision {
         Decision::Await(..) => true,
@@ -77,12 +78,31 @@ pub(crate) fn show_host_inventory(
         slots,
         actors,
         capabilities,
+        contradictions,
     } = joined;
     record.firmware.clone_from(firmware);
     record.slots.clone_from(slots);
     record.actors.clone_from(actors);
     if !is_same_probe(record.capabilities.as_ref(), capabilities.as_ref()) {
         record.capabilities.clone_from(capabilities);
+    }
+    let conditions = &mut record.conditions;
+    if contradictions.is_empty() {
+        condition::remove(conditions, CONTRADICTED);
+    } else {
+        let message = contradictions.join("; ");
+        let generation = view.host.metadata.generation;
+        let reason = "Conflicting";
+        let now = Time(now);
+        condition::set(
+            conditions,
+            CONTRADICTED,
+            true,
+            reason,
+            &message,
+            generation,
+            &now,
+        );
     }
 }
 

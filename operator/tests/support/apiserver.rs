@@ -104,6 +104,11 @@ impl ApiServer {
         self.inner.lock().unwrap().objects.remove(path);
     }
 
+    /// Every object, by path.
+    pub(crate) fn objects(&self) -> BTreeMap<String, Value> {
+        self.inner.lock().unwrap().objects.clone()
+    }
+
     /// An object as it is now.
     pub(crate) fn object(&self, path: &str) -> Value {
         self.inner
@@ -199,6 +204,9 @@ impl Inner {
             status.remove(field);
         }
         self.version += 1;
+        if object["metadata"]["uid"].is_null() {
+            object["metadata"]["uid"] = json!(format!("uid-{}", self.version));
+        }
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         self.objects.insert(path, object.clone());
         (code, object.to_string()).into_response()

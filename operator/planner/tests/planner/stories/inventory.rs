@@ -183,3 +183,25 @@ fn a_proved_node_can_carry_the_hold() {
     world.until("the taint", secs(300), |w| w.tainted.contains_key("node1"));
     world.until("Ready", secs(3600), World::is_ready);
 }
+
+#[test]
+fn a_host_of_which_two_nodes_are_told_is_not_free() {
+    let mut world = World::new(&["card1"]);
+    world.strict = true;
+    world.edit_host(|host| host.disruption = Disruption::Allowed);
+    world.power_on_host();
+    world.joined = Some(JoinedHost {
+        contradictions: vec!["n1 and n2 are both told to run there".to_owned()],
+        ..JoinedHost::default()
+    });
+    world.settle(secs(120));
+    assert_eq!(world.host_says(), "Stalled: DrainNotProved");
+    assert!(world.effects.is_empty(), "{}", world.told());
+    let conditions = &world.status().conditions;
+    let told = condition::find(conditions, condition::CONTRADICTED).unwrap();
+    assert_eq!(told.message, "n1 and n2 are both told to run there");
+    world.joined = Some(JoinedHost::default());
+    world.until("Ready", secs(3600), World::is_ready);
+    let conditions = &world.status().conditions;
+    assert!(condition::find(conditions, condition::CONTRADICTED).is_none());
+}
