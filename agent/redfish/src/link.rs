@@ -166,6 +166,21 @@ impl Link {
         }
     }
 
+    /// Reads a member that a collection names. `None`: the BMC has no such resource.
+    pub(crate) async fn get_if_there(
+        &mut self,
+        path: &str,
+        deadline: Instant,
+    ) -> Result<Option<Value>, BmcError> {
+        match self.get(path, deadline).await {
+            Ok(document) => Ok(Some(document)),
+            Err(BmcError::ReadFailed {
+                status: 404 | 410, ..
+            }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn get_once_or_more(&self, path: &str, deadline: Instant) -> Result<Value, Unread> {
         let options = &self.shared.options;
         let mut tries = 1;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{Link, MOST_MEMBERS, ROOT};
-use crate::document::{link, links, text};
+use crate::document::{link, links, listed, path};
 use crate::error::BmcError;
 use crate::facts::SystemIdentity;
 use crate::reading;
@@ -51,7 +51,10 @@ impl Link {
                 order.sort_by_key(|path| !reading::ends_with_uuid(path, uuid));
                 let mut found = None;
                 for path in order.into_iter().take(MOST_MEMBERS) {
-                    let system = self.get(path, deadline).await?;
+                    // Some collections name members that are not there.
+                    let Some(system) = self.get_if_there(path, deadline).await? else {
+                        continue;
+                    };
                     if reading::has_uuid(&system, uuid) {
                         found = Some((path.clone(), system));
                         break;
@@ -61,7 +64,6 @@ impl Link {
             }
         };
         let Some((path, system)) = found else {
-            members.truncate(MOST_MEMBERS);
             return Err(BmcError::SystemNotFound {
                 address: self.origin.clone(),
                 wanted: wanted.map_or_else(
@@ -71,7 +73,7 @@ impl Link {
                 found: if members.is_empty() {
                     "none".to_owned()
                 } else {
-                    members.join(", ")
+                    listed(&members)
                 },
             });
         };
@@ -88,5 +90,5 @@ impl Link {
 
 /// The path that a document gives itself: after a redirect, the one to use.
 fn own_path(document: &Value) -> Option<String> {
-    text(document, "@odata.id").filter(|path| path.starts_with(ROOT))
+    self::path(document, "@odata.id").filter(|path| path.starts_with(ROOT))
 }

@@ -59,7 +59,10 @@ async fn collection_slots(
     let mut slots = Vec::new();
     let members = links(&link.get(collection, deadline).await?, "Members");
     for path in members.into_iter().take(MOST_MEMBERS) {
-        let document = link.get(&path, deadline).await?;
+        // Some collections name members that are not there.
+        let Some(document) = link.get_if_there(&path, deadline).await? else {
+            continue;
+        };
         slots.push(ReadSlot {
             slot: reading::media_slot(&document, path),
             document,
