@@ -32,10 +32,12 @@ pub(super) async fn run(context: &Context) -> Result<()> {
             return fleet.stop().await;
         }
     };
-    shown?;
+    let cards = shown?;
+    let ready = cards.iter().filter(|card| card.ready).count();
     println!(
-        "Every card is Ready after {} s.\n",
-        began.elapsed().as_secs()
+        "{ready} cards are Ready after {} s; {} are Stalled, with reason and remedy in their status.\n",
+        began.elapsed().as_secs(),
+        cards.len() - ready,
     );
     let kubectl = super::kubectl(&fleet.world.control_plane);
     let folder = context.folder.display();
@@ -51,7 +53,7 @@ pub(super) async fn run(context: &Context) -> Result<()> {
 
 /// Shows how far the cards are until all of them are where they can get: a table that is drawn anew on a
 /// terminal, else a line for each change.
-async fn show(fleet: &mut SimulatedFleet, began: Instant) -> Result<()> {
+async fn show(fleet: &mut SimulatedFleet, began: Instant) -> Result<Vec<CardLine>> {
     let terminal = std::io::stdout().is_terminal();
     let mut before: Vec<CardLine> = Vec::new();
     loop {
@@ -80,7 +82,7 @@ async fn show(fleet: &mut SimulatedFleet, began: Instant) -> Result<()> {
                     if old.is_none_or(|old| {
                         (&old.phase, &old.message) != (&line.phase, &line.message)
                     }) {
-                        writeln!(out, "{}  {seconds} s", row(line))?;
+                        writeln!(out, "{seconds:>4} s  {}", row(line))?;
                     }
                 }
             }
@@ -88,7 +90,7 @@ async fn show(fleet: &mut SimulatedFleet, began: Instant) -> Result<()> {
             before = now;
         }
         if before.iter().all(CardLine::is_done) {
-            return Ok(());
+            return Ok(before);
         }
         tokio::time::sleep(LOOK).await;
     }
