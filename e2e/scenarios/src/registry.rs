@@ -9,8 +9,9 @@ use anyhow::Result;
 use crate::artefacts::Binaries;
 use crate::report::Report;
 use crate::{
-    aarch64_agent, address_swap, adopt_update, bad_input, crash_points, dead_man, first_light,
-    helm, host_in_use, host_wait, restore, simulator_conformance, upgrade_mid_operation,
+    aarch64_agent, address_swap, adopt_update, bad_input, bmc_quirks, crash_points, dead_man,
+    first_light, helm, host_in_use, host_wait, restore, simulated_fleet, simulator_conformance,
+    upgrade_mid_operation,
 };
 
 /// What a scenario gets.
@@ -53,6 +54,18 @@ pub const ALL: &[Scenario] = &[
         about: "a card VM is installed through virtual media while its host VM is held off, then both run",
         tier: Tier::Ci,
         run: |context| Box::pin(first_light::run(context)),
+    },
+    Scenario {
+        name: "bmc-quirks",
+        about: "every quirk of BMCs that the field knows: its reason, few requests, no change twice",
+        tier: Tier::Ci,
+        run: |context| Box::pin(bmc_quirks::run(context)),
+    },
+    Scenario {
+        name: "demo-fleet",
+        about: "what the demo shows: a simulated fleet, each card to Ready or to the reason why it cannot be installed",
+        tier: Tier::Ci,
+        run: |context| Box::pin(simulated_fleet::run(context)),
     },
     Scenario {
         name: "host-in-use",

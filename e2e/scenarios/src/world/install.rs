@@ -39,6 +39,8 @@ impl World {
         let credentials = match &self.machines {
             Machines::Vms(lab) => lab.credentials(),
             Machines::Fake(fake) => fake.credentials(),
+            // Every vendor has its own; they come with the objects.
+            Machines::Simulated(_) => return Ok(()),
         };
         kubectl
             .apply_text(&objects::secret(
@@ -70,7 +72,10 @@ poll: {{intervalSeconds: 2, idleSeconds: 30}}
 health: 127.0.0.1:{health}
 ",
             state = state.display(),
-            guest = self.control_plane.guest_url(),
+            guest = match &self.machines {
+                Machines::Vms(_) | Machines::Fake(_) => self.control_plane.guest_url(),
+                Machines::Simulated(_) => self.control_plane.url(),
+            },
             ca = self.control_plane.ca_path().display(),
             health = free_port()?,
         );

@@ -1,8 +1,11 @@
-//! The machines of a scenario: VMs, or BMCs without machines.
+//! The machines of a scenario: VMs, BMCs without machines, or a simulated fleet.
+
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use lockstep_lab::front::Front;
 use lockstep_lab::{FakeBmcs, Lab};
+use lockstep_xpusim::{Fleet, Server};
 
 /// The machines of a scenario.
 pub enum Machines {
@@ -10,6 +13,16 @@ pub enum Machines {
     Vms(Lab),
     /// BMCs without machines.
     Fake(FakeBmcs),
+    /// Simulated machines and their BMCs.
+    Simulated(Simulated),
+}
+
+/// A simulated fleet on the network.
+pub struct Simulated {
+    /// The machines.
+    pub fleet: Arc<Fleet>,
+    /// Their BMCs.
+    pub server: Server,
 }
 
 impl Machines {
@@ -21,6 +34,7 @@ impl Machines {
         match self {
             Self::Vms(lab) => lab.bmc(name),
             Self::Fake(fake) => fake.bmc(name),
+            Self::Simulated(_) => bail!("{name} is simulated: ask its fleet"),
         }
     }
 
@@ -31,7 +45,7 @@ impl Machines {
     pub fn lab(&self) -> Result<&Lab> {
         match self {
             Self::Vms(lab) => Ok(lab),
-            Self::Fake(_) => bail!("this scenario has no VMs"),
+            Self::Fake(_) | Self::Simulated(_) => bail!("this scenario has no VMs"),
         }
     }
 
@@ -43,6 +57,7 @@ impl Machines {
         match self {
             Self::Vms(lab) => lab.kill_emulator().await,
             Self::Fake(fake) => fake.kill_emulator().await,
+            Self::Simulated(_) => bail!("this scenario has no emulator"),
         }
     }
 
@@ -54,6 +69,7 @@ impl Machines {
         match self {
             Self::Vms(lab) => lab.restart_emulator().await,
             Self::Fake(fake) => fake.restart_emulator().await,
+            Self::Simulated(_) => bail!("this scenario has no emulator"),
         }
     }
 
@@ -61,6 +77,7 @@ impl Machines {
         match self {
             Self::Vms(lab) => lab.down(),
             Self::Fake(fake) => fake.down(),
+            Self::Simulated(_) => Ok(()),
         }
     }
 }
