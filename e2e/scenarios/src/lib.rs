@@ -15,6 +15,7 @@ pub mod bmc_quirks;
 pub mod crash_points;
 pub mod cross;
 pub mod dead_man;
+pub mod discovery_local;
 pub mod first_light;
 pub mod helm;
 mod helm_world;

@@ -10,8 +10,8 @@ use crate::artefacts::Binaries;
 use crate::report::Report;
 use crate::{
     aarch64_agent, address_swap, adopt_update, bad_input, bmc_quirks, crash_points, dead_man,
-    first_light, helm, host_in_use, host_wait, restore, simulated_fleet, simulator_conformance,
-    upgrade_mid_operation,
+    discovery_local, first_light, helm, host_in_use, host_wait, restore, simulated_fleet,
+    simulator_conformance, upgrade_mid_operation,
 };
 
 /// What a scenario gets.
@@ -144,6 +144,12 @@ pub const ALL: &[Scenario] = &[
         about: "DMTF's validators and checkers against every simulated BMC: no failure without its reason",
         tier: Tier::All,
         run: |context| Box::pin(simulator_conformance::run(context)),
+    },
+    Scenario {
+        name: "discovery-local",
+        about: "a VM with slots, disks and memory modules: its agents say what its own tools say, hot-plug included",
+        tier: Tier::All,
+        run: |context| Box::pin(discovery_local::run(context)),
     },
     Scenario {
         name: "aarch64-agent",
