@@ -70,7 +70,7 @@ pub async fn run(context: Context) -> Result<Report> {
     };
     match &world.machines {
         Machines::Fake(bmcs) => bmcs.add_account(&rotated).await?,
-        Machines::Vms(_) | Machines::Simulated(_) => {
+        Machines::Vms(_) | Machines::Simulated(_) | Machines::Nothing => {
             bail!("these cases are for BMCs without machines")
         }
     }

@@ -69,8 +69,8 @@ pub async fn run(context: Context) -> Result<Report> {
 
     let began = Instant::now();
     start_agents(&mut guest).await?;
-    let card = told(&plane, &mut guest, &format!("inventory-{OF_CARD}")).await?;
-    let host = told(&plane, &mut guest, &format!("inventory-{OF_HOST}")).await?;
+    let card = told(&plane, &mut guest, OF_CARD).await?;
+    let host = told(&plane, &mut guest, OF_HOST).await?;
     report.figure("seconds to both inventories", began.elapsed().as_secs());
     compare(&plane, &mut guest, &card, &host, &mut report).await?;
     unplug_and_replug(&plane, &mut guest, &mut report).await?;
@@ -314,7 +314,6 @@ async fn unplug_and_replug(
             guest.monitor("device_del", &device).await?;
         }
         for name in [OF_CARD, OF_HOST] {
-            let name = format!("inventory-{name}");
             let wanted = |inventory: &Inventory| has(inventory) == there;
             let what = if there {
                 "the disk put in"
@@ -322,7 +321,7 @@ async fn unplug_and_replug(
                 "the disk taken out"
             };
             eventually(NOTICED, format!("{what} in {name}"), async || {
-                look(plane, &name, wanted).await
+                look(plane, name, wanted).await
             })
             .await?;
         }

@@ -10,8 +10,8 @@ use crate::artefacts::Binaries;
 use crate::report::Report;
 use crate::{
     aarch64_agent, address_swap, adopt_update, bad_input, bmc_quirks, crash_points, dead_man,
-    discovery_local, first_light, helm, host_in_use, host_wait, restore, simulated_fleet,
-    simulator_conformance, upgrade_mid_operation,
+    discovery_join, discovery_local, discovery_mixed, first_light, helm, host_in_use, host_wait,
+    restore, simulated_fleet, simulator_conformance, upgrade_mid_operation,
 };
 
 /// What a scenario gets.
@@ -78,6 +78,18 @@ pub const ALL: &[Scenario] = &[
         about: "two BMCs trade addresses in mid-operation; no change reaches the wrong machine",
         tier: Tier::Ci,
         run: |context| Box::pin(address_swap::run(context)),
+    },
+    Scenario {
+        name: "discovery-join",
+        about: "every vantage point of a card in one object; junk, contradictions, swaps and replacements kept apart",
+        tier: Tier::Ci,
+        run: |context| Box::pin(discovery_join::run(context)),
+    },
+    Scenario {
+        name: "discovery-mixed",
+        about: "BMCs of every kind by range, list and lease: each live one found and linked, no credential out of place",
+        tier: Tier::All,
+        run: |context| Box::pin(discovery_mixed::run(context)),
     },
     Scenario {
         name: "adopt-update",

@@ -174,7 +174,9 @@ impl SimulatedFleet {
     fn server(&self) -> Result<&Server> {
         match &self.world.machines {
             Machines::Simulated(simulated) => Ok(&simulated.server),
-            Machines::Vms(_) | Machines::Fake(_) => bail!("this world is not simulated"),
+            Machines::Vms(_) | Machines::Fake(_) | Machines::Nothing => {
+                bail!("this world is not simulated")
+            }
         }
     }
 

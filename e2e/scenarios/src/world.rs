@@ -66,6 +66,7 @@ impl World {
         let machines = match kind {
             Kind::Vms => Machines::Vms(Lab::up(&folder.join("lab"), lab).await?),
             Kind::Fake => Machines::Fake(FakeBmcs::up(&folder.join("lab"), &lab).await?),
+            Kind::Nothing => Machines::Nothing,
         };
         Self::start_with(folder, machines, specs, binaries).await
     }

@@ -1,5 +1,6 @@
 //! Developer commands: `cargo xtask --help`.
 
+mod bench;
 mod cluster;
 mod demo;
 mod e2e;
@@ -56,6 +57,15 @@ enum Command {
         #[arg(long, default_value_t = 300)]
         seconds: u64,
         /// List the targets.
+        #[arg(long)]
+        list: bool,
+    },
+    /// Measure something; figures are ratios and counts of one run.
+    Bench {
+        /// Its name.
+        #[arg(required_unless_present = "list")]
+        name: Option<String>,
+        /// List the benchmarks.
         #[arg(long)]
         list: bool,
     },
@@ -142,6 +152,11 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Fuzz {
                 target, seconds, ..
             } => fuzz::run(&target.unwrap_or_default(), seconds),
+            Command::Bench { list: true, .. } => {
+                bench::list();
+                Ok(())
+            }
+            Command::Bench { name, .. } => bench::run(&name.unwrap_or_default()).await,
             Command::Generate { check } => generate::run(check),
             Command::Image { repository } => image::build(&repository).await,
             Command::CardAgent => image::card_agent().await,

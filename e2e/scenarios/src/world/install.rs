@@ -40,7 +40,7 @@ impl World {
             Machines::Vms(lab) => lab.credentials(),
             Machines::Fake(fake) => fake.credentials(),
             // Every vendor has its own; they come with the objects.
-            Machines::Simulated(_) => return Ok(()),
+            Machines::Simulated(_) | Machines::Nothing => return Ok(()),
         };
         kubectl
             .apply_text(&objects::secret(
@@ -74,7 +74,7 @@ health: 127.0.0.1:{health}
             state = state.display(),
             guest = match &self.machines {
                 Machines::Vms(_) | Machines::Fake(_) => self.control_plane.guest_url(),
-                Machines::Simulated(_) => self.control_plane.url(),
+                Machines::Simulated(_) | Machines::Nothing => self.control_plane.url(),
             },
             ca = self.control_plane.ca_path().display(),
             health = free_port()?,
@@ -132,7 +132,7 @@ fn identities() -> String {
              subjects: [{subject}]\n---\n"
         )
     };
-    let account = lockstep_crds::SITE_AGENT;
+    let (account, host) = (lockstep_crds::SITE_AGENT, lockstep_crds::HOST_AGENT);
     [
         format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {OPERATOR_NAMESPACE}}}\n---\n"),
         format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n---\n"),
@@ -140,6 +140,11 @@ fn identities() -> String {
         binding(
             "lockstep-site-agent",
             &format!("{{kind: ServiceAccount, name: {account}, namespace: {NAMESPACE}}}"),
+        ),
+        format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {host}, namespace: {NAMESPACE}}}\n---\n"),
+        binding(
+            "lockstep-host-agent",
+            &format!("{{kind: ServiceAccount, name: {host}, namespace: {NAMESPACE}}}"),
         ),
         binding(
             "lockstep-xpu-agent",

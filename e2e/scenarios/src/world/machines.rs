@@ -15,6 +15,8 @@ pub enum Machines {
     Fake(FakeBmcs),
     /// Simulated machines and their BMCs.
     Simulated(Simulated),
+    /// None: the scenario brings its own, or tells what agents would.
+    Nothing,
 }
 
 /// A simulated fleet on the network.
@@ -35,6 +37,7 @@ impl Machines {
             Self::Vms(lab) => lab.bmc(name),
             Self::Fake(fake) => fake.bmc(name),
             Self::Simulated(_) => bail!("{name} is simulated: ask its fleet"),
+            Self::Nothing => bail!("this scenario has no BMC {name}"),
         }
     }
 
@@ -45,7 +48,9 @@ impl Machines {
     pub fn lab(&self) -> Result<&Lab> {
         match self {
             Self::Vms(lab) => Ok(lab),
-            Self::Fake(_) | Self::Simulated(_) => bail!("this scenario has no VMs"),
+            Self::Fake(_) | Self::Simulated(_) | Self::Nothing => {
+                bail!("this scenario has no VMs")
+            }
         }
     }
 
@@ -57,7 +62,7 @@ impl Machines {
         match self {
             Self::Vms(lab) => lab.kill_emulator().await,
             Self::Fake(fake) => fake.kill_emulator().await,
-            Self::Simulated(_) => bail!("this scenario has no emulator"),
+            Self::Simulated(_) | Self::Nothing => bail!("this scenario has no emulator"),
         }
     }
 
@@ -69,7 +74,7 @@ impl Machines {
         match self {
             Self::Vms(lab) => lab.restart_emulator().await,
             Self::Fake(fake) => fake.restart_emulator().await,
-            Self::Simulated(_) => bail!("this scenario has no emulator"),
+            Self::Simulated(_) | Self::Nothing => bail!("this scenario has no emulator"),
         }
     }
 
@@ -77,7 +82,7 @@ impl Machines {
         match self {
             Self::Vms(lab) => lab.down(),
             Self::Fake(fake) => fake.down(),
-            Self::Simulated(_) => Ok(()),
+            Self::Simulated(_) | Self::Nothing => Ok(()),
         }
     }
 }
@@ -89,4 +94,6 @@ pub enum Kind {
     Vms,
     /// Emulated BMCs only.
     Fake,
+    /// Neither.
+    Nothing,
 }
