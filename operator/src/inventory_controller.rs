@@ -184,7 +184,11 @@ fn is_on_its_way(world: &World, site: &Key, dpu: &Dpu) -> bool {
     }
     let host = dpu.spec.host_refs.first();
     let host = host.and_then(|host| world.hosts.get(&Key::new(site.name.as_str(), &*host.name)));
-    let host = host.and_then(|host| host.status.as_ref());
+    // Without its host nothing is done to it.
+    let Some(host) = host else {
+        return false;
+    };
+    let host = host.status.as_ref();
     let card = dpu.status.as_ref().map(|status| &status.conditions);
     let host = host.map(|status| &status.conditions);
     let moves = |conditions: &Vec<_>| condition::find(conditions, condition::RECONCILING).is_some();

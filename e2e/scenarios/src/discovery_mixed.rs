@@ -64,7 +64,7 @@ pub async fn run(context: Context) -> Result<Report> {
     let reports: Api<DpuReport> = Api::namespaced(world.control_plane.client(), NAMESPACE);
     let truth = fleets.truth()?;
     report.figure("BMCs alive and reachable", truth.len());
-    let found = eventually(FOUND, "every live BMC is found", async || {
+    let finding = eventually(FOUND, "every live BMC is found", async || {
         match found(&reports).await {
             Ok(found) => {
                 let missing: Vec<&String> = truth
@@ -79,8 +79,11 @@ pub async fn run(context: Context) -> Result<Report> {
             }
             Err(error) => Look::not_yet(error),
         }
-    })
-    .await?;
+    });
+    let found = tokio::select! {
+        found = finding => found?,
+        ended = world.watch_over() => return Err(ended),
+    };
     report.figure("seconds until all were found", began.elapsed().as_secs());
     for (uuid, one) in &truth {
         one.compare(&found[uuid])

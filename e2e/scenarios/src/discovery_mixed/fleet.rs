@@ -204,7 +204,7 @@ impl Fleets {
             range(&quoted(&[mute.url()]), "bmc-sushy", "PlainHttp"),
             // Its network is nobody's: a lease alone gives nobody a credential.
             format!(
-                "  leases:\n    - {{file: {}, networks: [192.0.2.0/24], ports: [{}], credentialsRef: {{name: bmc-sushy}}, tls: {{trust: PlainHttp}}}}\n",
+                "  leases:\n    - {{file: {}, networks: [127.61.0.0/24], ports: [{}], credentialsRef: {{name: bmc-sushy}}, tls: {{trust: PlainHttp}}}}\n",
                 leases.display(),
                 leased.address().port(),
             ),
