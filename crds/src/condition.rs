@@ -11,6 +11,12 @@ pub const STALLED: &str = "Stalled";
 /// The channel to a BMC is not verified, by the user's own choice.
 pub const BMC_CHANNEL_INSECURE: &str = "BmcChannelInsecure";
 
+/// What a card is made of is known: `Complete`, `Partial` or `Conflicting`.
+pub const INVENTORIED: &str = "Inventoried";
+
+/// Sources contradict each other about what a machine is, or which Node runs on it.
+pub const CONTRADICTED: &str = "Contradicted";
+
 /// Longest message that is written to a condition, in bytes.
 pub const MESSAGE_MAX: usize = 1024;
 
@@ -26,16 +32,20 @@ pub fn set(
     now: &Time,
 ) -> bool {
     let status = if status { "True" } else { "False" };
-    let message = truncated(message);
-    let mut wanted = Condition {
+    let wanted = Condition {
         type_: type_.to_owned(),
         status: status.to_owned(),
         reason: reason.to_owned(),
-        message,
+        message: truncated(message),
         observed_generation: generation,
         last_transition_time: now.clone(),
     };
-    match conditions.iter_mut().find(|c| c.type_ == type_) {
+    set_to(conditions, wanted)
+}
+
+/// Sets a condition that may also be `Unknown`, as [`set`] does.
+pub fn set_to(conditions: &mut Vec<Condition>, mut wanted: Condition) -> bool {
+    match conditions.iter_mut().find(|c| c.type_ == wanted.type_) {
         Some(current) => {
             if current.status == wanted.status {
                 wanted.last_transition_time = current.last_transition_time.clone();

@@ -8,6 +8,7 @@ use lockstep_planner::view::{CardView, Wanted};
 use thiserror::Error;
 
 use crate::conflicts::Claimant;
+use crate::joins::{shown, sightings};
 use crate::key::Key;
 use crate::table::{Entry, Table};
 use crate::world::World;
@@ -45,18 +46,23 @@ pub fn assemble(world: &World, key: &Key) -> Result<Option<View>, Unreadable> {
         .map(|(card, dpu)| card_view(world, card, dpu, policy))
         .collect::<Result<_, _>>()?;
     let site = key.sibling(names::site(&host.spec.site));
+    let joined = world.joins.of(&key.namespace);
+    let node_name = world.node_of(key, host);
+    let claimant = Claimant::Host(key.clone());
+    let mut conflicts = world.claims.conflicts(&claimant);
+    let named = node_name.as_ref();
+    conflicts.extend(named.and_then(|node| world.claims.node_named_elsewhere(&claimant, node)));
     Ok(Some(View {
         host: host.clone(),
         policy: policy.cloned(),
         host_report: report(world, &key.sibling(names::host_bmc(&key.name)))?,
         site_agent: world.leases.seen(&site),
         images: stored_images(world, &site)?,
-        node: host
-            .spec
-            .node_name
+        node: node_name
             .as_ref()
             .and_then(|node| world.nodes.get(node))
             .cloned(),
+        node_name,
         tainted: host
             .metadata
             .uid
@@ -64,8 +70,11 @@ pub fn assemble(world: &World, key: &Key) -> Result<Option<View>, Unreadable> {
             .map(|uid| world.nodes.tainted_for(uid))
             .unwrap_or_default(),
         cards,
-        conflicts: world.claims.conflicts(&Claimant::Host(key.clone())),
+        conflicts,
         guards_intact: world.guards.intact(),
+        joined: joined
+            .and_then(|joined| joined.host(&key.name, host))
+            .cloned(),
     }))
 }
 
@@ -87,6 +96,8 @@ fn card_view(
     policy: Option<&DpuBootPolicy>,
 ) -> Result<CardView, Unreadable> {
     let agent = key.sibling(names::xpu(&key.name));
+    let joined = world.joins.of(&key.namespace);
+    let joined = joined.and_then(|joined| joined.card(&key.name, dpu));
     let image = dpu.spec.image_ref.as_ref();
     let image = image.or_else(|| policy.and_then(|policy| policy.spec.image_ref.as_ref()));
     Ok(CardView {
@@ -97,6 +108,8 @@ fn card_view(
         os_agent: world.leases.seen(&agent),
         wanted: wanted(world, key, image)?,
         conflicts: world.claims.conflicts(&Claimant::Card(key.clone())),
+        sightings: joined.map_or_else(Vec::new, |joined| sightings(world, key, joined)),
+        joined: joined.map(shown),
     })
 }
 

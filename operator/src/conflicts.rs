@@ -10,6 +10,7 @@ use std::fmt;
 use lockstep_crds::{BmcEndpoint, Dpu, DpuHost, MachineIdentity};
 use url::Url;
 
+use crate::chores::{is_proposed, nothing_begun};
 use crate::key::Key;
 
 /// Who claims a machine.
@@ -38,6 +39,8 @@ struct Declared {
     uuid: Option<String>,
     serial: Option<String>,
     node: Option<String>,
+    /// Discovery has proposed it, and nothing was begun for it: it gives way to others.
+    yields: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +65,7 @@ impl Declared {
                 .map(|uuid| uuid.to_lowercase()),
             serial: identity.and_then(|identity| identity.serial_number.clone()),
             node: node.cloned(),
+            yields: false,
         }
     }
 
@@ -125,8 +129,10 @@ pub struct Claims {
 impl Claims {
     /// Takes note of a card, or of its end. Returns the others whose conflicts this may change.
     pub fn card(&mut self, key: &Key, card: Option<&Dpu>) -> BTreeSet<Claimant> {
-        let declared = card
-            .map(|card| Declared::new(card.spec.bmc.as_ref(), card.spec.identity.as_ref(), None));
+        let declared = card.map(|card| Declared {
+            yields: is_proposed(card) && !card.spec.approved,
+            ..Declared::new(card.spec.bmc.as_ref(), card.spec.identity.as_ref(), None)
+        });
         self.set(&Claimant::Card(key.clone()), declared)
     }
 
@@ -134,11 +140,18 @@ impl Claims {
     pub fn host(&mut self, key: &Key, host: Option<&DpuHost>) -> BTreeSet<Claimant> {
         let declared = host.map(|host| {
             let spec = &host.spec;
-            Declared::new(
-                spec.bmc.as_ref(),
-                spec.identity.as_ref(),
-                spec.node_name.as_ref(),
-            )
+            let begun = host
+                .status
+                .as_ref()
+                .is_some_and(|status| !nothing_begun(status));
+            Declared {
+                yields: is_proposed(host) && !begun,
+                ..Declared::new(
+                    spec.bmc.as_ref(),
+                    spec.identity.as_ref(),
+                    spec.node_name.as_ref(),
+                )
+            }
         });
         self.set(&Claimant::Host(key.clone()), declared)
     }
@@ -184,6 +197,15 @@ impl Claims {
             .collect()
     }
 
+    /// Why another than `who` counts as the host of a Node that was seen to run on `who`, in words.
+    pub fn node_named_elsewhere(&self, who: &Claimant, node: &str) -> Option<String> {
+        let named = self.by_claim.get(&Claim::Node(node.to_owned()))?;
+        let other = named.iter().find(|other| *other != who)?;
+        Some(format!(
+            "Node {node} was seen to run on {who}, and {other} names it as its own"
+        ))
+    }
+
     /// Why `who` is not the only one to claim its machine, in words.
     pub fn conflicts(&self, who: &Claimant) -> Vec<String> {
         let Some(mine) = self.declared.get(who) else {
@@ -192,7 +214,10 @@ impl Claims {
         self.rivals(who)
             .into_iter()
             .filter_map(|rival| {
-                let what = mine.collides(self.declared.get(&rival)?)?;
+                let theirs = self.declared.get(&rival)?;
+                let what = mine
+                    .collides(theirs)
+                    .filter(|_| mine.yields || !theirs.yields)?;
                 Some(format!("{who} and {rival} both claim {what}"))
             })
             .collect()
@@ -202,6 +227,7 @@ impl Claims {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kube::ResourceExt;
 
     fn at(address: &str, path: Option<&str>, uuid: Option<&str>) -> Declared {
         Declared {
@@ -268,6 +294,52 @@ mod tests {
         };
         assert!(serial(None).collides(&serial(Some("a"))).is_some());
         assert!(serial(Some("b")).collides(&serial(Some("a"))).is_none());
+    }
+
+    #[test]
+    fn a_proposal_stands_in_nobodys_way() {
+        let mut claims = Claims::default();
+        let (user, proposal) = (Key::new("a", "mine"), Key::new("a", "found"));
+        let card = |name: &str, proposed: bool, approved: bool| -> Dpu {
+            let mut dpu: Dpu = serde_json::from_value(serde_json::json!({
+                "apiVersion": "provisioning.opiproject.org/v1alpha1", "kind": "Dpu",
+                "metadata": {"name": name, "namespace": "a"},
+                "spec": {
+                    "hostRefs": [{"name": "h"}], "approved": approved,
+                    "identity": {"serialNumber": "S1"},
+                },
+            }))
+            .unwrap();
+            if proposed {
+                dpu.labels_mut()
+                    .insert(lockstep_crds::PROPOSED_LABEL.to_owned(), "id".to_owned());
+            }
+            dpu
+        };
+        claims.card(&user, Some(&card("mine", false, true)));
+        claims.card(&proposal, Some(&card("found", true, false)));
+        let (user, found) = (Claimant::Card(user), Claimant::Card(proposal.clone()));
+        assert!(claims.conflicts(&user).is_empty());
+        assert_eq!(claims.conflicts(&found).len(), 1, "it gives way");
+        let touched = claims.card(&proposal, Some(&card("found", true, true)));
+        assert_eq!(touched, BTreeSet::from([user.clone()]));
+        assert_eq!(claims.conflicts(&user).len(), 1, "somebody approved it");
+    }
+
+    #[test]
+    fn a_node_that_one_host_names_is_not_anothers() {
+        let mut claims = Claims::default();
+        let named = Claimant::Host(Key::new("a", "named"));
+        let seen = Claimant::Host(Key::new("a", "seen"));
+        let declared = Declared {
+            node: Some("n".to_owned()),
+            ..Declared::default()
+        };
+        claims.set(&named, Some(declared));
+        let why = claims.node_named_elsewhere(&seen, "n").unwrap();
+        assert!(why.contains("DpuHost a/named names it"), "{why}");
+        assert_eq!(claims.node_named_elsewhere(&named, "n"), None);
+        assert_eq!(claims.node_named_elsewhere(&seen, "other"), None);
     }
 
     #[test]

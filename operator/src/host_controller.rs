@@ -15,9 +15,10 @@ const RESYNC: SignedDuration = SignedDuration::from_mins(10);
 /// Plans for a host and carries the plan out.
 pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
     let now = Timestamp::now();
-    let (assembled, host) = {
+    let (assembled, host, joined) = {
         let world = context.world.read();
-        (assemble(&world, key), world.hosts.get(key).cloned())
+        let host = world.hosts.get(key).cloned();
+        (assemble(&world, key), host, world.is_joined(&key.namespace))
     };
     let view = match assembled {
         Ok(Some(view)) => view,
@@ -35,7 +36,8 @@ pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
             return Outcome::done("unreadable");
         }
     };
-    if !caught_up(context, &view) {
+    // Which Node runs on a host, and which cards sit in it, is known by joining all reports.
+    if !joined || !caught_up(context, &view) {
         return Outcome::soon("behind");
     }
     let plan = plan(&view, now);

@@ -6,11 +6,12 @@ use lockstep_crds::report::{ImageState, StoredImage};
 use lockstep_crds::{DpuImage, DpuImageStatus};
 use lockstep_planner::{Reason, arriving};
 
+use crate::author::Author;
 use crate::context::{Context, Outcome};
 use crate::key::Key;
 use crate::kstatus::{self, Because, Fares};
 use crate::record::{RecordError, write_status};
-use crate::world::{Author, World};
+use crate::world::World;
 use crate::writes::WriteError;
 
 /// Reason of `Ready` once every store that reports the image has its bytes.

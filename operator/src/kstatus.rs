@@ -12,6 +12,8 @@ pub(crate) enum Fares {
     OnItsWay,
     /// Until a person acts.
     Stuck,
+    /// Nothing is to be done, by a person's own choice.
+    Idle,
 }
 
 /// Why it fares so, and for which generation.

@@ -5,25 +5,33 @@
 //! decision is the planner's, every write a compare-and-swap.
 
 pub mod assemble;
+mod author;
+mod chores;
 pub mod conflicts;
 pub mod context;
 pub mod drive;
 pub mod guards;
 pub mod host_controller;
 pub mod image_controller;
+pub mod inventory_controller;
+mod inventory_objects;
+pub mod joins;
 pub mod key;
 mod kstatus;
+pub mod label_controller;
 pub mod leader;
 pub mod leases;
 pub mod manifests;
 mod merge_patch;
 pub mod metrics;
+mod node_labels;
 mod node_taint;
 mod nodes;
 pub mod orphan_controller;
 pub mod policy_controller;
 pub mod process;
 pub mod queue;
+mod quiet;
 pub mod record;
 pub mod run;
 pub mod server;

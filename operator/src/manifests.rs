@@ -3,6 +3,9 @@
 /// `config/admission`, one manifest a file.
 pub const GUARDS: &[&str] = &[
     include_str!("../../config/admission/agent-leases.yaml"),
+    include_str!("../../config/admission/approvals.yaml"),
+    include_str!("../../config/admission/inventory-writers.yaml"),
+    include_str!("../../config/admission/proposals.yaml"),
     include_str!("../../config/admission/report-writers.yaml"),
     include_str!("../../config/admission/status-writers.yaml"),
     include_str!("../../config/admission/xpu-identities.yaml"),
@@ -23,6 +26,36 @@ pub fn guards_for(namespace: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kube::core::CustomResourceExt;
+    use lockstep_crds::{Dpu, DpuHost};
+    use serde_json::{Value, json};
+
+    /// A field that the policy does not name is one that the operator could change unseen.
+    #[test]
+    fn the_policy_of_proposals_names_every_field() {
+        let manifest = include_str!("../../config/admission/proposals.yaml");
+        let (cards, hosts) =
+            manifest.split_at(manifest.find("lockstep-proposed-dpuhosts").unwrap());
+        let free = ["bmc", "approved"];
+        for (crd, text) in [(Dpu::crd(), cards), (DpuHost::crd(), hosts)] {
+            let crd = json!(crd);
+            let spec =
+                &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+            let fields = |of: &Value, path: &str| -> Vec<String> {
+                let names = of["properties"].as_object().unwrap().keys();
+                names.map(|name| format!("{path}.?{name}")).collect()
+            };
+            let named = |field: &String| text.contains(&format!("object.spec{field} == oldObject"));
+            let mut missing: Vec<String> = fields(spec, "")
+                .into_iter()
+                .filter(|field| !free.iter().any(|free| field == &format!(".?{free}")))
+                .chain(fields(&spec["properties"]["bmc"], ".?bmc"))
+                .filter(|field| !named(field))
+                .collect();
+            missing.retain(|field| field != ".?bmc.?address");
+            assert!(missing.is_empty(), "{missing:?}");
+        }
+    }
     use crate::guards::Guards;
 
     #[test]

@@ -7,6 +7,7 @@ use lockstep_planner::decision::TaintEffect;
 use lockstep_planner::view::{NodeSeen, Readiness};
 
 use crate::key::Key;
+use crate::node_labels;
 use crate::node_taint;
 use crate::table::Entry;
 
@@ -15,6 +16,8 @@ use crate::table::Entry;
 struct Seen {
     node: NodeSeen,
     taints: Vec<(String, TaintEffect)>,
+    /// The labels of ours that it carries.
+    labels: BTreeMap<String, String>,
 }
 
 /// The Nodes, by name.
@@ -66,6 +69,17 @@ impl Nodes {
         self.seen.get(name).map(|seen| &seen.node)
     }
 
+    /// The labels of ours that a Node carries; `None` if there is no such Node.
+    pub(crate) fn labels(&self, name: &str) -> Option<&BTreeMap<String, String>> {
+        self.seen.get(name).map(|seen| &seen.labels)
+    }
+
+    /// The Nodes that carry labels of ours.
+    pub(crate) fn labelled(&self) -> impl Iterator<Item = Key> {
+        let labelled = self.seen.iter().filter(|(_, seen)| !seen.labels.is_empty());
+        labelled.map(|(name, _)| Key::new("", name))
+    }
+
     /// The Nodes that carry a taint for that host, with its effects.
     pub(crate) fn tainted_for(&self, host_uid: &str) -> BTreeMap<String, Vec<TaintEffect>> {
         let names = self.tainted.get(host_uid).into_iter().flatten();
@@ -88,11 +102,13 @@ fn seen(entry: Entry<Node>) -> Seen {
     match entry {
         Entry::Readable(node) => Seen {
             taints: node_taint::of_ours(&node),
+            labels: node_labels::of_ours(&node),
             node: node_seen(&node),
         },
         // What cannot be read must be assumed to be in use (S12), and not to be tainted.
         Entry::Unreadable(_) => Seen {
             taints: Vec::new(),
+            labels: BTreeMap::new(),
             node: NodeSeen {
                 ready: Readiness::Ready,
                 boot_id: None,

@@ -8,9 +8,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Resource, ResourceExt};
 use lockstep_crds::{Dpu, DpuStatus, FINALIZER, Phase, condition};
 use lockstep_planner::decision::{Explanation, Transition};
-use lockstep_planner::{Reason, arriving};
+use lockstep_planner::view::CardJoined;
+use lockstep_planner::{Reason, arriving, not_approved, show_card_inventory};
 
 use crate::context::{Context, Outcome};
+use crate::joins::shown;
 use crate::key::Key;
 use crate::kstatus::{self, Because, Fares};
 use crate::record::{RecordError, let_go, write_status};
@@ -18,15 +20,16 @@ use crate::writes::WriteError;
 
 /// Tells what a card without a host lacks, or lets it go if it is being deleted.
 pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
-    let card = {
+    let found = {
         let world = context.world.read();
-        world
-            .cards
-            .get(key)
-            .filter(|_| world.is_orphan(key))
-            .cloned()
+        let card = world.cards.get(key).filter(|_| world.is_orphan(key));
+        card.map(|card| {
+            let joined = world.joins.of(&key.namespace);
+            let joined = joined.and_then(|joined| joined.card(&key.name, card));
+            (card.clone(), joined.map(shown))
+        })
     };
-    let Some(card) = card else {
+    let Some((card, joined)) = found else {
         return Outcome::done("gone");
     };
     if !context.writes.caught_up(&card) {
@@ -43,7 +46,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
     } else if let Some(at) = arriving(&card.metadata, now) {
         return Outcome::again("arriving", at, now);
     } else {
-        let status = status(&card, &Time(now));
+        let status = status(&card, joined.as_ref(), &Time(now));
         write_status(&context.writes, &card, &status)
             .await
             .map(drop)
@@ -61,28 +64,34 @@ pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
 }
 
 /// The status of a card whose host does not exist. What was known of the card stays.
-fn status(card: &Dpu, now: &Time) -> DpuStatus {
+fn status(card: &Dpu, joined: Option<&CardJoined>, now: &Time) -> DpuStatus {
     let host = card
         .spec
         .host_refs
         .first()
         .map_or("", |host| host.name.as_str());
-    let why = Explanation::new(
-        Reason::HostNotFound,
-        format!("DpuHost {host} does not exist"),
-    );
+    let (why, phase, fares) = if card.spec.approved {
+        let why = Explanation::new(
+            Reason::HostNotFound,
+            format!("DpuHost {host} does not exist"),
+        );
+        (why, Phase::Stalled, Fares::Stuck)
+    } else {
+        (not_approved(card), Phase::Discovered, Fares::Idle)
+    };
     let generation = card.metadata.generation;
-    let mut status = card.status.clone().unwrap_or_default();
+    let before = card.status.clone().unwrap_or_default();
+    let mut status = before.clone();
     status.observed_generation = generation;
-    status.phase = Some(Phase::Stalled);
+    status.phase = Some(phase);
     status.message = Some(condition::truncated(&why.message));
     let because = Because {
         reason: why.reason.as_str(),
         message: &why.message,
         generation,
     };
-    kstatus::show(&mut status.conditions, Fares::Stuck, &because, now);
-    status
+    kstatus::show(&mut status.conditions, fares, &because, now);
+    show_card_inventory(&before, status, joined, generation, false, now.0)
 }
 
 #[cfg(test)]
@@ -98,7 +107,7 @@ mod tests {
             "spec": {"site": "a", "hostRefs": [{"name": "nowhere"}]},
         }))
         .unwrap();
-        let first = status(&card, &Time(Timestamp::UNIX_EPOCH));
+        let first = status(&card, None, &Time(Timestamp::UNIX_EPOCH));
         let stalled = condition::find(&first.conditions, condition::STALLED).unwrap();
         assert_eq!(
             (stalled.status.as_str(), stalled.reason.as_str()),
@@ -108,7 +117,7 @@ mod tests {
         assert_eq!(stalled.observed_generation, Some(3));
         card.status = Some(first.clone());
         assert_eq!(
-            status(&card, &Time(Timestamp::now())),
+            status(&card, None, &Time(Timestamp::now())),
             first,
             "time alone changes nothing"
         );

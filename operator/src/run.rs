@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use kube::{Client, Config};
+use lockstep_planner::inventory::join;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::{Context, Outcome, Shared};
 use crate::drive::drive;
 use crate::guards::Guards;
+use crate::inventory_controller::Inventories;
 use crate::key::Key;
 use crate::leader::Candidate;
 use crate::metrics::Metrics;
@@ -21,7 +23,10 @@ use crate::server::{self, Pulses, Served};
 use crate::stores::{Bells, Feed, Sites, Waker};
 use crate::world::World;
 use crate::writes::Writes;
-use crate::{host_controller, image_controller, manifests, orphan_controller, policy_controller};
+use crate::{
+    host_controller, image_controller, label_controller, manifests, orphan_controller,
+    policy_controller,
+};
 
 /// How long a shutdown may take; a Pod gets 30 s by default.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(25);
@@ -134,11 +139,15 @@ async fn lead(
     let (cards, card_wakes) = unbounded_channel();
     let (images, image_wakes) = unbounded_channel();
     let (policies, policy_wakes) = unbounded_channel();
+    let (sites, site_wakes) = unbounded_channel();
+    let (nodes, node_wakes) = unbounded_channel();
     waker.connect(Bells {
         hosts,
         cards,
         images,
         policies,
+        sites,
+        nodes,
     });
 
     // The Lease is given up only after the last reconcile has ended.
@@ -169,6 +178,14 @@ async fn lead(
             policy_controller::reconcile(&context, &key).await
         }),
     );
+    let inventories = Arc::new(Inventories::new(join, waker.clone()));
+    controllers.spawn(start.drive("inventory", site_wakes, move |context, key| {
+        let inventories = Arc::clone(&inventories);
+        async move { inventories.reconcile(&context, &key).await }
+    }));
+    controllers.spawn(start.drive("label", node_wakes, |context, key| async move {
+        label_controller::reconcile(&context, &key).await
+    }));
     let everybody = world.read().everybody();
     waker.wake(everybody);
 

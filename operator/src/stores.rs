@@ -18,7 +18,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
-use lockstep_crds::{AGENT_LABEL, Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReport};
+use lockstep_crds::{AGENT_LABEL, Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuInventory, DpuReport};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
@@ -42,6 +42,10 @@ pub struct Bells {
     pub images: UnboundedSender<Key>,
     /// Of the policy controller.
     pub policies: UnboundedSender<Key>,
+    /// Of the inventory controller; the keys are those of Namespaces.
+    pub sites: UnboundedSender<Key>,
+    /// Of the controller of Node labels.
+    pub nodes: UnboundedSender<Key>,
 }
 
 /// Passes wakes on to the controllers, if this replica runs any.
@@ -78,6 +82,8 @@ impl Waker {
         ring(&bells.cards, wake.cards);
         ring(&bells.images, wake.images);
         ring(&bells.policies, wake.policies);
+        ring(&bells.sites, wake.sites);
+        ring(&bells.nodes, wake.nodes);
     }
 }
 
@@ -122,6 +128,7 @@ impl Sites {
             DpuImage::KIND,
             DpuBootPolicy::KIND,
             DpuReport::KIND,
+            DpuInventory::KIND,
             Lease::KIND,
         ];
         let cluster = [Node::KIND, GuardPolicy::KIND, GuardBinding::KIND];
@@ -155,6 +162,7 @@ impl Feed {
             self.sited::<DpuImage>(scope.clone(), tasks, watcher::Config::default());
             self.sited::<DpuBootPolicy>(scope.clone(), tasks, watcher::Config::default());
             self.sited::<DpuReport>(scope.clone(), tasks, watcher::Config::default());
+            self.sited::<DpuInventory>(scope.clone(), tasks, watcher::Config::default());
             let agents = watcher::Config::default().labels(AGENT_LABEL);
             self.sited::<Lease>(scope, tasks, agents);
         }
@@ -331,11 +339,11 @@ mod tests {
         let named = Sites::Only(BTreeSet::from(["a".to_owned(), "b".to_owned()]));
         assert_eq!("a, b,a".parse(), Ok(named.clone()));
         assert!("a,,b".parse::<Sites>().is_err());
-        assert_eq!(Sites::All.watches().len(), 9);
+        assert_eq!(Sites::All.watches().len(), 10);
         assert_eq!(
             named.watches().len(),
-            15,
-            "six kinds in each, three of the cluster"
+            17,
+            "seven kinds in each, three of the cluster"
         );
     }
 }

@@ -30,6 +30,14 @@ impl<K> Clone for Entry<K> {
 }
 
 impl<K> Entry<K> {
+    /// The object to keep, if it could be read.
+    pub fn shared(&self) -> Option<Arc<K>> {
+        match self {
+            Self::Readable(object) => Some(Arc::clone(object)),
+            Self::Unreadable(_) => None,
+        }
+    }
+
     /// The object, if it could be read.
     pub fn readable(&self) -> Option<&K> {
         match self {

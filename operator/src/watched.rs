@@ -8,13 +8,15 @@ use k8s_openapi::api::core::v1::Node;
 use kube::Resource;
 use kube::api::DynamicObject;
 use kube::core::object::HasSpec;
-use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReport};
+use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuInventory, DpuReport, names};
 use serde::de::DeserializeOwned;
 
+use crate::author::Author;
 use crate::guards;
 use crate::key::Key;
+use crate::node_labels;
 use crate::table::Entry;
-use crate::world::{Author, Wake, World};
+use crate::world::{Wake, World};
 
 /// A kind the operator watches.
 pub trait Watched: Clone + Debug + DeserializeOwned + Send + Sync + 'static {
@@ -69,6 +71,7 @@ kept! {
     DpuImage in images: image_changed;
     DpuBootPolicy in policies: policy_changed;
     DpuReport in reports: report_changed;
+    DpuInventory in inventories: inventory_changed;
 }
 
 /// Whether two versions of an object are one and the same write.
@@ -78,6 +81,11 @@ fn same_version<K: Resource>(old: Option<&Entry<K>>, new: Option<&Entry<K>>) -> 
         Some((meta.uid.clone()?, meta.resource_version.clone()?))
     };
     version(old).is_some_and(|old| version(new) == Some(old))
+}
+
+/// The namespace of an object, as the key of what is to be joined.
+fn site_of(key: &Key) -> Key {
+    Key::new("", key.namespace.clone())
 }
 
 /// What a write did to a kept object; the table already holds the new one.
@@ -109,6 +117,9 @@ impl<K> Change<'_, K> {
 fn host_changed(world: &mut World, change: &Change<'_, DpuHost>, wake: &mut Wake) {
     let rivals = world.claims.host(change.key, change.object());
     wake.hosts.insert(change.key.clone());
+    if change.alters_spec() {
+        wake.sites.insert(site_of(change.key));
+    }
     if change.begins_or_ends() {
         wake.cards.extend(world.cards_of(change.key).cloned());
     }
@@ -117,6 +128,9 @@ fn host_changed(world: &mut World, change: &Change<'_, DpuHost>, wake: &mut Wake
 
 fn card_changed(world: &mut World, change: &Change<'_, Dpu>, wake: &mut Wake) {
     let rivals = world.claims.card(change.key, change.object());
+    if change.alters_spec() {
+        wake.sites.insert(site_of(change.key));
+    }
     world.index_card(change.key, change.new, wake);
     world.wake_claimants(rivals, wake);
 }
@@ -131,13 +145,18 @@ fn image_changed(world: &mut World, change: &Change<'_, DpuImage>, wake: &mut Wa
 fn policy_changed(world: &mut World, change: &Change<'_, DpuBootPolicy>, wake: &mut Wake) {
     wake.policies.insert(change.key.clone());
     if change.alters_spec() {
+        wake.sites.insert(site_of(change.key));
         world.wake_for_policy(change.key, wake);
     }
 }
 
 fn report_changed(world: &mut World, change: &Change<'_, DpuReport>, wake: &mut Wake) {
     let key = change.key;
-    match Author::of(&key.name) {
+    let author = Author::of(&key.name);
+    if author.is_some() && !matches!(author, Some(Author::Site(_))) {
+        wake.sites.insert(site_of(key));
+    }
+    match author {
         Some(Author::Site(site)) => {
             world.wake_site(&key.namespace, site, wake);
             wake.images.extend(world.images.keys(Some(&key.namespace)));
@@ -148,8 +167,14 @@ fn report_changed(world: &mut World, change: &Change<'_, DpuReport>, wake: &mut 
         Some(Author::CardBmc(card) | Author::CardOs(card)) => {
             world.wake_for_card(&key.sibling(card), wake);
         }
-        None => {}
+        // What these tell reaches a plan by way of the join.
+        Some(Author::HostOs(_) | Author::FoundBmc(_) | Author::Scan(_) | Author::Inventory(_))
+        | None => {}
     }
+}
+
+fn inventory_changed(_world: &mut World, change: &Change<'_, DpuInventory>, wake: &mut Wake) {
+    wake.sites.insert(site_of(change.key));
 }
 
 impl Watched for Lease {
@@ -185,8 +210,25 @@ impl Watched for Node {
         _now: Timestamp,
         wake: &mut Wake,
     ) {
+        let was_there = world.nodes.get(&key.name).is_some();
+        let is_there = new.is_some();
         if let Some(hosts) = world.nodes.change(&key.name, new) {
             world.wake_for_node(&key.name, &hosts, wake);
+            if !node_labels::is_as_wanted(world, &key.name) {
+                wake.nodes.insert(key.clone());
+            }
+        }
+        if was_there != is_there {
+            // Its agent's report may have been left behind, or be so no more.
+            let report = names::host(&key.name);
+            let told = |(namespace, _): &(&String, _)| {
+                world
+                    .reports
+                    .exists(&Key::new(namespace.as_str(), report.as_str()))
+            };
+            let sites = world.joins.iter().filter(told);
+            wake.sites
+                .extend(sites.map(|(namespace, _)| Key::new("", namespace)));
         }
     }
 

@@ -7,12 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReport, names};
+use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuInventory, DpuReport};
+use lockstep_planner::node_of;
 
+use crate::author::Author;
 use crate::conflicts::{Claimant, Claims};
 use crate::guards::Guards;
+use crate::joins::{Joined, Joins};
 use crate::key::Key;
 use crate::leases::Leases;
+use crate::node_labels::{self, NodeCards};
 use crate::nodes::Nodes;
 use crate::table::{Entry, Table};
 use crate::watched::Watched;
@@ -28,6 +32,10 @@ pub struct Wake {
     pub images: BTreeSet<Key>,
     /// `DpuBootPolicy`s.
     pub policies: BTreeSet<Key>,
+    /// Namespaces whose reports are to be joined anew, by the key of the Namespace.
+    pub sites: BTreeSet<Key>,
+    /// Nodes whose labels may have to be changed.
+    pub nodes: BTreeSet<Key>,
 }
 
 impl Wake {
@@ -37,6 +45,8 @@ impl Wake {
         self.cards.extend(other.cards);
         self.images.extend(other.images);
         self.policies.extend(other.policies);
+        self.sites.extend(other.sites);
+        self.nodes.extend(other.nodes);
     }
 
     /// Whether nobody is concerned.
@@ -56,6 +66,9 @@ pub struct World {
     pub(crate) images: Table<DpuImage>,
     pub(crate) policies: Table<DpuBootPolicy>,
     pub(crate) reports: Table<DpuReport>,
+    pub(crate) inventories: Table<DpuInventory>,
+    pub(crate) joins: Joins,
+    pub(crate) node_cards: NodeCards,
     pub(crate) nodes: Nodes,
     pub(crate) leases: Leases,
     pub(crate) claims: Claims,
@@ -120,7 +133,49 @@ impl World {
             cards: self.orphans().collect(),
             images: self.images.keys(None).into_iter().collect(),
             policies: self.policies.keys(None).into_iter().collect(),
+            sites: self.sites(),
+            nodes: self.nodes.labelled().collect(),
         }
+    }
+
+    /// The namespaces in which there is something to be joined.
+    fn sites(&self) -> BTreeSet<Key> {
+        let keys = [
+            self.hosts.keys(None),
+            self.cards.keys(None),
+            self.reports.keys(None),
+        ];
+        let namespaces = keys.into_iter().flatten().map(|key| key.namespace);
+        namespaces.map(|name| Key::new("", name)).collect()
+    }
+
+    /// Takes note of what the reports of a namespace come to.
+    pub fn joined(&mut self, namespace: &str, joined: Joined) -> Wake {
+        let mut wake = Wake::default();
+        let (cards, hosts) = self.joins.set(namespace, joined);
+        for card in cards {
+            self.wake_for_card(&Key::new(namespace, card), &mut wake);
+        }
+        let hosts = hosts.into_iter().map(|host| Key::new(namespace, host));
+        wake.hosts
+            .extend(hosts.filter(|host| self.hosts.exists(host)));
+        let at_nodes = node_labels::cards_at_nodes(self, namespace);
+        for node in self.node_cards.set(namespace, at_nodes) {
+            wake.nodes.insert(Key::new("", node));
+        }
+        wake
+    }
+
+    /// Whether the reports of a namespace have been joined since this operator began.
+    pub fn is_joined(&self, namespace: &str) -> bool {
+        self.joins.of(namespace).is_some()
+    }
+
+    /// Name of the Node that runs on a host.
+    pub(crate) fn node_of(&self, key: &Key, host: &DpuHost) -> Option<String> {
+        let joined = self.joins.of(&key.namespace);
+        let joined = joined.and_then(|joined| joined.host(&key.name, host));
+        node_of(host, joined, |node| self.nodes.get(node).is_some())
     }
 
     /// Those concerned by Leases that have run out since this was last asked.
@@ -261,7 +316,10 @@ impl World {
         let runs = |(key, entry): (&Key, &Entry<DpuHost>)| {
             let host = entry.readable()?;
             let tainted_for = host.metadata.uid.as_ref();
-            let concerned = host.spec.node_name.as_deref() == Some(node)
+            let recorded = host.status.as_ref();
+            let recorded = recorded.and_then(|status| status.node_name.as_deref());
+            let concerned = recorded == Some(node)
+                || self.node_of(key, host).as_deref() == Some(node)
                 || tainted_for.is_some_and(|uid| uids.contains(uid));
             concerned.then(|| key.clone())
         };
@@ -278,7 +336,21 @@ impl World {
             Some(Author::HostBmc(host)) => {
                 wake.hosts.insert(lease.sibling(host));
             }
-            None => {}
+            Some(Author::HostOs(node)) => self.wake_for_host_agent(lease, node, wake),
+            Some(Author::FoundBmc(_) | Author::Scan(_) | Author::Inventory(_)) | None => {}
+        }
+    }
+
+    /// Wakes those of whom the agent on that Node tells: its host, and the cards that it sees.
+    fn wake_for_host_agent(&self, lease: &Key, node: &str, wake: &mut Wake) {
+        self.wake_for_node(node, &BTreeSet::new(), wake);
+        let joined = self.joins.of(&lease.namespace);
+        let cards = joined.into_iter().flat_map(|joined| &joined.join.cards);
+        for (name, card) in cards {
+            let mut hosts = card.inventory.hosts.iter();
+            if hosts.any(|host| host.node_name.as_deref() == Some(node)) {
+                self.wake_for_card(&lease.sibling(name), wake);
+            }
         }
     }
 
@@ -292,30 +364,5 @@ impl World {
                 }
             }
         }
-    }
-}
-
-/// What an agent's report or Lease is about, as its name says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Author<'a> {
-    /// The store of a site.
-    Site(&'a str),
-    /// The BMC of a card.
-    CardBmc(&'a str),
-    /// The BMC of a host.
-    HostBmc(&'a str),
-    /// The operating system of a card.
-    CardOs(&'a str),
-}
-
-impl<'a> Author<'a> {
-    /// Reads a name made by [`names`].
-    pub(crate) fn of(name: &'a str) -> Option<Self> {
-        let strip = |prefix: String| name.strip_prefix(prefix.as_str());
-        strip(names::card_bmc(""))
-            .map(Self::CardBmc)
-            .or_else(|| strip(names::host_bmc("")).map(Self::HostBmc))
-            .or_else(|| strip(names::xpu("")).map(Self::CardOs))
-            .or_else(|| strip(names::site("")).map(Self::Site))
     }
 }

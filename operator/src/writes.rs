@@ -5,6 +5,8 @@
 //! written is remembered until the cache has caught up: planning from a cache
 //! older than that would only earn a conflict.
 
+mod objects;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
@@ -65,6 +67,14 @@ pub enum Cause {
     Taint,
     /// People are told of a transition.
     Event,
+    /// Discovery proposes an object, follows it, or takes it back.
+    Discover,
+    /// A policy approves a card.
+    Approve,
+    /// A card's inventory is told.
+    Inventory,
+    /// A Node tells which cards sit in it.
+    Label,
 }
 
 impl Cause {
@@ -77,6 +87,10 @@ impl Cause {
             Self::Account => "account",
             Self::Taint => "taint",
             Self::Event => "event",
+            Self::Discover => "discover",
+            Self::Approve => "approve",
+            Self::Inventory => "inventory",
+            Self::Label => "label",
         }
     }
 
@@ -322,10 +336,15 @@ impl Writes {
 
 /// The kinds we write, as static names for metrics.
 fn metric_kind(kind: &str) -> &'static str {
-    ["DpuHost", "Dpu", "DpuImage", "DpuBootPolicy"]
-        .into_iter()
-        .find(|known| *known == kind)
-        .unwrap_or("other")
+    let known = [
+        "DpuHost",
+        "Dpu",
+        "DpuImage",
+        "DpuBootPolicy",
+        "DpuInventory",
+    ];
+    let mut known = known.into_iter();
+    known.find(|known| *known == kind).unwrap_or("other")
 }
 
 fn patch_params(cause: Cause) -> PatchParams {

@@ -36,6 +36,7 @@ fn view(server: &ApiServer) -> View {
         host_report: None,
         site_agent: None,
         images: Vec::new(),
+        node_name: None,
         node: None,
         tainted: BTreeMap::new(),
         cards: vec![CardView {
@@ -45,9 +46,12 @@ fn view(server: &ApiServer) -> View {
             os_agent: None,
             wanted: Wanted::Nothing,
             conflicts: Vec::new(),
+            sightings: Vec::new(),
+            joined: None,
         }],
         conflicts: Vec::new(),
         guards_intact: true,
+        joined: None,
     }
 }
 

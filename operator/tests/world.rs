@@ -126,7 +126,8 @@ fn changes_wake_the_domains_they_concern() {
         .hosts
         .is_empty()
     );
-    assert!(put(&mut world, report("bmc-card-x", "CardBmc", "x", &json!({}))).is_empty());
+    let nobodys = put(&mut world, report("bmc-card-x", "CardBmc", "x", &json!({})));
+    assert!(nobodys.hosts.is_empty() && nobodys.cards.is_empty());
     assert_eq!(hosts(&put(&mut world, policy_without_image())), h);
 
     let gone = world.put::<DpuReport>(&key("xpu-c2"), None, at(0));

@@ -8,6 +8,7 @@ use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::BmcReport;
 use lockstep_crds::{DpuHostStatus, names};
 
+use crate::approval::{is_approved, refused};
 use crate::arriving::arriving;
 use crate::card_record::{CARDS, install_end, supersedes};
 use crate::host;
@@ -41,11 +42,11 @@ pub fn is_going(view: &View, card: &CardView) -> bool {
     card.dpu.metadata.deletion_timestamp.is_some() || host::is_going(view)
 }
 
-/// Whether nothing is wanted of the card any more, so that what was begun is undone.
-/// Without the policy that may name an image nobody can tell.
+/// Whether nothing is wanted of the card any more, or nothing may be done to it, so that what
+/// was begun is undone. Without the policy that may name an image nobody can tell.
 fn is_withdrawn(view: &View, card: &CardView) -> bool {
     let unwanted = card.wanted == Wanted::Nothing && view.policy.is_some();
-    is_going(view, card) || unwanted
+    is_going(view, card) || unwanted || !is_approved(card)
 }
 
 /// Until when an install may still be writing to the card, if one may.
@@ -189,6 +190,8 @@ fn nothing_wanted() -> Intent {
 fn undo(view: &View, kept: Option<&CardRecord>, card: &CardView, now: Timestamp) -> Intent {
     let idle = if is_going(view, card) {
         Intent::Done
+    } else if !is_approved(card) {
+        refused(card)
     } else {
         nothing_wanted()
     };

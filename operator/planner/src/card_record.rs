@@ -9,6 +9,7 @@ use lockstep_crds::host::{ArmedEffect, CardRecord};
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{BmcReport, MediaOwner};
 
+use crate::approval::is_approved;
 use crate::reach;
 use crate::view::{CardView, View, Wanted};
 
@@ -20,8 +21,8 @@ pub(crate) const CARDS: usize = 16;
 pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
     for card in &view.cards {
         let wanted = match &card.wanted {
-            Wanted::Image(wanted) => Some(wanted),
-            Wanted::Missing(_) | Wanted::Nothing => None,
+            Wanted::Image(wanted) if is_approved(card) => Some(wanted),
+            Wanted::Image(_) | Wanted::Missing(_) | Wanted::Nothing => None,
         };
         let kept = position(view, record, card).map(|index| record.cards.remove(index));
         let begun = match (kept, wanted) {

@@ -207,7 +207,7 @@ fn release(view: &View, reason: ReleaseReason, power_on: bool, now: Timestamp) -
 }
 
 fn lift_taint(view: &View, reason: ReleaseReason) -> Intent {
-    let node = view.host.spec.node_name.as_deref().unwrap_or("(none)");
+    let node = view.node_name.as_deref().unwrap_or("(none)");
     Intent::Taint(TaintStep::End {
         message: format!("releasing the host ({reason}): lifting the taint of Node {node}"),
         reason,
@@ -225,7 +225,7 @@ fn after_release(view: &View, record: &DpuHostStatus) -> Intent {
         record.step,
         Some(Step::ReleaseHost | Step::ClearInstall | Step::AwaitHost)
     );
-    let (Some(release), Some(node)) = (released, view.host.spec.node_name.as_ref()) else {
+    let (Some(release), Some(node)) = (released, view.node_name.as_ref()) else {
         return Intent::Done;
     };
     let is_up = |node: &NodeSeen| node.ready == Readiness::Ready;

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::{PolicyMode, UnobservableStageAction, WaitUntil};
 use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
+use lockstep_crds::dpu::Pairing;
 use lockstep_crds::host::{Disruption, HeldBy, HoldState, HostRole};
 use lockstep_crds::observed::{BootStage, Knowledge, PowerState};
 use lockstep_crds::report::BmcReport;
@@ -14,6 +15,7 @@ use crate::card;
 use crate::decision::{Decision, Plan, TaintEffect};
 use crate::host;
 use crate::ledger;
+use crate::pairing;
 use crate::standing::is_kept;
 use crate::taint;
 use crate::view::{CardView, Readiness, View};
@@ -112,7 +114,7 @@ fn taints(view: &View, plan: &Plan, check: &mut impl FnMut(bool, &str)) {
         hold.mechanism == HeldBy::NodeTainted || hold.state == HoldState::HoldBroken
     });
     for change in &plan.taints {
-        let own = view.host.spec.node_name.as_ref() == Some(&change.node);
+        let own = view.node_name.as_ref() == Some(&change.node);
         match change.effect {
             Some(effect) => check(
                 own && to_be_tainted
@@ -188,6 +190,17 @@ fn started(
         "S14: a card of an infrastructure host was to be changed",
     );
     if let Some(card) = card.filter(|_| changes_card) {
+        check(
+            card.dpu.spec.approved,
+            "approval: a card that nobody approved was to be changed",
+        );
+        let asserted = card.dpu.spec.host_refs.first();
+        let asserted = asserted.is_some_and(|host| host.pairing == Pairing::Asserted);
+        let mut seen = pairing::fresh(card, now);
+        check(
+            !server || asserted || seen.any(|seen| seen.host == view.host_name()),
+            "S13: a card was to be changed that nobody places in this host",
+        );
         check(
             !card.dpu.spec.paused,
             "S10: a paused card was to be changed",

@@ -1,13 +1,12 @@
 //! Leave to change a card: everything that S12 asks for, and the hold that the policy wants.
 
 use jiff::Timestamp;
-use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::{BootOrder, DpuBootPolicySpec, WaitUntil};
 use lockstep_crds::directive::{ActionKind, Step};
-use lockstep_crds::dpu::Pairing;
 use lockstep_crds::host::{Disruption, HeldBy, HoldState, HoldStatus, HostRole, SlotPower};
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::BmcReport;
+use lockstep_crds::{DpuHostStatus, PROPOSED_LABEL};
 
 use crate::beside::{
     require_installable, require_no_install, require_quiet_cards, require_quiet_siblings,
@@ -15,6 +14,7 @@ use crate::beside::{
 use crate::host::{self, directed, expects, machine, target};
 use crate::intent::{Draft, Intent, plain};
 use crate::mechanism::{BESIDE, Mechanism, hold, mechanism, said};
+use crate::pairing;
 use crate::reach;
 use crate::reason::Reason;
 use crate::slot_power;
@@ -40,6 +40,10 @@ pub fn leave(
     now: Timestamp,
 ) -> Result<Leave, Intent> {
     match view.host.spec.role {
+        // Which server the card sits in nobody knows: what is done to it may hit that server.
+        HostRole::ChassisOnly if stands_in(view) => {
+            return require_pairing(view, card, now).map(|()| Leave::Granted);
+        }
         HostRole::ChassisOnly => return Ok(Leave::Granted),
         HostRole::Infrastructure => {
             return Err(Intent::stall(
@@ -52,7 +56,7 @@ pub fn leave(
         }
         HostRole::Server => {}
     }
-    require_pairing(view, card)?;
+    require_pairing(view, card, now)?;
     if let Some(hold) = &record.hold {
         return under_hold(view, record, spec, card, hold, now);
     }
@@ -173,24 +177,16 @@ fn under_taint(
     }
 }
 
-fn require_pairing(view: &View, card: &CardView) -> Result<(), Intent> {
-    let asserted = card
-        .dpu
-        .spec
-        .host_refs
-        .first()
-        .is_some_and(|host| host.pairing == Pairing::Asserted);
-    if asserted {
-        return Ok(());
-    }
-    Err(Intent::stall(
-        Reason::PairingNotProved,
-        format!(
-            "nobody has seen that dpu/{} sits in {}",
-            card.name(),
-            machine(view)
-        ),
-    ))
+/// Whether discovery made this host for a card that is seen in none: no user says that there
+/// is no server.
+fn stands_in(view: &View) -> bool {
+    let labels = view.host.metadata.labels.as_ref();
+    view.host.spec.role == HostRole::ChassisOnly
+        && labels.is_some_and(|labels| labels.contains_key(PROPOSED_LABEL))
+}
+
+fn require_pairing(view: &View, card: &CardView, now: Timestamp) -> Result<(), Intent> {
+    pairing::proved(view, card, now).map_err(|why| Intent::stall(Reason::PairingNotProved, why))
 }
 
 fn host_facts(view: &View, now: Timestamp) -> Result<&BmcReport, Intent> {
@@ -242,8 +238,8 @@ fn require_disruption(view: &View) -> Result<(), Intent> {
     if view.host.spec.disruption == Disruption::Never {
         return Err(in_use(view, "it is powered on, and disruption is Never"));
     }
-    let Some(node) = &view.host.spec.node_name else {
-        return Ok(());
+    let Some(node) = &view.node_name else {
+        return require_uncontradicted(view);
     };
     let why = match readiness(view) {
         Some(Readiness::NotReady) => return Ok(()),
@@ -255,6 +251,19 @@ fn require_disruption(view: &View) -> Result<(), Intent> {
         Reason::DrainNotProved,
         format!("{} is on, and Node {node} {why}", machine(view)),
     ))
+}
+
+/// A host that no Node is known of may be drained by nobody; not so if it is only not known
+/// which of several Nodes runs there.
+fn require_uncontradicted(view: &View) -> Result<(), Intent> {
+    let joined = view.joined.as_ref();
+    match joined.and_then(|joined| joined.contradictions.first()) {
+        None => Ok(()),
+        Some(why) => Err(Intent::stall(
+            Reason::DrainNotProved,
+            format!("{} is on, and {why}", machine(view)),
+        )),
+    }
 }
 
 fn require_leave_beside(view: &View, why: &str) -> Result<(), Intent> {

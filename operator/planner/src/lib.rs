@@ -7,6 +7,7 @@
 //! [`invariants`].
 
 pub mod admit;
+mod approval;
 mod arriving;
 mod beside;
 pub mod card;
@@ -21,12 +22,15 @@ pub mod inventory;
 pub mod leave;
 pub mod ledger;
 mod mechanism;
+mod node_binding;
 mod obstacle;
+mod pairing;
 mod plan;
 pub mod project;
 pub mod reach;
 pub mod reason;
 mod show_card;
+mod show_inventory;
 mod shown;
 pub mod slot_power;
 pub mod stage;
@@ -35,8 +39,11 @@ mod taint;
 pub mod view;
 mod wait;
 
+pub use approval::not_approved;
 pub use arriving::arriving;
 pub use decision::{Decision, Plan};
+pub use node_binding::{left_behind, node_of};
 pub use plan::plan;
 pub use reason::Reason;
+pub use show_inventory::show_card_inventory;
 pub use view::View;

@@ -78,8 +78,11 @@ fn no_taint_hold(view: &View, spec: &DpuBootPolicySpec) -> Option<String> {
     if spec.host_wait.on_timeout == OnTimeout::PowerOff {
         return Some("NodeTainted cannot power the host off when the wait ends".to_owned());
     }
-    let Some(node) = &host.node_name else {
-        return Some("NodeTainted needs a Node, and nodeName is not set".to_owned());
+    let Some(node) = &view.node_name else {
+        return Some(
+            "NodeTainted needs a Node, and nodeName is not set and no agent proves which it is"
+                .to_owned(),
+        );
     };
     if view.node.is_none() {
         return Some(format!(
@@ -91,7 +94,7 @@ fn no_taint_hold(view: &View, spec: &DpuBootPolicySpec) -> Option<String> {
 }
 
 fn begin_taint(view: &View, refused: &[(Reason, String)]) -> Intent {
-    let node = view.host.spec.node_name.as_deref().unwrap_or("(none)");
+    let node = view.node_name.as_deref().unwrap_or("(none)");
     let instead = if refused.is_empty() {
         String::new()
     } else {

@@ -4,12 +4,13 @@
 use jiff::Timestamp;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
-use lockstep_crds::dpu::Pairing;
 use lockstep_crds::observed::Offer;
 use lockstep_crds::report::{ImageState, MediaOwner};
 
 use crate::admit;
+use crate::approval::is_approved;
 use crate::card::{is_going, is_installed, record_of};
+use crate::pairing;
 use crate::view::{CardView, View, Wanted};
 
 /// Why a card that lacks its image cannot be installed before a person does something;
@@ -22,7 +23,7 @@ pub(crate) fn obstacle(
     now: Timestamp,
 ) -> Option<&'static str> {
     let wanted = match &card.wanted {
-        _ if is_going(view, card) => return None,
+        _ if is_going(view, card) || !is_approved(card) => return None,
         Wanted::Nothing => return None,
         Wanted::Missing(_) => return Some("its DpuImage does not exist"),
         Wanted::Image(wanted) => wanted,
@@ -36,7 +37,6 @@ pub(crate) fn obstacle(
     let identity = spec_of_card.identity.as_ref();
     let named =
         identity.is_some_and(|named| named.system_uuid.is_some() || named.serial_number.is_some());
-    let pairing = spec_of_card.host_refs.first().map(|host| host.pairing);
     [
         (spec_of_card.paused, "it is paused"),
         (
@@ -48,8 +48,8 @@ pub(crate) fn obstacle(
         (spec_of_card.host_refs.len() > 1, "it names several hosts"),
         (!named, "it has no identity"),
         (
-            pairing != Some(Pairing::Asserted),
-            "nobody vouches for its place",
+            pairing::proved(view, card, now).is_err(),
+            "nobody vouches for its place, or sees it there",
         ),
         (
             kept.attempts >= spec.install.max_attempts,

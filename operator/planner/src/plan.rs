@@ -6,12 +6,13 @@ use lockstep_crds::boot_policy::{DpuBootPolicySpec, PolicyMode};
 use lockstep_crds::directive::{ActionKind, TargetKind};
 
 use crate::admit::{self, admit, collect, issue};
+use crate::approval::{is_approved, is_refusal, refused};
 use crate::arriving::arriving;
 use crate::decision::{Decision, Explanation, Plan};
 use crate::intent::{Draft, Intent, Limit, TaintStep};
 use crate::project;
 use crate::reason::Reason;
-use crate::view::View;
+use crate::view::{CardView, View};
 use crate::wait::{self, as_decision, limited, weigh};
 use crate::{card, custody, host, ledger, slot_power, taint};
 
@@ -42,7 +43,7 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
             format!("the record of this host holds {what}, which this release does not know"),
         );
         let verdict = Verdict {
-            cards: vec![Intent::Stall(why.clone()); view.cards.len()],
+            cards: shares(view, &Intent::Stall(why.clone())),
             message: String::new(),
             retries: Vec::new(),
             taints_follow: false,
@@ -96,12 +97,24 @@ fn everyone(view: &View, intent: Intent, record: &mut DpuHostStatus, now: Timest
     }
     Verdict {
         decision: as_decision(&intent),
-        cards: vec![intent; view.cards.len()],
+        cards: shares(view, &intent),
         message: String::new(),
         retries: Vec::new(),
         taints_follow: false,
         booked: None,
     }
+}
+
+/// Each card's share of an answer for the host and all of its cards.
+fn shares(view: &View, intent: &Intent) -> Vec<Intent> {
+    let share = |card: &CardView| {
+        if is_approved(card) {
+            intent.clone()
+        } else {
+            refused(card)
+        }
+    };
+    view.cards.iter().map(share).collect()
 }
 
 fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
@@ -297,7 +310,7 @@ fn show_only(
 /// Under Observe: say only whether all is as wanted.
 fn observe_only(host: &mut Intent, cards: &mut [Intent], held_back: impl Fn(&Intent) -> bool) {
     for intent in std::iter::once(host).chain(cards) {
-        if *intent != Intent::Done && held_back(intent) {
+        if *intent != Intent::Done && !is_refusal(intent) && held_back(intent) {
             *intent = Intent::hold(Reason::ObserveOnly, "the policy's mode is Observe");
         }
     }
@@ -311,6 +324,7 @@ fn overall(
     cards: &[Intent],
     now: Timestamp,
 ) -> Decision {
+    let cards = cards.iter().filter(|intent| !is_refusal(intent));
     let decision = as_decision(&weigh(host, cards));
     match (&decision, record.directives.first()) {
         (Decision::Settled, Some(open)) => {

@@ -18,6 +18,7 @@ use crate::ledger;
 use crate::plan::Verdict;
 use crate::reason::Reason;
 use crate::show_card::show_card;
+use crate::show_inventory::show_host_inventory;
 use crate::shown::{Shown, show_channel};
 use crate::slot_power;
 use crate::standing;
@@ -44,6 +45,7 @@ pub(crate) fn finish(
         before.clone()
     } else {
         show_host(view, &mut record, verdict, now);
+        show_host_inventory(view, before, &mut record, &verdict.decision, now);
         record.clone()
     };
     let cards: Vec<(String, DpuStatus)> = view
@@ -360,7 +362,10 @@ fn look_again(
     let silence = view
         .cards
         .iter()
-        .filter_map(|card| card.os_agent)
+        .flat_map(|card| {
+            let witnesses = card.sightings.iter().filter_map(|seen| seen.agent);
+            card.os_agent.into_iter().chain(witnesses)
+        })
         .chain(view.site_agent)
         .map(|lease| lease.renewed + lease.duration);
     let just_after = directives

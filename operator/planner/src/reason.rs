@@ -67,6 +67,8 @@ reasons! {
     HandsOff => AtOnce("Unset handsOff on the DpuHost to go on"),
     /// The card is paused.
     Paused => AtOnce("Unset paused on the Dpu to go on"),
+    /// The card was found, and nobody has approved that anything is done to it.
+    NotApproved => AtOnce("Look at it with kubectl get dpuinventory; approving it takes the verb approve on dpus, see docs/discovery.md"),
     /// The policy that the host names does not exist.
     PolicyNotFound => AtOnce("Create it, or correct policyRef on the DpuHost"),
     /// The host that the card names does not exist.
@@ -85,8 +87,8 @@ reasons! {
     IdentityMismatch => AtOnce("Correct the BMC address, or if the machine was replaced, delete the object and create it for the new machine"),
     /// The object does not say which machine it stands for.
     IdentityNotGiven => AtOnce("Check that this is the machine you mean, and set it as identity on the object"),
-    /// Nobody vouches that the card sits in this host.
-    PairingNotProved => AtOnce("Set pairing: Asserted in the Dpu's hostRefs if you are sure"),
+    /// Neither does anybody vouch that the card sits in this host, nor does a live agent of the host or its BMC see it there and nowhere else.
+    PairingNotProved => AtOnce("Look at the status.hosts of the Dpu; run the host agent there, correct hostRefs, or set pairing: Asserted in them if you are sure"),
     /// A card in several hosts cannot be installed by this release.
     SeveralHostsUnsupported => AtOnce("Name one host in hostRefs"),
     /// The card has no BMC, and this release has no other road to install it.
@@ -118,7 +120,7 @@ reasons! {
     /// Holding the host powered off needs slots that keep power, and that is not known to be so.
     HoldNeedsSlotPower => AtOnce("If the slots keep power while the host is off, set slotPowerWhenHostOff: \"Yes\" on the DpuHost (and change retryToken on the Dpu, if it was measured to be No); otherwise add NodeTainted to the policy's hold.mechanisms, or set hostWait.until: None"),
     /// Holding the host by a taint needs its Node, and leave to change cards beside a host that is up.
-    HoldNeedsNode => AtOnce("Set nodeName on the DpuHost to the host's Node, which must exist, and disruption: Allowed; a policy whose onTimeout is PowerOff cannot use NodeTainted"),
+    HoldNeedsNode => AtOnce("Set nodeName on the DpuHost to the host's Node, which must exist, or run the host agent there, which proves it, and disruption: Allowed; a policy whose onTimeout is PowerOff cannot use NodeTainted"),
     /// The host is held by the taint of its Node, and the Node does not show it yet.
     TaintingNode => IfItLasts("Look at the operator's log and at its right to patch Nodes"),
     /// The card's slot has no power while its host is off.

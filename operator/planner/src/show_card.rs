@@ -7,10 +7,12 @@ use lockstep_crds::dpu::BootEpoch;
 use lockstep_crds::host::CardRecord;
 use lockstep_crds::{DpuHostStatus, DpuStatus, Phase};
 
+use crate::approval::is_refusal;
 use crate::card;
 use crate::decision::Decision;
 use crate::intent::Intent;
 use crate::reason::Reason;
+use crate::show_inventory::{is_under_way, show_card_inventory};
 use crate::shown::{Shown, show_channel};
 use crate::view::{CardView, View, Wanted};
 
@@ -23,7 +25,8 @@ pub(crate) fn show_card(
     overall: &Decision,
     now: Timestamp,
 ) -> DpuStatus {
-    let mut status = card.dpu.status.clone().unwrap_or_default();
+    let before = card.dpu.status.clone().unwrap_or_default();
+    let mut status = before.clone();
     let generation = card.dpu.metadata.generation;
     let kept = record.cards.iter().find(|kept| kept.uid == card.uid());
     let (phase, shown) = phase(view, record, card, kept, intent, overall, now);
@@ -60,7 +63,15 @@ pub(crate) fn show_card(
         generation,
         now,
     );
-    status
+    let under_way = is_under_way(intent);
+    show_card_inventory(
+        &before,
+        status,
+        card.joined.as_ref(),
+        generation,
+        under_way,
+        now,
+    )
 }
 
 fn phase(
@@ -90,6 +101,7 @@ fn phase(
     let live = card.live_os(now).is_some();
     let at_work = installed && live && clean && record.hold.is_none();
     match intent {
+        Intent::Hold(why) if is_refusal(intent) => (Phase::Discovered, Shown::idle(why)),
         Intent::Stall(why) if at_work && is_of_the_domain(why.reason) => running(version),
         Intent::Stall(why)
             if matches!(why.reason, Reason::CardAgentSilent | Reason::CardPoweredOff) =>

@@ -44,7 +44,7 @@ fn wanted<'a>(view: &'a View, record: &DpuHostStatus) -> Option<(&'a str, TaintE
         ) => return None,
     };
     view.node.as_ref()?;
-    Some((view.host.spec.node_name.as_deref()?, effect))
+    Some((view.node_name.as_deref()?, effect))
 }
 
 /// What has to change at the Nodes so that they look as the record says.
@@ -72,9 +72,7 @@ pub(crate) fn changes(view: &View, record: &DpuHostStatus) -> Vec<NodeTaint> {
 
 /// Whether the host's Node is seen to carry the taint that keeps everything off it.
 pub(crate) fn is_in_place(view: &View) -> bool {
-    view.host
-        .spec
-        .node_name
+    view.node_name
         .as_ref()
         .and_then(|node| view.tainted.get(node))
         .is_some_and(|effects| effects.contains(&TaintEffect::NoExecute))
@@ -83,7 +81,7 @@ pub(crate) fn is_in_place(view: &View) -> bool {
 /// Patience until the Node is seen tainted.
 pub(crate) fn awaited(view: &View) -> Intent {
     let machine = machine(view);
-    let Some(node) = view.node.as_ref().and(view.host.spec.node_name.as_ref()) else {
+    let Some(node) = view.node.as_ref().and(view.node_name.as_ref()) else {
         return Intent::stall(
             Reason::HoldNeedsNode,
             format!("{machine} is held by taint, and its Node is gone"),

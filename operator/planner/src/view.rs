@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::directive::ImageFacts;
+use lockstep_crds::dpu::{HostPlace, InventorySummary};
 use lockstep_crds::report::{BmcReport, StoredImage};
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
 
 use crate::decision::TaintEffect;
+use crate::inventory::{JoinedHost, Verdict};
 use crate::reach::is_stranger;
 
 /// One host, its cards, and what their agents have reported.
@@ -26,7 +28,9 @@ pub struct View {
     pub site_agent: Option<LeaseSeen>,
     /// What the site's store holds.
     pub images: Vec<StoredImage>,
-    /// The Node of `nodeName`, if it exists.
+    /// Name of the Node that runs on this host, as [`node_of`](crate::node_of) tells.
+    pub node_name: Option<String>,
+    /// That Node, if it exists.
     pub node: Option<NodeSeen>,
     /// The Nodes that carry the taint of this very host, and with which effects.
     pub tainted: BTreeMap<String, Vec<TaintEffect>>,
@@ -36,6 +40,8 @@ pub struct View {
     pub conflicts: Vec<String>,
     /// Whether the admission guards of this cluster are all in place.
     pub guards_intact: bool,
+    /// What all reports together say of the host; `None` until they have been joined.
+    pub joined: Option<JoinedHost>,
 }
 
 /// One card.
@@ -53,6 +59,34 @@ pub struct CardView {
     pub wanted: Wanted,
     /// Why its BMC or identity is claimed twice, in words; empty if it is not.
     pub conflicts: Vec<String>,
+    /// Where it has been seen, by the host or the BMC of the host.
+    pub sightings: Vec<Sighting>,
+    /// What its status tells of its inventory; `None` until reports have been joined.
+    pub joined: Option<CardJoined>,
+}
+
+/// A card that was seen in a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// Name of the `DpuHost`; empty if none stands for that machine.
+    pub host: String,
+    /// The report that tells so.
+    pub report: String,
+    /// Lease of the agent that wrote it, if what it writes about answers.
+    pub agent: Option<LeaseSeen>,
+}
+
+/// A card's inventory as far as its status tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CardJoined {
+    /// Whether anybody has told what the card is made of.
+    pub has_evidence: bool,
+    /// The card in short.
+    pub summary: InventorySummary,
+    /// Where it sits.
+    pub places: Vec<HostPlace>,
+    /// Whether it is inventoried.
+    pub inventoried: Verdict,
 }
 
 /// The image a card should run.

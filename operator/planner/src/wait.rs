@@ -56,7 +56,7 @@ pub(crate) fn limited(intent: Intent, slot: &mut Option<WaitRecord>, now: Timest
 
 /// One answer for the whole power domain: what is under way comes before what is
 /// stuck, so that a stuck card does not hide that others go on.
-pub(crate) fn weigh(host: &Intent, cards: &[Intent]) -> Intent {
+pub(crate) fn weigh<'a>(host: &'a Intent, cards: impl Iterator<Item = &'a Intent>) -> Intent {
     let rank = |intent: &Intent| match intent {
         Intent::Act(_) | Intent::Taint(_) => 0,
         Intent::Wait(..) => 1,

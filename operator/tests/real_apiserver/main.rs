@@ -107,6 +107,8 @@ async fn one_replica_tells_what_it_sees_and_the_next_takes_over() {
 
     nothing_is_written_when_nothing_happens(&plane, &cluster).await;
     a_directive_is_recorded(&cluster).await;
+    an_inventory_is_told(&cluster).await;
+    the_rights_of_discovery_are_there(&cluster).await;
 
     let second = Replica::start(&plane, folder.path(), "second", "site-lab");
     second.shows("/readyz", "200 OK").await;
@@ -154,7 +156,7 @@ async fn one_replica_tells_what_it_sees_and_the_next_takes_over() {
 async fn a_directive_is_recorded(cluster: &Cluster) {
     let card = cluster.object("dpu/card").await;
     let uid = card["metadata"]["uid"].as_str().unwrap();
-    cluster.report(&card_report(uid)).await;
+    cluster.report(&card_report("card", uid)).await;
     eventually(SOON, "a directive for the card", || async {
         let host = cluster.object("dpuh/host").await;
         if host["status"]["directives"][0]["action"]["kind"] == "StageInstall" {
@@ -172,6 +174,50 @@ async fn a_directive_is_recorded(cluster: &Cluster) {
     );
     let account = cluster.object("serviceaccount/xpu-card").await;
     assert_eq!(account["metadata"]["ownerReferences"][0]["uid"], uid);
+}
+
+/// What a card's BMC shows becomes its inventory, and a word in its status.
+async fn an_inventory_is_told(cluster: &Cluster) {
+    let card = cluster.object("dpu/alone").await;
+    let uid = card["metadata"]["uid"].as_str().unwrap();
+    cluster.report(&card_report("alone", uid)).await;
+    cluster
+        .condition("dpu/alone", "Inventoried", "False", "Partial")
+        .await;
+    let inventory = eventually(SOON, "the inventory of the card", || async {
+        let all = cluster.object("dpuinv").await;
+        let mut items = all["items"].as_array().into_iter().flatten();
+        match items.find(|one| one["metadata"]["name"] == "alone") {
+            Some(inventory) => Look::Holds(inventory.clone()),
+            None => Look::not_yet(&all),
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(inventory["metadata"]["ownerReferences"][0]["uid"], uid);
+    let facts = &inventory["spec"]["system"]["facts"];
+    assert_eq!(facts["serialNumber"], "S1-alone");
+}
+
+async fn the_rights_of_discovery_are_there(cluster: &Cluster) {
+    for (verb, kind) in [
+        ("create", "dpus"),
+        ("delete", "dpus"),
+        ("create", "dpuhosts"),
+        ("delete", "dpuhosts"),
+        ("patch", "dpuinventories"),
+        ("patch", "nodes"),
+    ] {
+        let kind = match kind {
+            "nodes" => kind.to_owned(),
+            ours => format!("{ours}.provisioning.opiproject.org"),
+        };
+        let ask = [
+            "-n", "site-lab", "auth", "can-i", verb, &kind, "--as", OPERATOR,
+        ];
+        let said = cluster.admin.run(&ask).await.unwrap();
+        assert!(said.starts_with("yes"), "{verb} {kind}: {said}");
+    }
 }
 
 /// Renewals of Leases are no events: a window in which only they happen stays empty.

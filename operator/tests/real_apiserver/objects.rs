@@ -50,7 +50,7 @@ metadata: {name: card, namespace: site-lab}
 spec:
   site: lab
   hostRefs: [{name: host, pairing: Asserted}]
-  identity: {serialNumber: S1}
+  identity: {serialNumber: S1-card}
   bmc:
     address: http://127.0.0.1:2
     credentialsRef: {name: secret}
@@ -89,18 +89,20 @@ pub(crate) fn site_report(state: &str) -> Value {
     })
 }
 
-pub(crate) fn card_report(uid: &str) -> Value {
+/// What the BMC of that card shows.
+pub(crate) fn card_report(card: &str, uid: &str) -> Value {
     let now = jiff::Timestamp::now();
+    let (name, serial) = (format!("bmc-card-{card}"), format!("S1-{card}"));
     json!({
         "apiVersion": "provisioning.opiproject.org/v1alpha1",
         "kind": "DpuReport",
-        "metadata": {"name": "bmc-card-card", "namespace": "site-lab"},
+        "metadata": {"name": name, "namespace": "site-lab"},
         "spec": {
-            "vantage": "CardBmc", "subject": "card", "subjectUid": uid,
+            "vantage": "CardBmc", "subject": card, "subjectUid": uid,
             "agentVersion": "0.1.0", "observedAt": format!("{now:.0}"),
             "reachable": {"ok": true, "since": format!("{now:.0}")},
             "bmc": {
-                "identity": {"serialNumber": "S1"},
+                "identity": {"serialNumber": serial},
                 "power": "Off",
                 "stageKnowledge": "NotOffered",
                 "bootOverride": "None",

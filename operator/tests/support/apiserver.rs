@@ -104,6 +104,11 @@ impl ApiServer {
         self.inner.lock().unwrap().objects.remove(path);
     }
 
+    /// Every object, by path.
+    pub(crate) fn objects(&self) -> BTreeMap<String, Value> {
+        self.inner.lock().unwrap().objects.clone()
+    }
+
     /// An object as it is now.
     pub(crate) fn object(&self, path: &str) -> Value {
         self.inner
@@ -163,7 +168,8 @@ impl Inner {
                     return refusal(StatusCode::NOT_FOUND, "NotFound");
                 };
                 let wanted = &seen.body["metadata"]["resourceVersion"];
-                if *wanted != object["metadata"]["resourceVersion"] {
+                let is_old = *wanted != object["metadata"]["resourceVersion"];
+                if is_old && (seen.method == "PUT" || !wanted.is_null()) {
                     return refusal(StatusCode::CONFLICT, "Conflict");
                 }
                 match (seen.method.as_str(), subresource) {
@@ -175,6 +181,20 @@ impl Inner {
                 }
                 self.store(path, object, StatusCode::OK)
             }
+            "DELETE" => {
+                let Some(object) = self.objects.get(&path) else {
+                    return refusal(StatusCode::NOT_FOUND, "NotFound");
+                };
+                let wanted = &seen.body["preconditions"];
+                let meta = &object["metadata"];
+                let held = |field: &str| wanted[field].is_null() || wanted[field] == meta[field];
+                if !held("uid") || !held("resourceVersion") {
+                    return refusal(StatusCode::CONFLICT, "Conflict");
+                }
+                let gone = object.to_string();
+                self.objects.remove(&path);
+                (StatusCode::OK, gone).into_response()
+            }
             _ => refusal(StatusCode::METHOD_NOT_ALLOWED, "Unexpected"),
         }
     }
@@ -184,6 +204,9 @@ impl Inner {
             status.remove(field);
         }
         self.version += 1;
+        if object["metadata"]["uid"].is_null() {
+            object["metadata"]["uid"] = json!(format!("uid-{}", self.version));
+        }
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         self.objects.insert(path, object.clone());
         (code, object.to_string()).into_response()

@@ -7,6 +7,7 @@
     reason = "a test ends at the first surprise"
 )]
 
+mod approval;
 mod cluster;
 mod hosts;
 mod objects;
@@ -29,6 +30,8 @@ const CARD1: &str = "system:serviceaccount:site-lab:xpu-card1";
 const CARD2: &str = "system:serviceaccount:site-lab:xpu-card2";
 /// An administrator who is not a member of system:masters.
 const PERSON: &str = "alice";
+/// Somebody who may edit every object, and has no other verb.
+const EDITOR: &str = "bob";
 
 fn workspace(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -66,6 +69,19 @@ subjects:
 - {kind: Group, name: 'system:serviceaccounts:site-lab', apiGroup: rbac.authorization.k8s.io}
 - {kind: Group, name: 'system:serviceaccounts:other', apiGroup: rbac.authorization.k8s.io}
 - {kind: ServiceAccount, name: lockstep-operator, namespace: lockstep-system}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: editing}
+rules:
+- {apiGroups: ['*'], resources: ['*'], verbs: [get, list, watch, create, update, patch, delete]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: editing}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: editing}
+subjects:
+- {kind: User, name: bob, apiGroup: rbac.authorization.k8s.io}
 ";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,6 +105,10 @@ async fn the_api_server_keeps_every_writer_to_its_own() {
     hosts::hosts(&plane, &cluster).await;
     writers::identities(&cluster).await;
     writers::statuses(&cluster).await;
+    approval::approvals(&cluster).await;
+    approval::approving_policies(&cluster).await;
+    approval::proposals(&cluster).await;
+    approval::inventories(&cluster).await;
     writers::namespaces_can_go(&cluster).await;
 }
 
@@ -163,6 +183,15 @@ async fn in_force(cluster: &Cluster) {
                 .await,
             cluster
                 .run(SITE_AGENT, &["create", "serviceaccount", "probe"])
+                .await,
+            cluster
+                .write("create", PERSON, &approval::inventory("probe"))
+                .await,
+            cluster
+                .write("create", EDITOR, &approval::card("probe", false, None))
+                .await,
+            cluster
+                .write("create", OPERATOR, &approval::card("probe", false, None))
                 .await,
         ];
         for probe in &probes {

@@ -1,11 +1,14 @@
 //! Stories: what a person sees, and what reaches the machines.
 
 mod adopt;
+mod approval;
 mod deletion;
 mod doubts;
 mod faults;
 mod first_light;
 mod host_wait;
+mod inventory;
+mod pairing;
 mod refusals;
 mod restore;
 mod shutdown;

@@ -1,9 +1,12 @@
 //! What may happen, and how it happens to the world.
 
 use lockstep_crds::boot_policy::{OnTimeout, PolicyMode, WaitUntil};
+use lockstep_crds::dpu::Pairing;
 use lockstep_crds::host::HostRole;
 use lockstep_crds::observed::{BootStage, Knowledge};
 use lockstep_crds::{DpuBootPolicy, LocalRef};
+use lockstep_planner::inventory::JoinedHost;
+use lockstep_planner::view::{LeaseSeen, Sighting};
 use proptest::prelude::*;
 
 use super::disruption;
@@ -40,6 +43,8 @@ pub enum Event {
     Offline,
     /// A person takes the Node's taint away.
     Untaint,
+    /// An agent proves which Node runs on the host, or none does.
+    Proves(Option<&'static str>),
     DeleteHost,
     Card(usize, OfCard),
 }
@@ -50,6 +55,8 @@ pub enum OfCard {
     Bmc(bool),
     Credentials(bool),
     Press,
+    Approve(bool),
+    Place(Place),
     Pause(bool),
     Retry,
     Image(Option<&'static str>),
@@ -61,6 +68,24 @@ pub enum OfCard {
     Stranger(bool),
     Delete,
     Create,
+}
+
+/// How the card's place is known.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// The user vouches for it.
+    Asserted,
+    /// It must be seen, and is seen here, elsewhere, or by nobody, for so many seconds.
+    Seen(Option<&'static str>, i64),
+}
+
+fn places() -> impl Strategy<Value = Place> {
+    prop_oneof![
+        3 => Just(Place::Asserted),
+        2 => (30..4000_i64).prop_map(|lasts| Place::Seen(Some("host1"), lasts)),
+        1 => (30..4000_i64).prop_map(|lasts| Place::Seen(Some("host2"), lasts)),
+        1 => Just(Place::Seen(None, 0)),
+    ]
 }
 
 fn faults() -> impl Strategy<Value = Fault> {
@@ -108,6 +133,8 @@ fn of_card() -> impl Strategy<Value = OfCard> {
         1 => any::<bool>().prop_map(OfCard::Credentials),
         2 => Just(OfCard::Press),
         2 => any::<bool>().prop_map(OfCard::Pause),
+        2 => prop::bool::weighted(0.7).prop_map(OfCard::Approve),
+        2 => places().prop_map(OfCard::Place),
         2 => Just(OfCard::Retry),
         2 => versions().prop_map(OfCard::Image),
         2 => stages().prop_map(OfCard::Stage),
@@ -161,6 +188,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Guards),
         1 => Just(Event::Offline),
         1 => Just(Event::Untaint),
+        1 => prop_oneof![Just(None), Just(Some("node1")), Just(Some("node2"))].prop_map(Event::Proves),
         1 => Just(Event::DeleteHost),
     ];
     let card = (0..2_usize, of_card()).prop_map(|(index, event)| Event::Card(index, event));
@@ -232,6 +260,12 @@ pub fn happen(world: &mut World, event: &Event, spare: &mut Option<DpuBootPolicy
         Event::Guards(intact) => world.guards_intact = *intact,
         Event::Offline => world.release_offline(),
         Event::Untaint => world.tainted.clear(),
+        Event::Proves(node) => {
+            world.joined = Some(JoinedHost {
+                node_name: node.map(str::to_owned),
+                ..JoinedHost::default()
+            });
+        }
         Event::DeleteHost => world.delete_host(),
         Event::Card(index, event) => {
             if *index < world.cards.len() {
@@ -255,6 +289,8 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
             world.power_off_card(index);
         }
         OfCard::Press => world.power_on_card(index),
+        OfCard::Approve(approved) => world.edit_card(index, |card| card.approved = *approved),
+        OfCard::Place(place) => put_in_place(world, index, *place),
         OfCard::Pause(paused) => world.edit_card(index, |card| card.paused = *paused),
         OfCard::Retry => {
             let token = format!("retry-{}", world.wish + 1);
@@ -281,4 +317,24 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
             world.cards[index].dpu = Some(again);
         }
     }
+}
+
+fn put_in_place(world: &mut World, index: usize, place: Place) {
+    let renewed = world.now;
+    let (pairing, seen) = match place {
+        Place::Asserted => (Pairing::Asserted, None),
+        Place::Seen(host, lasts) => (Pairing::Observed, host.map(|host| (host, lasts))),
+    };
+    world.edit_card(index, |card| card.host_refs[0].pairing = pairing);
+    world.cards[index].sightings = seen
+        .map(|(host, lasts)| Sighting {
+            host: host.to_owned(),
+            report: "host-node".to_owned(),
+            agent: Some(LeaseSeen {
+                renewed,
+                duration: secs(lasts),
+            }),
+        })
+        .into_iter()
+        .collect();
 }

@@ -106,6 +106,8 @@ impl World {
                     os_report: None,
                     os_lease: None,
                     dead: false,
+                    sightings: Vec::new(),
+                    joined: None,
                 })
                 .collect(),
             agent: SiteAgent::new(),
@@ -114,6 +116,7 @@ impl World {
             conflicts: Vec::new(),
             card_conflicts: BTreeMap::new(),
             guards_intact: true,
+            joined: None,
             effects: Vec::new(),
             recorded: Vec::new(),
             writes: super::operator::Writes::default(),

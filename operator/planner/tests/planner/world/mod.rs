@@ -17,7 +17,9 @@ use lockstep_crds::directive::{Directive, ImageFacts};
 use lockstep_crds::report::StoredImage;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
 use lockstep_planner::decision::TaintEffect;
-use lockstep_planner::view::{CardView, LeaseSeen, NodeSeen, View, Wanted};
+use lockstep_planner::inventory::JoinedHost;
+use lockstep_planner::node_of;
+use lockstep_planner::view::{CardJoined, CardView, LeaseSeen, NodeSeen, Sighting, View, Wanted};
 
 use agent::SiteAgent;
 use machine::{CardOs, Machine};
@@ -45,6 +47,9 @@ pub struct Card {
     pub os_lease: Option<Timestamp>,
     /// It never comes up after an install.
     pub dead: bool,
+    /// Where it has been seen, and what it is made of, as joined from reports.
+    pub sightings: Vec<Sighting>,
+    pub joined: Option<CardJoined>,
 }
 
 /// An effect that reached a machine.
@@ -77,6 +82,8 @@ pub struct World {
     pub conflicts: Vec<String>,
     pub card_conflicts: BTreeMap<String, Vec<String>>,
     pub guards_intact: bool,
+    /// What all reports together say of the host.
+    pub joined: Option<JoinedHost>,
     /// What reached the machines, in order.
     pub effects: Vec<Effect>,
     /// Every directive that was ever recorded.
@@ -100,6 +107,7 @@ impl World {
     /// What the operator knows. `None` once the host object is gone.
     pub fn view(&self) -> Option<View> {
         let host = self.host.clone()?;
+        let node_name = node_of(&host, self.joined.as_ref(), |_| self.node.is_some());
         let cards = self
             .cards
             .iter()
@@ -113,7 +121,9 @@ impl World {
                 duration: SITE_LEASE,
             }),
             images: self.store.clone(),
-            node: host.spec.node_name.as_ref().and(self.node.clone()),
+            node: node_name.as_ref().and(self.node.clone()),
+            node_name,
+            joined: self.joined.clone(),
             tainted: self.tainted.clone(),
             host,
             cards,
@@ -134,6 +144,8 @@ impl World {
                 duration: CARD_LEASE,
             }),
             conflicts: self.card_conflicts.get(&name).cloned().unwrap_or_default(),
+            sightings: card.sightings.clone(),
+            joined: card.joined.clone(),
             dpu,
         })
     }

@@ -1,0 +1,120 @@
+//! Which Node runs on a host. A Node's name is not the machine: a renamed Node, or a host whose
+//! operating system was installed anew, is the same host.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lockstep_crds::{DpuHost, DpuReportSpec, names};
+
+use crate::inventory::JoinedHost;
+
+/// The Node of a host: the one that the user names, else the one that an agent proves, else the
+/// one that was proved last, for as long as it exists. An agent that falls silent, or a second
+/// one that claims the same machine, must not make a host look free that was known to be in use
+/// (S12).
+pub fn node_of(
+    host: &DpuHost,
+    joined: Option<&JoinedHost>,
+    exists: impl Fn(&str) -> bool,
+) -> Option<String> {
+    let named = host.spec.node_name.clone();
+    let proved = || joined.and_then(|joined| joined.node_name.clone());
+    let recorded = || {
+        let recorded = host.status.as_ref()?.node_name.clone()?;
+        exists(&recorded).then_some(recorded)
+    };
+    named.or_else(proved).or_else(recorded)
+}
+
+/// Reports that an agent has left behind under the name of a Node that is gone, while the agent
+/// of another Node tells of the same machine: they would contradict what runs there now.
+pub fn left_behind<'a>(
+    reports: &BTreeMap<&'a str, &'a DpuReportSpec>,
+    exists: impl Fn(&str) -> bool,
+) -> BTreeSet<String> {
+    let prefix = names::host("");
+    let of_nodes = reports.iter().filter_map(|(name, report)| {
+        let machine = report.machine.as_ref()?;
+        Some((name.strip_prefix(prefix.as_str())?, machine))
+    });
+    let (here, gone): (Vec<_>, Vec<_>) = of_nodes.partition(|(node, _)| exists(node));
+    gone.into_iter()
+        .filter(|(_, machine)| here.iter().any(|(_, other)| other == machine))
+        .flat_map(|(node, _)| {
+            let hot = names::host(node);
+            [names::inventory(&hot), hot]
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use lockstep_crds::report::Vantage;
+    use lockstep_crds::{DpuHostStatus, MachineIdentity};
+
+    #[test]
+    fn what_a_renamed_node_leaves_behind_is_left_out() {
+        let report = |uuid: &str| {
+            let now = Time(jiff::Timestamp::UNIX_EPOCH);
+            DpuReportSpec {
+                machine: Some(MachineIdentity {
+                    system_uuid: Some(uuid.to_owned()),
+                    serial_number: None,
+                }),
+                ..DpuReportSpec::new(Vantage::HostOs, "h", "0.1.0", now)
+            }
+        };
+        let (one, other) = (report("1"), report("2"));
+        let reports = BTreeMap::from([
+            ("host-old", &one),
+            ("host-new", &one),
+            ("host-alone", &other),
+            ("bmc-host-old", &one),
+        ]);
+        let left = left_behind(&reports, |node| node == "new");
+        assert_eq!(
+            left,
+            BTreeSet::from(["host-old".to_owned(), "inventory-host-old".to_owned()]),
+            "nobody else tells of the machine of `alone`"
+        );
+        assert!(left_behind(&reports, |_| true).is_empty());
+    }
+
+    fn host(named: Option<&str>, recorded: Option<&str>) -> DpuHost {
+        let spec = serde_json::from_value(serde_json::json!({"policyRef": {"name": "p"}}));
+        let mut host = DpuHost::new("h", spec.unwrap());
+        host.spec.node_name = named.map(str::to_owned);
+        host.status = Some(DpuHostStatus {
+            node_name: recorded.map(str::to_owned),
+            ..DpuHostStatus::default()
+        });
+        host
+    }
+
+    #[test]
+    fn the_users_word_then_proof_then_what_was_proved_last() {
+        let proved = |node: Option<&str>| {
+            Some(JoinedHost {
+                node_name: node.map(str::to_owned),
+                ..JoinedHost::default()
+            })
+        };
+        let exists = |node: &str| node != "gone";
+        let table = [
+            (Some("a"), proved(Some("b")), Some("c"), Some("a")),
+            (None, proved(Some("b")), Some("c"), Some("b")),
+            (None, proved(None), Some("c"), Some("c")),
+            (None, None, Some("c"), Some("c")),
+            (None, proved(None), Some("gone"), None),
+            (None, None, Some("gone"), None),
+            (None, proved(Some("gone")), None, Some("gone")),
+            (Some("gone"), None, Some("c"), Some("gone")),
+            (None, None, None, None),
+        ];
+        for (named, joined, recorded, node) in table {
+            let found = node_of(&host(named, recorded), joined.as_ref(), exists);
+            assert_eq!(found.as_deref(), node, "{named:?} {joined:?} {recorded:?}");
+        }
+    }
+}

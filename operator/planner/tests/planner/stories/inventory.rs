@@ -1,0 +1,207 @@
+//! What the joined inventory adds to statuses, what it costs, and the Node that it proves.
+
+use lockstep_crds::boot_policy::HoldMechanism;
+use lockstep_crds::condition;
+use lockstep_crds::dpu::InventorySummary;
+use lockstep_crds::host::{Disruption, SlotPower};
+use lockstep_crds::inventory::BootPlatform;
+use lockstep_planner::inventory::{JoinedHost, Verdict};
+use lockstep_planner::view::{CardJoined, NodeSeen, Readiness};
+
+use crate::world::operator::Writes;
+use crate::world::{World, secs};
+
+fn joined(cores: i64) -> CardJoined {
+    CardJoined {
+        has_evidence: true,
+        summary: InventorySummary {
+            cores: Some(cores),
+            ..InventorySummary::default()
+        },
+        places: Vec::new(),
+        inventoried: Verdict {
+            status: "True",
+            reason: "Complete",
+            message: format!("{cores} cores"),
+        },
+    }
+}
+
+fn platform(version: &str) -> JoinedHost {
+    JoinedHost {
+        firmware: Some(BootPlatform {
+            firmware_version: Some(version.to_owned()),
+            ..BootPlatform::default()
+        }),
+        ..JoinedHost::default()
+    }
+}
+
+fn cores(world: &World) -> Option<i64> {
+    let status = world.cards[0].dpu.as_ref()?.status.as_ref()?;
+    status.inventory.as_ref()?.cores
+}
+
+fn inventoried(world: &World) -> Option<String> {
+    let status = world.cards[0].dpu.as_ref()?.status.as_ref()?;
+    let condition = condition::find(&status.conditions, condition::INVENTORIED)?;
+    Some(format!("{} {}", condition.status, condition.reason))
+}
+
+fn with_node(world: &mut World, node: &str, ready: Readiness) {
+    world.node = Some(NodeSeen {
+        ready,
+        boot_id: None,
+    });
+    world.joined = Some(JoinedHost {
+        node_name: Some(node.to_owned()),
+        ..JoinedHost::default()
+    });
+}
+
+#[test]
+fn it_rides_along_while_a_card_is_on_its_way() {
+    let mut plain = World::new(&["card1"]);
+    plain.until("Ready", secs(900), World::is_ready);
+    let mut world = World::new(&["card1"]);
+    let mut round = 0;
+    while !world.is_ready() {
+        // Something new in every round.
+        round += 1;
+        world.cards[0].joined = Some(joined(round));
+        world.joined = Some(platform(&round.to_string()));
+        world.round();
+    }
+    assert_eq!(world.writes, plain.writes, "{}", world.told());
+    world.settle(secs(60));
+    assert_eq!(cores(&world), Some(round));
+    assert_eq!(inventoried(&world).as_deref(), Some("True Complete"));
+    let firmware = world.status().firmware.as_ref().unwrap();
+    assert_eq!(firmware.firmware_version, Some(round.to_string()));
+}
+
+#[test]
+fn a_change_at_rest_is_written_once() {
+    let mut world = World::installed(&["card1"]);
+    world.cards[0].joined = Some(joined(16));
+    world.joined = Some(platform("1"));
+    world.settle(secs(60));
+    let once = Writes {
+        host_status: 1,
+        card_status: 1,
+        ..Writes::default()
+    };
+    let of_operator = |world: &World| Writes {
+        agents: 0,
+        ..world.writes
+    };
+    assert_eq!(of_operator(&world), once, "{}", world.told());
+    // An operator that has not joined anything yet takes nothing back.
+    world.cards[0].joined = None;
+    world.joined = None;
+    world.settle(secs(60));
+    assert_eq!(of_operator(&world), once, "{}", world.told());
+    assert_eq!(cores(&world), Some(16));
+}
+
+#[test]
+fn a_card_of_which_nobody_tells_gets_no_write_for_that() {
+    let mut world = World::installed(&["card1"]);
+    let nothing = CardJoined {
+        has_evidence: false,
+        inventoried: Verdict {
+            status: "False",
+            reason: "Partial",
+            message: "nobody has told".to_owned(),
+        },
+        ..joined(0)
+    };
+    world.cards[0].joined = Some(nothing);
+    world.settle(secs(60));
+    assert_eq!(world.writes.card_status, 0, "{}", world.told());
+    world.edit_card(0, |card| card.paused = true);
+    world.settle(secs(60));
+    assert_eq!(inventoried(&world).as_deref(), Some("False Partial"));
+    assert_eq!(cores(&world), None);
+}
+
+#[test]
+fn a_node_that_an_agent_proves_is_in_use_like_one_that_the_user_names() {
+    for disruption in [Disruption::Never, Disruption::Allowed] {
+        let mut world = World::new(&["card1"]);
+        world.strict = true;
+        world.edit_host(|host| host.disruption = disruption);
+        with_node(&mut world, "node1", Readiness::Ready);
+        world.power_on_host();
+        world.settle(secs(120));
+        let why = match disruption {
+            Disruption::Never => "Stalled: HostInUse",
+            Disruption::Allowed => "Stalled: DrainNotProved",
+        };
+        assert_eq!(world.host_says(), why, "{}", world.told());
+        assert_eq!(world.status().node_name.as_deref(), Some("node1"));
+        assert!(world.effects.is_empty());
+        // Its agent falls silent, or a second one claims the machine: it is in use all the same.
+        world.joined = Some(JoinedHost::default());
+        world.settle(secs(120));
+        assert_eq!(world.host_says(), why, "{}", world.told());
+        assert!(world.effects.is_empty());
+    }
+}
+
+#[test]
+fn a_renamed_node_is_the_same_host() {
+    let mut world = World::installed(&["card1"]);
+    with_node(&mut world, "old-name", Readiness::Ready);
+    world.settle(secs(60));
+    assert_eq!(world.status().node_name.as_deref(), Some("old-name"));
+    with_node(&mut world, "new-name", Readiness::Ready);
+    world.settle(secs(60));
+    assert_eq!(world.status().node_name.as_deref(), Some("new-name"));
+    assert!(
+        world.effects.is_empty() && world.is_ready(),
+        "{}",
+        world.told()
+    );
+    // What the user names stands in the spec alone.
+    world.edit_host(|host| host.node_name = Some("named".into()));
+    world.settle(secs(60));
+    assert_eq!(world.status().node_name, None);
+}
+
+#[test]
+fn a_proved_node_can_carry_the_hold() {
+    let mut world = World::new(&["card1"]);
+    world.strict = true;
+    world.coupled = true;
+    with_node(&mut world, "node1", Readiness::NotReady);
+    world.edit_policy(|policy| policy.hold.mechanisms = vec![HoldMechanism::NodeTainted]);
+    world.edit_host(|host| {
+        host.disruption = Disruption::Allowed;
+        host.slot_power_when_host_off = SlotPower::No;
+    });
+    world.until("the taint", secs(300), |w| w.tainted.contains_key("node1"));
+    world.until("Ready", secs(3600), World::is_ready);
+}
+
+#[test]
+fn a_host_of_which_two_nodes_are_told_is_not_free() {
+    let mut world = World::new(&["card1"]);
+    world.strict = true;
+    world.edit_host(|host| host.disruption = Disruption::Allowed);
+    world.power_on_host();
+    world.joined = Some(JoinedHost {
+        contradictions: vec!["n1 and n2 are both told to run there".to_owned()],
+        ..JoinedHost::default()
+    });
+    world.settle(secs(120));
+    assert_eq!(world.host_says(), "Stalled: DrainNotProved");
+    assert!(world.effects.is_empty(), "{}", world.told());
+    let conditions = &world.status().conditions;
+    let told = condition::find(conditions, condition::CONTRADICTED).unwrap();
+    assert_eq!(told.message, "n1 and n2 are both told to run there");
+    world.joined = Some(JoinedHost::default());
+    world.until("Ready", secs(3600), World::is_ready);
+    let conditions = &world.status().conditions;
+    assert!(condition::find(conditions, condition::CONTRADICTED).is_none());
+}

@@ -1,0 +1,209 @@
+//! What a join asks to be written, one chore for each object, and how each is done.
+//!
+//! Every chore is done to the very object that it was meant for. What has changed in between is
+//! looked at again by the next pass.
+
+use std::sync::Arc;
+
+use kube::{Resource, ResourceExt};
+use lockstep_crds::{Dpu, DpuHost, DpuHostStatus, DpuInventory, FINALIZER, PROPOSED_LABEL};
+use lockstep_planner::decision::Transition;
+use lockstep_planner::inventory::{Proposal, Subject};
+use serde_json::{Value, json};
+
+use crate::joins::Joined;
+use crate::key::Key;
+use crate::world::World;
+use crate::writes::{Cause, Ours, WriteError, Writes};
+
+/// Something to be written.
+#[derive(Clone, Debug)]
+pub(crate) enum Chore {
+    /// A card is proposed.
+    ProposeCard(Box<Dpu>),
+    /// A host is proposed.
+    ProposeHost(Box<DpuHost>),
+    /// A proposed card gives way.
+    WithdrawCard(Arc<Dpu>, String),
+    /// A proposed host gives way.
+    WithdrawHost(Arc<DpuHost>, String),
+    /// The BMC of a proposed card has another address.
+    MoveCard(Arc<Dpu>, String),
+    /// The BMC of a proposed host has another address.
+    MoveHost(Arc<DpuHost>, String),
+    /// A policy approves a proposed card.
+    Approve(Arc<Dpu>, String),
+    /// The inventory of a card is told for the first time.
+    Tell(Box<DpuInventory>),
+    /// The inventory of a card has changed.
+    Retell(Arc<DpuInventory>, Value),
+}
+
+/// Whether discovery has made this object.
+pub(crate) fn is_proposed<K: Resource>(object: &K) -> bool {
+    object.labels().contains_key(PROPOSED_LABEL)
+}
+
+/// Whether a proposed card may give way: nobody has approved it, and nothing was begun for it.
+fn may_go(world: &World, dpu: &Dpu) -> bool {
+    let protected = dpu.finalizers().iter().any(|name| name == FINALIZER);
+    let recorded = dpu.spec.host_refs.first().is_some_and(|host| {
+        let key = Key::of(dpu).sibling(&host.name);
+        let status = world.hosts.get(&key).and_then(|host| host.status.as_ref());
+        let mut cards = status.into_iter().flat_map(|status| &status.cards);
+        cards.any(|kept| Some(&kept.uid) == dpu.metadata.uid.as_ref())
+    });
+    is_proposed(dpu) && !dpu.spec.approved && !protected && !recorded
+}
+
+/// Whether a proposed host may give way: nothing was begun for it, and no card counts on it
+/// that is more than a proposal itself.
+fn may_host_go(world: &World, host: &DpuHost) -> bool {
+    let key = Key::of(host);
+    let protected = host.finalizers().iter().any(|name| name == FINALIZER);
+    let mut cards = world.cards_of(&key);
+    let is_proposal = |card: &Key| {
+        let dpu = world.cards.get(card);
+        dpu.is_some_and(|dpu| is_proposed(dpu) && !dpu.spec.approved)
+    };
+    is_proposed(host)
+        && !protected
+        && host.status.as_ref().is_none_or(nothing_begun)
+        && cards.all(is_proposal)
+}
+
+/// Whether nothing is under way at a host, and nothing recorded of its cards.
+pub(crate) fn nothing_begun(status: &DpuHostStatus) -> bool {
+    status.hold.is_none() && status.directives.is_empty() && status.cards.is_empty()
+}
+
+/// What the join asks of cards and hosts of a namespace, hosts first: cards name them.
+pub(crate) fn of_discovery(world: &World, namespace: &str, joined: &Joined) -> Vec<Chore> {
+    let join = &joined.join;
+    let card = |name: &str, uid: &str| {
+        let dpu = joined.cards.get(name)?;
+        (dpu.metadata.uid.as_deref() == Some(uid)).then(|| Arc::clone(dpu))
+    };
+    let host = |name: &str, uid: &str| {
+        let host = joined.hosts.get(name)?;
+        (host.metadata.uid.as_deref() == Some(uid)).then(|| Arc::clone(host))
+    };
+    let withdrawals = join.withdrawals.iter().filter_map(|gives_way| {
+        let (name, uid) = (&gives_way.name, &gives_way.uid);
+        let why = gives_way.why.clone();
+        match gives_way.subject {
+            Subject::Card => {
+                let dpu = card(name, uid).filter(|dpu| may_go(world, dpu))?;
+                Some(Chore::WithdrawCard(dpu, why))
+            }
+            Subject::Host => {
+                let host = host(name, uid).filter(|host| may_host_go(world, host))?;
+                Some(Chore::WithdrawHost(host, why))
+            }
+        }
+    });
+    let moves = join.moves.iter().filter_map(|moved| {
+        let (name, uid) = (&moved.name, &moved.uid);
+        let to = moved.address.clone();
+        match moved.subject {
+            Subject::Card => {
+                let dpu = card(name, uid).filter(|dpu| is_proposed(dpu.as_ref()))?;
+                let has_bmc = dpu.spec.bmc.is_some();
+                has_bmc.then_some(Chore::MoveCard(dpu, to))
+            }
+            Subject::Host => {
+                let host = host(name, uid).filter(|host| is_proposed(host.as_ref()))?;
+                let has_bmc = host.spec.bmc.is_some();
+                has_bmc.then_some(Chore::MoveHost(host, to))
+            }
+        }
+    });
+    let approvals = join.approvals.iter().filter_map(|approval| {
+        let dpu = card(&approval.name, &approval.uid)?;
+        let open = is_proposed(dpu.as_ref()) && !dpu.spec.approved;
+        open.then(|| Chore::Approve(dpu, approval.why.clone()))
+    });
+    let mut proposals: Vec<Chore> = join
+        .proposals
+        .iter()
+        .cloned()
+        .map(|proposal| match proposal {
+            Proposal::Card(mut dpu) => {
+                dpu.metadata.namespace = Some(namespace.to_owned());
+                Chore::ProposeCard(dpu)
+            }
+            Proposal::Host(mut host) => {
+                host.metadata.namespace = Some(namespace.to_owned());
+                Chore::ProposeHost(host)
+            }
+        })
+        .collect();
+    proposals.sort_by_key(|chore| matches!(chore, Chore::ProposeCard(_)));
+    withdrawals
+        .chain(moves)
+        .chain(proposals)
+        .chain(approvals)
+        .collect()
+}
+
+/// Does a chore, and tells people of it.
+///
+/// # Errors
+/// If the write did not go through.
+pub(crate) async fn carry_out(writes: &Writes, chore: Chore) -> Result<(), WriteError> {
+    match chore {
+        Chore::ProposeCard(mut dpu) => {
+            // Whatever else it says: what nobody has looked at is not approved.
+            dpu.spec.approved = false;
+            let made = writes.create(&*dpu, Cause::Discover).await?;
+            tell(writes, &made, "Proposed", "found, and proposed unapproved").await;
+        }
+        Chore::ProposeHost(host) => {
+            let made = writes.create(&*host, Cause::Discover).await?;
+            tell(writes, &made, "Proposed", "found, and proposed").await;
+        }
+        Chore::WithdrawCard(dpu, why) => withdraw(writes, dpu.as_ref(), &why).await?,
+        Chore::WithdrawHost(host, why) => withdraw(writes, host.as_ref(), &why).await?,
+        Chore::MoveCard(dpu, to) => follow(writes, dpu.as_ref(), &to).await?,
+        Chore::MoveHost(host, to) => follow(writes, host.as_ref(), &to).await?,
+        Chore::Approve(dpu, why) => {
+            let change = json!({"spec": {"approved": true}});
+            let after = writes.change(dpu.as_ref(), &change, Cause::Approve).await?;
+            tell(writes, &after, "Approved", &why).await;
+        }
+        Chore::Tell(inventory) => {
+            writes.create(&*inventory, Cause::Inventory).await?;
+        }
+        Chore::Retell(inventory, change) => {
+            let inventory = inventory.as_ref();
+            writes.change(inventory, &change, Cause::Inventory).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn withdraw<K: Ours>(writes: &Writes, object: &K, why: &str) -> Result<(), WriteError> {
+    writes.delete(object, Cause::Discover).await?;
+    tell(writes, object, "Withdrawn", why).await;
+    Ok(())
+}
+
+async fn follow<K: Ours>(writes: &Writes, object: &K, to: &str) -> Result<(), WriteError> {
+    let change = json!({"spec": {"bmc": {"address": to}}});
+    let after = writes.change(object, &change, Cause::Discover).await?;
+    let message = format!("its BMC answers at {to} now");
+    tell(writes, &after, "BmcMoved", &message).await;
+    Ok(())
+}
+
+async fn tell<K: Ours>(writes: &Writes, object: &K, reason: &str, message: &str) {
+    let told = Transition {
+        card: None,
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        warning: false,
+    };
+    let key = Key::of(object);
+    tracing::info!(kind = %K::kind(&()), %key, reason, message, "discovery");
+    writes.event(&object.object_ref(&()), &told).await;
+}

@@ -1,0 +1,205 @@
+//! What all reports of each namespace come to, as they were joined last, and for which objects.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use lockstep_crds::dpu_inventory::{DpuInventorySpec, KnownPairing, SeenInHost};
+use lockstep_crds::inventory::CapabilityRecord;
+use lockstep_crds::{BmcEndpoint, Dpu, DpuHost, MachineIdentity, names};
+use lockstep_planner::inventory::{JoinedCard, JoinedHost, SiteJoin};
+use lockstep_planner::view::{CardJoined, Sighting};
+
+use crate::author::Author;
+use crate::key::Key;
+use crate::world::World;
+
+/// The join of one namespace.
+#[derive(Debug, Default)]
+pub struct Joined {
+    /// What came of it.
+    pub join: SiteJoin,
+    /// The cards that it was made of, by name.
+    pub cards: BTreeMap<String, Arc<Dpu>>,
+    /// The hosts that it was made of, by name.
+    pub hosts: BTreeMap<String, Arc<DpuHost>>,
+}
+
+impl Joined {
+    /// What was joined for this very card: not for another object of that name, nor for what
+    /// it said before of which card it is.
+    pub fn card(&self, name: &str, dpu: &Dpu) -> Option<&JoinedCard> {
+        let of = self.cards.get(name)?;
+        let same = of.metadata.uid == dpu.metadata.uid
+            && is_same_machine(
+                (&of.spec.identity, &of.spec.bmc),
+                (&dpu.spec.identity, &dpu.spec.bmc),
+            );
+        self.join.cards.get(name).filter(|_| same)
+    }
+
+    /// What was joined for this very host.
+    pub fn host(&self, name: &str, host: &DpuHost) -> Option<&JoinedHost> {
+        let of = self.hosts.get(name)?;
+        let same = of.metadata.uid == host.metadata.uid
+            && is_same_machine(
+                (&of.spec.identity, &of.spec.bmc),
+                (&host.spec.identity, &host.spec.bmc),
+            );
+        self.join.hosts.get(name).filter(|_| same)
+    }
+}
+
+type Named<'a> = (&'a Option<MachineIdentity>, &'a Option<BmcEndpoint>);
+
+fn is_same_machine(one: Named<'_>, other: Named<'_>) -> bool {
+    one == other
+}
+
+/// The joins of all namespaces.
+#[derive(Debug, Default)]
+pub(crate) struct Joins {
+    by_namespace: BTreeMap<String, Joined>,
+}
+
+impl Joins {
+    /// The last join of a namespace; `None` before the first one.
+    pub(crate) fn of(&self, namespace: &str) -> Option<&Joined> {
+        self.by_namespace.get(namespace)
+    }
+
+    /// Namespaces that have been joined, with their joins.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &Joined)> {
+        self.by_namespace.iter()
+    }
+
+    /// Replaces the join of a namespace; returns the names of cards and of hosts of which
+    /// something else is said now.
+    pub(crate) fn set(&mut self, namespace: &str, new: Joined) -> (Vec<String>, Vec<String>) {
+        let old = self.by_namespace.remove(namespace);
+        let changed = match &old {
+            None => (
+                new.cards.keys().cloned().collect(),
+                new.hosts.keys().cloned().collect(),
+            ),
+            Some(old) => (
+                differing(&old.join.cards, &new.join.cards, is_same_card),
+                differing(&old.join.hosts, &new.join.hosts, is_same_host),
+            ),
+        };
+        self.by_namespace.insert(namespace.to_owned(), new);
+        changed
+    }
+}
+
+/// Names under which the two maps hold different things.
+fn differing<V>(
+    old: &BTreeMap<String, V>,
+    new: &BTreeMap<String, V>,
+    same: fn(&V, &V) -> bool,
+) -> Vec<String> {
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let differs = |name: &&String| match (old.get(*name), new.get(*name)) {
+        (Some(old), Some(new)) => !same(old, new),
+        (None, None) => false,
+        (Some(_), None) | (None, Some(_)) => true,
+    };
+    names.into_iter().filter(differs).cloned().collect()
+}
+
+/// Whether two joins say the same of a card, as far as plans and statuses go.
+fn is_same_card(one: &JoinedCard, other: &JoinedCard) -> bool {
+    one.summary == other.summary
+        && one.places == other.places
+        && one.inventoried == other.inventoried
+        && one.inventory.hosts == other.inventory.hosts
+        && one.inventory.views == other.inventory.views
+}
+
+fn is_same_host(one: &JoinedHost, other: &JoinedHost) -> bool {
+    let timeless = |host: &JoinedHost| JoinedHost {
+        capabilities: host.capabilities.clone().map(|record| CapabilityRecord {
+            probed_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+                jiff::Timestamp::UNIX_EPOCH,
+            ),
+            ..record
+        }),
+        ..host.clone()
+    };
+    timeless(one) == timeless(other)
+}
+
+/// Whether anybody has told what a card is made of.
+pub(crate) fn has_evidence(inventory: &DpuInventorySpec) -> bool {
+    let groups = [
+        inventory.system.is_some(),
+        inventory.firmware.is_some(),
+        inventory.os.is_some(),
+        inventory.cpu.is_some(),
+        inventory.memory.is_some(),
+        inventory.disks.is_some(),
+        inventory.ports.is_some(),
+        inventory.functions.is_some(),
+        inventory.tpm.is_some(),
+        inventory.secure_boot.is_some(),
+        inventory.offloads.is_some(),
+        inventory.bmc.is_some(),
+        inventory.capabilities.is_some(),
+    ];
+    groups.contains(&true) || !inventory.conflicts.is_empty()
+}
+
+/// What a card's status tells of its inventory.
+pub(crate) fn shown(joined: &JoinedCard) -> CardJoined {
+    CardJoined {
+        has_evidence: has_evidence(&joined.inventory),
+        summary: joined.summary.clone(),
+        places: joined.places.clone(),
+        inventoried: joined.inventoried.clone(),
+    }
+}
+
+/// Where a card is seen, each with the Lease of the agent whose report tells so.
+pub(crate) fn sightings(world: &World, card: &Key, joined: &JoinedCard) -> Vec<Sighting> {
+    let observed = |seen: &&SeenInHost| seen.pairing == KnownPairing::Observed;
+    let hosts = joined.inventory.hosts.iter().filter(observed);
+    hosts
+        .flat_map(|seen| {
+            let views = joined.inventory.views.iter();
+            views.filter_map(move |view| witness(world, card, seen, &view.report))
+        })
+        .collect()
+}
+
+/// The agent behind a report, if it is one that sees what sits in that host.
+fn witness(world: &World, card: &Key, seen: &SeenInHost, report: &str) -> Option<Sighting> {
+    let agent = match Author::of_either(report)? {
+        Author::HostOs(node) if seen.node_name.as_deref() == Some(node) => {
+            world.leases.seen(&card.sibling(names::host(node)))
+        }
+        Author::HostBmc(host) if seen.name == host => site_agent(world, &card.sibling(host)),
+        Author::HostOs(_)
+        | Author::HostBmc(_)
+        | Author::CardBmc(_)
+        | Author::CardOs(_)
+        | Author::FoundBmc(_)
+        | Author::Scan(_)
+        | Author::Site(_)
+        | Author::Inventory(_) => return None,
+    };
+    Some(Sighting {
+        host: seen.name.clone(),
+        report: report.to_owned(),
+        agent,
+    })
+}
+
+/// Lease of the agent that asks a host's BMC, if that BMC answers.
+fn site_agent(world: &World, host: &Key) -> Option<lockstep_planner::view::LeaseSeen> {
+    let site = &world.hosts.get(host)?.spec.site;
+    let report = world
+        .reports
+        .get(&host.sibling(names::host_bmc(&host.name)))?;
+    let answers = report.spec.reachable.as_ref()?.ok;
+    let lease = world.leases.seen(&host.sibling(names::site(site)));
+    lease.filter(|_| answers)
+}

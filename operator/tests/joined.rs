@@ -1,0 +1,306 @@
+//! What plans learn from the join of a namespace, and whom it wakes: objects in, answers out.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Node;
+use lockstep_crds::dpu_inventory::DpuInventorySpec;
+use lockstep_crds::{Dpu, DpuHost};
+use lockstep_operator::assemble::assemble;
+use lockstep_operator::joins::Joined;
+use lockstep_operator::key::Key;
+use lockstep_operator::table::Entry;
+use lockstep_operator::world::{Wake, World};
+use lockstep_planner::inventory::{JoinedCard, JoinedHost, Verdict};
+use lockstep_planner::view::{Readiness, Sighting, View};
+use serde_json::{Value, json};
+use support::*;
+
+const NOW: i64 = 10;
+
+fn namespace() -> Key {
+    Key::new("", SITE)
+}
+
+/// A card that is seen in these hosts, by these reports.
+fn seen(hosts: &Value, reports: &[&str]) -> JoinedCard {
+    let views: Vec<Value> = reports
+        .iter()
+        .map(|report| json!({"from": "HostOs", "report": report, "joinedBy": ["serialNumber"]}))
+        .collect();
+    let inventory = json!({"completeness": "Partial", "hosts": hosts, "views": views});
+    JoinedCard {
+        inventory: serde_json::from_value::<DpuInventorySpec>(inventory).unwrap(),
+        summary: serde_json::from_value(json!({})).unwrap(),
+        places: Vec::new(),
+        inventoried: Verdict {
+            status: "False",
+            reason: "Partial",
+            message: String::new(),
+        },
+    }
+}
+
+/// Takes note of a join of what is there.
+fn join(
+    world: &mut World,
+    cards: &[(&Dpu, JoinedCard)],
+    hosts: &[(&DpuHost, Option<&str>)],
+) -> Wake {
+    let name = |meta: &kube::api::ObjectMeta| meta.name.clone().unwrap();
+    let mut joined = Joined::default();
+    for (dpu, card) in cards {
+        let name = name(&dpu.metadata);
+        joined.cards.insert(name.clone(), Arc::new((*dpu).clone()));
+        joined.join.cards.insert(name, card.clone());
+    }
+    for (host, node) in hosts {
+        let name = name(&host.metadata);
+        let node_name = node.map(str::to_owned);
+        joined.hosts.insert(name.clone(), Arc::new((*host).clone()));
+        let of_host = JoinedHost {
+            node_name,
+            ..JoinedHost::default()
+        };
+        joined.join.hosts.insert(name, of_host);
+    }
+    world.joined(SITE, joined)
+}
+
+fn alive(world: &mut World, agent: &str) -> Wake {
+    let entry = Some(Entry::Readable(Arc::new(lease(agent, NOW))));
+    world.put::<Lease>(&key(agent), entry, at(NOW))
+}
+
+fn view(world: &World) -> View {
+    assemble(world, &key("h")).unwrap().unwrap()
+}
+
+fn fresh(sightings: &[Sighting], now: Timestamp) -> BTreeMap<&str, bool> {
+    let is_fresh = |seen: &Sighting| seen.agent.is_some_and(|lease| lease.is_fresh(now));
+    let fresh = sightings
+        .iter()
+        .map(|seen| (seen.report.as_str(), is_fresh(seen)));
+    fresh.collect()
+}
+
+fn node(world: &mut World, name: &str, ready: &str) -> Wake {
+    let node: Node = serde_json::from_value(json!({
+        "metadata": {"name": name},
+        "status": {"conditions": [{"type": "Ready", "status": ready}]},
+    }))
+    .unwrap();
+    let entry = Some(Entry::Readable(Arc::new(node)));
+    world.put::<Node>(&Key::new("", name), entry, at(NOW))
+}
+
+#[test]
+fn whoever_sees_a_card_vouches_for_its_place_while_alive() {
+    let mut world = world();
+    let (dpu, machine) = (card("c", "h"), host("h"));
+    put(&mut world, dpu.clone());
+    put(&mut world, machine.clone());
+    let observed = |name: &str, node: Option<&str>| json!({"name": name, "pairing": "Observed", "nodeName": node});
+    let hosts = json!([
+        observed("h", Some("n1")),
+        observed("", Some("n2")),
+        {"name": "g", "pairing": "Unknown", "nodeName": "n3"},
+    ]);
+    let reports = [
+        "inventory-host-n1",
+        "host-n2",
+        "host-n3",
+        "inventory-bmc-host-h",
+        "inventory-bmc-card-c",
+        "xpu-c",
+    ];
+    join(
+        &mut world,
+        &[(&dpu, seen(&hosts, &reports))],
+        &[(&machine, Some("n1"))],
+    );
+    let told = view(&world);
+    let sightings = &told.cards[0].sightings;
+    let none_alive = fresh(sightings, at(NOW));
+    assert_eq!(
+        none_alive,
+        BTreeMap::from([
+            ("inventory-host-n1", false),
+            ("host-n2", false),
+            ("inventory-bmc-host-h", false),
+        ]),
+        "who sees no card in a host is no witness, nor who proves nothing"
+    );
+    let place = |report: &str| {
+        let mut found = sightings.iter().filter(|seen| seen.report == report);
+        found.next().unwrap().host.clone()
+    };
+    assert_eq!(
+        (place("inventory-host-n1"), place("host-n2")),
+        ("h".into(), String::new())
+    );
+
+    for agent in ["host-n1", "host-n2", "site-lab"] {
+        alive(&mut world, agent);
+    }
+    let told = view(&world);
+    let some = fresh(&told.cards[0].sightings, at(NOW));
+    assert!(some["inventory-host-n1"] && some["host-n2"]);
+    assert!(
+        !some["inventory-bmc-host-h"],
+        "nobody says that this BMC answers"
+    );
+    let answers = json!({"reachable": {"ok": true, "since": at(0)}});
+    put(&mut world, report("bmc-host-h", "HostBmc", "h", &answers));
+    let told = view(&world);
+    assert!(fresh(&told.cards[0].sightings, at(NOW))["inventory-bmc-host-h"]);
+    assert!(!fresh(&told.cards[0].sightings, at(NOW + 61))["inventory-host-n1"]);
+    assert!(told.cards[0].joined.is_some());
+}
+
+#[test]
+fn what_was_joined_for_one_card_vouches_for_no_other_of_that_name() {
+    let mut world = world();
+    let (dpu, machine) = (card("c", "h"), host("h"));
+    put(&mut world, machine.clone());
+    put(&mut world, dpu.clone());
+    let hosts = json!([{"name": "h", "pairing": "Observed", "nodeName": "n1"}]);
+    join(
+        &mut world,
+        &[(&dpu, seen(&hosts, &["host-n1"]))],
+        &[(&machine, Some("n1"))],
+    );
+    assert_eq!(view(&world).cards[0].sightings.len(), 1);
+
+    let mut paused = dpu.clone();
+    paused.metadata.resource_version = Some("20".into());
+    paused.spec.paused = true;
+    put(&mut world, paused);
+    assert_eq!(
+        view(&world).cards[0].sightings.len(),
+        1,
+        "it is the same card"
+    );
+    let mut other = dpu.clone();
+    other.metadata.resource_version = Some("21".into());
+    other.spec.identity = serde_json::from_value(json!({"serialNumber": "S2"})).unwrap();
+    put(&mut world, other);
+    assert!(view(&world).cards[0].sightings.is_empty());
+    assert!(view(&world).cards[0].joined.is_none());
+    let mut again = dpu;
+    again.metadata.resource_version = Some("22".into());
+    again.metadata.uid = Some("another".into());
+    put(&mut world, again);
+    assert!(view(&world).cards[0].sightings.is_empty());
+}
+
+#[test]
+fn a_node_that_is_proved_is_the_hosts_until_another_is() {
+    let mut world = world();
+    let machine = host("h");
+    put(&mut world, machine.clone());
+    node(&mut world, "n1", "True");
+    assert_eq!(view(&world).node_name, None);
+    assert!(!world.is_joined(SITE));
+    let wake = join(&mut world, &[], &[(&machine, Some("n1"))]);
+    assert_eq!(wake.hosts, BTreeSet::from([key("h")]));
+    assert!(world.is_joined(SITE));
+    let told = view(&world);
+    assert_eq!(told.node_name.as_deref(), Some("n1"));
+    assert_eq!(told.node.unwrap().ready, Readiness::Ready);
+    assert_eq!(
+        node(&mut world, "n1", "False").hosts,
+        BTreeSet::from([key("h")])
+    );
+    let again = join(&mut world, &[], &[(&machine, Some("n1"))]);
+    assert!(again.is_empty(), "nothing new");
+
+    // It stands in the record, and nobody proves anything any more.
+    let mut recorded = machine.clone();
+    recorded.metadata.resource_version = Some("20".into());
+    recorded.status = serde_json::from_value(json!({"nodeName": "n1"})).unwrap();
+    put(&mut world, recorded.clone());
+    join(&mut world, &[], &[(&recorded, None)]);
+    assert_eq!(view(&world).node_name.as_deref(), Some("n1"));
+    let gone = world.put::<Node>(&Key::new("", "n1"), None, at(NOW));
+    assert_eq!(gone.hosts, BTreeSet::from([key("h")]));
+    assert_eq!(view(&world).node_name, None);
+    // The same machine under another name.
+    node(&mut world, "n2", "True");
+    join(&mut world, &[], &[(&recorded, Some("n2"))]);
+    assert_eq!(view(&world).node_name.as_deref(), Some("n2"));
+}
+
+#[test]
+fn a_node_that_another_host_names_is_a_conflict() {
+    let mut world = world();
+    let machine = host("h");
+    put(&mut world, machine.clone());
+    let mut names = host("g");
+    names.spec.node_name = Some("n1".into());
+    put(&mut world, names);
+    join(&mut world, &[], &[(&machine, Some("n1"))]);
+    let conflicts = view(&world).conflicts;
+    assert!(
+        conflicts[0].contains("DpuHost lab/g names it"),
+        "{conflicts:?}"
+    );
+    let other = assemble(&world, &key("g")).unwrap().unwrap();
+    assert!(other.conflicts.is_empty(), "it is as its user says");
+}
+
+#[test]
+fn news_of_machines_are_joined_and_news_of_anything_else_is_not() {
+    let mut world = world();
+    let site = BTreeSet::from([namespace()]);
+    for name in [
+        "host-n1",
+        "inventory-host-n1",
+        "bmc-found-id",
+        "scan-lab",
+        "bmc-card-c",
+        "inventory-xpu-c",
+    ] {
+        let wake = put(&mut world, report(name, "HostOs", "x", &json!({})));
+        assert_eq!(wake.sites, site, "{name}");
+    }
+    let store = put(&mut world, report("site-lab", "Site", "lab", &json!({})));
+    assert!(store.sites.is_empty());
+    assert_eq!(put(&mut world, card("c", "h")).sites, site);
+    assert_eq!(put(&mut world, host("h")).sites, site);
+    let mut told = card("c", "h");
+    told.metadata.resource_version = Some("30".into());
+    told.status = serde_json::from_value(json!({"message": "x"})).unwrap();
+    assert!(
+        put(&mut world, told).sites.is_empty(),
+        "a status is our own word"
+    );
+    assert_eq!(world.everybody().sites, site);
+    // A Node that comes or goes tells which of its agents' reports were left behind.
+    join(&mut world, &[], &[]);
+    assert_eq!(node(&mut world, "n1", "True").sites, site);
+    assert!(node(&mut world, "n1", "False").sites.is_empty());
+}
+
+#[test]
+fn an_agent_that_falls_silent_wakes_those_of_whom_it_tells() {
+    let mut world = world();
+    let (dpu, machine) = (card("c", "g"), host("h"));
+    put(&mut world, dpu.clone());
+    put(&mut world, machine.clone());
+    put(&mut world, host("g"));
+    let hosts = json!([{"name": "h", "pairing": "Observed", "nodeName": "n1"}]);
+    join(
+        &mut world,
+        &[(&dpu, seen(&hosts, &["host-n1"]))],
+        &[(&machine, Some("n1"))],
+    );
+    let both = BTreeSet::from([key("g"), key("h")]);
+    assert_eq!(alive(&mut world, "host-n1").hosts, both);
+    assert_eq!(world.expire_leases(at(NOW + 61)).hosts, both);
+}
