@@ -1,5 +1,7 @@
 //! Configuration of `lockstep-agent site`, one YAML file.
 
+mod discovery;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,6 +9,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 use url::Url;
+
+pub use discovery::{
+    DiscoverySection, FirstTrust, LeaseSection, NameRef, RangeSection, TlsSection,
+};
 
 /// Most seconds between two looks at a BMC: what was seen counts until the next one, and
 /// the operator takes nothing for seen twice that need not have been.
@@ -36,6 +42,9 @@ pub struct SiteConfig {
     /// How often BMCs are looked at.
     #[serde(default)]
     pub poll: PollSection,
+    /// Where BMCs are looked for; without it, nowhere.
+    #[serde(default)]
+    pub discovery: Option<DiscoverySection>,
     /// Where `/healthz`, `/readyz` and `/metrics` are served.
     #[serde(default = "default_health")]
     pub health: SocketAddr,
@@ -193,6 +202,9 @@ impl SiteConfig {
         if self.store.quota_bytes == 0 {
             return Err("store.quotaBytes must be positive".to_owned());
         }
+        if let Some(discovery) = &self.discovery {
+            discovery.check(&self.allowed_networks)?;
+        }
         Ok(())
     }
 }
@@ -241,6 +253,11 @@ xpu:
                 "intervalSeconds",
             ),
             ("stateDir:", "surprise: 1\nstateDir:", "surprise"),
+            (
+                "stateDir:",
+                "discovery: {ranges: []}\nstateDir:",
+                "nowhere to look",
+            ),
         ] {
             let text = MINIMAL.replace(from, to);
             let error = SiteConfig::parse(&text).unwrap_err();

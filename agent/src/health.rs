@@ -1,5 +1,6 @@
 //! `/healthz`, `/readyz` and `/metrics`, on an address of their own.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,6 +42,18 @@ struct WriteLabels {
     cause: &'static str,
 }
 
+/// Endpoints where BMCs were looked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndpointLabels {
+    outcome: &'static str,
+}
+
+/// Machines that were found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MachineLabels {
+    state: &'static str,
+}
+
 /// The figures of one site agent.
 pub struct Metrics {
     registry: Registry,
@@ -50,6 +63,8 @@ pub struct Metrics {
     store_quota: Gauge,
     store_images: Gauge,
     orders: Gauge,
+    endpoints: Family<EndpointLabels, Gauge>,
+    machines: Family<MachineLabels, Gauge>,
     store: Option<Store>,
     ready: AtomicBool,
 }
@@ -71,6 +86,8 @@ impl Metrics {
             store_quota: Gauge::default(),
             store_images: Gauge::default(),
             orders: Gauge::default(),
+            endpoints: Family::default(),
+            machines: Family::default(),
             store,
             ready: AtomicBool::new(false),
         };
@@ -105,6 +122,16 @@ impl Metrics {
             "Work orders of held hosts in this agent's keeping",
             metrics.orders.clone(),
         );
+        registry.register(
+            "discovery_endpoints",
+            "Endpoints where BMCs are looked for, by what became of them",
+            metrics.endpoints.clone(),
+        );
+        registry.register(
+            "discovery_machines",
+            "Machines with a report of discovery, found and missing",
+            metrics.machines.clone(),
+        );
         metrics
     }
 
@@ -121,6 +148,24 @@ impl Metrics {
     /// Notes how many work orders are kept.
     pub fn keeps_orders(&self, count: usize) {
         self.orders.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Notes what became of endpoints, and how many machines are found and missing.
+    pub fn discovers(
+        &self,
+        endpoints: &BTreeMap<&'static str, usize>,
+        (found, missing): (usize, usize),
+    ) {
+        let figure = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.endpoints.clear();
+        for (&outcome, &count) in endpoints {
+            let labels = EndpointLabels { outcome };
+            self.endpoints.get_or_create(&labels).set(figure(count));
+        }
+        for (state, count) in [("found", found), ("missing", missing)] {
+            let labels = MachineLabels { state };
+            self.machines.get_or_create(&labels).set(figure(count));
+        }
     }
 
     /// The agent has read what it needs to begin.
@@ -204,13 +249,21 @@ mod tests {
         metrics.call("observe", "ok");
         metrics.wrote("lockstep-agent/report");
         metrics.keeps_orders(3);
+        metrics.discovers(
+            &BTreeMap::from([("Identified", 7), ("NoAnswer", 1)]),
+            (7, 2),
+        );
+        metrics.discovers(&BTreeMap::from([("Identified", 8)]), (8, 1));
         let text = metrics.text().unwrap();
         for line in [
             r#"lockstep_agent_bmc_calls_total{verb="observe",result="ok"} 2"#,
             r#"lockstep_agent_report_writes_total{cause="lockstep-agent/report"} 1"#,
             "lockstep_agent_work_orders 3",
+            r#"lockstep_agent_discovery_endpoints{outcome="Identified"} 8"#,
+            r#"lockstep_agent_discovery_machines{state="missing"} 1"#,
         ] {
             assert!(text.contains(line), "{text}");
         }
+        assert!(!text.contains("NoAnswer"), "{text}");
     }
 }

@@ -87,6 +87,14 @@ impl ReportWriter {
         }
     }
 
+    /// A writer of a report as it was just read; nobody owns it.
+    pub fn knowing(api: Api<DpuReport>, report: DpuReport) -> Self {
+        let name = report.metadata.name.clone().unwrap_or_default();
+        let mut writer = Self::new(api, name, None);
+        writer.keep(Some(report));
+        writer
+    }
+
     /// The report's name.
     pub fn name(&self) -> &str {
         &self.name

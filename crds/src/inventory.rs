@@ -15,7 +15,9 @@ pub use pci::{
     CardHealth, CardSeen, ErrorHandler, ErrorHandling, Functions, PciFunction, PciLink, Slot,
     Slots, SrIov,
 };
-pub use platform::{Actor, Actors, BootPlatform, CapabilityRecord, InstallMethod, Probed};
+pub use platform::{
+    Actor, Actors, BootPlatform, CapabilityRecord, HostAccess, InstallMethod, Probed,
+};
 
 use crate::open_enum::open_enum;
 
@@ -74,6 +76,9 @@ pub struct Inventory {
     /// How the platform boots and holds, as far as its BMC tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<BootPlatform>,
+    /// What a card's host may do to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_access: Option<HostAccess>,
     /// What the platform can be asked to do, as probed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<CapabilityRecord>,

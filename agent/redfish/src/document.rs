@@ -10,6 +10,11 @@ pub(crate) fn text(document: &Value, key: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
+/// The first `most` characters: no more fits the API.
+pub(crate) fn bounded(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
+}
+
 /// Whether a property is there at all, `null` included.
 pub(crate) fn offers(document: &Value, key: &str) -> bool {
     document.get(key).is_some()
@@ -33,6 +38,66 @@ pub(crate) fn links(document: &Value, key: &str) -> Vec<String> {
                 .collect()
         })
         .unwrap_or_default()
+}
+
+/// The paths in references, however they are wrapped: an array, one more array in it, or none.
+pub(crate) fn references(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(values) => values.iter().flat_map(references).collect(),
+        Value::Object(_) => text(value, "@odata.id").into_iter().collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+    }
+}
+
+/// A whole number, also where it is written as text or with a fraction of zero.
+pub(crate) fn number(document: &Value, key: &str) -> Option<i64> {
+    match document.get(key)? {
+        Value::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)),
+        Value::String(text) => {
+            let text = text.trim();
+            text.parse().ok().or_else(|| whole(text.parse().ok()?))
+        }
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// A number that may have a fraction, also where it is written as text.
+pub(crate) fn decimal(document: &Value, key: &str) -> Option<f64> {
+    let value = match document.get(key)? {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    };
+    value.filter(|value| value.is_finite())
+}
+
+/// A float as the integer that it is.
+fn whole(value: f64) -> Option<i64> {
+    /// Beyond it, not every integer is a float.
+    const MOST: f64 = 9_007_199_254_740_992.0;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it has no fraction and fits"
+    )]
+    let integer = value as i64;
+    (value.fract() == 0.0 && value.abs() <= MOST).then_some(integer)
+}
+
+/// A boolean, also where it is written as text.
+pub(crate) fn truth(document: &Value, key: &str) -> Option<bool> {
+    match document.get(key)? {
+        Value::Bool(truth) => Some(*truth),
+        Value::String(text) if text.trim().eq_ignore_ascii_case("true") => Some(true),
+        Value::String(text) if text.trim().eq_ignore_ascii_case("false") => Some(false),
+        Value::String(_) | Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            None
+        }
+    }
+}
+
+/// A string property that fits the API.
+pub(crate) fn short(document: &Value, key: &str, most: usize) -> Option<String> {
+    text(document, key).map(|text| bounded(&text, most))
 }
 
 /// The strings of an array. Some BMCs nest it once more (`[["SCP"]]`).
@@ -112,6 +177,24 @@ mod tests {
         }
         assert!(offers(&document, "D") && !offers(&document, "E"));
         assert!(links(&document, "Members").is_empty());
+    }
+
+    #[test]
+    fn numbers_and_references_are_taken_however_they_are_wrapped() {
+        let document = json!({"a": 16, "b": " 16 ", "c": 16.0, "d": "16.5", "e": null, "f": [16]});
+        let read: Vec<_> = ["a", "b", "c", "d", "e", "f"]
+            .map(|key| number(&document, key))
+            .into();
+        assert_eq!(read, [Some(16), Some(16), Some(16), None, None, None]);
+        assert_eq!(decimal(&document, "d"), Some(16.5));
+        let one = json!({"@odata.id": "/a"});
+        for wrapped in [json!([one]), json!([[one]]), one.clone()] {
+            assert_eq!(references(&wrapped), ["/a"]);
+        }
+        assert!(references(&json!([null, 7, {"@odata.id": ""}])).is_empty());
+        let told = json!({"a": true, "b": "False", "c": 1});
+        let read = ["a", "b", "c"].map(|key| truth(&told, key));
+        assert_eq!(read, [Some(true), Some(false), None]);
     }
 
     #[test]

@@ -4,6 +4,20 @@
 //! credential to anybody; [`Explorer::explore`] logs in and reads everything that a machine is
 //! made of. Neither changes a password, a setting or a power state on the way.
 
+mod bmc;
+mod boot;
+mod cards;
+mod compute;
+mod disks;
+mod firmware;
+mod machine;
+mod ports;
+mod recognise;
+mod record;
+mod system;
+mod verbs;
+mod walk;
+
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -11,6 +25,10 @@ use async_trait::async_trait;
 use lockstep_crds::inventory::Inventory;
 use lockstep_crds::report::{BmcReport, MachineRole};
 use url::Url;
+
+pub use walk::MOST_REQUESTS;
+
+use system::System;
 
 use crate::error::BmcError;
 use crate::facts::SystemIdentity;
@@ -53,7 +71,8 @@ pub struct ExploredSystem {
     pub identity: SystemIdentity,
     /// Path of its ComputerSystem, if the BMC serves several.
     pub system_path: Option<String>,
-    /// Its hot facts.
+    /// Its hot facts. Nothing is told of what one look cannot know: since when the power state
+    /// is what it is, and whether an inserted medium is ours; every medium is a stranger's.
     pub bmc: BmcReport,
     /// What it is made of and can do.
     pub inventory: Inventory,
@@ -62,13 +81,15 @@ pub struct ExploredSystem {
 /// Reads what is behind endpoints. Calls to one endpoint queue up; each has a deadline.
 #[async_trait]
 pub trait Explorer: Send + Sync + fmt::Debug {
-    /// Reads the service root. Nothing that could be a credential is sent.
+    /// Reads the service root, in one try. Nothing that could be a credential is sent, also where
+    /// the BMC asks for one: that is [`BmcError::AccessDenied`], and somebody must say that this
+    /// endpoint is a BMC before it is shown a credential.
     ///
     /// # Errors
     /// What kept it from being read; [`BmcError::BadAnswer`] for what is no Redfish service.
     async fn identify(&self, endpoint: &Endpoint) -> Result<Identified, BmcError>;
 
-    /// Logs in, reads everything, logs out.
+    /// Logs in, reads everything in at most [`MOST_REQUESTS`] reads, logs out.
     ///
     /// # Errors
     /// What kept the ComputerSystems from being read. A part that cannot be read is told in
@@ -78,4 +99,28 @@ pub trait Explorer: Send + Sync + fmt::Debug {
         endpoint: &Endpoint,
         credentials: &Credentials,
     ) -> Result<Vec<ExploredSystem>, BmcError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::recognise::recognise;
+    use super::system::System;
+    use super::walk::Missing;
+
+    /// A system of that document, with nothing around it.
+    pub(super) fn system(document: Value) -> System {
+        let recognised = recognise(&json!({}), &document, &[]);
+        System {
+            path: "/redfish/v1/Systems/1".to_owned(),
+            role: recognised.role,
+            by: recognised.by,
+            vendor: recognised.vendor,
+            chassis: Vec::new(),
+            manager: None,
+            no_manager: Missing::Absent,
+            document,
+        }
+    }
 }

@@ -138,6 +138,22 @@ pub(crate) fn canonical_uuid(value: &str) -> String {
         .collect()
 }
 
+/// A UUID in its usual form, whatever separators the BMC uses.
+pub(crate) fn hyphenated(text: &str) -> Option<String> {
+    let digits: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
+    let is_uuid = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_uuid.then(|| {
+        format!(
+            "{}-{}-{}-{}-{}",
+            &digits[..8],
+            &digits[8..12],
+            &digits[12..16],
+            &digits[16..20],
+            &digits[20..]
+        )
+    })
+}
+
 fn canonical_text(value: &str) -> String {
     value.trim().to_owned()
 }
@@ -151,7 +167,7 @@ const SHARED_UUIDS: [&str; 4] = [
 ];
 
 /// What firmware shows where nobody entered a serial number.
-const PLACEHOLDERS: [&str; 19] = [
+const PLACEHOLDERS: [&str; 20] = [
     "n/a",
     "na",
     "nil",
@@ -168,6 +184,7 @@ const PLACEHOLDERS: [&str; 19] = [
     "to be filled by o.e.m.",
     "to be filled by oem",
     "system serial number",
+    "unspecified system serial number",
     "serial number",
     "chassis serial number",
     "base board serial number",

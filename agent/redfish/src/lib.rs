@@ -15,6 +15,7 @@
 
 mod credential_gate;
 mod document;
+mod documents;
 mod effect;
 mod error;
 mod explore;
@@ -26,18 +27,20 @@ mod port;
 mod reading;
 mod redfish;
 mod registry;
+mod report;
 mod scrub;
 mod stage;
 mod target;
 mod tls;
 mod transport;
+mod vendor;
 
 pub use credential_gate::Refusals;
 pub use effect::{
     BootOverride, BootTarget, Confirmation, Effect, MediaMatch, OverrideEnabled, PowerAction,
 };
 pub use error::{BmcError, EffectCertainty};
-pub use explore::{Endpoint, ExploredSystem, Explorer, Identified};
+pub use explore::{Endpoint, ExploredSystem, Explorer, Identified, MOST_REQUESTS};
 pub use facts::{
     Authentication, BmcFacts, BootOverrideState, BootProgress, Capabilities, Capability, Channel,
     ImageUrl, Manager, MediaSlot, Offer, PowerRestorePolicy, PowerState, Reading, SystemIdentity,
@@ -48,5 +51,7 @@ pub use network::AllowedNetworks;
 pub use port::Bmc;
 pub use redfish::RedfishBmc;
 pub use registry::{BmcOptions, Redfish};
+pub use report::{UrlOwner, bmc_report, inserted, override_in_force, override_setting};
 pub use stage::{BootStage, stage_of};
 pub use target::{BmcTarget, Credentials, SpkiPin, SpkiPinError, TlsTrust};
+pub use vendor::declared_capabilities;

@@ -3,11 +3,12 @@
 
 mod change;
 mod login;
+mod root;
 mod system;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use nv_redfish::bmc_http::{BmcCredentials, CacheSettings, HttpBmc};
@@ -23,7 +24,7 @@ use crate::error::BmcError;
 use crate::facts::{Authentication, Capability, Offer};
 use crate::registry::Shared;
 use crate::scrub::Scrub;
-use crate::target::BmcTarget;
+use crate::target::{BmcTarget, SpkiPin};
 use crate::tls::{ObservedPeer, client_config};
 use crate::transport::{Transport, TransportError};
 
@@ -33,6 +34,7 @@ pub(crate) const ROOT: &str = "/redfish/v1/";
 pub(crate) const MOST_MEMBERS: usize = 32;
 
 pub(crate) use change::Change;
+pub(crate) use system::own_path;
 
 type Failure = RepairError<TransportError>;
 
@@ -51,13 +53,38 @@ pub(crate) struct Link {
     login: Login,
     /// What no word of the BMC may show.
     scrub: Scrub,
+    /// Where this BMC has its service root.
+    root_path: &'static str,
     system_path: Option<String>,
     unreachable: AtomicBool,
+    /// Reads so far, failed ones included.
+    asked: AtomicU32,
 }
 
 impl Link {
     /// Connects and logs in.
     pub(crate) async fn open(
+        shared: &Arc<Shared>,
+        target: &BmcTarget,
+        origin: &str,
+        deadline: Instant,
+    ) -> Result<Self, BmcError> {
+        let mut link = Self::prepare(shared, target, origin, deadline).await?;
+        // The root is open to everybody by the standard, and shut on some.
+        let root = match link.find_root(deadline, shared.options.read_tries).await {
+            Err(Unread::Unauthorized) => {
+                link.use_basic();
+                link.get(link.root_path, deadline).await?
+            }
+            other => other.map_err(|unread| link.unread(ROOT, unread))?,
+        };
+        link.take_root(root);
+        link.log_in(deadline).await?;
+        Ok(link)
+    }
+
+    /// A link over which nothing was sent yet, and that is nobody to the BMC.
+    pub(crate) async fn prepare(
         shared: &Arc<Shared>,
         target: &BmcTarget,
         origin: &str,
@@ -84,7 +111,7 @@ impl Link {
             CacheSettings::with_capacity(0),
         ));
         let unknown = BmcQuirks::classify(&RootEvidence::from_root(&Value::Null));
-        let mut link = Self {
+        Ok(Self {
             shared: Arc::clone(shared),
             target: target.clone(),
             origin: origin.to_owned(),
@@ -100,20 +127,11 @@ impl Link {
             },
             login: Login::Nobody,
             scrub: Scrub::of(&target.credentials),
+            root_path: ROOT,
             system_path: None,
             unreachable: AtomicBool::new(false),
-        };
-        // The root is open to everybody by the standard, and shut on some.
-        let root = match link.get_once_or_more(ROOT, deadline).await {
-            Err(Unread::Unauthorized) => {
-                link.use_basic();
-                link.get(ROOT, deadline).await?
-            }
-            other => other.map_err(|unread| link.unread(ROOT, unread))?,
-        };
-        link.take_root(root);
-        link.log_in(deadline).await?;
-        Ok(link)
+            asked: AtomicU32::new(0),
+        })
     }
 
     pub(crate) fn origin(&self) -> &str {
@@ -122,6 +140,16 @@ impl Link {
 
     pub(crate) fn remote(&self) -> SocketAddr {
         self.observed.remote().unwrap_or(self.checked)
+    }
+
+    /// The key that was seen in the latest handshake.
+    pub(crate) fn pin(&self) -> Option<SpkiPin> {
+        self.observed.pin()
+    }
+
+    /// How many reads were made so far.
+    pub(crate) fn asked(&self) -> u32 {
+        self.asked.load(Ordering::Relaxed)
     }
 
     pub(crate) fn sessions(&self) -> &Capability {
@@ -148,7 +176,7 @@ impl Link {
         }
         match self.get_once_or_more(path, deadline).await {
             Ok(document) => {
-                if path != ROOT && self.login == Login::Basic {
+                if path != self.root_path && self.login == Login::Basic {
                     self.shared
                         .gate
                         .accepted(&self.origin, &self.target.credentials);
@@ -167,9 +195,20 @@ impl Link {
     }
 
     async fn get_once_or_more(&self, path: &str, deadline: Instant) -> Result<Value, Unread> {
+        self.get_within(path, deadline, self.shared.options.read_tries)
+            .await
+    }
+
+    async fn get_within(
+        &self,
+        path: &str,
+        deadline: Instant,
+        most_tries: u32,
+    ) -> Result<Value, Unread> {
         let options = &self.shared.options;
         let mut tries = 1;
         loop {
+            self.asked.fetch_add(1, Ordering::Relaxed);
             let limit = deadline.min(Instant::now() + options.read_timeout);
             let id = ODataId::from(path.to_owned());
             let unread = match timeout_at(limit, self.repaired.get::<Raw>(&id)).await {
@@ -184,7 +223,7 @@ impl Link {
                 Err(_) => Unread::TimedOut,
             };
             let again = Instant::now() + pause(tries);
-            if tries >= options.read_tries || !unread.is_transient() || again >= deadline {
+            if tries >= most_tries || !unread.is_transient() || again >= deadline {
                 return Err(unread);
             }
             tries += 1;
@@ -280,20 +319,6 @@ impl Link {
         self.unreachable.load(Ordering::Relaxed)
             && matches!(self.target.address.host(), Some(Host::Domain(_)))
     }
-
-    /// Reads the service root anew.
-    pub(crate) async fn reread_root(&mut self, deadline: Instant) -> Result<(), BmcError> {
-        let root = self.get(ROOT, deadline).await?;
-        self.take_root(root);
-        Ok(())
-    }
-
-    /// Keeps a service root, with the repairs for the platform that it names.
-    fn take_root(&mut self, root: Value) {
-        let quirks = BmcQuirks::classify(&RootEvidence::from_root(&root));
-        self.repaired = CompatBmc::new(Arc::clone(&self.http), Arc::new(quirks));
-        self.root = root;
-    }
 }
 
 /// Who we are to the BMC in this connection.
@@ -315,6 +340,17 @@ enum Unread {
 }
 
 impl Unread {
+    /// Whether the BMC says that there is no such resource.
+    fn is_absent(&self) -> bool {
+        matches!(
+            self,
+            Self::Failed(Failure::Transport(TransportError::Status {
+                status: 404,
+                ..
+            }))
+        )
+    }
+
     /// Whether asking again may help.
     fn is_transient(&self) -> bool {
         match self {

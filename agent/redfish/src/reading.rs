@@ -12,6 +12,12 @@ use crate::identity::canonical_uuid;
 use crate::stage::stage_of;
 use crate::target::SpkiPin;
 
+/// Whether a document says of itself that it is a service root.
+pub(crate) fn is_service_root(document: &Value) -> bool {
+    text(document, "RedfishVersion").is_some()
+        || text(document, "@odata.type").is_some_and(|kind| kind.contains("ServiceRoot"))
+}
+
 pub(crate) fn identity(
     root: &Value,
     system: &Value,

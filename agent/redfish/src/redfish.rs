@@ -16,6 +16,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 use tokio::time::{Instant, timeout_at};
 
+pub(crate) use observe::{channel, facts};
+
 use crate::effect::{BootOverride, Effect, MediaMatch, PowerAction};
 use crate::error::BmcError;
 use crate::facts::{BmcFacts, ImageUrl, PowerRestorePolicy};

@@ -31,6 +31,12 @@ pub struct BmcOptions {
     pub confirm_window: Duration,
     /// Longest answer taken, in bytes.
     pub body_limit: usize,
+    /// For a whole [`crate::Explorer::identify`].
+    pub identify_deadline: Duration,
+    /// For a whole [`crate::Explorer::explore`].
+    pub explore_deadline: Duration,
+    /// For one document of an exploration that it can do without.
+    pub part_timeout: Duration,
 }
 
 impl Default for BmcOptions {
@@ -43,6 +49,9 @@ impl Default for BmcOptions {
             read_tries: 3,
             confirm_window: Duration::from_secs(15),
             body_limit: 4 * 1024 * 1024,
+            identify_deadline: Duration::from_secs(10),
+            explore_deadline: Duration::from_secs(180),
+            part_timeout: Duration::from_secs(6),
         }
     }
 }
@@ -50,7 +59,7 @@ impl Default for BmcOptions {
 /// The process's way to its BMCs. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Redfish {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
@@ -120,7 +129,7 @@ impl Redfish {
 
 impl Shared {
     /// The lane of one BMC: whoever holds it is the only one who calls.
-    fn lane(&self, origin: &str) -> Arc<Mutex<()>> {
+    pub(crate) fn lane(&self, origin: &str) -> Arc<Mutex<()>> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lane) = lanes.get(origin).and_then(Weak::upgrade) {
             return lane;
@@ -133,7 +142,7 @@ impl Shared {
 }
 
 /// The origin of a target's address, if the address can be used as it stands.
-fn checked_origin(target: &BmcTarget) -> Result<String, BmcError> {
+pub(crate) fn checked_origin(target: &BmcTarget) -> Result<String, BmcError> {
     let url = &target.address;
     let origin = url.origin().ascii_serialization();
     let invalid = |reason: &str| {

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use lockstep_redfish::{
     AllowedNetworks, Authentication, Bmc, BmcError, BmcOptions, BmcTarget, BootOverride,
-    BootTarget, Confirmation, Credentials, ExpectedIdentity, ImageUrl, MediaMatch, Offer,
-    OverrideEnabled, PowerAction, PowerState, Reading, Redfish, TlsTrust,
+    BootTarget, Confirmation, Credentials, Endpoint, ExpectedIdentity, Explorer, ImageUrl,
+    MOST_REQUESTS, MediaMatch, Offer, OverrideEnabled, PowerAction, PowerState, Reading, Redfish,
+    TlsTrust,
 };
 
 const VERSION: &str = "2.2.0";
@@ -321,4 +322,51 @@ async fn refusals_have_names_and_are_counted() {
             .iter()
             .all(|slot| !slot.inserted)
     );
+}
+
+#[tokio::test]
+async fn two_machines_behind_one_service_are_explored_and_left_as_they_are() {
+    let sushy = Sushy::start();
+    let networks = AllowedNetworks(vec!["127.0.0.0/8".parse().unwrap()]);
+    let redfish = Redfish::new(networks, BmcOptions::default());
+    let endpoint = Endpoint {
+        address: format!("http://127.0.0.1:{}", sushy.port).parse().unwrap(),
+        tls: TlsTrust::PlainHttp,
+    };
+    let identified = redfish.identify(&endpoint).await.unwrap();
+    assert_eq!(identified.redfish_version.as_deref(), Some("1.5.0"));
+    assert_eq!(identified.tls_pin, None);
+    let asked = |sushy: &Sushy| sushy.log().matches("\"GET /redfish").count();
+    let before = asked(&sushy);
+
+    let credentials = Credentials {
+        username: "admin".to_owned(),
+        password: PASSWORD.to_owned(),
+    };
+    let found = redfish.explore(&endpoint, &credentials).await.unwrap();
+    let uuids: Vec<_> = found
+        .iter()
+        .map(|one| one.identity.system_uuid.clone().unwrap())
+        .collect();
+    assert_eq!(uuids.len(), 2);
+    assert!(uuids.contains(&CARD.to_owned()) && uuids.contains(&HOST.to_owned()));
+    for one in &found {
+        let uuid = one.identity.system_uuid.as_ref().unwrap();
+        let path = format!("/redfish/v1/Systems/{uuid}");
+        assert_eq!(one.system_path, Some(path));
+        assert_eq!(one.role.as_str(), "Host", "{}", one.recognised_by);
+        assert_eq!(
+            one.bmc.power.as_ref().map(ToString::to_string).as_deref(),
+            Some("Off")
+        );
+        // Both are in one chassis, whose serial number is neither's.
+        let machine = one.inventory.system.as_ref().unwrap();
+        assert_eq!(machine.serial_number, None);
+        let record = one.inventory.capabilities.as_ref().unwrap();
+        assert_eq!(record.virtual_media.offer.as_str(), "Offered");
+        assert_eq!(record.boot_progress.offer.as_str(), "NotOffered");
+    }
+    let asked = asked(&sushy) - before;
+    assert!(asked <= MOST_REQUESTS as usize, "{asked}");
+    assert!(sushy.changes().is_empty(), "{:?}", sushy.changes());
 }

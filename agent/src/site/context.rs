@@ -11,9 +11,9 @@ use crate::config::SiteConfig;
 use crate::health::Metrics;
 use crate::lease::Mandate;
 use crate::site::calls::Dial;
-use crate::site::facts::UrlOwner;
 use crate::site::glances::Glances;
 use crate::site::orders::OrderBook;
+use lockstep_redfish::UrlOwner;
 
 /// One site's agent.
 #[derive(Clone)]

@@ -18,10 +18,10 @@ use crate::kube_client::REQUEST_DEADLINE;
 use crate::seed::Seed;
 use crate::site::actions::Prepared;
 use crate::site::execute::{End, Port};
-use crate::site::facts::{override_in_force, override_setting};
 use crate::site::judge::Refusal;
 use crate::site::plan::staged_image;
 use crate::site::worker::Worker;
+use lockstep_redfish::{override_in_force, override_setting};
 
 /// As long as an image lives on a card; the API server may allow less.
 const TOKEN_SECONDS: i64 = 10 * 365 * 24 * 3600;

@@ -12,12 +12,12 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::durable::StateError;
-use crate::site::facts::bmc_report;
 use crate::site::glances::Glance;
 use crate::site::judge::{Refusal, check_expects};
 use crate::site::machines::MachineKind;
 use crate::site::target::{TargetError, resolve};
 use crate::site::worker::Worker;
+use lockstep_redfish::bmc_report;
 
 /// How old a target may be before Secret and CA are read again.
 const TARGET_AGE: Duration = Duration::from_secs(300);

@@ -9,9 +9,9 @@ mod actions;
 pub mod calls;
 pub mod context;
 pub mod custody;
+pub mod discovery;
 mod execute;
 pub mod expiry;
-pub mod facts;
 #[cfg(test)]
 mod fake;
 pub mod glances;
@@ -63,6 +63,7 @@ use crate::lease::{self, Candidate, Hold, LeaseKeeper, Mandate};
 use crate::site::calls::RedfishDial;
 use crate::site::context::Site;
 use crate::site::custody::Custodian;
+use crate::site::discovery::{Means, NetworkDoors};
 use crate::site::glances::Glances;
 use crate::site::objects::Objects;
 use crate::site::orders::OrderBook;
@@ -92,9 +93,11 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
     let store = Store::open(store_config(&config)?)?;
     let metrics = Arc::new(Metrics::new(Some(store.clone())));
     let networks = AllowedNetworks(config.allowed_networks.clone());
+    let doors = NetworkDoors(networks.clone());
     let refused = RefusedCredentials::open(&config.state_dir);
     let redfish = Redfish::with_refusals(networks, BmcOptions::default(), refused.read());
     let refusals = redfish.refusals();
+    let explorer = redfish.clone();
     let site = Arc::new(Site {
         client,
         dial: Arc::new(RedfishDial::new(redfish, Arc::clone(&metrics))),
@@ -106,6 +109,11 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
         seed_ca,
         config,
     });
+    let means = Means {
+        site: Arc::clone(&site),
+        explorer: Arc::new(explorer),
+        doors: Arc::new(doors),
+    };
     // Whatever fails for good ends the rest in order.
     let ending = ending.child_token();
     let images = listen("store.listen", site.config.store.listen).await?;
@@ -123,7 +131,7 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         "site agent runs"
     );
-    let result = work(&site, &identity, &ending).await;
+    let result = work(&means, &identity, &ending).await;
     ending.cancel();
     worked.cancel();
     custodian.await.context("work orders")?;
@@ -136,7 +144,8 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
 }
 
 /// Holds the Lease, and works for as long as it does.
-async fn work(site: &Arc<Site>, identity: &str, ending: &CancellationToken) -> Result<()> {
+async fn work(means: &Means, identity: &str, ending: &CancellationToken) -> Result<()> {
+    let site = &means.site;
     let leases: Api<Lease> = Api::namespaced(site.client.clone(), &site.config.namespace);
     let candidate = Candidate {
         lease: names::site(&site.config.site),
@@ -160,9 +169,8 @@ async fn work(site: &Arc<Site>, identity: &str, ending: &CancellationToken) -> R
                 site.mandate.extend_from(begun);
                 if let (Some(wanted), Some(watched)) = (wanted.take(), watched.take()) {
                     tracing::info!("the site's Lease is held");
-                    let site = Arc::clone(site);
                     at_work = Some(tokio::spawn(look_after(
-                        site,
+                        means.clone(),
                         objects.clone(),
                         wanted,
                         watched,
@@ -208,7 +216,7 @@ async fn work(site: &Arc<Site>, identity: &str, ending: &CancellationToken) -> R
 }
 
 async fn look_after(
-    site: Arc<Site>,
+    means: Means,
     objects: Objects,
     wanted: watch::Sender<Wanted>,
     watched: watch::Receiver<Wanted>,
@@ -221,11 +229,20 @@ async fn look_after(
     if !read {
         return;
     }
+    let site = Arc::clone(&means.site);
     site.metrics.set_ready();
+    let section = site.config.discovery.clone();
+    let discovery =
+        section.map(|section| tokio::spawn(discovery::run(means, section, ending.clone())));
     let images = tokio::spawn(images::run(Arc::clone(&site), watched, ending.clone()));
     supervisor::run(site, objects, wanted, ending).await;
     if let Err(error) = images.await {
         tracing::error!("images: {error}");
+    }
+    if let Some(discovery) = discovery
+        && let Err(error) = discovery.await
+    {
+        tracing::error!("discovery: {error}");
     }
 }
 

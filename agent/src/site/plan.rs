@@ -5,10 +5,10 @@ use lockstep_redfish::{BmcFacts, BootTarget, ImageUrl, PowerRestorePolicy, Power
 use lockstep_store::Digest;
 
 use crate::site::context::Site;
-use crate::site::facts::{UrlOwner, inserted, override_in_force};
 use crate::site::judge::Refusal;
 use crate::site::machines::MachineKind;
 use crate::site::worker::Worker;
+use lockstep_redfish::{UrlOwner, inserted, override_in_force};
 
 /// What a directive needs, by the facts.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -45,17 +45,8 @@ pub async fn resolve(
     identity: Option<&MachineIdentity>,
 ) -> Result<Resolved, TargetError> {
     let name = &endpoint.credentials_ref.name;
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let secret = get(secrets.get_opt(name)).await?.ok_or_else(|| {
-        Refusal::new(
-            "SecretMissing",
-            format!(
-                "Secret {name} does not exist in namespace {namespace}; create it with type kubernetes.io/basic-auth and the keys username and password"
-            ),
-        )
-    })?;
-    let credentials = credentials(name, &secret)?;
-    let mut version = version(secret.metadata.resource_version.as_deref(), endpoint);
+    let (credentials, secret_version) = read_credentials(client, namespace, name).await?;
+    let mut version = version(&secret_version, endpoint);
     let tls = match endpoint.tls.trust {
         TlsTrust::PlainHttp => lockstep_redfish::TlsTrust::PlainHttp,
         TlsTrust::NoVerification => lockstep_redfish::TlsTrust::NoVerification,
@@ -66,22 +57,9 @@ pub async fn resolve(
                 .ca_config_map_ref
                 .as_ref()
                 .map_or("", |reference| reference.name.as_str());
-            let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-            let map = get(maps.get_opt(name)).await?;
-            let bundle = map
-                .as_ref()
-                .and_then(|map| map.data.as_ref()?.get("ca.crt").cloned())
-                .ok_or_else(|| {
-                    Refusal::new(
-                        "CaMissing",
-                        format!(
-                            "ConfigMap {name} with the key ca.crt does not exist in namespace {namespace}; create it with the PEM bundle that signs the BMC's certificate"
-                        ),
-                    )
-                })?;
-            let map_version = map.and_then(|map| map.metadata.resource_version);
+            let (bundle, map_version) = read_bundle(client, namespace, name).await?;
             version.push('/');
-            version.push_str(map_version.as_deref().unwrap_or_default());
+            version.push_str(&map_version);
             lockstep_redfish::TlsTrust::CaBundle(bundle)
         }
     };
@@ -111,9 +89,51 @@ fn expected(identity: Option<&MachineIdentity>) -> ExpectedIdentity {
     }
 }
 
-fn version(secret: Option<&str>, endpoint: &BmcEndpoint) -> String {
+fn version(secret: &str, endpoint: &BmcEndpoint) -> String {
     let endpoint = serde_json::to_string(endpoint).unwrap_or_default();
-    format!("{endpoint}/{}", secret.unwrap_or_default())
+    format!("{endpoint}/{secret}")
+}
+
+/// Reads the account in a Secret, with the version of the Secret.
+pub(super) async fn read_credentials(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<(Credentials, String), TargetError> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let secret = get(secrets.get_opt(name)).await?.ok_or_else(|| {
+        Refusal::new(
+            "SecretMissing",
+            format!(
+                "Secret {name} does not exist in namespace {namespace}; create it with type kubernetes.io/basic-auth and the keys username and password"
+            ),
+        )
+    })?;
+    let version = secret.metadata.resource_version.clone();
+    Ok((credentials(name, &secret)?, version.unwrap_or_default()))
+}
+
+/// Reads the PEM bundle in a ConfigMap, with the version of the ConfigMap.
+pub(super) async fn read_bundle(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<(String, String), TargetError> {
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let map = get(maps.get_opt(name)).await?;
+    let bundle = map
+        .as_ref()
+        .and_then(|map| map.data.as_ref()?.get("ca.crt").cloned())
+        .ok_or_else(|| {
+            Refusal::new(
+                "CaMissing",
+                format!(
+                    "ConfigMap {name} with the key ca.crt does not exist in namespace {namespace}; create it with the PEM bundle that signs the BMC's certificate"
+                ),
+            )
+        })?;
+    let version = map.and_then(|map| map.metadata.resource_version);
+    Ok((bundle, version.unwrap_or_default()))
 }
 
 fn credentials(name: &str, secret: &Secret) -> Result<Credentials, Refusal> {

@@ -27,5 +27,9 @@ xpu:
 poll:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .discovery }}
+discovery:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 health: 0.0.0.0:8081
 {{- end }}

@@ -118,6 +118,25 @@ pub struct BootPlatform {
     pub firmware_version: Option<String>,
 }
 
+/// What a card's host may do to the card, and the mode that the card is in. As told, in the words
+/// of its BMC.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostAccess {
+    /// Mode, such as `DpuMode`, `NicMode`.
+    #[schemars(length(max = 32))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// What the host may do, such as `Privileged`, `Restricted`.
+    #[schemars(length(max = 32))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_privilege: Option<String>,
+    /// Whether the host may use rshim, such as `Enabled`, `Disabled`.
+    #[schemars(length(max = 32))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_rshim: Option<String>,
+}
+
 /// Who takes part when a host and its cards boot; each may be absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

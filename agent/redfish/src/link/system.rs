@@ -34,13 +34,22 @@ impl Link {
         self.locate_system(deadline).await
     }
 
-    /// The only system, else the one with the expected UUID.
-    async fn locate_system(&mut self, deadline: Instant) -> Result<Value, BmcError> {
+    /// The paths of all ComputerSystems.
+    pub(crate) async fn system_paths(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<Vec<String>, BmcError> {
         let collection = link(&self.root, "Systems").unwrap_or_else(|| format!("{ROOT}Systems"));
         let mut members = links(&self.get(&collection, deadline).await?, "Members");
         if let Some(is_system) = self.repaired.quirks().filter_computer_system_odata_ids() {
             members.retain(|path| is_system(path));
         }
+        Ok(members)
+    }
+
+    /// The only system, else the one with the expected UUID.
+    async fn locate_system(&mut self, deadline: Instant) -> Result<Value, BmcError> {
+        let mut members = self.system_paths(deadline).await?;
         let wanted = self.target.expected.system_uuid.clone();
         let found = match (members.as_slice(), &wanted) {
             ([only], _) => Some((only.clone(), self.get(only, deadline).await?)),
@@ -87,6 +96,6 @@ impl Link {
 }
 
 /// The path that a document gives itself: after a redirect, the one to use.
-fn own_path(document: &Value) -> Option<String> {
+pub(crate) fn own_path(document: &Value) -> Option<String> {
     text(document, "@odata.id").filter(|path| path.starts_with(ROOT))
 }

@@ -1,16 +1,16 @@
 //! Virtual media.
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
 use url::Url;
 
 use super::Turn;
 use super::confirm::look_for;
 use crate::document::{action, allowable, link, links};
+use crate::documents::{Documents, Within, manager_path};
 use crate::effect::{Confirmation, Effect, MediaMatch};
 use crate::error::BmcError;
 use crate::facts::{ImageUrl, MediaSlot};
-use crate::link::{Change, Link, MOST_MEMBERS};
+use crate::link::{Change, MOST_MEMBERS};
 use crate::reading;
 
 /// A slot and the document it was read from.
@@ -22,29 +22,28 @@ pub(super) struct ReadSlot {
 /// The slots of a system. They live under the system or under its manager,
 /// depending on the BMC's age; the system's come first.
 pub(super) async fn slots(
-    link: &mut Link,
+    documents: &mut impl Documents,
     system: &Value,
-    deadline: Instant,
 ) -> Result<Vec<ReadSlot>, BmcError> {
-    if let Some(collection) = self::link(system, "VirtualMedia") {
-        let slots = collection_slots(link, &collection, deadline).await?;
+    if let Some(collection) = link(system, "VirtualMedia") {
+        let slots = collection_slots(documents, &collection).await?;
         if !slots.is_empty() {
             return Ok(slots);
         }
     }
-    let Some(manager) = manager_path(link, system, deadline).await? else {
-        return Err(none_offered(link));
+    let Some(manager) = manager_path(documents, system).await? else {
+        return Err(none_offered(documents));
     };
-    let manager = link.get(&manager, deadline).await?;
-    match self::link(&manager, "VirtualMedia") {
-        Some(collection) => collection_slots(link, &collection, deadline).await,
-        None => Err(none_offered(link)),
+    let manager = documents.get(&manager).await?;
+    match link(&manager, "VirtualMedia") {
+        Some(collection) => collection_slots(documents, &collection).await,
+        None => Err(none_offered(documents)),
     }
 }
 
-fn none_offered(link: &Link) -> BmcError {
+fn none_offered(documents: &impl Documents) -> BmcError {
     BmcError::NotOffered {
-        address: link.origin().to_owned(),
+        address: documents.origin().to_owned(),
         what: "virtual media".to_owned(),
         path: "the system and its manager".to_owned(),
         offered: "none".to_owned(),
@@ -52,14 +51,13 @@ fn none_offered(link: &Link) -> BmcError {
 }
 
 async fn collection_slots(
-    link: &mut Link,
+    documents: &mut impl Documents,
     collection: &str,
-    deadline: Instant,
 ) -> Result<Vec<ReadSlot>, BmcError> {
     let mut slots = Vec::new();
-    let members = links(&link.get(collection, deadline).await?, "Members");
+    let members = links(&documents.get(collection).await?, "Members");
     for path in members.into_iter().take(MOST_MEMBERS) {
-        let document = link.get(&path, deadline).await?;
+        let document = documents.get(&path).await?;
         slots.push(ReadSlot {
             slot: reading::media_slot(&document, path),
             document,
@@ -68,34 +66,12 @@ async fn collection_slots(
     Ok(slots)
 }
 
-/// The manager of a system, else the only one.
-pub(super) async fn manager_path(
-    link: &mut Link,
-    system: &Value,
-    deadline: Instant,
-) -> Result<Option<String>, BmcError> {
-    let managed_by = system
-        .get("Links")
-        .map(|system_links| links(system_links, "ManagedBy"))
-        .unwrap_or_default();
-    if let Some(path) = managed_by.into_iter().next() {
-        return Ok(Some(path));
-    }
-    let Some(collection) = self::link(link.root(), "Managers") else {
-        return Ok(None);
-    };
-    let mut members = links(&link.get(&collection, deadline).await?, "Members");
-    Ok(match members.len() {
-        1 => members.pop(),
-        _ => None,
-    })
-}
-
 pub(super) async fn insert(turn: &mut Turn<'_>, image: &ImageUrl) -> Result<Effect, BmcError> {
     let deadline = turn.deadline;
     let origin = turn.link.origin().to_owned();
     let system = turn.link.system(deadline).await?;
-    let slots = slots(&mut turn.link, &system, deadline).await?;
+    let link = &mut *turn.link;
+    let slots = slots(&mut Within { link, deadline }, &system).await?;
     if slots.iter().any(|read| holds(&read.slot, image)) {
         return Ok(Effect::unneeded(Confirmation::Confirmed));
     }
@@ -177,7 +153,8 @@ pub(super) async fn eject(turn: &mut Turn<'_>, which: &MediaMatch) -> Result<Eff
     let deadline = turn.deadline;
     let origin = turn.link.origin().to_owned();
     let system = turn.link.system(deadline).await?;
-    let slots = slots(&mut turn.link, &system, deadline).await?;
+    let link = &mut *turn.link;
+    let slots = slots(&mut Within { link, deadline }, &system).await?;
     let mut effect = Effect::unneeded(Confirmation::Confirmed);
     for ReadSlot { slot, .. } in slots {
         if !slot.inserted || !which.covers(slot.image.as_ref()) {

@@ -1,13 +1,14 @@
 //! One pass over everything.
 
 use serde_json::Value;
-use tokio::time::Instant;
 
 use super::Turn;
-use super::media::{manager_path, slots};
+use super::media::slots;
+use crate::documents::{Documents, Within, manager_path};
 use crate::error::BmcError;
 use crate::facts::{
-    BmcFacts, BootOverrideState, Capabilities, Channel, Manager, MediaSlot, Reading, TrustInForce,
+    BmcFacts, BootOverrideState, Capabilities, Capability, Channel, Manager, MediaSlot, Reading,
+    SystemIdentity, TrustInForce,
 };
 use crate::link::Link;
 use crate::reading;
@@ -20,42 +21,61 @@ pub(super) async fn observe(turn: &mut Turn<'_>, tls: &TlsTrust) -> Result<BmcFa
         link.reread_root(deadline).await?;
     }
     let system = link.system(deadline).await?;
-    let manager = optional(manager(link, &system, deadline).await)?;
-    let media = optional(media(link, &system, deadline).await)?;
-    let pending_boot_override = optional(pending_override(link, &system, deadline).await)?;
-    let info = match reading::reset_info(&system) {
-        Some(path) => link.get(&path, deadline).await.ok(),
+    let identity = link.identity(&system);
+    let sessions = link.sessions().clone();
+    let channel = channel(link, tls);
+    let documents = &mut Within { link, deadline };
+    facts(documents, &system, identity, sessions, channel).await
+}
+
+/// How the BMC behind a link was reached.
+pub(crate) fn channel(link: &Link, tls: &TlsTrust) -> Channel {
+    Channel {
+        remote: link.remote(),
+        trust: match tls {
+            TlsTrust::CaBundle(_) => TrustInForce::CaBundle,
+            TlsTrust::PinnedKey(_) => TrustInForce::PinnedKey,
+            TlsTrust::NoVerification => TrustInForce::NoVerification,
+            TlsTrust::PlainHttp => TrustInForce::PlainHttp,
+        },
+        authentication: link.authentication(),
+    }
+}
+
+/// The facts of one ComputerSystem and of what belongs to it.
+pub(crate) async fn facts(
+    documents: &mut impl Documents,
+    system: &Value,
+    identity: SystemIdentity,
+    sessions: Capability,
+    channel: Channel,
+) -> Result<BmcFacts, BmcError> {
+    let manager = optional(manager(documents, system).await)?;
+    let media = optional(media(documents, system).await)?;
+    let pending_boot_override = optional(pending_override(documents, system).await)?;
+    let info = match reading::reset_info(system) {
+        Some(path) => documents.get(&path).await.ok(),
         None => None,
     };
-    let identity = link.identity(&system);
     let path = identity.system_path.clone();
     let capabilities = Capabilities {
-        reset: reading::reset(&system, &path, info.as_ref()),
-        boot_override: reading::override_capability(&system, &path),
+        reset: reading::reset(system, &path, info.as_ref()),
+        boot_override: reading::override_capability(system, &path),
         virtual_media: reading::media_capability(&media, &path),
-        boot_progress: reading::progress_capability(&system, &path),
-        power_restore: reading::restore_capability(&system, &path),
-        sessions: link.sessions().clone(),
+        boot_progress: reading::progress_capability(system, &path),
+        power_restore: reading::restore_capability(system, &path),
+        sessions,
     };
     Ok(BmcFacts {
         manager,
-        power: reading::power(&system),
-        boot_progress: reading::boot_progress(&system),
-        boot_override: reading::boot_override(&system),
+        power: reading::power(system),
+        boot_progress: reading::boot_progress(system),
+        boot_override: reading::boot_override(system),
         pending_boot_override,
         media,
-        power_restore: reading::power_restore(&system),
+        power_restore: reading::power_restore(system),
         capabilities,
-        channel: Channel {
-            remote: link.remote(),
-            trust: match tls {
-                TlsTrust::CaBundle(_) => TrustInForce::CaBundle,
-                TlsTrust::PinnedKey(_) => TrustInForce::PinnedKey,
-                TlsTrust::NoVerification => TrustInForce::NoVerification,
-                TlsTrust::PlainHttp => TrustInForce::PlainHttp,
-            },
-            authentication: link.authentication(),
-        },
+        channel,
         identity,
     })
 }
@@ -79,36 +99,33 @@ fn optional<T>(read: Result<Reading<T>, BmcError>) -> Result<Reading<T>, BmcErro
 }
 
 async fn manager(
-    link: &mut Link,
+    documents: &mut impl Documents,
     system: &Value,
-    deadline: Instant,
 ) -> Result<Reading<Manager>, BmcError> {
-    let Some(path) = manager_path(link, system, deadline).await? else {
+    let Some(path) = manager_path(documents, system).await? else {
         return Ok(Reading::NotOffered);
     };
-    let document = link.get(&path, deadline).await?;
+    let document = documents.get(&path).await?;
     Ok(Reading::Read(reading::manager(&document, path)))
 }
 
 async fn media(
-    link: &mut Link,
+    documents: &mut impl Documents,
     system: &Value,
-    deadline: Instant,
 ) -> Result<Reading<Vec<MediaSlot>>, BmcError> {
-    let slots = slots(link, system, deadline).await?;
+    let slots = slots(documents, system).await?;
     Ok(Reading::Read(
         slots.into_iter().map(|read| read.slot).collect(),
     ))
 }
 
 async fn pending_override(
-    link: &mut Link,
+    documents: &mut impl Documents,
     system: &Value,
-    deadline: Instant,
 ) -> Result<Reading<BootOverrideState>, BmcError> {
     match reading::settings_path(system) {
         Some(path) => {
-            let settings = link.get(&path, deadline).await?;
+            let settings = documents.get(&path).await?;
             Ok(reading::boot_override(&settings))
         }
         None => Ok(Reading::NotOffered),

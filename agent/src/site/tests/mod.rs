@@ -28,7 +28,6 @@ use crate::health::Metrics;
 use crate::lease::Mandate;
 use crate::site::context::Site;
 use crate::site::custody::Custodian;
-use crate::site::facts::UrlOwner;
 use crate::site::fake::FakeBmc;
 use crate::site::glances::Glances;
 use crate::site::journal::Journal;
@@ -37,6 +36,7 @@ use crate::site::order::OrderState;
 use crate::site::orders::OrderBook;
 use crate::site::samples;
 use crate::site::worker::{Progress, Worker};
+use lockstep_redfish::UrlOwner;
 
 const CARD: &str = "dpureports/bmc-card-c1";
 const HOST: &str = "dpureports/bmc-host-c1";

@@ -103,7 +103,9 @@ fn links(value: &Value, found: &mut Vec<String>) {
             for (name, inner) in object {
                 match inner.as_str() {
                     Some(path) if path.starts_with(ROOT) && !name.contains("target") => {
-                        found.push(path.to_owned());
+                        // What stands behind `#` is in the document itself.
+                        let document = path.split('#').next().unwrap_or(path);
+                        found.push(document.to_owned());
                     }
                     _ => links(inner, found),
                 }

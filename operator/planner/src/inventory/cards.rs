@@ -122,33 +122,30 @@ fn of_object<'a>(
             .as_ref()
             .and_then(|bmc| endpoint::key_of_spec(bmc, paths)),
     );
-    let hot = [names::card_bmc, names::xpu].map(|of| of(name(&card.metadata)));
-    for hot in hot {
-        for report in [names::inventory(&hot), hot] {
-            let Some((report, spec)) = view.reports.get_key_value(report.as_str()) else {
-                continue;
-            };
-            if spec.subject_uid != uid(&card.metadata) {
-                continue;
-            }
-            let mut sighting = Sighting::of_itself(report, spec);
-            let against = keys::contradictions(&sighting.keys, &expected, SINGLE);
-            if against.is_empty() {
-                sighting.by_name = true;
-                source.body.keys.extend(sighting.keys.iter().cloned());
-                source.sightings.push(sighting);
-                continue;
-            }
-            for kind in against {
-                source
-                    .conflicts
-                    .push(stranger(card, &expected, &sighting, kind));
-            }
-            if *sighting.from() == Vantage::CardBmc {
-                let bmc = card.spec.bmc.as_ref();
-                sighting.answers_at = bmc.map(|bmc| (bmc, card.spec.site.as_str()));
-                strangers.push(free(sighting, None));
-            }
+    for report in [names::card_bmc, names::xpu].map(|of| of(name(&card.metadata))) {
+        let Some((report, spec)) = view.reports.get_key_value(report.as_str()) else {
+            continue;
+        };
+        if spec.subject_uid != uid(&card.metadata) {
+            continue;
+        }
+        let mut sighting = Sighting::of_itself(report, spec);
+        let against = keys::contradictions(&sighting.keys, &expected, SINGLE);
+        if against.is_empty() {
+            sighting.by_name = true;
+            source.body.keys.extend(sighting.keys.iter().cloned());
+            source.sightings.push(sighting);
+            continue;
+        }
+        for kind in against {
+            source
+                .conflicts
+                .push(stranger(card, &expected, &sighting, kind));
+        }
+        if *sighting.from() == Vantage::CardBmc {
+            let bmc = card.spec.bmc.as_ref();
+            sighting.answers_at = bmc.map(|bmc| (bmc, card.spec.site.as_str()));
+            strangers.push(free(sighting, None));
         }
     }
     source.body.keys.extend(expected);

@@ -201,14 +201,10 @@ fn of_object<'a>(
             .and_then(|bmc| endpoint::key_of_spec(bmc, paths)),
     );
     let mut views = Vec::new();
-    let hot = names::host_bmc(name(&host.metadata));
-    for report in [names::inventory(&hot), hot] {
-        let Some((report, spec)) = view.reports.get_key_value(report.as_str()) else {
-            continue;
-        };
-        if spec.subject_uid != uid(&host.metadata) {
-            continue;
-        }
+    let report = names::host_bmc(name(&host.metadata));
+    if let Some((report, spec)) = view.reports.get_key_value(report.as_str())
+        && spec.subject_uid == uid(&host.metadata)
+    {
         let told = MachineView { report, spec };
         let shown = host_keys(spec);
         if keys::contradictions(&shown, &expected, &[Kind::Serial, Kind::Uuid]).is_empty() {

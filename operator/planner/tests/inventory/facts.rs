@@ -119,7 +119,7 @@ fn each_group_comes_from_its_best_source_and_is_completed_from_others() {
     let card = site.joined("c");
     let system = card.inventory.system.unwrap();
     assert_eq!(system.from, Vantage::HostOs);
-    assert_eq!(system.report, "inventory-host-n");
+    assert_eq!(system.report, "host-n");
     assert_eq!(system.completed_from, [Vantage::CardBmc, Vantage::CardOs]);
     assert_eq!(system.facts.serial_number.as_deref(), Some("mt1"));
     assert_eq!(system.facts.part_number.as_deref(), Some("P1"));
@@ -192,8 +192,8 @@ fn what_differs_is_told_with_who_says_what() {
     assert_eq!(
         who,
         [
-            ("inventory-bmc-card-c".to_owned(), "8".to_owned()),
-            ("inventory-xpu-c".to_owned(), "16".to_owned()),
+            ("bmc-card-c".to_owned(), "8".to_owned()),
+            ("xpu-c".to_owned(), "16".to_owned()),
         ]
     );
     assert_eq!(card.inventory.cpu.unwrap().facts.cores, Some(16));

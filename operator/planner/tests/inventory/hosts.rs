@@ -117,8 +117,6 @@ fn platform_slots_and_actors_come_from_whoever_tells_them() {
 #[test]
 fn an_old_objects_bmc_tells_nothing_of_the_new_one() {
     let more = json!({"subjectUid": "another", "inventory": {"slots": {"slots": [{"name": "1"}]}}});
-    let joined = known()
-        .report("inventory-bmc-host-h", "HostBmc", "h", more)
-        .join();
+    let joined = known().report("bmc-host-h", "HostBmc", "h", more).join();
     assert_eq!(joined.hosts["h"].slots, None);
 }

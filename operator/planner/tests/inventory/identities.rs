@@ -27,9 +27,9 @@ fn three_views_with_one_serial_number_are_one_card() {
     assert_eq!(
         views(&card),
         [
-            by("inventory-xpu-c", &["name", "serialNumber"]),
+            by("xpu-c", &["name", "serialNumber"]),
             by("bmc-found-x", &["serialNumber"]),
-            by("inventory-host-n", &["serialNumber"]),
+            by("host-n", &["serialNumber"]),
         ]
     );
     assert_eq!(conflicts(&card), Vec::<String>::new());
@@ -108,7 +108,7 @@ fn a_uuid_in_the_other_byte_order_is_the_same() {
 #[test]
 fn a_report_about_an_older_object_of_that_name_does_not_count() {
     let site = Site::default().card("c", json!({})).report(
-        "inventory-xpu-c",
+        "xpu-c",
         "CardOs",
         "c",
         json!({"subjectUid": "another", "inventory": {"system": {"serialNumber": "MT1"}}}),
@@ -130,7 +130,7 @@ fn a_named_view_of_another_card_is_a_conflict_and_gives_nothing() {
         [
             ("dpu/c".to_owned(), "MT1".to_owned()),
             (
-                "inventory-xpu-c".to_owned(),
+                "xpu-c".to_owned(),
                 "MT2: another card answers there".to_owned()
             ),
         ]
@@ -138,11 +138,7 @@ fn a_named_view_of_another_card_is_a_conflict_and_gives_nothing() {
     assert!(card.inventory.views.is_empty());
     assert_eq!(card.inventory.cpu, None);
     assert_eq!(card.inventoried.reason, "Conflicting");
-    assert!(
-        card.inventoried
-            .message
-            .contains("inventory-xpu-c says MT2")
-    );
+    assert!(card.inventoried.message.contains("xpu-c says MT2"));
 }
 
 #[test]
@@ -174,7 +170,7 @@ fn what_matches_by_one_key_and_contradicts_by_another_is_not_joined() {
     assert_eq!(
         said(&card, "ports.mac")[1],
         (
-            "inventory-host-n".to_owned(),
+            "host-n".to_owned(),
             "b8:3f:d2:00:00:01 with serial number MT2".to_owned()
         )
     );

@@ -32,8 +32,8 @@ fn a_host_that_reads_the_serial_number_proves_the_place() {
     assert_eq!(
         place.proof.as_deref(),
         Some(
-            "the host's operating system (inventory-host-n) sees serial number MT1; \
-             the host's BMC (inventory-bmc-host-a) sees serial number MT1"
+            "the host's operating system (host-n) sees serial number MT1; \
+             the host's BMC (bmc-host-a) sees serial number MT1"
         )
     );
     assert_eq!(card.places.len(), 1);
@@ -95,7 +95,7 @@ fn a_card_that_is_seen_elsewhere_is_a_conflict_that_says_so() {
         [
             ("dpu/c".to_owned(), "it sits in dpuhost/a".to_owned()),
             (
-                "inventory-host-n".to_owned(),
+                "host-n".to_owned(),
                 "it is seen in dpuhost/b, slot 2".to_owned()
             ),
         ]

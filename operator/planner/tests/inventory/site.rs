@@ -99,27 +99,25 @@ impl Site {
     /// What the agent in the card's operating system tells of it.
     pub fn own_agent(self, card: &str, inventory: Value) -> Self {
         let more = json!({"subjectUid": format!("uid-{card}"), "inventory": inventory});
-        self.report(&format!("inventory-xpu-{card}"), "CardOs", card, more)
+        self.report(&format!("xpu-{card}"), "CardOs", card, more)
     }
 
     /// What the named BMC of a card tells.
     pub fn card_bmc(self, card: &str, inventory: Value) -> Self {
         let more = json!({"subjectUid": format!("uid-{card}"), "inventory": inventory});
-        self.report(&format!("inventory-bmc-card-{card}"), "CardBmc", card, more)
+        self.report(&format!("bmc-card-{card}"), "CardBmc", card, more)
     }
 
     /// What the named BMC of a host tells.
     pub fn host_bmc(self, host: &str, inventory: Value) -> Self {
         let more = json!({"subjectUid": format!("uid-{host}"), "inventory": inventory});
-        self.report(&format!("inventory-bmc-host-{host}"), "HostBmc", host, more)
+        self.report(&format!("bmc-host-{host}"), "HostBmc", host, more)
     }
 
     /// What the agent on a Node tells: the UUID of the machine, and the cards that it sees.
     pub fn agent(self, node: &str, uuid: &str, cards: Value) -> Self {
-        let machine = json!({"machine": {"systemUuid": uuid}});
-        let inventory = json!({"machine": {"systemUuid": uuid}, "inventory": {"cards": cards}});
-        self.report(&format!("host-{node}"), "HostOs", node, machine)
-            .report(&format!("inventory-host-{node}"), "HostOs", node, inventory)
+        let told = json!({"machine": {"systemUuid": uuid}, "inventory": {"cards": cards}});
+        self.report(&format!("host-{node}"), "HostOs", node, told)
     }
 
     /// A BMC that was found.

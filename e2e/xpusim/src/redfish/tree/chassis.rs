@@ -24,8 +24,20 @@ pub(super) fn find(view: &View<'_>, rest: &[&str]) -> Option<Node> {
     let holds_machine = position == 0;
     match rest {
         [] => Some(chassis(view, position)),
+        ["Assembly"] if holds_machine => Some(assembly(view, id)),
         ["PCIeDevices", rest @ ..] if holds_machine => devices(view, id, rest),
-        ["NetworkAdapters", rest @ ..] if holds_machine => network::adapters(view, id, rest),
+        ["NetworkAdapters", rest @ ..] if holds_machine => {
+            let cards = slots(view).into_iter();
+            let cards: Vec<_> = cards
+                .map(|slot| {
+                    (
+                        format!("Slot{}", slot.number),
+                        View::new(view.domain, slot.card),
+                    )
+                })
+                .collect();
+            network::adapters(view, &cards, id, rest)
+        }
         _ => None,
     }
 }
@@ -50,6 +62,7 @@ fn chassis(view: &View<'_>, position: usize) -> Node {
         "Status": healthy(),
     });
     if position == 0 {
+        body["Assembly"] = link(format!("{path}/Assembly"));
         body["PCIeDevices"] = link(format!("{path}/PCIeDevices"));
         body["NetworkAdapters"] = link(format!("{path}/NetworkAdapters"));
         body["Links"] = json!({
@@ -60,6 +73,35 @@ fn chassis(view: &View<'_>, position: usize) -> Node {
         body["Links"] = json!({"ManagedBy": [link(view.manager())]});
     }
     Node::read(body)
+}
+
+/// The date of manufacture of every machine.
+const MADE: &str = "2025-02-03T00:00:00Z";
+
+/// What the chassis is assembled from: its board.
+fn assembly(view: &View<'_>, chassis: &str) -> Node {
+    let hardware = &view.personality.hardware;
+    let path = format!("{ROOT}/Chassis/{chassis}/Assembly");
+    Node::read(json!({
+        "@odata.id": path,
+        "@odata.type": kind("Assembly"),
+        "Id": "Assembly",
+        "Name": "Assembly",
+        "Assemblies": [{
+            "@odata.id": format!("{path}#/Assemblies/0"),
+            "MemberId": "0",
+            "Name": "Board",
+            "Producer": hardware.manufacturer,
+            "Model": hardware.model,
+            "PartNumber": hardware.part_number,
+            "SKU": hardware.sku,
+            "SerialNumber": view.machine.serial,
+            "EngineeringChangeLevel": "A1",
+            "ProductionDate": MADE,
+            "Status": healthy(),
+        }],
+        "Assemblies@odata.count": 1,
+    }))
 }
 
 /// The slots of a host.

@@ -86,45 +86,57 @@ fn interface(view: &View<'_>, path: &str, id: &str) -> Value {
     })
 }
 
-/// `NetworkAdapters` of a chassis: the machine's own.
-pub(super) fn adapters(view: &View<'_>, chassis: &str, rest: &[&str]) -> Option<Node> {
+/// `NetworkAdapters` of a chassis: the machine's own, and those of the cards in it, by the names
+/// of their slots.
+pub(super) fn adapters(
+    view: &View<'_>,
+    cards: &[(String, View<'_>)],
+    chassis: &str,
+    rest: &[&str],
+) -> Option<Node> {
     let path = format!("{ROOT}/Chassis/{chassis}/NetworkAdapters");
-    let ports = view.personality.hardware.ports;
-    let hardware = &view.personality.hardware;
     match rest {
-        [] => Some(collection(
-            "NetworkAdapter",
-            "Network Adapter",
-            &path,
-            &["NIC".to_owned()],
-        )),
-        ["NIC"] => Some(Node::read(json!({
-            "@odata.id": format!("{path}/NIC"),
+        [] => {
+            let own = std::iter::once("NIC".to_owned());
+            let ids: Vec<String> = own.chain(cards.iter().map(|(id, _)| id.clone())).collect();
+            Some(collection("NetworkAdapter", "Network Adapter", &path, &ids))
+        }
+        ["NIC", rest @ ..] => adapter(view, &path, "NIC", rest),
+        [id, rest @ ..] => {
+            let (id, card) = cards.iter().find(|(one, _)| one == id)?;
+            adapter(card, &path, id, rest)
+        }
+    }
+}
+
+/// The adapter of a machine, by whatever name its owner calls it.
+fn adapter(view: &View<'_>, path: &str, id: &str, rest: &[&str]) -> Option<Node> {
+    let hardware = &view.personality.hardware;
+    let ports = hardware.ports;
+    let path = format!("{path}/{id}");
+    match rest {
+        [] => Some(Node::read(json!({
+            "@odata.id": path,
             "@odata.type": kind("NetworkAdapter"),
-            "Id": "NIC",
+            "Id": id,
             "Name": "Network adapter",
             "Manufacturer": hardware.manufacturer,
             "Model": hardware.model,
             "PartNumber": hardware.part_number,
             "SKU": hardware.sku,
             "SerialNumber": view.machine.serial,
-            "Ports": link(format!("{path}/NIC/Ports")),
-            "NetworkDeviceFunctions": link(format!("{path}/NIC/NetworkDeviceFunctions")),
+            "Ports": link(format!("{path}/Ports")),
+            "NetworkDeviceFunctions": link(format!("{path}/NetworkDeviceFunctions")),
             "Status": healthy(),
         }))),
-        ["NIC", "Ports"] => {
+        ["Ports"] => {
             let ids: Vec<String> = (0..ports.len()).map(|port| format!("Port{port}")).collect();
-            Some(collection(
-                "Port",
-                "Port",
-                &format!("{path}/NIC/Ports"),
-                &ids,
-            ))
+            Some(collection("Port", "Port", &format!("{path}/Ports"), &ids))
         }
-        ["NIC", "Ports", id] => {
+        ["Ports", id] => {
             let (_, gbit) = ports[numbered(id, "Port", ports.len())?];
             Some(Node::read(json!({
-                "@odata.id": format!("{path}/NIC/Ports/{id}"),
+                "@odata.id": format!("{path}/Ports/{id}"),
                 "@odata.type": kind("Port"),
                 "Id": id,
                 "Name": format!("Port {id}"),
@@ -136,11 +148,11 @@ pub(super) fn adapters(view: &View<'_>, chassis: &str, rest: &[&str]) -> Option<
                 "Status": healthy(),
             })))
         }
-        ["NIC", "NetworkDeviceFunctions"] => {
+        ["NetworkDeviceFunctions"] => {
             let ids: Vec<String> = (0..ports.len())
                 .map(|port| format!("Function{port}"))
                 .collect();
-            let path = format!("{path}/NIC/NetworkDeviceFunctions");
+            let path = format!("{path}/NetworkDeviceFunctions");
             Some(collection(
                 "NetworkDeviceFunction",
                 "Network Device Function",
@@ -148,10 +160,10 @@ pub(super) fn adapters(view: &View<'_>, chassis: &str, rest: &[&str]) -> Option<
                 &ids,
             ))
         }
-        ["NIC", "NetworkDeviceFunctions", id] => {
+        ["NetworkDeviceFunctions", id] => {
             let port = numbered(id, "Function", ports.len())?;
             Some(Node::read(json!({
-                "@odata.id": format!("{path}/NIC/NetworkDeviceFunctions/{id}"),
+                "@odata.id": format!("{path}/NetworkDeviceFunctions/{id}"),
                 "@odata.type": kind("NetworkDeviceFunction"),
                 "Id": id,
                 "Name": format!("Network device function {port}"),

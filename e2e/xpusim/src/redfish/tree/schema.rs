@@ -2,9 +2,10 @@
 //! `$metadata` are made from this table (DSP8010 2025.4).
 
 /// Schema and version, in the order of the alphabet.
-pub(super) const SCHEMAS: [(&str, &str); 35] = [
+pub(super) const SCHEMAS: [(&str, &str); 36] = [
     ("AccountService", "v1_13_0"),
     ("ActionInfo", "v1_3_0"),
+    ("Assembly", "v1_5_0"),
     ("Bios", "v1_2_0"),
     ("BootOption", "v1_0_4"),
     ("Chassis", "v1_23_0"),

@@ -21,6 +21,8 @@ pub(super) fn find(view: &View<'_>, rest: &[&str]) -> Option<Node> {
         }
         ["Settings"] if view.personality.boot.settings_object => Some(settings(view)),
         ["Actions", "ComputerSystem.Reset"] => Some(Node::action(Post::ResetSystem)),
+        // Nothing links to it: its readers know its path.
+        ["Oem", "Nvidia"] if offers.bluefield => Some(oem(view)),
         ["Oem", "Nvidia", "SOC.ForceReset"] if offers.bluefield => {
             Some(Node::action(Post::ResetChip))
         }
@@ -258,6 +260,18 @@ fn actions(view: &View<'_>, path: &str) -> Value {
         });
     }
     actions
+}
+
+/// What NVIDIA adds: the mode in force. A BlueField-2 has it in its firmware settings instead.
+fn oem(view: &View<'_>) -> Node {
+    let mut body = json!({"@odata.id": format!("{}/Oem/Nvidia", view.system())});
+    let in_bios = view.machine.bios.contains_key("NicMode");
+    if !in_bios {
+        let nic = view.machine.nic_mode.now;
+        body["Mode"] = if nic { "NicMode" } else { "DpuMode" }.into();
+        body["HostRshim"] = "Enabled".into();
+    }
+    Node::read(body)
 }
 
 fn reset_types(view: &View<'_>) -> Value {

@@ -7,10 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::MachineIdentity;
 use lockstep_crds::observed::{BootStage, Knowledge, Offer, PowerState};
 use lockstep_crds::report::{BmcCapabilities, BmcReport, MediaOwner, MediaReport};
-use lockstep_redfish::{
-    BmcFacts, BootOverrideState, BootTarget, Capability, ImageUrl, MediaSlot, OverrideEnabled,
-    Reading,
-};
+
+use crate::document::bounded;
+use crate::effect::{BootTarget, OverrideEnabled};
+use crate::facts::{BmcFacts, BootOverrideState, Capability, ImageUrl, MediaSlot, Reading};
+use crate::identity::hyphenated;
 
 /// Whose medium a URL stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,27 +187,11 @@ fn identity(facts: &BmcFacts) -> MachineIdentity {
     }
 }
 
-/// A UUID in its usual form, whatever separators the BMC uses.
-fn hyphenated(text: &str) -> Option<String> {
-    let digits: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
-    let is_uuid = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_uuid.then(|| {
-        format!(
-            "{}-{}-{}-{}-{}",
-            &digits[..8],
-            &digits[8..12],
-            &digits[12..16],
-            &digits[16..20],
-            &digits[20..]
-        )
-    })
-}
-
-fn offer(capability: &Capability) -> Offer {
+pub(crate) fn offer(capability: &Capability) -> Offer {
     match capability.offer {
-        lockstep_redfish::Offer::Offered => Offer::Offered,
-        lockstep_redfish::Offer::NotOffered => Offer::NotOffered,
-        lockstep_redfish::Offer::NotRead => Offer::NotRead,
+        crate::facts::Offer::Offered => Offer::Offered,
+        crate::facts::Offer::NotOffered => Offer::NotOffered,
+        crate::facts::Offer::NotRead => Offer::NotRead,
     }
 }
 
@@ -220,16 +205,71 @@ fn values(capability: &Capability) -> Vec<String> {
         .collect()
 }
 
-fn bounded(text: &str, most: usize) -> String {
-    text.chars().take(most).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
-    use crate::site::samples::{facts, slot};
-    use lockstep_redfish::PowerState as Power;
+    use crate::facts::{
+        Authentication, Capabilities, Channel, Offer as Offered, PowerState as Power,
+        SystemIdentity, TrustInForce,
+    };
+
+    fn now() -> Time {
+        serde_json::from_str("\"2026-06-01T00:00:00Z\"").unwrap()
+    }
+
+    fn capability(offer: Offered) -> Capability {
+        Capability {
+            offer,
+            source: "/redfish/v1/Systems/1".to_owned(),
+            values: None,
+        }
+    }
+
+    /// A machine that is off, with nothing inserted and nothing overridden.
+    fn facts() -> BmcFacts {
+        BmcFacts {
+            identity: SystemIdentity {
+                system_path: "/redfish/v1/Systems/1".to_owned(),
+                serial_number: Some("SN1".to_owned()),
+                ..SystemIdentity::default()
+            },
+            manager: Reading::NotOffered,
+            power: Reading::Read(Power::Off),
+            boot_progress: Reading::NotOffered,
+            boot_override: Reading::NotOffered,
+            pending_boot_override: Reading::NotOffered,
+            media: Reading::Read(vec![slot(None)]),
+            power_restore: Reading::NotOffered,
+            capabilities: Capabilities {
+                reset: capability(Offered::Offered),
+                boot_override: capability(Offered::Offered),
+                virtual_media: capability(Offered::Offered),
+                boot_progress: capability(Offered::NotOffered),
+                power_restore: capability(Offered::NotOffered),
+                sessions: capability(Offered::Offered),
+            },
+            channel: Channel {
+                remote: ([192, 0, 2, 1], 80).into(),
+                trust: TrustInForce::PlainHttp,
+                authentication: Authentication::Session,
+            },
+        }
+    }
+
+    fn slot(image: Option<&str>) -> MediaSlot {
+        MediaSlot {
+            id: "Cd".to_owned(),
+            path: "/redfish/v1/Managers/1/VirtualMedia/Cd".to_owned(),
+            name: None,
+            inserted: image.is_some(),
+            image: image.map(ImageUrl::new),
+            media_types: vec!["CD".to_owned()],
+            connected_via: None,
+            write_protected: None,
+            insert_target: Some("/insert".to_owned()),
+            eject_target: Some("/eject".to_owned()),
+        }
+    }
 
     fn ours(url: &ImageUrl) -> UrlOwner {
         if url.expose().starts_with("http://store/") {
@@ -241,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_owner_is_reported_and_the_url_never() {
-        let now = clock::now();
+        let now = now();
         for (image, owner) in [
             (None, MediaOwner::Nobody),
             (
@@ -262,14 +302,14 @@ mod tests {
     fn our_medium_shows_before_a_strangers() {
         let mut seen = facts();
         seen.media = Reading::Read(vec![slot(Some("http://x/")), slot(Some("http://store/i/"))]);
-        let report = bmc_report(&seen, ours, None, &clock::now());
+        let report = bmc_report(&seen, ours, None, &now());
         assert_eq!(report.media.owner, MediaOwner::Lockstep);
     }
 
     #[test]
     fn the_time_of_a_power_state_is_kept_until_it_changes() {
         let then: Time = serde_json::from_str("\"2026-01-01T00:00:00Z\"").unwrap();
-        let now = clock::now();
+        let now = now();
         let first = bmc_report(&facts(), ours, None, &then);
         let same = bmc_report(&facts(), ours, Some(&first), &now);
         assert_eq!(first, same);
@@ -341,14 +381,14 @@ mod tests {
     fn odd_identities_fit_the_api_or_are_left_out() {
         let mut seen = facts();
         seen.identity.system_uuid = Some("0123456789abcdef0123456789ABCDEF".to_owned());
-        let report = bmc_report(&seen, ours, None, &clock::now());
+        let report = bmc_report(&seen, ours, None, &now());
         assert_eq!(
             report.identity.system_uuid.as_deref(),
             Some("01234567-89ab-cdef-0123-456789ABCDEF")
         );
         seen.identity.system_uuid = Some("none".to_owned());
         seen.identity.serial_number = None;
-        let report = bmc_report(&seen, ours, None, &clock::now());
+        let report = bmc_report(&seen, ours, None, &now());
         assert_eq!(report.identity, MachineIdentity::default());
     }
 
@@ -356,9 +396,9 @@ mod tests {
     fn media_that_could_not_be_read_stay_as_they_were_reported() {
         let mut seen = facts();
         seen.media = Reading::Read(vec![slot(Some("http://store/i/"))]);
-        let first = bmc_report(&seen, ours, None, &clock::now());
+        let first = bmc_report(&seen, ours, None, &now());
         seen.media = Reading::NotRead("timeout".to_owned());
-        let second = bmc_report(&seen, ours, Some(&first), &clock::now());
+        let second = bmc_report(&seen, ours, Some(&first), &now());
         assert_eq!(second.media, first.media);
     }
 }

@@ -1,0 +1,65 @@
+//! Where the documents of one BMC are read from: straight from the link within a call's deadline,
+//! or in the course of an exploration.
+
+use std::future::Future;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::document::{link, links};
+use crate::error::BmcError;
+use crate::link::Link;
+
+/// Reads the documents of one BMC.
+pub(crate) trait Documents: Send {
+    /// The BMC, for people.
+    fn origin(&self) -> &str;
+
+    /// The service root.
+    fn root(&self) -> &Value;
+
+    /// Reads one document.
+    fn get(&mut self, path: &str) -> impl Future<Output = Result<Value, BmcError>> + Send;
+}
+
+/// A link, for as long as a call may take.
+pub(crate) struct Within<'a> {
+    pub(crate) link: &'a mut Link,
+    pub(crate) deadline: Instant,
+}
+
+impl Documents for Within<'_> {
+    fn origin(&self) -> &str {
+        self.link.origin()
+    }
+
+    fn root(&self) -> &Value {
+        self.link.root()
+    }
+
+    async fn get(&mut self, path: &str) -> Result<Value, BmcError> {
+        self.link.get(path, self.deadline).await
+    }
+}
+
+/// The manager of a system, else the only one.
+pub(crate) async fn manager_path(
+    documents: &mut impl Documents,
+    system: &Value,
+) -> Result<Option<String>, BmcError> {
+    let managed_by = system
+        .get("Links")
+        .map(|system_links| links(system_links, "ManagedBy"))
+        .unwrap_or_default();
+    if let Some(path) = managed_by.into_iter().next() {
+        return Ok(Some(path));
+    }
+    let Some(collection) = link(documents.root(), "Managers") else {
+        return Ok(None);
+    };
+    let mut members = links(&documents.get(&collection).await?, "Members");
+    Ok(match members.len() {
+        1 => members.pop(),
+        _ => None,
+    })
+}

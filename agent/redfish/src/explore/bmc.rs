@@ -1,0 +1,43 @@
+//! The BMC itself.
+
+use lockstep_crds::inventory::BmcFacts;
+use serde_json::Value;
+
+use super::System;
+use super::ports::mac;
+use super::walk::Walk;
+use crate::document::{short, text};
+use crate::identity::{IdentityField, hyphenated, is_junk};
+
+const GROUP: &str = "bmc";
+
+/// Addresses that are told.
+const MOST_MACS: usize = 8;
+
+pub(super) async fn read(walk: &mut Walk<'_>, system: &System) -> BmcFacts {
+    let root = walk.link().root().clone();
+    let mut facts = BmcFacts {
+        service_uuid: service_uuid(&root),
+        redfish_version: short(&root, "RedfishVersion", 32),
+        ..BmcFacts::default()
+    };
+    let Some((_, manager)) = &system.manager else {
+        return facts;
+    };
+    facts.model = short(manager, "Model", 128);
+    facts.firmware_version = short(manager, "FirmwareVersion", 128);
+    let listed = walk
+        .members(GROUP, manager, "EthernetInterfaces", MOST_MACS)
+        .await;
+    let interfaces = listed.unwrap_or_default().documents;
+    facts.macs = interfaces.iter().filter_map(|(_, one)| mac(one)).collect();
+    facts.macs.sort();
+    facts.macs.dedup();
+    facts
+}
+
+/// The UUID of a service, in its usual form, unless it is one that says nothing.
+pub(super) fn service_uuid(root: &Value) -> Option<String> {
+    let uuid = text(root, "UUID").filter(|uuid| !is_junk(IdentityField::SystemUuid, uuid))?;
+    Some(hyphenated(&uuid)?.to_ascii_lowercase())
+}

@@ -1,0 +1,155 @@
+//! The two verbs: identify without a credential, explore with one.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::Value;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::{Instant, timeout_at};
+
+use super::walk::Walk;
+use super::{Endpoint, ExploredSystem, Explorer, Identified, bmc, system};
+use crate::document::text;
+use crate::error::BmcError;
+use crate::identity::ExpectedIdentity;
+use crate::link::{Link, check_gate};
+use crate::redfish;
+use crate::registry::{Redfish, checked_origin};
+use crate::scrub::Scrub;
+use crate::target::{BmcTarget, Credentials};
+
+/// Systems behind one BMC that are explored.
+const MOST_SYSTEMS: usize = 32;
+
+#[async_trait]
+impl Explorer for Redfish {
+    async fn identify(&self, endpoint: &Endpoint) -> Result<Identified, BmcError> {
+        let deadline = Instant::now() + self.shared.options.identify_deadline;
+        let nobody = Credentials {
+            username: String::new(),
+            password: String::new(),
+        };
+        let target = target(endpoint, &nobody);
+        let origin = checked_origin(&target)?;
+        let lane = self.shared.lane(&origin);
+        let _turn = turn(&lane, &origin, deadline).await?;
+        let mut link = Link::prepare(&self.shared, &target, &origin, deadline).await?;
+        let root = link.root_for_everybody(deadline).await?;
+        Ok(Identified {
+            remote: link.remote(),
+            tls_pin: link.pin(),
+            redfish_version: text(&root, "RedfishVersion"),
+            service_uuid: bmc::service_uuid(&root),
+            vendor: text(&root, "Vendor"),
+            product: text(&root, "Product").or_else(|| text(&root, "Name")),
+        })
+    }
+
+    async fn explore(
+        &self,
+        endpoint: &Endpoint,
+        credentials: &Credentials,
+    ) -> Result<Vec<ExploredSystem>, BmcError> {
+        let options = &self.shared.options;
+        let deadline = Instant::now() + options.explore_deadline;
+        let target = target(endpoint, credentials);
+        let origin = checked_origin(&target)?;
+        let lane = self.shared.lane(&origin);
+        let mut link = {
+            let _turn = turn(&lane, &origin, deadline).await?;
+            check_gate(&self.shared, &origin, &target)?;
+            let first = deadline.min(Instant::now() + options.call_deadline);
+            Link::open(&self.shared, &target, &origin, first).await?
+        };
+        let scrub = Scrub::of(credentials);
+        let mut walk = Walk::new(&lane, &mut link, deadline, options.part_timeout, scrub);
+        let explored = systems(&mut walk, &target).await;
+        drop(walk);
+        // The session is ended beside whatever else is said to the BMC: that harms nobody.
+        link.log_out().await;
+        explored
+    }
+}
+
+fn target(endpoint: &Endpoint, credentials: &Credentials) -> BmcTarget {
+    BmcTarget {
+        address: endpoint.address.clone(),
+        system_path: None,
+        credentials: credentials.clone(),
+        tls: endpoint.tls.clone(),
+        expected: ExpectedIdentity::default(),
+    }
+}
+
+async fn turn<'a>(
+    lane: &'a Arc<Mutex<()>>,
+    origin: &str,
+    deadline: Instant,
+) -> Result<MutexGuard<'a, ()>, BmcError> {
+    let busy = |_| BmcError::Busy {
+        address: origin.to_owned(),
+    };
+    timeout_at(deadline, lane.lock()).await.map_err(busy)
+}
+
+async fn systems(walk: &mut Walk<'_>, target: &BmcTarget) -> Result<Vec<ExploredSystem>, BmcError> {
+    let (systems, failed) = documents(walk).await?;
+    if systems.is_empty() {
+        return Err(failed.unwrap_or_else(|| BmcError::SystemNotFound {
+            address: walk.link().origin().to_owned(),
+            wanted: "at all".to_owned(),
+            found: "none".to_owned(),
+        }));
+    }
+    let now = now();
+    let alone = systems.len() == 1 && failed.is_none();
+    let mut left = systems.len();
+    let mut explored = Vec::new();
+    for (path, document) in systems {
+        walk.share_among(left);
+        left -= 1;
+        let channel = redfish::channel(walk.link(), &target.tls);
+        let system = system::explore(walk, path, document, alone, channel, &now).await;
+        if let Some(fatal) = walk.take_fatal() {
+            return Err(fatal);
+        }
+        explored.push(system?);
+    }
+    Ok(explored)
+}
+
+/// The ComputerSystems with their paths, and what kept one from being read.
+async fn documents(
+    walk: &mut Walk<'_>,
+) -> Result<(Vec<(String, Value)>, Option<BmcError>), BmcError> {
+    let mut systems: Vec<(String, Value)> = Vec::new();
+    let mut failed = None;
+    for path in walk.system_paths().await?.into_iter().take(MOST_SYSTEMS) {
+        match walk.essential(&path).await {
+            // Some collections name themselves, or one system twice.
+            Ok(document) => {
+                let known = systems.iter().any(|(other, _)| *other == path);
+                if !known && document.get("Members").is_none() {
+                    systems.push((path, document));
+                }
+            }
+            Err(refused @ BmcError::CredentialsRefused { .. }) => return Err(refused),
+            // Listed, and not there after all.
+            Err(BmcError::ReadFailed { status: 404, .. }) => {}
+            // The others are there all the same.
+            Err(error) => {
+                tracing::warn!(%error, path, "a system that a BMC lists is not read");
+                failed = failed.or(Some(error));
+            }
+        }
+    }
+    Ok((systems, failed))
+}
+
+/// Now, in whole seconds: what is written reads back as the same value.
+fn now() -> Time {
+    let now = Timestamp::now();
+    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
+}

@@ -1,0 +1,26 @@
+//! What no vendor's table fits: the standard, and nothing else (DSP0268).
+
+use super::{Kind, Vendor};
+
+/// A card.
+pub(super) const CARD: Vendor = Vendor {
+    table: "generic",
+    family: None,
+    kind: Kind::Card,
+    redfish: true,
+    clues: &[],
+    pci: &[],
+    pci_recovery: &[],
+    part_number_in: &[],
+    mode: &[],
+    host_access_in: None,
+    in_band: &[],
+    option_roms: None,
+    hold_ceiling: None,
+};
+
+/// A host.
+pub(super) const HOST: Vendor = Vendor {
+    kind: Kind::Host,
+    ..CARD
+};

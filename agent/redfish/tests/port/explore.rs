@@ -1,0 +1,182 @@
+//! Exploring takes no turn from others for long, and shows no credential before it is asked to.
+
+use lockstep_redfish::{Endpoint, Explorer, MOST_REQUESTS};
+
+use super::*;
+
+fn endpoint(bmc: &ScriptedBmc) -> Endpoint {
+    Endpoint {
+        address: format!("http://{}", bmc.address).parse().unwrap(),
+        tls: TlsTrust::PlainHttp,
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_could_be_a_credential_is_sent_to_identify() {
+    let bmc = ScriptedBmc::plain();
+    let redfish = Redfish::new(loopback(), quick());
+    let found = redfish.identify(&endpoint(&bmc)).await.unwrap();
+    assert_eq!(found.product.as_deref(), Some("Redvirt Service"));
+    bmc.fail(
+        "GET",
+        "/redfish/v1/",
+        1,
+        Fault::Answer(401, "{}".to_owned()),
+    );
+    let error = redfish.identify(&endpoint(&bmc)).await.unwrap_err();
+    assert_eq!(error.category(), "AccessDenied");
+    let seen = bmc.seen();
+    assert_eq!(seen.len(), 2);
+    for request in seen {
+        assert_eq!(
+            (request.method.as_str(), request.path.as_str()),
+            ("GET", "/redfish/v1/")
+        );
+        assert!(!request.headers.contains_key("authorization"));
+        assert!(!request.headers.contains_key("x-auth-token"));
+    }
+    // Nor is anything counted against credentials that were not shown.
+    assert!(
+        redfish
+            .explore(&endpoint(&bmc), &credentials(PASSWORD))
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn what_answers_and_is_no_redfish_is_told_so() {
+    let bmc = ScriptedBmc::plain();
+    let redfish = Redfish::new(loopback(), quick());
+    for body in ["<html>", "[]", "{\"name\": \"a web service\"}"] {
+        bmc.fail(
+            "GET",
+            "/redfish/v1/",
+            1,
+            Fault::Answer(200, body.to_owned()),
+        );
+        let error = redfish.identify(&endpoint(&bmc)).await.unwrap_err();
+        assert_eq!(error.category(), "BadAnswer", "{body}");
+    }
+    let outside = Redfish::new(AllowedNetworks::default(), quick());
+    let error = outside.identify(&endpoint(&bmc)).await.unwrap_err();
+    assert_eq!(error.category(), "AddressNotAllowed");
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_place_is_not_followed() {
+    let bmc = ScriptedBmc::plain();
+    let elsewhere = ScriptedBmc::plain();
+    let place = format!("http://{}/redfish/v1/", elsewhere.address);
+    bmc.fail("GET", "/redfish/v1/", 1, Fault::Redirect(place));
+    let redfish = Redfish::new(loopback(), quick());
+    assert!(redfish.identify(&endpoint(&bmc)).await.is_err());
+    assert!(elsewhere.seen().is_empty());
+}
+
+#[tokio::test]
+async fn an_error_in_an_answer_of_200_is_no_document() {
+    let bmc = ScriptedBmc::plain();
+    bmc.change("/redfish/v1/", |root| {
+        root["ComponentIntegrity"] = json!({"@odata.id": "/redfish/v1/ComponentIntegrity"});
+    });
+    let body = json!({"error": {"message": "not ready yet"}}).to_string();
+    bmc.fail("GET", "/ComponentIntegrity", 9, Fault::Answer(200, body));
+    let redfish = Redfish::new(loopback(), quick());
+    let found = redfish
+        .explore(&endpoint(&bmc), &credentials(PASSWORD))
+        .await
+        .unwrap();
+    let record = found[0].inventory.capabilities.as_ref().unwrap();
+    assert_eq!(record.spdm.offer.as_str(), "NotRead");
+    let unread = &found[0].inventory.unread;
+    assert!(unread[0].why.contains("not ready yet"), "{unread:?}");
+    // The rest of a BMC with HTTP Basic and next to nothing in it.
+    assert_eq!(record.sessions.offer.as_str(), "NotOffered");
+    assert_eq!(
+        found[0].identity.serial_number.as_deref(),
+        Some("MT2334XZ0A1")
+    );
+    assert!(found[0].inventory.cpu.is_none() && found[0].inventory.disks.is_none());
+}
+
+#[tokio::test]
+async fn many_machines_share_the_reads_and_all_of_them_are_known() {
+    let bmc = ScriptedBmc::plain();
+    let paths: Vec<String> = (0..12)
+        .map(|one| format!("/redfish/v1/Systems/{one}"))
+        .collect();
+    for (number, path) in paths.iter().enumerate() {
+        let memory = format!("{path}/Memory");
+        let modules: Vec<String> = (0..30).map(|module| format!("{memory}/{module}")).collect();
+        bmc.add(
+            path,
+            json!({
+                "@odata.id": path, "SystemType": "DPU", "SerialNumber": format!("SN{number}"),
+                "Memory": {"@odata.id": memory},
+            }),
+        );
+        let members: Vec<_> = modules
+            .iter()
+            .map(|one| json!({"@odata.id": one}))
+            .collect();
+        bmc.add(&memory, json!({"@odata.id": memory, "Members": members}));
+        for module in &modules {
+            bmc.add(module, json!({"@odata.id": module, "CapacityMiB": 1024}));
+        }
+    }
+    let members: Vec<_> = paths.iter().map(|one| json!({"@odata.id": one})).collect();
+    bmc.change("/redfish/v1/Systems", |systems| {
+        systems["Members"] = json!(members);
+    });
+    let redfish = Redfish::new(loopback(), quick());
+    let found = redfish
+        .explore(&endpoint(&bmc), &credentials(PASSWORD))
+        .await
+        .unwrap();
+    assert_eq!(found.len(), 12);
+    for (number, one) in found.iter().enumerate() {
+        assert_eq!(one.identity.serial_number, Some(format!("SN{number}")));
+        let memory = one.inventory.memory.as_ref().unwrap();
+        // Each has some, nobody has all, and what is missing is counted and named.
+        assert!(
+            !memory.modules.is_empty() && memory.modules.len() < 30,
+            "{number}"
+        );
+        let omitted = usize::try_from(memory.omitted).unwrap();
+        assert_eq!(memory.modules.len() + omitted, 30, "{number}");
+        assert_eq!(
+            memory.total_bytes, None,
+            "{number}: a sum of some is no sum"
+        );
+        let unread = &one.inventory.unread;
+        assert!(
+            unread
+                .iter()
+                .any(|one| one.group == "memory" && one.why.contains("limit"))
+        );
+    }
+    let asked = bmc.count("GET");
+    assert!(asked <= MOST_REQUESTS as usize, "{asked}");
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_wait_has_its_turn_in_the_middle_of_an_exploration() {
+    let bmc = ScriptedBmc::plain();
+    let redfish = Redfish::new(loopback(), quick());
+    // Its first document below the system takes as long as it may.
+    bmc.fail("GET", "/VirtualMedia", 1, Fault::Never);
+    let explored = {
+        let (redfish, endpoint) = (redfish.clone(), endpoint(&bmc));
+        tokio::spawn(async move { redfish.explore(&endpoint, &credentials(PASSWORD)).await })
+    };
+    let asked = |part: &str| bmc.seen().iter().any(|seen| seen.path.ends_with(part));
+    while !asked("/VirtualMedia") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let port = redfish.bmc(target(&bmc)).unwrap();
+    let facts = port.observe().await.unwrap();
+    assert_eq!(facts.power, Reading::Read(PowerState::Off));
+    assert!(!explored.is_finished(), "the call came in between");
+    assert!(explored.await.unwrap().is_ok());
+}

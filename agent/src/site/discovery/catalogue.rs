@@ -1,0 +1,396 @@
+//! Every machine that was found, as its report says it. Pure.
+//!
+//! A machine is its identity, not its address. The endpoint that shows it first has its report;
+//! another takes it over when the first no longer shows the machine, and is told of as a
+//! contradiction while it does. Reports are never deleted: a machine that is not found any more
+//! is marked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::DpuReportSpec;
+use lockstep_redfish::{ExploredSystem, SpkiPin};
+use tokio::time::Instant;
+
+use crate::config::FirstTrust;
+use crate::site::discovery::failure::{Bearing, Failure};
+use crate::site::discovery::found;
+use crate::site::discovery::identity::id_of;
+use crate::site::discovery::missing::{LOOKS, Lost};
+use crate::site::discovery::territory::Target;
+use crate::site::worker::keep_time;
+
+/// One machine.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) spec: DpuReportSpec,
+    /// The endpoint that has the report.
+    pub(super) holder: String,
+    /// When that endpoint last showed the machine.
+    shown: Option<Instant>,
+    pub(super) lost: Option<Lost>,
+    /// Other endpoints that show the same identity.
+    pub(super) rivals: BTreeMap<String, Rival>,
+}
+
+/// Another endpoint that shows the machine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rival {
+    since: Instant,
+    /// Whether the holder has shown the machine since; of the same BMC at another address, never.
+    certain: bool,
+}
+
+/// What was read behind one endpoint.
+#[derive(Debug)]
+pub(super) struct Reading<'a> {
+    /// The endpoint.
+    pub(super) target: &'a Target,
+    /// The key that it showed.
+    pub(super) pin: Option<&'a SpkiPin>,
+    /// What is behind it.
+    pub(super) systems: Vec<ExploredSystem>,
+}
+
+/// What follows from it for the endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Finding {
+    /// Why it has no report, if it has none.
+    pub(super) failure: Option<Failure>,
+    /// Whether another endpoint stands for the same BMC.
+    pub(super) is_alias: bool,
+    /// Whether it is to be read again as soon as the endpoints in `ask` have been looked at.
+    pub(super) is_open: bool,
+    /// Endpoints that are to be looked at at once.
+    pub(super) ask: Vec<String>,
+    /// Endpoints that are to be read at once: they show what is shown here no longer.
+    pub(super) read: Vec<String>,
+    /// Endpoints that no longer have the report of a machine that is shown here.
+    pub(super) left: Vec<String>,
+    /// Machines whose reports stand in the way, unless somebody deleted them.
+    pub(super) barred_by: Vec<String>,
+}
+
+/// What a machine becomes for the endpoint that showed it.
+enum Claim {
+    Ours,
+    Alias,
+    Open,
+    Refused(Failure),
+}
+
+/// All machines.
+#[derive(Debug, Default)]
+pub(super) struct Catalogue {
+    pub(super) machines: BTreeMap<String, Machine>,
+    /// Machines whose reports are to be compared with what the API server holds.
+    pub(super) changed: BTreeSet<String>,
+}
+
+impl Catalogue {
+    /// Takes in a report that was written before.
+    pub(super) fn remember(&mut self, spec: DpuReportSpec) {
+        let Some(found) = &spec.found else {
+            return;
+        };
+        let machine = Machine {
+            holder: found.endpoint.address.clone(),
+            shown: None,
+            lost: None,
+            rivals: BTreeMap::new(),
+            spec,
+        };
+        self.machines.insert(machine.spec.subject.clone(), machine);
+    }
+
+    /// Forgets a machine whose report an administrator deleted.
+    pub(super) fn forget(&mut self, id: &str) {
+        self.machines.remove(id);
+        self.changed.remove(id);
+    }
+
+    /// The reports that may have changed since this was asked last.
+    pub(super) fn take_changed(&mut self) -> Vec<DpuReportSpec> {
+        let changed = std::mem::take(&mut self.changed);
+        let specs = changed.iter().filter_map(|id| self.machines.get(id));
+        specs.map(|machine| machine.spec.clone()).collect()
+    }
+
+    /// The machines whose reports name this endpoint.
+    pub(super) fn held_by(&self, key: &str) -> Vec<String> {
+        let held = self.machines.iter();
+        held.filter(|(_, machine)| machine.holder == key)
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+
+    /// How many machines are found and how many are missing.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let missing = self.machines.values().filter(|machine| {
+            let found = machine.spec.found.as_ref();
+            found.is_some_and(|found| found.missing_since.is_some())
+        });
+        let missing = missing.count();
+        (self.machines.len() - missing, missing)
+    }
+
+    /// The key that was seen first at this endpoint.
+    pub(super) fn pin_of(&self, key: &str) -> Option<&str> {
+        let mut held = self.machines.values().filter(|one| one.holder == key);
+        held.find_map(|machine| found::pin(&machine.spec))
+    }
+
+    /// Whether the key is that of a BMC that was met elsewhere, with the same credentials.
+    pub(super) fn is_met(&self, pin: &str, credentials: &str) -> bool {
+        self.machines.values().any(|machine| {
+            let found = machine.spec.found.as_ref();
+            found::pin(&machine.spec) == Some(pin)
+                && found.is_some_and(|found| found.endpoint.credentials == credentials)
+        })
+    }
+
+    /// Takes in what was read behind an endpoint.
+    pub(super) fn read(&mut self, reading: Reading<'_>, now: Instant, at: &Time) -> Finding {
+        let Reading {
+            target,
+            pin,
+            systems,
+        } = reading;
+        let mut finding = Finding::default();
+        let mut shown: BTreeMap<String, String> = BTreeMap::new();
+        let mut before: BTreeMap<String, Option<DpuReportSpec>> = BTreeMap::new();
+        for system in systems {
+            let path = system.identity.system_path.clone();
+            let Some(id) = id_of(&system.identity) else {
+                finding.failure = Some(Failure::new(
+                    "NotIdentifiable",
+                    format!(
+                        "the system {path} of {} shows neither UUID nor serial number that tells it from others: have its maker's tools enter them, or write its object by hand",
+                        target.key
+                    ),
+                    Bearing::There,
+                ));
+                continue;
+            };
+            if let Some(first) = shown.get(&id) {
+                self.contradict(&id, &target.key, &[first, &path]);
+                continue;
+            }
+            shown.insert(id.clone(), path);
+            match self.claim(&id, target, pin, now) {
+                Claim::Ours => {
+                    let holder = self.holder(&id);
+                    finding.left.extend(holder.filter(|key| *key != target.key));
+                    let known = self.take(&id, target, pin, system, now, at);
+                    before.insert(id, known);
+                }
+                Claim::Alias => finding.is_alias = true,
+                Claim::Open => {
+                    finding.is_open = true;
+                    finding.ask.extend(self.holder(&id));
+                }
+                Claim::Refused(failure) => {
+                    if failure.reason == "CertificateChanged" {
+                        finding.barred_by.push(id);
+                    }
+                    finding.failure = Some(failure);
+                }
+            }
+        }
+        finding.is_alias &= before.is_empty();
+        for (id, known) in before {
+            self.keep_time(id, known.as_ref());
+        }
+        finding.read = self.release(target, &shown, now, at);
+        finding
+    }
+
+    fn holder(&self, id: &str) -> Option<String> {
+        self.machines.get(id).map(|machine| machine.holder.clone())
+    }
+
+    /// Whether the endpoint may speak for the machine.
+    fn claim(&mut self, id: &str, target: &Target, pin: Option<&SpkiPin>, now: Instant) -> Claim {
+        let Some(machine) = self.machines.get_mut(id) else {
+            return Claim::Ours;
+        };
+        let pin = pin.map(ToString::to_string);
+        let remembered = found::pin(&machine.spec);
+        let is_same_key = pin.is_some() && remembered == pin.as_deref();
+        let is_pinned = target.access.trust == FirstTrust::PinFirstSeen && remembered.is_some();
+        if is_pinned && !is_same_key {
+            return Claim::Refused(Failure::new(
+                "CertificateChanged",
+                format!(
+                    "{} shows the machine of {} with another key: compare the key with the BMC's own; if it is right, delete DpuReport bmc-found-{id}",
+                    target.key, machine.holder
+                ),
+                Bearing::There,
+            ));
+        }
+        if machine.holder == target.key {
+            return Claim::Ours;
+        }
+        let rival = machine.rivals.entry(target.key.clone()).or_insert(Rival {
+            since: now,
+            certain: false,
+        });
+        // Of two that are known to show one identity the first keeps the report a little longer.
+        let enough = if rival.certain { LOOKS } else { 1 };
+        if machine
+            .lost
+            .as_ref()
+            .is_some_and(|lost| lost.looks >= enough)
+        {
+            machine.rivals.remove(&target.key);
+            return Claim::Ours;
+        }
+        if is_same_key {
+            return Claim::Alias;
+        }
+        if !rival.certain && machine.shown.is_none_or(|shown| shown <= rival.since) {
+            return Claim::Open;
+        }
+        let news = !rival.certain;
+        rival.certain = true;
+        let holder = machine.holder.clone();
+        if news {
+            self.tell_rivals(id);
+        }
+        Claim::Refused(Failure::new(
+            "IdentityTwice",
+            format!(
+                "{} and {holder} both show the identity of bmc-found-{id}: correct the serial number or UUID of one machine; until then {holder} is taken for it",
+                target.key
+            ),
+            Bearing::There,
+        ))
+    }
+
+    /// Makes the machine's report say what its endpoint shows. Returns what it said before.
+    fn take(
+        &mut self,
+        id: &str,
+        target: &Target,
+        pin: Option<&SpkiPin>,
+        system: ExploredSystem,
+        now: Instant,
+        at: &Time,
+    ) -> Option<DpuReportSpec> {
+        let (known, rivals) = match self.machines.remove(id) {
+            Some(machine) => (Some(machine.spec), machine.rivals),
+            None => (None, BTreeMap::new()),
+        };
+        let machine = Machine {
+            spec: found::report(id, target, pin, system, known.as_ref(), at),
+            holder: target.key.clone(),
+            shown: Some(now),
+            lost: None,
+            rivals,
+        };
+        self.machines.insert(id.to_owned(), machine);
+        self.tell_rivals(id);
+        known
+    }
+
+    /// A report that says what it said before is no change.
+    fn keep_time(&mut self, id: String, known: Option<&DpuReportSpec>) {
+        if let Some(machine) = self.machines.get_mut(&id) {
+            machine.spec = keep_time(machine.spec.clone(), known);
+            if known == Some(&machine.spec) {
+                self.changed.remove(&id);
+            } else {
+                self.changed.insert(id);
+            }
+        }
+    }
+
+    /// The endpoint shows these machines and no others. Tells who else shows the others.
+    fn release(
+        &mut self,
+        target: &Target,
+        shown: &BTreeMap<String, String>,
+        now: Instant,
+        at: &Time,
+    ) -> Vec<String> {
+        let mut ask = Vec::new();
+        let others: Vec<String> = self
+            .machines
+            .iter()
+            .filter(|(id, machine)| {
+                let has_part =
+                    machine.holder == target.key || machine.rivals.contains_key(&target.key);
+                has_part && !shown.contains_key(*id)
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in others {
+            self.end_rival(&id, &target.key);
+            if self.holder(&id).as_deref() == Some(&target.key) {
+                ask.extend(self.lose(&id, &elsewhere(&target.key), now, at));
+            }
+        }
+        ask
+    }
+
+    /// The endpoint answers and shows what it showed before.
+    pub(super) fn answered(&mut self, target: &Target, now: Instant, at: &Time) {
+        for id in self.held_by(&target.key) {
+            let Some(machine) = self.machines.get_mut(&id) else {
+                continue;
+            };
+            machine.shown = Some(now);
+            machine.lost = None;
+            if found::is_back(&mut machine.spec, target, at) {
+                self.changed.insert(id);
+            }
+        }
+    }
+
+    pub(super) fn rivalled_by(&self, key: &str) -> Vec<String> {
+        let all = self.machines.iter();
+        all.filter(|(_, machine)| machine.rivals.contains_key(key))
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+
+    pub(super) fn end_rival(&mut self, id: &str, key: &str) {
+        let ended = self
+            .machines
+            .get_mut(id)
+            .and_then(|machine| machine.rivals.remove(key));
+        if ended.is_some_and(|rival| rival.certain) {
+            self.tell_rivals(id);
+        }
+    }
+
+    fn tell_rivals(&mut self, id: &str) {
+        let Some(machine) = self.machines.get_mut(id) else {
+            return;
+        };
+        let certain = machine.rivals.iter().filter(|(_, rival)| rival.certain);
+        let keys: Vec<&str> = certain.map(|(key, _)| key.as_str()).collect();
+        if found::tell_rivals(&mut machine.spec, &machine.holder, &keys) {
+            self.changed.insert(id.to_owned());
+        }
+    }
+
+    fn contradict(&mut self, id: &str, key: &str, paths: &[&String; 2]) {
+        let Some(machine) = self.machines.get_mut(id) else {
+            return;
+        };
+        if machine.holder == key && found::tell_paths(&mut machine.spec, paths) {
+            self.changed.insert(id.to_owned());
+        }
+    }
+}
+
+fn elsewhere(key: &str) -> Failure {
+    Failure::new(
+        "AnotherMachine",
+        format!(
+            "another machine answers at {key} now: this one is found again wherever it shows up"
+        ),
+        Bearing::Gone,
+    )
+}

@@ -1,0 +1,249 @@
+//! What follows from what was done. Pure.
+
+use lockstep_redfish::{BmcError, Endpoint, ExploredSystem, Identified};
+
+use crate::site::discovery::book::{Next, Outcome, Seen};
+use crate::site::discovery::catalogue::Reading;
+use crate::site::discovery::engine::{Done, Engine, Job, Moment, Visit};
+use crate::site::discovery::failure::{Bearing, Failure};
+use crate::site::discovery::login::{Memory, trust_to_log_in};
+use crate::site::discovery::sweep::Door;
+use crate::site::discovery::territory::Target;
+
+impl Engine {
+    /// Takes in what became of a job; some lead to the next one at once.
+    pub(super) fn done(&mut self, done: Done, moment: Moment<'_>) -> Option<Job> {
+        match done {
+            Done::Keys(found) => self.keys_read(found, moment.now),
+            Done::Leases(found) => self.leases_read(found, moment),
+            Done::Swept(door, open) => self.swept(&door, &open, moment),
+            Done::Knocked(key, result) => {
+                self.slots.give_back(&key);
+                match result {
+                    Ok(()) => self.book.listens(&key, moment.now),
+                    Err(why) => self.fail(&key, Failure::closed(&key, &why), moment),
+                }
+            }
+            Done::Identified(key, result) => return self.identified(&key, result, moment),
+            Done::Explored(visit, result) => return self.explored(&visit, result, moment),
+            Done::Checked(key, gone) => self.unbarred(&key, &gone, moment),
+        }
+        None
+    }
+
+    fn swept(&mut self, door: &Door, open: &[u16], moment: Moment<'_>) {
+        self.slots.give_back(&door.to_string());
+        let mut tracked = false;
+        for port in &door.ports {
+            if let Some(target) = self.territory.scanned_endpoint(door.ip, *port) {
+                if open.contains(port) {
+                    self.book.found(&target, moment.now);
+                }
+                tracked |= self.book.is_tracked(&target.key);
+            }
+        }
+        self.sweep.knocked(!tracked);
+    }
+
+    fn identified(
+        &mut self,
+        key: &str,
+        result: Option<Result<Identified, BmcError>>,
+        moment: Moment<'_>,
+    ) -> Option<Job> {
+        let failed = match result {
+            Some(Ok(identified)) => {
+                self.slots.answered(key);
+                let job = self.log_in(key, identified, moment);
+                if !matches!(job, Some(Job::Explore(_))) {
+                    self.slots.give_back(key);
+                }
+                return job;
+            }
+            Some(Err(error)) => Failure::of_identify(&error),
+            None => Some(Failure::hung(key)),
+        };
+        self.slots.give_back(key);
+        match failed {
+            Some(failure) => self.fail(key, failure, moment),
+            None => self.book.postponed(key, moment.now),
+        }
+        None
+    }
+
+    /// Whether the endpoint that was identified is logged in to now.
+    fn log_in(&mut self, key: &str, identified: Identified, moment: Moment<'_>) -> Option<Job> {
+        let target = self.book.target(key)?;
+        let keys = self.keyring.get(&target.access)?.clone();
+        let tls = keys.tls.ok()?;
+        let pin = identified.tls_pin.as_ref().map(ToString::to_string);
+        let credentials = &target.access.credentials;
+        let memory = Memory {
+            here: self
+                .catalogue
+                .pin_of(key)
+                .or_else(|| self.pins.get(key).map(String::as_str)),
+            is_met: pin
+                .as_deref()
+                .is_some_and(|pin| self.catalogue.is_met(pin, credentials)),
+        };
+        let tls = match trust_to_log_in(key, target.access.trust, tls, &identified, memory) {
+            Ok(tls) => tls,
+            Err(failure) => {
+                let barred_by = self.catalogue.held_by(key);
+                self.unusable(key, failure, moment);
+                return Some(Job::Check(key.to_owned(), barred_by));
+            }
+        };
+        let (credentials, version) = match keys.credentials {
+            Ok(found) => found,
+            Err(refusal) => {
+                let failure = Failure::of_refusal(&refusal, Bearing::There);
+                self.unusable(key, failure, moment);
+                return None;
+            }
+        };
+        if self
+            .book
+            .is_to_be_read(key, &identified, &version, moment.now)
+        {
+            return Some(Job::Explore(Box::new(Visit {
+                key: key.to_owned(),
+                endpoint: Endpoint {
+                    address: target.url,
+                    tls,
+                },
+                credentials,
+                version,
+                identified,
+            })));
+        }
+        match self.book.verdict(key).cloned() {
+            Some(failure) if !self.book.is_as_before(key, &identified) => {
+                self.unusable(key, failure, moment);
+            }
+            Some(_) => self.book.unchanged(key, moment.now),
+            None => {
+                self.catalogue.answered(&target, moment.now, moment.at);
+                self.book.unchanged(key, moment.now);
+            }
+        }
+        None
+    }
+
+    fn explored(
+        &mut self,
+        visit: &Visit,
+        result: Option<Result<Vec<ExploredSystem>, BmcError>>,
+        moment: Moment<'_>,
+    ) -> Option<Job> {
+        let key = visit.key.as_str();
+        self.slots.give_back(key);
+        if let Some(pin) = &visit.identified.tls_pin {
+            self.pins.insert(key.to_owned(), pin.to_string());
+        }
+        match result {
+            Some(Ok(systems)) => {
+                let target = self.book.target(key)?;
+                return self.read(&target, visit, systems, moment);
+            }
+            Some(Err(error)) => match Failure::of_explore(&error) {
+                Some(failure)
+                    if matches!(error, BmcError::CredentialsRefused { locked: true, .. }) =>
+                {
+                    self.book.bar(key, &visit.version, failure.clone());
+                    self.unusable(key, failure, moment);
+                }
+                Some(failure) => self.fail(key, failure, moment),
+                None => self.book.postponed(key, moment.now),
+            },
+            None => self.fail(key, Failure::hung(key), moment),
+        }
+        None
+    }
+
+    fn read(
+        &mut self,
+        target: &Target,
+        visit: &Visit,
+        systems: Vec<ExploredSystem>,
+        moment: Moment<'_>,
+    ) -> Option<Job> {
+        let key = &target.key;
+        let seen = Seen::new(&visit.identified, &visit.version);
+        let nothing = systems.is_empty().then(|| {
+            Failure::new(
+                "SystemNotFound",
+                format!("{key} serves no ComputerSystem: check that it is the BMC of a machine"),
+                Bearing::There,
+            )
+        });
+        let reading = Reading {
+            target,
+            pin: visit.identified.tls_pin.as_ref(),
+            systems,
+        };
+        let finding = self.catalogue.read(reading, moment.now, moment.at);
+        for left in &finding.left {
+            self.pins.remove(left);
+        }
+        let outcome = match finding.failure.or(nothing) {
+            Some(failure) => Outcome::Failed(failure),
+            None if finding.is_open => Outcome::NotYet,
+            None => Outcome::Identified,
+        };
+        let next = if finding.is_alias {
+            Next::Refresh
+        } else {
+            Next::Poll
+        };
+        self.book
+            .answered(key, outcome, Some(seen), next, moment.now);
+        if finding.is_open {
+            self.book.read_next(key);
+        }
+        for ask in &finding.ask {
+            self.book.hurry(ask, false, moment.now);
+        }
+        self.ask(&finding.read, moment);
+        (!finding.barred_by.is_empty()).then(|| Job::Check(key.clone(), finding.barred_by))
+    }
+
+    /// It answers, and cannot be used: it is looked at again after a poll interval.
+    fn unusable(&mut self, key: &str, failure: Failure, moment: Moment<'_>) {
+        let ask = self.catalogue.failed(key, &failure, moment.now, moment.at);
+        let outcome = Outcome::Failed(failure);
+        self.book
+            .answered(key, outcome, None, Next::Poll, moment.now);
+        self.ask(&ask, moment);
+    }
+
+    /// It failed: it is looked at again after a pause.
+    pub(super) fn fail(&mut self, key: &str, failure: Failure, moment: Moment<'_>) {
+        let ask = self.catalogue.failed(key, &failure, moment.now, moment.at);
+        self.book.failed(key, failure, moment.now);
+        self.ask(&ask, moment);
+    }
+
+    /// Whoever else shows a machine that was lost here is read at once.
+    pub(super) fn ask(&mut self, keys: &[String], moment: Moment<'_>) {
+        for key in keys {
+            self.book.hurry(key, true, moment.now);
+        }
+    }
+
+    /// An administrator deleted the reports that stood in an endpoint's way.
+    fn unbarred(&mut self, key: &str, gone: &[String], moment: Moment<'_>) {
+        for id in gone {
+            tracing::info!(
+                endpoint = key,
+                "DpuReport bmc-found-{id} is gone: its key is forgotten"
+            );
+            self.catalogue.forget(id);
+        }
+        if !gone.is_empty() {
+            self.pins.remove(key);
+            self.book.hurry(key, true, moment.now);
+        }
+    }
+}

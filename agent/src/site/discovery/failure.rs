@@ -1,0 +1,140 @@
+//! Why an endpoint is not told of in a report of its own, in words and with the remedy. Pure.
+
+use lockstep_redfish::BmcError;
+
+use crate::site::judge::Refusal;
+
+/// Longest message that a scan report takes.
+const LONGEST: usize = 256;
+
+/// What a failure says about the machine that was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bearing {
+    /// Nothing listens or answers there, or something else does.
+    Gone,
+    /// It answers as before, and could not be read.
+    There,
+}
+
+/// An endpoint failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// A condition reason.
+    pub(super) reason: &'static str,
+    /// What happened and what helps.
+    pub(super) message: String,
+    /// What it says about the machine that was there.
+    pub(super) bearing: Bearing,
+}
+
+impl Failure {
+    pub(super) fn new(reason: &'static str, message: impl Into<String>, bearing: Bearing) -> Self {
+        Self {
+            reason,
+            message: clipped(&message.into(), LONGEST),
+            bearing,
+        }
+    }
+
+    /// Nothing listens.
+    pub(super) fn closed(key: &str, why: &str) -> Self {
+        let message = format!(
+            "{key}: {why}; check that the BMC has power and that the address and port are right"
+        );
+        Self::new("Unreachable", message, Bearing::Gone)
+    }
+
+    /// A call outlived every deadline of its own.
+    pub(super) fn hung(key: &str) -> Self {
+        let message = format!(
+            "{key} was still busy with one call after all its deadlines; it is asked again by itself. If this lasts, reset the BMC"
+        );
+        Self::new("NoAnswer", message, Bearing::Gone)
+    }
+
+    /// The service root could not be read. `None` if earlier calls took all the time, which says
+    /// nothing about the endpoint.
+    pub(super) fn of_identify(error: &BmcError) -> Option<Self> {
+        if matches!(error, BmcError::Busy { .. }) {
+            return None;
+        }
+        let is_other = matches!(
+            error,
+            BmcError::BadAnswer { .. } | BmcError::ReadFailed { status: 404, .. }
+        );
+        let reason = if is_other {
+            "NotRedfish"
+        } else {
+            error.category()
+        };
+        Some(Self::of(error, reason, Bearing::Gone))
+    }
+
+    /// What is behind a BMC that was identified could not be read.
+    pub(super) fn of_explore(error: &BmcError) -> Option<Self> {
+        if matches!(error, BmcError::Busy { .. }) {
+            return None;
+        }
+        Some(Self::of(error, error.category(), Bearing::There))
+    }
+
+    fn of(error: &BmcError, reason: &'static str, bearing: Bearing) -> Self {
+        let remedy = error.remedy();
+        let room = LONGEST.saturating_sub(remedy.chars().count() + 2);
+        let message = format!("{}; {remedy}", clipped(&error.to_string(), room));
+        Self::new(reason, message, bearing)
+    }
+
+    /// Secret or ConfigMap are missing or wrong.
+    pub(super) fn of_refusal(refusal: &Refusal, bearing: Bearing) -> Self {
+        let reason = match refusal.reason.as_str() {
+            "SecretMissing" => "SecretMissing",
+            "SecretInvalid" => "SecretInvalid",
+            "CaMissing" => "CaMissing",
+            _ => "CredentialsUnusable",
+        };
+        Self::new(reason, refusal.message.clone(), bearing)
+    }
+}
+
+/// The text, cut to so many characters.
+pub(super) fn clipped(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
+    format!("{kept}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_error_leaves_room_for_its_remedy() {
+        let error = BmcError::NoAnswer {
+            address: "https://10.0.0.7".to_owned(),
+            path: "/redfish/v1".to_owned(),
+            reason: "x".repeat(1000),
+        };
+        let failure = Failure::of_identify(&error).unwrap();
+        assert!(failure.message.ends_with(error.remedy()), "{failure:?}");
+        assert_eq!(failure.message.chars().count(), LONGEST);
+    }
+
+    #[test]
+    fn what_is_no_redfish_service_is_told_apart_and_a_busy_lane_is_no_failure() {
+        let address = "https://10.0.0.7".to_owned();
+        let busy = BmcError::Busy {
+            address: address.clone(),
+        };
+        assert_eq!(Failure::of_identify(&busy), None);
+        assert_eq!(Failure::of_explore(&busy), None);
+        let web = BmcError::BadAnswer {
+            address,
+            path: "/redfish/v1".to_owned(),
+            reason: "no JSON".to_owned(),
+        };
+        assert_eq!(Failure::of_identify(&web).unwrap().reason, "NotRedfish");
+    }
+}

@@ -1,0 +1,112 @@
+//! To whom credentials are shown. Pure.
+
+use lockstep_redfish::{Identified, SpkiPin, TlsTrust};
+
+use crate::config::FirstTrust;
+use crate::site::discovery::failure::{Bearing, Failure};
+
+/// What is remembered about keys when an endpoint was identified.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory<'a> {
+    /// The key that was seen first at this endpoint.
+    pub(super) here: Option<&'a str>,
+    /// Whether the key that it shows now is that of a BMC met elsewhere with these credentials.
+    pub(super) is_met: bool,
+}
+
+/// The trust in which to log in, if the endpoint may be shown credentials at all.
+///
+/// `tls` is the trust in which it was identified. With `PinFirstSeen` the login goes to the very
+/// key that was identified and to no other; and that key must be the one that was seen first
+/// there, or that of a BMC that moved here.
+pub(super) fn trust_to_log_in(
+    key: &str,
+    trust: FirstTrust,
+    tls: TlsTrust,
+    identified: &Identified,
+    memory: Memory<'_>,
+) -> Result<TlsTrust, Failure> {
+    match trust {
+        FirstTrust::Ca | FirstTrust::NoVerification | FirstTrust::PlainHttp => return Ok(tls),
+        FirstTrust::PinFirstSeen => {}
+    }
+    let Some(pin) = &identified.tls_pin else {
+        return Err(Failure::new(
+            "CertificateRefused",
+            format!("{key} showed no key that could be remembered: use https, or another trust"),
+            Bearing::There,
+        ));
+    };
+    match memory.here {
+        Some(first) if first != pin.to_string() && !memory.is_met => Err(changed(key, pin)),
+        Some(_) | None => Ok(TlsTrust::PinnedKey(pin.clone())),
+    }
+}
+
+fn changed(key: &str, pin: &SpkiPin) -> Failure {
+    Failure::new(
+        "CertificateChanged",
+        format!(
+            "{key} shows key {pin} and not the one seen first; nothing was logged in to. Compare it with the BMC's own; if it is right, delete the bmc-found report of this address, or restart the agent if it has none"
+        ),
+        Bearing::Gone,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identified(pin: Option<&SpkiPin>) -> Identified {
+        Identified {
+            remote: "10.0.0.7:443".parse().unwrap(),
+            tls_pin: pin.cloned(),
+            redfish_version: None,
+            service_uuid: None,
+            vendor: None,
+            product: None,
+        }
+    }
+
+    #[test]
+    fn a_login_goes_to_the_key_that_was_seen_first_and_to_no_other() {
+        let (first, other) = (SpkiPin::of(b"first"), SpkiPin::of(b"other"));
+        let remembered = first.to_string();
+        let judge = |seen: Option<&SpkiPin>, here: Option<&str>, is_met: bool| {
+            let memory = Memory { here, is_met };
+            let tls = TlsTrust::NoVerification;
+            let trust = FirstTrust::PinFirstSeen;
+            trust_to_log_in("k", trust, tls, &identified(seen), memory)
+                .map_err(|failure| failure.reason)
+        };
+        let pinned = |pin: &SpkiPin| Ok(TlsTrust::PinnedKey(pin.clone()));
+        assert_eq!(judge(Some(&first), None, false), pinned(&first));
+        assert_eq!(
+            judge(Some(&first), Some(&remembered), false),
+            pinned(&first)
+        );
+        assert_eq!(
+            judge(Some(&other), Some(&remembered), false),
+            Err("CertificateChanged")
+        );
+        assert_eq!(judge(Some(&other), Some(&remembered), true), pinned(&other));
+        assert_eq!(judge(None, None, false), Err("CertificateRefused"));
+    }
+
+    #[test]
+    fn other_trusts_stay_what_they_are() {
+        let ca = TlsTrust::CaBundle("PEM".to_owned());
+        for (trust, tls) in [
+            (FirstTrust::Ca, ca),
+            (FirstTrust::NoVerification, TlsTrust::NoVerification),
+            (FirstTrust::PlainHttp, TlsTrust::PlainHttp),
+        ] {
+            let memory = Memory {
+                here: Some("x"),
+                is_met: false,
+            };
+            let login = trust_to_log_in("k", trust, tls.clone(), &identified(None), memory);
+            assert_eq!(login, Ok(tls));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Machines that are out of sight. Pure.
+//!
+//! A look that fails is no news by itself. After a few the machine is told to be out of reach;
+//! when it has been gone for a while it is told to be missing; and its report stays.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::report::Reachability;
+use tokio::time::Instant;
+
+use crate::site::discovery::catalogue::{Catalogue, Machine};
+use crate::site::discovery::failure::{Bearing, Failure};
+
+/// Failed looks after which a machine is told to be out of reach.
+pub(super) const LOOKS: u32 = 3;
+
+/// How long it must have been so before it is told to be missing.
+const GRACE: Duration = Duration::from_secs(600);
+
+/// Since when a machine is out of sight.
+#[derive(Clone, Debug)]
+pub(super) struct Lost {
+    since: Instant,
+    at: Time,
+    pub(super) looks: u32,
+    gone: bool,
+}
+
+impl Catalogue {
+    /// The endpoint failed. Tells which endpoints show the same machines and are to be read.
+    pub(super) fn failed(
+        &mut self,
+        key: &str,
+        failure: &Failure,
+        now: Instant,
+        at: &Time,
+    ) -> Vec<String> {
+        let mut ask = Vec::new();
+        for id in self.held_by(key) {
+            ask.extend(self.lose(&id, failure, now, at));
+        }
+        if failure.bearing == Bearing::Gone {
+            let rivals: Vec<String> = self.rivalled_by(key);
+            for id in rivals {
+                self.end_rival(&id, key);
+            }
+        }
+        ask
+    }
+
+    /// Notes that time passes, and machines whose endpoints nobody looks at any more. Tells which
+    /// endpoints show those and are to be read.
+    pub(super) fn tend(
+        &mut self,
+        is_looked_at: impl Fn(&str) -> bool,
+        now: Instant,
+        at: &Time,
+    ) -> Vec<String> {
+        let mut ask = Vec::new();
+        let unseen: Vec<String> = self
+            .machines
+            .iter()
+            .filter(|(_, machine)| !is_looked_at(&machine.holder))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in unseen {
+            let failure = Failure::new(
+                "NoLongerNamed",
+                "no list, no lease and no answer in a range names its address any more: it is found again wherever it shows up",
+                Bearing::Gone,
+            );
+            ask.extend(self.lose(&id, &failure, now, at));
+        }
+        for (id, machine) in &mut self.machines {
+            if mark_missing(machine, now, at) {
+                self.changed.insert(id.clone());
+            }
+        }
+        ask
+    }
+
+    /// The machine was looked for where it was and not found. Tells who else shows it.
+    pub(super) fn lose(
+        &mut self,
+        id: &str,
+        failure: &Failure,
+        now: Instant,
+        at: &Time,
+    ) -> Vec<String> {
+        let Some(machine) = self.machines.get_mut(id) else {
+            return Vec::new();
+        };
+        let lost = machine.lost.get_or_insert_with(|| Lost {
+            since: now,
+            at: at.clone(),
+            looks: 0,
+            gone: false,
+        });
+        lost.looks = lost.looks.saturating_add(1);
+        lost.gone = failure.bearing == Bearing::Gone;
+        if lost.looks >= LOOKS {
+            let before = machine.spec.reachable.as_ref();
+            let is_told = before
+                .is_some_and(|told| !told.ok && told.reason.as_deref() == Some(failure.reason));
+            if !is_told {
+                machine.spec.reachable = Some(Reachability {
+                    ok: false,
+                    since: before
+                        .filter(|told| !told.ok)
+                        .map_or_else(|| lost.at.clone(), |told| told.since.clone()),
+                    reason: Some(failure.reason.to_owned()),
+                    message: Some(failure.message.clone()),
+                });
+                machine.spec.observed_at = at.clone();
+                self.changed.insert(id.to_owned());
+            }
+        }
+        if mark_missing(machine, now, at) {
+            self.changed.insert(id.to_owned());
+        }
+        machine.rivals.keys().cloned().collect()
+    }
+}
+
+fn mark_missing(machine: &mut Machine, now: Instant, at: &Time) -> bool {
+    let Some(lost) = &machine.lost else {
+        return false;
+    };
+    let Some(found) = &mut machine.spec.found else {
+        return false;
+    };
+    let is_missing = lost.gone && lost.looks >= LOOKS && now >= lost.since + GRACE;
+    if !is_missing || found.missing_since.is_some() {
+        return false;
+    }
+    found.missing_since = Some(lost.at.clone());
+    machine.spec.observed_at = at.clone();
+    true
+}

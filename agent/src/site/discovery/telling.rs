@@ -1,0 +1,243 @@
+//! Writes reports, a few at a time, each on change only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kube::api::ListParams;
+use kube::core::DeserializeGuard;
+use kube::{Api, Client};
+use lockstep_crds::report::Vantage;
+use lockstep_crds::{DpuReport, DpuReportSpec, names};
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::kube_client::{REQUEST_DEADLINE, said};
+use crate::report::{Cause, ReportError, ReportWriter};
+
+/// Writes under way at one time.
+const MOST: usize = 8;
+
+/// Reports in one page of the list.
+const PAGE: u32 = 100;
+
+/// The first pause after a failed write, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
+/// What a report is to say, and who writes it.
+#[derive(Debug)]
+pub(super) struct Write {
+    name: String,
+    writer: ReportWriter,
+    spec: Box<DpuReportSpec>,
+}
+
+impl Write {
+    /// Writes it, unless the report says just that.
+    pub(super) async fn perform(mut self) -> Written {
+        let result = self.writer.write(&self.spec, Cause::Facts).await;
+        Written {
+            name: self.name,
+            writer: self.writer,
+            spec: self.spec,
+            result,
+        }
+    }
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) struct Written {
+    name: String,
+    writer: ReportWriter,
+    spec: Box<DpuReportSpec>,
+    result: Result<bool, ReportError>,
+}
+
+/// One report. Its writer is absent while it writes.
+#[derive(Debug)]
+struct Desk {
+    writer: Option<ReportWriter>,
+    wanted: Option<Box<DpuReportSpec>>,
+    failures: u32,
+}
+
+/// The writers of all reports of the search.
+#[derive(Debug)]
+pub(super) struct Telling {
+    api: Api<DpuReport>,
+    desks: BTreeMap<String, Desk>,
+    queue: BTreeSet<(Instant, String)>,
+    under_way: usize,
+}
+
+impl Telling {
+    pub(super) fn new(client: &Client, namespace: &str) -> Self {
+        Self {
+            api: Api::namespaced(client.clone(), namespace),
+            desks: BTreeMap::new(),
+            queue: BTreeSet::new(),
+            under_way: 0,
+        }
+    }
+
+    /// Takes in a report as the API server holds it.
+    pub(super) fn know(&mut self, report: DpuReport) {
+        let writer = ReportWriter::knowing(self.api.clone(), report);
+        let name = writer.name().to_owned();
+        let desk = Desk {
+            writer: Some(writer),
+            wanted: None,
+            failures: 0,
+        };
+        self.desks.insert(name, desk);
+    }
+
+    /// This is what the report about its subject is to say.
+    pub(super) fn want(&mut self, spec: DpuReportSpec, now: Instant) {
+        let name = name_of(&spec);
+        let api = &self.api;
+        let desk = self.desks.entry(name.clone()).or_insert_with(|| Desk {
+            writer: Some(ReportWriter::new(api.clone(), name.clone(), None)),
+            wanted: None,
+            failures: 0,
+        });
+        desk.wanted = Some(Box::new(spec));
+        if desk.writer.is_some() && desk.failures == 0 {
+            self.queue.insert((now, name));
+        }
+    }
+
+    /// The next write whose time has come.
+    pub(super) fn next(&mut self, now: Instant) -> Option<Write> {
+        while self.under_way < MOST && self.queue.first().is_some_and(|(due, _)| *due <= now) {
+            let (_, name) = self.queue.pop_first()?;
+            let Some(desk) = self.desks.get_mut(&name) else {
+                continue;
+            };
+            let (Some(spec), Some(writer)) = (desk.wanted.clone(), desk.writer.take()) else {
+                continue;
+            };
+            self.under_way += 1;
+            return Some(Write { name, writer, spec });
+        }
+        None
+    }
+
+    /// Takes a writer back; tells whether it wrote.
+    pub(super) fn written(&mut self, written: Written, now: Instant) -> bool {
+        self.under_way = self.under_way.saturating_sub(1);
+        let Written {
+            name,
+            writer,
+            spec,
+            result,
+        } = written;
+        let Some(desk) = self.desks.get_mut(&name) else {
+            return false;
+        };
+        desk.writer = Some(writer);
+        match result {
+            Ok(wrote) => {
+                desk.failures = 0;
+                if desk.wanted.as_ref() == Some(&spec) {
+                    desk.wanted = None;
+                } else {
+                    self.queue.insert((now, name));
+                }
+                wrote
+            }
+            Err(error) => {
+                tracing::warn!("{error}");
+                desk.failures = desk.failures.saturating_add(1);
+                let pause = clock::backoff(desk.failures, PAUSES.0, PAUSES.1);
+                self.queue.insert((now + pause, name));
+                false
+            }
+        }
+    }
+
+    /// When the next write is due, if one may be begun.
+    pub(super) fn wake(&self) -> Option<Instant> {
+        let (due, _) = self.queue.first()?;
+        (self.under_way < MOST).then_some(*due)
+    }
+
+    /// Forgets a report that somebody deleted.
+    pub(super) fn forget(&mut self, id: &str) {
+        let name = names::found_bmc(id);
+        if self
+            .desks
+            .get(&name)
+            .is_some_and(|desk| desk.writer.is_some())
+        {
+            self.desks.remove(&name);
+            self.queue.retain(|(_, queued)| *queued != name);
+        }
+    }
+}
+
+fn name_of(spec: &DpuReportSpec) -> String {
+    if spec.vantage == Vantage::Scan {
+        names::scan(&spec.subject)
+    } else {
+        names::found_bmc(&spec.subject)
+    }
+}
+
+/// The reports of earlier searches. One that this release cannot read is left alone.
+pub(super) async fn earlier(
+    client: &Client,
+    namespace: &str,
+    site: &str,
+) -> Result<Vec<DpuReport>, String> {
+    let api: Api<DeserializeGuard<DpuReport>> = Api::namespaced(client.clone(), namespace);
+    let mut params = ListParams::default().limit(PAGE);
+    let mut found = Vec::new();
+    loop {
+        let page = match tokio::time::timeout(REQUEST_DEADLINE, api.list(&params)).await {
+            Ok(Ok(page)) => page,
+            Ok(Err(error)) => return Err(said(&error)),
+            Err(_) => return Err("no answer in time".to_owned()),
+        };
+        for report in page.items {
+            match report.0 {
+                Ok(report) if is_ours(&report.spec, site) => found.push(report),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!("a report cannot be read and is left alone: {}", error.error);
+                }
+            }
+        }
+        match page.metadata.continue_ {
+            Some(token) if !token.is_empty() => params = params.continue_token(&token),
+            Some(_) | None => return Ok(found),
+        }
+    }
+}
+
+fn is_ours(spec: &DpuReportSpec, site: &str) -> bool {
+    match spec.vantage {
+        Vantage::FoundBmc => spec.found.is_some(),
+        Vantage::Scan => spec.subject == site,
+        Vantage::CardBmc
+        | Vantage::HostBmc
+        | Vantage::CardOs
+        | Vantage::Site
+        | Vantage::HostOs
+        | Vantage::Unrecognized(_) => false,
+    }
+}
+
+/// Those of the machines whose reports do not exist. Silence proves nothing.
+pub(super) async fn gone(client: &Client, namespace: &str, ids: Vec<String>) -> Vec<String> {
+    let api: Api<DpuReport> = Api::namespaced(client.clone(), namespace);
+    let mut gone = Vec::new();
+    for id in ids {
+        let name = names::found_bmc(&id);
+        let found = tokio::time::timeout(REQUEST_DEADLINE, api.get_metadata_opt(&name)).await;
+        if matches!(found, Ok(Ok(None))) {
+            gone.push(id);
+        }
+    }
+    gone
+}

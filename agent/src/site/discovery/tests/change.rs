@@ -1,0 +1,206 @@
+//! Machines that move, go, come back, or are shown twice.
+
+use std::time::Duration;
+
+use super::fleet::{Bench, Manner, bench, range, until};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_keeps_its_report_at_another_address() {
+    let bench = bench(&format!(
+        "{}\n  scanIntervalSeconds: 120",
+        range("networks: [10.0.0.0/28]")
+    ));
+    bench.fleet.put("https://10.0.0.1", "SN-1");
+    let search = bench.start();
+    until(MINUTE, "it is found", || bench.found("SN-1").is_some()).await;
+    bench
+        .fleet
+        .readdress("https://10.0.0.1", "https://10.0.0.9");
+    until(10 * MINUTE, "it is followed", || {
+        bench.address("SN-1").as_deref() == Some("https://10.0.0.9")
+    })
+    .await;
+    assert!(!bench.is_missing("SN-1"));
+    assert_eq!(bench.failed("https://10.0.0.9"), None);
+    search.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_machines_that_swap_addresses_are_followed_by_their_keys() {
+    let bench = bench(&range("networks: [10.0.0.0/29]"));
+    let (one, two) = ("https://10.0.0.1", "https://10.0.0.2");
+    bench.fleet.put(one, "SN-1");
+    bench.fleet.put(two, "SN-2");
+    let search = bench.start();
+    until(MINUTE, "both are found", || {
+        bench.found("SN-1").is_some() && bench.found("SN-2").is_some()
+    })
+    .await;
+    bench.fleet.readdress(one, "aside");
+    bench.fleet.readdress(two, one);
+    bench.fleet.readdress("aside", two);
+    until(10 * MINUTE, "both are followed", || {
+        bench.address("SN-1").as_deref() == Some(two)
+            && bench.address("SN-2").as_deref() == Some(one)
+    })
+    .await;
+    tokio::time::sleep(30 * MINUTE).await;
+    assert!(!bench.is_missing("SN-1") && !bench.is_missing("SN-2"));
+    search.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_is_gone_is_marked_after_a_grace_and_cleared_when_it_is_back() {
+    let bench = bench(&range("addresses: [10.0.0.1]"));
+    let key = "https://10.0.0.1";
+    bench.fleet.put(key, "SN-1");
+    let search = bench.start();
+    until(5 * MINUTE, "all is told", || {
+        bench.api.get("dpureports/scan-s").is_some()
+    })
+    .await;
+    let told = bench.found("SN-1").unwrap();
+    let writes = bench.writes();
+    bench.fleet.change(key, |bmc| bmc.manner = Manner::Dead);
+    tokio::time::sleep(8 * MINUTE).await;
+    assert!(!bench.is_missing("SN-1"));
+    assert_eq!(bench.found("SN-1").unwrap()["reachable"]["ok"], false);
+    until(10 * MINUTE, "it is missing", || bench.is_missing("SN-1")).await;
+    let reachable = bench.found("SN-1").unwrap()["reachable"].clone();
+    assert_eq!(reachable["reason"], "Unreachable");
+    tokio::time::sleep(120 * MINUTE).await;
+    // Out of reach, missing, and one line in the report about the search.
+    assert_eq!(bench.writes(), writes + 3);
+    bench.fleet.change(key, |bmc| bmc.manner = Manner::Answers);
+    until(15 * MINUTE, "it is back", || !bench.is_missing("SN-1")).await;
+    let mut back = bench.found("SN-1").unwrap();
+    assert_eq!(back["reachable"]["ok"], true);
+    assert_eq!(back["found"], told["found"]);
+    back["reachable"] = told["reachable"].clone();
+    back["observedAt"] = told["observedAt"].clone();
+    assert_eq!(back, told);
+    search.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_nothing_names_any_more_is_missing_and_not_deleted() {
+    let bench = bench(&range("networks: [10.0.0.0/29]"));
+    bench.fleet.put("https://10.0.0.1", "SN-1");
+    let search = bench.start();
+    until(MINUTE, "it is found", || bench.found("SN-1").is_some()).await;
+    search.end().await;
+    bench
+        .fleet
+        .change("https://10.0.0.1", |bmc| bmc.manner = Manner::Dead);
+    let search = bench.start();
+    until(30 * MINUTE, "it is missing", || bench.is_missing("SN-1")).await;
+    search.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_with_one_identity_the_first_keeps_the_report_and_both_are_told() {
+    let bench = bench(
+        "  ranges:
+    - {addresses: [10.0.0.1, 10.0.0.2], credentialsRef: {name: c}, tls: {trust: NoVerification}}",
+    );
+    let (one, two) = ("https://10.0.0.1", "https://10.0.0.2");
+    bench.fleet.put(one, "SN-1");
+    bench.fleet.put(two, "SN-1");
+    bench.fleet.change(two, |bmc| {
+        bmc.key = Some("another".to_owned());
+        bmc.manner = Manner::Slow;
+    });
+    let search = bench.start();
+    until(10 * MINUTE, "it is told", || {
+        bench.failed(two).as_deref() == Some("IdentityTwice")
+    })
+    .await;
+    assert_eq!(bench.address("SN-1").as_deref(), Some(one));
+    let told = |bench: &Bench| {
+        let spec = bench.found("SN-1").unwrap();
+        spec["inventory"]["contradictions"][0]
+            .as_str()
+            .map(str::to_owned)
+    };
+    let contradiction = told(&bench).unwrap();
+    assert!(
+        contradiction.contains(one) && contradiction.contains(two),
+        "{contradiction}"
+    );
+    let (writes, reads) = (bench.writes(), bench.fleet.calls("explore").len());
+    tokio::time::sleep(60 * MINUTE).await;
+    assert_eq!(bench.writes(), writes);
+    assert_eq!(bench.fleet.calls("explore").len(), reads);
+    // The first goes: the other takes the report over, and there is no contradiction any more.
+    bench.fleet.change(one, |bmc| bmc.manner = Manner::Dead);
+    until(10 * MINUTE, "the other has it", || {
+        bench.address("SN-1").as_deref() == Some(two) && told(&bench).is_none()
+    })
+    .await;
+    until(10 * MINUTE, "it is no failure any more", || {
+        bench.failed(two).is_none()
+    })
+    .await;
+    search.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_bmc_at_two_addresses_is_one_machine_and_no_contradiction() {
+    let bench = bench(&range("addresses: [10.0.0.1, 'fd00::1']"));
+    let (four, six) = ("https://10.0.0.1", "https://[fd00::1]");
+    bench.fleet.put(four, "SN-1");
+    bench.fleet.put(six, "SN-1");
+    let search = bench.start();
+    until(5 * MINUTE, "all is told", || {
+        bench.api.get("dpureports/scan-s").is_some()
+    })
+    .await;
+    assert_eq!((bench.failed(four), bench.failed(six)), (None, None));
+    let spec = bench.found("SN-1").unwrap();
+    assert!(spec["inventory"].get("contradictions").is_none());
+    let asked = bench.fleet.calls("identify").len();
+    tokio::time::sleep(60 * MINUTE).await;
+    let asked = bench.fleet.calls("identify").len() - asked;
+    assert!(asked <= 60, "both addresses are asked: {asked}");
+    let holder = bench.address("SN-1").unwrap();
+    let other = if holder == four { six } else { four };
+    bench.fleet.change(&holder, |bmc| bmc.manner = Manner::Dead);
+    until(5 * MINUTE, "the other address takes over", || {
+        bench.address("SN-1").as_deref() == Some(other)
+    })
+    .await;
+    search.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_are_followed_as_they_come_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("dnsmasq.leases");
+    let bench = bench(&format!(
+        "  leases:
+    - {{file: {}, networks: [10.0.0.0/24], credentialsRef: {{name: c}}, tls: {{trust: PinFirstSeen}}}}",
+        file.display()
+    ));
+    bench.fleet.put("https://10.0.0.1", "SN-1");
+    let search = bench.start();
+    let told = format!("file://{}", file.display());
+    until(5 * MINUTE, "the missing file is told", || {
+        bench.failed(&told).as_deref() == Some("LeaseFileUnreadable")
+    })
+    .await;
+    std::fs::write(&file, "0 52:54:00:00:00:01 10.0.0.1 * *\n").unwrap();
+    until(MINUTE, "it is found", || bench.found("SN-1").is_some()).await;
+    // The lease moves, and so does the machine; a line is garbled on the way.
+    bench
+        .fleet
+        .readdress("https://10.0.0.1", "https://10.0.0.77");
+    std::fs::write(&file, "garbled\n0 52:54:00:00:00:01 10.0.0.77 * *\n").unwrap();
+    until(10 * MINUTE, "it is followed", || {
+        bench.address("SN-1").as_deref() == Some("https://10.0.0.77")
+            && bench.failed(&told).as_deref() == Some("LeaseFileMalformed")
+    })
+    .await;
+    search.end().await;
+}

@@ -1,0 +1,7 @@
+//! The search against a fleet and an API server in memory, in time that stands still and leaps.
+
+mod change;
+mod fleet;
+mod scale;
+mod schedule;
+mod trust;

@@ -1,0 +1,152 @@
+//! Many endpoints, some of them dead, slow or silent; and what it costs when nothing changes.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::fleet::{Bench, Manner, bench, range, until};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// 200 endpoints, listed or in a network; every `every`th of them behaves in that manner.
+fn fleet(bench: &Bench, manners: &[(usize, Manner)]) -> Vec<String> {
+    let mut live = Vec::new();
+    for number in 1..=200 {
+        let (key, serial) = (format!("https://10.0.0.{number}"), format!("SN-{number}"));
+        bench.fleet.put(&key, &serial);
+        let odd = manners.iter().find(|(at, _)| number % 20 == *at);
+        match odd {
+            Some((_, manner)) => bench.fleet.change(&key, |bmc| bmc.manner = *manner),
+            None => live.push(serial),
+        }
+    }
+    live
+}
+
+async fn all_found(bench: &Bench, live: &[String]) {
+    until(20 * MINUTE, "every live endpoint is found", || {
+        live.iter().all(|serial| bench.found(serial).is_some())
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_and_hanging_endpoints_cost_their_neighbours_nothing() {
+    for place in ["networks: [10.0.0.0/24]", &listed()] {
+        let mut took = Vec::new();
+        let mut slowest = Vec::new();
+        for manners in [
+            &[][..],
+            &[
+                (3, Manner::Dead),
+                (7, Manner::Refuses),
+                (11, Manner::Hangs),
+                (13, Manner::Slow),
+            ],
+        ] {
+            let bench = bench(&format!("{}\n  concurrency: 40", range(place)));
+            let mut live = fleet(&bench, manners);
+            let begun = Instant::now();
+            let search = bench.start();
+            all_found(&bench, &live).await;
+            took.push(Instant::now() - begun);
+            live.sort();
+            let durations = bench.fleet.durations();
+            let of_live = live.iter().map(|serial| {
+                let key = format!("https://10.0.0.{}", serial.trim_start_matches("SN-"));
+                durations[&key]
+            });
+            slowest.push(of_live.max().unwrap());
+            if !manners.is_empty() {
+                until(20 * MINUTE, "slow ones are found, too", || {
+                    bench.found("SN-13").is_some()
+                })
+                .await;
+                let silent = place.contains("networks");
+                until(20 * MINUTE, "every outcome is told", || {
+                    bench.failed("https://10.0.0.7").as_deref() == Some("ReadFailed")
+                        && bench.failed("https://10.0.0.11").as_deref() == Some("NoAnswer")
+                        && (silent
+                            || bench.failed("https://10.0.0.3").as_deref() == Some("Unreachable"))
+                })
+                .await;
+            }
+            search.end().await;
+        }
+        assert_eq!(slowest[0], slowest[1], "{place}");
+        // One hanging endpoint in twenty holds each its slot for its patience, once.
+        assert!(
+            took[1] <= took[0] + Duration::from_secs(5),
+            "{place}: {took:?}"
+        );
+    }
+}
+
+fn listed() -> String {
+    let addresses: Vec<String> = (1..=200).map(|number| format!("10.0.0.{number}")).collect();
+    format!("addresses: [{}]", addresses.join(", "))
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_nothing_changes_nothing_is_written_and_a_bmc_gets_one_small_request_a_poll() {
+    let bench = bench(&format!(
+        "{}\n  scanIntervalSeconds: 600",
+        range("networks: [10.0.0.0/28, 'fd00::10/126']")
+    ));
+    for number in 1..=5 {
+        bench
+            .fleet
+            .put(&format!("https://10.0.0.{number}"), &format!("SN-{number}"));
+    }
+    bench.fleet.put("https://[fd00::11]", "SN-6");
+    let search = bench.start();
+    until(5 * MINUTE, "all is told", || {
+        bench.api.get("dpureports/scan-s").is_some()
+    })
+    .await;
+    let scan = bench.api.get("dpureports/scan-s").unwrap();
+    assert_eq!(scan["spec"]["scan"]["identified"], 6);
+    // Fourteen addresses and four, less those that answer.
+    assert_eq!(scan["spec"]["scan"]["silent"], 12);
+    assert_eq!(bench.writes(), 7);
+
+    let (begun, before) = (Instant::now(), bench.fleet.calls("identify").len());
+    let knocks = bench.fleet.calls("knock").len();
+    tokio::time::sleep(2 * HOUR).await;
+    let polls = usize::try_from(begun.elapsed().as_secs() / 60).unwrap();
+    let asked = bench.fleet.calls("identify").len() - before;
+    assert!(
+        asked <= 6 * polls && asked > 3 * polls,
+        "{asked} in {polls}"
+    );
+    assert_eq!(bench.fleet.calls("explore").len(), 6);
+    let knocked = bench.fleet.calls("knock").len() - knocks;
+    assert!(knocked <= 12 * 12, "{knocked}");
+
+    // A reading of everything that shows nothing new is no news either.
+    tokio::time::sleep(6 * HOUR).await;
+    assert!(bench.fleet.calls("explore").len() >= 12);
+    assert_eq!(bench.writes(), 7);
+    search.end().await;
+
+    // Nor is a new process.
+    let again = bench.start();
+    tokio::time::sleep(HOUR).await;
+    assert!(bench.fleet.calls("explore").len() >= 18);
+    assert_eq!(bench.writes(), 7);
+    again.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_has_begun_is_finished_before_the_end() {
+    let bench = bench(&range("addresses: [10.0.0.1]"));
+    bench.fleet.put("https://10.0.0.1", "SN-1");
+    let search = bench.start();
+    until(MINUTE, "it is read", || {
+        !bench.fleet.calls("explore").is_empty()
+    })
+    .await;
+    search.end().await;
+    assert_eq!(bench.fleet.durations().len(), 1);
+}
