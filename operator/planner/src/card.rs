@@ -26,6 +26,14 @@ pub(crate) fn record_of<'a>(record: &'a DpuHostStatus, card: &CardView) -> Optio
     record.cards.iter().find(|kept| kept.uid == uid)
 }
 
+/// Whether this record is about the card, under this object or one before it.
+pub(crate) fn is_recorded(record: &DpuHostStatus, card: &CardView) -> bool {
+    let (uid, physical) = (card.uid(), card.physical_id());
+    let same = |id: &str| !physical.is_empty() && id == physical;
+    let mut cards = record.cards.iter();
+    cards.any(|kept| kept.uid == uid || same(&kept.physical_id))
+}
+
 /// Whether the wanted image has been seen running on the card since its install.
 pub fn is_installed(record: &DpuHostStatus, card: &CardView) -> bool {
     let Wanted::Image(wanted) = &card.wanted else {

@@ -114,7 +114,12 @@ fn taints(view: &View, plan: &Plan, check: &mut impl FnMut(bool, &str)) {
         hold.mechanism == HeldBy::NodeTainted || hold.state == HoldState::HoldBroken
     });
     for change in &plan.taints {
-        let own = view.node_name.as_ref() == Some(&change.node);
+        let held = hold.and_then(|hold| hold.node.as_ref());
+        let own = held.or(view.node_name.as_ref()) == Some(&change.node);
+        check(
+            change.effect.is_none() || view.node_name.as_ref() == Some(&change.node),
+            "S12: a Node was to be tainted that is not the host's any more",
+        );
         match change.effect {
             Some(effect) => check(
                 own && to_be_tainted
@@ -232,7 +237,7 @@ fn started(
             !waits || !server || held,
             "S3: a card was to boot with its host not held",
         );
-        let tainted = taint::holds(before) && taint::is_in_place(view);
+        let tainted = taint::holds(before) && taint::is_in_place(view, before);
         check(
             !waits || !server || !host_on || tainted,
             "S3: a card was to boot with its host up",
@@ -327,7 +332,7 @@ fn is_kept_off(before: &DpuHostStatus) -> bool {
     before
         .hold
         .as_ref()
-        .is_some_and(|hold| hold.releasing.is_none())
+        .is_some_and(|hold| hold.releasing.is_none() && hold.state != HoldState::Beginning)
 }
 
 /// A hold that the record has lost and the site agent keeps.

@@ -36,6 +36,7 @@ pub mod slot_power;
 pub mod stage;
 pub mod standing;
 mod taint;
+mod takedown;
 pub mod view;
 mod wait;
 

@@ -39,10 +39,7 @@ pub fn left_behind<'a>(
     let (here, gone): (Vec<_>, Vec<_>) = of_nodes.partition(|(node, _)| exists(node));
     gone.into_iter()
         .filter(|(_, machine)| here.iter().any(|(_, other)| other == machine))
-        .flat_map(|(node, _)| {
-            let hot = names::host(node);
-            [names::inventory(&hot), hot]
-        })
+        .map(|(node, _)| names::host(node))
         .collect()
 }
 
@@ -75,7 +72,7 @@ mod tests {
         let left = left_behind(&reports, |node| node == "new");
         assert_eq!(
             left,
-            BTreeSet::from(["host-old".to_owned(), "inventory-host-old".to_owned()]),
+            BTreeSet::from(["host-old".to_owned()]),
             "nobody else tells of the machine of `alone`"
         );
         assert!(left_behind(&reports, |_| true).is_empty());

@@ -23,6 +23,7 @@ use crate::shown::{Shown, show_channel};
 use crate::slot_power;
 use crate::standing;
 use crate::taint;
+use crate::takedown;
 use crate::view::{CardView, View};
 
 /// Reason of `Reconciling` while directives are carried out.
@@ -117,17 +118,19 @@ fn is_announced(before: &DpuHostStatus) -> bool {
 /// Whether the record differs only in what the next plan will conclude again from
 /// the same reports: directives that ended as they should, and what they armed.
 fn only_repeatable(before: &DpuHostStatus, record: &DpuHostStatus) -> bool {
-    let same_hold = match (&before.hold, &record.hold) {
-        (None, Some(hold)) => {
+    let begins = |status: &DpuHostStatus| status.hold.is_none() || takedown::is_beginning(status);
+    let same_hold = match &record.hold {
+        Some(hold) if begins(before) && !begins(record) => {
             hold.mechanism == HeldBy::PoweredOff
                 && before.directives.iter().any(|open| open.seq == hold.seq)
         }
-        (before, after) => before == after,
+        after => before.hold == *after,
     };
     let masked = |status: &DpuHostStatus| -> Vec<CardRecord> {
         let mut cards = status.cards.clone();
         for card in &mut cards {
             card.armed.clear();
+            card.stopping = None;
         }
         cards
     };
@@ -242,8 +245,9 @@ fn transitions(
     verdict: &Verdict,
 ) -> Vec<Transition> {
     let mut events = Vec::new();
-    // A hold that ended as it should is told by its cards getting Ready.
-    if before.hold.is_some() && after.hold.is_none() {
+    // A hold that ended as it should is told by its cards getting Ready; one that was only
+    // beginning, at a host that stayed up, needs no word.
+    if before.hold.is_some() && after.hold.is_none() && before.release != after.release {
         let reason = after
             .release
             .as_ref()
@@ -377,6 +381,7 @@ fn look_again(
         .chain(verdict.retries.iter().copied())
         .chain(hold)
         .chain(slot_power::due(view, record, now))
+        .chain(takedown::due(view, record))
         .chain(arriving(&view.host.metadata, now))
         .chain(just_after)
         .filter(|at| *at > now)
