@@ -161,6 +161,17 @@ fn end(view: &View, record: &DpuHostStatus, now: Timestamp) -> End {
             .iter()
             .filter_map(|card| card::install_ends(view, record, card, now))
             .max();
+        if view
+            .cards
+            .iter()
+            .any(|card| card::returns(view, record, card, now))
+        {
+            return End::After(Intent::wait(
+                Reason::UndoingBeforeDelete,
+                "a card that was stopped is powered on again; the host is released after it",
+                reach::SILENCE,
+            ));
+        }
         return match busy {
             Some(until) => End::After(Intent::wait_until(
                 Reason::UndoingBeforeDelete,

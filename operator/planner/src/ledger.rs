@@ -17,6 +17,7 @@ use lockstep_crds::host::{
 };
 
 use crate::custody;
+use crate::give_back;
 use crate::slot_power;
 use crate::standing::{Standing, standing};
 use crate::view::{CardView, View};
@@ -303,6 +304,7 @@ fn book(
         ActionKind::PowerOn
             if directive.target.kind == TargetKind::Card
                 && !landed
+                && !give_back::is_of(&directive.target.kind, &directive.action)
                 && (*outcome == OutcomeKind::Failed || is_here(view, directive)) =>
         {
             if *outcome != OutcomeKind::Failed {

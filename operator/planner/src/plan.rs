@@ -14,7 +14,7 @@ use crate::project;
 use crate::reason::Reason;
 use crate::view::{CardView, View};
 use crate::wait::{self, as_decision, limited, weigh};
-use crate::{card, custody, host, ledger, slot_power, taint, takedown};
+use crate::{card, custody, give_back, host, ledger, slot_power, taint, takedown};
 
 /// How long only to observe after the record turned out older than reality.
 const ADOPTING: SignedDuration = SignedDuration::from_secs(60);
@@ -213,9 +213,13 @@ fn clears_deleted(view: &View, draft: &Draft) -> bool {
             let mut cards = view.cards.iter();
             cards.any(|card| card.uid() == draft.target.uid && card::is_going(view, card))
         }
+        ActionKind::PowerOn => {
+            let mut cards = view.cards.iter();
+            give_back::is_of(&draft.target.kind, &draft.action)
+                && cards.any(|card| card.uid() == draft.target.uid && card::is_going(view, card))
+        }
         ActionKind::HoldHost
         | ActionKind::StageInstall
-        | ActionKind::PowerOn
         | ActionKind::ShutdownGracefully
         | ActionKind::ForceOff
         | ActionKind::Unrecognized(_) => false,

@@ -193,11 +193,10 @@ fn finalizers(view: &View, status: &DpuHostStatus, intents: &[Intent]) -> Finali
         .iter()
         .zip(intents)
         .filter(|(card, intent)| {
-            let armed = status
-                .cards
-                .iter()
-                .any(|kept| kept.uid == card.uid() && !kept.armed.is_empty());
-            armed && !is_let_go(view, card, intent)
+            let owed = status.cards.iter().any(|kept| {
+                kept.uid == card.uid() && (!kept.armed.is_empty() || kept.stopping.is_some())
+            });
+            owed && !is_let_go(view, card, intent)
         })
         .map(|(card, _)| card.name())
         .collect();

@@ -197,3 +197,28 @@ fn a_request_that_waited_for_leave_too_long_is_made_again() {
     world.until("asked", secs(60), |w| count(w, "ShutdownGracefully") == 2);
     assert_eq!(count(&world, "ForceOff"), 0, "{}", world.told());
 }
+
+#[test]
+fn a_card_that_was_stopped_for_nothing_runs_again() {
+    for undone in ["unset", "deleted", "back"] {
+        for off in [false, true] {
+            let mut world = World::installed(&["card1"]);
+            world.power_off_host();
+            wants(&mut world, Some("os-2"));
+            world.until("stopped", secs(900), |w| {
+                count(w, "ShutdownGracefully dpu") == 1 && w.cards[0].machine.is_on() != off
+            });
+            match undone {
+                "unset" => wants(&mut world, None),
+                "deleted" => world.delete_card(0),
+                _ => wants(&mut world, Some("os-1")),
+            }
+            world.settle(secs(3000));
+            let told = || format!("{undone} {off}\n{}", world.told());
+            assert!(world.cards[0].machine.is_on(), "{}", told());
+            assert!(world.host_machine.is_on(), "{}", told());
+            assert_eq!(count(&world, "ForceOff"), 0, "{}", told());
+            assert_eq!(world.cards[0].dpu.is_none(), undone == "deleted");
+        }
+    }
+}

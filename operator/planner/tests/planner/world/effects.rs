@@ -58,6 +58,12 @@ impl World {
         }
         let what = format!("PowerOn dpu/card{}", index + 1);
         let asked = self.effects.iter().rev().find(|effect| effect.what == what);
+        let given_back = asked
+            .and_then(|effect| self.recorded.iter().find(|d| d.seq == effect.seq))
+            .is_some_and(|directive| directive.action.image.is_none());
+        if given_back {
+            return;
+        }
         let wish = asked.map_or(self.wish, |effect| self.wish_of[&effect.seq]);
         let boots = self.boots.entry((index, wish)).or_default();
         *boots += 1;
