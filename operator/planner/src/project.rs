@@ -12,6 +12,7 @@ use lockstep_crds::{DpuHostStatus, DpuStatus, FINALIZER, Phase};
 
 use crate::arriving::arriving;
 use crate::card;
+use crate::card_record::install_end;
 use crate::decision::{Decision, Finalizers, Plan, Transition};
 use crate::intent::{Intent, Limit, TaintStep};
 use crate::ledger;
@@ -371,6 +372,11 @@ fn look_again(
         })
         .chain(view.site_agent)
         .map(|lease| lease.renewed + lease.duration);
+    // What a deletion takes back then is done in every mode, whatever is said till then.
+    let installs = record
+        .cards
+        .iter()
+        .filter_map(|kept| install_end(view, kept, now));
     let just_after = directives
         .chain(silence)
         .map(|at| at + SignedDuration::from_secs(1));
@@ -381,6 +387,7 @@ fn look_again(
         .chain(hold)
         .chain(slot_power::due(view, record, now))
         .chain(takedown::due(view, record))
+        .chain(installs)
         .chain(arriving(&view.host.metadata, now))
         .chain(just_after)
         .filter(|at| *at > now)
