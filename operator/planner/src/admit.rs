@@ -5,14 +5,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
 use lockstep_crds::directive::{ActionKind, Directive, Expects, HostExpects, TargetKind};
-use lockstep_crds::host::{ArmedEffect, FailedDirective};
+use lockstep_crds::host::{ArmedEffect, FailedDirective, ReleaseReason};
 
 use crate::card_record::ends_at;
 use crate::decision::Explanation;
 use crate::intent::{Draft, Intent};
 use crate::reason::Reason;
 use crate::view::{CardView, View};
-use crate::{card, give_back, host, install, ledger, takedown};
+use crate::{card, custody, give_back, host, install, ledger, takedown};
 
 /// Seconds within which an executor must accept a directive.
 pub const ACCEPT_WITHIN: SignedDuration = SignedDuration::from_secs(180);
@@ -278,6 +278,10 @@ pub(crate) fn issue(
             }
         }
         ActionKind::ReleaseHost => {
+            // So that it stays decided though the release fails at first.
+            if draft.release == Some(ReleaseReason::Refused) {
+                custody::give_up(record);
+            }
             if let Some(hold) = record.hold.as_mut() {
                 hold.releasing.clone_from(&draft.release);
             }

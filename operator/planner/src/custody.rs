@@ -98,7 +98,7 @@ pub(crate) fn end_hold(record: &mut DpuHostStatus, reason: ReleaseReason, now: T
 }
 
 /// The host goes on without the cards that are not ready.
-fn give_up(record: &mut DpuHostStatus) {
+pub(crate) fn give_up(record: &mut DpuHostStatus) {
     for card in &mut record.cards {
         if card.observed_at.is_none() {
             card.given_up = true;

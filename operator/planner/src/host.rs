@@ -4,12 +4,13 @@ use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::OnTimeout;
 use lockstep_crds::directive::{Action, ActionKind, Expects, Step, Target, TargetKind};
-use lockstep_crds::host::{HoldState, HoldStatus, ReleaseReason};
+use lockstep_crds::host::{HoldState, HoldStatus, HostRole, ReleaseReason};
 use lockstep_crds::observed::PowerState;
 
 use crate::card;
 use crate::decision::Explanation;
 use crate::intent::{Draft, Intent, Limit, TaintStep, plain};
+use crate::leave::require_one_word;
 use crate::ledger;
 use crate::mechanism;
 use crate::reach;
@@ -126,12 +127,15 @@ pub fn intent(view: &View, record: &DpuHostStatus, now: Timestamp) -> Intent {
 /// A host that was taken down for a hold and is off is held in any case, whatever has become of
 /// the card for which that was begun: only a hold comes with a work order (S14).
 fn complete(view: &View, now: Timestamp) -> Intent {
-    let is_off = view
+    let off = view
         .host_bmc(now)
-        .is_some_and(|host| host.power == Some(PowerState::Off));
-    match &view.policy {
-        Some(policy) if is_off => Intent::act(mechanism::hold(view, &policy.spec, now)),
-        Some(_) | None => Intent::Done,
+        .filter(|host| host.power == Some(PowerState::Off));
+    let (Some(policy), Some(facts)) = (&view.policy, off) else {
+        return Intent::Done;
+    };
+    match require_one_word(view, facts) {
+        Ok(()) => Intent::act(mechanism::hold(view, &policy.spec, now)),
+        Err(why) => why,
     }
 }
 
@@ -204,6 +208,9 @@ fn end(view: &View, record: &DpuHostStatus, now: Timestamp) -> End {
             ReleaseReason::Manual
         };
         return End::Release(reason, true);
+    }
+    if takedown::is_beginning(record) && view.host.spec.role != HostRole::Server {
+        return End::Release(ReleaseReason::Manual, true);
     }
     if takedown::is_refused(record) {
         return End::Release(ReleaseReason::Refused, true);

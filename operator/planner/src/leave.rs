@@ -243,7 +243,7 @@ fn readiness(view: &View) -> Option<Readiness> {
 }
 
 /// A host whose BMC says Off is not up, or one of the two words is another machine's.
-fn require_one_word(view: &View, facts: &BmcReport) -> Result<(), Intent> {
+pub(crate) fn require_one_word(view: &View, facts: &BmcReport) -> Result<(), Intent> {
     let ready = readiness(view) == Some(Readiness::Ready);
     if ready && facts.power == Some(PowerState::Off) {
         return Err(Intent::stall(

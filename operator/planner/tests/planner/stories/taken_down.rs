@@ -2,7 +2,7 @@
 
 use lockstep_crds::LocalRef;
 use lockstep_crds::boot_policy::{OnOrphan, OnTimeout, PolicyMode};
-use lockstep_crds::host::{Disruption, HoldState, ReleaseReason};
+use lockstep_crds::host::{Disruption, HoldState, HostRole, ReleaseReason};
 
 use crate::world::agent::Fault;
 use crate::world::{World, secs};
@@ -111,6 +111,32 @@ fn a_hold_that_the_bmc_refuses_for_good_ends_with_the_host_up() {
     assert_eq!(world.card_says(0), "Stalled Stalled: InstallFailed");
     world.edit_card(0, |card| card.retry_token = Some("again".into()));
     world.until("Ready", secs(1800), World::is_ready);
+}
+
+#[test]
+fn a_release_after_a_refused_hold_stays_decided_though_it_fails_at_first() {
+    let mut world = disturbing();
+    let refusals = std::iter::repeat_n(Fault::Refused, 6);
+    world.agent.faults = [Fault::Fine].into_iter().chain(refusals).collect();
+    world.until("up", secs(4000), |w| {
+        w.host_machine.is_on() && hold(w).is_none()
+    });
+    assert_eq!(count(&world, "HoldHost"), 0, "{}", world.told());
+    world.settle(secs(4000));
+    assert_eq!(count(&world, "ShutdownGracefully"), 1, "{}", world.told());
+}
+
+#[test]
+fn a_host_that_becomes_infrastructure_meanwhile_is_not_held() {
+    let mut world = disturbing();
+    world.until("asked", secs(300), |w| count(w, "ShutdownGracefully") == 1);
+    world.edit_host(|host| {
+        host.role = HostRole::Infrastructure;
+        host.disruption = Disruption::Never;
+    });
+    world.until("off", secs(60), |w| !w.host_machine.is_on());
+    world.until("up", secs(600), |w| w.host_machine.is_on());
+    assert_eq!(count(&world, "HoldHost"), 0, "{}", world.told());
 }
 
 #[test]
