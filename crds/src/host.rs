@@ -143,6 +143,8 @@ open_enum! {
 open_enum! {
     /// How a hold shows at the host.
     pub enum HoldState {
+        /// The host is being taken down for it, or is down already; its BMC has not been told yet.
+        Beginning,
         /// The host is kept powered off.
         PoweredOff,
         /// The host runs and its Node is tainted.
@@ -182,6 +184,8 @@ open_enum! {
         Manual,
         /// The site agent carried out an expired work order.
         Orphaned,
+        /// The host could not be taken down, or its BMC would not keep it off.
+        Refused,
     }
 }
 
@@ -283,7 +287,7 @@ pub struct WaitRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HoldStatus {
-    /// Number of the directive that began it, or for a taint the last one before it;
+    /// Number of the directive that began it, be it one that takes the host down, or for a taint the last one before it;
     /// a work order with a lower number belongs to another hold.
     #[serde(default)]
     pub seq: i64,
@@ -302,6 +306,10 @@ pub struct HoldStatus {
     /// Why it is being ended, from the moment its release was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub releasing: Option<ReleaseReason>,
+    /// The Node that is tainted for it, whatever the spec names later.
+    #[schemars(length(max = 253))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// Who or what broke the hold, for `HoldBroken`.
     #[schemars(length(max = 256))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -361,6 +369,13 @@ pub struct CardRecord {
     /// When the card was powered on for this install.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub booted_at: Option<Time>,
+    /// Until when that install may be writing to the card. Later edits of the policy only make it later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub install_ends: Option<Time>,
+    /// Since when the card is being stopped, or is off, for an install. It is powered on again
+    /// if nobody wants that install any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopping: Option<Time>,
     /// The host's wait ended without this card; not tried again for the same image and token.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub given_up: bool,

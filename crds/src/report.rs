@@ -358,6 +358,9 @@ pub struct Custody {
     pub state: CustodyState,
     /// When it takes, or took, effect.
     pub expires_at: Time,
+    /// Whether the settings of the hold were seen in force at the BMC; absent from agents that do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_force: Option<bool>,
     /// Settings that will be put back, as `name=value`.
     #[schemars(length(max = 8), inner(length(max = 128)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

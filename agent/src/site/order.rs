@@ -156,6 +156,7 @@ impl Order {
                 OrderState::ReleasedOffline => CustodyState::ReleasedOffline,
             },
             expires_at: self.expires_at.clone(),
+            in_force: None,
             previous: self
                 .previous_restore_policy
                 .iter()

@@ -5,13 +5,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
 use lockstep_crds::directive::{ActionKind, Directive, Expects, HostExpects, TargetKind};
-use lockstep_crds::host::{ArmedEffect, FailedDirective};
+use lockstep_crds::host::{ArmedEffect, FailedDirective, ReleaseReason};
 
+use crate::card_record::ends_at;
 use crate::decision::Explanation;
 use crate::intent::{Draft, Intent};
 use crate::reason::Reason;
-use crate::view::View;
-use crate::{card, host, install, ledger};
+use crate::view::{CardView, View};
+use crate::{card, custody, give_back, host, install, ledger, takedown};
 
 /// Seconds within which an executor must accept a directive.
 pub const ACCEPT_WITHIN: SignedDuration = SignedDuration::from_secs(180);
@@ -19,6 +20,10 @@ pub const ACCEPT_WITHIN: SignedDuration = SignedDuration::from_secs(180);
 pub const DIRECTIVE_TRIES: i64 = 4;
 /// First pause after a failed directive; it doubles.
 const RETRY_PAUSE_SECS: i64 = 15;
+/// Pause between two tries to take something back, once it has failed that often.
+const UNDO_PAUSE: SignedDuration = SignedDuration::from_mins(10);
+/// Entries of a directive's blast radius.
+const RADIUS: usize = 32;
 /// Directives that the record holds at one time.
 const OPEN: usize = 8;
 
@@ -103,7 +108,8 @@ pub(crate) fn admit(
     (admitted, refused)
 }
 
-fn pause_after_failure(record: &DpuHostStatus, draft: &Draft, now: Timestamp) -> Option<Intent> {
+/// The failures in a row of that very effect.
+fn failed_before<'a>(record: &'a DpuHostStatus, draft: &Draft) -> Option<&'a FailedDirective> {
     let target = &draft.target;
     let what = ledger::named(&draft.action.kind, &target.kind, &target.name);
     let failed = match target.kind {
@@ -115,11 +121,30 @@ fn pause_after_failure(record: &DpuHostStatus, draft: &Draft, now: Timestamp) ->
             .and_then(|kept| kept.failed.as_ref()),
         TargetKind::Unrecognized(_) => None,
     };
-    let failed = failed.filter(|failed| failed.what == what)?;
+    failed.filter(|failed| failed.what == what)
+}
+
+fn pause_after_failure(record: &DpuHostStatus, draft: &Draft, now: Timestamp) -> Option<Intent> {
+    let target = &draft.target;
     let FailedDirective {
-        times, at, message, ..
-    } = failed;
+        what,
+        times,
+        at,
+        message,
+    } = failed_before(record, draft)?;
     let detail = message.as_deref().unwrap_or("no detail");
+    if *times >= DIRECTIVE_TRIES && undoes(draft) {
+        let next = at.0 + UNDO_PAUSE;
+        return (now < next).then(|| {
+            Intent::Stall(Explanation::new(
+                Reason::DirectiveFailed,
+                format!(
+                    "{what} failed {times} times, last at {}: {detail}. Correct that; it is tried again at {next}",
+                    at.0
+                ),
+            ))
+        });
+    }
     if *times >= DIRECTIVE_TRIES {
         return Some(Intent::Stall(Explanation::new(
             Reason::DirectiveFailed,
@@ -145,14 +170,45 @@ fn pause_after_failure(record: &DpuHostStatus, draft: &Draft, now: Timestamp) ->
     })
 }
 
-/// Everything that an action may take down.
-fn blast_radius(view: &View, draft: &Draft) -> Vec<String> {
+/// When a draft that was refused for its failures may be tried again, if it may.
+pub(crate) fn tried_again(record: &DpuHostStatus, draft: &Draft) -> Option<Timestamp> {
+    let failed = failed_before(record, draft)?;
+    undoes(draft).then_some(failed.at.0 + UNDO_PAUSE)
+}
+
+/// Whether it takes back what was begun. That is never given up: a host would stay off, and
+/// media inserted, with nobody left to ask for it.
+fn undoes(draft: &Draft) -> bool {
+    match draft.action.kind {
+        ActionKind::ReleaseHost | ActionKind::ClearInstall => true,
+        ActionKind::PowerOn => give_back::is_of(&draft.target.kind, &draft.action),
+        ActionKind::HoldHost
+        | ActionKind::StageInstall
+        | ActionKind::ShutdownGracefully
+        | ActionKind::ForceOff
+        | ActionKind::Unrecognized(_) => false,
+    }
+}
+
+/// Everything that an action may take down. Of more cards than a directive can name, those with a
+/// record come first, and the rest is counted.
+fn blast_radius(view: &View, record: &DpuHostStatus, draft: &Draft) -> Vec<String> {
     let host = host::machine(view);
     match draft.target.kind {
         TargetKind::Card => vec![format!("dpu/{}", draft.target.name), host],
-        TargetKind::Host | TargetKind::Unrecognized(_) => std::iter::once(host)
-            .chain(view.cards.iter().map(card::machine))
-            .collect(),
+        TargetKind::Host | TargetKind::Unrecognized(_) => {
+            let mut cards: Vec<&CardView> = view.cards.iter().collect();
+            cards.sort_by_key(|card| card::record_of(record, card).is_none());
+            let named = if cards.len() < RADIUS {
+                cards.len()
+            } else {
+                RADIUS - 2
+            };
+            let more = cards.len() - named;
+            let rest = (more > 0).then(|| format!("{more} more cards of {host}"));
+            let cards = cards.into_iter().take(named).map(card::machine);
+            std::iter::once(host).chain(cards).chain(rest).collect()
+        }
     }
 }
 
@@ -187,7 +243,7 @@ pub(crate) fn issue(
     };
     let directive = Directive {
         seq: record.seq,
-        blast_radius: blast_radius(view, &draft),
+        blast_radius: blast_radius(view, record, &draft),
         step: draft.step,
         executor: view.host.spec.site.clone(),
         target: draft.target,
@@ -204,7 +260,9 @@ pub(crate) fn issue(
                 card.armed = vec![ArmedEffect::VirtualMedia, ArmedEffect::BootOverride];
             }
         }
-        ActionKind::PowerOn if directive.target.kind == TargetKind::Card => {
+        ActionKind::PowerOn
+            if directive.target.kind == TargetKind::Card && directive.action.image.is_some() =>
+        {
             let epoch = view
                 .cards
                 .iter()
@@ -215,19 +273,25 @@ pub(crate) fn issue(
             if let Some(card) = ledger::card_record(record, &uid) {
                 card.attempts += 1;
                 card.booted_at = Some(Time(now));
+                card.install_ends = Some(ends_at(view, now));
                 card.epoch_before = epoch;
             }
         }
         ActionKind::ReleaseHost => {
+            // So that it stays decided though the release fails at first.
+            if draft.release == Some(ReleaseReason::Refused) {
+                custody::give_up(record);
+            }
             if let Some(hold) = record.hold.as_mut() {
                 hold.releasing.clone_from(&draft.release);
             }
         }
+        ActionKind::ShutdownGracefully | ActionKind::ForceOff => {
+            takedown::book(view, record, &directive, now);
+        }
         ActionKind::HoldHost
         | ActionKind::PowerOn
         | ActionKind::ClearInstall
-        | ActionKind::ShutdownGracefully
-        | ActionKind::ForceOff
         | ActionKind::Unrecognized(_) => {}
     }
     record.step = Some(directive.step.clone());

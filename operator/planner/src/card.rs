@@ -11,6 +11,7 @@ use lockstep_crds::{DpuHostStatus, names};
 use crate::approval::{is_approved, refused};
 use crate::arriving::arriving;
 use crate::card_record::{CARDS, install_end, supersedes};
+use crate::give_back::{give_back, is_awaited};
 use crate::host;
 use crate::install::install;
 use crate::intent::{Draft, Intent, plain};
@@ -24,6 +25,14 @@ pub use crate::card_record::absorb;
 pub(crate) fn record_of<'a>(record: &'a DpuHostStatus, card: &CardView) -> Option<&'a CardRecord> {
     let uid = card.uid();
     record.cards.iter().find(|kept| kept.uid == uid)
+}
+
+/// Whether this record is about the card, under this object or one before it.
+pub(crate) fn is_recorded(record: &DpuHostStatus, card: &CardView) -> bool {
+    let (uid, physical) = (card.uid(), card.physical_id());
+    let same = |id: &str| !physical.is_empty() && id == physical;
+    let mut cards = record.cards.iter();
+    cards.any(|kept| kept.uid == uid || same(&kept.physical_id))
 }
 
 /// Whether the wanted image has been seen running on the card since its install.
@@ -77,13 +86,23 @@ pub(crate) fn left_installing(
 /// many, and one that was given up is what the host went on without.
 pub fn needs_hold(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) -> bool {
     if is_withdrawn(view, card) {
-        return install_ends(view, record, card, now).is_some();
+        return install_ends(view, record, card, now).is_some() || returns(view, record, card, now);
     }
     let is_left_out = match record_of(record, card) {
         Some(kept) => kept.given_up,
         None => record.cards.len() >= CARDS,
     };
-    !is_left_out && !is_installed(record, card)
+    !is_left_out && (!is_installed(record, card) || returns(view, record, card, now))
+}
+
+/// Whether the host waits for this card to be powered on again.
+pub(crate) fn returns(
+    view: &View,
+    record: &DpuHostStatus,
+    card: &CardView,
+    now: Timestamp,
+) -> bool {
+    record_of(record, card).is_some_and(|kept| is_awaited(view, record, card, kept, now))
 }
 
 /// What the card needs next. Without a policy only what was begun is undone.
@@ -127,7 +146,7 @@ fn needed(
 ) -> Intent {
     let kept = record_of(record, card);
     if is_withdrawn(view, card) {
-        return undo(view, kept, card, now);
+        return undo(view, record, card, now);
     }
     let Some(spec) = spec else {
         if let Some(until) = arriving(&view.host.metadata, now) {
@@ -176,7 +195,7 @@ fn needed(
         );
     };
     if kept.observed_at.is_some() && !supersedes(kept, card, wanted) {
-        return installed(view, kept, card, wanted, now);
+        return installed(view, record, kept, card, wanted, now);
     }
     install(view, record, spec, card, kept, wanted, now).unwrap_or_else(|why| why)
 }
@@ -186,8 +205,8 @@ fn nothing_wanted() -> Intent {
 }
 
 /// Nothing is wanted of the card any more: an install that may be writing is let
-/// finish, and what is armed is taken back.
-fn undo(view: &View, kept: Option<&CardRecord>, card: &CardView, now: Timestamp) -> Intent {
+/// finish, what is armed is taken back, and a card that was stopped runs again.
+fn undo(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) -> Intent {
     let idle = if is_going(view, card) {
         Intent::Done
     } else if !is_approved(card) {
@@ -195,7 +214,9 @@ fn undo(view: &View, kept: Option<&CardRecord>, card: &CardView, now: Timestamp)
     } else {
         nothing_wanted()
     };
-    let Some(kept) = kept else { return idle };
+    let Some(kept) = record_of(record, card) else {
+        return idle;
+    };
     if let Some(end) = install_end(view, kept, now) {
         return Intent::wait_until(
             Reason::UndoingBeforeDelete,
@@ -206,7 +227,7 @@ fn undo(view: &View, kept: Option<&CardRecord>, card: &CardView, now: Timestamp)
         );
     }
     if kept.armed.is_empty() {
-        return idle;
+        return give_back(view, record, card, kept, now).unwrap_or(idle);
     }
     clear(view, kept, card, now)
 }
@@ -243,6 +264,7 @@ fn without_image(
 /// The card was seen with the wanted image: clean up, and watch that it stays so.
 fn installed(
     view: &View,
+    record: &DpuHostStatus,
     kept: &CardRecord,
     card: &CardView,
     wanted: &ImageFacts,
@@ -250,6 +272,9 @@ fn installed(
 ) -> Intent {
     if !kept.armed.is_empty() {
         return clear(view, kept, card, now);
+    }
+    if let Some(owed) = give_back(view, record, card, kept, now) {
+        return owed;
     }
     match card.live_os(now) {
         Some(os) if os.image_digest.as_ref() == Some(&wanted.digest) => Intent::Done,

@@ -11,6 +11,7 @@ use lockstep_crds::report::{BmcReport, MediaOwner};
 
 use crate::approval::is_approved;
 use crate::reach;
+use crate::takedown;
 use crate::view::{CardView, View, Wanted};
 
 /// Records that fit into the status, and so cards that one host can have.
@@ -34,6 +35,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         card.name().clone_into(&mut kept.name);
         card.uid().clone_into(&mut kept.uid);
         card.physical_id().clone_into(&mut kept.physical_id);
+        put_off_end(view, &mut kept, now);
         notice_os(card, &mut kept, now);
         if let Some(wanted) = wanted
             && view.policy.is_some()
@@ -45,6 +47,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
                 record.slot_power = None;
             }
             kept = CardRecord {
+                stopping: takedown::renewed(&kept, now),
                 armed: kept.armed,
                 ..fresh(card, wanted)
             };
@@ -116,6 +119,8 @@ fn fresh(card: &CardView, wanted: &ImageFacts) -> CardRecord {
         retry_token: card.dpu.spec.retry_token.clone(),
         epoch_before: None,
         booted_at: None,
+        install_ends: None,
+        stopping: None,
         given_up: false,
         observed_at: None,
         armed: Vec::new(),
@@ -143,9 +148,28 @@ fn os_timeout(view: &View) -> SignedDuration {
 /// Until when an install may still be writing, if one may: it is let finish before
 /// anything else begins.
 pub(crate) fn install_end(view: &View, kept: &CardRecord, now: Timestamp) -> Option<Timestamp> {
-    let booted = kept.booted_at.as_ref()?;
-    let end = booted.0 + os_timeout(view);
+    let end = latest_end(view, kept)?;
     (kept.observed_at.is_none() && now < end).then_some(end)
+}
+
+/// Until when the install begun at `booted` may take by the present policy.
+pub(crate) fn ends_at(view: &View, booted: Timestamp) -> Time {
+    Time(booted + os_timeout(view))
+}
+
+/// An installer that runs knows nothing of a policy that was edited since, or is gone: what was
+/// recorded when it began only ever grows.
+fn latest_end(view: &View, kept: &CardRecord) -> Option<Timestamp> {
+    let booted = kept.booted_at.as_ref()?;
+    let recorded = kept.install_ends.as_ref().map(|end| end.0);
+    Some(ends_at(view, booted.0).0).max(recorded)
+}
+
+/// Records an end that a longer `osTimeoutSeconds` has put off.
+fn put_off_end(view: &View, kept: &mut CardRecord, now: Timestamp) {
+    if kept.observed_at.is_none() && install_end(view, kept, now).is_some() {
+        kept.install_ends = latest_end(view, kept).map(Time);
+    }
 }
 
 fn notice_os(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
@@ -208,6 +232,7 @@ fn adopt_install(
         return;
     }
     kept.booted_at = Some(Time(since));
+    kept.install_ends = Some(ends_at(view, since));
     kept.attempts += 1;
     if kept.image.as_ref().map(|image| &image.digest) != Some(digest) {
         kept.image = Some(ImageFacts {

@@ -12,6 +12,7 @@ use lockstep_crds::report::{Custody, CustodyState};
 use crate::ledger;
 use crate::standing::is_kept;
 use crate::taint;
+use crate::takedown;
 use crate::view::View;
 
 /// Books what the site agent says of the hold in its keeping, and whether the hold is broken.
@@ -35,11 +36,25 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, restored: bool, now: Time
             let kept = custody.filter(|custody| is_kept(custody));
             match (kept, &record.hold) {
                 (Some(custody), None) => record.hold = Some(adopted(view, custody, now)),
+                (Some(custody), Some(begun)) if takedown::is_beginning(record) => {
+                    let hold = HoldStatus {
+                        since: begun.since.clone(),
+                        deadline: begun.deadline.clone(),
+                        ..adopted(view, custody, now)
+                    };
+                    record.hold = Some(hold);
+                }
                 // The agent keeps a hold of which the record knows nothing: that one counts.
                 (Some(custody), Some(_)) if taint::holds(record) => {
                     record.hold = Some(adopted(view, custody, now));
                 }
-                (None, Some(_)) if restored && !taint::holds(record) => record.hold = None,
+                (None, Some(hold))
+                    if restored
+                        && hold.mechanism == HeldBy::PoweredOff
+                        && hold.state != HoldState::Beginning =>
+                {
+                    record.hold = None;
+                }
                 (Some(_), Some(_)) | (None, _) => {}
             }
         }
@@ -69,9 +84,10 @@ fn ended_alone(record: &mut DpuHostStatus, custody: &Custody, now: Timestamp) {
     }
 }
 
-/// Books that the hold has ended. One whose wait was over ended without its cards.
+/// Books that the hold has ended. One whose wait was over, or that could not be, ended without
+/// its cards.
 pub(crate) fn end_hold(record: &mut DpuHostStatus, reason: ReleaseReason, now: Timestamp) {
-    if reason == ReleaseReason::Timeout {
+    if matches!(reason, ReleaseReason::Timeout | ReleaseReason::Refused) {
         give_up(record);
     }
     record.hold = None;
@@ -82,7 +98,7 @@ pub(crate) fn end_hold(record: &mut DpuHostStatus, reason: ReleaseReason, now: T
 }
 
 /// The host goes on without the cards that are not ready.
-fn give_up(record: &mut DpuHostStatus) {
+pub(crate) fn give_up(record: &mut DpuHostStatus) {
     for card in &mut record.cards {
         if card.observed_at.is_none() {
             card.given_up = true;
@@ -101,7 +117,11 @@ fn adopted(view: &View, custody: &Custody, now: Timestamp) -> HoldStatus {
     HoldStatus {
         seq: custody.seq,
         mechanism: HeldBy::PoweredOff,
-        state: HoldState::PoweredOff,
+        state: if custody.in_force == Some(false) {
+            HoldState::Beginning
+        } else {
+            HoldState::PoweredOff
+        },
         since: Time(now),
         deadline: Time(now + timeout),
         work_order: Some(WorkOrder {
@@ -109,6 +129,7 @@ fn adopted(view: &View, custody: &Custody, now: Timestamp) -> HoldStatus {
             on_orphan,
         }),
         releasing: None,
+        node: None,
         broken_by: None,
     }
 }

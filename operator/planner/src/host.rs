@@ -4,20 +4,27 @@ use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::OnTimeout;
 use lockstep_crds::directive::{Action, ActionKind, Expects, Step, Target, TargetKind};
-use lockstep_crds::host::{HoldState, ReleaseReason};
+use lockstep_crds::host::{HoldState, HoldStatus, HostRole, ReleaseReason};
 use lockstep_crds::observed::PowerState;
 
 use crate::card;
 use crate::decision::Explanation;
 use crate::intent::{Draft, Intent, Limit, TaintStep, plain};
+use crate::leave::require_one_word;
 use crate::ledger;
+use crate::mechanism;
 use crate::reach;
 use crate::reason::Reason;
 use crate::taint;
+use crate::takedown;
 use crate::view::{NodeSeen, Readiness, View};
 
 /// How long a released host may take to be seen up.
 pub(crate) const HOST_UP: SignedDuration = SignedDuration::from_mins(30);
+
+/// How long after its wait a host waits for an install that was begun before: what the policy
+/// can give an install.
+const LONGEST_INSTALL: SignedDuration = SignedDuration::from_hours(24);
 
 /// Why nothing may be planned for this host at all, whatever its cards need.
 pub fn gate(view: &View, now: Timestamp) -> Option<Intent> {
@@ -89,8 +96,13 @@ pub fn intent(view: &View, record: &DpuHostStatus, now: Timestamp) -> Intent {
             after_release(view, record)
         };
     };
-    match end(view, record, now) {
-        End::Release(reason, _) if taint::holds(record) => lift_taint(view, reason),
+    let end = end(view, record, now);
+    let later = match &end {
+        End::Release(..) => may_go_down(view, record, now),
+        End::NotYet | End::StayHeld(_) | End::After(_) => None,
+    };
+    match later.unwrap_or(end) {
+        End::Release(reason, _) if taint::holds(record) => lift_taint(view, hold, reason),
         End::Release(reason, power_on) => release(view, reason, power_on, now),
         End::After(why) => why,
         End::StayHeld(why) => Intent::stall(
@@ -107,8 +119,42 @@ pub fn intent(view: &View, record: &DpuHostStatus, now: Timestamp) -> Intent {
                 hold.broken_by.as_deref().unwrap_or("cause unknown")
             ),
         ),
+        End::NotYet if hold.state == HoldState::Beginning => complete(view, now),
         End::NotYet => Intent::Done,
     }
+}
+
+/// A host that was taken down for a hold and is off is held in any case, whatever has become of
+/// the card for which that was begun: only a hold comes with a work order (S14).
+fn complete(view: &View, now: Timestamp) -> Intent {
+    let off = view
+        .host_bmc(now)
+        .filter(|host| host.power == Some(PowerState::Off));
+    let (Some(policy), Some(facts)) = (&view.policy, off) else {
+        return Intent::Done;
+    };
+    match require_one_word(view, facts) {
+        Ok(()) => Intent::act(mechanism::hold(view, &policy.spec, now)),
+        Err(why) => why,
+    }
+}
+
+/// Why a hold that is only beginning cannot be ended yet: the host is up still, and may go down
+/// by what it was asked. Then it would stay off.
+fn may_go_down(view: &View, record: &DpuHostStatus, now: Timestamp) -> Option<End> {
+    let is_on = view
+        .host_bmc(now)
+        .is_some_and(|host| host.power == Some(PowerState::On));
+    let until = takedown::may_obey_until(view, record, &machine(view))
+        .filter(|until| now < *until && is_on && takedown::is_beginning(record))?;
+    Some(End::After(Intent::wait_until(
+        Reason::ShuttingDown,
+        format!(
+            "{} was asked to shut down, which nobody wants any more; if it is off by {until}, it is powered on again",
+            machine(view)
+        ),
+        until,
+    )))
 }
 
 fn end(view: &View, record: &DpuHostStatus, now: Timestamp) -> End {
@@ -119,6 +165,17 @@ fn end(view: &View, record: &DpuHostStatus, now: Timestamp) -> End {
             .iter()
             .filter_map(|card| card::install_ends(view, record, card, now))
             .max();
+        if view
+            .cards
+            .iter()
+            .any(|card| card::returns(view, record, card, now))
+        {
+            return End::After(Intent::wait(
+                Reason::UndoingBeforeDelete,
+                "a card that was stopped is powered on again; the host is released after it",
+                reach::SILENCE,
+            ));
+        }
         return match busy {
             Some(until) => End::After(Intent::wait_until(
                 Reason::UndoingBeforeDelete,
@@ -152,6 +209,12 @@ fn end(view: &View, record: &DpuHostStatus, now: Timestamp) -> End {
         };
         return End::Release(reason, true);
     }
+    if takedown::is_beginning(record) && view.host.spec.role != HostRole::Server {
+        return End::Release(ReleaseReason::Manual, true);
+    }
+    if takedown::is_refused(record) {
+        return End::Release(ReleaseReason::Refused, true);
+    }
     // Without its policy nobody can say how a wait ends; it goes on until there is one.
     let Some(policy) = &view.policy else {
         return End::NotYet;
@@ -160,13 +223,39 @@ fn end(view: &View, record: &DpuHostStatus, now: Timestamp) -> End {
         return End::NotYet;
     }
     match policy.spec.host_wait.on_timeout {
-        OnTimeout::Continue => End::Release(ReleaseReason::Timeout, true),
+        OnTimeout::Continue => match going_on_from(view, record, now) {
+            Some(later) => later,
+            None => End::Release(ReleaseReason::Timeout, true),
+        },
         OnTimeout::PowerOff if taint::holds(record) => {
             End::StayHeld("a host that is held by taint is up, and is not powered off for that")
         }
         OnTimeout::PowerOff => End::Release(ReleaseReason::Timeout, false),
         OnTimeout::Hold => End::StayHeld("the policy says Hold"),
     }
+}
+
+/// A host that goes on without its cards is not powered on under an installer: nothing begins
+/// once the wait is over, and what was begun before may end.
+fn going_on_from(view: &View, record: &DpuHostStatus, now: Timestamp) -> Option<End> {
+    let hold = record.hold.as_ref().filter(|_| !taint::holds(record))?;
+    let last = hold.deadline.0 + LONGEST_INSTALL;
+    let ends = view
+        .cards
+        .iter()
+        .filter_map(|card| card::install_ends(view, record, card, now))
+        .max()?;
+    let until = ends.min(last);
+    (now < until).then(|| {
+        End::After(Intent::wait_until(
+            Reason::HostWaitTimedOut,
+            format!(
+                "the wait for the cards ended at {}; a card's install is under way, and the host goes on when it has ended, at {until} at the latest",
+                hold.deadline.0
+            ),
+            until,
+        ))
+    })
 }
 
 fn release(view: &View, reason: ReleaseReason, power_on: bool, now: Timestamp) -> Intent {
@@ -206,8 +295,9 @@ fn release(view: &View, reason: ReleaseReason, power_on: bool, now: Timestamp) -
     })
 }
 
-fn lift_taint(view: &View, reason: ReleaseReason) -> Intent {
-    let node = view.node_name.as_deref().unwrap_or("(none)");
+fn lift_taint(view: &View, hold: &HoldStatus, reason: ReleaseReason) -> Intent {
+    let node = hold.node.as_ref().or(view.node_name.as_ref());
+    let node = node.map_or("(none)", String::as_str);
     Intent::Taint(TaintStep::End {
         message: format!("releasing the host ({reason}): lifting the taint of Node {node}"),
         reason,

@@ -13,6 +13,7 @@ use lockstep_crds::report::BmcReport;
 
 use crate::card;
 use crate::decision::{Decision, Plan, TaintEffect};
+use crate::give_back;
 use crate::host;
 use crate::ledger;
 use crate::pairing;
@@ -50,7 +51,7 @@ pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
         "S2: two destructive directives open",
     );
     let armed_without_finalizer = after.cards.iter().any(|kept| {
-        !kept.armed.is_empty()
+        (!kept.armed.is_empty() || kept.stopping.is_some())
             && view.cards.iter().any(|card| {
                 card.uid() == kept.uid
                     && !card::is_going(view, card)
@@ -59,7 +60,7 @@ pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
     });
     check(
         !armed_without_finalizer,
-        "S10: armed effects without a finalizer",
+        "S10: armed effects, or a card that was stopped, without a finalizer",
     );
     check(
         after.hold.is_none() || plan.finalizers.host,
@@ -114,7 +115,12 @@ fn taints(view: &View, plan: &Plan, check: &mut impl FnMut(bool, &str)) {
         hold.mechanism == HeldBy::NodeTainted || hold.state == HoldState::HoldBroken
     });
     for change in &plan.taints {
-        let own = view.node_name.as_ref() == Some(&change.node);
+        let held = hold.and_then(|hold| hold.node.as_ref());
+        let own = held.or(view.node_name.as_ref()) == Some(&change.node);
+        check(
+            change.effect.is_none() || view.node_name.as_ref() == Some(&change.node),
+            "S12: a Node was to be tainted that is not the host's any more",
+        );
         match change.effect {
             Some(effect) => check(
                 own && to_be_tainted
@@ -143,10 +149,12 @@ fn started(
 ) {
     let policy = view.policy.as_ref().map(|policy| &policy.spec);
     let spec = &view.host.spec;
-    let undoes = matches!(
-        directive.action.kind,
-        ActionKind::ReleaseHost | ActionKind::ClearInstall
-    );
+    let gives_back = give_back::is_of(&directive.target.kind, &directive.action);
+    let undoes = gives_back
+        || matches!(
+            directive.action.kind,
+            ActionKind::ReleaseHost | ActionKind::ClearInstall
+        );
     let going = host::is_going(view)
         || view.cards.iter().any(|card| {
             card.uid() == directive.target.uid && card.dpu.metadata.deletion_timestamp.is_some()
@@ -179,7 +187,7 @@ fn started(
     let host_on = view
         .host_bmc(now)
         .is_some_and(|bmc| bmc.power == Some(PowerState::On));
-    let changes_card = !on_host && directive.action.kind != ActionKind::ClearInstall;
+    let changes_card = !on_host && !gives_back && directive.action.kind != ActionKind::ClearInstall;
     let server = spec.role == HostRole::Server;
     check(
         !(changes_card && server && host_on && spec.disruption == Disruption::Never),
@@ -218,6 +226,20 @@ fn started(
         !(changes_card && server && of_power) || directive.expects.host.is_some(),
         "S12: a card's power was to be changed without another look at its host",
     );
+    if gives_back {
+        let kept = after
+            .cards
+            .iter()
+            .find(|kept| kept.uid == directive.target.uid);
+        check(
+            kept.is_some_and(|kept| kept.stopping.is_some() && kept.armed.is_empty()),
+            "S10: a card was to be powered on again that was not stopped, or is armed",
+        );
+        check(
+            !(server && host_on && spec.disruption == Disruption::Never),
+            "S12: a card of a running host was to be powered on again",
+        );
+    }
     if directive.action.kind.is_destructive() {
         taken_down(view, directive, after, facts, now, check);
     }
@@ -228,17 +250,18 @@ fn started(
         );
         let waits = policy.is_some_and(|spec| spec.host_wait.until == WaitUntil::OsRunning);
         let held = is_kept_off(before) || hold_is_done(view, before) || is_in_custody(view);
+        let waits = waits && !gives_back;
         check(
             !waits || !server || held,
             "S3: a card was to boot with its host not held",
         );
-        let tainted = taint::holds(before) && taint::is_in_place(view);
+        let tainted = taint::holds(before) && taint::is_in_place(view, before);
         check(
             !waits || !server || !host_on || tainted,
             "S3: a card was to boot with its host up",
         );
         check(
-            !taint::holds(before) || tainted,
+            gives_back || !taint::holds(before) || tainted,
             "S3: a card was to boot on the strength of a taint that is not there",
         );
     }
@@ -327,7 +350,7 @@ fn is_kept_off(before: &DpuHostStatus) -> bool {
     before
         .hold
         .as_ref()
-        .is_some_and(|hold| hold.releasing.is_none())
+        .is_some_and(|hold| hold.releasing.is_none() && hold.state != HoldState::Beginning)
 }
 
 /// A hold that the record has lost and the site agent keeps.

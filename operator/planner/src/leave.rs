@@ -1,7 +1,7 @@
 //! Leave to change a card: everything that S12 asks for, and the hold that the policy wants.
 
 use jiff::Timestamp;
-use lockstep_crds::boot_policy::{BootOrder, DpuBootPolicySpec, WaitUntil};
+use lockstep_crds::boot_policy::{BootOrder, DpuBootPolicySpec, OnTimeout, WaitUntil};
 use lockstep_crds::directive::{ActionKind, Step};
 use lockstep_crds::host::{Disruption, HeldBy, HoldState, HoldStatus, HostRole, SlotPower};
 use lockstep_crds::observed::PowerState;
@@ -20,6 +20,7 @@ use crate::reason::Reason;
 use crate::slot_power;
 use crate::stage;
 use crate::taint;
+use crate::takedown;
 use crate::view::{CardView, Readiness, View};
 
 /// What a card's change must wait for at the host.
@@ -57,7 +58,9 @@ pub fn leave(
         HostRole::Server => {}
     }
     require_pairing(view, card, now)?;
-    if let Some(hold) = &record.hold {
+    if let Some(hold) = &record.hold
+        && !takedown::is_beginning(record)
+    {
         return under_hold(view, record, spec, card, hold, now);
     }
     let ready = readiness(view) == Some(Readiness::Ready);
@@ -65,15 +68,7 @@ pub fn leave(
         return Err(in_use(view, "its Node is Ready"));
     }
     let facts = host_facts(view, now)?;
-    if ready && facts.power == Some(PowerState::Off) {
-        return Err(Intent::stall(
-            Reason::DrainNotProved,
-            format!(
-                "the BMC of {} says Off while its Node is Ready: until that ends, one of them may be another machine's",
-                machine(view)
-            ),
-        ));
-    }
+    require_one_word(view, facts)?;
     let waits = spec.host_wait.until == WaitUntil::OsRunning;
     match facts.power {
         Some(PowerState::Off) => match spec.order {
@@ -136,6 +131,7 @@ fn under_hold(
     if let Some(pending) = directed(record) {
         return Err(pending);
     }
+    require_time(record, spec, now)?;
     let facts = host_facts(view, now)?;
     if hold.mechanism == HeldBy::NodeTainted {
         return under_taint(view, record, spec, card, facts, now);
@@ -143,8 +139,30 @@ fn under_hold(
     if facts.power != Some(PowerState::Off) {
         return Err(power_unknown(view, facts));
     }
+    require_one_word(view, facts)?;
     require_lit_slot(view, record, Reason::HoldNeedsSlotPower)?;
     Ok(Leave::Granted)
+}
+
+/// Once the wait for the cards is over, a host that is to go on without them waits for what was
+/// begun before, and for nothing new.
+fn require_time(
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    now: Timestamp,
+) -> Result<(), Intent> {
+    let goes_on = match spec.host_wait.on_timeout {
+        OnTimeout::Continue | OnTimeout::PowerOff => true,
+        OnTimeout::Hold => false,
+    };
+    if goes_on && host::wait_is_over(record, now) {
+        return Err(Intent::wait(
+            Reason::HostWaitTimedOut,
+            "the host's wait is over, and it goes on as soon as it can: nothing new begins",
+            host::HOST_UP,
+        ));
+    }
+    Ok(())
 }
 
 /// The Node must show the taint; then the host is brought up for the power of its slots.
@@ -156,8 +174,8 @@ fn under_taint(
     facts: &BmcReport,
     now: Timestamp,
 ) -> Result<Leave, Intent> {
-    if !taint::is_in_place(view) {
-        return Err(taint::awaited(view));
+    if !taint::is_in_place(view, record) {
+        return Err(taint::awaited(view, record));
     }
     require_leave_beside(view, BESIDE)?;
     match facts.power {
@@ -222,6 +240,21 @@ fn power_unknown(view: &View, facts: &BmcReport) -> Intent {
 
 fn readiness(view: &View) -> Option<Readiness> {
     view.node.as_ref().map(|node| node.ready)
+}
+
+/// A host whose BMC says Off is not up, or one of the two words is another machine's.
+pub(crate) fn require_one_word(view: &View, facts: &BmcReport) -> Result<(), Intent> {
+    let ready = readiness(view) == Some(Readiness::Ready);
+    if ready && facts.power == Some(PowerState::Off) {
+        return Err(Intent::stall(
+            Reason::DrainNotProved,
+            format!(
+                "the BMC of {} says Off while its Node is Ready: until that ends, one of them may be another machine's",
+                machine(view)
+            ),
+        ));
+    }
+    Ok(())
 }
 
 fn in_use(view: &View, how: &str) -> Intent {

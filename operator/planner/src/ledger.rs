@@ -17,9 +17,10 @@ use lockstep_crds::host::{
 };
 
 use crate::custody;
+use crate::give_back;
 use crate::slot_power;
 use crate::standing::{Standing, standing};
-use crate::view::View;
+use crate::view::{CardView, View};
 
 /// Directives remembered in `status.history`.
 const HISTORY: usize = 8;
@@ -31,8 +32,18 @@ const CLOCKS: RangeInclusive<i64> = 946_684_800..=16_725_225_600;
 const LONGEST_SETTLE: i64 = 604_800;
 /// Most that anything is counted to.
 const MOST: i64 = 1 << 53;
-/// Longest message kept of a directive that ended.
-const MESSAGE: usize = 160;
+/// Longest message, in characters, kept of a directive that ended.
+const MESSAGE: usize = 240;
+
+/// A message that fits the record, cut between two words.
+fn shortened(text: &str) -> String {
+    let Some((end, _)) = text.char_indices().nth(MESSAGE) else {
+        return text.to_owned();
+    };
+    let kept = &text[..end];
+    let kept = kept.rsplit_once(' ').map_or(kept, |(words, _)| words);
+    format!("{kept} …")
+}
 
 /// Whether the record holds a value that this release does not understand.
 /// Nothing may be done on top of it.
@@ -87,7 +98,12 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
     let of_cards = record
         .cards
         .iter()
-        .flat_map(|card| [&card.booted_at, &card.observed_at])
+        .flat_map(|card| {
+            let installs = [&card.booted_at, &card.install_ends];
+            installs
+                .into_iter()
+                .chain([&card.observed_at, &card.stopping])
+        })
         .flatten();
     let of_holds = record
         .hold
@@ -124,10 +140,12 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
     time.or(span).or(count)
 }
 
-/// The highest directive number that any executor of this power domain has accepted.
-pub fn highest_accepted(view: &View) -> i64 {
+/// The highest directive number that any executor of this power domain has accepted, for the
+/// host or for one of those cards.
+pub fn highest_accepted(view: &View, counts: impl Fn(&CardView) -> bool) -> i64 {
+    let cards = view.cards.iter().filter(|card| counts(card));
     std::iter::once(view.host_report.as_ref())
-        .chain(view.cards.iter().map(|card| card.report.as_ref()))
+        .chain(cards.map(|card| card.report.as_ref()))
         .flatten()
         .filter_map(|report| report.execution.as_ref())
         .map(|execution| execution.accepted)
@@ -165,7 +183,7 @@ pub fn conclude(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         match standing(view, &directive, now) {
             Standing::Open => record.directives.push(directive),
             Standing::Ended(outcome, message) => {
-                let message = message.map(|text| text.chars().take(MESSAGE).collect::<String>());
+                let message = message.map(|text| shortened(&text));
                 book(view, record, &directive, &outcome, now);
                 tally(record, &directive, &outcome, message.clone(), now);
                 record.history.push(FinishedDirective {
@@ -267,6 +285,7 @@ fn book(
                 deadline: Time(directive.issued_at.0 + SignedDuration::from_secs(timeout)),
                 work_order: directive.action.work_order.clone(),
                 releasing: None,
+                node: None,
                 broken_by: None,
             });
         }
@@ -285,6 +304,7 @@ fn book(
         ActionKind::PowerOn
             if directive.target.kind == TargetKind::Card
                 && !landed
+                && !give_back::is_of(&directive.target.kind, &directive.action)
                 && (*outcome == OutcomeKind::Failed || is_here(view, directive)) =>
         {
             if *outcome != OutcomeKind::Failed {
@@ -292,7 +312,13 @@ fn book(
             }
             if let Some(card) = card_record(record, &directive.target.uid) {
                 card.booted_at = None;
+                card.install_ends = None;
                 card.attempts = (card.attempts - 1).max(0);
+            }
+        }
+        ActionKind::PowerOn if directive.target.kind == TargetKind::Card && landed => {
+            if let Some(card) = card_record(record, &directive.target.uid) {
+                card.stopping = None;
             }
         }
         // Its executor has seen that nothing of ours is left; what else it found there stays.

@@ -14,6 +14,7 @@ pub mod card;
 mod card_record;
 pub mod custody;
 pub mod decision;
+mod give_back;
 pub mod host;
 mod install;
 pub mod intent;
@@ -36,6 +37,7 @@ pub mod slot_power;
 pub mod stage;
 pub mod standing;
 mod taint;
+mod takedown;
 pub mod view;
 mod wait;
 

@@ -14,7 +14,7 @@ use crate::project;
 use crate::reason::Reason;
 use crate::view::{CardView, View};
 use crate::wait::{self, as_decision, limited, weigh};
-use crate::{card, custody, host, ledger, slot_power, taint};
+use crate::{card, custody, give_back, host, ledger, slot_power, taint, takedown};
 
 /// How long only to observe after the record turned out older than reality.
 const ADOPTING: SignedDuration = SignedDuration::from_secs(60);
@@ -57,6 +57,7 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
     ledger::conclude(view, &mut record, now);
     custody::absorb(view, &mut record, adopting, now);
     card::absorb(view, &mut record, now);
+    takedown::absorb(view, &mut record, now);
     slot_power::measure(view, &mut record, now);
     let verdict = if adopting {
         let why = Intent::wait(
@@ -72,11 +73,15 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
 }
 
 /// A record whose numbers are behind its executors' was restored from the past.
-/// Numbers go on from the executors', open directives of the past are dropped.
+/// Numbers go on from the executors', open directives of the past are dropped. A card that came
+/// from another host brings that host's numbers, which say nothing of this record.
 fn adopt_newer(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> bool {
-    let highest = ledger::highest_accepted(view);
-    if highest > record.seq {
-        record.seq = highest;
+    let is_new = *record == DpuHostStatus::default();
+    let highest = ledger::highest_accepted(view, |_| true);
+    let of_ours = ledger::highest_accepted(view, |card| is_new || card::is_recorded(record, card));
+    let is_behind = of_ours > record.seq;
+    record.seq = record.seq.max(highest);
+    if is_behind {
         record.directives.clear();
         if let Some(hold) = record.hold.as_mut() {
             hold.releasing = None;
@@ -148,6 +153,7 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
         if let Intent::Wait(_, Limit::Until(until)) = instead {
             retries.push(*until);
         }
+        retries.extend(admit::tried_again(record, draft));
         for intent in std::iter::once(&mut host).chain(&mut cards) {
             if matches!(&*intent, Intent::Act(wanted) if wanted.target == draft.target) {
                 *intent = instead.clone();
@@ -207,9 +213,13 @@ fn clears_deleted(view: &View, draft: &Draft) -> bool {
             let mut cards = view.cards.iter();
             cards.any(|card| card.uid() == draft.target.uid && card::is_going(view, card))
         }
+        ActionKind::PowerOn => {
+            let mut cards = view.cards.iter();
+            give_back::is_of(&draft.target.kind, &draft.action)
+                && cards.any(|card| card.uid() == draft.target.uid && card::is_going(view, card))
+        }
         ActionKind::HoldHost
         | ActionKind::StageInstall
-        | ActionKind::PowerOn
         | ActionKind::ShutdownGracefully
         | ActionKind::ForceOff
         | ActionKind::Unrecognized(_) => false,

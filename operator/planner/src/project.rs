@@ -12,6 +12,7 @@ use lockstep_crds::{DpuHostStatus, DpuStatus, FINALIZER, Phase};
 
 use crate::arriving::arriving;
 use crate::card;
+use crate::card_record::install_end;
 use crate::decision::{Decision, Finalizers, Plan, Transition};
 use crate::intent::{Intent, Limit, TaintStep};
 use crate::ledger;
@@ -23,6 +24,7 @@ use crate::shown::{Shown, show_channel};
 use crate::slot_power;
 use crate::standing;
 use crate::taint;
+use crate::takedown;
 use crate::view::{CardView, View};
 
 /// Reason of `Reconciling` while directives are carried out.
@@ -117,17 +119,19 @@ fn is_announced(before: &DpuHostStatus) -> bool {
 /// Whether the record differs only in what the next plan will conclude again from
 /// the same reports: directives that ended as they should, and what they armed.
 fn only_repeatable(before: &DpuHostStatus, record: &DpuHostStatus) -> bool {
-    let same_hold = match (&before.hold, &record.hold) {
-        (None, Some(hold)) => {
+    let begins = |status: &DpuHostStatus| status.hold.is_none() || takedown::is_beginning(status);
+    let same_hold = match &record.hold {
+        Some(hold) if begins(before) && !begins(record) => {
             hold.mechanism == HeldBy::PoweredOff
                 && before.directives.iter().any(|open| open.seq == hold.seq)
         }
-        (before, after) => before == after,
+        after => before.hold == *after,
     };
     let masked = |status: &DpuHostStatus| -> Vec<CardRecord> {
         let mut cards = status.cards.clone();
         for card in &mut cards {
             card.armed.clear();
+            card.stopping = None;
         }
         cards
     };
@@ -190,11 +194,10 @@ fn finalizers(view: &View, status: &DpuHostStatus, intents: &[Intent]) -> Finali
         .iter()
         .zip(intents)
         .filter(|(card, intent)| {
-            let armed = status
-                .cards
-                .iter()
-                .any(|kept| kept.uid == card.uid() && !kept.armed.is_empty());
-            armed && !is_let_go(view, card, intent)
+            let owed = status.cards.iter().any(|kept| {
+                kept.uid == card.uid() && (!kept.armed.is_empty() || kept.stopping.is_some())
+            });
+            owed && !is_let_go(view, card, intent)
         })
         .map(|(card, _)| card.name())
         .collect();
@@ -242,8 +245,9 @@ fn transitions(
     verdict: &Verdict,
 ) -> Vec<Transition> {
     let mut events = Vec::new();
-    // A hold that ended as it should is told by its cards getting Ready.
-    if before.hold.is_some() && after.hold.is_none() {
+    // A hold that ended as it should is told by its cards getting Ready; one that was only
+    // beginning, at a host that stayed up, needs no word.
+    if before.hold.is_some() && after.hold.is_none() && before.release != after.release {
         let reason = after
             .release
             .as_ref()
@@ -368,6 +372,11 @@ fn look_again(
         })
         .chain(view.site_agent)
         .map(|lease| lease.renewed + lease.duration);
+    // What a deletion takes back then is done in every mode, whatever is said till then.
+    let installs = record
+        .cards
+        .iter()
+        .filter_map(|kept| install_end(view, kept, now));
     let just_after = directives
         .chain(silence)
         .map(|at| at + SignedDuration::from_secs(1));
@@ -377,6 +386,8 @@ fn look_again(
         .chain(verdict.retries.iter().copied())
         .chain(hold)
         .chain(slot_power::due(view, record, now))
+        .chain(takedown::due(view, record))
+        .chain(installs)
         .chain(arriving(&view.host.metadata, now))
         .chain(just_after)
         .filter(|at| *at > now)

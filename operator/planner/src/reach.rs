@@ -79,17 +79,16 @@ pub(crate) fn is_stranger(wanted: Option<&MachineIdentity>, facts: &BmcReport) -
     let Some(wanted) = wanted else {
         return false;
     };
-    let uuid_differs = wanted.system_uuid.as_ref().is_some_and(|uuid| {
-        facts
-            .identity
-            .system_uuid
-            .as_ref()
-            .is_none_or(|seen| !seen.eq_ignore_ascii_case(uuid))
+    let seen = &facts.identity;
+    let uuid_differs = wanted.system_uuid.as_deref().is_some_and(|uuid| {
+        let seen = seen.system_uuid.as_deref();
+        seen.is_none_or(|seen| !seen.trim().eq_ignore_ascii_case(uuid.trim()))
     });
-    let serial_differs = wanted
-        .serial_number
-        .as_ref()
-        .is_some_and(|serial| facts.identity.serial_number.as_ref() != Some(serial));
+    // Makers pad serial numbers, and people copy them without.
+    let serial_differs = wanted.serial_number.as_deref().is_some_and(|serial| {
+        let seen = seen.serial_number.as_deref();
+        seen.map(str::trim) != Some(serial.trim())
+    });
     uuid_differs || serial_differs
 }
 

@@ -11,6 +11,7 @@ use lockstep_crds::report::BmcReport;
 use crate::intent::{Draft, Intent, plain};
 use crate::ledger;
 use crate::reason::Reason;
+use crate::takedown;
 
 /// How long a crash dump may go on before a person is asked (S1 `dumpDeadline`).
 const DUMP_DEADLINE: SignedDuration = SignedDuration::from_secs(600);
@@ -109,11 +110,12 @@ fn offers_to_shut_down(facts: &BmcReport) -> bool {
     offered.is_empty() || offered.iter().any(|kind| kind == "GracefulShutdown")
 }
 
-/// When the machine was last asked to shut down, if nothing but cutting its power was
+/// When the machine was last asked to shut down for the present wish, if nothing but cutting its power was
 /// tried since, and it was not powered on again either.
 fn asked<'a>(machine: &Machine<'_>, record: &'a DpuHostStatus) -> Option<&'a FinishedDirective> {
     let cut = ActionKind::ForceOff.as_str();
     let ask = ActionKind::ShutdownGracefully.as_str();
+    let since = takedown::wanted_since(record, &machine.target)?;
     record
         .history
         .iter()
@@ -127,6 +129,8 @@ fn asked<'a>(machine: &Machine<'_>, record: &'a DpuHostStatus) -> Option<&'a Fin
             let on_since = machine.facts.power_since.as_ref();
             on_since.is_none_or(|since| since.0 <= entry.at.0)
         })
+        // What it was asked for another wish does not count for this one.
+        .filter(|entry| entry.at.0 >= since)
 }
 
 /// Whether the machine's power may be cut now; `Err` is what is awaited or asked for (S1, S5).

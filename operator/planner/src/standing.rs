@@ -175,7 +175,9 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
     match directive.action.kind {
         ActionKind::PowerOn => power(PowerState::On),
         ActionKind::ForceOff | ActionKind::ShutdownGracefully => power(PowerState::Off),
-        ActionKind::HoldHost => kept.is_some_and(|custody| custody.seq == directive.seq),
+        // The order is kept before anything is sent; what it is for may not be in force.
+        ActionKind::HoldHost => kept
+            .is_some_and(|custody| custody.seq == directive.seq && custody.in_force != Some(false)),
         ActionKind::ReleaseHost => {
             kept.is_none() && (directive.action.power_on != Some(true) || power(PowerState::On))
         }

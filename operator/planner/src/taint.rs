@@ -33,18 +33,30 @@ pub(crate) fn holds(record: &DpuHostStatus) -> bool {
 /// A host that is held by taint was not up before it: nothing may run there, bound to
 /// the Node earlier or not. A host that somebody brought up though it was held may have
 /// been serving for a while, so nothing new comes to it and nothing is evicted.
-fn wanted<'a>(view: &'a View, record: &DpuHostStatus) -> Option<(&'a str, TaintEffect)> {
+fn wanted<'a>(view: &'a View, record: &'a DpuHostStatus) -> Option<(&'a str, TaintEffect)> {
     let hold = record.hold.as_ref()?;
     let effect = match (&hold.mechanism, &hold.state) {
         (HeldBy::NodeTainted, _) => TaintEffect::NoExecute,
         (_, HoldState::HoldBroken) => TaintEffect::NoSchedule,
         (
             HeldBy::PoweredOff | HeldBy::Unrecognized(_),
-            HoldState::PoweredOff | HoldState::NodeTainted | HoldState::Unrecognized(_),
+            HoldState::Beginning
+            | HoldState::PoweredOff
+            | HoldState::NodeTainted
+            | HoldState::Unrecognized(_),
         ) => return None,
     };
-    view.node.as_ref()?;
-    Some((view.node_name.as_deref()?, effect))
+    let named = view.node_name.as_deref();
+    let node = hold.node.as_deref().or(named)?;
+    // Only of the Node that the host has now is it known whether it exists.
+    let exists = named == Some(node) && view.node.is_some();
+    (exists || view.tainted.contains_key(node)).then_some((node, effect))
+}
+
+/// The Node that a hold by taint is about: another one that the host is said to have since was
+/// not looked at before the hold, and may be serving.
+fn node_of_hold(record: &DpuHostStatus) -> Option<&str> {
+    record.hold.as_ref()?.node.as_deref()
 }
 
 /// What has to change at the Nodes so that they look as the record says.
@@ -71,16 +83,29 @@ pub(crate) fn changes(view: &View, record: &DpuHostStatus) -> Vec<NodeTaint> {
 }
 
 /// Whether the host's Node is seen to carry the taint that keeps everything off it.
-pub(crate) fn is_in_place(view: &View) -> bool {
-    view.node_name
-        .as_ref()
+pub(crate) fn is_in_place(view: &View, record: &DpuHostStatus) -> bool {
+    let named = view.node_name.as_ref();
+    let same = |node: &&String| node_of_hold(record).is_none_or(|held| held == node.as_str());
+    named
+        .filter(same)
         .and_then(|node| view.tainted.get(node))
         .is_some_and(|effects| effects.contains(&TaintEffect::NoExecute))
 }
 
 /// Patience until the Node is seen tainted.
-pub(crate) fn awaited(view: &View) -> Intent {
+pub(crate) fn awaited(view: &View, record: &DpuHostStatus) -> Intent {
     let machine = machine(view);
+    if let Some(held) = node_of_hold(record)
+        && view.node_name.as_deref() != Some(held)
+    {
+        return Intent::stall(
+            Reason::HoldNeedsNode,
+            format!(
+                "{machine} is held by the taint of Node {held}, and its Node is {} now, which is not tainted for that: name {held} again, or let the hold end and have the cards installed after it",
+                view.node_name.as_deref().unwrap_or("unknown")
+            ),
+        );
+    }
     let Some(node) = view.node.as_ref().and(view.node_name.as_ref()) else {
         return Intent::stall(
             Reason::HoldNeedsNode,
@@ -108,6 +133,7 @@ pub(crate) fn book(view: &View, record: &mut DpuHostStatus, step: &TaintStep, no
                 deadline: Time(now + SignedDuration::from_secs(timeout)),
                 work_order: None,
                 releasing: None,
+                node: view.node_name.clone(),
                 broken_by: None,
             });
         }

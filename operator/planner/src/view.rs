@@ -231,8 +231,12 @@ impl CardView {
         let identity = self.dpu.spec.identity.clone().unwrap_or_default();
         identity
             .system_uuid
-            .map(|uuid| uuid.to_lowercase())
-            .or(identity.serial_number)
+            .map(|uuid| uuid.trim().to_lowercase())
+            .or_else(|| {
+                identity
+                    .serial_number
+                    .map(|serial| serial.trim().to_owned())
+            })
             .unwrap_or_default()
     }
 }

@@ -212,6 +212,7 @@ pub fn happen(world: &mut World, event: &Event, spare: &mut Option<DpuBootPolicy
             // What a button undoes before anybody has seen it cannot be counted.
             world.boots.clear();
             world.power_off_host();
+            world.owed = false;
         }
         Event::PressHost => world.power_on_host(),
         Event::HandsOff(off) => world.edit_host(|host| host.hands_off = *off),

@@ -377,7 +377,7 @@ fn a_release_that_fails_at_first_ends_as_it_was_going_to() {
         world.edit_policy(|policy| {
             policy.host_wait.timeout_seconds = 300;
             policy.host_wait.on_timeout = on_timeout;
-            policy.install.os_timeout_seconds = 3000;
+            policy.install.os_timeout_seconds = 600;
         });
         // Hold, medium and boot go well, the release does not.
         world.agent.faults = [Fault::Fine, Fault::Fine, Fault::Fine, Fault::Refused].into();

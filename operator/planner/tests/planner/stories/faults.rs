@@ -1,6 +1,8 @@
 //! Lost replies, dead agents, silent BMCs, refusals: observed, never repeated blindly.
 
+use lockstep_crds::directive::ActionKind;
 use lockstep_crds::host::MeasuredSlotPower;
+use lockstep_crds::report::{Custody, CustodyState};
 
 use crate::world::agent::Fault;
 use crate::world::operator::Crash;
@@ -279,4 +281,71 @@ fn a_lost_reply_is_waited_for_as_long_as_it_may_land() {
     world.until("another call", secs(600), |w| w.recorded.len() == 4);
     let waited = world.now.duration_since(lost).as_secs();
     assert!((60..200).contains(&waited), "{waited}\n{}", world.told());
+}
+
+/// The order file is written before anything is sent, so it is there however the request ended.
+#[test]
+fn an_order_whose_setting_is_not_in_force_is_no_hold() {
+    for fault in [Fault::LostCall, Fault::Refused] {
+        let mut world = World::new(&["card1"]);
+        world.agent.faults = [fault, fault].into();
+        world.until("held", secs(900), |w| {
+            count(w, "HoldHost") == 1 || !w.agent.faults.is_empty()
+        });
+        while count(&world, "HoldHost") == 0 {
+            world.round();
+            let open = world.status().directives.iter();
+            let hold = open
+                .rev()
+                .find(|open| open.action.kind == ActionKind::HoldHost);
+            if let Some(hold) = hold.cloned() {
+                world.host_machine.custody = Some(Custody {
+                    seq: hold.seq,
+                    state: CustodyState::Kept,
+                    in_force: Some(false),
+                    expires_at: hold.action.work_order.unwrap().expires_at,
+                    previous: vec!["PowerRestorePolicy=LastState".into()],
+                });
+            }
+            assert_eq!(count(&world, "PowerOn"), 0, "{}", world.told());
+            assert!(
+                world.now < crate::world::build::start() + secs(2000),
+                "{}",
+                world.told()
+            );
+        }
+        world.until("Ready", secs(1800), World::is_ready);
+    }
+}
+
+#[test]
+fn what_must_be_undone_is_never_given_up() {
+    let mut world = World::new(&["card1"]);
+    world.until("booting", secs(300), |w| w.is_installing(0));
+    world.delete_card(0);
+    world.delete_host();
+    world.agent.faults = [Fault::Refused; 8].into();
+    world.until("refused", secs(4000), |w| w.agent.faults.len() < 4);
+    world.until("gone", secs(6000), |w| w.host.is_none());
+    assert!(world.host_machine.is_on(), "{}", world.told());
+}
+
+#[test]
+fn a_long_message_of_an_executor_is_cut_between_words() {
+    let mut world = World::new(&["card1"]);
+    world.until("recorded", secs(60), |w| !w.recorded.is_empty());
+    let seq = world.recorded[0].seq;
+    let long = "the BMC refused it at length ".repeat(20);
+    world.host_machine.execution = Some(lockstep_crds::report::Execution {
+        accepted: seq,
+        outcome: Some(lockstep_crds::report::Outcome {
+            result: lockstep_crds::directive::OutcomeKind::Failed,
+            reason: None,
+            message: Some(long.clone()),
+        }),
+    });
+    world.until("failed", secs(60), |w| w.status().failed.is_some());
+    let told = world.status().failed.clone().unwrap().message.unwrap();
+    let words = told.strip_suffix(" …").unwrap();
+    assert!(long.starts_with(&format!("{words} ")), "{told}");
 }

@@ -35,7 +35,7 @@ fn count(world: &World, what: &str) -> usize {
 #[test]
 fn continue_lets_the_host_go_without_its_card() {
     let mut world = dead_card(OnTimeout::Continue);
-    world.until("the release", secs(1200), |w| w.host_machine.is_on());
+    world.until("the release", secs(1800), |w| w.host_machine.is_on());
     world.settle(secs(20_000));
     assert_eq!(released(&world), Some(ReleaseReason::Timeout));
     assert_eq!(

@@ -254,6 +254,29 @@ fn a_machine_that_is_not_the_one_named() {
 }
 
 #[test]
+fn a_padded_serial_number_is_the_same() {
+    let mut world = World::new(&["card1"]);
+    world.cards[0].machine.identity.serial_number = Some("SN-card1 ".into());
+    world.until("Ready", secs(1800), World::is_ready);
+}
+
+#[test]
+fn a_directive_names_no_more_cards_than_it_can() {
+    let names: Vec<String> = (0..40).map(|number| format!("card{number:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut world = World::new(&names);
+    world.until("recorded", secs(60), |w| !w.recorded.is_empty());
+    let hold = world
+        .recorded
+        .iter()
+        .find(|d| d.target.name == "host1")
+        .unwrap();
+    assert_eq!(hold.blast_radius.len(), 32);
+    assert_eq!(hold.blast_radius[31], "10 more cards of dpuhost/host1");
+    assert!(hold.blast_radius.contains(&"dpu/card15".to_owned()));
+}
+
+#[test]
 fn a_machine_that_nobody_has_named() {
     let mut world = World::new(&["card1"]);
     world.edit_card(0, |card| card.identity = None);

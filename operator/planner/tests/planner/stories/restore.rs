@@ -83,6 +83,34 @@ fn a_hold_that_the_record_has_lost_is_found_again_and_ended() {
     assert!(world.host_machine.is_on());
 }
 
+/// A card that was another host's comes with the higher numbers of that host.
+#[test]
+fn a_card_from_another_host_is_no_backup() {
+    use lockstep_crds::directive::OutcomeKind;
+    use lockstep_crds::report::{Execution, Outcome};
+    let mut world = World::new(&["card1", "card2"]);
+    let second = world.cards.pop().unwrap();
+    world.until("recorded", secs(300), |w| !w.recorded.is_empty());
+    let open = world.status().directives.clone();
+    world.cards.push(second);
+    world.cards[1].machine.execution = Some(Execution {
+        accepted: 50,
+        outcome: Some(Outcome {
+            result: OutcomeKind::Done,
+            reason: None,
+            message: None,
+        }),
+    });
+    world.agent.idle = true;
+    world.round();
+    let after = &world.status().directives;
+    assert!(after.starts_with(&open), "{}", world.told());
+    assert!(world.status().seq >= 50);
+    assert!(!world.host_says().contains("Adopting"));
+    world.agent.idle = false;
+    world.until("Ready", secs(1800), World::is_ready);
+}
+
 fn unreadable(edit: impl FnOnce(&mut DpuHostStatus)) {
     let mut world = World::new(&["card1"]);
     world.until("booting", secs(300), |w| w.is_installing(0));

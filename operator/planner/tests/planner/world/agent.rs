@@ -392,7 +392,11 @@ fn refusal(
     if !machine.answers || machine.refusal.is_some() {
         return Some("the BMC does not answer".to_owned());
     }
-    if expects.identity.serial_number != machine.identity.serial_number {
+    let serial = |identity: &lockstep_crds::MachineIdentity| {
+        let serial = identity.serial_number.as_deref();
+        serial.map(|serial| serial.trim().to_owned())
+    };
+    if serial(&expects.identity) != serial(&machine.identity) {
         return Some("another machine".to_owned());
     }
     if expects.power.is_some() && expects.power != facts.power {

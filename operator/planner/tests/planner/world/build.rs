@@ -118,6 +118,7 @@ impl World {
             guards_intact: true,
             joined: None,
             effects: Vec::new(),
+            owed: false,
             recorded: Vec::new(),
             writes: super::operator::Writes::default(),
             story: Vec::new(),

@@ -1,6 +1,6 @@
 //! What a directive does to a machine, and what may never be done.
 
-use lockstep_crds::directive::{ActionKind, Directive};
+use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
 use lockstep_crds::report::{Custody, CustodyState};
 use lockstep_planner::ledger;
 
@@ -8,17 +8,45 @@ use super::agent::Which;
 use super::machine::Coming;
 use super::{Effect, World, secs};
 
+/// Seconds after its grace in which a power cut may be tried again.
+const LONGEST_TRY: i64 = 1800;
+
 impl World {
     pub fn note(&mut self, directive: &Directive) {
         let what = ledger::what(directive);
         self.tell(format!("agent: does {} {what}", directive.seq));
         let again = self.effects.iter().any(|e| e.seq == directive.seq);
         assert!(!again, "{} was done twice\n{}", directive.seq, self.told());
+        if directive.action.kind == ActionKind::ForceOff {
+            self.was_asked_before(&what);
+        }
+        self.owed |=
+            directive.target.kind == TargetKind::Host && directive.action.kind.is_destructive();
         self.effects.push(Effect {
             seq: directive.seq,
             what,
             at: self.now,
         });
+    }
+
+    /// No power is cut on the strength of a request that was made for something else, long ago.
+    fn was_asked_before(&self, cut: &str) {
+        let install = self.policy.as_ref().map(|policy| &policy.spec.install);
+        let Some(install) = install.filter(|install| install.shutdown_grace_seconds > 0) else {
+            return;
+        };
+        let machine = cut.trim_start_matches("ForceOff ");
+        let asked = format!("ShutdownGracefully {machine}");
+        let before = self
+            .effects
+            .iter()
+            .rev()
+            .filter(|effect| effect.what.ends_with(machine) && effect.what != cut)
+            .find(|effect| effect.what == asked || effect.what.starts_with("PowerOn"));
+        let longest = secs(install.shutdown_grace_seconds + LONGEST_TRY);
+        let in_time =
+            before.is_some_and(|effect| effect.what == asked && self.now <= effect.at + longest);
+        assert!(in_time, "{machine} is cut off unasked\n{}", self.told());
     }
 
     /// Powers a card on for us: no more often for one wish than the policy has attempts.
@@ -30,6 +58,12 @@ impl World {
         }
         let what = format!("PowerOn dpu/card{}", index + 1);
         let asked = self.effects.iter().rev().find(|effect| effect.what == what);
+        let given_back = asked
+            .and_then(|effect| self.recorded.iter().find(|d| d.seq == effect.seq))
+            .is_some_and(|directive| directive.action.image.is_none());
+        if given_back {
+            return;
+        }
         let wish = asked.map_or(self.wish, |effect| self.wish_of[&effect.seq]);
         let boots = self.boots.entry((index, wish)).or_default();
         *boots += 1;
@@ -54,11 +88,13 @@ impl World {
                     seq: directive.seq,
                     state: CustodyState::Kept,
                     expires_at: order.expires_at,
+                    in_force: Some(true),
                     previous: Vec::new(),
                 });
             }
             ActionKind::ReleaseHost => {
                 self.machine(which).custody = None;
+                self.owed &= directive.action.power_on == Some(true);
                 if directive.action.power_on == Some(true) {
                     self.power_on_host();
                 }

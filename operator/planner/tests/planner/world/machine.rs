@@ -151,6 +151,7 @@ impl World {
     pub fn power_on_host(&mut self) {
         if !self.host_machine.is_on() {
             self.host_machine.set_power(PowerState::On, self.now);
+            self.owed = false;
             self.host_machine
                 .coming
                 .push((self.now + secs(BOOT), Coming::Up));

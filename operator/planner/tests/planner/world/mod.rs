@@ -89,6 +89,9 @@ pub struct World {
     /// Every directive that was ever recorded.
     pub recorded: Vec<Directive>,
     pub writes: operator::Writes,
+    /// The host was up, we told it to go down, and it has not been up again since, nor left
+    /// off as the policy says.
+    pub owed: bool,
     /// What happened, one line each.
     pub story: Vec<String>,
     /// Counts what a person wants anew of the cards: attempts count for one such wish.

@@ -1,6 +1,7 @@
 //! The operator around the planner: plan, check, record, conclude, as the real one does,
 //! with crashes between the writes.
 
+use lockstep_crds::host::CardRecord;
 use lockstep_crds::{DpuHostStatus, FINALIZER};
 use lockstep_planner::decision::TaintEffect;
 use lockstep_planner::{Decision, Plan, View, invariants, plan};
@@ -52,6 +53,7 @@ impl World {
 
     /// Plans and carries the plan out up to the crash; returns the decision.
     pub fn operator_step_to(&mut self, crash: Crash) -> Option<Decision> {
+        self.strands_nothing();
         let view = self.view()?;
         let plan = plan(&view, self.now);
         self.check(&view, &plan);
@@ -100,6 +102,33 @@ impl World {
             );
         }
         self.looked = Some((seen, plan.look_again));
+    }
+
+    /// A host that went down because we told it to is in the record, with a time at which that
+    /// ends and a finalizer, for as long as it is down (S10, S12).
+    pub fn strands_nothing(&self) {
+        if !self.owed || self.host_machine.is_on() {
+            return;
+        }
+        let host = self.host.as_ref();
+        let held = host
+            .and_then(|host| host.status.as_ref())
+            .is_some_and(|status| status.hold.is_some());
+        let protected = host
+            .and_then(|host| host.metadata.finalizers.as_ref())
+            .is_some_and(|names| names.iter().any(|name| name == FINALIZER));
+        assert!(held && protected, "the host is stranded\n{}", self.told());
+    }
+
+    /// What is written down of an install that goes on only ever gets later.
+    fn keeps_its_ends(&self, before: &DpuHostStatus, after: &DpuHostStatus) {
+        for old in before.cards.iter().filter(|old| old.booted_at.is_some()) {
+            let same = |new: &&CardRecord| new.uid == old.uid && new.booted_at == old.booted_at;
+            let shrinks = after.cards.iter().find(same).is_some_and(|new| {
+                new.observed_at.is_none() && new.install_ends < old.install_ends
+            });
+            assert!(!shrinks, "an install is to end earlier\n{}", self.told());
+        }
     }
 
     fn objects(&self) -> usize {
@@ -182,6 +211,8 @@ impl World {
             return false;
         }
         self.writes.accounts += plan.service_accounts.len();
+        let before = view.host.status.clone().unwrap_or_default();
+        self.keeps_its_ends(&before, &stored(&plan.host_status));
         let host = self.host.as_mut().unwrap();
         if differs(host.status.as_ref(), &plan.host_status) {
             host.status = Some(stored(&plan.host_status));
