@@ -80,9 +80,13 @@ pub fn range(what: &str, secret: &str, trust: &str) -> String {
     format!("    - {{{what}, credentialsRef: {{name: {secret}}}, tls: {{trust: {trust}}}}}\n")
 }
 
-/// The Secret for BMCs that take this user.
+/// The Secret for BMCs that take this user. `admin` and `ADMIN` are two users.
 pub fn secret_of(user: &str) -> String {
-    format!("bmc-{}", user.to_lowercase())
+    let name = format!("bmc-{}", user.to_lowercase());
+    if user.chars().any(char::is_uppercase) {
+        return format!("{name}-upper");
+    }
+    name
 }
 
 /// Secrets for every account of these fleets.
