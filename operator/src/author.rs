@@ -19,8 +19,6 @@ pub(crate) enum Author<'a> {
     CardOs(&'a str),
     /// The operating system of a host, by its Node.
     HostOs(&'a str),
-    /// The second object of the report of that name, with what changes seldom.
-    Inventory(&'a str),
 }
 
 type Make<'a> = fn(&'a str) -> Author<'a>;
@@ -28,7 +26,7 @@ type Make<'a> = fn(&'a str) -> Author<'a>;
 impl<'a> Author<'a> {
     /// Reads a name made by [`names`].
     pub(crate) fn of(name: &'a str) -> Option<Self> {
-        let prefixes: [(String, Make<'a>); 8] = [
+        let prefixes: [(String, Make<'a>); 7] = [
             (names::card_bmc(""), Self::CardBmc),
             (names::host_bmc(""), Self::HostBmc),
             (names::found_bmc(""), Self::FoundBmc),
@@ -36,20 +34,10 @@ impl<'a> Author<'a> {
             (names::host(""), Self::HostOs),
             (names::site(""), Self::Site),
             (names::scan(""), Self::Scan),
-            (names::inventory(""), Self::Inventory),
         ];
         let parse =
             |(prefix, make): (String, Make<'a>)| Some(make(name.strip_prefix(prefix.as_str())?));
         prefixes.into_iter().find_map(parse)
-    }
-
-    /// The same, whichever of the two objects of a report is named.
-    pub(crate) fn of_either(name: &'a str) -> Option<Self> {
-        let author = Self::of(name)?;
-        if let Self::Inventory(report) = author {
-            return Self::of(report);
-        }
-        Some(author)
     }
 }
 
@@ -67,19 +55,10 @@ mod tests {
             (names::found_bmc("id"), Author::FoundBmc("id")),
             (names::xpu("c"), Author::CardOs("c")),
             (names::host("bmc-card-n"), Author::HostOs("bmc-card-n")),
-            (
-                names::inventory(&names::host("n")),
-                Author::Inventory("host-n"),
-            ),
         ];
         for (name, author) in &table {
             assert_eq!(Author::of(name), Some(*author), "{name}");
         }
-        assert_eq!(
-            Author::of_either("inventory-host-n"),
-            Some(Author::HostOs("n"))
-        );
-        assert_eq!(Author::of_either("bmc-card-c"), Some(Author::CardBmc("c")));
         assert_eq!(Author::of("lockstep-operator"), None);
     }
 }

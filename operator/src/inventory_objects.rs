@@ -141,7 +141,7 @@ mod tests {
         let inventory = serde_json::from_value(json!({
             "completeness": "Complete",
             "system": {
-                "from": "CardBmc", "report": "inventory-bmc-card-card1",
+                "from": "CardBmc", "report": "bmc-card-card1",
                 "observedAt": observed_at,
                 "facts": {"family": "BlueField-3", "serialNumber": serial},
             },

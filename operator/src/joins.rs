@@ -172,7 +172,7 @@ pub(crate) fn sightings(world: &World, card: &Key, joined: &JoinedCard) -> Vec<S
 
 /// The agent behind a report, if it is one that sees what sits in that host.
 fn witness(world: &World, card: &Key, seen: &SeenInHost, report: &str) -> Option<Sighting> {
-    let agent = match Author::of_either(report)? {
+    let agent = match Author::of(report)? {
         Author::HostOs(node) if seen.node_name.as_deref() == Some(node) => {
             world.leases.seen(&card.sibling(names::host(node)))
         }
@@ -183,8 +183,7 @@ fn witness(world: &World, card: &Key, seen: &SeenInHost, report: &str) -> Option
         | Author::CardOs(_)
         | Author::FoundBmc(_)
         | Author::Scan(_)
-        | Author::Site(_)
-        | Author::Inventory(_) => return None,
+        | Author::Site(_) => return None,
     };
     Some(Sighting {
         host: seen.name.clone(),

@@ -168,8 +168,7 @@ fn report_changed(world: &mut World, change: &Change<'_, DpuReport>, wake: &mut 
             world.wake_for_card(&key.sibling(card), wake);
         }
         // What these tell reaches a plan by way of the join.
-        Some(Author::HostOs(_) | Author::FoundBmc(_) | Author::Scan(_) | Author::Inventory(_))
-        | None => {}
+        Some(Author::HostOs(_) | Author::FoundBmc(_) | Author::Scan(_)) | None => {}
     }
 }
 

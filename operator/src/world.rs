@@ -337,7 +337,7 @@ impl World {
                 wake.hosts.insert(lease.sibling(host));
             }
             Some(Author::HostOs(node)) => self.wake_for_host_agent(lease, node, wake),
-            Some(Author::FoundBmc(_) | Author::Scan(_) | Author::Inventory(_)) | None => {}
+            Some(Author::FoundBmc(_) | Author::Scan(_)) | None => {}
         }
     }
 

@@ -148,7 +148,7 @@ fn told(serial: &str, observed: i64, version: u64) -> DpuReport {
         "inventory": {"system": {"serialNumber": serial}},
         "observedAt": at(observed),
     });
-    let mut report = report("inventory-bmc-card-c", "CardBmc", "c", &facts);
+    let mut report = report("bmc-card-c", "CardBmc", "c", &facts);
     report.metadata.resource_version = Some(version.to_string());
     report
 }
@@ -174,7 +174,7 @@ fn systems(view: &SiteView<'_>) -> SiteJoin {
     let mut join = SiteJoin::default();
     for dpu in &view.cards {
         let name = dpu.name_any();
-        let report = format!("inventory-bmc-card-{name}");
+        let report = format!("bmc-card-{name}");
         let system = view.reports.get(report.as_str()).and_then(|spec| {
             Some(Sourced {
                 from: Vantage::CardBmc,

@@ -112,11 +112,11 @@ fn whoever_sees_a_card_vouches_for_its_place_while_alive() {
         {"name": "g", "pairing": "Unknown", "nodeName": "n3"},
     ]);
     let reports = [
-        "inventory-host-n1",
+        "host-n1",
         "host-n2",
         "host-n3",
-        "inventory-bmc-host-h",
-        "inventory-bmc-card-c",
+        "bmc-host-h",
+        "bmc-card-c",
         "xpu-c",
     ];
     join(
@@ -130,9 +130,9 @@ fn whoever_sees_a_card_vouches_for_its_place_while_alive() {
     assert_eq!(
         none_alive,
         BTreeMap::from([
-            ("inventory-host-n1", false),
+            ("host-n1", false),
             ("host-n2", false),
-            ("inventory-bmc-host-h", false),
+            ("bmc-host-h", false),
         ]),
         "who sees no card in a host is no witness, nor who proves nothing"
     );
@@ -141,7 +141,7 @@ fn whoever_sees_a_card_vouches_for_its_place_while_alive() {
         found.next().unwrap().host.clone()
     };
     assert_eq!(
-        (place("inventory-host-n1"), place("host-n2")),
+        (place("host-n1"), place("host-n2")),
         ("h".into(), String::new())
     );
 
@@ -150,16 +150,13 @@ fn whoever_sees_a_card_vouches_for_its_place_while_alive() {
     }
     let told = view(&world);
     let some = fresh(&told.cards[0].sightings, at(NOW));
-    assert!(some["inventory-host-n1"] && some["host-n2"]);
-    assert!(
-        !some["inventory-bmc-host-h"],
-        "nobody says that this BMC answers"
-    );
+    assert!(some["host-n1"] && some["host-n2"]);
+    assert!(!some["bmc-host-h"], "nobody says that this BMC answers");
     let answers = json!({"reachable": {"ok": true, "since": at(0)}});
     put(&mut world, report("bmc-host-h", "HostBmc", "h", &answers));
     let told = view(&world);
-    assert!(fresh(&told.cards[0].sightings, at(NOW))["inventory-bmc-host-h"]);
-    assert!(!fresh(&told.cards[0].sightings, at(NOW + 61))["inventory-host-n1"]);
+    assert!(fresh(&told.cards[0].sightings, at(NOW))["bmc-host-h"]);
+    assert!(!fresh(&told.cards[0].sightings, at(NOW + 61))["host-n1"]);
     assert!(told.cards[0].joined.is_some());
 }
 
@@ -258,14 +255,7 @@ fn a_node_that_another_host_names_is_a_conflict() {
 fn news_of_machines_are_joined_and_news_of_anything_else_is_not() {
     let mut world = world();
     let site = BTreeSet::from([namespace()]);
-    for name in [
-        "host-n1",
-        "inventory-host-n1",
-        "bmc-found-id",
-        "scan-lab",
-        "bmc-card-c",
-        "inventory-xpu-c",
-    ] {
+    for name in ["host-n1", "bmc-found-id", "scan-lab", "bmc-card-c", "xpu-c"] {
         let wake = put(&mut world, report(name, "HostOs", "x", &json!({})));
         assert_eq!(wake.sites, site, "{name}");
     }

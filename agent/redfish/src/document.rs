@@ -20,9 +20,17 @@ pub(crate) fn offers(document: &Value, key: &str) -> bool {
     document.get(key).is_some()
 }
 
+/// Longest path that is followed; what is longer is none.
+const LONGEST_PATH: usize = 512;
+
+/// A string property that is a path.
+pub(crate) fn path(document: &Value, key: &str) -> Option<String> {
+    text(document, key).filter(|path| path.len() <= LONGEST_PATH)
+}
+
 /// The path that a navigation property points to.
 pub(crate) fn link(document: &Value, key: &str) -> Option<String> {
-    text(document.get(key)?, "@odata.id")
+    path(document.get(key)?, "@odata.id")
 }
 
 /// The paths in an array of references. A collection without, or with an odd
@@ -34,7 +42,7 @@ pub(crate) fn links(document: &Value, key: &str) -> Vec<String> {
         .map(|members| {
             members
                 .iter()
-                .filter_map(|member| text(member, "@odata.id"))
+                .filter_map(|member| path(member, "@odata.id"))
                 .collect()
         })
         .unwrap_or_default()
@@ -125,6 +133,20 @@ pub(crate) fn action<'a>(document: &'a Value, name: &str) -> Option<&'a Value> {
     document.get("Actions")?.get(format!("#{name}"))
 }
 
+/// What a BMC lists, for people: the first few, and those not at any length.
+pub(crate) fn listed(values: &[String]) -> String {
+    const MOST: usize = 16;
+    let mut shown: Vec<String> = values
+        .iter()
+        .take(MOST)
+        .map(|value| value.chars().take(128).collect())
+        .collect();
+    if values.len() > MOST {
+        shown.push(format!("and {} more", values.len() - MOST));
+    }
+    shown.join(", ")
+}
+
 /// The message of a Redfish error body, for people: short, one line, and
 /// without what `scrub` hides.
 pub(crate) fn error_message(body: &str, scrub: &Scrub) -> String {
@@ -209,6 +231,17 @@ mod tests {
         );
         assert_eq!(allowable(&document, "Y"), None);
         assert_eq!(allowable(&document, "Z"), None);
+    }
+
+    #[test]
+    fn what_is_far_too_long_is_no_path_and_not_shown_whole() {
+        let long = format!("/redfish/v1/{}", "x".repeat(600));
+        let document = json!({"A": {"@odata.id": long}, "Members": [{"@odata.id": long}]});
+        assert_eq!(link(&document, "A"), None);
+        assert!(links(&document, "Members").is_empty());
+        let many: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+        assert!(listed(&many).ends_with("15, and 4 more"));
+        assert!(listed(&vec![long; 100]).len() < 4096);
     }
 
     #[test]

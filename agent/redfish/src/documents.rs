@@ -20,6 +20,22 @@ pub(crate) trait Documents: Send {
 
     /// Reads one document.
     fn get(&mut self, path: &str) -> impl Future<Output = Result<Value, BmcError>> + Send;
+
+    /// Reads a document that may not be there although something names it.
+    fn get_if_there(
+        &mut self,
+        path: &str,
+    ) -> impl Future<Output = Result<Option<Value>, BmcError>> + Send {
+        async {
+            match self.get(path).await {
+                Ok(document) => Ok(Some(document)),
+                Err(BmcError::ReadFailed {
+                    status: 404 | 410, ..
+                }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        }
+    }
 }
 
 /// A link, for as long as a call may take.

@@ -6,7 +6,8 @@
 //!
 //! Contract: a verb that changes something re-reads the machine's identity in
 //! the same session just before the change and refuses a stranger; it sends at
-//! most one request per effect and never repeats it; what it cannot tell is
+//! most one request per effect and never repeats it (only where a BMC refuses
+//! the header `If-Match` it asks once more without); what it cannot tell is
 //! [`BmcError::OutcomeUnknown`]. A state that is already as wanted sends
 //! nothing. Reads are retried within the call's deadline.
 //!

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::document::{action, allowable, link, offers, strings, text};
+use crate::document::{action, allowable, link, offers, path, strings, text};
 use crate::effect::{BootTarget, OverrideEnabled};
 use crate::facts::{
     BootOverrideState, BootProgress, Capability, ImageUrl, Manager, MediaSlot, Offer,
@@ -117,7 +117,7 @@ pub(crate) fn media_slot(document: &Value, path: String) -> MediaSlot {
         .get("Inserted")
         .and_then(Value::as_bool)
         .unwrap_or(image.is_some());
-    let target = |name: &str| text(action(document, name)?, "target");
+    let target = |name: &str| self::path(action(document, name)?, "target");
     MediaSlot {
         id: text(document, "Id").unwrap_or_default(),
         name: text(document, "Name"),
@@ -137,7 +137,7 @@ pub(crate) fn media_slot(document: &Value, path: String) -> MediaSlot {
 
 /// Where `ComputerSystem.Reset` is invoked.
 pub(crate) fn reset_target(system: &Value) -> Option<String> {
-    text(action(system, "ComputerSystem.Reset")?, "target")
+    path(action(system, "ComputerSystem.Reset")?, "target")
 }
 
 /// The ActionInfo that lists the reset types, if the action itself does not.
@@ -145,7 +145,7 @@ pub(crate) fn reset_info(system: &Value) -> Option<String> {
     let reset = action(system, "ComputerSystem.Reset")?;
     match allowable(reset, "ResetType") {
         Some(_) => None,
-        None => text(reset, "@Redfish.ActionInfo"),
+        None => path(reset, "@Redfish.ActionInfo"),
     }
 }
 

@@ -319,10 +319,19 @@ impl HttpClient for Transport {
         B: Serialize + Send + Sync,
         T: DeserializeOwned + Send + Sync,
     {
-        let request = self
-            .request(Method::PATCH, url, credentials, custom_headers)
-            .header(IF_MATCH, etag.to_string());
-        self.change(with_json(request, body)?).await
+        let request = || {
+            let request = self.request(Method::PATCH, url.clone(), credentials, custom_headers);
+            with_json(request, body)
+        };
+        let conditional = request()?.header(IF_MATCH, etag.to_string());
+        match self.change(conditional).await {
+            // Some BMCs refuse the condition itself. What is refused was not done, so that it may
+            // be asked for once more.
+            Err(TransportError::Status { status, body }) if condition_refused(status, &body) => {
+                self.change(request()?).await
+            }
+            answer => answer,
+        }
     }
 
     async fn delete<T>(
@@ -345,6 +354,18 @@ impl HttpClient for Transport {
         _custom_headers: &HeaderMap,
     ) -> Result<BoxTryStream<T, Self::Error>, Self::Error> {
         Err(outside_the_port("an event stream"))
+    }
+}
+
+/// Whether an answer refuses `If-Match`, and not what was asked.
+fn condition_refused(status: u16, body: &str) -> bool {
+    match status {
+        412 => true,
+        400 => {
+            let body = body.to_ascii_lowercase();
+            body.contains("if-match") || body.contains("etag")
+        }
+        _ => false,
     }
 }
 

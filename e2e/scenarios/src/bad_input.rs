@@ -70,7 +70,9 @@ pub async fn run(context: Context) -> Result<Report> {
     };
     match &world.machines {
         Machines::Fake(bmcs) => bmcs.add_account(&rotated).await?,
-        Machines::Vms(_) => bail!("these cases are for BMCs without machines"),
+        Machines::Vms(_) | Machines::Simulated(_) | Machines::Nothing => {
+            bail!("these cases are for BMCs without machines")
+        }
     }
     world.start_operator().await?;
     world.start_agent().await?;

@@ -9,8 +9,9 @@ use anyhow::Result;
 use crate::artefacts::Binaries;
 use crate::report::Report;
 use crate::{
-    aarch64_agent, address_swap, adopt_update, bad_input, crash_points, dead_man, first_light,
-    helm, host_in_use, host_wait, restore, simulator_conformance, upgrade_mid_operation,
+    aarch64_agent, address_swap, adopt_update, bad_input, bmc_quirks, crash_points, dead_man,
+    discovery_join, discovery_local, discovery_mixed, first_light, helm, host_in_use, host_wait,
+    restore, simulated_fleet, simulator_conformance, upgrade_mid_operation,
 };
 
 /// What a scenario gets.
@@ -55,6 +56,18 @@ pub const ALL: &[Scenario] = &[
         run: |context| Box::pin(first_light::run(context)),
     },
     Scenario {
+        name: "bmc-quirks",
+        about: "every quirk of BMCs that the field knows: its reason, few requests, no change twice",
+        tier: Tier::Ci,
+        run: |context| Box::pin(bmc_quirks::run(context)),
+    },
+    Scenario {
+        name: "demo-fleet",
+        about: "what the demo shows: a simulated fleet, each card to Ready or to the reason why it cannot be installed",
+        tier: Tier::Ci,
+        run: |context| Box::pin(simulated_fleet::run(context)),
+    },
+    Scenario {
         name: "host-in-use",
         about: "a host that is up, or whose Node is Ready, is not touched, nor are its cards",
         tier: Tier::Ci,
@@ -65,6 +78,18 @@ pub const ALL: &[Scenario] = &[
         about: "two BMCs trade addresses in mid-operation; no change reaches the wrong machine",
         tier: Tier::Ci,
         run: |context| Box::pin(address_swap::run(context)),
+    },
+    Scenario {
+        name: "discovery-join",
+        about: "every vantage point of a card in one object; junk, contradictions, swaps and replacements kept apart",
+        tier: Tier::Ci,
+        run: |context| Box::pin(discovery_join::run(context)),
+    },
+    Scenario {
+        name: "discovery-mixed",
+        about: "BMCs of every kind by range, list and lease: each live one found and linked, no credential out of place",
+        tier: Tier::All,
+        run: |context| Box::pin(discovery_mixed::run(context)),
     },
     Scenario {
         name: "adopt-update",
@@ -131,6 +156,12 @@ pub const ALL: &[Scenario] = &[
         about: "DMTF's validators and checkers against every simulated BMC: no failure without its reason",
         tier: Tier::All,
         run: |context| Box::pin(simulator_conformance::run(context)),
+    },
+    Scenario {
+        name: "discovery-local",
+        about: "a VM with slots, disks and memory modules: its agents say what its own tools say, hot-plug included",
+        tier: Tier::All,
+        run: |context| Box::pin(discovery_local::run(context)),
     },
     Scenario {
         name: "aarch64-agent",

@@ -13,7 +13,7 @@ use lockstep_cluster::{ControlPlane, Options};
 use lockstep_lab::{FakeBmcs, Lab, LabSpec, MachineSpec};
 use lockstep_process::Daemon;
 
-pub use self::machines::{Kind, Machines};
+pub use self::machines::{Kind, Machines, Simulated};
 use self::programs::OPERATORS;
 use crate::artefacts::Binaries;
 use crate::objects;
@@ -62,12 +62,35 @@ impl World {
         lab: LabSpec,
         binaries: &Binaries,
     ) -> Result<Self> {
-        let folder = folder.to_owned();
         let specs = lab.machines.clone();
         let machines = match kind {
             Kind::Vms => Machines::Vms(Lab::up(&folder.join("lab"), lab).await?),
             Kind::Fake => Machines::Fake(FakeBmcs::up(&folder.join("lab"), &lab).await?),
+            Kind::Nothing => Machines::Nothing,
         };
+        Self::start_with(folder, machines, specs, binaries).await
+    }
+
+    /// As [`World::start`], on a simulated fleet. Needs neither root nor packages.
+    ///
+    /// # Errors
+    /// When something cannot be started.
+    pub async fn start_simulated(
+        folder: &Path,
+        simulated: Simulated,
+        binaries: &Binaries,
+    ) -> Result<Self> {
+        let machines = Machines::Simulated(simulated);
+        Self::start_with(folder, machines, Vec::new(), binaries).await
+    }
+
+    async fn start_with(
+        folder: &Path,
+        machines: Machines,
+        specs: Vec<MachineSpec>,
+        binaries: &Binaries,
+    ) -> Result<Self> {
+        let folder = folder.to_owned();
         let control_plane = ControlPlane::start(Options::new(folder.join("cluster"))).await?;
         let store_port = free_port()?;
         let agent_config = folder.join("agent.yaml");

@@ -86,6 +86,8 @@ pub struct RequestCounts {
     pub total: u64,
     /// Those answered with 401.
     pub unauthorized: u64,
+    /// Real milliseconds from the first one to the last one.
+    pub span_ms: u64,
     /// By `METHOD path`.
     pub by_path: std::collections::BTreeMap<String, u64>,
 }
@@ -235,6 +237,11 @@ impl Fleet {
         Ok(RequestCounts {
             total: requests.total,
             unauthorized: requests.unauthorized,
+            span_ms: requests
+                .span
+                .map_or(0, |(first, last)| last.duration_since(first).as_millis())
+                .try_into()
+                .unwrap_or(u64::MAX),
             by_path: requests.by_path.clone(),
         })
     }

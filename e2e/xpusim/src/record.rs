@@ -2,6 +2,7 @@
 //! was asked.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use crate::clock::Moment;
 
@@ -14,14 +15,15 @@ pub(crate) struct LogEntry {
 }
 
 /// How often it was asked, for the judge.
-#[derive(Clone, Debug, Default, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Requests {
     /// By `METHOD path`.
     pub(crate) by_path: BTreeMap<String, u64>,
     pub(crate) total: u64,
     /// Answered with 401.
     pub(crate) unauthorized: u64,
+    /// When the first and the last one came, in real time.
+    pub(crate) span: Option<(Instant, Instant)>,
 }
 
 impl Requests {
@@ -30,6 +32,8 @@ impl Requests {
 
     pub(crate) fn count(&mut self, method: &str, path: &str) {
         self.total += 1;
+        let now = Instant::now();
+        self.span = Some((self.span.map_or(now, |(first, _)| first), now));
         let key = format!("{method} {path}");
         if self.by_path.len() < Self::MOST_PATHS || self.by_path.contains_key(&key) {
             *self.by_path.entry(key).or_default() += 1;

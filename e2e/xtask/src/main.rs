@@ -1,8 +1,10 @@
 //! Developer commands: `cargo xtask --help`.
 
+mod bench;
 mod cluster;
 mod demo;
 mod e2e;
+mod fuzz;
 mod generate;
 mod image;
 mod lab;
@@ -25,8 +27,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Bring up a control plane, a card and a host, and watch them get to Ready.
-    Demo,
+    /// Bring up a control plane and a simulated fleet, and watch its cards get to Ready.
+    Demo {
+        /// One card and one host as VMs with real firmware instead: needs root and Debian.
+        #[arg(long)]
+        vm: bool,
+    },
     /// Run the CI tier: format, lints, generated files, unit and edge tests, quick scenarios.
     Test {
         /// Run every scenario.
@@ -39,6 +45,27 @@ enum Command {
         #[arg(required_unless_present = "list")]
         name: Option<String>,
         /// List the scenarios.
+        #[arg(long)]
+        list: bool,
+    },
+    /// Fuzz one parser of bytes from outside for a while; needs nightly Rust and cargo-fuzz.
+    Fuzz {
+        /// Its name.
+        #[arg(required_unless_present = "list")]
+        target: Option<String>,
+        /// How long.
+        #[arg(long, default_value_t = 300)]
+        seconds: u64,
+        /// List the targets.
+        #[arg(long)]
+        list: bool,
+    },
+    /// Measure something; figures are ratios and counts of one run.
+    Bench {
+        /// Its name.
+        #[arg(required_unless_present = "list")]
+        name: Option<String>,
+        /// List the benchmarks.
         #[arg(long)]
         list: bool,
     },
@@ -111,13 +138,25 @@ fn run(command: Command) -> anyhow::Result<()> {
         .build()?;
     runtime.block_on(async {
         match command {
-            Command::Demo => demo::run().await,
+            Command::Demo { vm } => demo::run(vm).await,
             Command::Test { all } => suite::run(all).await,
             Command::E2e { list: true, .. } => {
                 e2e::list();
                 Ok(())
             }
             Command::E2e { name, .. } => e2e::run_named(&name.unwrap_or_default()).await,
+            Command::Fuzz { list: true, .. } => {
+                fuzz::list();
+                Ok(())
+            }
+            Command::Fuzz {
+                target, seconds, ..
+            } => fuzz::run(&target.unwrap_or_default(), seconds),
+            Command::Bench { list: true, .. } => {
+                bench::list();
+                Ok(())
+            }
+            Command::Bench { name, .. } => bench::run(&name.unwrap_or_default()).await,
             Command::Generate { check } => generate::run(check),
             Command::Image { repository } => image::build(&repository).await,
             Command::CardAgent => image::card_agent().await,

@@ -4,7 +4,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{Link, MOST_MEMBERS, ROOT};
-use crate::document::{link, links, text};
+use crate::document::{link, links, listed, path};
+use crate::documents::{Documents as _, Within};
 use crate::error::BmcError;
 use crate::facts::SystemIdentity;
 use crate::reading;
@@ -49,7 +50,7 @@ impl Link {
 
     /// The only system, else the one with the expected UUID.
     async fn locate_system(&mut self, deadline: Instant) -> Result<Value, BmcError> {
-        let mut members = self.system_paths(deadline).await?;
+        let members = self.system_paths(deadline).await?;
         let wanted = self.target.expected.system_uuid.clone();
         let found = match (members.as_slice(), &wanted) {
             ([only], _) => Some((only.clone(), self.get(only, deadline).await?)),
@@ -60,7 +61,14 @@ impl Link {
                 order.sort_by_key(|path| !reading::ends_with_uuid(path, uuid));
                 let mut found = None;
                 for path in order.into_iter().take(MOST_MEMBERS) {
-                    let system = self.get(path, deadline).await?;
+                    // Some collections name members that are not there.
+                    let mut documents = Within {
+                        link: self,
+                        deadline,
+                    };
+                    let Some(system) = documents.get_if_there(path).await? else {
+                        continue;
+                    };
                     if reading::has_uuid(&system, uuid) {
                         found = Some((path.clone(), system));
                         break;
@@ -70,7 +78,6 @@ impl Link {
             }
         };
         let Some((path, system)) = found else {
-            members.truncate(MOST_MEMBERS);
             return Err(BmcError::SystemNotFound {
                 address: self.origin.clone(),
                 wanted: wanted.map_or_else(
@@ -80,7 +87,7 @@ impl Link {
                 found: if members.is_empty() {
                     "none".to_owned()
                 } else {
-                    members.join(", ")
+                    listed(&members)
                 },
             });
         };
@@ -97,5 +104,5 @@ impl Link {
 
 /// The path that a document gives itself: after a redirect, the one to use.
 pub(crate) fn own_path(document: &Value) -> Option<String> {
-    text(document, "@odata.id").filter(|path| path.starts_with(ROOT))
+    self::path(document, "@odata.id").filter(|path| path.starts_with(ROOT))
 }

@@ -57,7 +57,10 @@ async fn collection_slots(
     let mut slots = Vec::new();
     let members = links(&documents.get(collection).await?, "Members");
     for path in members.into_iter().take(MOST_MEMBERS) {
-        let document = documents.get(&path).await?;
+        // Some collections name members that are not there.
+        let Some(document) = documents.get_if_there(&path).await? else {
+            continue;
+        };
         slots.push(ReadSlot {
             slot: reading::media_slot(&document, path),
             document,

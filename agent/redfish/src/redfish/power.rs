@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::Turn;
 use super::confirm::look_for;
+use crate::document::listed;
 use crate::effect::{Confirmation, Effect, PowerAction};
 use crate::error::BmcError;
 use crate::facts::{Capability, PowerRestorePolicy, PowerState, Reading};
@@ -143,7 +144,7 @@ pub(super) fn not_offered(address: String, what: String, offer: Capability) -> B
         what,
         path: offer.source,
         offered: match offer.values {
-            Some(values) => values.join(", "),
+            Some(values) => listed(&values),
             None => "none".to_owned(),
         },
     }

@@ -117,6 +117,48 @@ async fn a_refused_change_certainly_had_no_effect() {
 }
 
 #[tokio::test]
+async fn a_bmc_that_refuses_if_match_is_asked_once_more_without() {
+    let refusal = json!({"error": {"message": "The header If-Match cannot be used here."}});
+    let wanted = BootOverride::Once(BootTarget::Cd);
+    for (times, status, ok) in [(1, 400, true), (1, 412, true), (2, 400, false)] {
+        let bmc = ScriptedBmc::plain();
+        let fault = Fault::Answer(status, refusal.to_string());
+        bmc.fail("PATCH", SYSTEM, times, fault);
+        let set = port(&bmc).set_boot_override(&wanted).await;
+        assert_eq!(set.is_ok(), ok, "{status}: {set:?}");
+        let changes = bmc.changes();
+        assert_eq!(changes.len(), 2, "{status}");
+        assert!(changes[0].headers.contains_key("if-match"));
+        assert!(!changes[1].headers.contains_key("if-match"));
+    }
+    // Any other refusal is one.
+    let bmc = ScriptedBmc::plain();
+    let body = json!({"error": {"message": "Cd is not possible now."}});
+    bmc.fail("PATCH", SYSTEM, 1, Fault::Answer(400, body.to_string()));
+    let error = port(&bmc).set_boot_override(&wanted).await.unwrap_err();
+    assert_eq!(error.category(), "Refused");
+    assert_eq!(bmc.changes().len(), 1);
+}
+
+#[tokio::test]
+async fn members_that_are_not_there_hide_no_others() {
+    let bmc = ScriptedBmc::plain();
+    let slots = format!("{SYSTEM}/VirtualMedia");
+    bmc.change(&slots, |document| {
+        let ghost = json!({"@odata.id": format!("{slots}/Gone")});
+        document["Members"].as_array_mut().unwrap().insert(0, ghost);
+    });
+    bmc.change("/redfish/v1/Systems", |document| {
+        let ghost = json!({"@odata.id": format!("/redfish/v1/Systems/{UUID}-gone")});
+        document["Members"].as_array_mut().unwrap().insert(0, ghost);
+    });
+    let image = ImageUrl::new(IMAGE);
+    let inserted = port(&bmc).insert_media(&image).await.unwrap();
+    assert!(inserted.sent);
+    assert_eq!(bmc.changes().len(), 1);
+}
+
+#[tokio::test]
 async fn no_error_shows_an_image_url_or_a_password() {
     let bmc = ScriptedBmc::plain();
     let body = json!({"error": {"message":

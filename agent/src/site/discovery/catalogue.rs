@@ -82,6 +82,8 @@ enum Claim {
 /// All machines.
 #[derive(Debug, Default)]
 pub(super) struct Catalogue {
+    /// The site that looks.
+    pub(super) site: String,
     pub(super) machines: BTreeMap<String, Machine>,
     /// Machines whose reports are to be compared with what the API server holds.
     pub(super) changed: BTreeSet<String>,
@@ -282,7 +284,7 @@ impl Catalogue {
             None => (None, BTreeMap::new()),
         };
         let machine = Machine {
-            spec: found::report(id, target, pin, system, known.as_ref(), at),
+            spec: found::report(&self.site, id, target, pin, system, known.as_ref(), at),
             holder: target.key.clone(),
             shown: Some(now),
             lost: None,

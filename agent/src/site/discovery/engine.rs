@@ -136,7 +136,10 @@ impl Engine {
             book: Book::new(pace),
             sweep: Sweep::new(territory.scanned(), section.scan_interval(), now),
             slots: Slots::new(section.concurrency),
-            catalogue: Catalogue::default(),
+            catalogue: Catalogue {
+                site: site.to_owned(),
+                ..Catalogue::default()
+            },
             keyring: Keyring::default(),
             pins: BTreeMap::new(),
             named: Named::default(),

@@ -22,6 +22,7 @@ const TWICE: &str = "IdentityTwice: ";
 /// The report about a machine that was just read. `known` is what was told of it before; its
 /// `observed_at` is the caller's to keep.
 pub(super) fn report(
+    site: &str,
     id: &str,
     target: &Target,
     pin: Option<&SpkiPin>,
@@ -39,6 +40,7 @@ pub(super) fn report(
     let mut spec = DpuReportSpec::new(Vantage::FoundBmc, id, version, at.clone());
     spec.machine = identity::machine(&system.identity);
     spec.found = Some(FoundBmc {
+        site: site.to_owned(),
         role: system.role,
         recognised_by: clipped(&system.recognised_by, 256),
         endpoint: FoundEndpoint {

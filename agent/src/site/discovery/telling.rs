@@ -217,13 +217,14 @@ pub(super) async fn earlier(
 
 fn is_ours(spec: &DpuReportSpec, site: &str) -> bool {
     match spec.vantage {
-        Vantage::FoundBmc => spec.found.is_some(),
+        Vantage::FoundBmc => spec.found.as_ref().is_some_and(|found| found.site == site),
         Vantage::Scan => spec.subject == site,
         Vantage::CardBmc
         | Vantage::HostBmc
         | Vantage::CardOs
         | Vantage::Site
         | Vantage::HostOs
+        | Vantage::Spec
         | Vantage::Unrecognized(_) => false,
     }
 }

@@ -24,7 +24,8 @@ use sha2::{Digest, Sha256};
 use crate::cache;
 use crate::command::run;
 use crate::requirements;
-use uki::Kernel;
+pub(crate) use cpio::Archive;
+pub(crate) use uki::Kernel;
 
 /// The firmware turns to an image, before any of its code runs.
 pub const FIRMWARE: &str = "BdsDxe: starting";

@@ -26,7 +26,7 @@ const MODULES: [&str; 9] = [
     "evdev",
 ];
 
-/// Debian's cloud kernel on this machine.
+/// A kernel of Debian's on this machine.
 #[derive(Debug)]
 pub(crate) struct Kernel {
     pub(crate) version: String,
@@ -36,20 +36,30 @@ pub(crate) struct Kernel {
 impl Kernel {
     /// The newest installed one.
     pub(crate) fn installed() -> Result<Self> {
+        Self::newest("linux-image-cloud-amd64", |version| {
+            version.ends_with("-cloud-amd64")
+        })
+    }
+
+    /// Debian's kernel with every driver.
+    pub(crate) fn full() -> Result<Self> {
+        Self::newest("linux-image-amd64", |version| {
+            version.ends_with("-amd64") && !version.ends_with("-cloud-amd64")
+        })
+    }
+
+    fn newest(package: &str, is_it: impl Fn(&str) -> bool) -> Result<Self> {
         let mut versions: Vec<String> = fs::read_dir("/lib/modules")
             .into_iter()
             .flatten()
             .flatten()
             .filter_map(|entry| entry.file_name().into_string().ok())
-            .filter(|version| version.ends_with("-cloud-amd64"))
+            .filter(|version| is_it(version))
             .filter(|version| Path::new(&format!("/boot/vmlinuz-{version}")).exists())
             .collect();
         versions.sort_by_key(|version| numbers(version));
         let Some(version) = versions.pop() else {
-            bail!(
-                "no Debian cloud kernel under /boot and /lib/modules: \
-                 install the package linux-image-cloud-amd64"
-            );
+            bail!("no such kernel under /boot and /lib/modules: install the package {package}");
         };
         Ok(Self {
             image: PathBuf::from(format!("/boot/vmlinuz-{version}")),
@@ -59,8 +69,13 @@ impl Kernel {
 
     /// Module files in load order.
     pub(crate) fn modules(&self) -> Result<Vec<PathBuf>> {
+        self.modules_for(&MODULES)
+    }
+
+    /// The files of these modules and of those that they need, in load order.
+    pub(crate) fn modules_for(&self, modules: &[&str]) -> Result<Vec<PathBuf>> {
         let mut files = Vec::new();
-        for module in MODULES {
+        for module in modules {
             let shown = run(Command::new("modprobe").args([
                 "-S",
                 &self.version,

@@ -39,6 +39,8 @@ impl World {
         let credentials = match &self.machines {
             Machines::Vms(lab) => lab.credentials(),
             Machines::Fake(fake) => fake.credentials(),
+            // Every vendor has its own; they come with the objects.
+            Machines::Simulated(_) | Machines::Nothing => return Ok(()),
         };
         kubectl
             .apply_text(&objects::secret(
@@ -70,7 +72,10 @@ poll: {{intervalSeconds: 2, idleSeconds: 30}}
 health: 127.0.0.1:{health}
 ",
             state = state.display(),
-            guest = self.control_plane.guest_url(),
+            guest = match &self.machines {
+                Machines::Vms(_) | Machines::Fake(_) => self.control_plane.guest_url(),
+                Machines::Simulated(_) | Machines::Nothing => self.control_plane.url(),
+            },
             ca = self.control_plane.ca_path().display(),
             health = free_port()?,
         );
@@ -127,7 +132,7 @@ fn identities() -> String {
              subjects: [{subject}]\n---\n"
         )
     };
-    let account = lockstep_crds::SITE_AGENT;
+    let (account, host) = (lockstep_crds::SITE_AGENT, lockstep_crds::HOST_AGENT);
     [
         format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {OPERATOR_NAMESPACE}}}\n---\n"),
         format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n---\n"),
@@ -135,6 +140,11 @@ fn identities() -> String {
         binding(
             "lockstep-site-agent",
             &format!("{{kind: ServiceAccount, name: {account}, namespace: {NAMESPACE}}}"),
+        ),
+        format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {host}, namespace: {NAMESPACE}}}\n---\n"),
+        binding(
+            "lockstep-host-agent",
+            &format!("{{kind: ServiceAccount, name: {host}, namespace: {NAMESPACE}}}"),
         ),
         binding(
             "lockstep-xpu-agent",

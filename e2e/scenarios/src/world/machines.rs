@@ -1,8 +1,11 @@
-//! The machines of a scenario: VMs, or BMCs without machines.
+//! The machines of a scenario: VMs, BMCs without machines, or a simulated fleet.
+
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use lockstep_lab::front::Front;
 use lockstep_lab::{FakeBmcs, Lab};
+use lockstep_xpusim::{Fleet, Server};
 
 /// The machines of a scenario.
 pub enum Machines {
@@ -10,6 +13,18 @@ pub enum Machines {
     Vms(Lab),
     /// BMCs without machines.
     Fake(FakeBmcs),
+    /// Simulated machines and their BMCs.
+    Simulated(Simulated),
+    /// None: the scenario brings its own, or tells what agents would.
+    Nothing,
+}
+
+/// A simulated fleet on the network.
+pub struct Simulated {
+    /// The machines.
+    pub fleet: Arc<Fleet>,
+    /// Their BMCs.
+    pub server: Server,
 }
 
 impl Machines {
@@ -21,6 +36,8 @@ impl Machines {
         match self {
             Self::Vms(lab) => lab.bmc(name),
             Self::Fake(fake) => fake.bmc(name),
+            Self::Simulated(_) => bail!("{name} is simulated: ask its fleet"),
+            Self::Nothing => bail!("this scenario has no BMC {name}"),
         }
     }
 
@@ -31,7 +48,9 @@ impl Machines {
     pub fn lab(&self) -> Result<&Lab> {
         match self {
             Self::Vms(lab) => Ok(lab),
-            Self::Fake(_) => bail!("this scenario has no VMs"),
+            Self::Fake(_) | Self::Simulated(_) | Self::Nothing => {
+                bail!("this scenario has no VMs")
+            }
         }
     }
 
@@ -43,6 +62,7 @@ impl Machines {
         match self {
             Self::Vms(lab) => lab.kill_emulator().await,
             Self::Fake(fake) => fake.kill_emulator().await,
+            Self::Simulated(_) | Self::Nothing => bail!("this scenario has no emulator"),
         }
     }
 
@@ -54,6 +74,7 @@ impl Machines {
         match self {
             Self::Vms(lab) => lab.restart_emulator().await,
             Self::Fake(fake) => fake.restart_emulator().await,
+            Self::Simulated(_) | Self::Nothing => bail!("this scenario has no emulator"),
         }
     }
 
@@ -61,6 +82,7 @@ impl Machines {
         match self {
             Self::Vms(lab) => lab.down(),
             Self::Fake(fake) => fake.down(),
+            Self::Simulated(_) | Self::Nothing => Ok(()),
         }
     }
 }
@@ -72,4 +94,6 @@ pub enum Kind {
     Vms,
     /// Emulated BMCs only.
     Fake,
+    /// Neither.
+    Nothing,
 }

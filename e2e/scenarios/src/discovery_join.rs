@@ -1,0 +1,629 @@
+//! `discovery-join`: every vantage point of a card in one object, and what does not belong there
+//! kept out of it. Agents' reports are written under their identities to a real API server; the
+//! operator is the real one.
+
+mod sightings;
+mod teller;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use kube::{Api, ResourceExt};
+use lockstep_cluster::{Look, eventually};
+use lockstep_crds::dpu_inventory::{Completeness, KnownPairing};
+use lockstep_crds::{Dpu, DpuHost, DpuInventory, PROPOSED_LABEL, Phase};
+
+use self::sightings::{Card, host_bmc, host_os};
+use self::teller::{Teller, Who};
+use crate::objects::{self, NAMESPACE};
+use crate::registry::Context;
+use crate::report::Report;
+use crate::story;
+use crate::world::{Kind, World};
+
+const SOON: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_secs(8);
+
+const HOST_A: &str = "7d3f6c1a-52b8-4e0f-9a6d-00000000000a";
+const HOST_B: &str = "7d3f6c1a-52b8-4e0f-9a6d-00000000000b";
+
+fn card(
+    id: &'static str,
+    serial: &str,
+    last: &str,
+    address: &'static str,
+    mac: &'static str,
+) -> Card {
+    Card {
+        id,
+        serial: serial.to_owned(),
+        uuid: format!("0b8e2d94-6f17-4c3a-8d52-9e7a1f6c4b{last}"),
+        address,
+        mac,
+    }
+}
+
+/// Runs the scenario.
+///
+/// # Errors
+/// When anything is not as told.
+pub async fn run(context: Context) -> Result<Report> {
+    let mut report = Report::default();
+    let mut world = World::start(
+        &context.folder,
+        Kind::Nothing,
+        Vec::new(),
+        &context.binaries,
+    )
+    .await?;
+    world.start_operator().await?;
+    let stories = Stories {
+        teller: Teller {
+            control_plane: &world.control_plane,
+        },
+        cards: Api::namespaced(world.control_plane.client(), NAMESPACE),
+        hosts: Api::namespaced(world.control_plane.client(), NAMESPACE),
+        inventories: Api::namespaced(world.control_plane.client(), NAMESPACE),
+    };
+    stories.teller.live(Who::Site).await?;
+    stories.agreeing(&mut report).await?;
+    stories.swapped(&mut report).await?;
+    stories.renamed(&mut report).await?;
+    stories.junk(&mut report).await?;
+    stories.contradicting(&mut report).await?;
+    stories.claimed_twice(&mut report).await?;
+    stories.moved_and_replaced(&mut report).await?;
+    stories.users_object_wins(&mut report).await?;
+    stories.approved(&mut report).await?;
+    let mark = world.mark()?;
+    let quiet = async || Ok(story::writes(&world.control_plane, mark)?.is_empty());
+    story::stays_so(QUIET, "nothing is written while nothing changes", quiet).await?;
+    world.check()?;
+    world.stop().await?;
+    Ok(report)
+}
+
+struct Stories<'a> {
+    teller: Teller<'a>,
+    cards: Api<Dpu>,
+    hosts: Api<DpuHost>,
+    inventories: Api<DpuInventory>,
+}
+
+/// The card of most stories.
+fn first() -> Card {
+    card(
+        "c1",
+        "MT2251XZ0001",
+        "01",
+        "https://10.0.0.1",
+        "02:00:00:00:00:01",
+    )
+}
+
+fn second() -> Card {
+    card(
+        "c2",
+        "MT2251XZ0002",
+        "02",
+        "https://10.0.0.2",
+        "02:00:00:00:00:02",
+    )
+}
+
+impl Stories<'_> {
+    async fn agreeing(&self, report: &mut Report) -> Result<()> {
+        let (one, two) = (first(), second());
+        let in_a = vec![one.seen("SLOT 1", "0000:3b:00.0")];
+        let in_b = vec![two.seen("SLOT 2", "0000:5e:00.0")];
+        self.teller
+            .tell(
+                Who::Site,
+                [
+                    one.found(),
+                    two.found(),
+                    host_bmc("ha", HOST_A, "https://10.0.1.1", in_a.clone()),
+                    host_bmc("hb", HOST_B, "https://10.0.1.2", in_b.clone()),
+                ],
+            )
+            .await?;
+        let kubectl = self.teller.control_plane.kubectl();
+        for (node, uuid, seen) in [("node-a", HOST_A, in_a), ("node-b", HOST_B, in_b)] {
+            kubectl.apply_text(&objects::node(node)).await?;
+            self.teller.live(Who::Host(node)).await?;
+            self.teller
+                .tell(Who::Host(node), host_os(node, uuid, "boot-1", seen))
+                .await?;
+        }
+        let proposed = self.proposed("c1", "a proposal").await?;
+        ensure!(
+            !proposed.spec.approved,
+            "{} is approved",
+            proposed.name_any()
+        );
+        let shown = self
+            .card(
+                &proposed.name_any(),
+                "Discovered and seen in its host",
+                |dpu| {
+                    dpu.status.as_ref().is_some_and(|status| {
+                        status.phase == Some(Phase::Discovered)
+                            && status.hosts.iter().any(|place| {
+                                place.pairing == KnownPairing::Observed
+                                    && place.slot.as_deref() == Some("SLOT 1")
+                            })
+                    })
+                },
+            )
+            .await?;
+        let message = shown.status.and_then(|status| status.message);
+        report.say(format!(
+            "agreeing: {} proposed, {}",
+            proposed.name_any(),
+            message.unwrap_or_default()
+        ));
+        // Its own operating system has not told anything yet.
+        let name = proposed.name_any();
+        let partial = self
+            .inventory(&name, "Partial", |inventory| {
+                inventory.spec.completeness == Completeness::Partial
+            })
+            .await?;
+        ensure!(
+            partial
+                .spec
+                .missing
+                .iter()
+                .any(|one| one.what.starts_with("cpu")),
+            "nobody misses the cores: {:?}",
+            partial.spec.missing
+        );
+        self.account(&name).await?;
+        let uid = proposed.uid().unwrap_or_default();
+        self.teller
+            .tell(Who::Card(&name), one.own(&name, &uid, &one.serial))
+            .await?;
+        let whole = self
+            .inventory(&name, "Complete", |inventory| {
+                inventory.spec.completeness == Completeness::Complete
+            })
+            .await?;
+        ensure!(
+            whole.spec.views.len() >= 4,
+            "seen from {:?} only",
+            whole.spec.views
+        );
+        report.say(format!(
+            "agreeing: joined from {} vantage points, Complete",
+            whole.spec.views.len()
+        ));
+        Ok(())
+    }
+
+    async fn swapped(&self, report: &mut Report) -> Result<()> {
+        let (one, two) = (first(), second());
+        let (in_a, in_b) = (
+            vec![two.seen("SLOT 1", "0000:3b:00.0")],
+            vec![one.seen("SLOT 2", "0000:5e:00.0")],
+        );
+        for (node, uuid, seen) in [("node-a", HOST_A, &in_a), ("node-b", HOST_B, &in_b)] {
+            self.teller
+                .tell(Who::Host(node), host_os(node, uuid, "boot-2", seen.clone()))
+                .await?;
+        }
+        self.teller
+            .tell(
+                Who::Site,
+                [
+                    host_bmc("ha", HOST_A, "https://10.0.1.1", in_a),
+                    host_bmc("hb", HOST_B, "https://10.0.1.2", in_b),
+                ],
+            )
+            .await?;
+        let name = self.proposed("c1", "the first card").await?.name_any();
+        self.inventory(&name, "in the other host", |inventory| {
+            let hosts = &inventory.spec.hosts;
+            let there = |uuid: &str| {
+                hosts.iter().any(|host| {
+                    host.pairing == KnownPairing::Observed
+                        && host.system_uuid.as_deref() == Some(uuid)
+                })
+            };
+            there(HOST_B) && !there(HOST_A)
+        })
+        .await?;
+        report.say("swapped: each card is shown where it is seen now");
+        Ok(())
+    }
+
+    async fn renamed(&self, report: &mut Report) -> Result<()> {
+        let host = self
+            .host("bound to node-b", |host| {
+                uuid_of(host) == Some(HOST_B) && node_of(host) == Some("node-b")
+            })
+            .await?;
+        // Reinstalled: another boot, another operating system, the same machine.
+        let seen = vec![first().seen("SLOT 2", "0000:5e:00.0")];
+        self.teller
+            .tell(
+                Who::Host("node-b"),
+                host_os("node-b", HOST_B, "boot-3", seen.clone()),
+            )
+            .await?;
+        // Renamed: another Node, and nobody takes away what was told under the old name.
+        let kubectl = self.teller.control_plane.kubectl();
+        kubectl.run(&["delete", "node", "node-b"]).await?;
+        kubectl.apply_text(&objects::node("node-b2")).await?;
+        self.teller.live(Who::Host("node-b2")).await?;
+        self.teller
+            .tell(
+                Who::Host("node-b2"),
+                host_os("node-b2", HOST_B, "boot-4", seen),
+            )
+            .await?;
+        let again = self
+            .host("bound to node-b2", |host| {
+                uuid_of(host) == Some(HOST_B) && node_of(host) == Some("node-b2")
+            })
+            .await?;
+        ensure!(again.uid() == host.uid(), "it became another object");
+        report.say(format!(
+            "renamed and reinstalled: {} is the same host, bound to node-b2",
+            again.name_any()
+        ));
+        Ok(())
+    }
+
+    async fn junk(&self, report: &mut Report) -> Result<()> {
+        let mut cards = [
+            card(
+                "j1",
+                "Unspecified System Serial Number",
+                "11",
+                "https://10.0.0.11",
+                "02:00:00:00:00:11",
+            ),
+            card(
+                "j2",
+                "Unspecified System Serial Number",
+                "12",
+                "https://10.0.0.12",
+                "02:00:00:00:00:12",
+            ),
+            card("j3", "  ", "13", "https://10.0.0.13", "02:00:00:00:00:13"),
+        ];
+        let zero = card(
+            "j4",
+            "To be filled by O.E.M.",
+            "14",
+            "https://10.0.0.14",
+            "02:00:00:00:00:14",
+        );
+        for one in &mut cards {
+            one.serial.push(' ');
+        }
+        let nameless = Card {
+            uuid: "00000000-0000-0000-0000-000000000000".to_owned(),
+            ..zero
+        };
+        self.teller
+            .tell(Who::Site, cards.iter().chain([&nameless]).map(Card::found))
+            .await?;
+        let mut names = Vec::new();
+        for one in &cards {
+            names.push(
+                self.proposed(one.id, "a proposal of its own")
+                    .await?
+                    .name_any(),
+            );
+        }
+        names.sort();
+        names.dedup();
+        ensure!(names.len() == cards.len(), "cards were joined: {names:?}");
+        for name in &names {
+            self.inventory(name, "seen by its own BMC only", |inventory| {
+                inventory.spec.views.len() == 1
+            })
+            .await?;
+        }
+        let nobody = async || Ok(self.labelled("j4").await?.is_none());
+        story::stays_so(QUIET, "what identifies nothing proposes nothing", nobody).await?;
+        report.say("junk: three cards with one placeholder serial stay three; one without any identity is none");
+        Ok(())
+    }
+
+    async fn contradicting(&self, report: &mut Report) -> Result<()> {
+        let one = card(
+            "x1",
+            "MT2251XZ0021",
+            "21",
+            "https://10.0.0.21",
+            "02:00:00:00:00:21",
+        );
+        self.teller.tell(Who::Site, [one.found()]).await?;
+        let proposed = self.proposed("x1", "a proposal").await?;
+        let (name, uid) = (proposed.name_any(), proposed.uid().unwrap_or_default());
+        self.account(&name).await?;
+        self.teller
+            .tell(Who::Card(&name), one.own(&name, &uid, "MT2251XZ9999"))
+            .await?;
+        let shown = self
+            .inventory(&name, "Conflicting", |inventory| {
+                inventory.spec.completeness == Completeness::Conflicting
+            })
+            .await?;
+        let conflict = shown
+            .spec
+            .conflicts
+            .iter()
+            .find(|conflict| conflict.field.ends_with("serialNumber"))
+            .with_context(|| format!("no word of the serial number: {:?}", shown.spec.conflicts))?;
+        for value in ["MT2251XZ0021", "MT2251XZ9999"] {
+            ensure!(
+                conflict.said.iter().any(|said| said.value == value),
+                "nobody is shown to say {value}"
+            );
+        }
+        report.say(format!(
+            "contradicting: {} is told by {}",
+            conflict.field,
+            conflict
+                .said
+                .iter()
+                .map(|said| format!("{} ({})", said.report, said.value))
+                .collect::<Vec<_>>()
+                .join(" against ")
+        ));
+        Ok(())
+    }
+
+    async fn claimed_twice(&self, report: &mut Report) -> Result<()> {
+        let one = card(
+            "t1",
+            "MT2251XZ0031",
+            "31",
+            "https://10.0.0.31",
+            "02:00:00:00:00:31",
+        );
+        let other = card(
+            "t2",
+            "MT2251XZ0031",
+            "32",
+            "https://10.0.0.32",
+            "02:00:00:00:00:32",
+        );
+        self.teller
+            .tell(Who::Site, [one.found(), other.found()])
+            .await?;
+        for id in ["t1", "t2"] {
+            let name = self.proposed(id, "a proposal").await?.name_any();
+            self.inventory(&name, "Conflicting", |inventory| {
+                inventory.spec.completeness == Completeness::Conflicting
+            })
+            .await?;
+        }
+        report.say("claimed twice: two cards with one serial number stay two, both Conflicting");
+        Ok(())
+    }
+
+    async fn moved_and_replaced(&self, report: &mut Report) -> Result<()> {
+        let one = card(
+            "m1",
+            "MT2251XZ0041",
+            "41",
+            "https://10.0.0.41",
+            "02:00:00:00:00:41",
+        );
+        self.teller.tell(Who::Site, [one.found()]).await?;
+        let before = self.proposed("m1", "a proposal").await?;
+        let moved = Card {
+            address: "https://10.0.0.49",
+            ..one.clone()
+        };
+        self.teller.tell(Who::Site, [moved.found()]).await?;
+        let name = before.name_any();
+        let after = self
+            .card(&name, "its new address", |dpu| {
+                dpu.spec
+                    .bmc
+                    .as_ref()
+                    .is_some_and(|bmc| bmc.address == "https://10.0.0.49")
+            })
+            .await?;
+        ensure!(after.uid() == before.uid(), "it became another object");
+        // Another card answers there now.
+        let spare = card(
+            "m2",
+            "MT2251XZ0042",
+            "42",
+            "https://10.0.0.49",
+            "02:00:00:00:00:42",
+        );
+        let (gone_name, mut gone) = moved.found();
+        gone.reachable = gone.reachable.map(|mut reach| {
+            reach.ok = false;
+            reach
+        });
+        if let Some(found) = &mut gone.found {
+            found.missing_since = Some(gone.observed_at.clone());
+        }
+        self.teller
+            .tell(Who::Site, [(gone_name, gone), spare.found()])
+            .await?;
+        let fresh = self.proposed("m2", "a proposal of its own").await?;
+        ensure!(
+            fresh.name_any() != name && !fresh.spec.approved,
+            "it inherited something"
+        );
+        let old = self.cards.get(&name).await?;
+        ensure!(
+            old.uid() == before.uid(),
+            "the card that is gone lost its object"
+        );
+        report.say(format!(
+            "moved: {name} is followed to its new address; replaced: {} is a new card, {name} stays",
+            fresh.name_any()
+        ));
+        Ok(())
+    }
+
+    async fn users_object_wins(&self, report: &mut Report) -> Result<()> {
+        let one = card(
+            "u1",
+            "MT2251XZ0051",
+            "51",
+            "https://10.0.0.51",
+            "02:00:00:00:00:51",
+        );
+        self.teller.tell(Who::Site, [one.found()]).await?;
+        let proposed = self.proposed("u1", "a proposal").await?;
+        let kubectl = self.teller.control_plane.kubectl();
+        kubectl
+            .apply_text(&format!(
+                "apiVersion: provisioning.opiproject.org/v1alpha1\nkind: Dpu\n\
+                 metadata: {{name: mine, namespace: {NAMESPACE}}}\n\
+                 spec: {{site: a, hostRefs: [{{name: my-host}}], identity: {{serialNumber: {}}}}}\n",
+                one.serial
+            ))
+            .await?;
+        eventually(SOON, "the proposal gives way", async || {
+            match self.labelled("u1").await {
+                Ok(None) => Look::Holds(()),
+                Ok(Some(dpu)) => Look::not_yet(dpu.name_any()),
+                Err(error) => Look::not_yet(error),
+            }
+        })
+        .await?;
+        self.inventory("mine", "what its BMC tells", |inventory| {
+            !inventory.spec.views.is_empty()
+        })
+        .await?;
+        report.say(format!(
+            "a user's object: {} gave way to dpu/mine",
+            proposed.name_any()
+        ));
+        Ok(())
+    }
+
+    async fn approved(&self, report: &mut Report) -> Result<()> {
+        let kubectl = self.teller.control_plane.kubectl();
+        kubectl
+            .apply_text(&format!(
+                "apiVersion: provisioning.opiproject.org/v1alpha1\nkind: DpuBootPolicy\n\
+                 metadata: {{name: discovered, namespace: {NAMESPACE}}}\n\
+                 spec: {{discovered: {{approve: [{{serialNumbers: [MT2251XZ0002], pairingObserved: true}}]}}}}\n"
+            ))
+            .await?;
+        let name = self.proposed("c2", "the second card").await?.name_any();
+        self.card(&name, "approved by the policy", |dpu| dpu.spec.approved)
+            .await?;
+        let other = self.proposed("c1", "the first card").await?;
+        ensure!(
+            !other.spec.approved,
+            "the policy approved a card that it does not name"
+        );
+        report.say(format!("approved: {name} by the policy, and nothing else"));
+        Ok(())
+    }
+
+    /// The ServiceAccount of a card, as the operator makes it for cards that are installed.
+    async fn account(&self, dpu: &str) -> Result<()> {
+        let kubectl = self.teller.control_plane.kubectl();
+        kubectl
+            .apply_text(&format!(
+                "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: xpu-{dpu}, namespace: {NAMESPACE}}}\n"
+            ))
+            .await?;
+        self.teller.live(Who::Card(dpu)).await
+    }
+
+    async fn labelled(&self, id: &str) -> Result<Option<Dpu>> {
+        let found = self
+            .cards
+            .list(&kube::api::ListParams::default().labels(&format!("{PROPOSED_LABEL}={id}")))
+            .await?;
+        Ok(found.items.into_iter().next())
+    }
+
+    async fn proposed(&self, id: &str, what: &str) -> Result<Dpu> {
+        let found = eventually(SOON, format!("{id}: {what}"), async || {
+            match self.labelled(id).await {
+                Ok(Some(dpu)) => Look::Holds(dpu),
+                Ok(None) => Look::not_yet("nothing proposed"),
+                Err(error) => Look::not_yet(error),
+            }
+        })
+        .await?;
+        Ok(found)
+    }
+
+    async fn card(&self, name: &str, what: &str, holds: impl Fn(&Dpu) -> bool) -> Result<Dpu> {
+        story::await_card(self.teller.control_plane, name, what, SOON, holds).await
+    }
+
+    async fn host(&self, what: &str, holds: impl Fn(&DpuHost) -> bool) -> Result<DpuHost> {
+        let found = eventually(SOON, format!("a host {what}"), async || {
+            match self.hosts.list(&kube::api::ListParams::default()).await {
+                Ok(hosts) => {
+                    let shown: Vec<String> = hosts
+                        .items
+                        .iter()
+                        .map(|host| format!("{} {:?}", host.name_any(), node_of(host)))
+                        .collect();
+                    hosts
+                        .items
+                        .into_iter()
+                        .find(|host| holds(host))
+                        .map_or_else(|| Look::not_yet(shown.join(", ")), Look::Holds)
+                }
+                Err(error) => Look::not_yet(error),
+            }
+        })
+        .await?;
+        Ok(found)
+    }
+
+    async fn inventory(
+        &self,
+        name: &str,
+        what: &str,
+        holds: impl Fn(&DpuInventory) -> bool,
+    ) -> Result<DpuInventory> {
+        let found = eventually(
+            SOON,
+            format!("dpuinventory/{name}: {what}"),
+            async || match self.inventories.get(name).await {
+                Ok(inventory) if holds(&inventory) => Look::Holds(inventory),
+                Ok(inventory) => Look::not_yet(format!(
+                    "{}, {} views, missing {:?}, conflicts {:?}, hosts {:?}",
+                    inventory.spec.completeness,
+                    inventory.spec.views.len(),
+                    inventory
+                        .spec
+                        .missing
+                        .iter()
+                        .map(|one| &one.what)
+                        .collect::<Vec<_>>(),
+                    inventory
+                        .spec
+                        .conflicts
+                        .iter()
+                        .map(|one| &one.field)
+                        .collect::<Vec<_>>(),
+                    inventory.spec.hosts,
+                )),
+                Err(error) => Look::not_yet(error),
+            },
+        )
+        .await?;
+        Ok(found)
+    }
+}
+
+fn uuid_of(host: &DpuHost) -> Option<&str> {
+    host.spec.identity.as_ref()?.system_uuid.as_deref()
+}
+
+fn node_of(host: &DpuHost) -> Option<&str> {
+    host.status.as_ref()?.node_name.as_deref()
+}

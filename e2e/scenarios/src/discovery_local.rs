@@ -1,0 +1,335 @@
+//! `discovery-local`: what the agents of a host and of a card say of the machine they run on is
+//! what its own tools say, and they notice what is taken out and put in while it runs.
+//!
+//! A VM with slots, disks, memory modules and ports runs both agents, with their identities as
+//! they would have them. Witnesses: `lspci`, `dmidecode`, `lscpu`, `lsblk`, `ip` and the
+//! kernel in the same guest, and QEMU.
+
+mod hardware;
+mod tools;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use kube::{Api, ResourceExt as _};
+use lockstep_cluster::{ControlPlane, Look, Options, eventually};
+use lockstep_crds::inventory::Inventory;
+use lockstep_crds::{Dpu, DpuReport};
+use lockstep_lab::requirements;
+use lockstep_lab::{Guest, GuestSpec};
+use serde_json::{Value, json};
+
+use crate::artefacts::{Binaries, workspace};
+use crate::objects::{self, NAMESPACE};
+use crate::registry::Context;
+use crate::report::Report;
+use tools::Comparison;
+
+const NODE: &str = "node1";
+const CARD: &str = "card1";
+const OF_HOST: &str = "host-node1";
+const OF_CARD: &str = "xpu-card1";
+/// The tools, by the packages that they come from.
+const PACKAGES: [&str; 5] = [
+    "binutils",
+    "dmidecode",
+    "iproute2",
+    "pciutils",
+    "util-linux",
+];
+const TOOLS: [&str; 5] = [
+    "usr/bin/lspci",
+    "usr/sbin/dmidecode",
+    "usr/bin/lscpu",
+    "usr/bin/lsblk",
+    "sbin/ip",
+];
+/// Until the agents have said everything, on a slow machine.
+const TOLD: Duration = Duration::from_secs(240);
+/// From a change of hardware to the report.
+const NOTICED: Duration = Duration::from_secs(120);
+
+/// Runs the scenario.
+///
+/// # Errors
+/// When anything is not as told.
+pub async fn run(context: Context) -> Result<Report> {
+    let mut report = Report::default();
+    tokio::task::spawn_blocking(|| requirements::ensure_these(&PACKAGES))
+        .await
+        .context("the task that installs packages ended early")??;
+    let plane = ControlPlane::start(Options::new(context.folder.join("cluster"))).await?;
+    install(&plane).await?;
+    let folder = context.folder.join("guest");
+    let began = Instant::now();
+    let spec = guest_spec(&plane, &context.binaries, &folder).await?;
+    let mut guest = Guest::start(&folder, &spec).await?;
+    report.figure("seconds to boot the guest", began.elapsed().as_secs());
+
+    let began = Instant::now();
+    start_agents(&mut guest).await?;
+    let card = told(&plane, &mut guest, OF_CARD).await?;
+    let host = told(&plane, &mut guest, OF_HOST).await?;
+    report.figure("seconds to both inventories", began.elapsed().as_secs());
+    compare(&plane, &mut guest, &card, &host, &mut report).await?;
+    unplug_and_replug(&plane, &mut guest, &mut report).await?;
+    guest.stop().await?;
+    plane.stop().await?;
+    Ok(report)
+}
+
+/// CRDs, roles, guards, and the objects that the agents need.
+async fn install(plane: &ControlPlane) -> Result<()> {
+    let kubectl = plane.kubectl();
+    let root = workspace();
+    kubectl.apply_text(&surroundings()).await?;
+    for part in ["crds", "config/rbac", "config/admission"] {
+        kubectl
+            .apply(&root.join(part))
+            .await
+            .with_context(|| format!("applying {part}"))?;
+    }
+    let args = ["wait", "--for=condition=Established", "crd", "--all"];
+    kubectl.run(&args).await?;
+    let bmc = objects::Bmc {
+        address: "http://192.0.2.1".to_owned(),
+        uuid: "4c4c4544-0051-3510-8052-b4c04f4d3132".to_owned(),
+    };
+    kubectl
+        .apply_text(&objects::card(CARD, "host1", &bmc))
+        .await?;
+    Ok(())
+}
+
+fn surroundings() -> String {
+    let binding = |name: &str, account: &str| {
+        format!(
+            "
+apiVersion: v1
+kind: ServiceAccount
+metadata: {{name: {account}, namespace: {NAMESPACE}}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: {account}, namespace: {NAMESPACE}}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {name}}}
+subjects: [{{kind: ServiceAccount, name: {account}, namespace: {NAMESPACE}}}]
+---"
+        )
+    };
+    format!(
+        "
+apiVersion: v1
+kind: Namespace
+metadata: {{name: lockstep-system}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {{name: {NAMESPACE}}}
+---{}{}
+apiVersion: v1
+kind: Node
+metadata: {{name: {NODE}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: agent, namespace: {NAMESPACE}}}
+spec:
+  nodeName: {NODE}
+  serviceAccountName: lockstep-host-agent
+  containers: [{{name: agent, image: none.test/agent}}]
+",
+        binding("lockstep-host-agent", "lockstep-host-agent"),
+        binding("lockstep-xpu-agent", OF_CARD),
+    )
+}
+
+async fn guest_spec(plane: &ControlPlane, binaries: &Binaries, folder: &Path) -> Result<GuestSpec> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let kubectl = plane.kubectl();
+    let create = ["-n", NAMESPACE, "create", "token"];
+    let of_pod = ["--bound-object-kind=Pod", "--bound-object-name=agent"];
+    let of_host = [&create[..], &["lockstep-host-agent"], &of_pod].concat();
+    let of_host = kubectl.run(&of_host).await?;
+    let of_card = kubectl.run(&[&create[..], &[OF_CARD]].concat()).await?;
+    let mut kubeconfig: Value =
+        serde_json::from_str(&plane.kubeconfig_for_token(of_host.trim(), &plane.guest_url()))
+            .context("our own kubeconfig is unreadable")?;
+    kubeconfig["contexts"][0]["context"]["namespace"] = NAMESPACE.into();
+    let dpus: Api<Dpu> = Api::namespaced(plane.client(), NAMESPACE);
+    let uid = dpus.get(CARD).await?.uid().context("a Dpu without uid")?;
+    let seed = json!({
+        "apiServer": plane.guest_url(),
+        "ca": plane.ca(),
+        "namespace": NAMESPACE,
+        "dpu": CARD,
+        "dpuUid": uid,
+        "token": of_card.trim(),
+        "imageVersion": "1",
+        "imageDigest": "sha256:00",
+    });
+    let mut tables = Vec::new();
+    for (number, table) in hardware::tables().iter().enumerate() {
+        let path = folder.join(format!("table{number}"));
+        std::fs::write(&path, table).with_context(|| format!("cannot write {}", path.display()))?;
+        tables.push(path.display().to_string());
+    }
+    let mut programs: Vec<(String, PathBuf)> = TOOLS
+        .iter()
+        .map(|place| ((*place).to_owned(), Path::new("/").join(place)))
+        .collect();
+    programs.push(("bin/lockstep-agent".to_owned(), binaries.agent.clone()));
+    Ok(GuestSpec {
+        programs,
+        files: vec![
+            (
+                "etc/kubeconfig".to_owned(),
+                kubeconfig.to_string().into_bytes(),
+            ),
+            ("etc/seed.json".to_owned(), seed.to_string().into_bytes()),
+            (
+                "etc/os-release".to_owned(),
+                b"PRETTY_NAME=\"Lab guest\"\n".to_vec(),
+            ),
+        ],
+        // The first of them makes eth0, which has a network behind it.
+        modules: vec!["virtio_net", "virtio_blk", "nvme", "e1000e"],
+        hardware: hardware::arguments(&tables),
+    })
+}
+
+/// Both agents, as the machine's init would start them.
+async fn start_agents(guest: &mut Guest) -> Result<()> {
+    for (name, arguments) in [
+        ("host", "host --node node1 --root /"),
+        ("xpu", "xpu --seed /etc/seed.json"),
+    ] {
+        let start = format!(
+            "KUBECONFIG=/etc/kubeconfig setsid lockstep-agent {arguments} \
+             </dev/null >/run/{name}.log 2>&1 & echo started"
+        );
+        guest.run(&start).await?;
+    }
+    Ok(())
+}
+
+/// Waits for the inventory in the object of this name.
+async fn told(plane: &ControlPlane, guest: &mut Guest, name: &str) -> Result<Inventory> {
+    let waited = eventually(TOLD, name, async || look(plane, name, |_| true).await).await;
+    match waited {
+        Ok(inventory) => Ok(inventory),
+        Err(error) => {
+            let log = guest.run("tail -n 5 /run/host.log /run/xpu.log").await?;
+            Err(error).with_context(|| format!("the agents say: {log}"))
+        }
+    }
+}
+
+async fn look(
+    plane: &ControlPlane,
+    name: &str,
+    wanted: impl Fn(&Inventory) -> bool,
+) -> Look<Inventory> {
+    let reports: Api<DpuReport> = Api::namespaced(plane.client(), NAMESPACE);
+    match reports.get_opt(name).await {
+        Ok(Some(report)) => match report.spec.inventory {
+            Some(inventory) if wanted(&inventory) => Look::Holds(inventory),
+            Some(_) => Look::not_yet("an older inventory"),
+            None => Look::not_yet("no inventory in it"),
+        },
+        Ok(None) => Look::not_yet("there is none"),
+        Err(error) => Look::not_yet(error),
+    }
+}
+
+async fn compare(
+    plane: &ControlPlane,
+    guest: &mut Guest,
+    card: &Inventory,
+    host: &Inventory,
+    report: &mut Report,
+) -> Result<()> {
+    let mut result = Comparison::default();
+    tools::functions(guest, card, &mut result).await?;
+    for (inventory, serial) in [
+        (card, "baseboard-serial-number"),
+        (host, "system-serial-number"),
+    ] {
+        tools::firmware(guest, inventory, serial, &mut result).await?;
+        tools::processors(guest, inventory, &mut result).await?;
+        tools::disks(guest, inventory, &mut result).await?;
+        tools::ports(guest, inventory, &mut result).await?;
+        tools::system(guest, inventory, &mut result).await?;
+    }
+    report.figure(
+        "values equal to those of the guest's own tools",
+        result.end(150)?,
+    );
+    let offloads = card.offloads.as_ref().context("no offloads")?;
+    report.figure("offloads told", offloads.offloads.len());
+    let reports: Api<DpuReport> = Api::namespaced(plane.client(), NAMESPACE);
+    let hot = reports.get(OF_HOST).await?.spec;
+    let machine = hot.machine.context("the host says no machine")?;
+    let uuid = guest.run("/usr/sbin/dmidecode -s system-uuid").await?;
+    ensure!(
+        machine.system_uuid.as_deref() == Some(uuid.trim()),
+        "host {machine:?} is not machine {uuid}"
+    );
+    let boot = guest.run("cat /proc/sys/kernel/random/boot_id").await?;
+    let epoch = hot.os.map(|os| os.boot_epoch).unwrap_or_default();
+    ensure!(epoch == boot.trim(), "boot epoch {epoch} is not {boot}");
+    let unread: Vec<String> = card
+        .unread
+        .iter()
+        .map(|unread| format!("{}: {}", unread.group, unread.why))
+        .collect();
+    report.say(format!("not read: {}", unread.join("; ")));
+    Ok(())
+}
+
+/// A disk is taken out of its slot and put back; both agents say so.
+async fn unplug_and_replug(
+    plane: &ControlPlane,
+    guest: &mut Guest,
+    report: &mut Report,
+) -> Result<()> {
+    let has = |inventory: &Inventory| {
+        inventory.disks.as_ref().is_some_and(|list| {
+            list.disks
+                .iter()
+                .any(|disk| disk.serial_number.as_deref() == Some("NVME-2"))
+        })
+    };
+    for there in [false, true] {
+        let began = Instant::now();
+        if there {
+            let device = json!({
+                "driver": "nvme", "id": hardware::DISK, "bus": "rp3",
+                "serial": "NVME-2", "drive": "blocks2",
+            });
+            guest.monitor("device_add", &device).await?;
+        } else {
+            let device = json!({"id": hardware::DISK});
+            guest.monitor("device_del", &device).await?;
+        }
+        for name in [OF_CARD, OF_HOST] {
+            let wanted = |inventory: &Inventory| has(inventory) == there;
+            let what = if there {
+                "the disk put in"
+            } else {
+                "the disk taken out"
+            };
+            eventually(NOTICED, format!("{what} in {name}"), async || {
+                look(plane, name, wanted).await
+            })
+            .await?;
+        }
+        let what = if there { "replug" } else { "unplug" };
+        report.figure(
+            &format!("seconds from {what} to both reports"),
+            began.elapsed().as_secs_f32(),
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,349 @@
+//! Who is there to be found, and what is true of each.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use lockstep_crds::DpuReport;
+use lockstep_lab::{FakeBmcs, LabSpec, MachineSpec};
+use lockstep_xpusim::Listen;
+
+use super::MachineRole;
+use super::trap::Trap;
+use crate::objects;
+use crate::simulated::{self, PASSWORD, range};
+use crate::world::Simulated;
+
+/// Processes of sushy-tools, a card and a host each.
+const SUSHY: usize = 20;
+/// Listed endpoints where nothing listens.
+pub(super) const DEAD: usize = 21;
+/// First address of the BMCs that are found by knocking.
+const FIRST: &str = "127.60.0.1:8443";
+const RANGE: &str = "127.60.0.0/24";
+
+/// Found by knocking at every address of a network; all take the same account.
+fn by_network() -> String {
+    format!(
+        "domains:
+  - count: 50
+    hosts: [{{name: \"v4-host-{{n}}\", personality: dell-host, password: {PASSWORD}}}]
+    cards:
+      - {{name: \"v4-bf3-{{n}}\", personality: bluefield-3, password: {PASSWORD}, slots: [{{host: \"v4-host-{{n}}\"}}]}}
+      - {{name: \"v4-bf2-{{n}}\", personality: bluefield-2, password: {PASSWORD}, slots: [{{host: \"v4-host-{{n}}\", number: 2}}]}}
+      - {{name: \"v4-ipu-{{n}}\", personality: intel-e2100, password: {PASSWORD}, slots: [{{host: \"v4-host-{{n}}\", number: 3}}]}}
+"
+    )
+}
+
+/// Listed, on [::1]: 5 % slow, 5 % with another password than ours.
+fn by_list() -> String {
+    let mut yaml = "domains:\n".to_owned();
+    for (host, card) in [
+        ("hpe-host", "bluefield-3"),
+        ("lenovo-host", "bluefield-4"),
+        ("supermicro-host", "generic-dpu"),
+        ("generic-host", "intel-e2100"),
+    ] {
+        for (tag, count, password, latency) in [
+            ("", 20, PASSWORD, 0),
+            ("slow-", 2, PASSWORD, 700),
+            ("refusing-", 3, "somebody-elses-1", 0),
+        ] {
+            let name = |what: &str| format!("\"{tag}{what}-{{n}}\"");
+            let rest = format!("password: {password}, latency: {{fixed: {latency}}}");
+            yaml.push_str(&format!(
+                "  - count: {count}
+    hosts: [{{name: {host_name}, personality: {host}, {rest}}}]
+    cards: [{{name: {card_name}, personality: {card}, {rest}, slots: [{{host: {host_name}}}]}}]
+",
+                host_name = name(host),
+                card_name = name(&format!("{host}-{card}")),
+            ));
+        }
+    }
+    yaml
+}
+
+/// Leases as dnsmasq writes them: one of a trap, one that has no business here.
+pub(super) fn leases(trap: SocketAddr) -> String {
+    format!(
+        "1893456000 52:54:00:00:00:01 {} trap 01:52:54:00:00:00:01\n\
+         1893456000 52:54:00:00:00:02 192.0.2.77 elsewhere *\n\
+         duid 00:01:00:01:2c:3d:4e:5f:52:54:00:00:00:03\n",
+        trap.ip()
+    )
+}
+
+/// Everything that is there.
+pub(super) struct Fleets {
+    network: Simulated,
+    listed: Simulated,
+    sushy: Vec<FakeBmcs>,
+    dead: Vec<String>,
+}
+
+/// What is true of one machine.
+#[derive(Debug)]
+pub(super) struct Truth {
+    pub(super) name: String,
+    role: MachineRole,
+    serial: Option<String>,
+    family: Option<&'static str>,
+    cores: Option<i64>,
+    memory: Option<i64>,
+}
+
+impl Truth {
+    /// Whether the report says so too.
+    pub(super) fn compare(&self, report: &DpuReport) -> Result<()> {
+        let spec = &report.spec;
+        let found = spec
+            .found
+            .as_ref()
+            .context("nothing says how it was found")?;
+        let inventory = spec.inventory.as_ref().context("no inventory")?;
+        let system = inventory.system.clone().unwrap_or_default();
+        // What sushy-tools shows does not tell a card from a host.
+        if self.role != MachineRole::Unclear {
+            ensure!(
+                found.role == self.role,
+                "the role is {}, not {}, by {}",
+                found.role,
+                self.role,
+                found.recognised_by
+            );
+        }
+        if let Some(serial) = &self.serial {
+            ensure!(
+                system.serial_number.as_ref() == Some(serial),
+                "the serial number is {:?}, not {serial}",
+                system.serial_number
+            );
+        }
+        if let Some(family) = self.family {
+            ensure!(
+                system.family.as_deref() == Some(family),
+                "the family is {:?}, not {family}",
+                system.family
+            );
+        }
+        if let Some(cores) = self.cores {
+            let told = inventory.cpu.as_ref().and_then(|cpu| cpu.cores);
+            ensure!(told == Some(cores), "cores are {told:?}, not {cores}");
+        }
+        if let Some(memory) = self.memory {
+            let told = inventory
+                .memory
+                .as_ref()
+                .and_then(|memory| memory.total_bytes);
+            ensure!(told == Some(memory), "memory is {told:?}, not {memory}");
+        }
+        Ok(())
+    }
+}
+
+impl Fleets {
+    pub(super) async fn start(folder: &Path) -> Result<Self> {
+        let network = Simulated::start(&by_network(), Listen::Addresses(FIRST.parse()?)).await?;
+        let listed = Simulated::start(&by_list(), Listen::Ports("[::1]:0".parse()?)).await?;
+        let mut sushy = Vec::new();
+        for number in 0..SUSHY {
+            let spec = LabSpec::new(vec![
+                MachineSpec::card(&format!("sushy-card-{number}")),
+                MachineSpec::host(&format!("sushy-host-{number}")),
+            ]);
+            sushy.push(FakeBmcs::up(&folder.join(format!("sushy-{number}")), &spec).await?);
+        }
+        let dead = (0..DEAD)
+            .map(|_| {
+                let free = std::net::TcpListener::bind("[::1]:0").context("no free port")?;
+                Ok(format!("https://{}", free.local_addr()?))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            network,
+            listed,
+            sushy,
+            dead,
+        })
+    }
+
+    /// The section `discovery` for all of it.
+    pub(super) fn section(
+        &self,
+        no_secret: &Trap,
+        mute: &Trap,
+        leased: &Trap,
+        leases: &Path,
+    ) -> Result<String> {
+        let users = self.network.by_user()?;
+        let user = users.keys().next().context("an empty fleet")?;
+        ensure!(users.len() == 1, "the network's BMCs take several accounts");
+        let quoted = |urls: &[String]| {
+            let urls: Vec<String> = urls.iter().map(|url| format!("\"{url}\"")).collect();
+            format!("addresses: [{}]", urls.join(", "))
+        };
+        let fronts = self
+            .fronts()?
+            .iter()
+            .map(|(url, ..)| url.clone())
+            .collect::<Vec<_>>();
+        Ok([
+            "discovery:\n  scanIntervalSeconds: 10\n  ranges:\n".to_owned(),
+            range(
+                &format!("networks: [{RANGE}], ports: [8443]"),
+                &simulated::secret_of(user),
+                "PinFirstSeen",
+            ),
+            self.listed.listed()?,
+            range(&quoted(&self.dead), &simulated::secret_of(user), "PinFirstSeen"),
+            range(&quoted(&fronts), "bmc-sushy", "PlainHttp"),
+            range(&quoted(&[no_secret.url()]), "bmc-nobody-made", "PlainHttp"),
+            range(&quoted(&[mute.url()]), "bmc-sushy", "PlainHttp"),
+            // Its network is nobody's: a lease alone gives nobody a credential.
+            format!(
+                "  leases:\n    - {{file: {}, networks: [192.0.2.0/24], ports: [{}], credentialsRef: {{name: bmc-sushy}}, tls: {{trust: PlainHttp}}}}\n",
+                leases.display(),
+                leased.address().port(),
+            ),
+        ]
+        .concat())
+    }
+
+    pub(super) fn secrets(&self) -> Result<String> {
+        let simulated = simulated::secrets(&[&self.network, &self.listed])?;
+        let sushy = self.sushy.first().context("no sushy-tools")?.credentials();
+        Ok(format!(
+            "{simulated}{}",
+            objects::secret("bmc-sushy", &sushy.username, &sushy.password)
+        ))
+    }
+
+    /// URL, name and UUID of the sushy-tools machines.
+    fn fronts(&self) -> Result<Vec<(String, String, String)>> {
+        let mut all = Vec::new();
+        for (number, bmcs) in self.sushy.iter().enumerate() {
+            for spec in [
+                MachineSpec::card(&format!("sushy-card-{number}")),
+                MachineSpec::host(&format!("sushy-host-{number}")),
+            ] {
+                all.push((bmcs.bmc(&spec.name)?.url(), spec.name, spec.uuid));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Everything that can be found, by system UUID.
+    pub(super) fn truth(&self) -> Result<BTreeMap<String, Truth>> {
+        let mut all = BTreeMap::new();
+        for fleet in [&self.network, &self.listed] {
+            for name in fleet.fleet.names() {
+                if name.starts_with("refusing-") {
+                    continue;
+                }
+                let state = fleet.fleet.state(name)?;
+                let hardware = &lockstep_xpusim::personality::find(state.personality)
+                    .context("a machine without a personality")?
+                    .hardware;
+                let truth = Truth {
+                    name: name.clone(),
+                    role: match state.role {
+                        "card" => MachineRole::Card,
+                        _ => MachineRole::Host,
+                    },
+                    serial: Some(state.serial),
+                    family: match state.personality {
+                        "bluefield-2" => Some("BlueField-2"),
+                        "bluefield-3" => Some("BlueField-3"),
+                        "bluefield-4" => Some("BlueField-4"),
+                        _ => None,
+                    },
+                    cores: Some(i64::from(hardware.cores)),
+                    memory: Some(i64::from(hardware.memory.0) << 30),
+                };
+                all.insert(state.uuid.to_lowercase(), truth);
+            }
+        }
+        for (_, name, uuid) in self.fronts()? {
+            all.insert(
+                uuid.to_lowercase(),
+                Truth {
+                    name,
+                    role: MachineRole::Unclear,
+                    serial: None,
+                    family: None,
+                    cores: None,
+                    memory: None,
+                },
+            );
+        }
+        Ok(all)
+    }
+
+    /// Cards and the hosts they sit in, by system UUID, as far as both can be found.
+    pub(super) fn pairs(&self) -> Result<BTreeSet<(String, String)>> {
+        let mut pairs = BTreeSet::new();
+        for fleet in [&self.network, &self.listed] {
+            for name in fleet.fleet.names() {
+                let state = fleet.fleet.state(name)?;
+                if name.starts_with("refusing-") {
+                    continue;
+                }
+                for host in &state.hosts {
+                    let host = fleet.fleet.state(host)?;
+                    pairs.insert((state.uuid.to_lowercase(), host.uuid.to_lowercase()));
+                }
+            }
+        }
+        Ok(pairs)
+    }
+
+    /// URLs of those that take another password than ours.
+    pub(super) fn refusing(&self) -> Result<Vec<String>> {
+        let names = self.listed.fleet.names().iter();
+        names
+            .filter(|name| name.starts_with("refusing-"))
+            .map(|name| Ok(self.listed.server.url(name)?.to_owned()))
+            .collect()
+    }
+
+    pub(super) fn dead(&self) -> Vec<String> {
+        self.dead.clone()
+    }
+
+    /// Every BMC that takes our password never had to refuse one; the others not more than twice.
+    pub(super) fn nobody_was_shown_a_strange_credential(&self) -> Result<()> {
+        for fleet in [&self.network, &self.listed] {
+            for name in fleet.fleet.names() {
+                let refused = fleet.fleet.requests(name)?.unauthorized;
+                let most = if name.starts_with("refusing-") { 2 } else { 0 };
+                ensure!(refused <= most, "{name} had to refuse {refused} requests");
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn changes(&self) -> Result<Vec<String>> {
+        let mut all = self.network.changes()?;
+        all.extend(self.listed.changes()?);
+        for (number, bmcs) in self.sushy.iter().enumerate() {
+            for name in [
+                format!("sushy-card-{number}"),
+                format!("sushy-host-{number}"),
+            ] {
+                let changes = bmcs.bmc(&name)?.changes();
+                all.extend(changes.iter().map(|one| format!("{name}: {one:?}")));
+            }
+        }
+        Ok(all)
+    }
+
+    pub(super) fn stop(self) -> Result<()> {
+        for bmcs in self.sushy {
+            bmcs.down()?;
+        }
+        Ok(())
+    }
+}
