@@ -18,7 +18,7 @@ impl World {
         let again = self.effects.iter().any(|e| e.seq == directive.seq);
         assert!(!again, "{} was done twice\n{}", directive.seq, self.told());
         if directive.action.kind == ActionKind::ForceOff {
-            self.was_asked_before(&what);
+            self.was_asked_before(directive);
         }
         self.owed |=
             directive.target.kind == TargetKind::Host && directive.action.kind.is_destructive();
@@ -30,23 +30,26 @@ impl World {
     }
 
     /// No power is cut on the strength of a request that was made for something else, long ago.
-    fn was_asked_before(&self, cut: &str) {
+    fn was_asked_before(&self, cut: &Directive) {
         let install = self.policy.as_ref().map(|policy| &policy.spec.install);
         let Some(install) = install.filter(|install| install.shutdown_grace_seconds > 0) else {
             return;
         };
-        let machine = cut.trim_start_matches("ForceOff ");
-        let asked = format!("ShutdownGracefully {machine}");
-        let before = self
-            .effects
+        let longest = secs(install.shutdown_grace_seconds + LONGEST_TRY);
+        let asked = self
+            .recorded
             .iter()
             .rev()
-            .filter(|effect| effect.what.ends_with(machine) && effect.what != cut)
-            .find(|effect| effect.what == asked || effect.what.starts_with("PowerOn"));
-        let longest = secs(install.shutdown_grace_seconds + LONGEST_TRY);
-        let in_time =
-            before.is_some_and(|effect| effect.what == asked && self.now <= effect.at + longest);
-        assert!(in_time, "{machine} is cut off unasked\n{}", self.told());
+            .filter(|told| told.target == cut.target && told.seq < cut.seq)
+            .find(|told| told.action.kind != ActionKind::ForceOff)
+            .filter(|told| told.action.kind == ActionKind::ShutdownGracefully);
+        let in_time = asked.is_some_and(|asked| self.now <= asked.issued_at.0 + longest);
+        assert!(
+            in_time,
+            "{} is cut off unasked\n{}",
+            cut.target.name,
+            self.told()
+        );
     }
 
     /// Powers a card on for us: no more often for one wish than the policy has attempts.
