@@ -37,6 +37,11 @@ const QUIET: Duration = Duration::from_secs(30);
 /// When anything is not as told.
 pub async fn run(context: Context) -> Result<Report> {
     let mut report = Report::default();
+    // First, so that none of their many ports is one that was free for the agent before.
+    let fleets = Fleets::start(&context.folder).await?;
+    let no_secret = Trap::listening().await?;
+    let leased = Trap::listening().await?;
+    let mute = Trap::mute().await?;
     let mut world = World::start(
         &context.folder,
         Kind::Nothing,
@@ -44,10 +49,6 @@ pub async fn run(context: Context) -> Result<Report> {
         &context.binaries,
     )
     .await?;
-    let fleets = Fleets::start(&context.folder).await?;
-    let no_secret = Trap::listening().await?;
-    let leased = Trap::listening().await?;
-    let mute = Trap::mute().await?;
     let leases = context.folder.join("dnsmasq.leases");
     std::fs::write(&leases, fleet::leases(leased.address())).context("cannot write the leases")?;
     let section = fleets.section(&no_secret, &mute, &leased, &leases)?;
