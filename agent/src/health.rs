@@ -20,6 +20,8 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::http_server::{self, Bounds};
+
 /// What an agent serves of itself.
 pub trait Figures: Send + Sync + 'static {
     /// Everything that is measured, in OpenMetrics. May block.
@@ -201,14 +203,8 @@ impl Figures for Metrics {
 }
 
 /// Serves until `ending`.
-pub async fn serve(
-    listener: TcpListener,
-    figures: Arc<dyn Figures>,
-    ending: CancellationToken,
-) -> std::io::Result<()> {
-    axum::serve(listener, router(figures))
-        .with_graceful_shutdown(ending.cancelled_owned())
-        .await
+pub async fn serve(listener: TcpListener, figures: Arc<dyn Figures>, ending: CancellationToken) {
+    http_server::serve(listener, router(figures), Bounds::HEALTH, ending).await;
 }
 
 fn router(figures: Arc<dyn Figures>) -> Router {

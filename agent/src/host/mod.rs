@@ -67,17 +67,12 @@ pub async fn run(args: HostArgs, ending: CancellationToken) -> Result<()> {
     };
     let report = reporter(&client, &namespace, host, machine, latest);
     let ending = ending.child_token();
-    let served = async {
-        let served = health::serve(listener, figures, ending.clone()).await;
-        ending.cancel();
-        served
-    };
-    let (served, (), ()) = tokio::join!(
-        served,
+    tokio::join!(
+        health::serve(listener, figures, ending.clone()),
         report.run(ending.clone()),
         inventory.run(ending.clone())
     );
-    served.context("health and metrics are not served any more")
+    Ok(())
 }
 
 /// Both families where there are both.

@@ -58,6 +58,7 @@ use crate::clock;
 use crate::config::SiteConfig;
 use crate::durable;
 use crate::health::{self, Metrics};
+use crate::http_server::{self, Bounds};
 use crate::kube_client;
 use crate::lease::{self, Candidate, Hold, LeaseKeeper, Mandate};
 use crate::site::calls::RedfishDial;
@@ -120,7 +121,12 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
     let health = listen("health", site.config.health).await?;
     // A BMC may have to read an image for as long as an effect is under way.
     let worked = CancellationToken::new();
-    let serving = tokio::spawn(serve_images(images, Arc::clone(&site), worked.clone()));
+    let serving = tokio::spawn(http_server::serve(
+        images,
+        site.store.router(),
+        Bounds::IMAGES,
+        worked.clone(),
+    ));
     let health = tokio::spawn(health::serve(health, metrics, ending.clone()));
     tokio::spawn(refused.keep(refusals, ending.clone()));
     let custodian = tokio::spawn(Custodian::new(Arc::clone(&site)).run(ending.clone()));
@@ -137,7 +143,7 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
     custodian.await.context("work orders")?;
     for (what, server) in [("image server", serving), ("health server", health)] {
         if let Ok(served) = tokio::time::timeout(LAST_BYTES, server).await {
-            served.context(what)?.context(what)?;
+            served.context(what)?;
         }
     }
     result
@@ -250,16 +256,6 @@ async fn listen(what: &str, address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}; choose another address for `{what}`"))
-}
-
-async fn serve_images(
-    listener: TcpListener,
-    site: Arc<Site>,
-    ending: CancellationToken,
-) -> std::io::Result<()> {
-    axum::serve(listener, site.store.router())
-        .with_graceful_shutdown(ending.cancelled_owned())
-        .await
 }
 
 fn store_config(config: &SiteConfig) -> Result<StoreConfig> {
