@@ -13,6 +13,9 @@ use crate::key::Key;
 
 /// Duration of a Lease that does not say: the shortest that our agents use.
 const UNSAID: SignedDuration = SignedDuration::from_secs(60);
+/// The longest that is believed, whatever a Lease says. Admission takes no longer one from an
+/// agent: who no longer lives must not pass for alive.
+const LONGEST: SignedDuration = SignedDuration::from_secs(300);
 
 #[derive(Debug)]
 struct Held {
@@ -56,7 +59,7 @@ impl Leases {
             return self.held.remove(key).is_some_and(|held| !held.expired);
         };
         let duration = spec.lease_duration_seconds.map_or(UNSAID, |seconds| {
-            SignedDuration::from_secs(i64::from(seconds))
+            SignedDuration::from_secs(i64::from(seconds)).min(LONGEST)
         });
         let renew_time = spec.renew_time.as_ref().map(|time| time.0);
         let (renewed, was_live) = match self.held.get(key) {
@@ -173,6 +176,19 @@ mod tests {
         assert!(!leases.observe(&key, Some(&lease("a", -600)), at(0)));
         assert!(!leases.seen(&key).unwrap().is_fresh(at(0)));
         assert!(leases.expire(at(1)).is_empty());
+    }
+
+    #[test]
+    fn no_agent_lives_for_ever_by_its_own_word() {
+        let key = Key::new("site", "xpu-c1");
+        for (seconds, believed) in [(60, 60), (300, 300), (301, 300), (i32::MAX, 300)] {
+            let mut lease = lease("a", 0);
+            lease.spec.as_mut().unwrap().lease_duration_seconds = Some(seconds);
+            let mut leases = Leases::default();
+            leases.observe(&key, Some(&lease), at(0));
+            assert!(leases.seen(&key).unwrap().is_fresh(at(believed)));
+            assert!(!leases.seen(&key).unwrap().is_fresh(at(believed + 1)));
+        }
     }
 
     #[test]

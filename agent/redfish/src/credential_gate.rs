@@ -1,10 +1,11 @@
 //! Stops a wrong password before it locks the BMC's account.
 //!
-//! Tries are counted per target and credentials value. Only another value, or
-//! the BMC accepting this one, clears them; whoever keeps [`Refusals`] has
-//! them outlive the process.
+//! Tries are counted per target and credentials value. Only another value,
+//! the BMC accepting this one, or somebody saying anew that this is the value
+//! clears them; whoever keeps [`Refusals`] has them outlive the process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -18,6 +19,9 @@ const MOST_TRIES: u8 = 2;
 /// Values remembered per target; the oldest goes first.
 const MOST_VALUES: usize = 16;
 
+/// Versions remembered per value, likewise.
+const MOST_VERSIONS: usize = 16;
+
 /// The credentials that BMCs have refused, as salted hashes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Refusals {
@@ -30,6 +34,21 @@ pub struct Refusals {
 struct Refused {
     value: String,
     tries: u8,
+    /// The versions of where the value is written that had their tries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    versions: Vec<String>,
+}
+
+impl Refused {
+    fn had(&mut self, version: &str) {
+        if self.versions.iter().any(|had| had == version) {
+            return;
+        }
+        if self.versions.len() >= MOST_VERSIONS {
+            self.versions.remove(0);
+        }
+        self.versions.push(version.to_owned());
+    }
 }
 
 impl Default for Refusals {
@@ -56,13 +75,42 @@ impl Refusals {
 #[derive(Debug)]
 pub(crate) struct CredentialGate {
     refusals: watch::Sender<Refusals>,
+    /// The version that each target's value was written in last.
+    written: Mutex<HashMap<(String, String), String>>,
 }
 
 impl CredentialGate {
     pub(crate) fn new(refusals: Refusals) -> Self {
         Self {
             refusals: watch::Sender::new(refusals),
+            written: Mutex::default(),
         }
+    }
+
+    /// Notes in which version the value is written. A version that had no tries yet has them
+    /// all: somebody has looked after the value, be it that they wrote down the same one.
+    pub(crate) fn written(&self, target: &str, credentials: &Credentials, version: &str) {
+        let value = self.refusals.borrow().fingerprint(credentials);
+        self.refusals.send_if_modified(|refusals| {
+            let entry = refusals
+                .targets
+                .get_mut(target)
+                .and_then(|values| values.iter_mut().find(|entry| entry.value == value));
+            let Some(entry) = entry.filter(|entry| entry.versions.iter().all(|had| had != version))
+            else {
+                return false;
+            };
+            entry.tries = 0;
+            entry.had(version);
+            true
+        });
+        self.versions()
+            .insert((target.to_owned(), value), version.to_owned());
+    }
+
+    fn versions(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), String>> {
+        // It is only filled: a panic elsewhere cannot leave it wrong.
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is refused, and news of it.
@@ -89,16 +137,29 @@ impl CredentialGate {
         let mut tries = 1;
         self.refusals.send_modify(|refusals| {
             let value = refusals.fingerprint(credentials);
+            let version = self
+                .versions()
+                .get(&(target.to_owned(), value.clone()))
+                .cloned();
             let values = refusals.targets.entry(target.to_owned()).or_default();
-            if let Some(entry) = values.iter_mut().find(|entry| entry.value == value) {
-                entry.tries = entry.tries.saturating_add(1);
-                tries = entry.tries;
-                return;
+            let known = values.iter().position(|entry| entry.value == value);
+            let at = known.unwrap_or_else(|| {
+                if values.len() >= MOST_VALUES {
+                    values.remove(0);
+                }
+                values.push(Refused {
+                    value,
+                    tries: 0,
+                    versions: Vec::new(),
+                });
+                values.len() - 1
+            });
+            let entry = &mut values[at];
+            entry.tries = entry.tries.saturating_add(1);
+            tries = entry.tries;
+            if let Some(version) = version {
+                entry.had(&version);
             }
-            if values.len() >= MOST_VALUES {
-                values.remove(0);
-            }
-            values.push(Refused { value, tries });
         });
         tries
     }
@@ -155,6 +216,36 @@ mod tests {
         gate.accepted("a", &credentials("two"));
         assert_eq!(gate.check("a", &credentials("one")), Err(2));
         assert_eq!(gate.check("a", &credentials("two")), Ok(()));
+    }
+
+    #[test]
+    fn a_value_written_anew_has_two_more_tries_and_a_restart_has_none() {
+        let mut kept = Refusals::default();
+        let value = credentials("late");
+        let mut tries = 0;
+        // Two Secrets hold it; the agent restarts, one is written anew, the agent restarts.
+        for versions in [["1", "2"], ["1", "2"], ["3", "2"], ["2", "3"], ["3", "2"]] {
+            let gate = CredentialGate::new(kept);
+            for version in versions {
+                gate.written("a", &value, version);
+                while gate.check("a", &value).is_ok() {
+                    tries += 1;
+                    gate.refused("a", &value);
+                }
+            }
+            let json = serde_json::to_string(&*gate.refusals().borrow()).unwrap();
+            kept = serde_json::from_str(&json).unwrap();
+        }
+        assert_eq!(tries, 6, "two for each version");
+        let gate = CredentialGate::new(kept);
+        for version in 0..100 {
+            gate.written("a", &value, &format!("v{version}"));
+        }
+        let refusals = gate.refusals();
+        assert_eq!(
+            refusals.borrow().targets["a"][0].versions.len(),
+            MOST_VERSIONS
+        );
     }
 
     #[test]

@@ -159,6 +159,16 @@ pub enum BmcError {
         /// The state.
         state: String,
     },
+    /// The boot stage lets nobody take the machine down, or cannot be told. Nothing was sent.
+    #[error("{action} was not sent to {address}: {why}")]
+    StageForbids {
+        /// The address.
+        address: String,
+        /// The action.
+        action: &'static str,
+        /// The stage, or why there is none.
+        why: String,
+    },
     /// Every slot that could take the image holds other media. Nothing was sent.
     #[error("the virtual media slot {path} of {address} holds other media")]
     SlotOccupied {
@@ -229,6 +239,7 @@ impl BmcError {
             | Self::Stranger { .. }
             | Self::NotOffered { .. }
             | Self::WrongPowerState { .. }
+            | Self::StageForbids { .. }
             | Self::SlotOccupied { .. }
             | Self::Refused { .. }
             | Self::Client { .. } => EffectCertainty::None,
@@ -254,6 +265,7 @@ impl BmcError {
             Self::Stranger { .. } => "IdentityMismatch",
             Self::NotOffered { .. } => "NotOffered",
             Self::WrongPowerState { .. } => "WrongPowerState",
+            Self::StageForbids { .. } => "StageForbids",
             Self::SlotOccupied { .. } => "SlotOccupied",
             Self::Refused { .. } => "Refused",
             Self::OutcomeUnknown { .. } => "OutcomeUnknown",
@@ -280,7 +292,7 @@ impl BmcError {
                 "Compare the reported key pin with the BMC's own; if it is right, pin it or give the CA that signed the certificate."
             }
             Self::CredentialsRefused { .. } => {
-                "Correct the credentials Secret; a changed value is tried at once, the refused one never again."
+                "Correct the credentials Secret, or the account at the BMC; whenever the Secret is written, be it only an annotation, its credentials are tried twice more."
             }
             Self::AccessDenied { .. } => {
                 "Give the account the role that the resource needs, and change its password if the BMC demands that first."
@@ -305,6 +317,9 @@ impl BmcError {
                 "Use another method that this platform offers, or update the BMC's firmware."
             }
             Self::WrongPowerState { .. } => "Bring the machine to the other power state first.",
+            Self::StageForbids { .. } => {
+                "Wait until the stage has ended; the stage is read again before the next try."
+            }
             Self::SlotOccupied { .. } => {
                 "Eject the media that somebody else inserted, then let the agent try again."
             }

@@ -97,6 +97,15 @@ impl Redfish {
         self.shared.gate.refusals()
     }
 
+    /// Notes in which version of its Secret a target's credentials are written: another version
+    /// of a value that was refused may be tried again.
+    pub fn credentials_written(&self, target: &BmcTarget, version: &str) {
+        let origin = target.address.origin().ascii_serialization();
+        self.shared
+            .gate
+            .written(&origin, &target.credentials, version);
+    }
+
     /// A port for one target. Nothing is sent; the first call connects.
     ///
     /// Keep it for as long as the target's spec and Secret stay the same: it

@@ -18,7 +18,7 @@ use crate::site::worker::Worker;
 pub(super) enum Prepared {
     /// Nothing is needed.
     Nothing,
-    /// The order that was kept before this one, and the right to act on it.
+    /// The order that is kept for the host by now, and the right to act on it.
     Order {
         before: Option<Box<Order>>,
         _lock: File,
@@ -41,7 +41,10 @@ impl Worker {
     /// What changes in our own books when nothing has to be sent.
     pub(super) async fn without_effect(&mut self, directive: &Directive) -> Result<(), Refusal> {
         match directive.action.kind {
-            ActionKind::HoldHost => self.prepare_order(directive).map(|_| ()),
+            ActionKind::HoldHost => {
+                let prepared = self.prepare_hold()?;
+                self.keep_order(directive, &prepared)
+            }
             ActionKind::ReleaseHost => self.drop_order(),
             ActionKind::ClearInstall => self.forget_install().await,
             ActionKind::StageInstall
@@ -55,7 +58,7 @@ impl Worker {
     /// Makes ready what the effect needs, without touching the BMC.
     pub(super) async fn prepare(&mut self, directive: &Directive) -> Result<Prepared, Refusal> {
         match directive.action.kind {
-            ActionKind::HoldHost => self.prepare_order(directive),
+            ActionKind::HoldHost => self.prepare_hold(),
             ActionKind::ReleaseHost => Ok(Prepared::Order {
                 before: self.own_order()?.map(Box::new),
                 _lock: self.lock_order()?,
@@ -82,10 +85,33 @@ impl Worker {
             })
     }
 
-    /// Keeps the work order before anything is changed (S14).
-    fn prepare_order(&self, directive: &Directive) -> Result<Prepared, Refusal> {
+    /// The order of the host whoever it was kept for: one of an earlier object of this name may
+    /// know what was found first at this machine.
+    fn prepare_hold(&self) -> Result<Prepared, Refusal> {
         let lock = self.lock_order()?;
-        let before = self.own_order()?;
+        let before = self
+            .site
+            .orders
+            .get(&self.current().key.name)
+            .map_err(|error| Refusal::new("StateUnusable", error.to_string()))?;
+        Ok(Prepared::Order {
+            before: before.map(Box::new),
+            _lock: lock,
+        })
+    }
+
+    /// Keeps the work order of a hold before anything is changed (S14), and once the journal says
+    /// that something may be: an order of a hold that was never sent would pass for one.
+    pub(super) fn keep_order(
+        &self,
+        directive: &Directive,
+        prepared: &Prepared,
+    ) -> Result<(), Refusal> {
+        let (ActionKind::HoldHost, Prepared::Order { before, .. }) =
+            (&directive.action.kind, prepared)
+        else {
+            return Ok(());
+        };
         let (Some(work_order), Some(reached), Some(facts)) =
             (&directive.action.work_order, &self.reached, &self.facts)
         else {
@@ -94,13 +120,12 @@ impl Worker {
                 "the host has not been looked at",
             ));
         };
-        let current = policy_to_change(facts).map(|policy| policy.as_str().to_owned());
-        // What an earlier hold has stored and not yet put back is still what was there first.
-        let kept = before
-            .as_ref()
-            .filter(|order| order.state == OrderState::Kept)
-            .and_then(|order| order.previous_restore_policy.clone());
         let input = self.current();
+        let first = before
+            .as_deref()
+            .filter(|order| order.host_uid == input.uid || order.is_of(facts))
+            .map(Order::found_first)
+            .unwrap_or_default();
         let order = Order {
             host: input.key.name.clone(),
             host_uid: input.uid.clone(),
@@ -111,17 +136,14 @@ impl Worker {
             leads_to: None,
             hands_off: input.hands_off,
             expects: who_is_meant(directive),
-            previous_restore_policy: kept.or(current),
+            previous_restore_policy: first
+                .or_else(|| policy_to_change(facts).map(|policy| policy.as_str().to_owned())),
             access: Access::of(&reached.target, &self.site.config.allowed_networks),
         };
         self.site
             .orders
             .put(&order)
-            .map_err(|error| Refusal::new("StateUnusable", error.to_string()))?;
-        Ok(Prepared::Order {
-            before: before.map(Box::new),
-            _lock: lock,
-        })
+            .map_err(|error| Refusal::new("StateUnusable", error.to_string()))
     }
 
     /// After a hold that changed nothing: the order is what it was before.
@@ -140,7 +162,12 @@ impl Worker {
         }
     }
 
+    /// Drops the order of this host. One of an earlier object of its name is not ours to drop: it
+    /// ends by itself.
     fn drop_order(&self) -> Result<(), Refusal> {
+        if self.own_order()?.is_none() {
+            return Ok(());
+        }
         self.site
             .orders
             .remove(&self.current().key.name)

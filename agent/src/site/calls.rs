@@ -15,6 +15,9 @@ use crate::health::Metrics;
 pub trait Dial: fmt::Debug + Send + Sync {
     /// A port for one target; nothing is sent yet.
     fn bmc(&self, target: BmcTarget) -> Result<Arc<dyn Bmc>, BmcError>;
+
+    /// Notes in which version of its Secret the target's credentials are written.
+    fn credentials_written(&self, target: &BmcTarget, version: &str);
 }
 
 /// Real BMCs, counted.
@@ -37,6 +40,10 @@ impl Dial for RedfishDial {
             bmc: self.redfish.bmc(target)?,
             metrics: Arc::clone(&self.metrics),
         }))
+    }
+
+    fn credentials_written(&self, target: &BmcTarget, version: &str) {
+        self.redfish.credentials_written(target, version);
     }
 }
 

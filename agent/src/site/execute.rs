@@ -170,6 +170,9 @@ impl Worker {
             )));
         }
         self.journal.act(directive)?;
+        if let Err(refusal) = self.keep_order(directive, prepared) {
+            return Ok(End::Failed(refusal));
+        }
         let settled = Instant::now() + settle_time(directive);
         let end = self.act(directive, prepared, bmc, settled).await;
         // The outcome goes out with the facts that follow from it.

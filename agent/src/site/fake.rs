@@ -178,4 +178,7 @@ impl Dial for FakeBmc {
         self.state.lock().unwrap().targets += 1;
         Ok(Arc::new(self.clone()))
     }
+
+    // It refuses nobody.
+    fn credentials_written(&self, _: &BmcTarget, _: &str) {}
 }

@@ -175,6 +175,9 @@ impl Worker {
                 if let Some(old) = self.reached.take() {
                     old.bmc.close().await;
                 }
+                self.site
+                    .dial
+                    .credentials_written(&resolved.target, &resolved.secret_version);
                 let dialled = self.site.dial.bmc(resolved.target.clone());
                 let bmc = dialled.map_err(|error| self.trouble(&error))?;
                 self.reached = Some(Reached {
@@ -255,6 +258,7 @@ fn reason_of(error: &BmcError) -> (&'static str, Passing) {
         | BmcError::ReadFailed { .. }
         | BmcError::BadAnswer { .. }
         | BmcError::WrongPowerState { .. }
+        | BmcError::StageForbids { .. }
         | BmcError::SlotOccupied { .. }
         | BmcError::Refused { .. }
         | BmcError::OutcomeUnknown { .. } => (error.category(), Passing::Maybe),

@@ -10,10 +10,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::directive::{Expects, OrphanAction, WorkOrder};
 use lockstep_crds::report::{Custody, CustodyState};
 use lockstep_redfish::{
-    AllowedNetworks, BmcTarget, Credentials, ExpectedIdentity, PowerRestorePolicy, SpkiPin,
-    TlsTrust,
+    AllowedNetworks, BmcFacts, BmcTarget, Credentials, ExpectedIdentity, PowerRestorePolicy,
+    SpkiPin, TlsTrust,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::site::judge::check_expects;
 
 /// How far an order is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,7 +142,8 @@ impl Order {
 
     /// What is reported of it. A host that is up after power-on was sent is
     /// released, even if the file does not say so yet: nobody broke the hold.
-    pub fn custody(&self, is_on: bool) -> Custody {
+    /// `in_force` is whether the hold's settings were seen at the BMC.
+    pub fn custody(&self, is_on: bool, in_force: bool) -> Custody {
         let state = match (self.state, self.leads_to) {
             (OrderState::PoweringOn, Some(released)) if is_on => released,
             (state, _) => state,
@@ -156,13 +159,32 @@ impl Order {
                 OrderState::ReleasedOffline => CustodyState::ReleasedOffline,
             },
             expires_at: self.expires_at.clone(),
-            in_force: None,
             previous: self
                 .previous_restore_policy
                 .iter()
                 .map(|policy| format!("PowerRestorePolicy={policy}"))
                 .collect(),
+            in_force: Some(in_force),
         }
+    }
+
+    /// Whether the machine that shows these facts is the one that the order is for, by an
+    /// identity that both name.
+    pub fn is_of(&self, facts: &BmcFacts) -> bool {
+        let identity = self.expects.identity.clone();
+        let expects = Expects {
+            identity,
+            ..Expects::default()
+        };
+        expects != Expects::default() && check_expects(&expects, facts).is_ok()
+    }
+
+    /// The policy that was found before the first hold and is not put back yet.
+    pub fn found_first(&self) -> Option<String> {
+        if self.is_released() {
+            return None;
+        }
+        self.previous_restore_policy.clone()
     }
 
     /// Whether nothing is left to be done with it.
@@ -272,12 +294,10 @@ mod tests {
         let mut order = order();
         order.state = OrderState::PoweringOn;
         order.leads_to = Some(OrderState::ReleasedOffline);
-        assert_eq!(order.custody(false).state, CustodyState::Kept);
-        assert_eq!(order.custody(true).state, CustodyState::ReleasedOffline);
-        assert_eq!(
-            order.custody(true).previous,
-            ["PowerRestorePolicy=LastState"]
-        );
+        assert_eq!(order.custody(false, true).state, CustodyState::Kept);
+        let released = order.custody(true, false);
+        assert_eq!(released.state, CustodyState::ReleasedOffline);
+        assert_eq!(released.previous, ["PowerRestorePolicy=LastState"]);
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl Site {
         match directive.action.kind {
             ActionKind::PowerOn => power(PowerState::On),
             ActionKind::ShutdownGracefully | ActionKind::ForceOff => power(PowerState::Off),
-            ActionKind::HoldHost => policy_to_change(facts).is_none(),
+            ActionKind::HoldHost => policy_to_change(facts).is_none() && self.is_kept(directive),
             ActionKind::ReleaseHost => {
                 let is_up = directive.action.power_on != Some(true) || power(PowerState::On);
                 is_up && self.is_restored(&directive.target.name, facts)
@@ -40,6 +40,19 @@ impl Site {
                     && override_in_force(facts) != Some(&BootTarget::Cd)
             }
             ActionKind::Unrecognized(_) => false,
+        }
+    }
+
+    /// Whether the work order that the directive brought is kept.
+    fn is_kept(&self, directive: &Directive) -> bool {
+        match self.orders.get(&directive.target.name) {
+            Ok(order) => order.is_some_and(|order| {
+                order.seq == directive.seq && order.host_uid == directive.target.uid
+            }),
+            Err(error) => {
+                tracing::error!("{error}");
+                false
+            }
         }
     }
 

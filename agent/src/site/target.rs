@@ -20,6 +20,8 @@ pub struct Resolved {
     /// Changes whenever spec, Secret or CA change: only then is a new session
     /// needed, and only then is a refused credential worth another try.
     pub version: String,
+    /// Changes whenever the Secret is written.
+    pub secret_version: String,
 }
 
 /// There is no target.
@@ -78,6 +80,7 @@ pub async fn resolve(
             expected: expected(identity),
         },
         version,
+        secret_version,
     })
 }
 

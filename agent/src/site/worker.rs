@@ -25,7 +25,8 @@ use crate::site::journal::{Journal, Resumed, resume};
 use crate::site::judge;
 use crate::site::look::Reached;
 use crate::site::machines::{MachineInput, MachineKind};
-use crate::site::order::Access;
+use crate::site::order::{Access, Order};
+use crate::site::plan::policy_to_change;
 
 /// How often the report is compared with what the API server holds.
 const REPORT_AGE: Duration = Duration::from_secs(300);
@@ -320,10 +321,25 @@ impl Worker {
         match self.site.orders.get(&self.current.key.name) {
             Ok(order) => order
                 .filter(|order| order.host_uid == self.current.uid)
-                .map(|order| order.custody(self.is_on())),
+                .map(|order| self.custody_of(&order)),
             // The look says so.
             Err(_) => self.writer.known().and_then(|known| known.custody.clone()),
         }
+    }
+
+    /// What is reported of an order. That its hold is in force is said only of what the machine
+    /// itself has shown; while it shows nothing, what it showed last still counts.
+    fn custody_of(&self, order: &Order) -> Custody {
+        let shown = self
+            .facts
+            .as_ref()
+            .filter(|facts| judge::check_expects(&order.meant(), facts).is_ok())
+            .map(|facts| policy_to_change(facts).is_none());
+        let known = self.writer.known().and_then(|known| known.custody.as_ref());
+        let last = known
+            .filter(|known| known.seq == order.seq)
+            .and_then(|known| known.in_force);
+        order.custody(self.is_on(), shown.or(last).unwrap_or(false))
     }
 
     /// Keeps the host's work order in step with what its object says, and
@@ -341,7 +357,7 @@ impl Worker {
         if order.host_uid == input.uid
             && order.is_finished()
             && !input.held
-            && reported == Some(&order.custody(self.is_on()))
+            && reported == Some(&self.custody_of(&order))
         {
             return book.remove(&input.key.name);
         }

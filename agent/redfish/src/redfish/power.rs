@@ -7,7 +7,7 @@ use super::confirm::look_for;
 use crate::document::listed;
 use crate::effect::{Confirmation, Effect, PowerAction};
 use crate::error::BmcError;
-use crate::facts::{Capability, PowerRestorePolicy, PowerState, Reading};
+use crate::facts::{BootProgress, Capability, PowerRestorePolicy, PowerState, Reading};
 use crate::link::Change;
 use crate::reading;
 
@@ -29,6 +29,15 @@ pub(super) async fn act(turn: &mut Turn<'_>, action: PowerAction) -> Result<Effe
             address: origin,
             action: action.reset_type(),
             state: PowerState::Off.as_str().to_owned(),
+        });
+    }
+    if action != PowerAction::On
+        && let Err(why) = may_go_down(&reading::boot_progress(&proven.system))
+    {
+        return Err(BmcError::StageForbids {
+            address: origin,
+            action: action.reset_type(),
+            why,
         });
     }
     let path = proven.system_path.clone();
@@ -90,6 +99,22 @@ fn unneeded(action: PowerAction, state: Option<&PowerState>) -> Option<Effect> {
         ) => return None,
     };
     Some(Effect::unneeded(confirmation))
+}
+
+/// Whether the stage lets the machine be taken down (S1). It is read with the proof of identity,
+/// just before the request: whoever planned it may have waited for the BMC's lane since.
+fn may_go_down(progress: &Reading<BootProgress>) -> Result<(), String> {
+    match progress {
+        Reading::NotOffered => Ok(()),
+        Reading::NotRead(why) => Err(format!("the boot stage was not read ({why})")),
+        Reading::Read(progress) => match progress.stage {
+            None => Err("the BMC names no boot stage that is known".to_owned()),
+            Some(stage) if stage.forbids_power_cut() => Err(format!(
+                "the boot stage is {stage}, in which power must never be cut"
+            )),
+            Some(_) => Ok(()),
+        },
+    }
 }
 
 /// The reset type to send. What is not listed is never sent: some BMCs answer

@@ -158,6 +158,51 @@ async fn an_action_that_is_not_listed_or_makes_no_sense_is_not_sent() {
 }
 
 #[tokio::test]
+async fn the_stage_that_is_shown_last_decides_whether_a_machine_is_taken_down() {
+    use PowerAction::{ForceOff, ForceRestart, GracefulShutdown};
+    for (progress, taken_down) in [
+        (json!({"LastState": "OSRunning"}), true),
+        (
+            json!({"LastState": "OEM", "OemLastState": "FirmwareUpdateInProgress"}),
+            false,
+        ),
+        (
+            json!({"LastState": "OEM", "OemLastState": "OsCrashDumpInProgress"}),
+            false,
+        ),
+        (
+            json!({"LastState": "OEM", "OemLastState": "FWFaultCrashDumpInProgress"}),
+            false,
+        ),
+        (json!({"LastState": "None"}), false),
+        (json!({}), false),
+    ] {
+        for action in [ForceOff, ForceRestart, GracefulShutdown] {
+            let bmc = ScriptedBmc::plain();
+            bmc.change(SYSTEM, |system| {
+                system["PowerState"] = json!("On");
+                system["BootProgress"] = json!({"LastState": "OSRunning"});
+                let reset = &mut system["Actions"]["#ComputerSystem.Reset"];
+                reset["ResetType@Redfish.AllowableValues"] =
+                    json!(["On", "ForceOff", "ForceRestart", "GracefulShutdown"]);
+            });
+            let port = port(&bmc);
+            let facts = port.observe().await.unwrap();
+            assert!(facts.boot_progress.value().is_some());
+            // What was seen a moment ago says nothing about now.
+            bmc.change(SYSTEM, |system| system["BootProgress"] = progress.clone());
+            let done = port.power(action).await;
+            if taken_down {
+                assert!(done.unwrap().sent, "{action:?} {progress}");
+            } else {
+                assert_eq!(done.unwrap_err().category(), "StageForbids");
+            }
+            assert_eq!(bmc.changes().len(), usize::from(taken_down));
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_accepted_change_that_does_not_show_is_not_seen() {
     let bmc = ScriptedBmc::plain();
     bmc.fail(

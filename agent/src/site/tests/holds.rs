@@ -38,6 +38,7 @@ async fn a_hold_stores_what_it_changes_and_a_release_puts_it_back() {
         report["spec"]["custody"]["previous"],
         json!(["PowerRestorePolicy=LastState"])
     );
+    assert_eq!(report["spec"]["custody"]["inForce"], true);
     let mut release = directive(2, "ReleaseHost");
     release.action.power_on = Some(true);
     running.want(&[release]);
@@ -51,6 +52,103 @@ async fn a_hold_stores_what_it_changes_and_a_release_puts_it_back() {
     );
     assert!(bench.site.orders.list().unwrap().orders.is_empty());
     running.end().await;
+}
+
+#[tokio::test]
+async fn a_hold_is_not_said_to_be_in_force_before_the_bmc_shows_it() {
+    let bench = bench();
+    with_policy(&bench.bmc);
+    bench.bmc.numb();
+    let running = bench.start(MachineKind::Host);
+    running.want(&[hold(1, 3600, "KeepHeld")]);
+    assert_eq!(bench.outcome(HOST, 1).await["result"], "Unknown");
+    let report = bench.api.get(HOST).unwrap();
+    assert_eq!(report["spec"]["custody"]["state"], "Kept");
+    assert_eq!(report["spec"]["custody"]["inForce"], false);
+    // Nor while a stranger shows it.
+    bench.bmc.set(|facts| {
+        facts.power_restore = Reading::Read(PowerRestorePolicy::AlwaysOff);
+        facts.identity.serial_number = Some("SN2".to_owned());
+    });
+    let report = bench
+        .api
+        .until(HOST, |report| {
+            report["spec"]["bmc"]["identity"]["serialNumber"] == "SN2"
+        })
+        .await;
+    assert_eq!(report["spec"]["custody"]["inForce"], false);
+    bench
+        .bmc
+        .set(|facts| facts.identity.serial_number = Some("SN1".to_owned()));
+    bench
+        .api
+        .until(HOST, |report| report["spec"]["custody"]["inForce"] == true)
+        .await;
+    running.end().await;
+}
+
+/// The process dies before the BMC is told: the next one tells what the order is worth.
+#[tokio::test]
+async fn a_hold_that_was_cut_short_leaves_no_order_that_passes_for_one() {
+    for (sending, result) in [(false, "Failed"), (true, "Unknown")] {
+        let bench = bench();
+        with_policy(&bench.bmc);
+        let wanted = hold(1, 3600, "KeepHeld");
+        let (mut worker, _input, _ending) = bench.worker(MachineKind::Host);
+        assert!(worker.look().await);
+        worker.journal.load().unwrap();
+        worker.journal.accept(&wanted).unwrap();
+        let prepared = worker.prepare(&wanted).await.unwrap();
+        if sending {
+            worker.journal.act(&wanted).unwrap();
+            worker.keep_order(&wanted, &prepared).unwrap();
+        }
+        drop((worker, prepared));
+        let running = bench.start(MachineKind::Host);
+        assert_eq!(bench.outcome(HOST, 1).await["result"], result);
+        let report = bench.api.get(HOST).unwrap();
+        let custody = &report["spec"]["custody"];
+        assert_eq!(custody.is_object(), sending, "{custody}");
+        assert_ne!(custody["inForce"], true);
+        assert!(bench.bmc.effects().is_empty());
+        running.end().await;
+    }
+}
+
+#[tokio::test]
+async fn an_object_made_anew_still_gets_back_what_was_found_first() {
+    for (serial, restored) in [("SN1", true), ("SN2", false)] {
+        let bench = bench();
+        with_policy(&bench.bmc);
+        let running = bench.start(MachineKind::Host);
+        running.want(&[hold(1, 3600, "KeepHeld")]);
+        assert_eq!(bench.outcome(HOST, 1).await["result"], "Done");
+        running.end().await;
+        // The finalizer was taken off, and the object was made again, or for another machine.
+        bench
+            .bmc
+            .set(|facts| facts.identity.serial_number = Some(serial.to_owned()));
+        let (_, input, ending) = bench.worker(MachineKind::Host);
+        let mut again = input.borrow().clone();
+        again.uid = "uid-2".to_owned();
+        let (input, receiver) = watch::channel(again);
+        let worker = Worker::new(Arc::clone(&bench.site), receiver, ending.clone());
+        let task = tokio::spawn(worker.run());
+        let mut release = directive(3, "ReleaseHost");
+        release.action.power_on = Some(true);
+        for mut wanted in [hold(2, 3600, "KeepHeld"), release] {
+            wanted.target.uid = "uid-2".to_owned();
+            wanted.expects.identity.serial_number = Some(serial.to_owned());
+            let seq = wanted.seq;
+            input.send_modify(|input| input.directives = vec![wanted]);
+            assert_eq!(bench.outcome(HOST, seq).await["result"], "Done");
+        }
+        ending.cancel();
+        task.await.unwrap();
+        let effects = bench.bmc.effects();
+        let put_back = effects.contains(&"restore LastState".to_owned());
+        assert_eq!(put_back, restored, "{effects:?}");
+    }
 }
 
 #[tokio::test]
