@@ -227,6 +227,7 @@ async fn an_inventory_is_told_once_it_stands_and_again_when_facts_change() {
 #[tokio::test]
 async fn a_card_on_its_way_is_told_of_once_its_own_system_has_told_too() {
     let mut site = Site::new(systems, vec![]).await;
+    site.see(host("h"));
     let mut installing = card("c", "h");
     installing.status = serde_json::from_value(json!({"conditions": [{
         "type": "Reconciling", "status": "True", "reason": "Installing", "message": "",
@@ -243,6 +244,15 @@ async fn a_card_on_its_way_is_told_of_once_its_own_system_has_told_too() {
     ready.status = serde_json::from_value(json!({})).unwrap();
     site.see(ready);
     assert_eq!(lines(&site.pass(2).await.1), ["POST dpuinventories"]);
+}
+
+#[tokio::test]
+async fn a_card_without_its_host_is_on_no_way_and_is_told_of_soon() {
+    let mut site = Site::new(systems, vec![]).await;
+    site.see(card("c", "h"));
+    site.see(told("S1", 1, 20));
+    assert!(site.pass(0).await.1.is_empty());
+    assert_eq!(lines(&site.pass(4).await.1), ["POST dpuinventories"]);
 }
 
 #[tokio::test]
