@@ -68,7 +68,7 @@ pub(crate) fn site_lease(renewed: jiff::Timestamp) -> Value {
         "kind": "Lease",
         "metadata": {"name": "site-lab", "namespace": "site-lab",
             "labels": {"provisioning.opiproject.org/agent": "site"}},
-        "spec": {"holderIdentity": "agent", "leaseDurationSeconds": 600,
+        "spec": {"holderIdentity": "agent", "leaseDurationSeconds": 300,
             "renewTime": format!("{renewed:.6}")},
     })
 }

@@ -65,14 +65,14 @@ impl Teller<'_> {
         Ok(())
     }
 
-    /// Renews the agent's Lease, good for an hour.
+    /// Renews the agent's Lease, good for five minutes.
     pub(super) async fn live(&self, who: Who<'_>) -> Result<()> {
         let (name, role) = who.lease();
         let now = MicroTime(Timestamp::now());
         let mut lease = Lease {
             spec: Some(LeaseSpec {
                 holder_identity: Some(name.clone()),
-                lease_duration_seconds: Some(3600),
+                lease_duration_seconds: Some(300),
                 renew_time: Some(now.clone()),
                 acquire_time: Some(now),
                 ..LeaseSpec::default()
