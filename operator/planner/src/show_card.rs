@@ -63,7 +63,9 @@ pub(crate) fn show_card(
         generation,
         now,
     );
-    let under_way = is_under_way(intent);
+    // A card that has nothing to do itself may still wait for its host.
+    let reconciling = condition::find(&status.conditions, condition::RECONCILING).is_some();
+    let under_way = reconciling || is_under_way(intent);
     show_card_inventory(
         &before,
         status,
