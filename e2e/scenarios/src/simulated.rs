@@ -103,7 +103,7 @@ pub fn secrets(fleets: &[&Simulated]) -> Result<String> {
     Ok(yaml)
 }
 
-/// Adds a section `discovery` to an agent's configuration and lets it dial [::1].
+/// Adds a section `discovery` to an agent's configuration and lets it dial `::1`.
 ///
 /// # Errors
 /// When the file cannot be read or written.

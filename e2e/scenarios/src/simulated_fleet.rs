@@ -3,7 +3,7 @@
 //!
 //! Simulated are the machines and their BMCs (xpusim), nothing else. In place of a card's system
 //! runs the product's own agent for cards, with what its installer found on the medium: see
-//! [`card_systems`]. Needs neither root nor packages.
+//! `card_systems`. Needs neither root nor packages.
 
 mod card_systems;
 mod objects;

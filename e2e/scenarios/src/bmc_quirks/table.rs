@@ -59,7 +59,7 @@ table! {
         "generic-dpu" [always(Fault::NestedAllowable)] [Reset(OFF)] => Sent(Confirmed), 9, 1;
         "generic-dpu" [always(Fault::NestedAllowable)] [Insert] => Sent(Confirmed), 13, 1;
         "generic-dpu" [always(Fault::EnumTypo)] [Observe] => Facts(power_is_odd), 11, 0;
-        "generic-dpu" [always(Fault::EnumTypo)] [Reset(OFF)] => Sent(NotSeen), 12, 1;
+        "generic-dpu" [always(Fault::EnumTypo)] [Reset(OFF)] => Error("StageForbids"), 12, 0;
         "dell-host" [always(Fault::WrongTypes)] [Observe] => Error("SystemNotFound"), 6, 0;
         "generic-dpu" [always(Fault::Garbage).at("/Systems/")] [Observe] => Error("BadAnswer"), 7, 0;
         "generic-dpu" [always(Fault::Garbage).at("/Managers/")] [Observe] => Facts(without_manager), 11, 0;
