@@ -2,7 +2,7 @@
 //!
 //! An endpoint is knocked at, then identified, and only then logged in to, with the credentials
 //! of the narrowest entry of the configuration that it belongs to. Nothing is changed on the way.
-//! Decisions are made in [`engine`] and below it without any I/O; this module carries them out
+//! Decisions are made in `engine` and below it without any I/O; this module carries them out
 //! with bounded concurrency, for as long as the site's Lease is held.
 
 mod book;
