@@ -58,6 +58,7 @@ pub async fn tell(context: &Context) -> Result<Told> {
     let mut world = World::start(&context.folder, Kind::Vms, machines, &context.binaries).await?;
     world.start_operator().await?;
     world.start_agent().await?;
+    operator_reacts(&world).await?;
     let watch = Watch::start(&world.control_plane)?;
     let mark = world.mark()?;
     let began = Instant::now();
@@ -94,6 +95,33 @@ pub async fn tell(context: &Context) -> Result<Told> {
         report,
         _server: server,
     })
+}
+
+/// A user applies to an operator that runs: one whose watches are still on their way would see
+/// the objects one after the other, and tell of each.
+async fn operator_reacts(world: &World) -> Result<()> {
+    let kubectl = world.control_plane.kubectl();
+    for (kind, object) in [
+        (
+            "dpubp",
+            objects::policy("none", &Choices::default()).replace("name: policy", "name: earlier"),
+        ),
+        (
+            "dpuh",
+            format!(
+                "apiVersion: provisioning.opiproject.org/v1alpha1\nkind: DpuHost\n\
+                 metadata: {{name: earlier, namespace: {NAMESPACE}}}\n\
+                 spec: {{site: elsewhere, role: ChassisOnly, policyRef: {{name: earlier}}}}\n"
+            ),
+        ),
+    ] {
+        kubectl.apply_text(&object).await?;
+        let target = format!("{kind}/earlier");
+        let told = "jsonpath={.status.observedGeneration}=1";
+        kubectl.wait(NAMESPACE, &target, told, STORY).await?;
+    }
+    let objects = ["dpuh/earlier", "dpubp/earlier"];
+    story::delete(&world.control_plane, &objects, STORY).await
 }
 
 /// Nobody does anything: nothing is written but Leases, nothing is changed at a BMC.
