@@ -2,6 +2,7 @@
 //! kept out of it. Agents' reports are written under their identities to a real API server; the
 //! operator is the real one.
 
+mod looks;
 mod sightings;
 mod teller;
 
@@ -11,8 +12,9 @@ use anyhow::{Context as _, Result, ensure};
 use kube::{Api, ResourceExt};
 use lockstep_cluster::{Look, eventually};
 use lockstep_crds::dpu_inventory::{Completeness, KnownPairing};
-use lockstep_crds::{Dpu, DpuHost, DpuInventory, PROPOSED_LABEL, Phase};
+use lockstep_crds::{Dpu, DpuHost, DpuInventory, Phase};
 
+use self::looks::{node_of, uuid_of};
 use self::sightings::{Card, host_bmc, host_os};
 use self::teller::{Teller, Who};
 use crate::objects::{self, NAMESPACE};
@@ -569,105 +571,4 @@ impl Stories<'_> {
         report.say(format!("approved: {name} by the policy, and nothing else"));
         Ok(())
     }
-
-    /// The ServiceAccount of a card, as the operator makes it for cards that are installed.
-    async fn account(&self, dpu: &str) -> Result<()> {
-        let kubectl = self.teller.control_plane.kubectl();
-        kubectl
-            .apply_text(&format!(
-                "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: xpu-{dpu}, namespace: {NAMESPACE}}}\n"
-            ))
-            .await?;
-        self.teller.live(Who::Card(dpu)).await
-    }
-
-    async fn labelled(&self, id: &str) -> Result<Option<Dpu>> {
-        let found = self
-            .cards
-            .list(&kube::api::ListParams::default().labels(&format!("{PROPOSED_LABEL}={id}")))
-            .await?;
-        Ok(found.items.into_iter().next())
-    }
-
-    async fn proposed(&self, id: &str, what: &str) -> Result<Dpu> {
-        let found = eventually(SOON, format!("{id}: {what}"), async || {
-            match self.labelled(id).await {
-                Ok(Some(dpu)) => Look::Holds(dpu),
-                Ok(None) => Look::not_yet("nothing proposed"),
-                Err(error) => Look::not_yet(error),
-            }
-        })
-        .await?;
-        Ok(found)
-    }
-
-    async fn card(&self, name: &str, what: &str, holds: impl Fn(&Dpu) -> bool) -> Result<Dpu> {
-        story::await_card(self.teller.control_plane, name, what, SOON, holds).await
-    }
-
-    async fn host(&self, what: &str, holds: impl Fn(&DpuHost) -> bool) -> Result<DpuHost> {
-        let found = eventually(SOON, format!("a host {what}"), async || {
-            match self.hosts.list(&kube::api::ListParams::default()).await {
-                Ok(hosts) => {
-                    let shown: Vec<String> = hosts
-                        .items
-                        .iter()
-                        .map(|host| format!("{} {:?}", host.name_any(), node_of(host)))
-                        .collect();
-                    hosts
-                        .items
-                        .into_iter()
-                        .find(|host| holds(host))
-                        .map_or_else(|| Look::not_yet(shown.join(", ")), Look::Holds)
-                }
-                Err(error) => Look::not_yet(error),
-            }
-        })
-        .await?;
-        Ok(found)
-    }
-
-    async fn inventory(
-        &self,
-        name: &str,
-        what: &str,
-        holds: impl Fn(&DpuInventory) -> bool,
-    ) -> Result<DpuInventory> {
-        let found = eventually(
-            SOON,
-            format!("dpuinventory/{name}: {what}"),
-            async || match self.inventories.get(name).await {
-                Ok(inventory) if holds(&inventory) => Look::Holds(inventory),
-                Ok(inventory) => Look::not_yet(format!(
-                    "{}, {} views, missing {:?}, conflicts {:?}, hosts {:?}",
-                    inventory.spec.completeness,
-                    inventory.spec.views.len(),
-                    inventory
-                        .spec
-                        .missing
-                        .iter()
-                        .map(|one| &one.what)
-                        .collect::<Vec<_>>(),
-                    inventory
-                        .spec
-                        .conflicts
-                        .iter()
-                        .map(|one| &one.field)
-                        .collect::<Vec<_>>(),
-                    inventory.spec.hosts,
-                )),
-                Err(error) => Look::not_yet(error),
-            },
-        )
-        .await?;
-        Ok(found)
-    }
-}
-
-fn uuid_of(host: &DpuHost) -> Option<&str> {
-    host.spec.identity.as_ref()?.system_uuid.as_deref()
-}
-
-fn node_of(host: &DpuHost) -> Option<&str> {
-    host.status.as_ref()?.node_name.as_deref()
 }
