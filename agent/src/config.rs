@@ -2,7 +2,7 @@
 
 mod discovery;
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -115,7 +115,7 @@ impl PollSection {
 }
 
 fn default_health() -> SocketAddr {
-    SocketAddr::from(([0, 0, 0, 0], 8081))
+    SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8081))
 }
 
 fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {

@@ -3,6 +3,7 @@
 use kube_derive::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use url::{Host, Url};
 
 /// The Redfish service of one card or one host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -92,4 +93,68 @@ pub struct MachineIdentity {
     #[schemars(length(min = 1, max = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial_number: Option<String>,
+}
+
+/// Where a BMC's address leads, without what makes no difference: two addresses with one place
+/// are one BMC. Scheme and default port do not tell BMCs apart, nor do the ways to write a host.
+pub fn place(address: &str) -> String {
+    let address = address.trim();
+    let Ok(url) = Url::parse(address) else {
+        return address.to_lowercase();
+    };
+    let host = match url.host() {
+        Some(Host::Domain(name)) => name.trim_end_matches('.').to_lowercase(),
+        Some(Host::Ipv4(ip)) => ip.to_string(),
+        Some(Host::Ipv6(ip)) => match ip.to_ipv4_mapped() {
+            Some(ip) => ip.to_string(),
+            None => format!("[{ip}]"),
+        },
+        None => return address.to_lowercase(),
+    };
+    match url.port_or_known_default() {
+        None | Some(80 | 443) => host,
+        Some(port) => format!("{host}:{port}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_bmc_has_one_place() {
+        for (place_of, addresses) in [
+            (
+                "10.0.0.7",
+                &[
+                    "http://10.0.0.7",
+                    "https://10.0.0.7",
+                    "https://10.0.0.7:443/",
+                    "https://[::ffff:10.0.0.7]",
+                    "https://[::ffff:a00:7]:443",
+                ][..],
+            ),
+            (
+                "bmc.example",
+                &[
+                    "https://BMC.example.",
+                    "http://bmc.example:80",
+                    "https://bmc.example",
+                ],
+            ),
+            (
+                "[fd00::7]",
+                &["https://[fd00:0::7]", "https://[FD00::7]:443"],
+            ),
+            (
+                "10.0.0.7:8000",
+                &["http://10.0.0.7:8000", "https://10.0.0.7:8000"],
+            ),
+            ("no url", &["No URL"]),
+        ] {
+            for address in addresses {
+                assert_eq!(place(address), place_of, "{address}");
+            }
+        }
+    }
 }

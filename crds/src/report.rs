@@ -74,8 +74,8 @@ pub struct DpuReportSpec {
     /// What the machine is made of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<Inventory>,
-    /// Images in the site's store.
-    #[schemars(length(max = 64))]
+    /// Images in the site's store, or on their way there.
+    #[schemars(length(max = 256))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<StoredImage>,
     /// The last directive this executor accepted for this target, and its end.

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
+use lockstep_crds::bmc::place;
 use lockstep_crds::{BmcEndpoint, Dpu, DpuHost, MachineIdentity};
-use url::Url;
 
 use crate::chores::{is_proposed, nothing_begun};
 use crate::key::Key;
@@ -58,12 +58,14 @@ impl Declared {
         node: Option<&String>,
     ) -> Self {
         Self {
-            address: bmc.map(|bmc| normal_address(&bmc.address)),
+            address: bmc.map(|bmc| place(&bmc.address)),
             system_path: bmc.and_then(|bmc| bmc.system_path.clone()),
             uuid: identity
                 .and_then(|identity| identity.system_uuid.as_ref())
                 .map(|uuid| uuid.to_lowercase()),
-            serial: identity.and_then(|identity| identity.serial_number.clone()),
+            serial: identity
+                .and_then(|identity| identity.serial_number.as_ref())
+                .map(|serial| serial.trim().to_owned()),
             node: node.cloned(),
             yields: false,
         }
@@ -109,14 +111,6 @@ fn differ(mine: &Option<String>, theirs: &Option<String>) -> bool {
     mine.as_ref()
         .zip(theirs.as_ref())
         .is_some_and(|(mine, theirs)| mine != theirs)
-}
-
-/// One spelling for one address: host in lower case, default port left out.
-fn normal_address(address: &str) -> String {
-    Url::parse(address).map_or_else(
-        |_| address.to_lowercase(),
-        |url| url.as_str().trim_end_matches('/').to_owned(),
-    )
 }
 
 /// All claims, indexed by what is claimed.
@@ -231,7 +225,7 @@ mod tests {
 
     fn at(address: &str, path: Option<&str>, uuid: Option<&str>) -> Declared {
         Declared {
-            address: Some(normal_address(address)),
+            address: Some(place(address)),
             system_path: path.map(str::to_owned),
             uuid: uuid.map(str::to_lowercase),
             ..Declared::default()
@@ -239,15 +233,23 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_one_spelling() {
-        assert_eq!(
-            normal_address("https://BMC.example:443"),
-            "https://bmc.example"
-        );
-        assert_eq!(
-            normal_address("http://10.0.0.7:8000"),
-            "http://10.0.0.7:8000"
-        );
+    fn an_address_or_serial_number_written_otherwise_is_the_same_claim() {
+        let said = |address: &str, serial: &str| {
+            let bmc = serde_json::json!({
+                "address": address, "credentialsRef": {"name": "s"}, "tls": {"trust": "NoVerification"},
+            });
+            let identity = serde_json::json!({"serialNumber": serial});
+            Declared::new(
+                Some(&serde_json::from_value(bmc).unwrap()),
+                Some(&serde_json::from_value(identity).unwrap()),
+                None,
+            )
+        };
+        let mine = said("https://10.0.0.7", "S1");
+        for address in ["http://10.0.0.7", "https://[::ffff:10.0.0.7]:443"] {
+            assert_eq!(mine, said(address, " S1 "), "{address}");
+        }
+        assert_ne!(mine, said("https://10.0.0.7:8443", "S1"));
     }
 
     #[test]
@@ -356,7 +358,7 @@ mod tests {
         assert_eq!(touched, BTreeSet::from([card.clone()]));
         assert_eq!(
             claims.conflicts(&card),
-            ["Dpu a/card and DpuHost b/host both claim BMC https://x"]
+            ["Dpu a/card and DpuHost b/host both claim BMC x"]
         );
         assert_eq!(claims.conflicts(&host).len(), 1);
         assert_eq!(claims.set(&host, None), BTreeSet::from([card.clone()]));

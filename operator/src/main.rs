@@ -23,7 +23,7 @@ enum Command {
         #[arg(long, env = "LOCKSTEP_NAMESPACE", default_value = "lockstep-system")]
         namespace: String,
         /// Where /livez, /readyz and /metrics are served.
-        #[arg(long, default_value = "0.0.0.0:8080")]
+        #[arg(long, default_value = "[::]:8080")]
         listen: SocketAddr,
         /// Namespaces that hold sites, separated by commas, or `all`.
         #[arg(long, default_value = "all")]

@@ -1,7 +1,7 @@
 //! `/livez`, `/readyz` and `/metrics`. What is not fine says so in words.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -93,12 +93,16 @@ pub fn routes(served: Served) -> Router {
         .with_state(served)
 }
 
-/// Binds the address.
+/// Binds the address. `[::]` stands for both families; where there is no IPv6 it is IPv4 alone.
 ///
 /// # Errors
 /// If it cannot be had.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
-    TcpListener::bind(address)
+    let mut all = vec![address];
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        all.push((Ipv4Addr::UNSPECIFIED, address.port()).into());
+    }
+    TcpListener::bind(&all[..])
         .await
         .map_err(|source| ServerError { address, source })
 }
@@ -158,5 +162,22 @@ async fn metrics(State(served): State<Served>) -> Response {
             let body = format!("metrics cannot be encoded: {error}\n");
             (StatusCode::INTERNAL_SERVER_ERROR, body).into_response()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_address_for_both_families_takes_ipv4_too() {
+        let listener = bind("[::]:0".parse().unwrap()).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (called, taken) = tokio::join!(
+            tokio::net::TcpStream::connect(("127.0.0.1", port)),
+            listener.accept()
+        );
+        let called = called.unwrap().local_addr().unwrap();
+        assert_eq!(called.port(), taken.unwrap().1.port());
     }
 }

@@ -257,6 +257,22 @@ impl Writes {
         Ok(())
     }
 
+    /// Whether `object` is still the one that is stored. For what follows from a record that
+    /// need not be written: a second leader may have written another meanwhile.
+    ///
+    /// # Errors
+    /// If it is not, or the call fails.
+    pub async fn still<K: Ours>(&self, object: &K) -> Result<(), WriteError> {
+        let what = format!("{} {}", K::kind(&()), Key::of(object));
+        let (api, name) = self.api(object);
+        let stored = in_time(&what, api.get_metadata(&name)).await?;
+        if stored.metadata.resource_version == object.meta().resource_version {
+            Ok(())
+        } else {
+            Err(WriteError::Conflict(what))
+        }
+    }
+
     /// Makes a Node carry the one taint that is wanted for the host of that uid, or none.
     /// It is read first, for its heartbeats change it all the time.
     ///

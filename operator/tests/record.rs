@@ -351,7 +351,7 @@ async fn a_node_follows_the_record_and_is_cleared_before_its_host_is_let_go() {
     same.taints = tainting(Some(TaintEffect::NoExecute));
     carry_out(&writes, &after, &same).await.unwrap();
     let lines: Vec<String> = server.take_seen().iter().map(Seen::line).collect();
-    assert_eq!(lines, ["GET nodes/n"]);
+    assert_eq!(lines, ["GET dpuhosts/h", "GET nodes/n"]);
 
     let mut end = settled(&after);
     end.host_status.directives.clear();
@@ -370,6 +370,34 @@ async fn a_node_follows_the_record_and_is_cleared_before_its_host_is_let_go() {
         ]
     );
     assert_eq!(server.object("nodes/n")["spec"]["taints"], json!([other]));
+}
+
+#[tokio::test]
+async fn no_node_follows_a_record_that_another_leader_has_replaced() {
+    let server = cluster().await;
+    let (writes, metrics) = writes(&server);
+    let before = view(&server);
+    carry_out(&writes, &before, &start(&before)).await.unwrap();
+    let old = view(&server);
+    let taint = json!({"key": HELD_TAINT, "value": "uid-DpuHost-h", "effect": "NoSchedule"});
+    for (taints, effect) in [
+        (json!([]), Some(TaintEffect::NoExecute)),
+        (json!([taint]), None),
+    ] {
+        server.write("nodes/n", |node| {
+            *node = json!({"metadata": {"name": "n"}, "spec": {"taints": taints.clone()}});
+        });
+        server.write("dpuhosts/h", |host| host["status"]["seq"] = json!(7));
+        let mut plan = settled(&old);
+        plan.taints = tainting(effect);
+        let error = carry_out(&writes, &old, &plan).await.unwrap_err();
+        assert!(
+            matches!(error, RecordError::Write(WriteError::Conflict(_))),
+            "{error}"
+        );
+        assert_eq!(server.object("nodes/n")["spec"]["taints"], taints);
+    }
+    assert_eq!(metrics.writes("Node", "taint"), 0);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError, Weak};
 use std::time::Duration;
 
+use lockstep_crds::bmc::place;
 use tokio::sync::{Mutex, watch};
 
 use crate::credential_gate::{CredentialGate, Refusals};
@@ -137,15 +138,17 @@ impl Redfish {
 }
 
 impl Shared {
-    /// The lane of one BMC: whoever holds it is the only one who calls.
+    /// The lane of one BMC, however its address is written: whoever holds it is the only one who
+    /// calls.
     pub(crate) fn lane(&self, origin: &str) -> Arc<Mutex<()>> {
+        let place = place(origin);
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lane) = lanes.get(origin).and_then(Weak::upgrade) {
+        if let Some(lane) = lanes.get(&place).and_then(Weak::upgrade) {
             return lane;
         }
         lanes.retain(|_, lane| lane.strong_count() > 0);
         let lane = Arc::new(Mutex::new(()));
-        lanes.insert(origin.to_owned(), Arc::downgrade(&lane));
+        lanes.insert(place, Arc::downgrade(&lane));
         lane
     }
 }
@@ -231,10 +234,12 @@ mod tests {
     }
 
     #[test]
-    fn targets_at_one_origin_share_a_lane() {
+    fn targets_at_one_bmc_share_a_lane() {
         let redfish = Redfish::new(AllowedNetworks::default(), BmcOptions::default());
         let lane = redfish.shared.lane("https://a");
-        assert!(Arc::ptr_eq(&lane, &redfish.shared.lane("https://a")));
+        for same in ["https://a", "http://a", "https://a.", "https://A:443"] {
+            assert!(Arc::ptr_eq(&lane, &redfish.shared.lane(same)), "{same}");
+        }
         assert!(!Arc::ptr_eq(&lane, &redfish.shared.lane("https://b")));
         drop(lane);
         redfish.shared.lane("https://c");

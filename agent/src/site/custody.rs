@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lockstep_crds::directive::Expects;
 use lockstep_redfish::{Bmc, BmcError, EffectCertainty, PowerAction, PowerState};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -102,7 +103,7 @@ pub async fn carry_out(
             return Ok(Carried::NotNow(words(&error)));
         }
     }
-    if is_up(bmc, attempt.up_within).await {
+    if is_up(bmc, &order.meant(), attempt.up_within).await {
         order.state = attempt.released;
         book.put(order)?;
         return Ok(Carried::Released(note));
@@ -113,11 +114,13 @@ pub async fn carry_out(
     ))
 }
 
-async fn is_up(bmc: &dyn Bmc, within: Duration) -> bool {
+/// Whether the machine that is meant is seen on. Another one that answers says nothing of it.
+async fn is_up(bmc: &dyn Bmc, meant: &Expects, within: Duration) -> bool {
     let until = Instant::now() + within;
     loop {
         if let Ok(facts) = bmc.observe().await
             && facts.power.value() == Some(&PowerState::On)
+            && check_expects(meant, &facts).is_ok()
         {
             return true;
         }
@@ -360,6 +363,19 @@ mod tests {
         let carried = carry_out(&book, &mut order, &bmc, NOW).await.unwrap();
         assert!(matches!(carried, Carried::NotNow(_)), "{carried:?}");
         assert!(bmc.effects().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_stranger_that_is_on_does_not_pass_for_the_host() {
+        let (_dir, book) = book();
+        let bmc = FakeBmc::default();
+        bmc.becomes_a_stranger_when_powered_on();
+        let mut order = order();
+        let carried = carry_out(&book, &mut order, &bmc, NOW).await.unwrap();
+        assert!(matches!(carried, Carried::NotUp(_)), "{carried:?}");
+        assert_eq!(bmc.effects(), ["restore LastState", "power On"]);
+        let kept = book.get("h1").unwrap().unwrap();
+        assert_eq!(kept.state, OrderState::PoweringOn);
     }
 
     #[tokio::test]

@@ -25,6 +25,7 @@ struct State {
     loses_replies: bool,
     silent: bool,
     inert: bool,
+    swaps: bool,
 }
 
 impl Default for FakeBmc {
@@ -37,6 +38,7 @@ impl Default for FakeBmc {
                 loses_replies: false,
                 silent: false,
                 inert: false,
+                swaps: false,
             })),
         }
     }
@@ -73,6 +75,11 @@ impl FakeBmc {
         self.state.lock().unwrap().inert = true;
     }
 
+    /// Once it is powered on, another machine answers in its place.
+    pub(crate) fn becomes_a_stranger_when_powered_on(&self) {
+        self.state.lock().unwrap().swaps = true;
+    }
+
     fn effect(
         &self,
         what: String,
@@ -91,6 +98,9 @@ impl FakeBmc {
             });
         }
         change(&mut state.facts);
+        if state.swaps && verb == "power" {
+            state.facts.identity.serial_number = Some("SN2".to_owned());
+        }
         if state.loses_replies {
             return Err(BmcError::OutcomeUnknown {
                 address: "fake".to_owned(),

@@ -36,8 +36,8 @@ const REST: Duration = Duration::from_secs(10);
 /// The most fetches of one image that failed for good in one hour.
 const MOST_AN_HOUR: usize = 12;
 const HOUR: Duration = Duration::from_secs(3600);
-/// Images in one report.
-const MOST_IMAGES: usize = 64;
+/// Images in one report, as many as its schema takes.
+const MOST_IMAGES: usize = 256;
 
 /// Keeps images until `ending`.
 pub async fn run(site: Arc<Site>, mut wanted: watch::Receiver<Wanted>, ending: CancellationToken) {
@@ -102,7 +102,11 @@ pub async fn run(site: Arc<Site>, mut wanted: watch::Receiver<Wanted>, ending: C
                 kick.send_modify(|count| *count += 1);
             }
             Some(image) = told.recv() => {
-                states.insert(image.digest.clone(), merge(states.get(&image.digest), image));
+                let digest = image.digest.clone();
+                let merged = merge(states.get(&digest), image);
+                if states.insert(digest.clone(), merged).is_none() && states.len() > MOST_IMAGES {
+                    tracing::error!(%digest, most = MOST_IMAGES, "the site wants more images than its report can tell of, so cards wait for some of them: name fewer, or split the site");
+                }
             }
             () = tokio::time::sleep_until(compare_at), if pause.is_none() => {
                 compare_at = Instant::now() + REPORT_AGE;
@@ -320,6 +324,16 @@ mod tests {
             url: "http://192.0.2.1/a".to_owned(),
             status: 404,
         }
+    }
+
+    #[test]
+    fn the_report_tells_of_as_many_images_as_its_schema_takes() {
+        let crd =
+            serde_json::to_value(<lockstep_crds::DpuReport as kube::CustomResourceExt>::crd());
+        let crd = crd.unwrap();
+        let schema = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/images";
+        let images = crd.pointer(schema).unwrap();
+        assert_eq!(images["maxItems"], MOST_IMAGES);
     }
 
     #[test]

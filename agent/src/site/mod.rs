@@ -37,7 +37,7 @@ mod untended;
 pub mod wanted;
 pub mod worker;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -252,8 +252,13 @@ async fn look_after(
     }
 }
 
+/// `[::]` stands for both families; where there is no IPv6 it is IPv4 alone.
 async fn listen(what: &str, address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address)
+    let mut all = vec![address];
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        all.push((Ipv4Addr::UNSPECIFIED, address.port()).into());
+    }
+    TcpListener::bind(&all[..])
         .await
         .with_context(|| format!("cannot listen on {address}; choose another address for `{what}`"))
 }

@@ -12,7 +12,7 @@ store:
   {{- with .store.maxImageBytes }}
   maxImageBytes: {{ . | int64 }}
   {{- end }}
-  listen: 0.0.0.0:8080
+  listen: "[::]:8080"
   advertiseUrl: {{ .store.advertiseUrl | quote }}
   {{- if .store.caConfigMap }}
   caFile: /etc/lockstep-store-ca/ca.crt
@@ -31,5 +31,5 @@ poll:
 discovery:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-health: 0.0.0.0:8081
+health: "[::]:8081"
 {{- end }}
