@@ -155,7 +155,8 @@ pub struct Action {
     /// Whether `ReleaseHost` also powers the host on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_on: Option<bool>,
-    /// The expiring order that comes with `HoldHost` (S14).
+    /// The expiring order that comes with `HoldHost`, and with each request that takes a host
+    /// down for a hold (S14).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work_order: Option<WorkOrder>,
 }

@@ -59,6 +59,11 @@ impl Worker {
     pub(super) async fn prepare(&mut self, directive: &Directive) -> Result<Prepared, Refusal> {
         match directive.action.kind {
             ActionKind::HoldHost => self.prepare_hold(),
+            ActionKind::ShutdownGracefully | ActionKind::ForceOff
+                if directive.action.work_order.is_some() =>
+            {
+                self.prepare_hold()
+            }
             ActionKind::ReleaseHost => Ok(Prepared::Order {
                 before: self.own_order()?.map(Box::new),
                 _lock: self.lock_order()?,
@@ -100,21 +105,20 @@ impl Worker {
         })
     }
 
-    /// Keeps the work order of a hold before anything is changed (S14), and once the journal says
-    /// that something may be: an order of a hold that was never sent would pass for one.
+    /// Keeps the work order of a hold, or of the taking down for one, before anything is changed
+    /// (S14), and once the journal says that something may be: an order of a hold that was never
+    /// sent would pass for one.
     pub(super) fn keep_order(
         &self,
         directive: &Directive,
         prepared: &Prepared,
     ) -> Result<(), Refusal> {
-        let (ActionKind::HoldHost, Prepared::Order { before, .. }) =
-            (&directive.action.kind, prepared)
+        let (Some(work_order), Prepared::Order { before, .. }) =
+            (&directive.action.work_order, prepared)
         else {
             return Ok(());
         };
-        let (Some(work_order), Some(reached), Some(facts)) =
-            (&directive.action.work_order, &self.reached, &self.facts)
-        else {
+        let (Some(reached), Some(facts)) = (&self.reached, &self.facts) else {
             return Err(Refusal::new(
                 "FactsNotRead",
                 "the host has not been looked at",
@@ -126,6 +130,10 @@ impl Worker {
             .filter(|order| order.host_uid == input.uid || order.is_of(facts))
             .map(Order::found_first)
             .unwrap_or_default();
+        let beginning = directive.action.kind != ActionKind::HoldHost;
+        let changed = policy_to_change(facts)
+            .filter(|_| !beginning)
+            .map(|policy| policy.as_str().to_owned());
         let order = Order {
             host: input.key.name.clone(),
             host_uid: input.uid.clone(),
@@ -136,8 +144,8 @@ impl Worker {
             leads_to: None,
             hands_off: input.hands_off,
             expects: who_is_meant(directive),
-            previous_restore_policy: first
-                .or_else(|| policy_to_change(facts).map(|policy| policy.as_str().to_owned())),
+            beginning,
+            previous_restore_policy: first.or(changed),
             access: Access::of(&reached.target, &self.site.config.allowed_networks),
         };
         self.site
@@ -146,7 +154,7 @@ impl Worker {
             .map_err(|error| Refusal::new("StateUnusable", error.to_string()))
     }
 
-    /// After a hold that changed nothing: the order is what it was before.
+    /// After a request that changed nothing: the order is what it was before.
     fn undo_order(&self, prepared: Prepared) -> Result<(), Refusal> {
         match prepared {
             Prepared::Order {
@@ -269,7 +277,11 @@ impl Worker {
     pub(super) async fn finish(&mut self, directive: &Directive, prepared: Prepared, end: &End) {
         let is_done = matches!(end, End::Done(_));
         let booked = match &directive.action.kind {
-            ActionKind::HoldHost if matches!(end, End::Failed(_)) => self.undo_order(prepared),
+            ActionKind::HoldHost | ActionKind::ShutdownGracefully | ActionKind::ForceOff
+                if matches!(end, End::Failed(_)) =>
+            {
+                self.undo_order(prepared)
+            }
             ActionKind::ReleaseHost if is_done => self.drop_order(),
             ActionKind::ClearInstall if is_done => self.forget_install().await,
             ActionKind::HoldHost

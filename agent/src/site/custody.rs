@@ -90,7 +90,8 @@ pub async fn carry_out(
             Err(error) => return Ok(Carried::NotNow(words(&error))),
         }
     }
-    if !was_sent || attempt.again {
+    let is_on = facts.power.value() == Some(&PowerState::On);
+    if !is_on && (!was_sent || attempt.again) {
         order.state = OrderState::PoweringOn;
         order.leads_to = Some(attempt.released);
         book.put(order)?;
@@ -325,6 +326,8 @@ fn opposes(order: &Order, seen: &Seen) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use lockstep_redfish::Reading;
+
     use super::*;
     use crate::site::fake::FakeBmc;
     use crate::site::samples::order;
@@ -352,6 +355,16 @@ mod tests {
         assert_eq!(bmc.effects(), ["restore LastState", "power On"]);
         let kept = book.get("h1").unwrap().unwrap();
         assert_eq!(kept.state, OrderState::ExpiredReleased);
+    }
+
+    #[tokio::test]
+    async fn a_host_that_is_up_is_not_powered_on() {
+        let (_dir, book) = book();
+        let bmc = FakeBmc::default();
+        bmc.set(|facts| facts.power = Reading::Read(PowerState::On));
+        let carried = carry_out(&book, &mut order(), &bmc, NOW).await.unwrap();
+        assert_eq!(carried, Carried::Released(None));
+        assert_eq!(bmc.effects(), ["restore LastState"]);
     }
 
     #[tokio::test]

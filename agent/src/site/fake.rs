@@ -25,6 +25,7 @@ struct State {
     loses_replies: bool,
     silent: bool,
     inert: bool,
+    refuses: bool,
     swaps: bool,
 }
 
@@ -38,6 +39,7 @@ impl Default for FakeBmc {
                 loses_replies: false,
                 silent: false,
                 inert: false,
+                refuses: false,
                 swaps: false,
             })),
         }
@@ -75,6 +77,11 @@ impl FakeBmc {
         self.state.lock().unwrap().inert = true;
     }
 
+    /// It refuses every change.
+    pub(crate) fn refuse(&self, refuses: bool) {
+        self.state.lock().unwrap().refuses = refuses;
+    }
+
     /// Once it is powered on, another machine answers in its place.
     pub(crate) fn becomes_a_stranger_when_powered_on(&self) {
         self.state.lock().unwrap().swaps = true;
@@ -89,6 +96,14 @@ impl FakeBmc {
         let mut state = self.state.lock().unwrap();
         if state.silent {
             return Err(unreachable());
+        }
+        if state.refuses {
+            return Err(BmcError::NotOffered {
+                address: "fake".to_owned(),
+                what,
+                path: "/redfish/v1/Systems/1".to_owned(),
+                offered: "nothing".to_owned(),
+            });
         }
         state.effects.push(what);
         if state.inert {

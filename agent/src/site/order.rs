@@ -98,6 +98,9 @@ pub struct Order {
     pub hands_off: bool,
     /// The machine that must answer.
     pub expects: Expects,
+    /// Whether the host was only told to go down for a hold so far, and its BMC not to keep it off.
+    #[serde(default)]
+    pub beginning: bool,
     /// `PowerRestorePolicy` to put back, if it was changed.
     pub previous_restore_policy: Option<String>,
     /// The way to the BMC.
@@ -164,7 +167,7 @@ impl Order {
                 .iter()
                 .map(|policy| format!("PowerRestorePolicy={policy}"))
                 .collect(),
-            in_force: Some(in_force),
+            in_force: Some(in_force && !self.beginning),
         }
     }
 
@@ -295,6 +298,8 @@ mod tests {
         order.state = OrderState::PoweringOn;
         order.leads_to = Some(OrderState::ReleasedOffline);
         assert_eq!(order.custody(false, true).state, CustodyState::Kept);
+        order.beginning = true;
+        assert_eq!(order.custody(true, true).in_force, Some(false));
         let released = order.custody(true, false);
         assert_eq!(released.state, CustodyState::ReleasedOffline);
         assert_eq!(released.previous, ["PowerRestorePolicy=LastState"]);

@@ -1,6 +1,6 @@
 //! What a directive needs, by the facts, and whether its effect shows in them.
 
-use lockstep_crds::directive::{ActionKind, Directive, ImageFacts, OrphanAction};
+use lockstep_crds::directive::{ActionKind, Directive, ImageFacts, OrphanAction, WorkOrder};
 use lockstep_redfish::{BmcFacts, BootTarget, ImageUrl, PowerRestorePolicy, PowerState, Reading};
 use lockstep_store::Digest;
 
@@ -128,6 +128,19 @@ pub(super) fn staged_image(directive: &Directive) -> Result<(&ImageFacts, Digest
     Ok((image, digest))
 }
 
+/// What becomes of a host by an order that nobody understands, nobody can say.
+fn require_understood(order: &WorkOrder) -> Result<(), Refusal> {
+    match &order.on_orphan {
+        OrphanAction::KeepHeld | OrphanAction::RestoreAndRelease => Ok(()),
+        OrphanAction::Unrecognized(action) => Err(Refusal::new(
+            "ActionUnknown",
+            format!(
+                "this site agent does not know the work order's onOrphan {action}, so it takes no hold; upgrade it to the operator's release"
+            ),
+        )),
+    }
+}
+
 pub(super) fn is_power(facts: &BmcFacts, state: &PowerState) -> bool {
     facts.power.value() == Some(state)
 }
@@ -143,9 +156,10 @@ impl Worker {
             {
                 already("powered off")
             }
-            ActionKind::PowerOn | ActionKind::ShutdownGracefully | ActionKind::ForceOff => {
-                Ok(Plan::Act)
+            ActionKind::ShutdownGracefully | ActionKind::ForceOff => {
+                self.plan_taking_down(directive)
             }
+            ActionKind::PowerOn => Ok(Plan::Act),
             ActionKind::HoldHost => self.plan_hold(directive, facts),
             ActionKind::ReleaseHost => self.plan_release(directive, facts),
             ActionKind::StageInstall => self.plan_stage(directive, facts),
@@ -157,6 +171,15 @@ impl Worker {
         }
     }
 
+    /// A host that is taken down for a hold comes with the order that ends it (S14).
+    fn plan_taking_down(&self, directive: &Directive) -> Result<Plan, Refusal> {
+        if let Some(work_order) = &directive.action.work_order {
+            self.only(MachineKind::Host)?;
+            require_understood(work_order)?;
+        }
+        Ok(Plan::Act)
+    }
+
     fn plan_hold(&self, directive: &Directive, facts: &BmcFacts) -> Result<Plan, Refusal> {
         self.only(MachineKind::Host)?;
         let Some(work_order) = &directive.action.work_order else {
@@ -165,14 +188,7 @@ impl Worker {
                 "a hold without an expiring work order is refused; upgrade operator and site agent to one release",
             ));
         };
-        if let OrphanAction::Unrecognized(action) = &work_order.on_orphan {
-            return Err(Refusal::new(
-                "ActionUnknown",
-                format!(
-                    "this site agent does not know the work order's onOrphan {action}, so it takes no hold; upgrade it to the operator's release"
-                ),
-            ));
-        }
+        require_understood(work_order)?;
         // S12: a host that is on is not ours to take down, whatever was expected.
         if !is_power(facts, &PowerState::Off) {
             return Err(Refusal::new(

@@ -102,6 +102,7 @@ pub(crate) fn order() -> Order {
         leads_to: None,
         hands_off: false,
         expects: directive(3, "HoldHost").expects,
+        beginning: false,
         previous_restore_policy: Some("LastState".to_owned()),
         access: Access {
             address: "http://192.0.2.1/".to_owned(),

@@ -45,7 +45,9 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, restored: bool, now: Time
                     record.hold = Some(hold);
                 }
                 // The agent keeps a hold of which the record knows nothing: that one counts.
-                (Some(custody), Some(_)) if taint::holds(record) => {
+                (Some(custody), Some(_))
+                    if taint::holds(record) && custody.in_force != Some(false) =>
+                {
                     record.hold = Some(adopted(view, custody, now));
                 }
                 (None, Some(hold))

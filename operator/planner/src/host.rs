@@ -185,6 +185,9 @@ fn end(view: &View, record: &DpuHostStatus, now: Timestamp) -> End {
             None => End::Release(ReleaseReason::Manual, true),
         };
     }
+    if takedown::is_spent(view, record, now) {
+        return End::Release(ReleaseReason::Manual, true);
+    }
     // An installer goes on writing though its card has been moved to another host.
     if let Some(until) = card::left_installing(view, record, now) {
         return End::After(Intent::wait_until(

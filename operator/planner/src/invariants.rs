@@ -290,6 +290,10 @@ fn taken_down(
         !on_host || (view.host.spec.disruption == Disruption::Allowed && !node_ready),
         "S12: a host was to be taken down",
     );
+    check(
+        !on_host || directive.action.work_order.is_some(),
+        "S14: a host was to be taken down without a work order",
+    );
     let target = view
         .cards
         .iter()

@@ -13,7 +13,7 @@ use crate::beside::{
 };
 use crate::host::{self, directed, expects, machine, target};
 use crate::intent::{Draft, Intent, plain};
-use crate::mechanism::{BESIDE, Mechanism, hold, mechanism, said};
+use crate::mechanism::{BESIDE, Mechanism, hold, mechanism, said, work_order};
 use crate::pairing;
 use crate::reach;
 use crate::reason::Reason;
@@ -349,7 +349,14 @@ fn shut_down(
     facts: &BmcReport,
     now: Timestamp,
 ) -> Intent {
-    stage::stop(host_machine(view, facts), record, spec, Step::HoldHost, now)
+    let next = stage::stop(host_machine(view, facts), record, spec, Step::HoldHost, now);
+    match next {
+        Intent::Act(mut draft) => {
+            draft.action.work_order = Some(work_order(spec, now));
+            Intent::Act(draft)
+        }
+        other => other,
+    }
 }
 
 /// The host as a machine whose power may have to be cut, or that a card's change may hit.

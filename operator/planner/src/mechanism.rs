@@ -118,17 +118,22 @@ pub(crate) fn said(view: &View, record: &DpuHostStatus) -> String {
     )
 }
 
+/// What ends a hold, or the taking down for one, if nobody else does (S14).
+pub(crate) fn work_order(spec: &DpuBootPolicySpec, now: Timestamp) -> WorkOrder {
+    let expires = now + SignedDuration::from_secs(spec.hold.orphan_after_seconds);
+    WorkOrder {
+        expires_at: Time(expires),
+        on_orphan: spec.hold.on_orphan.into(),
+    }
+}
+
 /// The directive that has the host's BMC keep it off.
 pub(crate) fn hold(view: &View, spec: &DpuBootPolicySpec, now: Timestamp) -> Draft {
-    let expires = now + SignedDuration::from_secs(spec.hold.orphan_after_seconds);
     Draft {
         step: Step::HoldHost,
         target: target(view),
         action: Action {
-            work_order: Some(WorkOrder {
-                expires_at: Time(expires),
-                on_orphan: spec.hold.on_orphan.into(),
-            }),
+            work_order: Some(work_order(spec, now)),
             ..plain(ActionKind::HoldHost)
         },
         expects: expects(view, Some(PowerState::Off), false),

@@ -37,7 +37,7 @@ pub(crate) fn book(view: &View, record: &mut DpuHostStatus, directive: &Directiv
     match directive.target.kind {
         TargetKind::Host => {
             let timeout = ledger::host_wait(view).timeout_seconds;
-            record.hold.get_or_insert_with(|| HoldStatus {
+            let hold = record.hold.get_or_insert_with(|| HoldStatus {
                 seq: directive.seq,
                 mechanism: HeldBy::PoweredOff,
                 state: HoldState::Beginning,
@@ -48,6 +48,7 @@ pub(crate) fn book(view: &View, record: &mut DpuHostStatus, directive: &Directiv
                 node: None,
                 broken_by: None,
             });
+            hold.work_order.clone_from(&directive.action.work_order);
         }
         TargetKind::Card => {
             if let Some(card) = ledger::card_record(record, &directive.target.uid) {
@@ -62,30 +63,10 @@ pub(crate) fn book(view: &View, record: &mut DpuHostStatus, directive: &Directiv
 }
 
 /// Forgets what is owed to machines that are up in spite of it, once they can no longer go down
-/// by what they were asked. Who wants one of them down then asks it again.
+/// by what they were asked. Who wants one of them down then asks it again. A host whose work order
+/// is kept is released instead, see [`is_spent`].
 pub(crate) fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
-    let is_up =
-        |facts: Option<&BmcReport>| facts.is_some_and(|facts| facts.power == Some(PowerState::On));
-    let is_over = |record: &DpuHostStatus, machine: &str, failed: Option<&FailedDirective>| {
-        let cut_until = failed
-            .filter(|failed| is_cut(failed))
-            .map(|failed| failed.at.0 + LATE);
-        let given_up =
-            failed.is_some_and(|failed| is_cut(failed) && failed.times >= DIRECTIVE_TRIES);
-        let until = may_obey_until(view, record, machine).max(cut_until);
-        !given_up && until.is_none_or(|until| until <= now)
-    };
-    let in_custody = view
-        .host_report
-        .as_ref()
-        .and_then(|report| report.custody.as_ref())
-        .is_some_and(is_kept);
-    if is_beginning(record)
-        && is_up(view.host_bmc(now))
-        && directed(record).is_none()
-        && !in_custody
-        && is_over(record, &machine(view), record.failed.as_ref())
-    {
+    if is_vain(view, record, now) && !is_in_custody(view) {
         record.hold = None;
     }
     for card in &view.cards {
@@ -94,15 +75,56 @@ pub(crate) fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         let Some(kept) = record.cards.iter().find(|kept| kept.uid == uid) else {
             continue;
         };
+        let name = crate::card::machine(card);
         if kept.stopping.is_some()
             && !open
             && is_up(view.card_bmc(card, now))
-            && is_over(record, &crate::card::machine(card), kept.failed.as_ref())
+            && is_over(view, record, &name, kept.failed.as_ref(), now)
             && let Some(kept) = ledger::card_record(record, &uid)
         {
             kept.stopping = None;
         }
     }
+}
+
+/// Whether the host did not go down by what it was asked, and the site agent keeps a work order
+/// for it: releasing the host drops that order, and whoever wants the host down asks it again.
+pub(crate) fn is_spent(view: &View, record: &DpuHostStatus, now: Timestamp) -> bool {
+    is_vain(view, record, now) && is_in_custody(view)
+}
+
+/// Whether the host is up, and can no longer go down by what it was asked.
+fn is_vain(view: &View, record: &DpuHostStatus, now: Timestamp) -> bool {
+    is_beginning(record)
+        && is_up(view.host_bmc(now))
+        && directed(record).is_none()
+        && is_over(view, record, &machine(view), record.failed.as_ref(), now)
+}
+
+fn is_in_custody(view: &View) -> bool {
+    let report = view.host_report.as_ref();
+    let custody = report.and_then(|report| report.custody.as_ref());
+    custody.is_some_and(is_kept)
+}
+
+fn is_up(facts: Option<&BmcReport>) -> bool {
+    facts.is_some_and(|facts| facts.power == Some(PowerState::On))
+}
+
+/// Whether nothing that the machine was told can take it down any more.
+fn is_over(
+    view: &View,
+    record: &DpuHostStatus,
+    machine: &str,
+    failed: Option<&FailedDirective>,
+    now: Timestamp,
+) -> bool {
+    let cut_until = failed
+        .filter(|failed| is_cut(failed))
+        .map(|failed| failed.at.0 + LATE);
+    let given_up = failed.is_some_and(|failed| is_cut(failed) && failed.times >= DIRECTIVE_TRIES);
+    let until = may_obey_until(view, record, machine).max(cut_until);
+    !given_up && until.is_none_or(|until| until <= now)
 }
 
 /// When something of the kind is due, if nothing changes.

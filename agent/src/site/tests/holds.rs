@@ -87,6 +87,64 @@ async fn a_hold_is_not_said_to_be_in_force_before_the_bmc_shows_it() {
     running.end().await;
 }
 
+fn taking_down(seq: i64, kind: &str) -> Directive {
+    let mut directive = hold(seq, 3600, "RestoreAndRelease");
+    directive.action.kind = kind.into();
+    directive
+}
+
+/// From the first request on somebody is there to bring the host up again; that it is held is
+/// said only of a hold.
+#[tokio::test]
+async fn a_host_is_taken_down_with_a_work_order() {
+    let bench = bench();
+    with_policy(&bench.bmc);
+    bench
+        .bmc
+        .set(|facts| facts.power = Reading::Read(PowerState::On));
+    let running = bench.start(MachineKind::Host);
+    running.want(&[taking_down(1, "ShutdownGracefully")]);
+    assert_eq!(bench.outcome(HOST, 1).await["result"], "Done");
+    let custody = bench.api.get(HOST).unwrap()["spec"]["custody"].clone();
+    assert_eq!(
+        (&custody["seq"], &custody["state"]),
+        (&json!(1), &json!("Kept"))
+    );
+    assert_eq!(custody["inForce"], false);
+    assert!(
+        custody["previous"].is_null(),
+        "nothing was changed: {custody}"
+    );
+    running.want(&[hold(2, 3600, "KeepHeld")]);
+    assert_eq!(bench.outcome(HOST, 2).await["result"], "Done");
+    let custody = bench.api.get(HOST).unwrap()["spec"]["custody"].clone();
+    assert_eq!(custody["inForce"], true);
+    assert_eq!(custody["previous"], json!(["PowerRestorePolicy=LastState"]));
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_leaves_the_order_that_was_there() {
+    let bench = bench();
+    bench
+        .bmc
+        .set(|facts| facts.power = Reading::Read(PowerState::On));
+    let running = bench.start(MachineKind::Host);
+    bench.bmc.refuse(true);
+    running.want(&[taking_down(1, "ShutdownGracefully")]);
+    assert_eq!(bench.outcome(HOST, 1).await["result"], "Failed");
+    assert!(bench.site.orders.get("c1").unwrap().is_none());
+    bench.bmc.refuse(false);
+    bench.bmc.numb();
+    running.want(&[taking_down(2, "ShutdownGracefully")]);
+    assert_eq!(bench.outcome(HOST, 2).await["result"], "Unknown");
+    bench.bmc.refuse(true);
+    running.want(&[taking_down(3, "ForceOff")]);
+    assert_eq!(bench.outcome(HOST, 3).await["result"], "Failed");
+    assert_eq!(bench.site.orders.get("c1").unwrap().unwrap().seq, 2);
+    running.end().await;
+}
+
 /// The process dies before the BMC is told: the next one tells what the order is worth.
 #[tokio::test]
 async fn a_hold_that_was_cut_short_leaves_no_order_that_passes_for_one() {

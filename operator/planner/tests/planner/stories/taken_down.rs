@@ -98,6 +98,31 @@ fn the_taking_down_is_in_the_record_from_the_first_request() {
     world.until("Ready", secs(1800), World::is_ready);
 }
 
+/// Nobody is there any more: neither operator nor API server.
+#[test]
+fn a_host_that_nobody_tends_after_it_was_asked_comes_up_by_its_work_order() {
+    let mut world = disturbing();
+    world.until("asked", secs(300), |w| count(w, "ShutdownGracefully") == 1);
+    let order = world.host_machine.custody.clone().unwrap();
+    assert_eq!(order.in_force, Some(false), "it is not held yet");
+    let mut was_off = false;
+    while world.now < order.expires_at.0 + secs(60) {
+        world.agent_step();
+        world.pass(secs(5));
+        was_off |= !world.host_machine.is_on();
+        assert_eq!(
+            was_off && world.host_machine.is_on(),
+            was_off && world.now >= order.expires_at.0
+        );
+    }
+    assert!(was_off && world.host_machine.is_on());
+    world.settle(secs(600));
+    assert_eq!(hold(&world), None, "{}", world.told());
+    let release = world.status().release.clone().unwrap();
+    assert_eq!(release.reason, ReleaseReason::Orphaned);
+    assert!(world.host_machine.is_on(), "it is not taken down again");
+}
+
 #[test]
 fn a_hold_that_the_bmc_refuses_for_good_ends_with_the_host_up() {
     let mut world = disturbing();
@@ -176,7 +201,16 @@ fn a_host_that_does_not_obey_is_forgotten_once_nobody_wants_it_down() {
     assert_eq!(world.host_says(), "Reconciling: ShuttingDown");
     world.settle(secs(600));
     assert_eq!(hold(&world), None, "{}", world.told());
-    assert_eq!(world.deeds(), ["ShutdownGracefully dpuhost/host1"]);
+    // It was up all along: only its work order goes.
+    let deeds = world.deeds();
+    assert_eq!(
+        deeds,
+        [
+            "ShutdownGracefully dpuhost/host1",
+            "ReleaseHost dpuhost/host1"
+        ]
+    );
+    assert_eq!(world.host_machine.custody, None);
     assert_eq!(world.host_says(), "Ready: AsWanted");
 }
 

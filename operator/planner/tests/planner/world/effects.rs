@@ -82,7 +82,6 @@ impl World {
 
     pub fn affect(&mut self, which: Which, directive: &Directive) {
         self.note(directive);
-        let now = self.now;
         match directive.action.kind {
             ActionKind::HoldHost => {
                 let order = directive.action.work_order.clone().unwrap();
@@ -94,6 +93,10 @@ impl World {
                     in_force: Some(true),
                     previous: Vec::new(),
                 });
+            }
+            ActionKind::ShutdownGracefully | ActionKind::ForceOff => {
+                self.keep_order(which, directive);
+                self.take_down(which, &directive.action.kind);
             }
             ActionKind::ReleaseHost => {
                 self.machine(which).custody = None;
@@ -117,22 +120,45 @@ impl World {
                 Which::Host => self.power_on_host(),
                 Which::Card(index) => self.boot(index),
             },
-            ActionKind::ShutdownGracefully => {
-                let machine = self.machine(which);
-                if !machine.deaf {
-                    machine.coming.push((now + secs(15), Coming::PowerOff));
-                }
-            }
-            ActionKind::ForceOff => {
-                let stage = self.machine(which).facts().stage;
-                let forbids = stage.is_some_and(|stage| stage.forbids_power_cut());
-                assert!(!forbids, "power cut in a forbidden stage\n{}", self.told());
-                match which {
-                    Which::Host => self.power_off_host(),
-                    Which::Card(index) => self.power_off_card(index),
-                }
-            }
             ActionKind::Unrecognized(_) => panic!("an unknown action was accepted"),
+        }
+    }
+
+    /// A host that is taken down for a hold comes with the order that ends it.
+    fn keep_order(&mut self, which: Which, directive: &Directive) {
+        let order = directive.action.work_order.clone();
+        assert_eq!(
+            which == Which::Host,
+            order.is_some(),
+            "S14: a host is taken down without a work order\n{}",
+            self.told()
+        );
+        let Some(order) = order else { return };
+        self.agent.on_orphan = order.on_orphan.clone();
+        self.machine(which).custody = Some(Custody {
+            seq: directive.seq,
+            state: CustodyState::Kept,
+            expires_at: order.expires_at,
+            in_force: Some(false),
+            previous: Vec::new(),
+        });
+    }
+
+    fn take_down(&mut self, which: Which, how: &ActionKind) {
+        let now = self.now;
+        if *how == ActionKind::ShutdownGracefully {
+            let machine = self.machine(which);
+            if !machine.deaf {
+                machine.coming.push((now + secs(15), Coming::PowerOff));
+            }
+            return;
+        }
+        let stage = self.machine(which).facts().stage;
+        let forbids = stage.is_some_and(|stage| stage.forbids_power_cut());
+        assert!(!forbids, "power cut in a forbidden stage\n{}", self.told());
+        match which {
+            Which::Host => self.power_off_host(),
+            Which::Card(index) => self.power_off_card(index),
         }
     }
 }
