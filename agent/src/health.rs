@@ -20,7 +20,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::http_server::{self, Bounds};
+use lockstep_serve::Bounds;
 
 /// What an agent serves of itself.
 pub trait Figures: Send + Sync + 'static {
@@ -204,7 +204,7 @@ impl Figures for Metrics {
 
 /// Serves until `ending`.
 pub async fn serve(listener: TcpListener, figures: Arc<dyn Figures>, ending: CancellationToken) {
-    http_server::serve(listener, router(figures), Bounds::HEALTH, ending).await;
+    lockstep_serve::serve(listener, router(figures), Bounds::HEALTH, ending).await;
 }
 
 fn router(figures: Arc<dyn Figures>) -> Router {

@@ -13,7 +13,6 @@ pub mod durable;
 mod fake_api;
 pub mod health;
 pub mod host;
-pub mod http_server;
 pub mod inventory;
 pub mod kube_client;
 pub mod lease;

@@ -95,7 +95,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()
             Err(anyhow::anyhow!("the watch of {} ended by itself", ended?))
         }
         Some(ended) = serving.join_next() => {
-            ended?.context("health and metrics are not served any more")?;
+            ended.context("health and metrics are not served any more")?;
             Err(anyhow::anyhow!("the health server ended by itself"))
         }
     };

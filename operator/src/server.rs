@@ -1,7 +1,7 @@
 //! `/livez`, `/readyz` and `/metrics`. What is not fine says so in words.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use lockstep_serve::Bounds;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -93,32 +94,19 @@ pub fn routes(served: Served) -> Router {
         .with_state(served)
 }
 
-/// Binds the address. `[::]` stands for both families; where there is no IPv6 it is IPv4 alone.
+/// Binds the address.
 ///
 /// # Errors
 /// If it cannot be had.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
-    let mut all = vec![address];
-    if address.ip() == Ipv6Addr::UNSPECIFIED {
-        all.push((Ipv4Addr::UNSPECIFIED, address.port()).into());
-    }
-    TcpListener::bind(&all[..])
+    lockstep_serve::bind(address)
         .await
         .map_err(|source| ServerError { address, source })
 }
 
-/// Serves until `stop`.
-///
-/// # Errors
-/// If the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    served: Served,
-    stop: CancellationToken,
-) -> Result<(), std::io::Error> {
-    axum::serve(listener, routes(served))
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
+/// Serves until `stop`. The port may be reached by anybody, so what callers hold is bounded.
+pub async fn serve(listener: TcpListener, served: Served, stop: CancellationToken) {
+    lockstep_serve::serve(listener, routes(served), Bounds::HEALTH, stop).await;
 }
 
 async fn livez(State(served): State<Served>) -> Response {
@@ -162,22 +150,5 @@ async fn metrics(State(served): State<Served>) -> Response {
             let body = format!("metrics cannot be encoded: {error}\n");
             (StatusCode::INTERNAL_SERVER_ERROR, body).into_response()
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn the_address_for_both_families_takes_ipv4_too() {
-        let listener = bind("[::]:0".parse().unwrap()).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (called, taken) = tokio::join!(
-            tokio::net::TcpStream::connect(("127.0.0.1", port)),
-            listener.accept()
-        );
-        let called = called.unwrap().local_addr().unwrap();
-        assert_eq!(called.port(), taken.unwrap().1.port());
     }
 }

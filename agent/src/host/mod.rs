@@ -6,7 +6,7 @@
 
 mod figures;
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,13 +75,9 @@ pub async fn run(args: HostArgs, ending: CancellationToken) -> Result<()> {
     Ok(())
 }
 
-/// Both families where there are both.
 async fn listen(port: u16) -> Result<TcpListener> {
-    let all: [SocketAddr; 2] = [
-        (Ipv6Addr::UNSPECIFIED, port).into(),
-        (Ipv4Addr::UNSPECIFIED, port).into(),
-    ];
-    TcpListener::bind(&all[..]).await.with_context(|| {
+    let address = (Ipv6Addr::UNSPECIFIED, port).into();
+    lockstep_serve::bind(address).await.with_context(|| {
         format!("port {port} of this host cannot be served: give another one with --health-port")
     })
 }

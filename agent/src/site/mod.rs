@@ -37,7 +37,7 @@ mod untended;
 pub mod wanted;
 pub mod worker;
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +58,6 @@ use crate::clock;
 use crate::config::SiteConfig;
 use crate::durable;
 use crate::health::{self, Metrics};
-use crate::http_server::{self, Bounds};
 use crate::kube_client;
 use crate::lease::{self, Candidate, Hold, LeaseKeeper, Mandate};
 use crate::site::calls::RedfishDial;
@@ -70,6 +69,7 @@ use crate::site::objects::Objects;
 use crate::site::orders::OrderBook;
 use crate::site::refused::RefusedCredentials;
 use crate::site::wanted::Wanted;
+use lockstep_serve::Bounds;
 
 /// How long connections that read images may hold up the end.
 const LAST_BYTES: Duration = Duration::from_secs(5);
@@ -121,7 +121,7 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
     let health = listen("health", site.config.health).await?;
     // A BMC may have to read an image for as long as an effect is under way.
     let worked = CancellationToken::new();
-    let serving = tokio::spawn(http_server::serve(
+    let serving = tokio::spawn(lockstep_serve::serve(
         images,
         site.store.router(),
         Bounds::IMAGES,
@@ -252,13 +252,8 @@ async fn look_after(
     }
 }
 
-/// `[::]` stands for both families; where there is no IPv6 it is IPv4 alone.
 async fn listen(what: &str, address: SocketAddr) -> Result<TcpListener> {
-    let mut all = vec![address];
-    if address.ip() == Ipv6Addr::UNSPECIFIED {
-        all.push((Ipv4Addr::UNSPECIFIED, address.port()).into());
-    }
-    TcpListener::bind(&all[..])
+    lockstep_serve::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}; choose another address for `{what}`"))
 }

@@ -301,11 +301,16 @@ fn each(status: &mut Value, list: &str, change: impl Fn(&mut Value)) {
     }
 }
 
-/// A status without what is said to people: N says what it awaits, and must lose nothing else.
+/// What is shown of the reports of others, whatever the record says.
+const SHOWN: [&str; 5] = ["actors", "capabilities", "firmware", "nodeName", "slots"];
+
+/// A status without what is said to people: N says what it awaits and what it sees, and must lose
+/// nothing else.
 fn facts(status: &Value) -> Value {
     let mut facts = status.clone();
     if let Some(facts) = facts.as_object_mut() {
         facts.remove("message");
+        facts.retain(|name, _| !SHOWN.contains(&name.as_str()));
         if let Some(conditions) = facts.get_mut("conditions").and_then(Value::as_array_mut) {
             let ours = ["Ready", "Reconciling", "Stalled"];
             conditions.retain(|one| ours.iter().all(|ours| one["type"] != *ours));

@@ -349,14 +349,11 @@ fn shut_down(
     facts: &BmcReport,
     now: Timestamp,
 ) -> Intent {
-    let next = stage::stop(host_machine(view, facts), record, spec, Step::HoldHost, now);
-    match next {
-        Intent::Act(mut draft) => {
-            draft.action.work_order = Some(work_order(spec, now));
-            Intent::Act(draft)
-        }
-        other => other,
+    let mut next = stage::stop(host_machine(view, facts), record, spec, Step::HoldHost, now);
+    if let Intent::Act(draft) = &mut next {
+        draft.action.work_order = Some(work_order(spec, now));
     }
+    next
 }
 
 /// The host as a machine whose power may have to be cut, or that a card's change may hit.

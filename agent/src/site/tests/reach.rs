@@ -41,19 +41,3 @@ async fn silence_keeps_the_facts_and_is_told_once() {
     assert_eq!(bench.causes(CARD), ["report", "report", "report"]);
     running.end().await;
 }
-
-#[tokio::test]
-async fn the_address_for_both_families_takes_ipv4_too() {
-    let listener = super::super::listen("health", "[::]:0".parse().unwrap())
-        .await
-        .unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let (called, taken) = tokio::join!(
-        tokio::net::TcpStream::connect(("127.0.0.1", port)),
-        listener.accept()
-    );
-    assert_eq!(
-        called.unwrap().local_addr().unwrap().port(),
-        taken.unwrap().1.port()
-    );
-}
