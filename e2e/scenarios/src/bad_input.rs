@@ -16,10 +16,10 @@ pub mod stage;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use futures::StreamExt;
 use lockstep_cluster::{Look, eventually};
-use lockstep_crds::Dpu;
+use lockstep_crds::{Dpu, PROPOSED_LABEL};
 use lockstep_lab::{Credentials, LabSpec, MachineSpec};
 
 use crate::artefacts;
@@ -142,11 +142,13 @@ fn lab(cases: &[&Case], certificates: &Certificates) -> LabSpec {
     }
 }
 
-/// Every card goes, and what was armed at its BMC is taken back, once.
+/// Every card goes, and what was armed at its BMC is taken back, once. What answered at the BMC
+/// of a rival was proposed: that stays until somebody says what it is, and nothing is done to it.
 async fn let_go(world: &World, cases: &[&Case], report: &mut Report) -> Result<()> {
     let cards: kube::Api<Dpu> = kube::Api::namespaced(world.control_plane.client(), NAMESPACE);
+    let ours = kube::api::ListParams::default().labels(&format!("!{PROPOSED_LABEL}"));
     eventually(LET_GO, "all deleted cards gone", async || {
-        match cards.list(&kube::api::ListParams::default()).await {
+        match cards.list(&ours).await {
             Ok(left) if left.items.is_empty() => Look::Holds(()),
             Ok(left) => Look::not_yet(format!(
                 "left: {}",
@@ -175,6 +177,14 @@ async fn let_go(world: &World, cases: &[&Case], report: &mut Report) -> Result<(
             );
         }
         ejected += taken;
+        if let Some(rival) = claims::rival_of(case) {
+            let changes = world.machines.bmc(&rival.name)?.changes();
+            ensure!(
+                changes.is_empty(),
+                "{} was changed: {changes:?}",
+                rival.name
+            );
+        }
     }
     report.say(format!(
         "all {} cards deleted; media ejected once each: {ejected}",
