@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use lockstep_crds::MachineIdentity;
 use lockstep_crds::identity::{
     meaningful, meaningful_device_serial, meaningful_mac, meaningful_uuid,
 };
 use lockstep_crds::inventory::{CardSeen, Inventory, SystemFacts};
+use lockstep_crds::report::{BmcReport, Vantage};
+use lockstep_crds::{DpuReportSpec, MachineIdentity};
 
 /// One key, the strongest kind first. Two machines that share one are the same machine, unless
 /// something contradicts it.
@@ -169,6 +170,31 @@ pub(super) fn of_system(system: &SystemFacts) -> Keys {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// What a BMC tells of itself; nobody else speaks for one.
+pub(super) fn told_by_bmc(spec: &DpuReportSpec) -> Option<&BmcReport> {
+    match &spec.vantage {
+        Vantage::CardBmc | Vantage::HostBmc | Vantage::FoundBmc => spec.bmc.as_ref(),
+        Vantage::CardOs
+        | Vantage::HostOs
+        | Vantage::Site
+        | Vantage::Scan
+        | Vantage::Spec
+        | Vantage::Unrecognized(_) => None,
+    }
+}
+
+/// Puts newer keys in the place of others of their kinds; returns those that they replace.
+pub(super) fn replace(keys: &mut Keys, newer: Keys) -> Keys {
+    let outdated = |key: &Key| {
+        let mut of_kind = newer.iter().filter(|new| new.kind() == key.kind());
+        !newer.contains(key) && of_kind.next().is_some()
+    };
+    let replaced: Keys = keys.iter().filter(|key| outdated(key)).cloned().collect();
+    keys.retain(|key| !replaced.contains(key));
+    keys.extend(newer);
+    replaced
 }
 
 /// Of a card that tells of itself, or whose BMC does.

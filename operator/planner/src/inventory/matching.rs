@@ -7,12 +7,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::agreement::{Claim, Summary, are_one};
 use super::keys::{Key, Keys, Kind};
 
 /// What is known of one machine from one place, or from several that are tied by name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Body {
     pub keys: Keys,
+    /// Keys that nobody but the card's own operating system tells.
+    pub own_word: Keys,
+    /// It is an object.
+    pub object: bool,
     /// It is an object that nobody may take for another.
     pub anchor: bool,
     /// Which view of a host, and which PCI device there: one view shows no card twice.
@@ -45,15 +50,6 @@ pub(super) struct Matching {
     pub contested: Vec<Contested>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Summary {
-    single: BTreeMap<Kind, BTreeSet<String>>,
-    anchors: usize,
-    agents: usize,
-    seats: Vec<(usize, Option<String>)>,
-    members: Vec<usize>,
-}
-
 pub(super) fn matched(bodies: &[Body], rules: &Rules) -> Matching {
     counted(bodies, rules, &mut 0)
 }
@@ -70,21 +66,29 @@ fn counted(bodies: &[Body], rules: &Rules, comparisons: &mut usize) -> Matching 
     let mut summaries: Vec<Summary> = bodies
         .iter()
         .enumerate()
-        .map(|(index, body)| summary(index, body, rules))
+        .map(|(index, body)| Summary::of(index, body, rules))
         .collect();
     let mut contested: Vec<(Key, Vec<usize>)> = Vec::new();
     for (key, bodies_of_key) in holders {
         let mut roots: BTreeMap<usize, usize> = BTreeMap::new();
-        for body in bodies_of_key {
-            roots.entry(root(&mut at, body)).or_insert(body);
+        let mut firm: BTreeSet<usize> = BTreeSet::new();
+        for index in bodies_of_key {
+            let root = root(&mut at, index);
+            roots.entry(root).or_insert(index);
+            if let (Some(body), Some(summary)) = (bodies.get(index), summaries.get(root))
+                && summary.holds_firmly(body, key)
+            {
+                firm.insert(root);
+            }
         }
         if roots.len() < 2 {
             continue;
         }
         *comparisons += roots.len();
         let those: Vec<usize> = roots.keys().copied().collect();
-        if one_machine(key, &those, &summaries) {
-            join(&those, &mut at, &mut summaries);
+        let claims: Vec<Claim<'_>> = claims(&those, &firm, &summaries);
+        if are_one(key, &claims) {
+            join(&those, &firm, &mut at, &mut summaries);
         } else {
             contested.push((key.clone(), roots.into_values().collect()));
         }
@@ -92,71 +96,7 @@ fn counted(bodies: &[Body], rules: &Rules, comparisons: &mut usize) -> Matching 
     conclude(bodies.len(), &mut at, contested)
 }
 
-fn summary(index: usize, body: &Body, rules: &Rules) -> Summary {
-    let mut single: BTreeMap<Kind, BTreeSet<String>> = BTreeMap::new();
-    for key in &body.keys {
-        if rules.single.contains(&key.kind()) {
-            single
-                .entry(key.kind())
-                .or_default()
-                .insert(key.value().to_owned());
-        }
-    }
-    Summary {
-        single,
-        anchors: usize::from(body.anchor),
-        agents: usize::from(body.agent),
-        seats: body.seat.iter().cloned().collect(),
-        members: vec![index],
-    }
-}
-
-/// Whether the holders of a key can be one machine.
-fn one_machine(key: &Key, roots: &[usize], summaries: &[Summary]) -> bool {
-    let those: Vec<&Summary> = roots
-        .iter()
-        .filter_map(|root| summaries.get(*root))
-        .collect();
-    if those.iter().map(|one| one.anchors).sum::<usize>() > 1 {
-        return false;
-    }
-    let mut common: BTreeMap<Kind, BTreeSet<&String>> = BTreeMap::new();
-    for one in &those {
-        for (kind, values) in &one.single {
-            match common.get_mut(kind) {
-                Some(so_far) => so_far.retain(|value| values.contains(*value)),
-                None => {
-                    common.insert(*kind, values.iter().collect());
-                }
-            }
-        }
-    }
-    if common.values().any(BTreeSet::is_empty) {
-        return false;
-    }
-    let mut seats: BTreeMap<usize, &Option<String>> = BTreeMap::new();
-    for (view, device) in those.iter().flat_map(|one| &one.seats) {
-        match seats.get(view) {
-            Some(other) if device.is_none() || *other != device => return false,
-            Some(_) | None => {
-                seats.insert(*view, device);
-            }
-        }
-    }
-    // A card may serve several hosts: it proves one machine only to the one agent and the one
-    // BMC that see it, and only where no system UUID could tell.
-    if key.kind() == Kind::CardInside {
-        let agents = those.iter().filter(|one| one.agents > 0).count();
-        let told = those
-            .iter()
-            .filter(|one| one.single.contains_key(&Kind::Uuid))
-            .count();
-        return those.len() == 2 && agents == 1 && told < 2;
-    }
-    true
-}
-
-fn join(roots: &[usize], at: &mut [usize], summaries: &mut [Summary]) {
+fn join(roots: &[usize], firm: &BTreeSet<usize>, at: &mut [usize], summaries: &mut [Summary]) {
     let Some(into) = roots.iter().copied().max_by_key(|root| {
         summaries
             .get(*root)
@@ -164,6 +104,10 @@ fn join(roots: &[usize], at: &mut [usize], summaries: &mut [Summary]) {
     }) else {
         return;
     };
+    let by_own_word = roots.iter().any(|root| {
+        let summary = summaries.get(*root);
+        !firm.contains(root) && summary.is_some_and(|one| one.objects > 0)
+    });
     for root in roots.iter().copied().filter(|root| *root != into) {
         let from = summaries
             .get_mut(root)
@@ -173,14 +117,11 @@ fn join(roots: &[usize], at: &mut [usize], summaries: &mut [Summary]) {
             *place = into;
         }
         if let Some(target) = summaries.get_mut(into) {
-            for (kind, values) in from.single {
-                target.single.entry(kind).or_default().extend(values);
-            }
-            target.anchors += from.anchors;
-            target.agents += from.agents;
-            target.seats.extend(from.seats);
-            target.members.extend(from.members);
+            target.absorb(from);
         }
+    }
+    if let Some(target) = summaries.get_mut(into) {
+        target.by_own_word |= by_own_word;
     }
 }
 
@@ -196,6 +137,18 @@ fn root(at: &mut [usize], body: usize) -> usize {
         *place = here;
     }
     here
+}
+
+fn claims<'s>(roots: &[usize], firm: &BTreeSet<usize>, summaries: &'s [Summary]) -> Vec<Claim<'s>> {
+    roots
+        .iter()
+        .filter_map(|root| {
+            Some(Claim {
+                summary: summaries.get(*root)?,
+                firm: firm.contains(root),
+            })
+        })
+        .collect()
 }
 
 fn conclude(bodies: usize, at: &mut [usize], contested: Vec<(Key, Vec<usize>)>) -> Matching {

@@ -142,14 +142,23 @@ fn a_named_view_of_another_card_is_a_conflict_and_gives_nothing() {
 }
 
 #[test]
-fn named_views_that_contradict_each_other_are_told() {
+fn what_a_cards_own_system_says_against_its_bmc_is_told_and_gives_nothing() {
     let site = Site::default()
         .card("c", json!({}))
         .own_agent("c", json!({"system": {"serialNumber": "MT1"}}))
         .card_bmc("c", json!({"system": {"serialNumber": "MT2"}}));
     let card = site.joined("c");
-    assert_eq!(conflicts(&card), ["system.serialNumber"]);
-    assert_eq!(card.inventory.views.len(), 2);
+    assert_eq!(
+        said(&card, "system.serialNumber"),
+        [
+            ("bmc-card-c".to_owned(), "MT2".to_owned()),
+            (
+                "xpu-c".to_owned(),
+                "MT1: another card answers there".to_owned()
+            ),
+        ]
+    );
+    assert_eq!(views(&card), [by("bmc-card-c", &["name"])]);
 }
 
 #[test]

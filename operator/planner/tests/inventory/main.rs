@@ -24,3 +24,4 @@ mod properties;
 mod proposing;
 mod replacing;
 mod site;
+mod speaking;

@@ -3,7 +3,7 @@
 use lockstep_crds::dpu_inventory::KnownPairing;
 use serde_json::json;
 
-use crate::site::{HOST_UUID, OTHER_HOST_UUID, Site, conflicts, said};
+use crate::site::{HOST_UUID, OTHER_HOST_UUID, Site, UUID, conflicts, said};
 
 fn two_hosts() -> Site {
     Site::default()
@@ -167,4 +167,32 @@ fn cards_that_were_swapped_are_told_where_they_are() {
         "it is seen in dpuhost/a"
     );
     assert!(joined.proposals.is_empty());
+}
+
+#[test]
+fn addresses_prove_no_place_where_two_views_of_the_host_agree_either() {
+    let site = Site::default()
+        .host("b", json!({"identity": {"systemUuid": OTHER_HOST_UUID}}))
+        .agent(
+            "nb",
+            OTHER_HOST_UUID,
+            json!([{"serialNumber": "VICTIM", "macs": ["b8:3f:d2:00:00:01"]}]),
+        )
+        .host_bmc(
+            "b",
+            json!({"cards": [{"serialNumber": "VICTIM", "macs": ["b8:3f:d2:00:00:01"]}]}),
+        )
+        .card(
+            "evil",
+            json!({"hostRefs": [{"name": "b"}], "identity": {"systemUuid": UUID}}),
+        )
+        .own_agent(
+            "evil",
+            json!({"ports": {"ports": [{"name": "p0", "mac": "b8:3f:d2:00:00:01"}]}}),
+        );
+    let places = site.joined("evil").places;
+    assert!(
+        places.iter().all(|p| p.pairing != KnownPairing::Observed),
+        "{places:#?}"
+    );
 }
