@@ -13,6 +13,10 @@ pub(super) struct Summary {
     anchors: usize,
     agents: usize,
     seats: Vec<(usize, Option<String>)>,
+    /// The machine's own BMC is among them.
+    by_bmc: bool,
+    /// Somebody among them is there, not missing.
+    pub there: bool,
     pub members: Vec<usize>,
     /// An object gained others by what the card's own operating system tells.
     pub by_own_word: bool,
@@ -35,6 +39,8 @@ impl Summary {
             anchors: usize::from(body.anchor),
             agents: usize::from(body.agent),
             seats: body.seat.iter().cloned().collect(),
+            by_bmc: body.by_bmc,
+            there: !body.missing,
             members: vec![index],
             by_own_word: false,
         }
@@ -48,6 +54,8 @@ impl Summary {
         self.anchors += other.anchors;
         self.agents += other.agents;
         self.seats.extend(other.seats);
+        self.by_bmc |= other.by_bmc;
+        self.there |= other.there;
         self.members.extend(other.members);
         self.by_own_word |= other.by_own_word;
     }
@@ -65,6 +73,8 @@ impl Summary {
 /// A machine that holds the key in question.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claim<'s> {
+    /// Its cluster.
+    pub root: usize,
     pub summary: &'s Summary,
     /// By more than the word of the card itself.
     pub firm: bool,
@@ -76,6 +86,74 @@ pub(super) fn are_one(key: &Key, claims: &[Claim<'_>]) -> bool {
         && of_one_object(claims)
         && in_one_seat(claims)
         && (key.kind() != Kind::CardInside || told_by_a_card_inside(claims))
+}
+
+/// Those of several that can be one machine with one that is believed. Where they contradict
+/// each other the machine's own BMC decides; where that does not, none of those that do is taken.
+pub(super) fn agreeing<'s>(
+    key: &Key,
+    one: Claim<'s>,
+    others: impl IntoIterator<Item = Claim<'s>>,
+) -> Vec<Claim<'s>> {
+    let mut kept: Vec<Claim<'s>> = others
+        .into_iter()
+        .filter(|other| are_one(key, &[one, *other]))
+        .collect();
+    if key.kind() == Kind::CardInside && kept.len() > 1 {
+        return Vec::new();
+    }
+    drop_disputed_identities(&mut kept);
+    drop_disputed_seats(&mut kept);
+    let anchors = one.summary.anchors
+        + kept
+            .iter()
+            .map(|other| other.summary.anchors)
+            .sum::<usize>();
+    if anchors > 1 {
+        kept.retain(|other| other.summary.anchors == 0);
+    }
+    kept
+}
+
+fn drop_disputed_identities(kept: &mut Vec<Claim<'_>>) {
+    let told = |kept: &[Claim<'_>], by_bmc: bool| {
+        let mut told: BTreeMap<Kind, BTreeSet<String>> = BTreeMap::new();
+        for other in kept.iter().filter(|other| !by_bmc || other.summary.by_bmc) {
+            for (kind, values) in &other.summary.single {
+                told.entry(*kind)
+                    .or_default()
+                    .extend(values.iter().cloned());
+            }
+        }
+        told
+    };
+    let mut believed = told(kept, true);
+    believed.retain(|_, values| values.len() == 1);
+    for (kind, values) in told(kept, false) {
+        if values.len() > 1 {
+            let believed = believed.get(&kind);
+            kept.retain(|other| {
+                let own = other.summary.single.get(&kind);
+                own.is_none() || own == believed
+            });
+        }
+    }
+}
+
+fn drop_disputed_seats(kept: &mut Vec<Claim<'_>>) {
+    let mut seats: BTreeMap<usize, Vec<&Option<String>>> = BTreeMap::new();
+    for (view, device) in kept.iter().flat_map(|other| &other.summary.seats) {
+        seats.entry(*view).or_default().push(device);
+    }
+    let disputed = |devices: &Vec<&Option<String>>| {
+        let first = devices.first();
+        let one = |device: &&Option<String>| device.is_some() && Some(device) == first;
+        devices.len() > 1 && !devices.iter().all(one)
+    };
+    kept.retain(|other| {
+        let mut own = other.summary.seats.iter();
+        !own.any(|(view, _)| seats.get(view).is_some_and(disputed))
+    });
 }
 
 /// All that any of them tells of a kind of which a machine has one is the same.

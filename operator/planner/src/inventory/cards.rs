@@ -93,6 +93,8 @@ fn free(sighting: Sighting<'_>, seat: Option<(usize, Option<String>)>) -> Source
     Source {
         body: Body {
             keys: sighting.keys.clone(),
+            missing: sighting.missing(),
+            by_bmc: seat.is_none(),
             seat,
             ..Body::default()
         },
@@ -146,6 +148,7 @@ fn of_object<'a>(
             sighting.by_name = true;
             if vantage == Vantage::CardBmc {
                 known.extend(sighting.keys.iter().cloned());
+                source.body.by_bmc = true;
             } else {
                 source.body.own_word = sighting.keys.difference(&known).cloned().collect();
             }

@@ -194,6 +194,7 @@ fn of_object<'a>(
             .and_then(|bmc| endpoint::key_of_spec(bmc, paths)),
     );
     let mut views = Vec::new();
+    let mut by_bmc = false;
     let report = names::host_bmc(name(&host.metadata));
     if let Some((report, spec)) = view.reports.get_key_value(report.as_str())
         && spec.subject_uid == uid(&host.metadata)
@@ -202,11 +203,13 @@ fn of_object<'a>(
         let shown = host_keys(spec);
         if keys::contradictions(&shown, &expected, &[Kind::Serial, Kind::Uuid]).is_empty() {
             keys.extend(shown);
+            by_bmc = true;
             views.push(told);
         } else {
             strangers.push(Source {
                 body: Body {
                     keys: shown,
+                    by_bmc: true,
                     ..Body::default()
                 },
                 host: None,
@@ -220,6 +223,7 @@ fn of_object<'a>(
             keys,
             object: true,
             anchor: !host_may_yield(host),
+            by_bmc,
             ..Body::default()
         },
         host: Some(host),
@@ -245,6 +249,8 @@ fn of_found(told: MachineView<'_>) -> Source<'_> {
     Source {
         body: Body {
             keys,
+            by_bmc: true,
+            missing: told.missing(),
             ..Body::default()
         },
         host: None,

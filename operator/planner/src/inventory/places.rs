@@ -84,7 +84,7 @@ fn proving(evidence: &Evidence<'_>) -> Keys {
     let mut open: Vec<&Sighting<'_>> = evidence
         .sightings
         .iter()
-        .filter(|one| one.seen.is_none())
+        .filter(|one| one.seen.is_none() && !one.missing())
         .collect();
     loop {
         let (its_own, others): (Vec<_>, Vec<_>) = open.into_iter().partition(|one| {
@@ -196,12 +196,18 @@ fn proof(one: &Sighting<'_>, known: &Known<'_>) -> Option<(bool, String)> {
         | Vantage::Spec
         | Vantage::Unrecognized(_) => "a report",
     };
-    let what = format!(
-        "{who} ({}) sees {} {}",
-        one.report,
-        first.kind().words(),
-        first.value()
-    );
+    let what = |sees: &str| {
+        let (kind, value) = (first.kind().words(), first.value());
+        format!("{who} ({}) {sees} {kind} {value}", one.report)
+    };
+    if one.missing() {
+        let saw = what("saw");
+        return Some((
+            false,
+            format!("{saw} and is not found any more, which proves nothing now"),
+        ));
+    }
+    let what = what("sees");
     Some(match (proving.is_some(), is_strong(first)) {
         (true, _) => (true, what),
         (false, false) => (

@@ -196,3 +196,18 @@ fn addresses_prove_no_place_where_two_views_of_the_host_agree_either() {
         "{places:#?}"
     );
 }
+
+#[test]
+fn what_is_missing_proves_no_place_beside_an_address_either() {
+    let site = Site::default()
+        .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
+        .card("mine", json!({"hostRefs": [{"name": "h"}], "identity": {"serialNumber": "MT1"}}))
+        .own_agent("mine", json!({"ports": {"ports": [{"name": "p0", "mac": "b8:3f:d2:00:00:01"}]}}))
+        .agent("n", HOST_UUID, json!([{"macs": ["b8:3f:d2:00:00:01"]}]))
+        .found("f2", "Host", "https://10.0.1.1", json!({
+            "found": {"missingSince": "2025-01-01T00:00:00Z"},
+            "inventory": {"system": {"systemUuid": HOST_UUID}, "cards": [{"serialNumber": "MT1"}]},
+        }));
+    let place = site.joined("mine").inventory.hosts[0].clone();
+    assert_ne!(place.pairing, KnownPairing::Observed, "{place:?}");
+}
