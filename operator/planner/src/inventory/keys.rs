@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use lockstep_crds::bmc::place;
 use lockstep_crds::identity::{
     meaningful, meaningful_device_serial, meaningful_mac, meaningful_uuid,
 };
@@ -121,9 +122,9 @@ impl Key {
     }
 }
 
-/// An address of a BMC without what makes no difference.
+/// An address of a BMC without what makes no difference: as claims of one BMC are compared.
 pub(super) fn plain_address(address: &str) -> String {
-    address.trim().trim_end_matches('/').to_ascii_lowercase()
+    place(address)
 }
 
 /// SMBIOS writes the first three fields of a UUID in little endian, and firmware disagrees on
@@ -256,7 +257,7 @@ mod tests {
         assert_eq!(Key::serial(" mt2251xz0123\0"), Key::serial("MT2251XZ0123"));
         assert_eq!(
             Key::endpoint("https://BMC-1.example/", "/redfish/v1/Systems/1/"),
-            Key::endpoint("https://bmc-1.example", "/redfish/v1/Systems/1")
+            Key::endpoint("https://bmc-1.example.:443", "/redfish/v1/Systems/1")
         );
     }
 
