@@ -96,6 +96,13 @@ pub(super) struct Claim<'s> {
     pub firm: bool,
 }
 
+impl Claim<'_> {
+    /// It has an object that nobody may take for another.
+    pub(super) fn is_anchored(&self) -> bool {
+        self.summary.anchors > 0
+    }
+}
+
 /// Whether the holders of a key can be one machine.
 pub(super) fn are_one(key: &Key, claims: &[Claim<'_>]) -> bool {
     of_one_identity(claims)

@@ -224,6 +224,7 @@ fn of_object<'a>(
     Source {
         body: Body {
             keys,
+            demanded: expected,
             object: true,
             anchor: !host_may_yield(host),
             by_bmc,
