@@ -28,6 +28,8 @@ pub(super) struct Body {
     pub seat: Option<(usize, Option<String>)>,
     /// It is an agent on a host.
     pub agent: bool,
+    /// A host: what it tells of the cards in it.
+    pub inside: Keys,
     /// The machine's own BMC tells this.
     pub by_bmc: bool,
     /// Where a BMC that was found, or that this was proposed for, answers now.
