@@ -69,9 +69,16 @@ impl Machine<'_> {
         self.host.map(|host| name(&host.metadata))
     }
 
+    /// Who is there; those that are missing only where nobody is.
+    fn there(&self) -> impl Iterator<Item = &MachineView<'_>> {
+        let nobody = self.views.iter().all(MachineView::missing);
+        let views = self.views.iter();
+        views.filter(move |view| nobody || !view.missing())
+    }
+
     /// The UUID as told, not as compared.
     pub(super) fn system_uuid(&self) -> Option<String> {
-        let told = self.views.iter().flat_map(|view| {
+        let told = self.there().flat_map(|view| {
             let machine = view
                 .spec
                 .machine
@@ -89,7 +96,7 @@ impl Machine<'_> {
 
     /// The serial number as told.
     pub(super) fn serial_number(&self) -> Option<String> {
-        let told = self.views.iter().flat_map(|view| {
+        let told = self.there().flat_map(|view| {
             let machine = view
                 .spec
                 .machine

@@ -62,8 +62,10 @@ impl<'e, 'a> Unclaimed<'e, 'a> {
             .clone()
             .filter(|text| Key::serial(text).is_some_and(|key| !evidence.contested.contains(&key)));
         let device = evidence
-            .keys
+            .sightings
             .iter()
+            .filter(|one| !one.missing())
+            .flat_map(|one| &one.keys)
             .find(|key| key.kind() == Kind::DeviceSerial)
             .map(|key| format!("{DEVICE_ID}{}", key.value()));
         let identity = (serial.is_some() || uuid.is_some()).then(|| MachineIdentity {
@@ -101,12 +103,14 @@ impl<'e, 'a> Unclaimed<'e, 'a> {
     }
 }
 
-/// As the card's BMC shows it, since that is where it will be proved; else as anybody does.
+/// As the card's BMC shows it, since that is where it will be proved; else as anybody does who is
+/// there: what is missing may be of another card.
 fn told(evidence: &Evidence<'_>, get: impl Fn(&Sighting<'_>) -> Option<String>) -> Option<String> {
-    let mut sightings: Vec<&Sighting<'_>> = evidence.sightings.iter().collect();
+    let there = evidence.sightings.iter().filter(|one| !one.missing());
+    let mut sightings: Vec<&Sighting<'_>> = there.collect();
     sightings.sort_by_key(|one| {
         let by_host = one.seen.is_some();
-        (by_host, one.missing(), one.from(), one.report)
+        (by_host, one.from(), one.report)
     });
     sightings.into_iter().find_map(get)
 }
