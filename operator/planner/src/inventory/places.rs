@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lockstep_crds::Dpu;
 use lockstep_crds::dpu::{HostPlace, Pairing};
 use lockstep_crds::dpu_inventory::{Conflict, KnownPairing, SeenInHost};
+use lockstep_crds::inventory::CardHealth;
 use lockstep_crds::report::Vantage;
 
 use super::cards::{Evidence, expected_of, said_by_spec};
@@ -213,6 +214,13 @@ fn proof(one: &Sighting<'_>, known: &Known<'_>) -> Option<(bool, String)> {
         ));
     }
     let what = what("sees");
+    let health = one.seen.and_then(|(card, _)| card.health.as_ref());
+    if health == Some(&CardHealth::Gone) {
+        return Some((
+            false,
+            format!("{what}, and the card does not answer there, which proves nothing"),
+        ));
+    }
     Some(match (proving.is_some(), is_strong(first)) {
         (true, _) => (true, what),
         (false, false) => (

@@ -1,5 +1,6 @@
 //! Cards that a policy approves.
 
+use lockstep_crds::dpu_inventory::KnownPairing;
 use serde_json::{Value, json};
 
 use crate::site::{HOST_UUID, Site};
@@ -117,5 +118,32 @@ fn what_a_bmc_showed_that_is_missing_approves_nothing() {
         site.join().approvals.is_empty(),
         "{:?}",
         site.join().approvals
+    );
+}
+
+#[test]
+fn a_card_that_is_gone_is_not_seen_in_its_slot() {
+    let site = Site::default()
+        .policy(
+            "p",
+            json!({"discovered": {"approve": [{"pairingObserved": true}]}}),
+        )
+        .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
+        .agent("n", HOST_UUID, json!([{"serialNumber": "MT1"}]))
+        .apply()
+        .agent(
+            "n",
+            HOST_UUID,
+            json!([{"serialNumber": "MT1", "health": "Gone"}]),
+        );
+    let places = site.joined("dpu-mt1").places;
+    assert!(
+        site.join().approvals.is_empty(),
+        "{:?}",
+        site.join().approvals
+    );
+    assert!(
+        places.iter().all(|p| p.pairing != KnownPairing::Observed),
+        "{places:#?}"
     );
 }
