@@ -54,6 +54,14 @@ pub const AGENT_LABEL: &str = "provisioning.opiproject.org/agent";
 /// Label of what discovery proposed; its value is the id of the machine's identity.
 pub const PROPOSED_LABEL: &str = "provisioning.opiproject.org/proposed";
 
+/// Annotation of what discovery proposed: the address of its BMC as discovery wrote it last. Another
+/// address in the spec is somebody else's.
+pub const DISCOVERED_ADDRESS: &str = "provisioning.opiproject.org/discovered-address";
+
+/// Annotation of what discovery proposed: the generation that its spec had after the operator wrote it
+/// last; 1 if it is not there. Another generation was written by somebody else.
+pub const PROPOSED_GENERATION: &str = "provisioning.opiproject.org/proposed-generation";
+
 /// Name of the ServiceAccount of every agent on a host.
 pub const HOST_AGENT: &str = "lockstep-host-agent";
 

@@ -6,7 +6,10 @@
 use std::sync::Arc;
 
 use kube::{Resource, ResourceExt};
-use lockstep_crds::{Dpu, DpuHost, DpuHostStatus, DpuInventory, FINALIZER, PROPOSED_LABEL};
+use lockstep_crds::{
+    DISCOVERED_ADDRESS, Dpu, DpuHost, DpuHostStatus, DpuInventory, FINALIZER, PROPOSED_GENERATION,
+    PROPOSED_LABEL,
+};
 use lockstep_planner::decision::Transition;
 use lockstep_planner::inventory::{Proposal, Subject};
 use serde_json::{Value, json};
@@ -167,7 +170,10 @@ pub(crate) async fn carry_out(writes: &Writes, chore: Chore) -> Result<(), Write
         Chore::MoveCard(dpu, to) => follow(writes, dpu.as_ref(), &to).await?,
         Chore::MoveHost(host, to) => follow(writes, host.as_ref(), &to).await?,
         Chore::Approve(dpu, why) => {
-            let change = json!({"spec": {"approved": true}});
+            let change = json!({
+                "metadata": {"annotations": {PROPOSED_GENERATION: next_generation(dpu.as_ref())}},
+                "spec": {"approved": true},
+            });
             let after = writes.change(dpu.as_ref(), &change, Cause::Approve).await?;
             tell(writes, &after, "Approved", &why).await;
         }
@@ -189,11 +195,22 @@ async fn withdraw<K: Ours>(writes: &Writes, object: &K, why: &str) -> Result<(),
 }
 
 async fn follow<K: Ours>(writes: &Writes, object: &K, to: &str) -> Result<(), WriteError> {
-    let change = json!({"spec": {"bmc": {"address": to}}});
+    let change = json!({
+        "metadata": {"annotations": {
+            DISCOVERED_ADDRESS: to, PROPOSED_GENERATION: next_generation(object),
+        }},
+        "spec": {"bmc": {"address": to}},
+    });
     let after = writes.change(object, &change, Cause::Discover).await?;
     let message = format!("its BMC answers at {to} now");
     tell(writes, &after, "BmcMoved", &message).await;
     Ok(())
+}
+
+/// The generation of the spec once it has been written, for [`PROPOSED_GENERATION`]. The write goes
+/// through only on the object as it was seen.
+fn next_generation<K: Ours>(object: &K) -> String {
+    (object.meta().generation.unwrap_or(1) + 1).to_string()
 }
 
 async fn tell<K: Ours>(writes: &Writes, object: &K, reason: &str, message: &str) {

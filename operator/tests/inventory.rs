@@ -13,7 +13,7 @@ use kube::{Resource, ResourceExt};
 use lockstep_crds::dpu::HostPlace;
 use lockstep_crds::dpu_inventory::{DpuInventorySpec, KnownPairing, Sourced};
 use lockstep_crds::report::Vantage;
-use lockstep_crds::{Dpu, DpuHost, DpuInventory, DpuReport, PROPOSED_LABEL};
+use lockstep_crds::{Dpu, DpuHost, DpuInventory, DpuReport, PROPOSED_GENERATION, PROPOSED_LABEL};
 use lockstep_operator::context::{Context, Outcome, Shared};
 use lockstep_operator::guards::Guards;
 use lockstep_operator::inventory_controller::{Inventories, Join};
@@ -439,6 +439,8 @@ async fn an_approval_by_policy_and_a_withdrawal_say_why() {
     assert_eq!(lines(&seen), ["PATCH dpus/c", "POST events"]);
     assert_eq!(seen[0].body["spec"], json!({"approved": true}));
     assert_eq!(seen[0].body["metadata"]["uid"], "uid-Dpu-c");
+    let annotations = &seen[0].body["metadata"]["annotations"];
+    assert_eq!(*annotations, json!({PROPOSED_GENERATION: "2"}));
     assert_eq!(seen[1].body["reason"], "Approved");
     assert_eq!(seen[1].body["note"], "policy p");
     site.catch_up::<Dpu>("dpus/c");

@@ -257,6 +257,7 @@ fn approved(view: &SiteView<'_>, all: &SiteJoin) -> Vec<Approval> {
         .iter()
         .map(|policy| (proposed::name(&policy.metadata), *policy))
         .collect();
+    let recorded = proposed::recorded(&view.hosts);
     view.cards
         .iter()
         .filter(|card| !leaves.contains(&(Subject::Card, proposed::name(&card.metadata))))
@@ -264,7 +265,7 @@ fn approved(view: &SiteView<'_>, all: &SiteJoin) -> Vec<Approval> {
             let joined = all.cards.get(proposed::name(&card.metadata))?;
             let host = hosts.get(card.spec.host_refs.first()?.name.as_str())?;
             let policy = policies.get(host.spec.policy_ref.name.as_str())?;
-            approvals::approval(card, joined, host, policy)
+            approvals::approval(card, joined, host, policy, &recorded)
         })
         .collect()
 }

@@ -106,6 +106,7 @@ async fn the_api_server_keeps_every_writer_to_its_own() {
     writers::identities(&cluster).await;
     writers::statuses(&cluster).await;
     approval::approvals(&cluster).await;
+    approval::marks_of_proposals(&cluster).await;
     approval::approving_policies(&cluster).await;
     approval::proposals(&cluster).await;
     approval::inventories(&cluster).await;
