@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lockstep_crds::Dpu;
 use lockstep_crds::dpu::{HostPlace, Pairing};
 use lockstep_crds::dpu_inventory::{Conflict, KnownPairing, SeenInHost};
+use lockstep_crds::inventory::NamedFunctions;
 use lockstep_crds::report::Vantage;
 
 use super::cards::{Evidence, expected_of, said_by_spec};
@@ -21,6 +22,8 @@ use super::sightings::Sighting;
 /// Hosts in a `DpuInventory`.
 const MOST_HOSTS: usize = 8;
 const MOST_FUNCTIONS: usize = 16;
+/// Of a card in one host, by name.
+const MOST_NAMED: usize = 32;
 const LONGEST_PROOF: usize = 512;
 
 /// A card seen in one machine.
@@ -126,9 +129,19 @@ fn place(machine: &Machine<'_>, those: &[&Sighting<'_>], shared: &BTreeSet<&Key>
         proof: Some(cut(&words.join("; "), LONGEST_PROOF)),
         slot: cards().find_map(|card| card.slot.clone()),
         functions: functions.unwrap_or_default(),
+        named: cards().find_map(|card| card.named.clone()).map(bounded),
         system_uuid: machine.system_uuid(),
         node_name: machine.node_name().map(str::to_owned),
     }
+}
+
+/// An agent of another release may list more.
+fn bounded(mut named: NamedFunctions) -> NamedFunctions {
+    let beyond = named.functions.len().saturating_sub(MOST_NAMED);
+    named.functions.truncate(MOST_NAMED);
+    let beyond = i64::try_from(beyond).unwrap_or(i64::MAX);
+    named.omitted = named.omitted.saturating_add(beyond);
+    named
 }
 
 /// By what a host's view of the card proves that it is this one.
