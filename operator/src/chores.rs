@@ -11,7 +11,7 @@ use lockstep_crds::{
     PROPOSED_LABEL,
 };
 use lockstep_planner::decision::Transition;
-use lockstep_planner::inventory::{Proposal, Subject};
+use lockstep_planner::inventory::{Plugged, Proposal, Subject};
 use serde_json::{Value, json};
 
 use crate::joins::Joined;
@@ -40,6 +40,8 @@ pub(crate) enum Chore {
     Tell(Box<DpuInventory>),
     /// The inventory of a card has changed.
     Retell(Arc<DpuInventory>, Value),
+    /// The same, and this befell the card in its host.
+    RetellPlugged(Arc<DpuInventory>, Value, Arc<Dpu>, Vec<Plugged>),
 }
 
 /// Whether discovery has made this object.
@@ -184,6 +186,20 @@ pub(crate) async fn carry_out(writes: &Writes, chore: Chore) -> Result<(), Write
             let inventory = inventory.as_ref();
             writes.change(inventory, &change, Cause::Inventory).await?;
         }
+        Chore::RetellPlugged(inventory, change, dpu, befell) => {
+            let inventory = inventory.as_ref();
+            // First what it is compared with: one that is told twice would be worse than lost.
+            writes.change(inventory, &change, Cause::Inventory).await?;
+            for plugged in befell {
+                let told = Transition {
+                    card: None,
+                    reason: plugged.reason.to_owned(),
+                    message: plugged.message,
+                    warning: plugged.unplanned,
+                };
+                tell_of(writes, dpu.as_ref(), &told).await;
+            }
+        }
     }
     Ok(())
 }
@@ -220,7 +236,12 @@ async fn tell<K: Ours>(writes: &Writes, object: &K, reason: &str, message: &str)
         message: message.to_owned(),
         warning: false,
     };
+    tell_of(writes, object, &told).await;
+}
+
+async fn tell_of<K: Ours>(writes: &Writes, object: &K, told: &Transition) {
     let key = Key::of(object);
+    let (reason, message) = (told.reason.as_str(), told.message.as_str());
     tracing::info!(kind = %K::kind(&()), %key, reason, message, "discovery");
-    writes.event(&object.object_ref(&()), &told).await;
+    writes.event(&object.object_ref(&()), told).await;
 }

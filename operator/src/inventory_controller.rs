@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReport, condition};
-use lockstep_planner::inventory::{SiteJoin, SiteView};
+use lockstep_crds::dpu_inventory::DpuInventorySpec;
+use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReport, condition, names};
+use lockstep_planner::inventory::{Around, Plugged, SiteJoin, SiteView, plugged};
 use lockstep_planner::left_behind;
 
 use crate::chores::{self, Chore};
@@ -153,21 +154,41 @@ fn to_tell(
     world: &World,
     joined: &Joined,
     name: &str,
-    dpu: &Dpu,
+    dpu: &Arc<Dpu>,
 ) -> Option<Told> {
     let card = joined.join.cards.get(name)?;
     let going = dpu.metadata.deletion_timestamp.is_some();
-    let wanted = wanted(dpu, card);
-    let chore = match world.inventories.entry(&Key::of(dpu)) {
+    let mut wanted = wanted(dpu, card);
+    let evident = has_evidence(&card.inventory);
+    let chore = match world.inventories.entry(&Key::of(dpu.as_ref())) {
         _ if going => return None,
-        // A card of which nobody tells has none; one that was told of keeps what was known.
-        _ if !has_evidence(&card.inventory) => return None,
+        // A card of which nobody tells has none.
+        None if !evident => return None,
         None => Chore::Tell(Box::new(wanted.clone())),
         Some(Entry::Readable(current)) if !context.writes.caught_up(current.as_ref()) => {
             return None;
         }
         Some(Entry::Readable(current)) => {
-            Chore::Retell(Arc::clone(current), change(current, &wanted)?)
+            let befell = befell(world, joined, dpu, &current.spec, &wanted.spec);
+            if !evident {
+                // One that was told of keeps what was known, but for where it is seen.
+                if befell.is_empty() {
+                    return None;
+                }
+                wanted.metadata.labels.clone_from(&current.metadata.labels);
+                let DpuInventorySpec { hosts, views, .. } = wanted.spec;
+                wanted.spec = DpuInventorySpec {
+                    hosts,
+                    views,
+                    ..current.spec.clone()
+                };
+            }
+            let change = change(current, &wanted)?;
+            if befell.is_empty() {
+                Chore::Retell(Arc::clone(current), change)
+            } else {
+                Chore::RetellPlugged(Arc::clone(current), change, Arc::clone(dpu), befell)
+            }
         }
         Some(Entry::Unreadable(_)) => return None,
     };
@@ -175,6 +196,31 @@ fn to_tell(
         facts: timeless(&wanted.spec),
         chore,
     })
+}
+
+/// What befell a card in its hosts since its inventory was told.
+fn befell(
+    world: &World,
+    joined: &Joined,
+    dpu: &Dpu,
+    before: &DpuInventorySpec,
+    after: &DpuInventorySpec,
+) -> Vec<Plugged> {
+    let card = Key::of(dpu);
+    let prefix = names::host("");
+    let report = |name: &str| {
+        let node = name.strip_prefix(prefix.as_str())?;
+        // What an agent has left behind under the name of a Node that is gone is no news.
+        world.nodes.get(node)?;
+        let report = world.reports.get(&card.sibling(name))?;
+        Some(&report.spec)
+    };
+    let host = |name: &str| joined.hosts.get(name).map(AsRef::as_ref);
+    let around = Around {
+        report: &report,
+        host: &host,
+    };
+    plugged(&card.name, before, after, around)
 }
 
 /// Whether a card's own operating system is about to tell of it: it is being brought up.
@@ -250,7 +296,7 @@ impl Inputs {
         let hosts = named(world.hosts.within(namespace));
         let reports = named(world.reports.within(namespace));
         let readable = cards.len() + hosts.len();
-        let prefix = lockstep_crds::names::host("");
+        let prefix = names::host("");
         let nodes = reports
             .keys()
             .filter_map(|name| name.strip_prefix(prefix.as_str()))

@@ -558,3 +558,46 @@ async fn a_policy_approves_what_fits_once() {
     assert_eq!(approved.count(), 1, "{told:?}");
     assert!(site.settle().await.is_empty());
 }
+
+/// What the agent on Node n tells of the cards in its host.
+fn lists(cards: &Value, version: u64) -> DpuReport {
+    let facts = json!({
+        "machine": {"systemUuid": "7e5c0a3e-3f1c-4a55-9d0e-0a1b2c3d4e5f"},
+        "inventory": {"cards": cards},
+    });
+    let mut report = report("host-n", "HostOs", "n", &facts);
+    report.metadata.resource_version = Some(version.to_string());
+    report
+}
+
+#[tokio::test]
+async fn a_card_that_its_host_lists_no_more_is_told_once_and_keeps_what_was_known() {
+    let mut own = resting("c");
+    own.spec.identity = serde_json::from_value(json!({"serialNumber": "MT1"})).unwrap();
+    let mut machine = host("h");
+    let identity = json!({"systemUuid": "7e5c0a3e-3f1c-4a55-9d0e-0a1b2c3d4e5f"});
+    machine.spec.identity = serde_json::from_value(identity).unwrap();
+    let objects = vec![("dpus/c", json!(own)), ("dpuhosts/h", json!(machine))];
+    let mut site = Site::new(lockstep_planner::inventory::join, objects).await;
+    site.sync();
+    let node: Node = serde_json::from_value(json!({"metadata": {"name": "n"}})).unwrap();
+    site.see(node);
+    let present = json!([{"serialNumber": "MT1", "slot": "3", "functions": ["0000:3b:00.0"]}]);
+    site.see(lists(&present, 20));
+    let nothing: [&str; 0] = [];
+    assert_eq!(
+        site.settle().await,
+        nothing,
+        "a card that appears is no news"
+    );
+
+    site.see(lists(&json!([]), 21));
+    assert_eq!(site.settle().await, ["CardGone Dpu c"]);
+    assert_eq!(site.settle().await, nothing, "it is told once");
+    let spec = site.server.object("dpuinventories/c")["spec"].clone();
+    assert_eq!(spec["system"]["facts"]["serialNumber"], "MT1", "{spec}");
+    assert_eq!(spec["hosts"][0]["pairing"], "Unknown", "{spec}");
+
+    site.see(lists(&present, 22));
+    assert_eq!(site.settle().await, ["CardListed Dpu c"]);
+}

@@ -47,7 +47,7 @@ pub use facts::{
     ImageUrl, Manager, MediaSlot, Offer, PowerRestorePolicy, PowerState, Reading, SystemIdentity,
     TrustInForce,
 };
-pub use identity::{ExpectedIdentity, IdentityField, IdentityMismatch, is_junk, prove_identity};
+pub use identity::{ExpectedIdentity, IdentityField, IdentityMismatch, prove_identity};
 pub use network::AllowedNetworks;
 pub use port::Bmc;
 pub use redfish::RedfishBmc;

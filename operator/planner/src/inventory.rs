@@ -17,6 +17,7 @@ mod matching;
 mod moves;
 mod naming;
 mod places;
+mod plugged;
 mod proposals;
 mod proposed;
 mod sightings;
@@ -33,6 +34,8 @@ use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuInventorySpec, DpuReportSpec
 use self::cards::Evidence;
 use self::hosts::CardsOfHosts;
 use self::places::Seat;
+
+pub use self::plugged::{Around, Plugged, plugged};
 
 /// Label of a proposed card: its maker.
 pub const VENDOR_LABEL: &str = "provisioning.opiproject.org/vendor";

@@ -6,7 +6,7 @@ use lockstep_crds::inventory::{CardHealth, CardSeen, Slot, Slots};
 use serde_json::Value;
 
 use super::System;
-use super::machine::meaningful;
+use super::machine::{meaningful, serial_number};
 use super::ports::Adapter;
 use super::walk::Walk;
 use crate::document::{bounded, link, number, references, short, text, truth};
@@ -274,7 +274,7 @@ fn seen(
     CardSeen {
         vendor: text(document, "Manufacturer").map(|maker| bounded(&maker, 128)),
         family: vendor.family.map(ToOwned::to_owned),
-        serial_number: meaningful(document, "SerialNumber"),
+        serial_number: serial_number(document),
         part_number: meaningful(document, "PartNumber"),
         slot,
         health,

@@ -4,7 +4,7 @@ use lockstep_crds::inventory::{CpuFacts, MemoryFacts, MemoryModule};
 use serde_json::Value;
 
 use super::System;
-use super::machine::meaningful;
+use super::machine::{meaningful, serial_number};
 use super::walk::{Listed, Walk};
 use crate::document::{decimal, number, short, text};
 
@@ -108,7 +108,7 @@ fn module(one: &Value) -> MemoryModule {
         },
         kind: short(one, "MemoryDeviceType", 32),
         speed_mts: number(one, "OperatingSpeedMhz"),
-        serial_number: meaningful(one, "SerialNumber"),
+        serial_number: serial_number(one),
         part_number: meaningful(one, "PartNumber"),
     }
 }

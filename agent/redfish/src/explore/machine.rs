@@ -1,5 +1,6 @@
 //! Who made a machine and how it is told apart.
 
+use lockstep_crds::identity::{self, meaningful_serial, meaningful_uuid};
 use lockstep_crds::inventory::SystemFacts;
 use lockstep_crds::report::MachineRole;
 use serde_json::Value;
@@ -7,7 +8,6 @@ use serde_json::Value;
 use super::System;
 use super::walk::Walk;
 use crate::document::{bounded, link, references, short, text};
-use crate::identity::{IdentityField, hyphenated, is_junk};
 
 /// Reads what the chassis add, and puts it together.
 pub(super) async fn read(walk: &mut Walk<'_>, system: &System) -> (SystemFacts, Vec<String>) {
@@ -45,8 +45,8 @@ fn facts(system: &System, assemblies: &[Value]) -> (SystemFacts, Vec<String>) {
         .chain(parts.iter().copied())
         .collect();
 
-    let own_serial = meaningful(document, "SerialNumber");
-    let of_chassis = from(&chassis, &["SerialNumber"]);
+    let own_serial = serial_number(document);
+    let of_chassis = chassis.iter().find_map(|chassis| serial_number(chassis));
     let mut contradictions = Vec::new();
     if let (MachineRole::Card, Some(own), Some(other)) = (&system.role, &own_serial, &of_chassis)
         && own != other
@@ -71,10 +71,7 @@ fn facts(system: &System, assemblies: &[Value]) -> (SystemFacts, Vec<String>) {
         model: from(&of_all, &["Model"]).map(|text| bounded(&text, 128)),
         family: system.vendor.family.map(ToOwned::to_owned),
         serial_number: own_serial.or(of_chassis.filter(|_| system.is_card())),
-        system_uuid: text(document, "UUID")
-            .filter(|uuid| !is_junk(IdentityField::SystemUuid, uuid))
-            .and_then(|uuid| hyphenated(&uuid))
-            .map(|uuid| uuid.to_ascii_lowercase()),
+        system_uuid: text(document, "UUID").and_then(|uuid| meaningful_uuid(&uuid)),
         device_serial: None,
         part_number,
         sku: from(&of_all, &["SKU"]),
@@ -87,7 +84,12 @@ fn facts(system: &System, assemblies: &[Value]) -> (SystemFacts, Vec<String>) {
 
 /// A text that says something: no placeholder, and of a length that the API takes.
 pub(super) fn meaningful(document: &Value, key: &str) -> Option<String> {
-    short(document, key, 64).filter(|value| !is_junk(IdentityField::SerialNumber, value))
+    short(document, key, 64).filter(|value| identity::meaningful(value).is_some())
+}
+
+/// The serial number, if it tells a part from others.
+pub(super) fn serial_number(document: &Value) -> Option<String> {
+    short(document, "SerialNumber", 64).filter(|value| meaningful_serial(value).is_some())
 }
 
 /// Whether a chassis holds more than one system.

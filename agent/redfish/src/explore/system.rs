@@ -1,6 +1,7 @@
 //! One ComputerSystem and everything that belongs to it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::identity::{meaningful, meaningful_serial, meaningful_uuid};
 use lockstep_crds::inventory::Inventory;
 use lockstep_crds::report::MachineRole;
 use serde_json::Value;
@@ -12,7 +13,6 @@ use crate::document::{link, references};
 use crate::documents::manager_path;
 use crate::error::BmcError;
 use crate::facts::{BmcFacts, Channel, SystemIdentity};
-use crate::identity::{IdentityField, is_junk};
 use crate::link::{ROOT, own_path};
 use crate::report::{UrlOwner, bmc_report};
 use crate::vendor::Vendor;
@@ -142,15 +142,13 @@ fn identity(walk: &mut Walk<'_>, system: &System) -> SystemIdentity {
     let link = walk.link();
     let path = system.path.clone();
     let mut identity = reading::identity(link.root(), &system.document, path, link.pin());
-    let is_uuid = |uuid: &String| !is_junk(IdentityField::SystemUuid, uuid);
-    let says_something = |text: &String| !is_junk(IdentityField::SerialNumber, text);
+    let is_uuid = |uuid: &String| meaningful_uuid(uuid).is_some();
+    let says_something = |text: &String| meaningful(text).is_some();
     identity.service_uuid = identity.service_uuid.filter(is_uuid);
     identity.system_uuid = identity.system_uuid.filter(is_uuid);
-    for value in [
-        &mut identity.serial_number,
-        &mut identity.part_number,
-        &mut identity.sku,
-    ] {
+    let serial = identity.serial_number.take();
+    identity.serial_number = serial.filter(|text| meaningful_serial(text).is_some());
+    for value in [&mut identity.part_number, &mut identity.sku] {
         *value = value.take().filter(says_something);
     }
     identity

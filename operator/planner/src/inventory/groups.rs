@@ -12,7 +12,9 @@
 //! firmware is everybody's, by component.
 
 use lockstep_crds::dpu_inventory::{DpuInventorySpec, Sourced};
-use lockstep_crds::identity::{meaningful, meaningful_device_serial, meaningful_uuid};
+use lockstep_crds::identity::{
+    meaningful, meaningful_device_serial, meaningful_serial, meaningful_uuid,
+};
 use lockstep_crds::inventory::{
     BmcFacts, CpuFacts, Disk, DiskList, FirmwareList, Inventory, MemoryFacts, OsFacts, Port,
     PortList, SecureBootFacts, SystemFacts, TpmFacts,
@@ -164,7 +166,7 @@ fn clean_system(facts: &Inventory) -> Option<SystemFacts> {
         vendor: clean(&told.vendor),
         model: clean(&told.model),
         family: clean(&told.family),
-        serial_number: clean(&told.serial_number),
+        serial_number: clean(&told.serial_number).filter(|text| meaningful_serial(text).is_some()),
         system_uuid: told.system_uuid.as_deref().and_then(meaningful_uuid),
         device_serial: told
             .device_serial

@@ -28,7 +28,7 @@ pub(super) fn joined(
 ) -> JoinedCard {
     let mut inventory = groups(&evidence.sightings);
     inventory.views = views(evidence);
-    inventory.hosts = places::places(card, seats);
+    inventory.hosts = places::places(card, seats, machines);
     inventory.conflicts.clone_from(&evidence.conflicts);
     inventory
         .conflicts
@@ -52,6 +52,9 @@ pub(super) fn joined(
              known; look whether the card is still there. {}",
             inventoried.message
         );
+    }
+    if let Some(unlisted) = places::unlisted(card, &inventory.hosts, machines) {
+        inventoried.message = format!("{unlisted}. {}", inventoried.message);
     }
     JoinedCard {
         summary: summary(&inventory),

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lockstep_crds::Dpu;
 use lockstep_crds::dpu::{HostPlace, Pairing};
 use lockstep_crds::dpu_inventory::{Conflict, KnownPairing, SeenInHost};
+use lockstep_crds::inventory::{Inventory, NamedFunctions};
 use lockstep_crds::report::Vantage;
 
 use super::cards::{Evidence, expected_of, said_by_spec};
@@ -21,6 +22,8 @@ use super::sightings::Sighting;
 /// Hosts in a `DpuInventory`.
 const MOST_HOSTS: usize = 8;
 const MOST_FUNCTIONS: usize = 16;
+/// Of a card in one host, by name.
+const MOST_NAMED: usize = 32;
 const LONGEST_PROOF: usize = 512;
 
 /// A card seen in one machine.
@@ -126,9 +129,19 @@ fn place(machine: &Machine<'_>, those: &[&Sighting<'_>], shared: &BTreeSet<&Key>
         proof: Some(cut(&words.join("; "), LONGEST_PROOF)),
         slot: cards().find_map(|card| card.slot.clone()),
         functions: functions.unwrap_or_default(),
+        named: cards().find_map(|card| card.named.clone()).map(bounded),
         system_uuid: machine.system_uuid(),
         node_name: machine.node_name().map(str::to_owned),
     }
+}
+
+/// An agent of another release may list more.
+fn bounded(mut named: NamedFunctions) -> NamedFunctions {
+    let beyond = named.functions.len().saturating_sub(MOST_NAMED);
+    named.functions.truncate(MOST_NAMED);
+    let beyond = i64::try_from(beyond).unwrap_or(i64::MAX);
+    named.omitted = named.omitted.saturating_add(beyond);
+    named
 }
 
 /// By what a host's view of the card proves that it is this one.
@@ -164,15 +177,18 @@ fn proof(one: &Sighting<'_>, shared: &BTreeSet<&Key>) -> Option<(bool, String)> 
 }
 
 /// The places that are shown: seen ones first, then what the spec says.
-pub(super) fn places(card: &Dpu, seats: &[Seat]) -> Vec<SeenInHost> {
+pub(super) fn places(card: &Dpu, seats: &[Seat], machines: &Machines<'_>) -> Vec<SeenInHost> {
     let mut places: Vec<SeenInHost> = seats.iter().map(|seat| seat.place.clone()).collect();
     for wanted in &card.spec.host_refs {
         let said = match wanted.pairing {
             Pairing::Asserted => (KnownPairing::Asserted, "spec.hostRefs says so".to_owned()),
             Pairing::Observed => (
                 KnownPairing::Unknown,
-                "nobody has seen it there: run an agent on the host, or let its BMC be explored"
-                    .to_owned(),
+                lists_without(&wanted.name, machines).unwrap_or_else(|| {
+                    "nobody has seen it there: run an agent on the host, or let its BMC be \
+                     explored"
+                        .to_owned()
+                }),
             ),
         };
         match places.iter_mut().find(|place| place.name == wanted.name) {
@@ -200,6 +216,43 @@ pub(super) fn places(card: &Dpu, seats: &[Seat]) -> Vec<SeenInHost> {
     });
     places.truncate(MOST_HOSTS);
     places
+}
+
+/// That a host's own agent tells of its cards, and since when; for a card that it does not list.
+fn lists_without(host: &str, machines: &Machines<'_>) -> Option<String> {
+    let machine = machines.list.get(*machines.of_host.get(host)?)?;
+    let mut views = machine.views.iter();
+    let view = views.find(|view| {
+        let readable = |inventory: &Inventory| {
+            let mut unread = inventory.unread.iter();
+            !inventory.cards.is_empty() || !unread.any(|group| group.group == "cards")
+        };
+        view.spec.vantage == Vantage::HostOs && view.inventory().is_some_and(readable)
+    })?;
+    Some(format!(
+        "the operating system of dpuhost/{host} ({}) does not list it, by its report of {}: look \
+         whether it is in its slot and has power, power-cycle the host when it may go down, or \
+         correct spec.hostRefs",
+        view.report,
+        view.at().0
+    ))
+}
+
+/// The hosts of the spec whose agents tell of their cards and not of this one.
+pub(super) fn unlisted(
+    card: &Dpu,
+    places: &[SeenInHost],
+    machines: &Machines<'_>,
+) -> Option<String> {
+    let not_seen = card.spec.host_refs.iter().filter(|wanted| {
+        let place = places.iter().find(|place| place.name == wanted.name);
+        // A machine that sees it, however weakly, numbers its functions.
+        place.is_some_and(|place| place.functions.is_empty() && place.node_name.is_none())
+    });
+    let words: Vec<String> = not_seen
+        .filter_map(|wanted| lists_without(&wanted.name, machines))
+        .collect();
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 /// The same in short: a machine without an object has no name to show.

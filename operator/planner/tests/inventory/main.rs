@@ -20,6 +20,7 @@ mod fleet;
 mod hosts;
 mod identities;
 mod places;
+mod plugging;
 mod properties;
 mod proposing;
 mod replacing;

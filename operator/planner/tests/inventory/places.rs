@@ -16,7 +16,10 @@ fn a_host_that_reads_the_serial_number_proves_the_place() {
     let site = two_hosts()
         .card("c", json!({"hostRefs": [{"name": "a"}], "identity": {"serialNumber": "MT1"}}))
         .agent("n", HOST_UUID, json!([
-            {"serialNumber": "MT1", "slot": "Slot 3", "functions": ["0000:3b:00.0", "0000:3b:00.1"]},
+            {"serialNumber": "MT1", "slot": "Slot 3", "functions": ["0000:3b:00.0", "0000:3b:00.1"],
+             "named": {"functions": (0..40).map(|n| json!({
+                 "name": format!("pf0vf{n}"), "physical": 0, "virtual": n, "address": "0000:3b:00.2",
+             })).collect::<Vec<_>>(), "omitted": 7}},
         ]))
         .host_bmc("a", json!({"cards": [{"serialNumber": "MT1", "slot": "PCIe.3"}]}));
     let card = site.joined("c");
@@ -27,6 +30,9 @@ fn a_host_that_reads_the_serial_number_proves_the_place() {
     );
     assert_eq!(place.slot.as_deref(), Some("Slot 3"));
     assert_eq!(place.functions, ["0000:3b:00.0", "0000:3b:00.1"]);
+    let named = place.named.as_ref().unwrap();
+    assert_eq!(named.functions[3].name, "pf0vf3");
+    assert_eq!((named.functions.len(), named.omitted), (32, 15));
     assert_eq!(place.system_uuid.as_deref(), Some(HOST_UUID));
     assert_eq!(place.node_name.as_deref(), Some("n"));
     assert_eq!(
