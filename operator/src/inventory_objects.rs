@@ -155,6 +155,7 @@ mod tests {
                 reason: "Complete",
                 message: String::new(),
             },
+            tellers: BTreeMap::new(),
         }
     }
 

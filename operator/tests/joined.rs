@@ -10,14 +10,15 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use lockstep_crds::dpu_inventory::DpuInventorySpec;
-use lockstep_crds::{Dpu, DpuHost};
+use lockstep_crds::report::Vantage;
+use lockstep_crds::{Dpu, DpuHost, DpuReport};
 use lockstep_operator::assemble::assemble;
 use lockstep_operator::joins::Joined;
 use lockstep_operator::key::Key;
 use lockstep_operator::table::Entry;
 use lockstep_operator::world::{Wake, World};
-use lockstep_planner::inventory::{JoinedCard, JoinedHost, Verdict};
-use lockstep_planner::view::{Readiness, Sighting, View};
+use lockstep_planner::inventory::{JoinedCard, JoinedHost, Teller, Verdict};
+use lockstep_planner::view::{LeaseSeen, Readiness, Sighting, View};
 use serde_json::{Value, json};
 use support::*;
 
@@ -43,6 +44,7 @@ fn seen(hosts: &Value, reports: &[&str]) -> JoinedCard {
             reason: "Partial",
             message: String::new(),
         },
+        tellers: BTreeMap::new(),
     }
 }
 
@@ -158,6 +160,95 @@ fn whoever_sees_a_card_vouches_for_its_place_while_alive() {
     assert!(fresh(&told.cards[0].sightings, at(NOW))["bmc-host-h"]);
     assert!(!fresh(&told.cards[0].sightings, at(NOW + 61))["host-n1"]);
     assert!(told.cards[0].joined.is_some());
+}
+
+#[test]
+fn versions_that_an_image_requires_come_with_who_is_alive_to_tell_them() {
+    let mut world = world();
+    let (dpu, machine) = (card("c", "h"), host("h"));
+    put(&mut world, dpu.clone());
+    put(&mut world, machine.clone());
+    put(&mut world, policy(Some("i")));
+    let mut image = image("i", "1.0");
+    image.spec.requires = serde_json::from_value(json!([
+        {"component": "BMC_Firmware", "atLeast": "24.10"},
+        {"component": "fw.mgmt", "atLeast": "32"},
+        {"component": "other", "atLeast": "1"},
+    ]))
+    .unwrap();
+    put(&mut world, image);
+    let nobody = view(&world).cards[0].requirements.clone();
+    assert_eq!(nobody.len(), 3, "nothing has been joined yet");
+    assert!(nobody.iter().all(|one| one.seen.is_empty()));
+
+    let told = |version: &str| {
+        let mut told = seen(&json!([]), &["bmc-found-id", "xpu-c"]);
+        told.inventory.firmware = serde_json::from_value(json!({
+            "from": "FoundBmc", "report": "bmc-found-id", "observedAt": at(0),
+            "facts": {"components": [
+                {"name": "BMC_Firmware", "running": version}, {"name": "fw.mgmt", "running": "32.1"},
+            ]},
+        }))
+        .unwrap();
+        let teller = Teller {
+            from: Vantage::CardOs,
+            report: "xpu-c".to_owned(),
+        };
+        told.tellers.insert("firmware.fw.mgmt".to_owned(), teller);
+        told
+    };
+    let joined = |world: &mut World, version: &str| join(world, &[(&dpu, told(version))], &[]);
+    joined(&mut world, "24.10");
+    let h = BTreeSet::from([key("h")]);
+    assert_eq!(joined(&mut world, "24.11").hosts, h, "it may fit now");
+    assert!(joined(&mut world, "24.11").is_empty());
+
+    let alive_of = |world: &World| -> Vec<(String, bool)> {
+        let requirements = &view(world).cards[0].requirements;
+        let seen = requirements.iter().flat_map(|one| one.seen.clone());
+        let alive = |lease: LeaseSeen| lease.is_fresh(at(NOW));
+        seen.map(|one| (one.report.clone(), one.agent.is_some_and(alive)))
+            .collect()
+    };
+    let expected = |by_bmc: bool, by_agent: bool| {
+        vec![
+            ("bmc-found-id".to_owned(), by_bmc),
+            ("xpu-c".to_owned(), by_agent),
+        ]
+    };
+    alive(&mut world, "site-lab");
+    assert_eq!(
+        alive_of(&world),
+        expected(false, false),
+        "nobody says that this BMC answers"
+    );
+    put(&mut world, found(20, true, &Value::Null));
+    alive(&mut world, "xpu-c");
+    assert_eq!(alive_of(&world), expected(true, true));
+    let wake = put(&mut world, found(21, false, &Value::Null));
+    assert_eq!(alive_of(&world), expected(false, true));
+    assert_eq!(wake.hosts, h, "whose card it tells of");
+    put(&mut world, found(22, true, &json!(at(0))));
+    assert_eq!(
+        alive_of(&world),
+        expected(false, true),
+        "it is found no more"
+    );
+}
+
+/// A BMC that was found, and whether it answers and is still found.
+fn found(version: u64, answers: bool, missing_since: &Value) -> DpuReport {
+    let told = json!({
+        "reachable": {"ok": answers, "since": at(0)},
+        "found": {
+            "role": "Card", "recognisedBy": "a test", "site": SITE, "sources": ["list"],
+            "endpoint": {"address": "https://10.0.0.7", "credentials": "bmc", "trust": "Ca"},
+            "missingSince": missing_since,
+        },
+    });
+    let mut found = report("bmc-found-id", "FoundBmc", "id", &told);
+    found.metadata.resource_version = Some(version.to_string());
+    found
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod naming;
 mod places;
 mod proposals;
 mod proposed;
+mod requirements;
 mod sightings;
 mod unclaimed;
 mod vendors;
@@ -28,11 +29,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_crds::dpu::{HostPlace, InventorySummary};
 use lockstep_crds::inventory::{Actors, BootPlatform, CapabilityRecord, Slots};
+use lockstep_crds::report::Vantage;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuInventorySpec, DpuReportSpec};
 
 use self::cards::Evidence;
 use self::hosts::CardsOfHosts;
 use self::places::Seat;
+pub use self::requirements::required;
 
 /// Label of a proposed card: its maker.
 pub const VENDOR_LABEL: &str = "provisioning.opiproject.org/vendor";
@@ -81,6 +84,18 @@ pub struct JoinedCard {
     pub places: Vec<HostPlace>,
     /// Whether it is inventoried: the reason is `Complete`, `Partial` or `Conflicting`.
     pub inventoried: Verdict,
+    /// Who tells a version, where that is another report than the one its group comes from: by
+    /// field, such as `firmware.fw.mgmt`.
+    pub tellers: BTreeMap<String, Teller>,
+}
+
+/// A report that tells something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Teller {
+    /// Where it looks from.
+    pub from: Vantage,
+    /// Its name.
+    pub report: String,
 }
 
 /// A condition to be shown.

@@ -11,7 +11,7 @@ use super::JoinedCard;
 use super::cards::Evidence;
 use super::completeness;
 use super::conflicts::{MOST_CONFLICTS, conflicts};
-use super::groups::groups;
+use super::groups::{groups, tellers};
 use super::machines::Machines;
 use super::places::{self, Seat};
 use super::sightings::Sighting;
@@ -27,6 +27,7 @@ pub(super) fn joined(
     machines: &Machines<'_>,
 ) -> JoinedCard {
     let mut inventory = groups(&evidence.sightings);
+    let tellers = tellers(&evidence.sightings, &inventory);
     inventory.views = views(evidence);
     inventory.hosts = places::places(card, seats);
     inventory.conflicts.clone_from(&evidence.conflicts);
@@ -58,6 +59,7 @@ pub(super) fn joined(
         places: places::in_short(&inventory.hosts),
         inventoried,
         inventory,
+        tellers,
     }
 }
 

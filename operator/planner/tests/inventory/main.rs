@@ -23,4 +23,5 @@ mod places;
 mod properties;
 mod proposing;
 mod replacing;
+mod requirements;
 mod site;
