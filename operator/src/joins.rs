@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use lockstep_crds::dpu_inventory::{DpuInventorySpec, KnownPairing, SeenInHost};
+use lockstep_crds::dpu_inventory::DpuInventorySpec;
 use lockstep_crds::inventory::CapabilityRecord;
 use lockstep_crds::{
     BmcEndpoint, ComponentRequirement, Dpu, DpuHost, DpuImage, MachineIdentity, names,
 };
-use lockstep_planner::inventory::{JoinedCard, JoinedHost, SiteJoin, required};
+use lockstep_planner::inventory::{JoinedCard, JoinedHost, SiteJoin, Witness, required};
 use lockstep_planner::view::{CardJoined, LeaseSeen, Required, Sighting};
 
 use crate::author::Author;
@@ -115,6 +115,7 @@ fn is_same_card(one: &JoinedCard, other: &JoinedCard) -> bool {
         && one.inventoried == other.inventoried
         && one.inventory.hosts == other.inventory.hosts
         && one.inventory.views == other.inventory.views
+        && one.witnesses == other.witnesses
         && is_same_firmware(one, other)
 }
 
@@ -227,34 +228,11 @@ fn answering(world: &World, near: &Key, report: &str, site: &str) -> Option<Leas
 
 /// Where a card is seen, each with the Lease of the agent whose report tells so.
 pub(crate) fn sightings(world: &World, card: &Key, joined: &JoinedCard) -> Vec<Sighting> {
-    let observed = |seen: &&SeenInHost| seen.pairing == KnownPairing::Observed;
-    let hosts = joined.inventory.hosts.iter().filter(observed);
-    hosts
-        .flat_map(|seen| {
-            let views = joined.inventory.views.iter();
-            views.filter_map(move |view| witness(world, card, seen, &view.report))
-        })
-        .collect()
-}
-
-/// The agent behind a report, if it is one that sees what sits in that host.
-fn witness(world: &World, card: &Key, seen: &SeenInHost, report: &str) -> Option<Sighting> {
-    let agent = match Author::of(report)? {
-        Author::HostOs(node) if seen.node_name.as_deref() == Some(node) => {
-            world.leases.seen(&card.sibling(names::host(node)))
-        }
-        Author::HostBmc(host) if seen.name == host => speaker(world, card, report),
-        Author::HostOs(_)
-        | Author::HostBmc(_)
-        | Author::CardBmc(_)
-        | Author::CardOs(_)
-        | Author::FoundBmc(_)
-        | Author::Scan(_)
-        | Author::Site(_) => return None,
+    let witnesses = joined.witnesses.iter();
+    let sighting = |witness: &Witness| Sighting {
+        host: witness.host.clone(),
+        report: witness.report.clone(),
+        agent: speaker(world, card, &witness.report),
     };
-    Some(Sighting {
-        host: seen.name.clone(),
-        report: report.to_owned(),
-        agent,
-    })
+    witnesses.map(sighting).collect()
 }

@@ -23,6 +23,7 @@ mod requirements;
 mod sightings;
 mod unclaimed;
 mod vendors;
+mod witnesses;
 mod yielding;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,6 +88,17 @@ pub struct JoinedCard {
     /// Who tells a version, where that is another report than the one its group comes from: by
     /// field, such as `firmware.fw.mgmt`.
     pub tellers: BTreeMap<String, Teller>,
+    /// Who vouches for where it sits.
+    pub witnesses: Vec<Witness>,
+}
+
+/// A report that proves where a card sits, as long as who wrote it is alive.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Witness {
+    /// Name of the `DpuHost`; empty if none stands for that machine.
+    pub host: String,
+    /// The report.
+    pub report: String,
 }
 
 /// A report that tells something.

@@ -16,6 +16,7 @@ use super::machines::Machines;
 use super::places::{self, Seat};
 use super::sightings::Sighting;
 use super::vendors::maker;
+use super::witnesses::witnesses;
 
 const MOST_VIEWS: usize = 16;
 const MOST_MISSING: usize = 32;
@@ -60,6 +61,7 @@ pub(super) fn joined(
         inventoried,
         inventory,
         tellers,
+        witnesses: witnesses(card, evidence, seats, machines),
     }
 }
 
