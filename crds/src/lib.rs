@@ -33,7 +33,7 @@ pub use boot_policy::{DpuBootPolicy, DpuBootPolicySpec, DpuBootPolicyStatus};
 pub use dpu::{Dpu, DpuSpec, DpuStatus, Phase};
 pub use dpu_inventory::{DpuInventory, DpuInventorySpec};
 pub use host::{DpuHost, DpuHostSpec, DpuHostStatus};
-pub use image::{DpuImage, DpuImageSpec, DpuImageStatus};
+pub use image::{ComponentRequirement, DpuImage, DpuImageSpec, DpuImageStatus};
 pub use report::{DpuReport, DpuReportSpec};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

@@ -166,6 +166,8 @@ fn joined(system: Option<Sourced<lockstep_crds::inventory::SystemFacts>>) -> Joi
             reason: "Partial",
             message: "most is missing".to_owned(),
         },
+        tellers: BTreeMap::new(),
+        witnesses: Vec::new(),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::intent::{Draft, Intent, plain};
 use crate::leave::{Leave, leave};
 use crate::reach;
 use crate::reason::Reason;
+use crate::requirement;
 use crate::slot_power;
 use crate::stage;
 use crate::taint;
@@ -58,6 +59,7 @@ pub(crate) fn install(
     if is_over(kept, spec) {
         return Err(failed(kept, wanted));
     }
+    requirement::met(record, card, kept, now)?;
     image_ready(view, wanted)?;
     if facts.media.owner == MediaOwner::Foreign {
         return Err(Intent::stall(
@@ -112,7 +114,11 @@ fn light_slot(
     let dark = host_is_off
         && slot_power::effective(view, record) != SlotPower::Yes
         && view.card_answer(card, now).is_none();
-    if !dark || is_over(kept, spec) || image_ready(view, wanted).is_err() {
+    if !dark
+        || is_over(kept, spec)
+        || requirement::met(record, card, kept, now).is_err()
+        || image_ready(view, wanted).is_err()
+    {
         return None;
     }
     match leave(view, record, spec, card, now) {

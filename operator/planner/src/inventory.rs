@@ -20,20 +20,24 @@ mod places;
 mod plugged;
 mod proposals;
 mod proposed;
+mod requirements;
 mod sightings;
 mod unclaimed;
 mod vendors;
+mod witnesses;
 mod yielding;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_crds::dpu::{HostPlace, InventorySummary};
 use lockstep_crds::inventory::{Actors, BootPlatform, CapabilityRecord, Slots};
+use lockstep_crds::report::Vantage;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuInventorySpec, DpuReportSpec};
 
 use self::cards::Evidence;
 use self::hosts::CardsOfHosts;
 use self::places::Seat;
+pub use self::requirements::required;
 
 pub use self::plugged::{Around, Plugged, plugged};
 
@@ -84,6 +88,29 @@ pub struct JoinedCard {
     pub places: Vec<HostPlace>,
     /// Whether it is inventoried: the reason is `Complete`, `Partial` or `Conflicting`.
     pub inventoried: Verdict,
+    /// Who tells a version, where that is another report than the one its group comes from: by
+    /// field, such as `firmware.fw.mgmt`.
+    pub tellers: BTreeMap<String, Teller>,
+    /// Who vouches for where it sits.
+    pub witnesses: Vec<Witness>,
+}
+
+/// A report that proves where a card sits, as long as who wrote it is alive.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Witness {
+    /// Name of the `DpuHost`; empty if none stands for that machine.
+    pub host: String,
+    /// The report.
+    pub report: String,
+}
+
+/// A report that tells something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Teller {
+    /// Where it looks from.
+    pub from: Vantage,
+    /// Its name.
+    pub report: String,
 }
 
 /// A condition to be shown.

@@ -11,6 +11,7 @@ use crate::admit;
 use crate::approval::is_approved;
 use crate::card::{is_going, is_installed, record_of};
 use crate::pairing;
+use crate::requirement;
 use crate::view::{CardView, View, Wanted};
 
 /// Why a card that lacks its image cannot be installed before a person does something;
@@ -50,6 +51,10 @@ pub(crate) fn obstacle(
         (
             pairing::proved(view, card, now).is_err(),
             "nobody vouches for its place, or sees it there",
+        ),
+        (
+            requirement::met(record, card, kept, now).is_err(),
+            "its image requires versions of its components that it is not known to run",
         ),
         (
             kept.attempts >= spec.install.max_attempts,

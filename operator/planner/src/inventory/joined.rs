@@ -11,11 +11,12 @@ use super::JoinedCard;
 use super::cards::Evidence;
 use super::completeness;
 use super::conflicts::{MOST_CONFLICTS, conflicts};
-use super::groups::groups;
+use super::groups::{groups, tellers};
 use super::machines::Machines;
 use super::places::{self, Seat};
 use super::sightings::Sighting;
 use super::vendors::maker;
+use super::witnesses::witnesses;
 
 const MOST_VIEWS: usize = 16;
 const MOST_MISSING: usize = 32;
@@ -27,6 +28,7 @@ pub(super) fn joined(
     machines: &Machines<'_>,
 ) -> JoinedCard {
     let mut inventory = groups(&evidence.sightings);
+    let tellers = tellers(&evidence.sightings, &inventory);
     inventory.views = views(evidence);
     inventory.hosts = places::places(card, seats, machines);
     inventory.conflicts.clone_from(&evidence.conflicts);
@@ -61,6 +63,8 @@ pub(super) fn joined(
         places: places::in_short(&inventory.hosts),
         inventoried,
         inventory,
+        tellers,
+        witnesses: witnesses(card, evidence, seats, machines),
     }
 }
 

@@ -31,6 +31,8 @@ const LONGEST_PROOF: usize = 512;
 pub(super) struct Seat {
     pub machine: usize,
     pub place: SeenInHost,
+    /// The reports that read a serial number from the card there.
+    pub proved_by: Vec<String>,
 }
 
 /// Keys that more than one view of a card tells.
@@ -91,9 +93,13 @@ pub(super) fn seats(evidence: &Evidence<'_>, machines: &Machines<'_>) -> Vec<Sea
                 (one.missing(), rank, one.report)
             });
             let machine = machines.list.get(number)?;
+            let proved = those
+                .iter()
+                .filter(|one| proof(one, &shared).is_some_and(|(strong, _)| strong));
             Some(Seat {
                 machine: number,
                 place: place(machine, &those, &shared),
+                proved_by: proved.map(|one| one.report.to_owned()).collect(),
             })
         })
         .collect()
@@ -269,6 +275,20 @@ pub(super) fn in_short(places: &[SeenInHost]) -> Vec<HostPlace> {
         .collect()
 }
 
+/// Whether the machines of a card's hosts are told apart: a host of the spec that nobody knows
+/// may be the machine that nobody has named.
+pub(super) fn all_known(card: &Dpu, machines: &Machines<'_>) -> bool {
+    card.spec.host_refs.iter().all(|wanted| {
+        let machine = machines.of_host.get(wanted.name.as_str());
+        machine
+            .and_then(|number| machines.list.get(*number))
+            .is_some_and(|machine| {
+                let mut keys = machine.keys.iter();
+                keys.any(|key| matches!(key.kind(), Kind::Serial | Kind::Uuid))
+            })
+    })
+}
+
 /// The card is seen in a host that its spec does not name.
 pub(super) fn seen_elsewhere(
     card: &Dpu,
@@ -277,16 +297,7 @@ pub(super) fn seen_elsewhere(
     machines: &Machines<'_>,
 ) -> Option<Conflict> {
     let named = |host: &str| card.spec.host_refs.iter().any(|wanted| wanted.name == host);
-    // A host of the spec that nobody knows may be the machine that nobody has named.
-    let all_known = card.spec.host_refs.iter().all(|wanted| {
-        let machine = machines.of_host.get(wanted.name.as_str());
-        machine
-            .and_then(|number| machines.list.get(*number))
-            .is_some_and(|machine| {
-                let mut keys = machine.keys.iter();
-                keys.any(|key| matches!(key.kind(), Kind::Serial | Kind::Uuid))
-            })
-    });
+    let all_known = all_known(card, machines);
     let elsewhere: Vec<&Seat> = seats
         .iter()
         .filter(|seat| seat.place.pairing == KnownPairing::Observed)

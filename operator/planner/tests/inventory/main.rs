@@ -24,4 +24,5 @@ mod plugging;
 mod properties;
 mod proposing;
 mod replacing;
+mod requirements;
 mod site;

@@ -11,6 +11,7 @@ mod host_wait;
 mod inventory;
 mod pairing;
 mod refusals;
+mod requirements;
 mod restore;
 mod shutdown;
 mod taint;
