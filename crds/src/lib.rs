@@ -54,7 +54,7 @@ pub const AGENT_LABEL: &str = "provisioning.opiproject.org/agent";
 /// Label of what discovery proposed; its value is the id of the machine's identity.
 pub const PROPOSED_LABEL: &str = "provisioning.opiproject.org/proposed";
 
-/// Name of the ServiceAccount of every agent on a host.
+/// Name of the ServiceAccount of every agent on a host, in the namespace [`names::hosts`].
 pub const HOST_AGENT: &str = "lockstep-host-agent";
 
 /// Name of the ServiceAccount of every site agent.
@@ -74,7 +74,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
     .into()
 }
 
-/// Names of reports, Leases and ServiceAccounts.
+/// Names of reports, Leases, ServiceAccounts and namespaces.
 pub mod names {
     /// Report of the site agent about its image store; also the name of its Lease.
     pub fn site(site: &str) -> String {
@@ -99,6 +99,12 @@ pub mod names {
     /// Report and Lease of the agent on a host, by its Node.
     pub fn host(node: &str) -> String {
         format!("host-{node}")
+    }
+
+    /// Namespace in which the agents on the hosts of a site run, by the site's: their Pods need what
+    /// no Pod beside the site's Secrets should be allowed. Admission knows this name.
+    pub fn hosts(namespace: &str) -> String {
+        format!("{namespace}-hosts")
     }
 
     /// Report about a BMC that was found; `id` is made of the identity of its machine.
