@@ -62,7 +62,7 @@ pub const DISCOVERED_ADDRESS: &str = "provisioning.opiproject.org/discovered-add
 /// last; 1 if it is not there. Another generation was written by somebody else.
 pub const PROPOSED_GENERATION: &str = "provisioning.opiproject.org/proposed-generation";
 
-/// Name of the ServiceAccount of every agent on a host.
+/// Name of the ServiceAccount of every agent on a host, in the namespace [`names::hosts`].
 pub const HOST_AGENT: &str = "lockstep-host-agent";
 
 /// Name of the ServiceAccount of every site agent.
@@ -82,7 +82,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
     .into()
 }
 
-/// Names of reports, Leases and ServiceAccounts.
+/// Names of reports, Leases, ServiceAccounts and namespaces.
 pub mod names {
     /// Report of the site agent about its image store; also the name of its Lease.
     pub fn site(site: &str) -> String {
@@ -107,6 +107,12 @@ pub mod names {
     /// Report and Lease of the agent on a host, by its Node.
     pub fn host(node: &str) -> String {
         format!("host-{node}")
+    }
+
+    /// Namespace in which the agents on the hosts of a site run, by the site's: their Pods need what
+    /// no Pod beside the site's Secrets should be allowed. Admission knows this name.
+    pub fn hosts(namespace: &str) -> String {
+        format!("{namespace}-hosts")
     }
 
     /// Report about a BMC that was found; `id` is made of the identity of its machine.

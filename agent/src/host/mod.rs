@@ -38,7 +38,10 @@ pub struct HostArgs {
     /// Name of the Node that this runs on.
     #[arg(long, env = "NODE_NAME")]
     pub node: String,
-    /// Folder at which the root of this very machine is mounted.
+    /// Namespace of the site that the host belongs to: there its report stands.
+    #[arg(long)]
+    pub namespace: String,
+    /// Folder at which the files of this very machine are mounted; its /proc need not be.
     #[arg(long, default_value = "/")]
     pub root: PathBuf,
     /// Port of `/healthz`, `/readyz` and `/metrics`, on every address.
@@ -55,17 +58,16 @@ pub async fn run(args: HostArgs, ending: CancellationToken) -> Result<()> {
             args.node
         );
     }
-    let (client, config) = kube_client::inferred().await?;
+    let (client, _) = kube_client::inferred().await?;
     let machine = LocalMachine::mounted_at(&args.root);
     let listener = listen(args.health_port).await?;
-    let namespace = config.default_namespace;
     let (inventory, latest) = InventoryReader::new(machine.clone(), Whose::Host, FLOOR);
     let figures = Arc::new(HostFigures::new(machine.root.clone()));
     let host = Host {
         node: args.node,
         figures: Arc::clone(&figures),
     };
-    let report = reporter(&client, &namespace, host, machine, latest);
+    let report = reporter(&client, &args.namespace, host, machine, latest);
     let ending = ending.child_token();
     tokio::join!(
         health::serve(listener, figures, ending.clone()),
