@@ -235,13 +235,14 @@ fn lists_without(host: &str, machines: &Machines<'_>) -> Option<String> {
         };
         view.spec.vantage == Vantage::HostOs && view.inventory().is_some_and(readable)
     })?;
-    Some(format!(
+    let words = format!(
         "the operating system of dpuhost/{host} ({}) does not list it, by its report of {}: look \
          whether it is in its slot and has power, power-cycle the host when it may go down, or \
-         correct spec.hostRefs",
+         correct spec.hostRefs; a family that is not recognised over PCI is never listed",
         view.report,
         view.at().0
-    ))
+    );
+    Some(cut(&words, LONGEST_PROOF))
 }
 
 /// The hosts of the spec whose agents tell of their cards and not of this one.
