@@ -50,12 +50,7 @@ pub(crate) fn install(
     if let Some(end) = install_end(view, kept, now) {
         return Err(card::booting(kept, end));
     }
-    if facts.capabilities.virtual_media == Offer::NotOffered {
-        return Err(Intent::stall(
-            Reason::CapabilityMissing,
-            "the card's BMC offers no virtual media that can hold an image",
-        ));
-    }
+    require_road(card, facts)?;
     if is_over(kept, spec) {
         return Err(failed(kept, wanted));
     }
@@ -90,6 +85,33 @@ pub(crate) fn install(
         Leave::AfterHold(hold) => Intent::Act(hold),
         Leave::Granted if off => Intent::act(boot(card, wanted, spec)),
         Leave::Granted => stop(record, spec, card, facts, now),
+    })
+}
+
+/// What an install needs of the card's BMC, before anything is begun.
+fn require_road(card: &CardView, facts: &BmcReport) -> Result<(), Intent> {
+    let machine = card::machine(card);
+    match facts.capabilities.virtual_media {
+        Offer::Offered => {}
+        Offer::NotOffered => {
+            return Err(Intent::stall(
+                Reason::CapabilityMissing,
+                format!("the BMC of {machine} offers no virtual media that can hold an image"),
+            ));
+        }
+        Offer::NotRead | Offer::Unrecognized(_) => {
+            return Err(Intent::wait(
+                Reason::Inspecting,
+                format!("whether the BMC of {machine} offers virtual media has not been read"),
+                reach::SILENCE,
+            ));
+        }
+    }
+    stage::may_be_cycled(facts).map_err(|lack| {
+        Intent::stall(
+            Reason::CapabilityMissing,
+            format!("{machine} cannot be powered on to install: {lack}"),
+        )
     })
 }
 

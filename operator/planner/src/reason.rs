@@ -93,8 +93,8 @@ reasons! {
     SeveralHostsUnsupported => AtOnce("Name one host in hostRefs"),
     /// The card has no BMC, and this release has no other road to install it.
     NoInstallRoad => AtOnce("Give the Dpu a bmc, or install the card by other means: it is adopted when its agent reports the wanted image"),
-    /// The card's BMC does not offer what an install needs.
-    CapabilityMissing => AtOnce("Install the card by other means: it is adopted when its agent reports the wanted image"),
+    /// A BMC does not offer what an install, or the hold of a host, needs.
+    CapabilityMissing => AtOnce("If a newer firmware of that BMC offers it, it goes on by itself once that runs; otherwise install the card by other means: it is adopted when its agent reports the wanted image"),
     /// The site's agent has not renewed its Lease.
     SiteAgentSilent => AtOnce("Look at the site agent's pod and its logs"),
     /// A machine has not been reported on yet.

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod approval;
+mod capabilities;
 mod deletion;
 mod doubts;
 mod edits;
