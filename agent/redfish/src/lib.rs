@@ -29,6 +29,7 @@ mod reading;
 mod redfish;
 mod registry;
 mod report;
+mod room;
 mod scrub;
 mod stage;
 mod target;

@@ -73,7 +73,7 @@ impl RedfishBmc {
         check_gate(&self.shared, &self.origin, &self.target)?;
         let opened = slot.as_ref().is_none_or(Link::needs_reopening);
         if opened {
-            let link = Link::open(&self.shared, &self.target, &self.origin, deadline).await?;
+            let link = Link::open(&self.shared, &self.target, &self.origin, None, deadline).await?;
             *slot = Some(link);
         }
         #[expect(clippy::expect_used, reason = "opened just above where it was absent")]

@@ -15,7 +15,7 @@ const GROUP: &str = "bmc";
 const MOST_MACS: usize = 8;
 
 pub(super) async fn read(walk: &mut Walk<'_>, system: &System) -> BmcFacts {
-    let root = walk.link().root().clone();
+    let root = walk.link().shared_root();
     let mut facts = BmcFacts {
         service_uuid: service_uuid(&root),
         redfish_version: short(&root, "RedfishVersion", 32),

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::System;
 use super::walk::Walk;
 use crate::document::{bounded, link, references, short, text};
+use crate::room::Document;
 
 /// Reads what the chassis add, and puts it together.
 pub(super) async fn read(walk: &mut Walk<'_>, system: &System) -> (SystemFacts, Vec<String>) {
@@ -21,10 +22,10 @@ pub(super) async fn read(walk: &mut Walk<'_>, system: &System) -> (SystemFacts, 
 }
 
 /// The facts, and what contradicts itself.
-fn facts(system: &System, assemblies: &[Value]) -> (SystemFacts, Vec<String>) {
-    let document = &system.document;
+fn facts(system: &System, assemblies: &[Document]) -> (SystemFacts, Vec<String>) {
+    let document: &Value = &system.document;
     // What several systems share tells none of them apart.
-    let chassis = system.chassis.iter().map(|(_, chassis)| chassis);
+    let chassis = system.chassis.iter().map(|(_, chassis)| &**chassis);
     let chassis: Vec<&Value> = chassis.filter(|chassis| !is_shared(chassis)).collect();
     let parts: Vec<&Value> = assemblies
         .iter()
@@ -118,7 +119,7 @@ mod tests {
         let chassis = |id: &str, part: &str| {
             (
                 format!("/redfish/v1/Chassis/{id}"),
-                json!({"PartNumber": part, "SerialNumber": "MT2301X1"}),
+                json!({"PartNumber": part, "SerialNumber": "MT2301X1"}).into(),
             )
         };
         let mut machine = system(json!({
@@ -157,11 +158,11 @@ mod tests {
             "PartNumber": 7, "Manufacturer": null,
         }));
         let chassis = json!({"SerialNumber": "EXD7", "Manufacturer": "Example", "Version": "A3"});
-        machine.chassis = vec![("/redfish/v1/Chassis/Card".to_owned(), chassis)];
+        machine.chassis = vec![("/redfish/v1/Chassis/Card".to_owned(), chassis.into())];
         let assembly = json!({"Assemblies": [
             {"ProductionDate": "0000-00-00T00:00:00Z", "PartNumber": "EX-1"}, null,
         ]});
-        let (facts, contradictions) = facts(&machine, &[assembly]);
+        let (facts, contradictions) = facts(&machine, &[assembly.into()]);
         let wanted = SystemFacts {
             vendor: Some("Example".to_owned()),
             serial_number: Some("EXD7".to_owned()),
@@ -176,12 +177,13 @@ mod tests {
     fn a_chassis_that_several_share_and_that_of_a_host_give_no_serial_number() {
         let mut machine = system(json!({"SystemType": "DPU"}));
         let held = json!([{"@odata.id": "/s/1"}, {"@odata.id": "/s/2"}]);
-        let chassis = json!({"SerialNumber": "437XR1138R2", "SKU": "8675309",
+        let mut chassis = json!({"SerialNumber": "437XR1138R2", "SKU": "8675309",
             "Links": {"ComputerSystems": held}});
-        machine.chassis = vec![("/redfish/v1/Chassis/1".to_owned(), chassis)];
+        machine.chassis = vec![("/redfish/v1/Chassis/1".to_owned(), chassis.clone().into())];
         let (found, _) = facts(&machine, &[]);
         assert_eq!((found.serial_number, found.sku), (None, None));
-        machine.chassis[0].1["Links"] = json!({"ComputerSystems": [{"@odata.id": "/s/1"}]});
+        chassis["Links"] = json!({"ComputerSystems": [{"@odata.id": "/s/1"}]});
+        machine.chassis[0].1 = chassis.into();
         let (found, _) = facts(&machine, &[]);
         assert_eq!(found.serial_number.as_deref(), Some("437XR1138R2"));
         machine.role = MachineRole::Host;
@@ -197,7 +199,7 @@ mod tests {
         let document = json!({"SystemType": "DPU", "SerialNumber": "A1B2"});
         let mut machine = system(document.clone());
         let other = json!({"SerialNumber": "C3D4", "ChassisType": "RackMount"});
-        machine.chassis = vec![("/redfish/v1/Chassis/1".to_owned(), other)];
+        machine.chassis = vec![("/redfish/v1/Chassis/1".to_owned(), other.into())];
         let (found, contradictions) = facts(&machine, &[]);
         assert_eq!(found.serial_number.as_deref(), Some("A1B2"));
         assert!(contradictions[0].contains("A1B2") && contradictions[0].contains("C3D4"));

@@ -59,7 +59,7 @@ pub(crate) async fn facts(
     };
     let path = identity.system_path.clone();
     let capabilities = Capabilities {
-        reset: reading::reset(system, &path, info.as_ref()),
+        reset: reading::reset(system, &path, info.as_deref()),
         boot_override: reading::override_capability(system, &path),
         virtual_media: reading::media_capability(&media, &path),
         boot_progress: reading::progress_capability(system, &path),
