@@ -205,17 +205,13 @@ pub async fn check_admission(plane: &ControlPlane, theirs: &str, host: &str) -> 
     let patch = r#"{"metadata":{"annotations":{"posing":"yes"}}}"#;
     let report = format!("dpureport/{theirs}");
     let host = format!("dpureport/{host}");
+    // As the API server tells of a Pod's token: the Pod of another node than that of the report.
+    let elsewhere = "--as-user-extra=authentication.kubernetes.io/node-name=elsewhere";
     let annotate = |what| {
-        [
-            "patch",
-            what,
-            "--type=merge",
-            "-p",
-            patch,
-            "--as",
-            HOST_AGENT,
-        ]
+        let patch = ["patch", what, "--type=merge", "-p", patch];
+        [&patch[..], &["--as", HOST_AGENT, elsewhere]].concat()
     };
+    let (of_bmc, of_host) = (annotate(&report), annotate(&host));
     let attempts: [(&str, &[&str], &str); 6] = [
         (
             "the operator deletes a card that it did not propose",
@@ -224,13 +220,13 @@ pub async fn check_admission(plane: &ControlPlane, theirs: &str, host: &str) -> 
         ),
         (
             "a host agent writes the report of a BMC",
-            &annotate(&report),
+            &of_bmc,
             "written only by its own agent",
         ),
         (
-            "a host agent whose token names no node writes the report of a host",
-            &annotate(&host),
-            "(this one is of none)",
+            "a host agent writes the report of another node's host",
+            &of_host,
+            "(this one is of elsewhere)",
         ),
         (
             "a card's agent writes the report of a BMC",
