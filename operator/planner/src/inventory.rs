@@ -3,6 +3,7 @@
 //! [`join`] takes every object and report of one namespace and returns what each card and each
 //! host is, what contradicts what, and which objects should be proposed, withdrawn or moved.
 
+mod agreement;
 mod approvals;
 mod cards;
 mod completeness;
@@ -32,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lockstep_crds::dpu::{HostPlace, InventorySummary};
 use lockstep_crds::inventory::{Actors, BootPlatform, CapabilityRecord, Slots};
 use lockstep_crds::report::Vantage;
-use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuInventorySpec, DpuReportSpec};
+use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuInventorySpec, DpuReportSpec, names};
 
 use self::cards::Evidence;
 use self::hosts::CardsOfHosts;
@@ -262,7 +263,7 @@ fn leaving(withdrawals: &[Withdrawal]) -> BTreeSet<(Subject, &str)> {
         .collect()
 }
 
-/// What comes in no particular order, by name.
+/// What comes in no particular order, by name, and no report from where its writer is not.
 fn sorted<'a>(view: &SiteView<'a>) -> SiteView<'a> {
     let mut view = view.clone();
     view.cards
@@ -271,7 +272,27 @@ fn sorted<'a>(view: &SiteView<'a>) -> SiteView<'a> {
         .sort_by_key(|host| proposed::name(&host.metadata));
     view.policies
         .sort_by_key(|policy| proposed::name(&policy.metadata));
+    view.reports
+        .retain(|report, spec| speaks_for_itself(report, spec));
     view
+}
+
+/// Who may write a report is told by its name, and it speaks from nowhere else.
+fn speaks_for_itself(report: &str, spec: &DpuReportSpec) -> bool {
+    let of = spec.subject.as_str();
+    let name = match &spec.vantage {
+        Vantage::CardBmc => names::card_bmc(of),
+        Vantage::HostBmc => names::host_bmc(of),
+        Vantage::CardOs => names::xpu(of),
+        Vantage::HostOs => names::host(of),
+        Vantage::FoundBmc => names::found_bmc(of),
+        Vantage::Site => names::site(of),
+        Vantage::Scan => names::scan(of),
+        // What none of these writes tells of no card and no host.
+        Vantage::Spec | Vantage::Unrecognized(_) => return false,
+    };
+    let found = spec.vantage == Vantage::FoundBmc;
+    report == name && (found || spec.found.is_none())
 }
 
 /// Cards that stay and that the policy of their first host approves.

@@ -36,6 +36,8 @@ pub(super) struct Evidence<'a> {
     pub yielding: Vec<&'a Dpu>,
     pub sightings: Vec<Sighting<'a>>,
     pub keys: Keys,
+    /// Where its object says that its BMC is.
+    pub named: Keys,
     /// Keys that another card claims as well.
     pub contested: BTreeSet<Key>,
     pub conflicts: Vec<Conflict>,
@@ -45,6 +47,8 @@ pub(super) struct Evidence<'a> {
 struct Source<'a> {
     body: Body,
     card: Option<&'a Dpu>,
+    /// Where the object says that the BMC is.
+    named: Keys,
     sightings: Vec<Sighting<'a>>,
     conflicts: Vec<Conflict>,
 }
@@ -57,17 +61,17 @@ pub(super) fn cards<'a>(view: &SiteView<'a>, machines: &Machines<'a>) -> Vec<Evi
     let mut strangers: Vec<Source<'a>> = Vec::new();
     for card in &view.cards {
         let mut source = of_object(view, card, &paths, &mut strangers);
+        source.body.object = true;
         source.body.anchor = !card_may_yield(card, &recorded);
         sources.push(source);
     }
     sources.extend(strangers);
     for (number, (report, spec)) in view.reports.iter().enumerate() {
         if may_be_card(spec) {
-            let mut source = free(Sighting::of_itself(report, spec), None);
-            let found = spec.found.as_ref();
-            let found = found.filter(|found| found.missing_since.is_none());
-            let key = found.and_then(|found| endpoint::key_of_found(&found.endpoint));
-            source.body.keys.extend(key);
+            let sighting = Sighting::of_itself(report, spec);
+            let place = sighting.place.clone();
+            let mut source = free(sighting, None);
+            source.body.keys.extend(place);
             sources.push(source);
         }
         let inside = spec.inventory.iter().flat_map(|inventory| &inventory.cards);
@@ -89,6 +93,8 @@ fn free(sighting: Sighting<'_>, seat: Option<(usize, Option<String>)>) -> Source
     Source {
         body: Body {
             keys: sighting.keys.clone(),
+            missing: sighting.missing(),
+            by_bmc: seat.is_none(),
             seat,
             ..Body::default()
         },
@@ -116,13 +122,20 @@ fn of_object<'a>(
         card: Some(card),
         ..Source::default()
     };
-    source.body.keys.extend(
+    source.named.extend(
         card.spec
             .bmc
             .as_ref()
             .and_then(|bmc| endpoint::key_of_spec(bmc, paths)),
     );
-    for report in [names::card_bmc, names::xpu].map(|of| of(name(&card.metadata))) {
+    source.body.keys.extend(source.named.iter().cloned());
+    let own = name(&card.metadata);
+    // The BMC's word comes first: what the card's own system says against it is a stranger's.
+    let mut known = expected.clone();
+    for (report, vantage) in [
+        (names::card_bmc(own), Vantage::CardBmc),
+        (names::xpu(own), Vantage::CardOs),
+    ] {
         let Some((report, spec)) = view.reports.get_key_value(report.as_str()) else {
             continue;
         };
@@ -130,19 +143,26 @@ fn of_object<'a>(
             continue;
         }
         let mut sighting = Sighting::of_itself(report, spec);
-        let against = keys::contradictions(&sighting.keys, &expected, SINGLE);
+        let against = keys::contradictions(&sighting.keys, &known, SINGLE);
         if against.is_empty() {
             sighting.by_name = true;
+            if vantage == Vantage::CardBmc {
+                known.extend(sighting.keys.iter().cloned());
+                source.body.by_bmc = true;
+            } else {
+                source.body.own_word = sighting.keys.difference(&known).cloned().collect();
+            }
             source.body.keys.extend(sighting.keys.iter().cloned());
             source.sightings.push(sighting);
             continue;
         }
         for kind in against {
+            let first = source.sightings.first();
             source
                 .conflicts
-                .push(stranger(card, &expected, &sighting, kind));
+                .push(stranger(card, (&expected, first), &sighting, kind));
         }
-        if *sighting.from() == Vantage::CardBmc {
+        if vantage == Vantage::CardBmc {
             let bmc = card.spec.bmc.as_ref();
             sighting.answers_at = bmc.map(|bmc| (bmc, card.spec.site.as_str()));
             strangers.push(free(sighting, None));
@@ -162,21 +182,27 @@ pub(super) fn expected_of(card: &Dpu) -> Keys {
     expected
 }
 
-/// Another card answers where this one should.
-fn stranger(card: &Dpu, expected: &Keys, sighting: &Sighting<'_>, kind: Kind) -> Conflict {
-    let of = |keys: &Keys| -> String {
+/// Another card answers where this one should, by what its spec says, or its BMC.
+fn stranger(
+    card: &Dpu,
+    (expected, bmc): (&Keys, Option<&Sighting<'_>>),
+    sighting: &Sighting<'_>,
+    kind: Kind,
+) -> Conflict {
+    let of = |keys: &Keys| {
         let mut values = keys.iter().filter(|key| key.kind() == kind).map(Key::value);
-        values.next().unwrap_or_default().to_owned()
+        values.next().map(str::to_owned)
     };
+    let told = of(&sighting.keys).unwrap_or_default();
+    let by_bmc = || Some(conflicts::said(bmc?, of(&bmc?.keys)?));
+    let rightly = match of(expected) {
+        Some(value) => Some(said_by_spec(card, &value)),
+        None => by_bmc(),
+    };
+    let other = conflicts::said(sighting, format!("{told}: another card answers there"));
     Conflict {
         field: format!("system.{}", kind.field()),
-        said: vec![
-            said_by_spec(card, &of(expected)),
-            conflicts::said(
-                sighting,
-                format!("{}: another card answers there", of(&sighting.keys)),
-            ),
-        ],
+        said: rightly.into_iter().chain([other]).collect(),
     }
 }
 
@@ -202,6 +228,7 @@ fn assembled<'a>(sources: Vec<Source<'a>>, matching: &Matching) -> Vec<Evidence<
             continue;
         };
         evidence.keys.extend(source.body.keys);
+        evidence.named.extend(source.named);
         evidence.sightings.extend(source.sightings);
         evidence.conflicts.extend(source.conflicts);
         objects.extend(source.card.map(|card| (card, source.body.anchor)));

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use lockstep_crds::MachineIdentity;
+use lockstep_crds::bmc::place;
 use lockstep_crds::identity::{
     meaningful_device_serial, meaningful_mac, meaningful_serial, meaningful_uuid,
 };
 use lockstep_crds::inventory::{CardSeen, Inventory, SystemFacts};
+use lockstep_crds::report::{BmcReport, Vantage};
+use lockstep_crds::{DpuReportSpec, MachineIdentity};
 
 /// One key, the strongest kind first. Two machines that share one are the same machine, unless
 /// something contradicts it.
@@ -120,9 +122,9 @@ impl Key {
     }
 }
 
-/// An address of a BMC without what makes no difference.
+/// An address of a BMC without what makes no difference: as claims of one BMC are compared.
 pub(super) fn plain_address(address: &str) -> String {
-    address.trim().trim_end_matches('/').to_ascii_lowercase()
+    place(address)
 }
 
 /// SMBIOS writes the first three fields of a UUID in little endian, and firmware disagrees on
@@ -169,6 +171,31 @@ pub(super) fn of_system(system: &SystemFacts) -> Keys {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// What a BMC tells of itself; nobody else speaks for one.
+pub(super) fn told_by_bmc(spec: &DpuReportSpec) -> Option<&BmcReport> {
+    match &spec.vantage {
+        Vantage::CardBmc | Vantage::HostBmc | Vantage::FoundBmc => spec.bmc.as_ref(),
+        Vantage::CardOs
+        | Vantage::HostOs
+        | Vantage::Site
+        | Vantage::Scan
+        | Vantage::Spec
+        | Vantage::Unrecognized(_) => None,
+    }
+}
+
+/// Puts newer keys in the place of others of their kinds; returns those that they replace.
+pub(super) fn replace(keys: &mut Keys, newer: Keys) -> Keys {
+    let outdated = |key: &Key| {
+        let mut of_kind = newer.iter().filter(|new| new.kind() == key.kind());
+        !newer.contains(key) && of_kind.next().is_some()
+    };
+    let replaced: Keys = keys.iter().filter(|key| outdated(key)).cloned().collect();
+    keys.retain(|key| !replaced.contains(key));
+    keys.extend(newer);
+    replaced
 }
 
 /// Of a card that tells of itself, or whose BMC does.
@@ -230,7 +257,7 @@ mod tests {
         assert_eq!(Key::serial(" mt2251xz0123\0"), Key::serial("MT2251XZ0123"));
         assert_eq!(
             Key::endpoint("https://BMC-1.example/", "/redfish/v1/Systems/1/"),
-            Key::endpoint("https://bmc-1.example", "/redfish/v1/Systems/1")
+            Key::endpoint("https://bmc-1.example.:443", "/redfish/v1/Systems/1")
         );
     }
 

@@ -73,11 +73,7 @@ impl Machine<'_> {
                 .machine
                 .as_ref()
                 .and_then(|m| m.system_uuid.as_deref());
-            let bmc = view
-                .spec
-                .bmc
-                .as_ref()
-                .and_then(|b| b.identity.system_uuid.as_deref());
+            let bmc = keys::told_by_bmc(view.spec).and_then(|b| b.identity.system_uuid.as_deref());
             let system = view.inventory().and_then(|i| i.system.as_ref());
             [machine, bmc, system.and_then(|s| s.system_uuid.as_deref())]
         });
@@ -95,11 +91,8 @@ impl Machine<'_> {
                 .machine
                 .as_ref()
                 .and_then(|m| m.serial_number.as_deref());
-            let bmc = view
-                .spec
-                .bmc
-                .as_ref()
-                .and_then(|b| b.identity.serial_number.as_deref());
+            let bmc =
+                keys::told_by_bmc(view.spec).and_then(|b| b.identity.serial_number.as_deref());
             let system = view.inventory().and_then(|i| i.system.as_ref());
             [
                 bmc,
@@ -201,6 +194,7 @@ fn of_object<'a>(
             .and_then(|bmc| endpoint::key_of_spec(bmc, paths)),
     );
     let mut views = Vec::new();
+    let mut by_bmc = false;
     let report = names::host_bmc(name(&host.metadata));
     if let Some((report, spec)) = view.reports.get_key_value(report.as_str())
         && spec.subject_uid == uid(&host.metadata)
@@ -209,11 +203,13 @@ fn of_object<'a>(
         let shown = host_keys(spec);
         if keys::contradictions(&shown, &expected, &[Kind::Serial, Kind::Uuid]).is_empty() {
             keys.extend(shown);
+            by_bmc = true;
             views.push(told);
         } else {
             strangers.push(Source {
                 body: Body {
                     keys: shown,
+                    by_bmc: true,
                     ..Body::default()
                 },
                 host: None,
@@ -225,7 +221,9 @@ fn of_object<'a>(
     Source {
         body: Body {
             keys,
+            object: true,
             anchor: !host_may_yield(host),
+            by_bmc,
             ..Body::default()
         },
         host: Some(host),
@@ -251,6 +249,8 @@ fn of_found(told: MachineView<'_>) -> Source<'_> {
     Source {
         body: Body {
             keys,
+            by_bmc: true,
+            missing: told.missing(),
             ..Body::default()
         },
         host: None,
@@ -259,21 +259,28 @@ fn of_found(told: MachineView<'_>) -> Source<'_> {
     }
 }
 
-/// The keys of a host, and of the cards in it, as one report tells them.
+/// The keys of a host, and of the cards in it, as one report tells them: what a BMC tells now
+/// before what its inventory says.
 fn host_keys(spec: &DpuReportSpec) -> Keys {
     let mut told = Keys::new();
-    if let Some(machine) = &spec.machine {
-        told.extend(keys::of_identity(machine));
-    }
-    if let Some(bmc) = &spec.bmc {
-        told.extend(keys::of_identity(&bmc.identity));
-    }
     if let Some(inventory) = &spec.inventory {
         if let Some(system) = &inventory.system {
             told.extend(keys::of_system(system));
         }
         let inside = inventory.cards.iter();
         told.extend(inside.filter_map(|card| Key::card_inside(card.serial_number.as_deref()?)));
+    }
+    let machine = spec.machine.as_ref();
+    let bmc = keys::told_by_bmc(spec).map(|bmc| &bmc.identity);
+    for identity in machine.into_iter().chain(bmc) {
+        let newer = keys::of_identity(identity);
+        let uuids: Keys = newer
+            .iter()
+            .filter(|key| key.kind() == Kind::Uuid)
+            .cloned()
+            .collect();
+        keys::replace(&mut told, uuids);
+        told.extend(newer);
     }
     told
 }

@@ -2,23 +2,33 @@
 //!
 //! Keys are taken strongest first, each once. All that hold a key are one machine, unless any of
 //! them contradicts another: then nobody is joined by that key, and it is told as contested.
-//! A key that two machines claim proves nothing about a third. The result does not depend on
+//! A key that two machines claim proves nothing about a third. What is missing comes after all
+//! that is there, and changes nothing about that. The result does not depend on
 //! the order in which the bodies come, and the work grows with the number of keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::agreement::{Claim, Summary, agreeing, are_one};
 use super::keys::{Key, Keys, Kind};
 
 /// What is known of one machine from one place, or from several that are tied by name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Body {
     pub keys: Keys,
+    /// Keys that nobody but the card's own operating system tells.
+    pub own_word: Keys,
+    /// It is an object.
+    pub object: bool,
     /// It is an object that nobody may take for another.
     pub anchor: bool,
     /// Which view of a host, and which PCI device there: one view shows no card twice.
     pub seat: Option<(usize, Option<String>)>,
     /// It is an agent on a host.
     pub agent: bool,
+    /// The machine's own BMC tells this.
+    pub by_bmc: bool,
+    /// It tells of what was there before: it neither contradicts nor joins who is there.
+    pub missing: bool,
 }
 
 /// What tells machines apart.
@@ -45,143 +55,164 @@ pub(super) struct Matching {
     pub contested: Vec<Contested>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Summary {
-    single: BTreeMap<Kind, BTreeSet<String>>,
-    anchors: usize,
-    agents: usize,
-    seats: Vec<(usize, Option<String>)>,
-    members: Vec<usize>,
-}
-
 pub(super) fn matched(bodies: &[Body], rules: &Rules) -> Matching {
     counted(bodies, rules, &mut 0)
 }
 
 /// Counts the clusters that it looks at to compare them.
 fn counted(bodies: &[Body], rules: &Rules, comparisons: &mut usize) -> Matching {
+    let mut joining = Joining::of(bodies, rules);
     let mut holders: BTreeMap<&Key, Vec<usize>> = BTreeMap::new();
+    let mut missed: BTreeMap<&Key, Vec<usize>> = BTreeMap::new();
     for (index, body) in bodies.iter().enumerate() {
-        for key in &body.keys {
-            holders.entry(key).or_default().push(index);
-        }
-    }
-    let mut at: Vec<usize> = (0..bodies.len()).collect();
-    let mut summaries: Vec<Summary> = bodies
-        .iter()
-        .enumerate()
-        .map(|(index, body)| summary(index, body, rules))
-        .collect();
-    let mut contested: Vec<(Key, Vec<usize>)> = Vec::new();
-    for (key, bodies_of_key) in holders {
-        let mut roots: BTreeMap<usize, usize> = BTreeMap::new();
-        for body in bodies_of_key {
-            roots.entry(root(&mut at, body)).or_insert(body);
-        }
-        if roots.len() < 2 {
-            continue;
-        }
-        *comparisons += roots.len();
-        let those: Vec<usize> = roots.keys().copied().collect();
-        if one_machine(key, &those, &summaries) {
-            join(&those, &mut at, &mut summaries);
+        let those = if body.missing {
+            &mut missed
         } else {
-            contested.push((key.clone(), roots.into_values().collect()));
+            &mut holders
+        };
+        for key in &body.keys {
+            those.entry(key).or_default().push(index);
         }
     }
-    conclude(bodies.len(), &mut at, contested)
+    let mut contested: Vec<(Key, Vec<usize>)> = Vec::new();
+    for (key, those) in &holders {
+        let holding = joining.holding(key, those);
+        *comparisons += holding.of_several();
+        if holding.first.len() > 1 && !joining.settle(key, &holding) {
+            contested.push(((*key).clone(), holding.first.into_values().collect()));
+        }
+    }
+    for (key, mut those) in missed {
+        those.extend(holders.get(key).into_iter().flatten());
+        let holding = joining.holding(key, &those);
+        *comparisons += holding.of_several();
+        joining.attach(key, &holding);
+    }
+    conclude(bodies.len(), &mut joining.at, contested)
 }
 
-fn summary(index: usize, body: &Body, rules: &Rules) -> Summary {
-    let mut single: BTreeMap<Kind, BTreeSet<String>> = BTreeMap::new();
-    for key in &body.keys {
-        if rules.single.contains(&key.kind()) {
-            single
-                .entry(key.kind())
-                .or_default()
-                .insert(key.value().to_owned());
+/// The clusters that hold a key.
+#[derive(Default)]
+struct Holding {
+    /// One body of each that does.
+    first: BTreeMap<usize, usize>,
+    /// Those that hold it by more than the word of the card itself.
+    firm: BTreeSet<usize>,
+}
+
+impl Holding {
+    fn of_several(&self) -> usize {
+        match self.first.len() {
+            1 => 0,
+            several => several,
         }
-    }
-    Summary {
-        single,
-        anchors: usize::from(body.anchor),
-        agents: usize::from(body.agent),
-        seats: body.seat.iter().cloned().collect(),
-        members: vec![index],
     }
 }
 
-/// Whether the holders of a key can be one machine.
-fn one_machine(key: &Key, roots: &[usize], summaries: &[Summary]) -> bool {
-    let those: Vec<&Summary> = roots
-        .iter()
-        .filter_map(|root| summaries.get(*root))
-        .collect();
-    if those.iter().map(|one| one.anchors).sum::<usize>() > 1 {
-        return false;
-    }
-    let mut common: BTreeMap<Kind, BTreeSet<&String>> = BTreeMap::new();
-    for one in &those {
-        for (kind, values) in &one.single {
-            match common.get_mut(kind) {
-                Some(so_far) => so_far.retain(|value| values.contains(*value)),
-                None => {
-                    common.insert(*kind, values.iter().collect());
-                }
-            }
-        }
-    }
-    if common.values().any(BTreeSet::is_empty) {
-        return false;
-    }
-    let mut seats: BTreeMap<usize, &Option<String>> = BTreeMap::new();
-    for (view, device) in those.iter().flat_map(|one| &one.seats) {
-        match seats.get(view) {
-            Some(other) if device.is_none() || *other != device => return false,
-            Some(_) | None => {
-                seats.insert(*view, device);
-            }
-        }
-    }
-    // A card may serve several hosts: it proves one machine only to the one agent and the one
-    // BMC that see it, and only where no system UUID could tell.
-    if key.kind() == Kind::CardInside {
-        let agents = those.iter().filter(|one| one.agents > 0).count();
-        let told = those
-            .iter()
-            .filter(|one| one.single.contains_key(&Kind::Uuid))
-            .count();
-        return those.len() == 2 && agents == 1 && told < 2;
-    }
-    true
+struct Joining<'b> {
+    bodies: &'b [Body],
+    /// For each body another of its cluster; the root is its own.
+    at: Vec<usize>,
+    /// Of each root.
+    summaries: Vec<Summary>,
 }
 
-fn join(roots: &[usize], at: &mut [usize], summaries: &mut [Summary]) {
-    let Some(into) = roots.iter().copied().max_by_key(|root| {
-        summaries
-            .get(*root)
-            .map_or((0, 0), |one| (one.members.len(), usize::MAX - root))
-    }) else {
-        return;
-    };
-    for root in roots.iter().copied().filter(|root| *root != into) {
-        let from = summaries
-            .get_mut(root)
-            .map(std::mem::take)
-            .unwrap_or_default();
-        if let Some(place) = at.get_mut(root) {
-            *place = into;
-        }
-        if let Some(target) = summaries.get_mut(into) {
-            for (kind, values) in from.single {
-                target.single.entry(kind).or_default().extend(values);
-            }
-            target.anchors += from.anchors;
-            target.agents += from.agents;
-            target.seats.extend(from.seats);
-            target.members.extend(from.members);
+impl<'b> Joining<'b> {
+    fn of(bodies: &'b [Body], rules: &Rules) -> Self {
+        let each = bodies.iter().enumerate();
+        Self {
+            bodies,
+            at: (0..bodies.len()).collect(),
+            summaries: each
+                .map(|(index, body)| Summary::of(index, body, rules))
+                .collect(),
         }
     }
+
+    fn holding(&mut self, key: &Key, holders: &[usize]) -> Holding {
+        let mut holding = Holding::default();
+        for index in holders {
+            let root = root(&mut self.at, *index);
+            holding.first.entry(root).or_insert(*index);
+            if let (Some(body), Some(summary)) = (self.bodies.get(*index), self.summaries.get(root))
+                && summary.holds_firmly(body, key)
+            {
+                holding.firm.insert(root);
+            }
+        }
+        holding
+    }
+
+    /// All holders are one, or it is told that they are not.
+    fn settle(&mut self, key: &Key, holding: &Holding) -> bool {
+        let all = self.claims(holding, |_| true);
+        if !are_one(key, &all) {
+            return false;
+        }
+        let roots = roots(&all);
+        self.join(&roots, holding);
+        true
+    }
+
+    /// What is missing goes to whoever is there and holds the key, where nothing contradicts.
+    fn attach(&mut self, key: &Key, holding: &Holding) {
+        let (there, missing): (Vec<_>, Vec<_>) = self
+            .claims(holding, |_| true)
+            .into_iter()
+            .partition(|claim| claim.summary.there);
+        let joined = match there.as_slice() {
+            [] if are_one(key, &missing) => roots(&missing),
+            [one] => {
+                let kept = agreeing(key, *one, missing);
+                roots(&kept).into_iter().chain([one.root]).collect()
+            }
+            [] | [_, _, ..] => return,
+        };
+        self.join(&joined, holding);
+    }
+
+    fn claims(&self, holding: &Holding, which: impl Fn(usize) -> bool) -> Vec<Claim<'_>> {
+        let those = holding.first.keys().copied().filter(|root| which(*root));
+        those
+            .filter_map(|root| {
+                Some(Claim {
+                    root,
+                    summary: self.summaries.get(root)?,
+                    firm: holding.firm.contains(&root),
+                })
+            })
+            .collect()
+    }
+
+    fn join(&mut self, roots: &[usize], holding: &Holding) {
+        let size = |root: &usize| {
+            let summary = self.summaries.get(*root);
+            summary.map_or((0, 0), |one| (one.members.len(), usize::MAX - root))
+        };
+        let Some(into) = roots.iter().copied().max_by_key(size) else {
+            return;
+        };
+        let by_own_word = roots.iter().any(|root| {
+            let summary = self.summaries.get(*root);
+            !holding.firm.contains(root) && summary.is_some_and(|one| one.objects > 0)
+        });
+        for root in roots.iter().copied().filter(|root| *root != into) {
+            let from = self.summaries.get_mut(root).map(std::mem::take);
+            if let Some(place) = self.at.get_mut(root) {
+                *place = into;
+            }
+            if let Some(target) = self.summaries.get_mut(into) {
+                target.absorb(from.unwrap_or_default());
+            }
+        }
+        if let Some(target) = self.summaries.get_mut(into) {
+            target.by_own_word |= by_own_word && roots.len() > 1;
+        }
+    }
+}
+
+fn roots(claims: &[Claim<'_>]) -> Vec<usize> {
+    claims.iter().map(|claim| claim.root).collect()
 }
 
 fn root(at: &mut [usize], body: usize) -> usize {
@@ -268,6 +299,29 @@ mod tests {
         ];
         let matching = matched(&bodies, &CARDS);
         assert_eq!(matching.clusters, [vec![0, 1, 2], vec![3]]);
+        assert!(matching.contested.is_empty());
+    }
+
+    #[test]
+    fn what_is_missing_neither_splits_nor_joins_who_is_there() {
+        let missing = |keys: &[Key]| Body {
+            missing: true,
+            ..body(keys)
+        };
+        let bodies = [
+            body(&[serial("s"), uuid("u")]),
+            body(&[serial("s")]),
+            missing(&[serial("s"), uuid("v")]),
+            missing(&[uuid("u"), mac("m")]),
+            body(&[mac("m")]),
+            missing(&[mac("n")]),
+            missing(&[mac("n")]),
+        ];
+        let matching = matched(&bodies, &CARDS);
+        assert_eq!(
+            matching.clusters,
+            [vec![0, 1, 3], vec![2], vec![4], vec![5, 6]]
+        );
         assert!(matching.contested.is_empty());
     }
 

@@ -66,9 +66,59 @@ fn expected_to_be(evidence: &Evidence<'_>) -> Keys {
     }
 }
 
+/// What is known of a card, for a host to see.
+struct Known<'e> {
+    /// Keys that more than one view tells, or its object demands.
+    told: BTreeSet<&'e Key>,
+    /// Those by which a host's view proves that it is this card.
+    proving: Keys,
+}
+
+fn is_strong(key: &Key) -> bool {
+    matches!(key.kind(), Kind::Serial | Kind::DeviceSerial)
+}
+
+/// What the card itself is known by: what its object demands, and what its own views add that
+/// are about it by name, by their place, or by more than a MAC address.
+fn proving(evidence: &Evidence<'_>) -> Keys {
+    let identifies = |key: &&Key| is_strong(key) || key.kind() == Kind::Uuid;
+    let mut known = match evidence.card {
+        Some(card) => expected_of(card),
+        None => expected_to_be(evidence),
+    };
+    let mut open: Vec<&Sighting<'_>> = evidence
+        .sightings
+        .iter()
+        .filter(|one| one.seen.is_none() && !one.missing())
+        .collect();
+    loop {
+        let (its_own, others): (Vec<_>, Vec<_>) = open.into_iter().partition(|one| {
+            one.by_name
+                || one.place.iter().any(|place| evidence.named.contains(place))
+                || one
+                    .keys
+                    .iter()
+                    .filter(identifies)
+                    .any(|key| known.contains(key))
+        });
+        if its_own.is_empty() {
+            break;
+        }
+        for one in its_own {
+            known.extend(one.keys.iter().filter(identifies).cloned());
+        }
+        open = others;
+    }
+    known.retain(is_strong);
+    known
+}
+
 /// Where the card is seen, by machine.
 pub(super) fn seats(evidence: &Evidence<'_>, machines: &Machines<'_>) -> Vec<Seat> {
-    let shared = shared(evidence);
+    let known = Known {
+        told: shared(evidence),
+        proving: proving(evidence),
+    };
     let mut by_machine: BTreeMap<usize, Vec<&Sighting<'_>>> = BTreeMap::new();
     for sighting in &evidence.sightings {
         if let Some((_, machine)) = sighting.seen {
@@ -95,23 +145,23 @@ pub(super) fn seats(evidence: &Evidence<'_>, machines: &Machines<'_>) -> Vec<Sea
             let machine = machines.list.get(number)?;
             let proved = those
                 .iter()
-                .filter(|one| proof(one, &shared).is_some_and(|(strong, _)| strong));
+                .filter(|one| proof(one, &known).is_some_and(|(strong, _)| strong));
             Some(Seat {
                 machine: number,
-                place: place(machine, &those, &shared),
+                place: place(machine, &those, &known),
                 proved_by: proved.map(|one| one.report.to_owned()).collect(),
             })
         })
         .collect()
 }
 
-fn place(machine: &Machine<'_>, those: &[&Sighting<'_>], shared: &BTreeSet<&Key>) -> SeenInHost {
+fn place(machine: &Machine<'_>, those: &[&Sighting<'_>], known: &Known<'_>) -> SeenInHost {
     let cards = || {
         those
             .iter()
             .filter_map(|one| one.seen.map(|(card, _)| card))
     };
-    let proofs: Vec<(bool, String)> = those.iter().filter_map(|one| proof(one, shared)).collect();
+    let proofs: Vec<(bool, String)> = those.iter().filter_map(|one| proof(one, known)).collect();
     let observed = proofs.iter().any(|(strong, _)| *strong);
     let words: Vec<String> = proofs
         .into_iter()
@@ -151,11 +201,10 @@ fn bounded(mut named: NamedFunctions) -> NamedFunctions {
 }
 
 /// By what a host's view of the card proves that it is this one.
-fn proof(one: &Sighting<'_>, shared: &BTreeSet<&Key>) -> Option<(bool, String)> {
-    let strong = |key: &&Key| matches!(key.kind(), Kind::Serial | Kind::DeviceSerial);
-    let known = one.keys.iter().filter(|key| shared.contains(key));
-    let mut known = known.collect::<Vec<_>>().into_iter();
-    let first = known.clone().find(strong).or_else(|| known.next())?;
+fn proof(one: &Sighting<'_>, known: &Known<'_>) -> Option<(bool, String)> {
+    let mut held = one.keys.iter();
+    let proving = held.clone().find(|key| known.proving.contains(*key));
+    let first = proving.or_else(|| held.find(|key| known.told.contains(key)))?;
     let who = match one.from() {
         Vantage::HostOs => "the host's operating system",
         Vantage::HostBmc | Vantage::FoundBmc => "the host's BMC",
@@ -166,20 +215,31 @@ fn proof(one: &Sighting<'_>, shared: &BTreeSet<&Key>) -> Option<(bool, String)> 
         | Vantage::Spec
         | Vantage::Unrecognized(_) => "a report",
     };
-    let what = format!(
-        "{who} ({}) sees {} {}",
-        one.report,
-        first.kind().words(),
-        first.value()
-    );
-    if strong(&first) {
-        Some((true, what))
-    } else {
-        Some((
+    let what = |sees: &str| {
+        let (kind, value) = (first.kind().words(), first.value());
+        format!("{who} ({}) {sees} {kind} {value}", one.report)
+    };
+    if one.missing() {
+        let saw = what("saw");
+        return Some((
+            false,
+            format!("{saw} and is not found any more, which proves nothing now"),
+        ));
+    }
+    let what = what("sees");
+    Some(match (proving.is_some(), is_strong(first)) {
+        (true, _) => (true, what),
+        (false, false) => (
             false,
             format!("{what}, which software can set and proves nothing"),
-        ))
-    }
+        ),
+        (false, true) => (
+            false,
+            format!(
+                "{what}, and only a MAC address ties it to this card, which software can set and proves nothing"
+            ),
+        ),
+    })
 }
 
 /// The places that are shown: seen ones first, then what the spec says.
@@ -322,11 +382,8 @@ pub(super) fn seen_elsewhere(
     )];
     for seat in elsewhere {
         let told = evidence.sightings.iter().filter(|one| {
-            let strong = one
-                .keys
-                .iter()
-                .any(|key| matches!(key.kind(), Kind::Serial | Kind::DeviceSerial));
-            strong && one.seen.is_some_and(|(_, machine)| machine == seat.machine)
+            one.keys.iter().any(is_strong)
+                && one.seen.is_some_and(|(_, machine)| machine == seat.machine)
         });
         let place = &seat.place;
         let slot = place.slot.as_ref().map(|slot| format!(", slot {slot}"));

@@ -10,7 +10,8 @@ use lockstep_crds::inventory::{
 use lockstep_crds::report::{BmcReport, OsReport, Vantage};
 use lockstep_crds::{BmcEndpoint, DpuReportSpec};
 
-use super::keys::{self, Keys};
+use super::endpoint;
+use super::keys::{self, Key, Keys};
 
 /// What one report tells of one card.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Sighting<'a> {
     pub facts: Cow<'a, Inventory>,
     /// It is about the `Dpu` that it names.
     pub by_name: bool,
+    /// Where a BMC that was found answers now.
+    pub place: Option<Key>,
     /// How a host sees the card, and the number of that host's machine.
     pub seen: Option<(&'a CardSeen, usize)>,
     /// The BMC that tells this, where another object names it and another card answers.
@@ -48,22 +51,34 @@ impl<'a> Sighting<'a> {
             Some(inventory) => Cow::Borrowed(inventory),
             None => Cow::Owned(Inventory::default()),
         };
-        if let Some(bmc) = &spec.bmc {
+        let mut told = keys::of_card(&facts);
+        if let Some(bmc) = keys::told_by_bmc(spec) {
+            let now = keys::of_identity(&bmc.identity);
+            let before = keys::replace(&mut told, now);
             complete_from_bmc(facts.to_mut(), bmc);
+            facts
+                .to_mut()
+                .contradictions
+                .extend(before.iter().map(|key| {
+                    format!(
+                        "the BMC tells another {} now than {}, of which the inventory was read",
+                        key.kind().words(),
+                        key.value()
+                    )
+                }));
         }
         if let Some(os) = &spec.os {
             complete_from_os(facts.to_mut(), os);
         }
-        let mut told = keys::of_card(&facts);
-        if let Some(bmc) = &spec.bmc {
-            told.extend(keys::of_identity(&bmc.identity));
-        }
+        let found = spec.found.as_ref();
+        let found = found.filter(|found| found.missing_since.is_none());
         Self {
             report,
             spec,
             keys: told,
             facts,
             by_name: false,
+            place: found.and_then(|found| endpoint::key_of_found(&found.endpoint)),
             seen: None,
             answers_at: None,
         }
@@ -82,6 +97,7 @@ impl<'a> Sighting<'a> {
             keys: keys::of_seen(card),
             facts: Cow::Owned(of_seen(card)),
             by_name: false,
+            place: None,
             seen: Some((card, machine)),
             answers_at: None,
         }

@@ -38,7 +38,8 @@ impl<'e, 'a> Unclaimed<'e, 'a> {
     pub(super) fn of(evidence: &'e Evidence<'a>) -> Option<Self> {
         let found = found_now(evidence);
         let stranger = evidence.sightings.iter().find_map(|one| one.answers_at);
-        let seen = evidence.sightings.iter().any(|one| {
+        let there = evidence.sightings.iter().filter(|one| !one.missing());
+        let seen = there.into_iter().any(|one| {
             one.seen.is_some_and(|(card, _)| match &card.health {
                 // It is a card that was there before.
                 Some(CardHealth::Recovery | CardHealth::Gone) => false,

@@ -122,3 +122,32 @@ fn a_policy_approves_only_what_stands_as_it_was_proposed() {
     unseen.cards[0].metadata.labels = Some([label].into());
     assert!(approved(&unseen).is_empty());
 }
+
+#[test]
+fn what_a_bmc_showed_that_is_missing_approves_nothing() {
+    let host = |missing: Option<&str>| {
+        json!({
+            "found": {"missingSince": missing},
+            "inventory": {"system": {"systemUuid": HOST_UUID}, "cards": [{"serialNumber": "MT1"}]},
+        })
+    };
+    let site = Site::default()
+        .policy(
+            "p",
+            json!({"discovered": {"approve": [{"pairingObserved": true}]}}),
+        )
+        .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
+        .found("f2", "Host", "https://10.0.1.1", host(None))
+        .apply()
+        .found(
+            "f2",
+            "Host",
+            "https://10.0.1.1",
+            host(Some("2025-01-01T00:00:00Z")),
+        );
+    assert!(
+        site.join().approvals.is_empty(),
+        "{:?}",
+        site.join().approvals
+    );
+}

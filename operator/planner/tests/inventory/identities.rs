@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::site::{OTHER_UUID, Site, UUID, conflicts, said, views};
+use crate::site::{HOST_UUID, OTHER_UUID, Site, UUID, conflicts, proposed, said, views};
 
 fn by(report: &str, keys: &[&str]) -> (String, Vec<String>) {
     (
@@ -142,14 +142,23 @@ fn a_named_view_of_another_card_is_a_conflict_and_gives_nothing() {
 }
 
 #[test]
-fn named_views_that_contradict_each_other_are_told() {
+fn what_a_cards_own_system_says_against_its_bmc_is_told_and_gives_nothing() {
     let site = Site::default()
         .card("c", json!({}))
         .own_agent("c", json!({"system": {"serialNumber": "MT1"}}))
         .card_bmc("c", json!({"system": {"serialNumber": "MT2"}}));
     let card = site.joined("c");
-    assert_eq!(conflicts(&card), ["system.serialNumber"]);
-    assert_eq!(card.inventory.views.len(), 2);
+    assert_eq!(
+        said(&card, "system.serialNumber"),
+        [
+            ("bmc-card-c".to_owned(), "MT2".to_owned()),
+            (
+                "xpu-c".to_owned(),
+                "MT1: another card answers there".to_owned()
+            ),
+        ]
+    );
+    assert_eq!(views(&card), [by("bmc-card-c", &["name"])]);
 }
 
 #[test]
@@ -240,4 +249,27 @@ fn two_objects_of_users_for_one_card_are_told_on_both() {
         assert_eq!(said.len(), 2);
     }
     assert!(site.join().withdrawals.is_empty());
+}
+
+#[test]
+fn what_is_missing_splits_no_card() {
+    let of = |uuid: &str, missing: bool| {
+        let since = missing.then_some("2026-04-02T00:00:00Z");
+        json!({"found": {"missingSince": since}, "inventory": {"system": {"serialNumber": "MT1", "systemUuid": uuid}}})
+    };
+    // After an update the BMC shows another UUID: another id, and the old report stays for ever.
+    let site = Site::default()
+        .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
+        .found("old", "Card", "https://10.0.0.1", of(OTHER_UUID, true))
+        .found("new", "Card", "https://10.0.0.1", of(UUID, false))
+        .agent("n", HOST_UUID, json!([{"serialNumber": "MT1"}]))
+        .card("mine", json!({"identity": {"serialNumber": "MT1"}}));
+    let card = site.joined("mine");
+    assert!(
+        !views(&card).is_empty() && proposed(&site.join()).0.is_empty(),
+        "views {:?}, conflicts {:?}, proposed beside it {:?}",
+        views(&card),
+        conflicts(&card),
+        proposed(&site.join()).0
+    );
 }

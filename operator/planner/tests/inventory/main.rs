@@ -26,3 +26,4 @@ mod proposing;
 mod replacing;
 mod requirements;
 mod site;
+mod speaking;

@@ -3,7 +3,7 @@
 use lockstep_crds::dpu_inventory::KnownPairing;
 use serde_json::{Value, json};
 
-use crate::site::{HOST_UUID, OTHER_HOST_UUID, Site, conflicts, said};
+use crate::site::{HOST_UUID, OTHER_HOST_UUID, Site, UUID, conflicts, said};
 
 fn two_hosts() -> Site {
     Site::default()
@@ -298,4 +298,47 @@ fn cards_that_were_swapped_are_told_where_they_are() {
         "it is seen in dpuhost/a"
     );
     assert!(joined.proposals.is_empty());
+}
+
+#[test]
+fn addresses_prove_no_place_where_two_views_of_the_host_agree_either() {
+    let site = Site::default()
+        .host("b", json!({"identity": {"systemUuid": OTHER_HOST_UUID}}))
+        .agent(
+            "nb",
+            OTHER_HOST_UUID,
+            json!([{"serialNumber": "VICTIM", "macs": ["b8:3f:d2:00:00:01"]}]),
+        )
+        .host_bmc(
+            "b",
+            json!({"cards": [{"serialNumber": "VICTIM", "macs": ["b8:3f:d2:00:00:01"]}]}),
+        )
+        .card(
+            "evil",
+            json!({"hostRefs": [{"name": "b"}], "identity": {"systemUuid": UUID}}),
+        )
+        .own_agent(
+            "evil",
+            json!({"ports": {"ports": [{"name": "p0", "mac": "b8:3f:d2:00:00:01"}]}}),
+        );
+    let places = site.joined("evil").places;
+    assert!(
+        places.iter().all(|p| p.pairing != KnownPairing::Observed),
+        "{places:#?}"
+    );
+}
+
+#[test]
+fn what_is_missing_proves_no_place_beside_an_address_either() {
+    let site = Site::default()
+        .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
+        .card("mine", json!({"hostRefs": [{"name": "h"}], "identity": {"serialNumber": "MT1"}}))
+        .own_agent("mine", json!({"ports": {"ports": [{"name": "p0", "mac": "b8:3f:d2:00:00:01"}]}}))
+        .agent("n", HOST_UUID, json!([{"macs": ["b8:3f:d2:00:00:01"]}]))
+        .found("f2", "Host", "https://10.0.1.1", json!({
+            "found": {"missingSince": "2025-01-01T00:00:00Z"},
+            "inventory": {"system": {"systemUuid": HOST_UUID}, "cards": [{"serialNumber": "MT1"}]},
+        }));
+    let place = site.joined("mine").inventory.hosts[0].clone();
+    assert_ne!(place.pairing, KnownPairing::Observed, "{place:?}");
 }

@@ -407,3 +407,23 @@ fn no_path_is_proposed_that_no_spec_can_name() {
     assert_eq!((bmc("dpu-a1"), bmc("dpu-a2")), (None, None));
     assert!(bmc("dpu-a3").is_some());
 }
+
+#[test]
+fn an_object_is_adopted_however_its_address_is_written() {
+    let mut failed = Vec::new();
+    for (found, address) in [
+        ("https://10.0.0.1", "https://10.0.0.1:443"),
+        ("https://10.0.0.1", "https://[::ffff:10.0.0.1]"),
+        ("https://[fd00::1]", "https://[FD00:0:0::1]"),
+        ("https://bmc.example", "https://bmc.example."),
+    ] {
+        let bmc = json!({"address": address, "credentialsRef": {"name": "own"}, "tls": {"trust": "NoVerification"}});
+        let site = Site::default()
+            .found("f1", "Card", found, card("MT1"))
+            .card("mine", json!({"bmc": bmc}));
+        if !proposed(&site.join()).0.is_empty() {
+            failed.push(address);
+        }
+    }
+    assert!(failed.is_empty(), "duplicated: {failed:?}");
+}

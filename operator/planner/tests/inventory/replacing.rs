@@ -154,7 +154,7 @@ fn a_replaced_card_is_a_new_card_that_inherits_nothing() {
     let before = &joined.cards["dpu-mt1"];
     assert_eq!(
         said(before, "bmc.address")[1].1,
-        "https://10.0.0.1 with serial number MT2"
+        "10.0.0.1 with serial number MT2"
     );
     assert_eq!(before.summary.serial_number.as_deref(), Some("MT1"));
     assert!(

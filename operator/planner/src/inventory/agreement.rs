@@ -1,0 +1,198 @@
+//! Whether those who hold one key can be one machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::keys::{Key, Kind};
+use super::matching::{Body, Rules};
+
+/// What the bodies that are one machine come to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Summary {
+    single: BTreeMap<Kind, BTreeSet<String>>,
+    pub objects: usize,
+    anchors: usize,
+    agents: usize,
+    seats: Vec<(usize, Option<String>)>,
+    /// The machine's own BMC is among them.
+    by_bmc: bool,
+    /// Somebody among them is there, not missing.
+    pub there: bool,
+    pub members: Vec<usize>,
+    /// An object gained others by what the card's own operating system tells.
+    pub by_own_word: bool,
+}
+
+impl Summary {
+    pub(super) fn of(index: usize, body: &Body, rules: &Rules) -> Self {
+        let mut single: BTreeMap<Kind, BTreeSet<String>> = BTreeMap::new();
+        for key in &body.keys {
+            if rules.single.contains(&key.kind()) {
+                single
+                    .entry(key.kind())
+                    .or_default()
+                    .insert(key.value().to_owned());
+            }
+        }
+        Self {
+            single,
+            objects: usize::from(body.object),
+            anchors: usize::from(body.anchor),
+            agents: usize::from(body.agent),
+            seats: body.seat.iter().cloned().collect(),
+            by_bmc: body.by_bmc,
+            there: !body.missing,
+            members: vec![index],
+            by_own_word: false,
+        }
+    }
+
+    pub(super) fn absorb(&mut self, other: Self) {
+        for (kind, values) in other.single {
+            self.single.entry(kind).or_default().extend(values);
+        }
+        self.objects += other.objects;
+        self.anchors += other.anchors;
+        self.agents += other.agents;
+        self.seats.extend(other.seats);
+        self.by_bmc |= other.by_bmc;
+        self.there |= other.there;
+        self.members.extend(other.members);
+        self.by_own_word |= other.by_own_word;
+    }
+
+    /// Whether a body of this machine holds a key by more than the card's own word.
+    pub(super) fn holds_firmly(&self, body: &Body, key: &Key) -> bool {
+        if body.object {
+            !body.own_word.contains(key)
+        } else {
+            !self.by_own_word
+        }
+    }
+}
+
+/// A machine that holds the key in question.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim<'s> {
+    /// Its cluster.
+    pub root: usize,
+    pub summary: &'s Summary,
+    /// By more than the word of the card itself.
+    pub firm: bool,
+}
+
+/// Whether the holders of a key can be one machine.
+pub(super) fn are_one(key: &Key, claims: &[Claim<'_>]) -> bool {
+    of_one_identity(claims)
+        && of_one_object(claims)
+        && in_one_seat(claims)
+        && (key.kind() != Kind::CardInside || told_by_a_card_inside(claims))
+}
+
+/// Those of several that can be one machine with one that is believed. Where they contradict
+/// each other the machine's own BMC decides; where that does not, none of those that do is taken.
+pub(super) fn agreeing<'s>(
+    key: &Key,
+    one: Claim<'s>,
+    others: impl IntoIterator<Item = Claim<'s>>,
+) -> Vec<Claim<'s>> {
+    let mut kept: Vec<Claim<'s>> = others
+        .into_iter()
+        .filter(|other| are_one(key, &[one, *other]))
+        .collect();
+    if key.kind() == Kind::CardInside && kept.len() > 1 {
+        return Vec::new();
+    }
+    drop_disputed_identities(&mut kept);
+    drop_disputed_seats(&mut kept);
+    let anchors = one.summary.anchors
+        + kept
+            .iter()
+            .map(|other| other.summary.anchors)
+            .sum::<usize>();
+    if anchors > 1 {
+        kept.retain(|other| other.summary.anchors == 0);
+    }
+    kept
+}
+
+fn drop_disputed_identities(kept: &mut Vec<Claim<'_>>) {
+    let told = |kept: &[Claim<'_>], by_bmc: bool| {
+        let mut told: BTreeMap<Kind, BTreeSet<String>> = BTreeMap::new();
+        for other in kept.iter().filter(|other| !by_bmc || other.summary.by_bmc) {
+            for (kind, values) in &other.summary.single {
+                told.entry(*kind)
+                    .or_default()
+                    .extend(values.iter().cloned());
+            }
+        }
+        told
+    };
+    let mut believed = told(kept, true);
+    believed.retain(|_, values| values.len() == 1);
+    for (kind, values) in told(kept, false) {
+        if values.len() > 1 {
+            let believed = believed.get(&kind);
+            kept.retain(|other| {
+                let own = other.summary.single.get(&kind);
+                own.is_none() || own == believed
+            });
+        }
+    }
+}
+
+fn drop_disputed_seats(kept: &mut Vec<Claim<'_>>) {
+    let mut seats: BTreeMap<usize, Vec<&Option<String>>> = BTreeMap::new();
+    for (view, device) in kept.iter().flat_map(|other| &other.summary.seats) {
+        seats.entry(*view).or_default().push(device);
+    }
+    let disputed = |devices: &Vec<&Option<String>>| {
+        let first = devices.first();
+        let one = |device: &&Option<String>| device.is_some() && Some(device) == first;
+        devices.len() > 1 && !devices.iter().all(one)
+    };
+    kept.retain(|other| {
+        let mut own = other.summary.seats.iter();
+        !own.any(|(view, _)| seats.get(view).is_some_and(disputed))
+    });
+}
+
+/// All that any of them tells of a kind of which a machine has one is the same.
+fn of_one_identity(claims: &[Claim<'_>]) -> bool {
+    let mut told: BTreeMap<Kind, &String> = BTreeMap::new();
+    let mut all = claims.iter().flat_map(|claim| &claim.summary.single);
+    all.all(|(kind, values)| {
+        let mut values = values.iter();
+        values.all(|value| *told.entry(*kind).or_insert(value) == value)
+    })
+}
+
+/// No object gives way to another because of what a card says of itself.
+fn of_one_object(claims: &[Claim<'_>]) -> bool {
+    let anchors: usize = claims.iter().map(|claim| claim.summary.anchors).sum();
+    let mut objects = claims.iter().filter(|claim| claim.summary.objects > 0);
+    let (several, firm) = (objects.clone().count() > 1, objects.all(|claim| claim.firm));
+    anchors <= 1 && (firm || !several)
+}
+
+/// One view shows no card twice.
+fn in_one_seat(claims: &[Claim<'_>]) -> bool {
+    let mut seats: BTreeMap<usize, &Option<String>> = BTreeMap::new();
+    let mut all = claims.iter().flat_map(|claim| &claim.summary.seats);
+    all.all(|(view, device)| match seats.get(view) {
+        Some(other) => device.is_some() && *other == device,
+        None => {
+            seats.insert(*view, device);
+            true
+        }
+    })
+}
+
+/// A card may serve several hosts: it proves one machine only to the one agent and the one BMC
+/// that see it, and only where no system UUID could tell.
+fn told_by_a_card_inside(claims: &[Claim<'_>]) -> bool {
+    let agents = claims.iter().filter(|claim| claim.summary.agents > 0);
+    let told = claims
+        .iter()
+        .filter(|claim| claim.summary.single.contains_key(&Kind::Uuid));
+    claims.len() == 2 && agents.count() == 1 && told.count() < 2
+}
