@@ -44,6 +44,26 @@ pub(crate) enum Chore {
     RetellPlugged(Arc<DpuInventory>, Value, Arc<Dpu>, Vec<Plugged>),
 }
 
+impl Chore {
+    /// What it is, the same for the same chore of a later pass.
+    pub(crate) fn what(&self) -> String {
+        let (what, name) = match self {
+            Self::ProposeCard(dpu) => ("propose dpu", dpu.name_any()),
+            Self::ProposeHost(host) => ("propose dpuhost", host.name_any()),
+            Self::WithdrawCard(dpu, _) => ("withdraw dpu", dpu.name_any()),
+            Self::WithdrawHost(host, _) => ("withdraw dpuhost", host.name_any()),
+            Self::MoveCard(dpu, _) => ("move dpu", dpu.name_any()),
+            Self::MoveHost(host, _) => ("move dpuhost", host.name_any()),
+            Self::Approve(dpu, _) => ("approve dpu", dpu.name_any()),
+            Self::Tell(inventory) => ("tell dpuinventory", inventory.name_any()),
+            Self::Retell(inventory, _) | Self::RetellPlugged(inventory, ..) => {
+                ("retell dpuinventory", inventory.name_any())
+            }
+        };
+        format!("{what}/{name}")
+    }
+}
+
 /// Whether discovery has made this object.
 pub(crate) fn is_proposed<K: Resource>(object: &K) -> bool {
     object.labels().contains_key(PROPOSED_LABEL)

@@ -17,6 +17,7 @@ use crate::joins::{Joined, has_evidence};
 use crate::key::Key;
 use crate::queue::Ended;
 use crate::quiet::Quiet;
+use crate::refused::Refused;
 use crate::stores::Waker;
 use crate::table::Entry;
 use crate::world::World;
@@ -36,6 +37,7 @@ const CONCURRENCY: usize = 4;
 struct Pace {
     began: Option<Instant>,
     quiet: Quiet,
+    refused: Refused,
 }
 
 /// How everything of one namespace is joined.
@@ -87,7 +89,13 @@ impl Inventories {
         let wake = context.world.write().joined(namespace, joined);
         self.waker.wake(wake);
         let work = self.work(context, key, complete, now);
-        write(context, namespace, work).await
+        let (outcome, refused) = write(context, namespace, work).await;
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let pace = paces.entry(key.clone()).or_default();
+        for what in refused {
+            pace.refused.note(what, now);
+        }
+        outcome
     }
 
     fn too_early(&self, key: &Key, now: Instant) -> Option<Instant> {
@@ -113,7 +121,10 @@ impl Inventories {
             work.discovery = chores::of_discovery(&world, &key.name, joined);
         }
         let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
-        let quiet = &mut paces.entry(key.clone()).or_default().quiet;
+        let Pace { quiet, refused, .. } = paces.entry(key.clone()).or_default();
+        let is_due = |chore: &Chore| refused.is_due(&chore.what(), now);
+        work.discovery.retain(is_due);
+        work.next = refused.next(now);
         let mut due = BTreeSet::new();
         for (name, dpu) in &joined.cards {
             let Some(told) = to_tell(context, &world, joined, name, dpu) else {
@@ -121,6 +132,9 @@ impl Inventories {
             };
             let at = quiet.ends(name, &told.facts, is_on_its_way(&world, key, dpu), now);
             due.insert(name.as_str());
+            if !is_due(&told.chore) {
+                continue;
+            }
             if at > now {
                 work.next = Some(work.next.map_or(at, |other| other.min(at)));
             } else {
@@ -241,14 +255,18 @@ fn is_on_its_way(world: &World, site: &Key, dpu: &Dpu) -> bool {
     card.is_none_or(moves) || host.is_some_and(moves)
 }
 
-/// Does as many of the chores as one pass may, and tells when to look again.
-async fn write(context: &Context, namespace: &str, work: Work) -> Outcome {
+/// Does as many of the chores as one pass may, and tells when to look again, and what was refused.
+async fn write(context: &Context, namespace: &str, work: Work) -> (Outcome, Vec<String>) {
     let more = work.discovery.len() > LIMIT || work.inventories.len() > LIMIT;
     let now = work.discovery.into_iter().take(LIMIT);
     let doing = now
         .chain(work.inventories.into_iter().take(LIMIT))
-        .map(|chore| chores::carry_out(&context.writes, chore));
-    let done: Vec<Result<(), WriteError>> = futures::stream::iter(doing)
+        .map(|chore| async {
+            let what = chore.what();
+            let done = chores::carry_out(&context.writes, chore).await;
+            done.map_err(|error| (what, error))
+        });
+    let done: Vec<Result<(), (String, WriteError)>> = futures::stream::iter(doing)
         .buffered(CONCURRENCY)
         .collect()
         .await;
@@ -259,8 +277,13 @@ async fn write(context: &Context, namespace: &str, work: Work) -> Outcome {
             ended: Ended::Again(at.unwrap_or_else(|| Instant::now() + RESYNC)),
         },
     };
-    for failed in done.into_iter().filter_map(Result::err) {
+    let mut refused = Vec::new();
+    for (chore, failed) in done.into_iter().filter_map(Result::err) {
         match failed {
+            error if error.is_for_what_it_says() => {
+                tracing::warn!(namespace, %error, "what discovery asks for is refused, and tried again later");
+                refused.push(chore);
+            }
             WriteError::Conflict(what) | WriteError::Gone(what) => {
                 tracing::debug!(namespace, %what, "changed meanwhile, looked at again");
                 if outcome.ended != Ended::Failed {
@@ -275,7 +298,7 @@ async fn write(context: &Context, namespace: &str, work: Work) -> Outcome {
             }
         }
     }
-    outcome
+    (outcome, refused)
 }
 
 /// Everything of one namespace, as it is at one moment.

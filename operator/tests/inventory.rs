@@ -548,6 +548,39 @@ async fn a_card_that_is_found_is_proposed_followed_and_gives_way() {
 }
 
 #[tokio::test]
+async fn what_the_api_server_refuses_keeps_nothing_else_waiting() {
+    fn proposes(_: &SiteView<'_>) -> SiteJoin {
+        let made = |name: &str| {
+            let mut dpu = proposed(resting(name));
+            dpu.metadata.uid = None;
+            Proposal::Card(Box::new(dpu))
+        };
+        let mut join = SiteJoin::default();
+        join.proposals.extend(["bad", "good"].map(made));
+        join
+    }
+    let mut site = Site::new(proposes, vec![]).await;
+    site.server.refuses(Some("bad"));
+    let (outcome, seen) = site.pass(0).await;
+    assert_ne!(outcome.ended, Ended::Failed);
+    let made: Vec<String> = site.server.objects().into_keys().collect();
+    assert!(made.contains(&"dpus/good".to_owned()), "{made:?}");
+    let asks = |seen: &[Seen]| {
+        let bad = |one: &&Seen| one.body["metadata"]["name"] == "bad";
+        seen.iter().filter(bad).count()
+    };
+    assert_eq!(asks(&seen), 1);
+    for _ in 0..10 {
+        let (outcome, seen) = site.pass(30).await;
+        assert_eq!(asks(&seen), 0, "it would be refused again");
+        assert!(matches!(outcome.ended, Ended::Again(_)), "{outcome:?}");
+    }
+    site.server.refuses(None);
+    let (_, seen) = site.pass(600).await;
+    assert_eq!(asks(&seen), 1);
+}
+
+#[tokio::test]
 async fn a_policy_approves_what_fits_once() {
     let mut site = Site::new(lockstep_planner::inventory::join, vec![]).await;
     let mut allows = policy(None);
