@@ -11,6 +11,7 @@ mod conflicts;
 mod endpoint;
 mod groups;
 mod hosts;
+mod ids;
 mod joined;
 mod keys;
 mod machines;

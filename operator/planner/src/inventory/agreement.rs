@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::keys::{Key, Kind};
+use super::keys::{Key, Keys, Kind};
 use super::matching::{Body, Rules};
 
 /// What the bodies that are one machine come to.
@@ -13,6 +13,10 @@ pub(super) struct Summary {
     anchors: usize,
     agents: usize,
     seats: Vec<(usize, Option<String>)>,
+    /// Where BMCs of it that were found answer now, and by what else than serial numbers those
+    /// are known.
+    places: BTreeSet<Key>,
+    known_by: Keys,
     /// The machine's own BMC is among them.
     by_bmc: bool,
     /// Somebody among them is there, not missing.
@@ -39,6 +43,16 @@ impl Summary {
             anchors: usize::from(body.anchor),
             agents: usize::from(body.agent),
             seats: body.seat.iter().cloned().collect(),
+            places: body.place.iter().cloned().collect(),
+            known_by: match body.place {
+                Some(_) => body
+                    .keys
+                    .iter()
+                    .filter(|key| tells_apart(key))
+                    .cloned()
+                    .collect(),
+                None => Keys::new(),
+            },
             by_bmc: body.by_bmc,
             there: !body.missing,
             members: vec![index],
@@ -54,6 +68,8 @@ impl Summary {
         self.anchors += other.anchors;
         self.agents += other.agents;
         self.seats.extend(other.seats);
+        self.places.extend(other.places);
+        self.known_by.extend(other.known_by);
         self.by_bmc |= other.by_bmc;
         self.there |= other.there;
         self.members.extend(other.members);
@@ -85,6 +101,7 @@ pub(super) fn are_one(key: &Key, claims: &[Claim<'_>]) -> bool {
     of_one_identity(claims)
         && of_one_object(claims)
         && in_one_seat(claims)
+        && (key.kind() != Kind::Serial || in_one_place(claims))
         && (key.kind() != Kind::CardInside || told_by_a_card_inside(claims))
 }
 
@@ -104,6 +121,9 @@ pub(super) fn agreeing<'s>(
     }
     drop_disputed_identities(&mut kept);
     drop_disputed_seats(&mut kept);
+    if key.kind() == Kind::Serial && !in_one_place(&with(one, &kept)) {
+        kept.retain(|other| other.summary.places.is_subset(&one.summary.places));
+    }
     let anchors = one.summary.anchors
         + kept
             .iter()
@@ -113,6 +133,10 @@ pub(super) fn agreeing<'s>(
         kept.retain(|other| other.summary.anchors == 0);
     }
     kept
+}
+
+fn with<'s>(one: Claim<'s>, others: &[Claim<'s>]) -> Vec<Claim<'s>> {
+    others.iter().copied().chain([one]).collect()
 }
 
 fn drop_disputed_identities(kept: &mut Vec<Claim<'_>>) {
@@ -185,6 +209,31 @@ fn in_one_seat(claims: &[Claim<'_>]) -> bool {
             true
         }
     })
+}
+
+/// BMCs that answer at several places now are not one by a serial number alone: makers number
+/// independently of each other, and some leave in what they all have.
+fn in_one_place(claims: &[Claim<'_>]) -> bool {
+    let found = || {
+        claims
+            .iter()
+            .filter(|claim| !claim.summary.places.is_empty())
+    };
+    let places: BTreeSet<&Key> = found().flat_map(|claim| &claim.summary.places).collect();
+    let mut known_by = found().map(|claim| claim.summary.known_by.iter().collect());
+    let common = known_by.next().map(|first: BTreeSet<&Key>| {
+        known_by.fold(first, |common, other| {
+            common.intersection(&other).copied().collect()
+        })
+    });
+    places.len() < 2 || common.is_some_and(|common| !common.is_empty())
+}
+
+fn tells_apart(key: &Key) -> bool {
+    match key {
+        Key::Uuid(_) | Key::DeviceSerial(_) | Key::Mac(_) | Key::Found(_) => true,
+        Key::Serial(_) | Key::CardInside(_) | Key::Node(_) | Key::Endpoint(..) => false,
+    }
 }
 
 /// A card may serve several hosts: it proves one machine only to the one agent and the one BMC

@@ -13,6 +13,7 @@ use lockstep_crds::{Dpu, DpuReportSpec, names};
 use super::SiteView;
 use super::conflicts::{self, MOST_SAID};
 use super::endpoint;
+use super::ids::{self, Found};
 use super::keys::{self, Key, Keys, Kind};
 use super::machines::Machines;
 use super::matching::{Body, Contested, Matching, Rules, matched};
@@ -36,7 +37,7 @@ pub(super) struct Evidence<'a> {
     pub yielding: Vec<&'a Dpu>,
     pub sightings: Vec<Sighting<'a>>,
     pub keys: Keys,
-    /// Where its object says that its BMC is.
+    /// Where its object says that its BMC is, and which it was proposed for.
     pub named: Keys,
     /// Keys that another card claims as well.
     pub contested: BTreeSet<Key>,
@@ -47,7 +48,7 @@ pub(super) struct Evidence<'a> {
 struct Source<'a> {
     body: Body,
     card: Option<&'a Dpu>,
-    /// Where the object says that the BMC is.
+    /// Where the object says that the BMC is, and which it was proposed for.
     named: Keys,
     sightings: Vec<Sighting<'a>>,
     conflicts: Vec<Conflict>,
@@ -57,10 +58,11 @@ struct Source<'a> {
 pub(super) fn cards<'a>(view: &SiteView<'a>, machines: &Machines<'a>) -> Vec<Evidence<'a>> {
     let paths = endpoint::paths(&view.reports);
     let recorded = recorded(&view.hosts);
+    let found = Found::of(&view.reports);
     let mut sources: Vec<Source<'a>> = Vec::new();
     let mut strangers: Vec<Source<'a>> = Vec::new();
     for card in &view.cards {
-        let mut source = of_object(view, card, &paths, &mut strangers);
+        let mut source = of_object(view, card, (&paths, &found), &mut strangers);
         source.body.object = true;
         source.body.anchor = !card_may_yield(card, &recorded);
         sources.push(source);
@@ -71,7 +73,9 @@ pub(super) fn cards<'a>(view: &SiteView<'a>, machines: &Machines<'a>) -> Vec<Evi
             let sighting = Sighting::of_itself(report, spec);
             let place = sighting.place.clone();
             let mut source = free(sighting, None);
-            source.body.keys.extend(place);
+            source.body.keys.extend(ids::of_report(spec));
+            source.body.keys.extend(place.clone());
+            source.body.place = place;
             sources.push(source);
         }
         let inside = spec.inventory.iter().flat_map(|inventory| &inventory.cards);
@@ -114,7 +118,7 @@ fn may_be_card(spec: &DpuReportSpec) -> bool {
 fn of_object<'a>(
     view: &SiteView<'a>,
     card: &'a Dpu,
-    paths: &endpoint::Paths,
+    (paths, found): (&endpoint::Paths, &Found),
     strangers: &mut Vec<Source<'a>>,
 ) -> Source<'a> {
     let expected = expected_of(card);
@@ -128,6 +132,8 @@ fn of_object<'a>(
             .as_ref()
             .and_then(|bmc| endpoint::key_of_spec(bmc, paths)),
     );
+    source.named.extend(found.key(&card.metadata));
+    source.body.place = found.place(&card.metadata);
     source.body.keys.extend(source.named.iter().cloned());
     let own = name(&card.metadata);
     // The BMC's word comes first: what the card's own system says against it is a stranger's.
@@ -258,6 +264,10 @@ fn tell(
     matching: &Matching,
     told: &mut BTreeMap<usize, Vec<(Key, Conflict)>>,
 ) {
+    // Whose id it is tells nothing that their identities do not.
+    if contested.key.kind() == Kind::Found {
+        return;
+    }
     let endpoint = contested.key.kind() == Kind::Endpoint;
     let word = |body: usize| {
         let source = sources.get(body)?;
@@ -310,7 +320,7 @@ fn tell(
             }
             Kind::Mac => "ports.mac".to_owned(),
             Kind::Endpoint => "bmc.address".to_owned(),
-            kind @ (Kind::CardInside | Kind::Node) => kind.field().to_owned(),
+            kind @ (Kind::CardInside | Kind::Node | Kind::Found) => kind.field().to_owned(),
         };
         told.entry(cluster)
             .or_default()

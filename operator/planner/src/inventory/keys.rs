@@ -26,6 +26,8 @@ pub(super) enum Key {
     CardInside(String),
     /// A host: the Node that runs there.
     Node(String),
+    /// The id of a BMC that was found, and of what was proposed for it.
+    Found(String),
     /// Where a BMC answers, and the path of the system behind it.
     Endpoint(String, String),
 }
@@ -39,6 +41,7 @@ pub(super) enum Kind {
     Mac,
     CardInside,
     Node,
+    Found,
     Endpoint,
 }
 
@@ -52,6 +55,7 @@ impl Kind {
             Self::Mac => "mac",
             Self::CardInside => "cardInside",
             Self::Node => "nodeName",
+            Self::Found => "found",
             Self::Endpoint => "bmcAddress",
         }
     }
@@ -65,6 +69,7 @@ impl Kind {
             Self::Mac => "MAC address",
             Self::CardInside => "card with serial number",
             Self::Node => "Node",
+            Self::Found => "id of a BMC that was found",
             Self::Endpoint => "BMC address",
         }
     }
@@ -79,6 +84,7 @@ impl Key {
             Self::Mac(_) => Kind::Mac,
             Self::CardInside(_) => Kind::CardInside,
             Self::Node(_) => Kind::Node,
+            Self::Found(_) => Kind::Found,
             Self::Endpoint(..) => Kind::Endpoint,
         }
     }
@@ -91,6 +97,7 @@ impl Key {
             | Self::Mac(value)
             | Self::CardInside(value)
             | Self::Node(value)
+            | Self::Found(value)
             | Self::Endpoint(value, _) => value,
         }
     }
@@ -146,7 +153,8 @@ pub(super) fn canonical_uuid(text: &str) -> Option<String> {
         turned(14, 18),
         uuid.get(18..)?
     );
-    Some(uuid.min(other))
+    // A filler of firmware is one in either order.
+    Some(uuid.min(meaningful_uuid(&other)?))
 }
 
 /// The keys of one machine as one view tells them.
@@ -250,6 +258,12 @@ mod tests {
             Key::uuid(plain),
             Key::uuid("4c4c4544-0042-3510-8052-b4c04f4d3733")
         );
+        for filler in [
+            "12345678-1234-5678-90ab-cddeefaabbcc",
+            "78563412-3412-7856-90ab-cddeefaabbcc",
+        ] {
+            assert_eq!(Key::uuid(filler), None);
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use lockstep_crds::{DpuHost, DpuReportSpec, names};
 
 use super::SiteView;
 use super::endpoint;
+use super::ids::{self, Found};
 use super::keys::{self, Key, Keys, Kind};
 use super::matching::{Body, Rules, matched};
 use super::proposed::{age, host_may_yield, name, uid};
@@ -136,8 +137,9 @@ pub(super) fn machines<'a>(view: &SiteView<'a>) -> Machines<'a> {
     let mut sources: Vec<Source<'a>> = Vec::new();
     let mut strangers = Vec::new();
     let paths = endpoint::paths(&view.reports);
+    let found = Found::of(&view.reports);
     for host in &view.hosts {
-        sources.push(of_object(view, host, &paths, &mut strangers));
+        sources.push(of_object(view, host, (&paths, &found), &mut strangers));
     }
     let mut agents: BTreeMap<&'a str, Vec<MachineView<'a>>> = BTreeMap::new();
     for (report, spec) in &view.reports {
@@ -176,7 +178,7 @@ pub(super) fn machines<'a>(view: &SiteView<'a>) -> Machines<'a> {
 fn of_object<'a>(
     view: &SiteView<'a>,
     host: &'a DpuHost,
-    paths: &endpoint::Paths,
+    (paths, found): (&endpoint::Paths, &Found),
     strangers: &mut Vec<Source<'a>>,
 ) -> Source<'a> {
     let expected = host
@@ -193,6 +195,7 @@ fn of_object<'a>(
             .as_ref()
             .and_then(|bmc| endpoint::key_of_spec(bmc, paths)),
     );
+    keys.extend(found.key(&host.metadata));
     let mut views = Vec::new();
     let mut by_bmc = false;
     let report = names::host_bmc(name(&host.metadata));
@@ -224,6 +227,7 @@ fn of_object<'a>(
             object: true,
             anchor: !host_may_yield(host),
             by_bmc,
+            place: found.place(&host.metadata),
             ..Body::default()
         },
         host: Some(host),
@@ -242,14 +246,17 @@ fn is_found_host(spec: &DpuReportSpec) -> bool {
 
 fn of_found(told: MachineView<'_>) -> Source<'_> {
     let mut keys = host_keys(told.spec);
-    if !told.missing() {
-        let endpoint = told.spec.found.as_ref().map(|found| &found.endpoint);
-        keys.extend(endpoint.and_then(endpoint::key_of_found));
-    }
+    let endpoint = told.spec.found.as_ref().map(|found| &found.endpoint);
+    let place = endpoint
+        .filter(|_| !told.missing())
+        .and_then(endpoint::key_of_found);
+    keys.extend(place.clone());
+    keys.extend(ids::of_report(told.spec));
     Source {
         body: Body {
             keys,
             by_bmc: true,
+            place,
             missing: told.missing(),
             ..Body::default()
         },

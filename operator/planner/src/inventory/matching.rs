@@ -27,6 +27,8 @@ pub(super) struct Body {
     pub agent: bool,
     /// The machine's own BMC tells this.
     pub by_bmc: bool,
+    /// Where a BMC that was found, or that this was proposed for, answers now.
+    pub place: Option<Key>,
     /// It tells of what was there before: it neither contradicts nor joins who is there.
     pub missing: bool,
 }

@@ -54,7 +54,9 @@ fn digest(keys: &Keys) -> u32 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let identifying = keys.iter().filter(|key| match key {
         Key::Serial(_) | Key::Uuid(_) | Key::DeviceSerial(_) => true,
-        Key::Mac(_) | Key::CardInside(_) | Key::Node(_) | Key::Endpoint(..) => false,
+        Key::Mac(_) | Key::CardInside(_) | Key::Node(_) | Key::Found(_) | Key::Endpoint(..) => {
+            false
+        }
     });
     for key in identifying {
         for byte in key

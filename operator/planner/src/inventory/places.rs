@@ -94,7 +94,7 @@ fn proving(evidence: &Evidence<'_>) -> Keys {
     loop {
         let (its_own, others): (Vec<_>, Vec<_>) = open.into_iter().partition(|one| {
             one.by_name
-                || one.place.iter().any(|place| evidence.named.contains(place))
+                || one.named_by(&evidence.named)
                 || one
                     .keys
                     .iter()

@@ -11,6 +11,7 @@ use lockstep_crds::report::{BmcReport, OsReport, Vantage};
 use lockstep_crds::{BmcEndpoint, DpuReportSpec};
 
 use super::endpoint;
+use super::ids;
 use super::keys::{self, Key, Keys};
 
 /// What one report tells of one card.
@@ -43,6 +44,13 @@ impl<'a> Sighting<'a> {
     pub(super) fn missing(&self) -> bool {
         let found = self.spec.found.as_ref();
         found.is_some_and(|found| found.missing_since.is_some())
+    }
+
+    /// An object says that its BMC is there, or was proposed for it.
+    pub(super) fn named_by(&self, named: &Keys) -> bool {
+        let id = ids::of_report(self.spec);
+        let mut names = self.place.iter().chain(&id);
+        names.any(|name| named.contains(name))
     }
 
     /// A report that names its card, or about a BMC that was found.

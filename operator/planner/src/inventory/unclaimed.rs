@@ -68,9 +68,11 @@ impl<'e, 'a> Unclaimed<'e, 'a> {
             .map(|key| format!("{DEVICE_ID}{}", key.value()));
         let identity = (serial.is_some() || uuid.is_some()).then(|| MachineIdentity {
             system_uuid: uuid.clone(),
-            serial_number: serial,
+            serial_number: serial.clone(),
         });
-        let of = [own_serial, uuid, device.clone()];
+        // Where two claim one serial number and tell nothing else, by which of them it is.
+        let found_as = found.and_then(|(one, _)| serial.as_ref().map(|_| one.spec.subject.clone()));
+        let of = [own_serial, uuid.clone(), device.clone(), found_as];
         let stem = of
             .iter()
             .flatten()

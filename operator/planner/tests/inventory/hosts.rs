@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::site::{HOST_UUID, OTHER_HOST_UUID, Site};
+use crate::site::{HOST_UUID, OTHER_HOST_UUID, Site, proposed};
 
 fn known() -> Site {
     Site::default().host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
@@ -119,4 +119,25 @@ fn an_old_objects_bmc_tells_nothing_of_the_new_one() {
     let more = json!({"subjectUid": "another", "inventory": {"slots": {"slots": [{"name": "1"}]}}});
     let joined = known().report("bmc-host-h", "HostBmc", "h", more).join();
     assert_eq!(joined.hosts["h"].slots, None);
+}
+
+#[test]
+fn a_serial_number_alone_makes_no_two_bmcs_one_host() {
+    // Other makers: the agent's ids differ.
+    let of =
+        |maker: &str| json!({"inventory": {"system": {"serialNumber": "S1", "vendor": maker}}});
+    let site = Site::default()
+        .found("f1", "Host", "https://10.0.1.1", of("Dell Inc."))
+        .found("f2", "Host", "https://10.0.1.2", of("HPE"));
+    let (_, hosts) = proposed(&site.join());
+    let settled = site.apply().join();
+    let told: Vec<_> = settled
+        .hosts
+        .values()
+        .flat_map(|h| h.contradictions.clone())
+        .collect();
+    assert!(
+        hosts.len() == 2 || !told.is_empty(),
+        "one host {hosts:?}, nothing told"
+    );
 }

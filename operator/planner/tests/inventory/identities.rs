@@ -273,3 +273,26 @@ fn what_is_missing_splits_no_card() {
         proposed(&site.join()).0
     );
 }
+
+#[test]
+fn a_filler_of_firmware_is_one_in_either_byte_order() {
+    let turned = "78563412-3412-7856-90ab-cddeefaabbcc";
+    let site = Site::default()
+        .found(
+            "f1",
+            "Card",
+            "https://10.0.0.1",
+            json!({"inventory": {"system": {"systemUuid": turned}}}),
+        )
+        .found(
+            "f2",
+            "Card",
+            "https://10.0.0.2",
+            json!({"inventory": {"system": {"systemUuid": turned}}}),
+        );
+    let (cards, _) = proposed(&site.join());
+    assert!(
+        cards.len() != 1,
+        "two BMCs that answer now are one card: {cards:?}"
+    );
+}

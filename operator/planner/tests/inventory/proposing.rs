@@ -427,3 +427,57 @@ fn an_object_is_adopted_however_its_address_is_written() {
     }
     assert!(failed.is_empty(), "duplicated: {failed:?}");
 }
+
+#[test]
+fn a_contested_card_that_moves_is_not_proposed_a_second_time() {
+    let of = |device: &str| json!({"inventory": {"system": {"serialNumber": "MT1", "deviceSerial": device}}});
+    let site = Site::default()
+        .found("f1", "Card", "https://10.0.0.1", of("b83fd20300010a00"))
+        .found("f2", "Card", "https://10.0.0.2", of("b83fd20300010b00"))
+        .apply();
+    assert_eq!(site.cards.len(), 2);
+    let site = site
+        .apply()
+        .found("f1", "Card", "https://10.0.0.9", of("b83fd20300010a00"));
+    assert!(
+        proposed(&site.join()).0.is_empty(),
+        "{:?}",
+        proposed(&site.join())
+    );
+}
+
+#[test]
+fn a_serial_number_alone_makes_no_two_bmcs_that_answer_now_one_card() {
+    let of = |serial: &str| json!({"inventory": {"system": {"serialNumber": serial}}});
+    let site = Site::default()
+        .found("f1", "Card", "https://10.0.0.1", of("MT1"))
+        .found("f2", "Card", "https://10.0.0.2", of("MT1"));
+    let joined = site.join();
+    assert_eq!(proposed(&joined).0, ["dpu-f1", "dpu-f2"]);
+    let site = site.apply();
+    for moved in [
+        site.clone(),
+        site.found("f1", "Card", "https://10.0.0.9", of("MT1"))
+            .apply(),
+    ] {
+        let settled = moved.join();
+        assert!(settled.proposals.is_empty() && settled.withdrawals.is_empty());
+        assert!(settled.moves.is_empty());
+        for (card, view) in [("dpu-f1", "bmc-found-f1"), ("dpu-f2", "bmc-found-f2")] {
+            let card = &settled.cards[card];
+            assert_eq!(conflicts(card), ["system.serialNumber"]);
+            assert_eq!(card.inventory.views[0].report, view);
+        }
+    }
+    let same = |address: &str, id: &str, more: Site| more.found(id, "Card", address, card("MT1"));
+    let one = same(
+        "https://10.0.0.2",
+        "f2",
+        same("https://10.0.0.1", "f1", Site::default()),
+    );
+    assert_eq!(
+        proposed(&one.join()).0,
+        ["dpu-mt1"],
+        "their UUID is one, too"
+    );
+}
