@@ -3,7 +3,7 @@
 use lockstep_redfish::{BmcError, Endpoint, ExploredSystem, Identified};
 
 use crate::site::discovery::book::{Next, Outcome, Seen};
-use crate::site::discovery::catalogue::Reading;
+use crate::site::discovery::catalogue::{Reading, TOO_MANY};
 use crate::site::discovery::engine::{Done, Engine, Job, Moment, Visit};
 use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::login::{Memory, trust_to_log_in};
@@ -122,7 +122,13 @@ impl Engine {
             Some(failure) if !self.book.is_as_before(key, &identified) => {
                 self.unusable(key, failure, moment);
             }
-            Some(_) => self.book.unchanged(key, moment.now),
+            Some(failure) => {
+                self.book.unchanged(key, moment.now);
+                if failure.reason == TOO_MANY {
+                    let barred_by = self.catalogue.held_by(key);
+                    return Some(Job::Check(key.to_owned(), barred_by));
+                }
+            }
             None => {
                 self.catalogue.answered(&target, moment.now, moment.at);
                 self.book.unchanged(key, moment.now);
