@@ -53,7 +53,7 @@ impl Engine {
     ) -> Option<Job> {
         let failed = match result {
             Some(Ok(identified)) => {
-                self.slots.answered(key);
+                self.slots.answered(key, moment.now);
                 let job = self.log_in(key, identified, moment);
                 if !matches!(job, Some(Job::Explore(_))) {
                     self.slots.give_back(key);
@@ -144,7 +144,10 @@ impl Engine {
         moment: Moment<'_>,
     ) -> Option<Job> {
         let key = visit.key.as_str();
-        self.slots.give_back(key);
+        match &result {
+            Some(Ok(_)) => self.slots.was_read(key, moment.now),
+            Some(Err(_)) | None => self.slots.give_back(key),
+        }
         if let Some(pin) = &visit.identified.tls_pin {
             self.pins.insert(key.to_owned(), pin.to_string());
         }
