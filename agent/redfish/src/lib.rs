@@ -45,8 +45,8 @@ pub use error::{BmcError, EffectCertainty};
 pub use explore::{Endpoint, ExploredSystem, Explorer, Identified, MOST_REQUESTS};
 pub use facts::{
     Authentication, BmcFacts, BootOverrideState, BootProgress, Capabilities, Capability, Channel,
-    ImageUrl, Manager, MediaSlot, Offer, PowerRestorePolicy, PowerState, Reading, SystemIdentity,
-    TrustInForce,
+    ImageUrl, Manager, MediaSlot, Offer, PowerRestorePolicy, PowerState, Reading, SystemGlance,
+    SystemIdentity, TrustInForce,
 };
 pub use identity::{ExpectedIdentity, IdentityField, IdentityMismatch, prove_identity};
 pub use network::AllowedNetworks;

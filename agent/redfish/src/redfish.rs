@@ -20,7 +20,7 @@ pub(crate) use observe::{channel, facts};
 
 use crate::effect::{BootOverride, Effect, MediaMatch, PowerAction};
 use crate::error::BmcError;
-use crate::facts::{BmcFacts, ImageUrl, PowerRestorePolicy};
+use crate::facts::{BmcFacts, ImageUrl, PowerRestorePolicy, SystemGlance};
 use crate::link::{Link, check_gate};
 use crate::port::Bmc;
 use crate::registry::Shared;
@@ -98,6 +98,11 @@ impl Bmc for RedfishBmc {
     async fn observe(&self) -> Result<BmcFacts, BmcError> {
         let mut turn = self.short_turn().await?;
         observe::observe(&mut turn, &self.target.tls).await
+    }
+
+    async fn glance(&self) -> Result<SystemGlance, BmcError> {
+        let mut turn = self.short_turn().await?;
+        observe::glance(&mut turn).await
     }
 
     async fn insert_media(&self, image: &ImageUrl) -> Result<Effect, BmcError> {

@@ -254,6 +254,43 @@ mod tests {
         assert!(report["spec"]["inventory"]["os"].is_object(), "{report}");
     }
 
+    /// A replaced server under the same Node name is not told with its predecessor's cards, and
+    /// neither is the same one with those that were in it before it was off.
+    #[tokio::test]
+    async fn what_was_told_of_another_machine_or_of_another_boot_does_not_stand() {
+        const OTHER_BOOT: &str = "11111111-89ab-cdef-0123-456789abcdef";
+        const OTHER: &str = "5d5d5555-0051-3510-8052-b4c04f4d3132";
+        let boot_id = "proc/sys/kernel/random/boot_id";
+        let uuid = "sys/class/dmi/id/product_uuid";
+        for (boot, machine, stands) in [
+            (BOOT, UUID, true),
+            (OTHER_BOOT, UUID, false),
+            (BOOT, OTHER, false),
+            (OTHER_BOOT, OTHER, false),
+        ] {
+            let api = FakeApi::default();
+            let dir = tempfile::tempdir().unwrap();
+            files(dir.path(), &[(boot_id, BOOT), (uuid, UUID)]);
+            let card = lockstep_crds::inventory::CardSeen {
+                serial_number: Some("MT-OF-BEFORE".to_owned()),
+                ..Default::default()
+            };
+            let (_told, latest) = watch::channel(Some(Inventory {
+                cards: vec![card],
+                ..Inventory::default()
+            }));
+            agent(&api, dir.path(), latest).tell().await.unwrap();
+            // The next process has not read its machine yet.
+            files(dir.path(), &[(boot_id, boot), (uuid, machine)]);
+            let (_told, latest) = watch::channel(None);
+            agent(&api, dir.path(), latest).tell().await.unwrap();
+            let report = api.get("dpureports/host-node1").unwrap();
+            let spec = &report["spec"];
+            assert_eq!(spec["machine"]["systemUuid"], machine);
+            assert_eq!(spec.to_string().contains("MT-OF-BEFORE"), stands, "{spec}");
+        }
+    }
+
     #[test]
     fn a_machine_of_placeholders_has_no_identity() {
         let dir = tempfile::tempdir().unwrap();

@@ -112,3 +112,38 @@ async fn a_name_redirects_to_its_system_and_never_to_another_origin() {
     assert_eq!(port.observe().await.unwrap_err().category(), "BadAnswer");
     assert_eq!(elsewhere.connections(), 0);
 }
+
+#[tokio::test]
+async fn a_glance_is_one_small_request_and_shows_what_the_system_shows() {
+    let bmc = ScriptedBmc::plain();
+    let port = port(&bmc);
+    let facts = port.observe().await.unwrap();
+    let before = bmc.seen().len();
+    assert!(facts.show(&port.glance().await.unwrap()));
+    let paths: Vec<String> = bmc.seen()[before..]
+        .iter()
+        .map(|seen| seen.path.clone())
+        .collect();
+    assert_eq!(paths, [SYSTEM]);
+    for (key, value) in [
+        ("PowerState", json!("On")),
+        ("UUID", json!(STRANGER)),
+        ("SerialNumber", json!("ANOTHER")),
+        ("BootProgress", json!({"LastState": "OSRunning"})),
+        ("PowerRestorePolicy", json!("AlwaysOff")),
+        ("Boot", json!({"BootSourceOverrideEnabled": "Once"})),
+    ] {
+        let mut was = json!(null);
+        bmc.change(SYSTEM, |system| {
+            was = system[key].clone();
+            system[key] = value;
+        });
+        assert!(!facts.show(&port.glance().await.unwrap()), "{key}");
+        bmc.change(SYSTEM, |system| match &was {
+            serde_json::Value::Null => drop(system.as_object_mut().unwrap().remove(key)),
+            was => system[key] = was.clone(),
+        });
+    }
+    assert!(facts.show(&port.glance().await.unwrap()));
+    assert!(bmc.changes().is_empty());
+}
