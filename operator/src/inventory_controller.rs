@@ -280,7 +280,7 @@ async fn write(context: &Context, namespace: &str, work: Work) -> (Outcome, Vec<
     let mut refused = Vec::new();
     for (chore, failed) in done.into_iter().filter_map(Result::err) {
         match failed {
-            error if error.is_for_what_it_says() => {
+            error @ WriteError::Refused { .. } if error.is_for_what_it_says() => {
                 tracing::warn!(namespace, %error, "what discovery asks for is refused, and tried again later");
                 refused.push(chore);
             }
