@@ -389,10 +389,15 @@ fn size(network: &IpNet) -> u64 {
 
 /// The same endpoint, with an IPv4 address that is written as an IPv6 one (`::ffff:10.0.0.1`) as
 /// what it is: where it lies decides what it is shown.
-fn canonical(mut url: Url) -> Url {
+fn canonical(url: Url) -> Url {
     if let Some(Host::Ipv6(address)) = url.host() {
-        // An address is always a host.
-        let _ = url.set_ip_host(IpAddr::from(address).to_canonical());
+        let mut plain = url.clone();
+        if plain
+            .set_ip_host(IpAddr::from(address).to_canonical())
+            .is_ok()
+        {
+            return plain;
+        }
     }
     url
 }
