@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::keys::{Key, Keys, Kind};
+use super::keys::{Key, Keys, Kind, contradictions};
 use super::matching::{Body, Rules};
 
 /// What the bodies that are one machine come to.
@@ -12,6 +12,9 @@ pub(super) struct Summary {
     pub objects: usize,
     anchors: usize,
     agents: usize,
+    /// The cards that its BMC sees, and those that each agent on it does.
+    seen_by_bmc: Keys,
+    seen_by_agents: Vec<Keys>,
     seats: Vec<(usize, Option<String>)>,
     /// Where BMCs of it that were found answer now, and by what else than serial numbers those
     /// are known.
@@ -42,6 +45,16 @@ impl Summary {
             objects: usize::from(body.object),
             anchors: usize::from(body.anchor),
             agents: usize::from(body.agent),
+            seen_by_bmc: if body.agent {
+                Keys::new()
+            } else {
+                body.inside.clone()
+            },
+            seen_by_agents: body
+                .agent
+                .then(|| body.inside.clone())
+                .into_iter()
+                .collect(),
             seats: body.seat.iter().cloned().collect(),
             places: body.place.iter().cloned().collect(),
             known_by: match body.place {
@@ -67,6 +80,8 @@ impl Summary {
         self.objects += other.objects;
         self.anchors += other.anchors;
         self.agents += other.agents;
+        self.seen_by_bmc.extend(other.seen_by_bmc);
+        self.seen_by_agents.extend(other.seen_by_agents);
         self.seats.extend(other.seats);
         self.places.extend(other.places);
         self.known_by.extend(other.known_by);
@@ -96,11 +111,19 @@ pub(super) struct Claim<'s> {
     pub firm: bool,
 }
 
+impl Claim<'_> {
+    /// It has an object that nobody may take for another.
+    pub(super) fn is_anchored(&self) -> bool {
+        self.summary.anchors > 0
+    }
+}
+
 /// Whether the holders of a key can be one machine.
 pub(super) fn are_one(key: &Key, claims: &[Claim<'_>]) -> bool {
     of_one_identity(claims)
         && of_one_object(claims)
         && in_one_seat(claims)
+        && with_a_card_in_common(claims)
         && (key.kind() != Kind::Serial || in_one_place(claims))
         && (key.kind() != Kind::CardInside || told_by_a_card_inside(claims))
 }
@@ -121,6 +144,7 @@ pub(super) fn agreeing<'s>(
     }
     drop_disputed_identities(&mut kept);
     drop_disputed_seats(&mut kept);
+    drop_strange_agents(one, &mut kept);
     if key.kind() == Kind::Serial && !in_one_place(&with(one, &kept)) {
         kept.retain(|other| other.summary.places.is_subset(&one.summary.places));
     }
@@ -162,6 +186,17 @@ fn drop_disputed_identities(kept: &mut Vec<Claim<'_>>) {
             });
         }
     }
+}
+
+fn drop_strange_agents(one: Claim<'_>, kept: &mut Vec<Claim<'_>>) {
+    let all = kept.iter().chain([&one]);
+    let by_bmc: Keys = all
+        .flat_map(|claim| claim.summary.seen_by_bmc.iter().cloned())
+        .collect();
+    kept.retain(|other| {
+        let mut agents = other.summary.seen_by_agents.iter();
+        !agents.any(|seen| sees_other_cards(seen, &by_bmc))
+    });
 }
 
 fn drop_disputed_seats(kept: &mut Vec<Claim<'_>>) {
@@ -209,6 +244,26 @@ fn in_one_seat(claims: &[Claim<'_>]) -> bool {
             true
         }
     })
+}
+
+/// Where an agent and the BMC of one host both tell of cards, they see one in common.
+fn with_a_card_in_common(claims: &[Claim<'_>]) -> bool {
+    let mut agents = claims
+        .iter()
+        .flat_map(|claim| &claim.summary.seen_by_agents)
+        .peekable();
+    if agents.peek().is_none() {
+        return true;
+    }
+    let of_bmcs = claims.iter().flat_map(|claim| &claim.summary.seen_by_bmc);
+    let by_bmc: Keys = of_bmcs.cloned().collect();
+    agents.all(|seen| !sees_other_cards(seen, &by_bmc))
+}
+
+/// Both tell of cards, and of what both tell nothing is the same.
+pub(super) fn sees_other_cards(agent: &Keys, bmc: &Keys) -> bool {
+    let kinds = [Kind::Serial, Kind::DeviceSerial, Kind::Mac];
+    !contradictions(agent, bmc, &kinds).is_empty() && agent.is_disjoint(bmc)
 }
 
 /// BMCs that answer at several places now are not one by a serial number alone: makers number

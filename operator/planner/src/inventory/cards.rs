@@ -174,7 +174,8 @@ fn of_object<'a>(
             strangers.push(free(sighting, None));
         }
     }
-    source.body.keys.extend(expected);
+    source.body.keys.extend(expected.iter().cloned());
+    source.body.demanded = expected;
     source
 }
 

@@ -12,10 +12,11 @@ use lockstep_crds::report::{MachineRole, Vantage};
 use lockstep_crds::{DpuHost, DpuReportSpec, names};
 
 use super::SiteView;
+use super::agreement::sees_other_cards;
 use super::endpoint;
 use super::ids::{self, Found};
 use super::keys::{self, Key, Keys, Kind};
-use super::matching::{Body, Rules, matched};
+use super::matching::{Body, Contested, Rules, matched};
 use super::proposed::{age, host_may_yield, name, uid};
 
 const HOSTS: Rules = Rules {
@@ -59,6 +60,8 @@ pub(super) struct Machine<'a> {
     pub keys: Keys,
     /// What is told of it that cannot be.
     pub contradictions: Vec<String>,
+    /// An agent tells that it runs there, and the machine is another's: it proves no place.
+    pub disputed: bool,
 }
 
 impl Machine<'_> {
@@ -161,6 +164,7 @@ pub(super) fn machines<'a>(view: &SiteView<'a>) -> Machines<'a> {
         let mut body = Body {
             agent: true,
             keys: views.iter().flat_map(|told| host_keys(told.spec)).collect(),
+            inside: views.iter().flat_map(|told| inside(told.spec)).collect(),
             ..Body::default()
         };
         body.keys.insert(Key::Node(node.to_owned()));
@@ -198,6 +202,7 @@ fn of_object<'a>(
     keys.extend(found.key(&host.metadata));
     let mut views = Vec::new();
     let mut by_bmc = false;
+    let mut seen_inside = Keys::new();
     let report = names::host_bmc(name(&host.metadata));
     if let Some((report, spec)) = view.reports.get_key_value(report.as_str())
         && spec.subject_uid == uid(&host.metadata)
@@ -207,11 +212,13 @@ fn of_object<'a>(
         if keys::contradictions(&shown, &expected, &[Kind::Serial, Kind::Uuid]).is_empty() {
             keys.extend(shown);
             by_bmc = true;
+            seen_inside = inside(spec);
             views.push(told);
         } else {
             strangers.push(Source {
                 body: Body {
                     keys: shown,
+                    inside: inside(spec),
                     by_bmc: true,
                     ..Body::default()
                 },
@@ -224,9 +231,11 @@ fn of_object<'a>(
     Source {
         body: Body {
             keys,
+            demanded: expected,
             object: true,
             anchor: !host_may_yield(host),
             by_bmc,
+            inside: seen_inside,
             place: found.place(&host.metadata),
             ..Body::default()
         },
@@ -256,6 +265,7 @@ fn of_found(told: MachineView<'_>) -> Source<'_> {
         body: Body {
             keys,
             by_bmc: true,
+            inside: inside(told.spec),
             place,
             missing: told.missing(),
             ..Body::default()
@@ -290,6 +300,12 @@ fn host_keys(spec: &DpuReportSpec) -> Keys {
         told.extend(newer);
     }
     told
+}
+
+/// What one report tells of the cards in a host.
+fn inside(spec: &DpuReportSpec) -> Keys {
+    let cards = spec.inventory.iter().flat_map(|told| &told.cards);
+    cards.flat_map(keys::of_seen).collect()
 }
 
 fn assembled(sources: Vec<Source<'_>>) -> Machines<'_> {
@@ -327,10 +343,18 @@ fn assembled(sources: Vec<Source<'_>>) -> Machines<'_> {
         if !matches!(contested.key.kind(), Kind::Uuid | Kind::Node) {
             continue;
         }
+        let strange = strange_agents(contested, &bodies);
+        for (_, cluster) in &contested.holders {
+            if let Some(machine) = machines.list.get_mut(*cluster) {
+                machine.disputed |= contested.key.kind() == Kind::Uuid
+                    && machine.host.is_none()
+                    && !machine.nodes.is_empty();
+            }
+        }
         for (_, cluster) in contested.holders.iter().take(MOST_TOLD) {
             if let Some(machine) = machines.list.get_mut(*cluster) {
                 machine.contradictions.push(format!(
-                    "{} {} is claimed by {} machines that cannot be one; give each its own identity",
+                    "{} {} is claimed by {} machines that cannot be one; give each its own identity{strange}",
                     contested.key.kind().words(),
                     contested.key.value(),
                     contested.holders.len(),
@@ -339,6 +363,31 @@ fn assembled(sources: Vec<Source<'_>>) -> Machines<'_> {
         }
     }
     machines
+}
+
+/// The Nodes among the holders whose agents see none of the cards that the BMC sees, in words.
+fn strange_agents(contested: &Contested, bodies: &[Body]) -> String {
+    let holders = || {
+        let those = contested.holders.iter();
+        those.filter_map(|(body, _)| bodies.get(*body))
+    };
+    let of_bmcs = holders().filter(|body| !body.agent);
+    let by_bmc: Keys = of_bmcs.flat_map(|body| body.inside.clone()).collect();
+    let nodes: Vec<String> = holders()
+        .filter(|body| body.agent && sees_other_cards(&body.inside, &by_bmc))
+        .flat_map(|body| &body.keys)
+        .filter(|key| key.kind() == Kind::Node)
+        .map(|key| format!("Node {}", key.value()))
+        .take(8)
+        .collect();
+    if nodes.is_empty() {
+        return String::new();
+    }
+    format!(
+        "; {} sees none of the cards that the host's BMC sees: look which are in it, and let its BMC \
+         be read again",
+        nodes.join(", ")
+    )
 }
 
 /// Contradictions are told on so many objects; more of them say nothing new.

@@ -1,8 +1,9 @@
 //! Which bodies of evidence are about one machine.
 //!
 //! Keys are taken strongest first, each once. All that hold a key are one machine, unless any of
-//! them contradicts another: then nobody is joined by that key, and it is told as contested.
-//! A key that two machines claim proves nothing about a third. What is missing comes after all
+//! them contradicts another: then it is told as contested, and nobody is joined by it but to the
+//! one object whose spec demands it, or the one BMC that tells it, as far as they agree. Else a
+//! key that two machines claim proves nothing about a third. What is missing comes after all
 //! that is there, and changes nothing about that. The result does not depend on
 //! the order in which the bodies come, and the work grows with the number of keys.
 
@@ -17,6 +18,8 @@ pub(super) struct Body {
     pub keys: Keys,
     /// Keys that nobody but the card's own operating system tells.
     pub own_word: Keys,
+    /// The identity that its object demands.
+    pub demanded: Keys,
     /// It is an object.
     pub object: bool,
     /// It is an object that nobody may take for another.
@@ -25,6 +28,8 @@ pub(super) struct Body {
     pub seat: Option<(usize, Option<String>)>,
     /// It is an agent on a host.
     pub agent: bool,
+    /// A host: what it tells of the cards in it.
+    pub inside: Keys,
     /// The machine's own BMC tells this.
     pub by_bmc: bool,
     /// Where a BMC that was found, or that this was proposed for, answers now.
@@ -81,6 +86,7 @@ fn counted(bodies: &[Body], rules: &Rules, comparisons: &mut usize) -> Matching 
         let holding = joining.holding(key, those);
         *comparisons += holding.of_several();
         if holding.first.len() > 1 && !joining.settle(key, &holding) {
+            joining.side_with_the_rightful(key, those, &holding);
             contested.push(((*key).clone(), holding.first.into_values().collect()));
         }
     }
@@ -100,6 +106,10 @@ struct Holding {
     first: BTreeMap<usize, usize>,
     /// Those that hold it by more than the word of the card itself.
     firm: BTreeSet<usize>,
+    /// Those with an object that demands it.
+    demanding: BTreeSet<usize>,
+    /// Those whose own BMC tells it: what is proposed for them will demand it.
+    telling: BTreeSet<usize>,
 }
 
 impl Holding {
@@ -141,13 +151,22 @@ impl<'b> Joining<'b> {
             {
                 holding.firm.insert(root);
             }
+            let Some(body) = self.bodies.get(*index) else {
+                continue;
+            };
+            if body.demanded.contains(key) {
+                holding.demanding.insert(root);
+            }
+            if body.by_bmc && !body.missing && !body.own_word.contains(key) {
+                holding.telling.insert(root);
+            }
         }
         holding
     }
 
     /// All holders are one, or it is told that they are not.
     fn settle(&mut self, key: &Key, holding: &Holding) -> bool {
-        let all = self.claims(holding, |_| true);
+        let all = self.claims(holding);
         if !are_one(key, &all) {
             return false;
         }
@@ -156,10 +175,48 @@ impl<'b> Joining<'b> {
         true
     }
 
+    /// The objects that demand the key and give way to none; where there are none, those that may
+    /// give way, with the BMCs that tell it: the same with an object that discovery proposes as
+    /// without it.
+    fn rightful(&self, key: &Key, holding: &Holding) -> Vec<Claim<'_>> {
+        let identifies = matches!(key.kind(), Kind::Serial | Kind::Uuid | Kind::DeviceSerial);
+        let demanding = |claim: &Claim<'_>| holding.demanding.contains(&claim.root);
+        let telling = |claim: &Claim<'_>| holding.telling.contains(&claim.root);
+        let mut those = self.claims(holding);
+        those.retain(|claim| identifies && (demanding(claim) || telling(claim)));
+        let anchored = |claim: &Claim<'_>| demanding(claim) && claim.is_anchored();
+        if those.iter().any(anchored) {
+            those.retain(anchored);
+        }
+        those
+    }
+
+    /// Of holders that cannot be one, those that agree with the one machine whose key it is are one
+    /// with it: whoever contradicts takes nothing from it.
+    fn side_with_the_rightful(&mut self, key: &Key, holders: &[usize], holding: &Holding) {
+        let rightful = self.rightful(key, holding);
+        if rightful.is_empty() || !are_one(key, &rightful) {
+            return;
+        }
+        let rightful = roots(&rightful);
+        self.join(&rightful, holding);
+        let holding = self.holding(key, holders);
+        let (one, others): (Vec<_>, Vec<_>) = self
+            .claims(&holding)
+            .into_iter()
+            .partition(|claim| rightful.contains(&claim.root));
+        let Some(one) = one.first().copied() else {
+            return;
+        };
+        let kept = agreeing(key, one, others);
+        let joined: Vec<usize> = roots(&kept).into_iter().chain([one.root]).collect();
+        self.join(&joined, &holding);
+    }
+
     /// What is missing goes to whoever is there and holds the key, where nothing contradicts.
     fn attach(&mut self, key: &Key, holding: &Holding) {
         let (there, missing): (Vec<_>, Vec<_>) = self
-            .claims(holding, |_| true)
+            .claims(holding)
             .into_iter()
             .partition(|claim| claim.summary.there);
         let joined = match there.as_slice() {
@@ -168,13 +225,20 @@ impl<'b> Joining<'b> {
                 let kept = agreeing(key, *one, missing);
                 roots(&kept).into_iter().chain([one.root]).collect()
             }
-            [] | [_, _, ..] => return,
+            [] => return,
+            [_, _, ..] => match self.rightful(key, holding).as_slice() {
+                [one] => {
+                    let kept = agreeing(key, *one, missing);
+                    roots(&kept).into_iter().chain([one.root]).collect()
+                }
+                [] | [_, _, ..] => return,
+            },
         };
         self.join(&joined, holding);
     }
 
-    fn claims(&self, holding: &Holding, which: impl Fn(usize) -> bool) -> Vec<Claim<'_>> {
-        let those = holding.first.keys().copied().filter(|root| which(*root));
+    fn claims(&self, holding: &Holding) -> Vec<Claim<'_>> {
+        let those = holding.first.keys().copied();
         those
             .filter_map(|root| {
                 Some(Claim {
@@ -338,6 +402,38 @@ mod tests {
         assert_eq!(matching.clusters.len(), 3);
         assert_eq!(matching.contested.len(), 1);
         assert_eq!(matching.contested[0].holders.len(), 3);
+    }
+
+    #[test]
+    fn whoever_contradicts_takes_nothing_from_the_object_that_demands_the_key() {
+        let object = |demanded: &[Key]| Body {
+            demanded: demanded.iter().cloned().collect(),
+            object: true,
+            anchor: true,
+            ..body(demanded)
+        };
+        let bmc = Body {
+            by_bmc: true,
+            ..body(&[serial("s"), uuid("u")])
+        };
+        let bodies = [
+            object(&[serial("s")]),
+            bmc.clone(),
+            body(&[serial("s")]),
+            body(&[serial("s"), uuid("v")]),
+        ];
+        let matching = matched(&bodies, &CARDS);
+        assert_eq!(matching.clusters, [vec![0, 1, 2], vec![3]]);
+        assert_eq!(matching.contested[0].holders.len(), 4);
+        // Nobody decides between two BMCs, nor between two objects.
+        let other = Body {
+            by_bmc: true,
+            ..body(&[serial("s"), uuid("v")])
+        };
+        let bodies = [object(&[serial("s")]), bmc.clone(), other];
+        assert_eq!(matched(&bodies, &CARDS).clusters.len(), 3);
+        let bodies = [object(&[serial("s")]), bmc, object(&[serial("s")])];
+        assert_eq!(matched(&bodies, &CARDS).clusters.len(), 3);
     }
 
     #[test]

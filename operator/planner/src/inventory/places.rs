@@ -162,12 +162,17 @@ fn place(machine: &Machine<'_>, those: &[&Sighting<'_>], known: &Known<'_>) -> S
             .filter_map(|one| one.seen.map(|(card, _)| card))
     };
     let proofs: Vec<(bool, String)> = those.iter().filter_map(|one| proof(one, known)).collect();
-    let observed = proofs.iter().any(|(strong, _)| *strong);
+    let proved = proofs.iter().any(|(strong, _)| *strong);
+    let observed = proved && !machine.disputed;
     let words: Vec<String> = proofs
         .into_iter()
-        .filter(|(strong, _)| *strong || !observed)
+        .filter(|(strong, _)| *strong || !proved)
         .map(|(_, words)| words)
         .collect();
+    let mut words = words.join("; ");
+    if proved && machine.disputed {
+        words.push_str(", and which machine that is is contested");
+    }
     let mut functions = cards()
         .map(|card| &card.functions)
         .find(|f| !f.is_empty())
@@ -182,7 +187,7 @@ fn place(machine: &Machine<'_>, those: &[&Sighting<'_>], known: &Known<'_>) -> S
         } else {
             KnownPairing::Unknown
         },
-        proof: Some(cut(&words.join("; "), LONGEST_PROOF)),
+        proof: Some(cut(&words, LONGEST_PROOF)),
         slot: cards().find_map(|card| card.slot.clone()),
         functions: functions.unwrap_or_default(),
         named: cards().find_map(|card| card.named.clone()).map(bounded),

@@ -141,3 +141,53 @@ fn a_serial_number_alone_makes_no_two_bmcs_one_host() {
         "one host {hosts:?}, nothing told"
     );
 }
+
+#[test]
+fn an_agent_that_sees_none_of_the_cards_that_the_bmc_sees_is_not_its_node() {
+    let site = Site::default()
+        .host("b", json!({"identity": {"systemUuid": HOST_UUID}}))
+        .host_bmc(
+            "b",
+            json!({"system": {"systemUuid": HOST_UUID}, "cards": [{"serialNumber": "MT1"}]}),
+        )
+        .agent("evil", HOST_UUID, json!([{"serialNumber": "ANOTHER"}]));
+    let host = site.join().hosts["b"].clone();
+    assert!(
+        host.node_name.is_none() || !host.contradictions.is_empty(),
+        "{:?}, contradictions {:?}",
+        host.node_name,
+        host.contradictions
+    );
+}
+
+#[test]
+fn an_agent_that_sees_other_cards_than_the_bmc_proves_no_place_and_makes_no_second_host() {
+    let told = json!({"inventory": {"system": {"systemUuid": HOST_UUID}, "cards": [{"serialNumber": "MT1"}]}});
+    let site = Site::default()
+        .found("f", "Host", "https://10.0.1.1", told)
+        .agent("evil", HOST_UUID, json!([{"serialNumber": "MT2"}]))
+        .apply();
+    let joined = site.join();
+    assert!(joined.proposals.is_empty(), "{:?}", proposed(&joined));
+    assert_eq!(
+        site.hosts
+            .iter()
+            .filter(|host| host.spec.bmc.is_some())
+            .count(),
+        1
+    );
+    let host = joined
+        .hosts
+        .values()
+        .find(|host| !host.contradictions.is_empty());
+    let said = &host.unwrap().contradictions[0];
+    assert!(said.contains("Node evil sees none of the cards"), "{said}");
+    let site = site.agent("n", HOST_UUID, json!([{"serialNumber": "mt1"}]));
+    let nodes: Vec<_> = site
+        .join()
+        .hosts
+        .values()
+        .filter_map(|host| host.node_name.clone())
+        .collect();
+    assert_eq!(nodes, ["n"]);
+}

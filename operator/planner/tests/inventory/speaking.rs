@@ -102,6 +102,15 @@ fn no_object_gives_way_to_what_a_card_says_of_itself() {
     let joined = site.join();
     assert!(joined.withdrawals.is_empty(), "{:?}", joined.withdrawals);
     assert_eq!(conflicts(&joined.cards["evil"]), ["system.serialNumber"]);
+    let named = site.card(
+        "mine",
+        json!({"hostRefs": [{"name": "b"}], "identity": {"serialNumber": "VICTIM"}}),
+    );
+    let gone = named.join().withdrawals;
+    assert_eq!(
+        gone[0].why, "dpu/mine is about the same card",
+        "whose spec says so"
+    );
 }
 
 #[test]
@@ -151,4 +160,64 @@ fn a_bmc_that_tells_another_card_than_its_inventory_was_read_of_says_so() {
         .card("c", json!({"identity": {"serialNumber": "MT1"}}))
         .report("bmc-card-c", "CardBmc", "c", more);
     assert_eq!(conflicts(&named.joined("c")), ["system.serialNumber"]);
+}
+
+#[test]
+fn a_host_agent_that_claims_a_serial_number_hides_no_card() {
+    let site = Site::default()
+        .host("b", json!({"identity": {"systemUuid": OTHER_HOST_UUID}}))
+        .card(
+            "mine",
+            json!({"hostRefs": [{"name": "b"}], "identity": {"serialNumber": "MT1"}}),
+        )
+        .found("f1", "Card", "https://10.0.0.1", card("MT1"))
+        .agent(
+            "nb",
+            OTHER_HOST_UUID,
+            json!([{"serialNumber": "MT1", "deviceSerial": "b83fd20300010a00"}]),
+        );
+    assert_eq!(views(&site.joined("mine")).len(), 2);
+    // Another node tells of a card with that serial number and a device serial of its own.
+    let site = site.agent(
+        "evil",
+        HOST_UUID,
+        json!([{"serialNumber": "MT1", "deviceSerial": "ffeeddccbbaa0099"}]),
+    );
+    let mine = site.joined("mine");
+    assert!(
+        !views(&mine).is_empty(),
+        "nothing is known of the card any more: {:?}",
+        conflicts(&mine)
+    );
+}
+
+#[test]
+fn a_cards_agent_that_claims_a_serial_number_hides_no_card() {
+    let site = Site::default()
+        .host("b", json!({"identity": {"systemUuid": OTHER_HOST_UUID}}))
+        .card(
+            "mine",
+            json!({"hostRefs": [{"name": "b"}], "identity": {"serialNumber": "MT1"}}),
+        )
+        .found("f1", "Card", "https://10.0.0.1", card("MT1"))
+        .agent("nb", OTHER_HOST_UUID, json!([{"serialNumber": "MT1"}]))
+        .card(
+            "evil",
+            json!({"hostRefs": [{"name": "b"}], "identity": {"systemUuid": UUID}}),
+        )
+        .own_agent(
+            "evil",
+            json!({"system": {"serialNumber": "MT1", "systemUuid": UUID}}),
+        );
+    let mine = site.joined("mine");
+    assert!(
+        !views(&mine).is_empty(),
+        "nothing is known of the card any more: {:?}",
+        conflicts(&mine)
+    );
+    assert_eq!(
+        mine.places[0].pairing,
+        KnownPairing::Observed,
+        "and it is observed nowhere"
+    );
 }
