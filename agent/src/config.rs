@@ -2,7 +2,7 @@
 
 mod discovery;
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -122,13 +122,27 @@ fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> 
     Vec::<String>::deserialize(from)?
         .iter()
         .map(|text| {
-            text.parse().map_err(|_| {
+            text.parse().map(canonical).map_err(|_| {
                 serde::de::Error::custom(format!(
                     "{text:?} is no network: write ADDRESS/PREFIX, such as 10.0.0.0/8"
                 ))
             })
         })
         .collect()
+}
+
+/// The same network, with one of IPv4 addresses that are written as IPv6 ones
+/// (`::ffff:10.0.0.0/104`) as what it is.
+fn canonical(network: IpNet) -> IpNet {
+    /// Of the addresses that stand for IPv4 ones.
+    const MAPPED: u8 = 96;
+    let inner = match network.addr() {
+        IpAddr::V6(address) if network.prefix_len() >= MAPPED => address.to_ipv4_mapped(),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    };
+    inner
+        .and_then(|address| IpNet::new(address.into(), network.prefix_len() - MAPPED).ok())
+        .unwrap_or(network)
 }
 
 /// The configuration cannot be used.

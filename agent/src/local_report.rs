@@ -147,11 +147,11 @@ impl<S: Subject> LocalReporter<S> {
         let mut spec = self.subject.compose(&LocalFacts::read(&self.root))?;
         // Until the machine was read, what an earlier process told of it stands.
         let before = || {
-            self.report
-                .known()
-                .and_then(|known| known.inventory.clone())
+            let known = self.report.known().filter(|known| is_of(known, &spec))?;
+            known.inventory.clone()
         };
-        spec.inventory = self.inventory.borrow().clone().or_else(before);
+        let inventory = self.inventory.borrow().clone().or_else(before);
+        spec.inventory = inventory;
         let spec = match self.report.known() {
             Some(known) if is_same(known, &spec) => known.clone(),
             Some(_) | None => spec,
@@ -165,6 +165,13 @@ impl<S: Subject> LocalReporter<S> {
         }
         Ok(())
     }
+}
+
+/// Whether a report is of this machine in this boot. A server may be replaced under the name of
+/// its Node, and cards while it is off.
+fn is_of(known: &DpuReportSpec, spec: &DpuReportSpec) -> bool {
+    let epoch = |spec: &DpuReportSpec| spec.os.as_ref().map(|os| os.boot_epoch.clone());
+    known.machine == spec.machine && epoch(known) == epoch(spec)
 }
 
 /// Whether only time has passed.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::inventory::{
     BmcFacts, CapabilityRecord, CpuFacts, DiskList, FirmwareList, Functions, MemoryFacts,
-    OffloadList, OsFacts, PortList, SecureBootFacts, SystemFacts, TpmFacts,
+    NamedFunctions, OffloadList, OsFacts, PortList, SecureBootFacts, SystemFacts, TpmFacts,
 };
 use crate::open_enum::open_enum;
 use crate::report::Vantage;
@@ -229,6 +229,10 @@ pub struct SeenInHost {
     #[schemars(length(max = 16), inner(length(max = 16)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<String>,
+    /// The same by name (`pf0`, `pf0vf3`, `pf0sf88`), with interfaces and with how many virtual
+    /// functions are used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<NamedFunctions>,
     /// System UUID of that host.
     #[schemars(length(max = 36))]
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,8 +1,21 @@
 //! What vendors leave in identity fields that identifies nothing.
 //!
-//! The place that decides whether a text may identify a machine, a card or a part: two cards
-//! must never become one because both say "To be filled by O.E.M.". The join of inventories
-//! goes through here, whatever the agents have filtered already: they may be older than it.
+//! The one place that decides whether a text may identify a machine, a card or a part: two cards
+//! must never become one because both say "To be filled by O.E.M.". What is read from SMBIOS,
+//! VPD, sysfs and BMCs goes through here, so does the proof that a BMC stands for a machine, and
+//! so does the join of inventories, whatever the agents have filtered already: they may be older
+//! than it. What is junk joins nothing and proves nothing, not even against itself.
+//!
+//! To take junk for an identity makes one card of two; to take an identity for junk makes its
+//! card unknown. Where nothing tells them apart this is decided:
+//! - Serial numbers of one character are junk, and so are those of one sign throughout (`AA`,
+//!   `1111`), but not those of two equal digits: makers that number from 1 reach `11`.
+//! - Digits that count up from 0 or 1 are junk from the fourth on (`0123`, `0123456789ABCDEF`);
+//!   other short numbers stand.
+//! - A UUID counts whatever separates its digits. In another version or variant than RFC 9562
+//!   has it counts, too: firmware makes them of serial numbers.
+//! - Of texts that describe rather than identify ([`meaningful`]), one character is enough: an
+//!   engineering change level may be `B`.
 
 /// The longest field of vital product data; the other sources keep to less.
 const LONGEST: usize = 255;
@@ -48,7 +61,6 @@ const PLACEHOLDERS: &[&str] = &[
     "undefined",
     "unknown",
     "unspecified",
-    "xxxxxxxx",
 ];
 
 /// Beginnings that make a placeholder of whatever follows: "Unspecified System Serial
@@ -61,7 +73,8 @@ const PLACEHOLDER_BEGINNINGS: &[&str] = &[
 ];
 
 /// The text without padding (blanks, NUL, 0xff read as text), or `None` when nothing is left,
-/// what is left is a placeholder, or it is longer than any identity may be.
+/// what is left is a placeholder, or it is longer than any identity may be. For what describes:
+/// makers, models, part numbers; a serial number must be a [`meaningful_serial`].
 pub fn meaningful(text: &str) -> Option<&str> {
     let text = trimmed(text);
     if text.len() > LONGEST {
@@ -72,9 +85,7 @@ pub fn meaningful(text: &str) -> Option<&str> {
     // Fillers: nothing but one and the same sign, or but zeros, dots, dashes and the like.
     let first = plain.chars().next()?;
     let repeated = plain.len() > 2 && plain.chars().all(|c| c == first);
-    let only_filler = plain
-        .chars()
-        .all(|c| matches!(c, '0' | '.' | ' ' | '-' | '_' | ':' | '/' | '*' | '?' | '#'));
+    let only_filler = plain.chars().all(|c| c == '0' || !c.is_alphanumeric());
     let placeholder = PLACEHOLDERS.contains(&plain)
         || PLACEHOLDER_BEGINNINGS
             .iter()
@@ -82,9 +93,22 @@ pub fn meaningful(text: &str) -> Option<&str> {
     (!repeated && !only_filler && !placeholder && !counts_up(plain)).then_some(text)
 }
 
-/// `0123456789`, `1234567890` and their beginnings: what a BMC's proof of identity refuses too.
+/// A serial number without padding, `None` for one that identifies nothing: what is not
+/// [`meaningful`], a single character, or one letter throughout.
+pub fn meaningful_serial(text: &str) -> Option<&str> {
+    let text = meaningful(text)?;
+    let mut signs = text.chars().map(|sign| sign.to_ascii_lowercase());
+    let first = signs.next()?;
+    let mut rest = signs.peekable();
+    let single = rest.peek().is_none();
+    let letter_throughout = !first.is_ascii_digit() && rest.all(|sign| sign == first);
+    (!single && !letter_throughout).then_some(text)
+}
+
+/// `0123456789abcdef`, `1234567890` and their beginnings.
 fn counts_up(plain: &str) -> bool {
-    plain.len() >= 4 && ("0123456789".starts_with(plain) || "1234567890".starts_with(plain))
+    const COUNTS: &[&str] = &["0123456789abcdef", "123456789abcdef", "1234567890"];
+    plain.len() >= 4 && COUNTS.iter().any(|count| count.starts_with(plain))
 }
 
 /// A UUID in lower case, `None` for one that identifies nothing: all zeros ("not present"),
@@ -97,11 +121,30 @@ pub fn meaningful_uuid(text: &str) -> Option<String> {
         "12345678-1234-5678-90ab-cddeefaabbcc",
         "fefefefe-fefe-fefe-fefe-fefefefefefe",
     ];
-    let uuid = trimmed(text).to_ascii_lowercase();
+    let uuid = plain_uuid(text)?;
     let mut digits = uuid.bytes().filter(|byte| *byte != b'-');
     let first = digits.next()?;
     let uniform = digits.all(|digit| digit == first);
-    (is_uuid(&uuid) && !uniform && !FILLERS.contains(&uuid.as_str())).then_some(uuid)
+    (!uniform && !FILLERS.contains(&uuid.as_str())).then_some(uuid)
+}
+
+/// A UUID in its usual form, in lower case, whatever separates its digits; `None` if the text
+/// is none. It may identify nothing.
+pub fn plain_uuid(text: &str) -> Option<String> {
+    let mut uuid = String::with_capacity(36);
+    for sign in trimmed(text).chars() {
+        if sign.is_ascii_punctuation() || sign == ' ' {
+            continue;
+        }
+        if !sign.is_ascii_hexdigit() || uuid.len() == 36 {
+            return None;
+        }
+        if matches!(uuid.len(), 8 | 13 | 18 | 23) {
+            uuid.push('-');
+        }
+        uuid.push(sign.to_ascii_lowercase());
+    }
+    (uuid.len() == 36).then_some(uuid)
 }
 
 /// A MAC address in lower case with colons, `None` for one that identifies nothing: zeros,
@@ -142,14 +185,6 @@ fn hex_digits(text: &str) -> Option<String> {
         .collect()
 }
 
-fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text.bytes().enumerate().all(|(place, byte)| match place {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
-}
-
 fn trimmed(text: &str) -> &str {
     text.trim_matches(|c: char| {
         c.is_whitespace() || c.is_control() || matches!(c, '\u{ff}' | char::REPLACEMENT_CHARACTER)
@@ -183,8 +218,30 @@ mod tests {
             "0123456789",
             "1234",
             "........................",
+            "0123456789ABCDEF",
+            "123456789abcdef",
+            "(+)",
+            "0",
         ] {
             assert_eq!(meaningful(junk), None, "{junk:?}");
+            assert_eq!(meaningful_serial(junk), None, "{junk:?}");
+        }
+    }
+
+    #[test]
+    fn one_sign_describes_and_does_not_identify() {
+        for sign in ["B", "7", " x ", "xx", "AA"] {
+            assert_eq!(meaningful(sign), Some(sign.trim()));
+            assert_eq!(meaningful_serial(sign), None, "{sign:?}");
+        }
+    }
+
+    #[test]
+    fn short_serials_stand() {
+        for serial in [
+            "11", "12", "A1", "A17", "123", "1233", "2345", "1235", "1000",
+        ] {
+            assert_eq!(meaningful_serial(serial), Some(serial));
         }
     }
 
@@ -200,6 +257,7 @@ mod tests {
             ("S/N: 5\0\0", "S/N: 5"),
         ] {
             assert_eq!(meaningful(text), Some(kept));
+            assert_eq!(meaningful_serial(text), Some(kept));
         }
     }
 
@@ -232,7 +290,16 @@ mod tests {
     #[test]
     fn uuids() {
         let good = "4c4c4544-0042-3510-8052-b4c04f4d3732";
-        assert_eq!(meaningful_uuid(&good.to_uppercase()).as_deref(), Some(good));
+        for spelt in [
+            good.to_uppercase(),
+            good.replace('-', ""),
+            format!("{{{good}}} "),
+            good.replace('-', ":"),
+        ] {
+            assert_eq!(meaningful_uuid(&spelt).as_deref(), Some(good), "{spelt:?}");
+        }
+        let zeros = "00000000-0000-0000-0000-000000000000";
+        assert_eq!(plain_uuid(&zeros.replace('-', "")).as_deref(), Some(zeros));
         for junk in [
             "",
             "4c4c4544",
@@ -240,6 +307,12 @@ mod tests {
             "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF",
             "03000200-0400-0500-0006-000700080009",
             "11111111-1111-1111-1111-111111111111",
+            "00000000000000000000000000000000",
+            "03000200040005000006000700080009",
+            "12345678-1234-5678-1234-56789012abcd",
+            "not-a-uuid",
+            "4c4c4544-0042-3510-8052-b4c04f4d37321",
+            "4c4c4544-0042-3510-8052-b4c04f4d373é",
         ] {
             assert_eq!(meaningful_uuid(junk), None, "{junk:?}");
         }

@@ -63,6 +63,38 @@ pub struct DpuImageSpec {
         inner(length(min = 10, max = 1024), regex(pattern = r"^https?://[^\s@]+$"))
     )]
     pub sources: Vec<String>,
+    /// What must run on a card before this image is installed there, by its inventory. All of it
+    /// must hold; until it does nothing is done to the card or its host. A card that runs the
+    /// image already is adopted whatever stands here.
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<ComponentRequirement>,
+}
+
+/// A range that the running version of one component must lie in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.atLeast) || has(self.below)").message("a requirement needs atLeast, below, or both")
+)]
+#[x_kube(
+    validation = Rule::new("!has(self.atLeast) || !has(self.below) || self.atLeast != self.below").message("no version is at least this one and below it: below must be higher than atLeast")
+)]
+pub struct ComponentRequirement {
+    /// The component, as `spec.firmware` of the card's `DpuInventory` calls it, such as
+    /// `BMC_Firmware` or `fw.mgmt`; only letters and digits count, in either case. `Bmc` is the
+    /// BMC of any card.
+    #[schemars(length(min = 1, max = 96), regex(pattern = r"[A-Za-z0-9]"))]
+    pub component: String,
+    /// The lowest version that will do.
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^\S+$"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<String>,
+    /// The lowest version that will not do any more.
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^\S+$"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below: Option<String>,
 }
 
 /// What became of the image.

@@ -12,8 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use pci::{
-    CardHealth, CardSeen, ErrorHandler, ErrorHandling, Functions, PciFunction, PciLink, Slot,
-    Slots, SrIov,
+    CardHealth, CardSeen, ErrorHandler, ErrorHandling, Functions, NamedFunction, NamedFunctions,
+    PciFunction, PciLink, Slot, Slots, SrIov,
 };
 pub use platform::{
     Actor, Actors, BootPlatform, CapabilityRecord, HostAccess, InstallMethod, Probed,

@@ -33,7 +33,7 @@ pub use boot_policy::{DpuBootPolicy, DpuBootPolicySpec, DpuBootPolicyStatus};
 pub use dpu::{Dpu, DpuSpec, DpuStatus, Phase};
 pub use dpu_inventory::{DpuInventory, DpuInventorySpec};
 pub use host::{DpuHost, DpuHostSpec, DpuHostStatus};
-pub use image::{DpuImage, DpuImageSpec, DpuImageStatus};
+pub use image::{ComponentRequirement, DpuImage, DpuImageSpec, DpuImageStatus};
 pub use report::{DpuReport, DpuReportSpec};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -54,7 +54,15 @@ pub const AGENT_LABEL: &str = "provisioning.opiproject.org/agent";
 /// Label of what discovery proposed; its value is the id of the machine's identity.
 pub const PROPOSED_LABEL: &str = "provisioning.opiproject.org/proposed";
 
-/// Name of the ServiceAccount of every agent on a host.
+/// Annotation of what discovery proposed: the address of its BMC as discovery wrote it last. Another
+/// address in the spec is somebody else's.
+pub const DISCOVERED_ADDRESS: &str = "provisioning.opiproject.org/discovered-address";
+
+/// Annotation of what discovery proposed: the generation that its spec had after the operator wrote it
+/// last; 1 if it is not there. Another generation was written by somebody else.
+pub const PROPOSED_GENERATION: &str = "provisioning.opiproject.org/proposed-generation";
+
+/// Name of the ServiceAccount of every agent on a host, in the namespace [`names::hosts`].
 pub const HOST_AGENT: &str = "lockstep-host-agent";
 
 /// Name of the ServiceAccount of every site agent.
@@ -74,7 +82,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
     .into()
 }
 
-/// Names of reports, Leases and ServiceAccounts.
+/// Names of reports, Leases, ServiceAccounts and namespaces.
 pub mod names {
     /// Report of the site agent about its image store; also the name of its Lease.
     pub fn site(site: &str) -> String {
@@ -99,6 +107,12 @@ pub mod names {
     /// Report and Lease of the agent on a host, by its Node.
     pub fn host(node: &str) -> String {
         format!("host-{node}")
+    }
+
+    /// Namespace in which the agents on the hosts of a site run, by the site's: their Pods need what
+    /// no Pod beside the site's Secrets should be allowed. Admission knows this name.
+    pub fn hosts(namespace: &str) -> String {
+        format!("{namespace}-hosts")
     }
 
     /// Report about a BMC that was found; `id` is made of the identity of its machine.

@@ -290,6 +290,21 @@ fn cases() -> Vec<Case> {
             json!({"spec": {"sizeBytes": 5}}),
         ),
         case(
+            "DpuImage",
+            "a requirement needs atLeast, below, or both",
+            json!({"spec": {"requires": [{"component": "BMC_Firmware"}]}}),
+            json!({"spec": {"requires": [
+                {"component": "BMC_Firmware", "atLeast": "BF-24.10"},
+                {"component": "fw.mgmt", "below": "33"},
+            ]}}),
+        ),
+        case(
+            "DpuImage",
+            "no version is at least this one and below it",
+            json!({"spec": {"requires": [{"component": "Bmc", "atLeast": "1.2", "below": "1.2"}]}}),
+            json!({"spec": {"requires": [{"component": "Bmc", "atLeast": "1.2", "below": "1.3"}]}}),
+        ),
+        case(
             "DpuBootPolicy",
             "a host that waits for its cards needs order XpuFirst",
             json!({"spec": {"order": "Parallel"}}),

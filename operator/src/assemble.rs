@@ -2,13 +2,13 @@
 
 use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::report::StoredImage;
-use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec, LocalRef, names};
+use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReportSpec, LocalRef, names};
 use lockstep_planner::View;
 use lockstep_planner::view::{CardView, Wanted};
 use thiserror::Error;
 
 use crate::conflicts::Claimant;
-use crate::joins::{shown, sightings};
+use crate::joins::{requirements, shown, sightings};
 use crate::key::Key;
 use crate::table::{Entry, Table};
 use crate::world::World;
@@ -106,6 +106,9 @@ fn card_view(
         // Written on the card: what it cannot say properly it has not said.
         os: world.reports.get(&agent).map(|report| report.spec.clone()),
         os_agent: world.leases.seen(&agent),
+        requirements: image_of(world, key, image)?
+            .map(|image| requirements(world, key, image, joined))
+            .unwrap_or_default(),
         wanted: wanted(world, key, image)?,
         conflicts: world.claims.conflicts(&Claimant::Card(key.clone())),
         sightings: joined.map_or_else(Vec::new, |joined| sightings(world, key, joined)),
@@ -117,7 +120,7 @@ fn wanted(world: &World, card: &Key, image: Option<&LocalRef>) -> Result<Wanted,
     let Some(image) = image else {
         return Ok(Wanted::Nothing);
     };
-    let found = readable("DpuImage", &world.images, &card.sibling(&image.name))?;
+    let found = image_of(world, card, Some(image))?;
     Ok(found.map_or_else(
         || Wanted::Missing(image.name.clone()),
         |found| {
@@ -127,6 +130,17 @@ fn wanted(world: &World, card: &Key, image: Option<&LocalRef>) -> Result<Wanted,
             })
         },
     ))
+}
+
+fn image_of<'a>(
+    world: &'a World,
+    card: &Key,
+    image: Option<&LocalRef>,
+) -> Result<Option<&'a DpuImage>, Unreadable> {
+    match image {
+        Some(image) => readable("DpuImage", &world.images, &card.sibling(&image.name)),
+        None => Ok(None),
+    }
 }
 
 fn stored_images(world: &World, site: &Key) -> Result<Vec<StoredImage>, Unreadable> {

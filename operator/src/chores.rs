@@ -6,9 +6,12 @@
 use std::sync::Arc;
 
 use kube::{Resource, ResourceExt};
-use lockstep_crds::{Dpu, DpuHost, DpuHostStatus, DpuInventory, FINALIZER, PROPOSED_LABEL};
+use lockstep_crds::{
+    DISCOVERED_ADDRESS, Dpu, DpuHost, DpuHostStatus, DpuInventory, FINALIZER, PROPOSED_GENERATION,
+    PROPOSED_LABEL,
+};
 use lockstep_planner::decision::Transition;
-use lockstep_planner::inventory::{Proposal, Subject};
+use lockstep_planner::inventory::{Plugged, Proposal, Subject};
 use serde_json::{Value, json};
 
 use crate::joins::Joined;
@@ -37,6 +40,28 @@ pub(crate) enum Chore {
     Tell(Box<DpuInventory>),
     /// The inventory of a card has changed.
     Retell(Arc<DpuInventory>, Value),
+    /// The same, and this befell the card in its host.
+    RetellPlugged(Arc<DpuInventory>, Value, Arc<Dpu>, Vec<Plugged>),
+}
+
+impl Chore {
+    /// What it is, the same for the same chore of a later pass.
+    pub(crate) fn what(&self) -> String {
+        let (what, name) = match self {
+            Self::ProposeCard(dpu) => ("propose dpu", dpu.name_any()),
+            Self::ProposeHost(host) => ("propose dpuhost", host.name_any()),
+            Self::WithdrawCard(dpu, _) => ("withdraw dpu", dpu.name_any()),
+            Self::WithdrawHost(host, _) => ("withdraw dpuhost", host.name_any()),
+            Self::MoveCard(dpu, _) => ("move dpu", dpu.name_any()),
+            Self::MoveHost(host, _) => ("move dpuhost", host.name_any()),
+            Self::Approve(dpu, _) => ("approve dpu", dpu.name_any()),
+            Self::Tell(inventory) => ("tell dpuinventory", inventory.name_any()),
+            Self::Retell(inventory, _) | Self::RetellPlugged(inventory, ..) => {
+                ("retell dpuinventory", inventory.name_any())
+            }
+        };
+        format!("{what}/{name}")
+    }
 }
 
 /// Whether discovery has made this object.
@@ -167,7 +192,10 @@ pub(crate) async fn carry_out(writes: &Writes, chore: Chore) -> Result<(), Write
         Chore::MoveCard(dpu, to) => follow(writes, dpu.as_ref(), &to).await?,
         Chore::MoveHost(host, to) => follow(writes, host.as_ref(), &to).await?,
         Chore::Approve(dpu, why) => {
-            let change = json!({"spec": {"approved": true}});
+            let change = json!({
+                "metadata": {"annotations": {PROPOSED_GENERATION: next_generation(dpu.as_ref())}},
+                "spec": {"approved": true},
+            });
             let after = writes.change(dpu.as_ref(), &change, Cause::Approve).await?;
             tell(writes, &after, "Approved", &why).await;
         }
@@ -177,6 +205,20 @@ pub(crate) async fn carry_out(writes: &Writes, chore: Chore) -> Result<(), Write
         Chore::Retell(inventory, change) => {
             let inventory = inventory.as_ref();
             writes.change(inventory, &change, Cause::Inventory).await?;
+        }
+        Chore::RetellPlugged(inventory, change, dpu, befell) => {
+            let inventory = inventory.as_ref();
+            // First what it is compared with: one that is told twice would be worse than lost.
+            writes.change(inventory, &change, Cause::Inventory).await?;
+            for plugged in befell {
+                let told = Transition {
+                    card: None,
+                    reason: plugged.reason.to_owned(),
+                    message: plugged.message,
+                    warning: plugged.unplanned,
+                };
+                tell_of(writes, dpu.as_ref(), &told).await;
+            }
         }
     }
     Ok(())
@@ -189,11 +231,22 @@ async fn withdraw<K: Ours>(writes: &Writes, object: &K, why: &str) -> Result<(),
 }
 
 async fn follow<K: Ours>(writes: &Writes, object: &K, to: &str) -> Result<(), WriteError> {
-    let change = json!({"spec": {"bmc": {"address": to}}});
+    let change = json!({
+        "metadata": {"annotations": {
+            DISCOVERED_ADDRESS: to, PROPOSED_GENERATION: next_generation(object),
+        }},
+        "spec": {"bmc": {"address": to}},
+    });
     let after = writes.change(object, &change, Cause::Discover).await?;
     let message = format!("its BMC answers at {to} now");
     tell(writes, &after, "BmcMoved", &message).await;
     Ok(())
+}
+
+/// The generation of the spec once it has been written, for [`PROPOSED_GENERATION`]. The write goes
+/// through only on the object as it was seen.
+fn next_generation<K: Ours>(object: &K) -> String {
+    (object.meta().generation.unwrap_or(1) + 1).to_string()
 }
 
 async fn tell<K: Ours>(writes: &Writes, object: &K, reason: &str, message: &str) {
@@ -203,7 +256,12 @@ async fn tell<K: Ours>(writes: &Writes, object: &K, reason: &str, message: &str)
         message: message.to_owned(),
         warning: false,
     };
+    tell_of(writes, object, &told).await;
+}
+
+async fn tell_of<K: Ours>(writes: &Writes, object: &K, told: &Transition) {
     let key = Key::of(object);
+    let (reason, message) = (told.reason.as_str(), told.message.as_str());
     tracing::info!(kind = %K::kind(&()), %key, reason, message, "discovery");
-    writes.event(&object.object_ref(&()), &told).await;
+    writes.event(&object.object_ref(&()), told).await;
 }

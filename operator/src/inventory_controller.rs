@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReport, condition};
-use lockstep_planner::inventory::{SiteJoin, SiteView};
+use lockstep_crds::dpu_inventory::DpuInventorySpec;
+use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReport, condition, names};
+use lockstep_planner::inventory::{Around, Plugged, SiteJoin, SiteView, plugged};
 use lockstep_planner::left_behind;
 
 use crate::chores::{self, Chore};
@@ -16,6 +17,7 @@ use crate::joins::{Joined, has_evidence};
 use crate::key::Key;
 use crate::queue::Ended;
 use crate::quiet::Quiet;
+use crate::refused::Refused;
 use crate::stores::Waker;
 use crate::table::Entry;
 use crate::world::World;
@@ -35,6 +37,7 @@ const CONCURRENCY: usize = 4;
 struct Pace {
     began: Option<Instant>,
     quiet: Quiet,
+    refused: Refused,
 }
 
 /// How everything of one namespace is joined.
@@ -86,7 +89,13 @@ impl Inventories {
         let wake = context.world.write().joined(namespace, joined);
         self.waker.wake(wake);
         let work = self.work(context, key, complete, now);
-        write(context, namespace, work).await
+        let (outcome, refused) = write(context, namespace, work).await;
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let pace = paces.entry(key.clone()).or_default();
+        for what in refused {
+            pace.refused.note(what, now);
+        }
+        outcome
     }
 
     fn too_early(&self, key: &Key, now: Instant) -> Option<Instant> {
@@ -112,7 +121,10 @@ impl Inventories {
             work.discovery = chores::of_discovery(&world, &key.name, joined);
         }
         let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
-        let quiet = &mut paces.entry(key.clone()).or_default().quiet;
+        let Pace { quiet, refused, .. } = paces.entry(key.clone()).or_default();
+        let is_due = |chore: &Chore| refused.is_due(&chore.what(), now);
+        work.discovery.retain(is_due);
+        work.next = refused.next(now);
         let mut due = BTreeSet::new();
         for (name, dpu) in &joined.cards {
             let Some(told) = to_tell(context, &world, joined, name, dpu) else {
@@ -120,6 +132,9 @@ impl Inventories {
             };
             let at = quiet.ends(name, &told.facts, is_on_its_way(&world, key, dpu), now);
             due.insert(name.as_str());
+            if !is_due(&told.chore) {
+                continue;
+            }
             if at > now {
                 work.next = Some(work.next.map_or(at, |other| other.min(at)));
             } else {
@@ -153,21 +168,41 @@ fn to_tell(
     world: &World,
     joined: &Joined,
     name: &str,
-    dpu: &Dpu,
+    dpu: &Arc<Dpu>,
 ) -> Option<Told> {
     let card = joined.join.cards.get(name)?;
     let going = dpu.metadata.deletion_timestamp.is_some();
-    let wanted = wanted(dpu, card);
-    let chore = match world.inventories.entry(&Key::of(dpu)) {
+    let mut wanted = wanted(dpu, card);
+    let evident = has_evidence(&card.inventory);
+    let chore = match world.inventories.entry(&Key::of(dpu.as_ref())) {
         _ if going => return None,
-        // A card of which nobody tells has none; one that was told of keeps what was known.
-        _ if !has_evidence(&card.inventory) => return None,
+        // A card of which nobody tells has none.
+        None if !evident => return None,
         None => Chore::Tell(Box::new(wanted.clone())),
         Some(Entry::Readable(current)) if !context.writes.caught_up(current.as_ref()) => {
             return None;
         }
         Some(Entry::Readable(current)) => {
-            Chore::Retell(Arc::clone(current), change(current, &wanted)?)
+            let befell = befell(world, joined, dpu, &current.spec, &wanted.spec);
+            if !evident {
+                // One that was told of keeps what was known, but for where it is seen.
+                if befell.is_empty() {
+                    return None;
+                }
+                wanted.metadata.labels.clone_from(&current.metadata.labels);
+                let DpuInventorySpec { hosts, views, .. } = wanted.spec;
+                wanted.spec = DpuInventorySpec {
+                    hosts,
+                    views,
+                    ..current.spec.clone()
+                };
+            }
+            let change = change(current, &wanted)?;
+            if befell.is_empty() {
+                Chore::Retell(Arc::clone(current), change)
+            } else {
+                Chore::RetellPlugged(Arc::clone(current), change, Arc::clone(dpu), befell)
+            }
         }
         Some(Entry::Unreadable(_)) => return None,
     };
@@ -175,6 +210,31 @@ fn to_tell(
         facts: timeless(&wanted.spec),
         chore,
     })
+}
+
+/// What befell a card in its hosts since its inventory was told.
+fn befell(
+    world: &World,
+    joined: &Joined,
+    dpu: &Dpu,
+    before: &DpuInventorySpec,
+    after: &DpuInventorySpec,
+) -> Vec<Plugged> {
+    let card = Key::of(dpu);
+    let prefix = names::host("");
+    let report = |name: &str| {
+        let node = name.strip_prefix(prefix.as_str())?;
+        // What an agent has left behind under the name of a Node that is gone is no news.
+        world.nodes.get(node)?;
+        let report = world.reports.get(&card.sibling(name))?;
+        Some(&report.spec)
+    };
+    let host = |name: &str| joined.hosts.get(name).map(AsRef::as_ref);
+    let around = Around {
+        report: &report,
+        host: &host,
+    };
+    plugged(&card.name, before, after, around)
 }
 
 /// Whether a card's own operating system is about to tell of it: it is being brought up.
@@ -195,14 +255,18 @@ fn is_on_its_way(world: &World, site: &Key, dpu: &Dpu) -> bool {
     card.is_none_or(moves) || host.is_some_and(moves)
 }
 
-/// Does as many of the chores as one pass may, and tells when to look again.
-async fn write(context: &Context, namespace: &str, work: Work) -> Outcome {
+/// Does as many of the chores as one pass may, and tells when to look again, and what was refused.
+async fn write(context: &Context, namespace: &str, work: Work) -> (Outcome, Vec<String>) {
     let more = work.discovery.len() > LIMIT || work.inventories.len() > LIMIT;
     let now = work.discovery.into_iter().take(LIMIT);
     let doing = now
         .chain(work.inventories.into_iter().take(LIMIT))
-        .map(|chore| chores::carry_out(&context.writes, chore));
-    let done: Vec<Result<(), WriteError>> = futures::stream::iter(doing)
+        .map(|chore| async {
+            let what = chore.what();
+            let done = chores::carry_out(&context.writes, chore).await;
+            done.map_err(|error| (what, error))
+        });
+    let done: Vec<Result<(), (String, WriteError)>> = futures::stream::iter(doing)
         .buffered(CONCURRENCY)
         .collect()
         .await;
@@ -213,8 +277,13 @@ async fn write(context: &Context, namespace: &str, work: Work) -> Outcome {
             ended: Ended::Again(at.unwrap_or_else(|| Instant::now() + RESYNC)),
         },
     };
-    for failed in done.into_iter().filter_map(Result::err) {
+    let mut refused = Vec::new();
+    for (chore, failed) in done.into_iter().filter_map(Result::err) {
         match failed {
+            error @ WriteError::Refused { .. } if error.is_for_what_it_says() => {
+                tracing::warn!(namespace, %error, "what discovery asks for is refused, and tried again later");
+                refused.push(chore);
+            }
             WriteError::Conflict(what) | WriteError::Gone(what) => {
                 tracing::debug!(namespace, %what, "changed meanwhile, looked at again");
                 if outcome.ended != Ended::Failed {
@@ -229,7 +298,7 @@ async fn write(context: &Context, namespace: &str, work: Work) -> Outcome {
             }
         }
     }
-    outcome
+    (outcome, refused)
 }
 
 /// Everything of one namespace, as it is at one moment.
@@ -250,7 +319,7 @@ impl Inputs {
         let hosts = named(world.hosts.within(namespace));
         let reports = named(world.reports.within(namespace));
         let readable = cards.len() + hosts.len();
-        let prefix = lockstep_crds::names::host("");
+        let prefix = names::host("");
         let nodes = reports
             .keys()
             .filter_map(|name| name.strip_prefix(prefix.as_str()))

@@ -155,6 +155,8 @@ mod tests {
                 reason: "Complete",
                 message: String::new(),
             },
+            tellers: BTreeMap::new(),
+            witnesses: Vec::new(),
         }
     }
 

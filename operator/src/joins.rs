@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use lockstep_crds::dpu_inventory::{DpuInventorySpec, KnownPairing, SeenInHost};
+use lockstep_crds::dpu_inventory::DpuInventorySpec;
 use lockstep_crds::inventory::CapabilityRecord;
-use lockstep_crds::{BmcEndpoint, Dpu, DpuHost, MachineIdentity, names};
-use lockstep_planner::inventory::{JoinedCard, JoinedHost, SiteJoin};
-use lockstep_planner::view::{CardJoined, Sighting};
+use lockstep_crds::{
+    BmcEndpoint, ComponentRequirement, Dpu, DpuHost, DpuImage, MachineIdentity, names,
+};
+use lockstep_planner::inventory::{JoinedCard, JoinedHost, SiteJoin, Witness, required};
+use lockstep_planner::view::{CardJoined, LeaseSeen, Required, Sighting};
 
 use crate::author::Author;
 use crate::key::Key;
@@ -113,6 +115,24 @@ fn is_same_card(one: &JoinedCard, other: &JoinedCard) -> bool {
         && one.inventoried == other.inventoried
         && one.inventory.hosts == other.inventory.hosts
         && one.inventory.views == other.inventory.views
+        && one.witnesses == other.witnesses
+        && is_same_firmware(one, other)
+}
+
+/// Whether two joins say the same of what an image may require.
+fn is_same_firmware(one: &JoinedCard, other: &JoinedCard) -> bool {
+    let firmware = |card: &JoinedCard| {
+        let told = card.inventory.firmware.as_ref();
+        told.map(|told| (told.report.clone(), told.facts.clone()))
+    };
+    let bmc = |card: &JoinedCard| {
+        let told = card.inventory.bmc.as_ref();
+        told.map(|told| (told.report.clone(), told.facts.firmware_version.clone()))
+    };
+    one.inventory.conflicts == other.inventory.conflicts
+        && one.tellers == other.tellers
+        && firmware(one) == firmware(other)
+        && bmc(one) == bmc(other)
 }
 
 fn is_same_host(one: &JoinedHost, other: &JoinedHost) -> bool {
@@ -158,47 +178,61 @@ pub(crate) fn shown(joined: &JoinedCard) -> CardJoined {
     }
 }
 
+/// What is known of each component that an image requires.
+pub(crate) fn requirements(
+    world: &World,
+    card: &Key,
+    image: &DpuImage,
+    joined: Option<&JoinedCard>,
+) -> Vec<Required> {
+    let known = |requirement: &ComponentRequirement| match joined {
+        Some(joined) => required(joined, requirement, |report| speaker(world, card, report)),
+        None => Required {
+            requirement: requirement.clone(),
+            seen: Vec::new(),
+            contradicted: None,
+        },
+    };
+    image.spec.requires.iter().map(known).collect()
+}
+
+/// Lease of the agent that wrote a report, if what the report is about answers.
+fn speaker(world: &World, near: &Key, report: &str) -> Option<LeaseSeen> {
+    match Author::of(report)? {
+        Author::HostOs(_) | Author::CardOs(_) => world.leases.seen(&near.sibling(report)),
+        Author::HostBmc(host) => {
+            let host = world.hosts.get(&near.sibling(host))?;
+            answering(world, near, report, &host.spec.site)
+        }
+        Author::CardBmc(card) => {
+            let card = world.cards.get(&near.sibling(card))?;
+            answering(world, near, report, &card.spec.site)
+        }
+        Author::FoundBmc(_) => {
+            let told = world.reports.get(&near.sibling(report))?;
+            let found = told.spec.found.as_ref()?;
+            let is_there = found.missing_since.is_none();
+            answering(world, near, report, &found.site).filter(|_| is_there)
+        }
+        Author::Scan(_) | Author::Site(_) => None,
+    }
+}
+
+/// Lease of the agent that asks a BMC, if that BMC answers.
+fn answering(world: &World, near: &Key, report: &str, site: &str) -> Option<LeaseSeen> {
+    let told = world.reports.get(&near.sibling(report))?;
+    let answers = told.spec.reachable.as_ref()?.ok;
+    let lease = world.leases.seen(&near.sibling(names::site(site)));
+    lease.filter(|_| answers)
+}
+
 /// Where a card is seen, each with the Lease of the agent whose report tells so.
 pub(crate) fn sightings(world: &World, card: &Key, joined: &JoinedCard) -> Vec<Sighting> {
-    let observed = |seen: &&SeenInHost| seen.pairing == KnownPairing::Observed;
-    let hosts = joined.inventory.hosts.iter().filter(observed);
-    hosts
-        .flat_map(|seen| {
-            let views = joined.inventory.views.iter();
-            views.filter_map(move |view| witness(world, card, seen, &view.report))
-        })
-        .collect()
-}
-
-/// The agent behind a report, if it is one that sees what sits in that host.
-fn witness(world: &World, card: &Key, seen: &SeenInHost, report: &str) -> Option<Sighting> {
-    let agent = match Author::of(report)? {
-        Author::HostOs(node) if seen.node_name.as_deref() == Some(node) => {
-            world.leases.seen(&card.sibling(names::host(node)))
-        }
-        Author::HostBmc(host) if seen.name == host => site_agent(world, &card.sibling(host)),
-        Author::HostOs(_)
-        | Author::HostBmc(_)
-        | Author::CardBmc(_)
-        | Author::CardOs(_)
-        | Author::FoundBmc(_)
-        | Author::Scan(_)
-        | Author::Site(_) => return None,
+    let witnesses = joined.witnesses.iter();
+    let sighting = |witness: &Witness| Sighting {
+        host: witness.host.clone(),
+        report: witness.report.clone(),
+        agent: speaker(world, card, &witness.report),
     };
-    Some(Sighting {
-        host: seen.name.clone(),
-        report: report.to_owned(),
-        agent,
-    })
-}
-
-/// Lease of the agent that asks a host's BMC, if that BMC answers.
-fn site_agent(world: &World, host: &Key) -> Option<lockstep_planner::view::LeaseSeen> {
-    let site = &world.hosts.get(host)?.spec.site;
-    let report = world
-        .reports
-        .get(&host.sibling(names::host_bmc(&host.name)))?;
-    let answers = report.spec.reachable.as_ref()?.ok;
-    let lease = world.leases.seen(&host.sibling(names::site(site)));
-    lease.filter(|_| answers)
+    witnesses.map(sighting).collect()
 }

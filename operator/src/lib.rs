@@ -33,6 +33,7 @@ pub mod process;
 pub mod queue;
 mod quiet;
 pub mod record;
+mod refused;
 pub mod run;
 pub mod server;
 pub mod stores;

@@ -11,10 +11,22 @@ const AT_REST: Duration = Duration::from_secs(4);
 /// tell of it, too, and two writes for one card are one too many.
 const ON_ITS_WAY: Duration = Duration::from_secs(120);
 
+/// What changes again and again is written after so long all the same.
+const LONGEST: Duration = Duration::from_secs(300);
+
 /// Since when each card's inventory stands as it is.
 #[derive(Debug, Default)]
 pub(crate) struct Quiet {
-    since: BTreeMap<String, (Value, Instant)>,
+    pending: BTreeMap<String, Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    facts: Value,
+    /// Since when they stand.
+    since: Instant,
+    /// Since when there is anything to be written.
+    first: Instant,
 }
 
 impl Quiet {
@@ -26,19 +38,23 @@ impl Quiet {
         on_its_way: bool,
         now: Instant,
     ) -> Instant {
-        let stands = match self.since.get(card) {
-            Some((known, since)) if known == facts => *since,
-            Some(_) | None => {
-                self.since.insert(card.to_owned(), (facts.clone(), now));
-                now
-            }
+        let new = || Pending {
+            facts: facts.clone(),
+            since: now,
+            first: now,
         };
-        stands + if on_its_way { ON_ITS_WAY } else { AT_REST }
+        let pending = self.pending.entry(card.to_owned()).or_insert_with(new);
+        if pending.facts != *facts {
+            pending.facts = facts.clone();
+            pending.since = now;
+        }
+        let calm = if on_its_way { ON_ITS_WAY } else { AT_REST };
+        (pending.since + calm).min(pending.first + LONGEST)
     }
 
     /// Forgets every card of which nothing is to be written.
     pub(crate) fn keep(&mut self, is_due: impl Fn(&str) -> bool) {
-        self.since.retain(|card, _| is_due(card));
+        self.pending.retain(|card, _| is_due(card));
     }
 }
 
@@ -60,5 +76,16 @@ mod tests {
         quiet.keep(|card| card != "c");
         let last = later + second;
         assert_eq!(quiet.ends("c", &json!(2), false, last), last + AT_REST);
+    }
+
+    #[test]
+    fn what_changes_for_ever_is_written_now_and_then() {
+        let mut quiet = Quiet::default();
+        let begin = Instant::now();
+        for second in 0..LONGEST.as_secs() {
+            let now = begin + Duration::from_secs(second);
+            let ends = quiet.ends("c", &json!(second), false, now);
+            assert!(ends > now && ends <= begin + LONGEST);
+        }
     }
 }

@@ -167,8 +167,9 @@ fn report_changed(world: &mut World, change: &Change<'_, DpuReport>, wake: &mut 
         Some(Author::CardBmc(card) | Author::CardOs(card)) => {
             world.wake_for_card(&key.sibling(card), wake);
         }
-        // What these tell reaches a plan by way of the join.
-        Some(Author::HostOs(_) | Author::FoundBmc(_) | Author::Scan(_)) | None => {}
+        // What these tell reaches a plan by way of the join; whether a BMC answers does not.
+        Some(Author::FoundBmc(_)) => world.wake_for_view(key, wake),
+        Some(Author::HostOs(_) | Author::Scan(_)) | None => {}
     }
 }
 

@@ -354,6 +354,18 @@ impl World {
         }
     }
 
+    /// Wakes the cards of which that report tells.
+    pub(crate) fn wake_for_view(&self, report: &Key, wake: &mut Wake) {
+        let joined = self.joins.of(&report.namespace);
+        let cards = joined.into_iter().flat_map(|joined| &joined.join.cards);
+        for (name, card) in cards {
+            let mut views = card.inventory.views.iter();
+            if views.any(|view| view.report == report.name) {
+                self.wake_for_card(&report.sibling(name), wake);
+            }
+        }
+    }
+
     /// Wakes the objects of these claimants.
     pub(crate) fn wake_claimants(&self, claimants: BTreeSet<Claimant>, wake: &mut Wake) {
         for claimant in claimants {

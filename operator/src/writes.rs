@@ -130,6 +130,19 @@ pub enum WriteError {
     },
 }
 
+impl WriteError {
+    /// Whether the API server has refused it for what it says: the same again would be refused again.
+    pub(crate) fn is_for_what_it_says(&self) -> bool {
+        let Self::Refused { source, .. } = self else {
+            return false;
+        };
+        let kube::Error::Api(status) = source.as_ref() else {
+            return false;
+        };
+        matches!(status.code, 400 | 403 | 422)
+    }
+}
+
 #[derive(Debug)]
 struct Written {
     uid: String,

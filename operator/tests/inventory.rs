@@ -13,7 +13,7 @@ use kube::{Resource, ResourceExt};
 use lockstep_crds::dpu::HostPlace;
 use lockstep_crds::dpu_inventory::{DpuInventorySpec, KnownPairing, Sourced};
 use lockstep_crds::report::Vantage;
-use lockstep_crds::{Dpu, DpuHost, DpuInventory, DpuReport, PROPOSED_LABEL};
+use lockstep_crds::{Dpu, DpuHost, DpuInventory, DpuReport, PROPOSED_GENERATION, PROPOSED_LABEL};
 use lockstep_operator::context::{Context, Outcome, Shared};
 use lockstep_operator::guards::Guards;
 use lockstep_operator::inventory_controller::{Inventories, Join};
@@ -166,6 +166,8 @@ fn joined(system: Option<Sourced<lockstep_crds::inventory::SystemFacts>>) -> Joi
             reason: "Partial",
             message: "most is missing".to_owned(),
         },
+        tellers: BTreeMap::new(),
+        witnesses: Vec::new(),
     }
 }
 
@@ -439,6 +441,8 @@ async fn an_approval_by_policy_and_a_withdrawal_say_why() {
     assert_eq!(lines(&seen), ["PATCH dpus/c", "POST events"]);
     assert_eq!(seen[0].body["spec"], json!({"approved": true}));
     assert_eq!(seen[0].body["metadata"]["uid"], "uid-Dpu-c");
+    let annotations = &seen[0].body["metadata"]["annotations"];
+    assert_eq!(*annotations, json!({PROPOSED_GENERATION: "2"}));
     assert_eq!(seen[1].body["reason"], "Approved");
     assert_eq!(seen[1].body["note"], "policy p");
     site.catch_up::<Dpu>("dpus/c");
@@ -544,6 +548,39 @@ async fn a_card_that_is_found_is_proposed_followed_and_gives_way() {
 }
 
 #[tokio::test]
+async fn what_the_api_server_refuses_keeps_nothing_else_waiting() {
+    fn proposes(_: &SiteView<'_>) -> SiteJoin {
+        let made = |name: &str| {
+            let mut dpu = proposed(resting(name));
+            dpu.metadata.uid = None;
+            Proposal::Card(Box::new(dpu))
+        };
+        let mut join = SiteJoin::default();
+        join.proposals.extend(["bad", "good"].map(made));
+        join
+    }
+    let mut site = Site::new(proposes, vec![]).await;
+    site.server.refuses(Some("bad"));
+    let (outcome, seen) = site.pass(0).await;
+    assert_ne!(outcome.ended, Ended::Failed);
+    let made: Vec<String> = site.server.objects().into_keys().collect();
+    assert!(made.contains(&"dpus/good".to_owned()), "{made:?}");
+    let asks = |seen: &[Seen]| {
+        let bad = |one: &&Seen| one.body["metadata"]["name"] == "bad";
+        seen.iter().filter(bad).count()
+    };
+    assert_eq!(asks(&seen), 1);
+    for _ in 0..10 {
+        let (outcome, seen) = site.pass(30).await;
+        assert_eq!(asks(&seen), 0, "it would be refused again");
+        assert!(matches!(outcome.ended, Ended::Again(_)), "{outcome:?}");
+    }
+    site.server.refuses(None);
+    let (_, seen) = site.pass(600).await;
+    assert_eq!(asks(&seen), 1);
+}
+
+#[tokio::test]
 async fn a_policy_approves_what_fits_once() {
     let mut site = Site::new(lockstep_planner::inventory::join, vec![]).await;
     let mut allows = policy(None);
@@ -555,4 +592,47 @@ async fn a_policy_approves_what_fits_once() {
     let approved = told.iter().filter(|line| line.starts_with("Approved Dpu"));
     assert_eq!(approved.count(), 1, "{told:?}");
     assert!(site.settle().await.is_empty());
+}
+
+/// What the agent on Node n tells of the cards in its host.
+fn lists(cards: &Value, version: u64) -> DpuReport {
+    let facts = json!({
+        "machine": {"systemUuid": "7e5c0a3e-3f1c-4a55-9d0e-0a1b2c3d4e5f"},
+        "inventory": {"cards": cards},
+    });
+    let mut report = report("host-n", "HostOs", "n", &facts);
+    report.metadata.resource_version = Some(version.to_string());
+    report
+}
+
+#[tokio::test]
+async fn a_card_that_its_host_lists_no_more_is_told_once_and_keeps_what_was_known() {
+    let mut own = resting("c");
+    own.spec.identity = serde_json::from_value(json!({"serialNumber": "MT1"})).unwrap();
+    let mut machine = host("h");
+    let identity = json!({"systemUuid": "7e5c0a3e-3f1c-4a55-9d0e-0a1b2c3d4e5f"});
+    machine.spec.identity = serde_json::from_value(identity).unwrap();
+    let objects = vec![("dpus/c", json!(own)), ("dpuhosts/h", json!(machine))];
+    let mut site = Site::new(lockstep_planner::inventory::join, objects).await;
+    site.sync();
+    let node: Node = serde_json::from_value(json!({"metadata": {"name": "n"}})).unwrap();
+    site.see(node);
+    let present = json!([{"serialNumber": "MT1", "slot": "3", "functions": ["0000:3b:00.0"]}]);
+    site.see(lists(&present, 20));
+    let nothing: [&str; 0] = [];
+    assert_eq!(
+        site.settle().await,
+        nothing,
+        "a card that appears is no news"
+    );
+
+    site.see(lists(&json!([]), 21));
+    assert_eq!(site.settle().await, ["CardGone Dpu c"]);
+    assert_eq!(site.settle().await, nothing, "it is told once");
+    let spec = site.server.object("dpuinventories/c")["spec"].clone();
+    assert_eq!(spec["system"]["facts"]["serialNumber"], "MT1", "{spec}");
+    assert_eq!(spec["hosts"][0]["pairing"], "Unknown", "{spec}");
+
+    site.see(lists(&present, 22));
+    assert_eq!(site.settle().await, ["CardListed Dpu c"]);
 }

@@ -10,14 +10,15 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use lockstep_crds::dpu_inventory::DpuInventorySpec;
-use lockstep_crds::{Dpu, DpuHost};
+use lockstep_crds::report::Vantage;
+use lockstep_crds::{Dpu, DpuHost, DpuReport};
 use lockstep_operator::assemble::assemble;
 use lockstep_operator::joins::Joined;
 use lockstep_operator::key::Key;
 use lockstep_operator::table::Entry;
 use lockstep_operator::world::{Wake, World};
-use lockstep_planner::inventory::{JoinedCard, JoinedHost, Verdict};
-use lockstep_planner::view::{Readiness, Sighting, View};
+use lockstep_planner::inventory::{JoinedCard, JoinedHost, Teller, Verdict, Witness};
+use lockstep_planner::view::{LeaseSeen, Readiness, Sighting, View};
 use serde_json::{Value, json};
 use support::*;
 
@@ -27,13 +28,26 @@ fn namespace() -> Key {
     Key::new("", SITE)
 }
 
-/// A card that is seen in these hosts, by these reports.
-fn seen(hosts: &Value, reports: &[&str]) -> JoinedCard {
-    let views: Vec<Value> = reports
+/// A card of which these reports tell, the first ones as witnesses of where it sits.
+fn seen(witnesses: &[(&str, &str)], reports: &[&str]) -> JoinedCard {
+    let views: Vec<Value> = witnesses
         .iter()
+        .map(|(report, _)| report)
+        .chain(reports)
         .map(|report| json!({"from": "HostOs", "report": report, "joinedBy": ["serialNumber"]}))
         .collect();
+    let hosts: Vec<Value> = witnesses
+        .iter()
+        .map(|(report, host)| {
+            let node = report.strip_prefix("host-");
+            json!({"name": host, "pairing": "Observed", "nodeName": node})
+        })
+        .collect();
     let inventory = json!({"completeness": "Partial", "hosts": hosts, "views": views});
+    let witnesses = witnesses.iter().map(|(report, host)| Witness {
+        host: (*host).to_owned(),
+        report: (*report).to_owned(),
+    });
     JoinedCard {
         inventory: serde_json::from_value::<DpuInventorySpec>(inventory).unwrap(),
         summary: serde_json::from_value(json!({})).unwrap(),
@@ -43,6 +57,8 @@ fn seen(hosts: &Value, reports: &[&str]) -> JoinedCard {
             reason: "Partial",
             message: String::new(),
         },
+        tellers: BTreeMap::new(),
+        witnesses: witnesses.collect(),
     }
 }
 
@@ -105,45 +121,26 @@ fn whoever_sees_a_card_vouches_for_its_place_while_alive() {
     let (dpu, machine) = (card("c", "h"), host("h"));
     put(&mut world, dpu.clone());
     put(&mut world, machine.clone());
-    let observed = |name: &str, node: Option<&str>| json!({"name": name, "pairing": "Observed", "nodeName": node});
-    let hosts = json!([
-        observed("h", Some("n1")),
-        observed("", Some("n2")),
-        {"name": "g", "pairing": "Unknown", "nodeName": "n3"},
-    ]);
-    let reports = [
-        "host-n1",
-        "host-n2",
-        "host-n3",
-        "bmc-host-h",
-        "bmc-card-c",
-        "xpu-c",
+    let witnesses = [
+        ("host-n1", "h"),
+        ("host-n2", ""),
+        ("bmc-host-h", "h"),
+        ("bmc-found-id", "h"),
     ];
     join(
         &mut world,
-        &[(&dpu, seen(&hosts, &reports))],
+        &[(&dpu, seen(&witnesses, &["bmc-card-c", "xpu-c"]))],
         &[(&machine, Some("n1"))],
     );
     let told = view(&world);
     let sightings = &told.cards[0].sightings;
     let none_alive = fresh(sightings, at(NOW));
-    assert_eq!(
-        none_alive,
-        BTreeMap::from([
-            ("host-n1", false),
-            ("host-n2", false),
-            ("bmc-host-h", false),
-        ]),
-        "who sees no card in a host is no witness, nor who proves nothing"
-    );
-    let place = |report: &str| {
-        let mut found = sightings.iter().filter(|seen| seen.report == report);
-        found.next().unwrap().host.clone()
-    };
-    assert_eq!(
-        (place("host-n1"), place("host-n2")),
-        ("h".into(), String::new())
-    );
+    assert_eq!(none_alive.len(), witnesses.len());
+    assert!(none_alive.values().all(|alive| !alive));
+    let places = sightings
+        .iter()
+        .map(|seen| (seen.report.as_str(), seen.host.as_str()));
+    assert_eq!(places.collect::<Vec<_>>(), witnesses);
 
     for agent in ["host-n1", "host-n2", "site-lab"] {
         alive(&mut world, agent);
@@ -151,13 +148,119 @@ fn whoever_sees_a_card_vouches_for_its_place_while_alive() {
     let told = view(&world);
     let some = fresh(&told.cards[0].sightings, at(NOW));
     assert!(some["host-n1"] && some["host-n2"]);
-    assert!(!some["bmc-host-h"], "nobody says that this BMC answers");
+    for bmc in ["bmc-host-h", "bmc-found-id"] {
+        assert!(!some[bmc], "nobody says that this BMC answers: {bmc}");
+    }
     let answers = json!({"reachable": {"ok": true, "since": at(0)}});
     put(&mut world, report("bmc-host-h", "HostBmc", "h", &answers));
     let told = view(&world);
     assert!(fresh(&told.cards[0].sightings, at(NOW))["bmc-host-h"]);
+    for (version, answers, missing, alive) in [
+        (20, true, json!(null), true),
+        (21, false, json!(null), false),
+        (22, true, json!(at(0)), false),
+        (23, true, json!(null), true),
+    ] {
+        let wake = put(&mut world, found(version, answers, &missing));
+        assert_eq!(wake.hosts, BTreeSet::from([key("h")]));
+        let told = view(&world);
+        assert_eq!(
+            fresh(&told.cards[0].sightings, at(NOW))["bmc-found-id"],
+            alive
+        );
+        assert!(!fresh(&told.cards[0].sightings, at(NOW + 61))["bmc-found-id"]);
+    }
     assert!(!fresh(&told.cards[0].sightings, at(NOW + 61))["host-n1"]);
     assert!(told.cards[0].joined.is_some());
+}
+
+#[test]
+fn versions_that_an_image_requires_come_with_who_is_alive_to_tell_them() {
+    let mut world = world();
+    let (dpu, machine) = (card("c", "h"), host("h"));
+    put(&mut world, dpu.clone());
+    put(&mut world, machine.clone());
+    put(&mut world, policy(Some("i")));
+    let mut image = image("i", "1.0");
+    image.spec.requires = serde_json::from_value(json!([
+        {"component": "BMC_Firmware", "atLeast": "24.10"},
+        {"component": "fw.mgmt", "atLeast": "32"},
+        {"component": "other", "atLeast": "1"},
+    ]))
+    .unwrap();
+    put(&mut world, image);
+    let nobody = view(&world).cards[0].requirements.clone();
+    assert_eq!(nobody.len(), 3, "nothing has been joined yet");
+    assert!(nobody.iter().all(|one| one.seen.is_empty()));
+
+    let told = |version: &str| {
+        let mut told = seen(&[], &["bmc-found-id", "xpu-c"]);
+        told.inventory.firmware = serde_json::from_value(json!({
+            "from": "FoundBmc", "report": "bmc-found-id", "observedAt": at(0),
+            "facts": {"components": [
+                {"name": "BMC_Firmware", "running": version}, {"name": "fw.mgmt", "running": "32.1"},
+            ]},
+        }))
+        .unwrap();
+        let teller = Teller {
+            from: Vantage::CardOs,
+            report: "xpu-c".to_owned(),
+        };
+        told.tellers.insert("firmware.fw.mgmt".to_owned(), teller);
+        told
+    };
+    let joined = |world: &mut World, version: &str| join(world, &[(&dpu, told(version))], &[]);
+    joined(&mut world, "24.10");
+    let h = BTreeSet::from([key("h")]);
+    assert_eq!(joined(&mut world, "24.11").hosts, h, "it may fit now");
+    assert!(joined(&mut world, "24.11").is_empty());
+
+    let alive_of = |world: &World| -> Vec<(String, bool)> {
+        let requirements = &view(world).cards[0].requirements;
+        let seen = requirements.iter().flat_map(|one| one.seen.clone());
+        let alive = |lease: LeaseSeen| lease.is_fresh(at(NOW));
+        seen.map(|one| (one.report.clone(), one.agent.is_some_and(alive)))
+            .collect()
+    };
+    let expected = |by_bmc: bool, by_agent: bool| {
+        vec![
+            ("bmc-found-id".to_owned(), by_bmc),
+            ("xpu-c".to_owned(), by_agent),
+        ]
+    };
+    alive(&mut world, "site-lab");
+    assert_eq!(
+        alive_of(&world),
+        expected(false, false),
+        "nobody says that this BMC answers"
+    );
+    put(&mut world, found(20, true, &Value::Null));
+    alive(&mut world, "xpu-c");
+    assert_eq!(alive_of(&world), expected(true, true));
+    let wake = put(&mut world, found(21, false, &Value::Null));
+    assert_eq!(alive_of(&world), expected(false, true));
+    assert_eq!(wake.hosts, h, "whose card it tells of");
+    put(&mut world, found(22, true, &json!(at(0))));
+    assert_eq!(
+        alive_of(&world),
+        expected(false, true),
+        "it is found no more"
+    );
+}
+
+/// A BMC that was found, and whether it answers and is still found.
+fn found(version: u64, answers: bool, missing_since: &Value) -> DpuReport {
+    let told = json!({
+        "reachable": {"ok": answers, "since": at(0)},
+        "found": {
+            "role": "Card", "recognisedBy": "a test", "site": SITE, "sources": ["list"],
+            "endpoint": {"address": "https://10.0.0.7", "credentials": "bmc", "trust": "Ca"},
+            "missingSince": missing_since,
+        },
+    });
+    let mut found = report("bmc-found-id", "FoundBmc", "id", &told);
+    found.metadata.resource_version = Some(version.to_string());
+    found
 }
 
 #[test]
@@ -166,10 +269,9 @@ fn what_was_joined_for_one_card_vouches_for_no_other_of_that_name() {
     let (dpu, machine) = (card("c", "h"), host("h"));
     put(&mut world, machine.clone());
     put(&mut world, dpu.clone());
-    let hosts = json!([{"name": "h", "pairing": "Observed", "nodeName": "n1"}]);
     join(
         &mut world,
-        &[(&dpu, seen(&hosts, &["host-n1"]))],
+        &[(&dpu, seen(&[("host-n1", "h")], &[]))],
         &[(&machine, Some("n1"))],
     );
     assert_eq!(view(&world).cards[0].sightings.len(), 1);
@@ -284,10 +386,9 @@ fn an_agent_that_falls_silent_wakes_those_of_whom_it_tells() {
     put(&mut world, dpu.clone());
     put(&mut world, machine.clone());
     put(&mut world, host("g"));
-    let hosts = json!([{"name": "h", "pairing": "Observed", "nodeName": "n1"}]);
     join(
         &mut world,
-        &[(&dpu, seen(&hosts, &["host-n1"]))],
+        &[(&dpu, seen(&[("host-n1", "h")], &[]))],
         &[(&machine, Some("n1"))],
     );
     let both = BTreeSet::from([key("g"), key("h")]);

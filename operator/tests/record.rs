@@ -47,6 +47,7 @@ fn view(server: &ApiServer) -> View {
             wanted: Wanted::Nothing,
             conflicts: Vec::new(),
             sightings: Vec::new(),
+            requirements: Vec::new(),
             joined: None,
         }],
         conflicts: Vec::new(),

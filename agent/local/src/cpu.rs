@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::junk::meaningful_fact;
+use crate::fact::meaningful_fact;
 use crate::{Fact, Root, architecture};
 
 const FOLDER: &str = "/sys/devices/system/cpu";

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::junk::meaningful_fact;
+use crate::fact::{meaningful_fact, serial_fact};
 use crate::pci::Address;
 use crate::{Fact, Root};
 
@@ -108,7 +108,8 @@ fn disk(root: &Root, name: String) -> Disk {
         // MMC calls it a name; a virtio disk has none.
         model: text(&["device/model", "device/name"]),
         serial: text(&["device/serial", "serial"])
-            .substitute(|| unit_serial(root, &file("device/vpd_pg80"))),
+            .substitute(|| unit_serial(root, &file("device/vpd_pg80")))
+            .and_then(|text| serial_fact(&text)),
         firmware: text(&["device/firmware_rev", "device/fwrev", "device/rev"]),
         wwid: text(&["wwid", "device/wwid"]),
         rotational: flag("queue/rotational"),

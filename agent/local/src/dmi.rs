@@ -1,9 +1,11 @@
 //! What the firmware says about the product, through the kernel's DMI folder.
 //!
 //! The serial and the UUID can be read by root only. What identifies nothing
-//! (see [`crate::junk`]) counts as not offered.
+//! (see [`lockstep_crds::identity`]) counts as not offered.
 
-use crate::junk::{meaningful_fact, meaningful_uuid};
+use lockstep_crds::identity::meaningful_uuid;
+
+use crate::fact::{meaningful_fact, serial_fact};
 use crate::kernel::is_uuid;
 use crate::{Fact, Root};
 
@@ -22,7 +24,7 @@ pub fn product_uuid(root: &Root) -> Fact<String> {
 
 /// The SMBIOS system serial number.
 pub fn product_serial(root: &Root) -> Fact<String> {
-    field(root, "product_serial")
+    field(root, "product_serial").and_then(|text| serial_fact(&text))
 }
 
 /// The SMBIOS product name.

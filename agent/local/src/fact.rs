@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use lockstep_crds::identity::{meaningful, meaningful_serial};
 use serde::{Deserialize, Serialize};
 
 /// One fact about the machine, or why there is none.
@@ -66,6 +67,16 @@ impl<T> Fact<T> {
             Fact::NotRead(reason) => Fact::NotRead(reason),
         }
     }
+}
+
+/// A text that describes; junk is as good as not offered.
+pub(crate) fn meaningful_fact(text: &str) -> Fact<String> {
+    meaningful(text).map_or(Fact::NotOffered, |text| Fact::Known(text.to_owned()))
+}
+
+/// A serial number; junk is as good as not offered.
+pub(crate) fn serial_fact(text: &str) -> Fact<String> {
+    meaningful_serial(text).map_or(Fact::NotOffered, |text| Fact::Known(text.to_owned()))
 }
 
 impl<T: fmt::Display> fmt::Display for Fact<T> {

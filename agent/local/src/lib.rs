@@ -17,7 +17,6 @@ mod fact;
 mod facts;
 pub mod hot_plug;
 pub mod inventory;
-pub mod junk;
 mod kernel;
 pub mod memory;
 pub mod netlink;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::junk::meaningful_fact;
+use crate::fact::meaningful_fact;
 use crate::pci::Address;
 use crate::{Fact, Root};
 

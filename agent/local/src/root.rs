@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use crate::Fact;
 
+const PROC: &str = "proc";
 /// No file that we read comes near this; a larger one is not what it seems.
 const MAX_BYTES: u64 = 4 << 20;
 /// The kernel shows no more than a page in one attribute.
@@ -20,19 +21,33 @@ const MAX_NAMES: usize = 16_384;
 /// As many symbolic links as the kernel itself would follow.
 const MAX_LINKS: usize = 40;
 
-/// The folder that stands for `/`.
+/// The folder that stands for `/`, and the one that stands for `/proc`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Root(PathBuf);
+pub struct Root {
+    files: PathBuf,
+    proc: PathBuf,
+}
 
 impl Root {
     /// Reads under `path`; `Root::new("/")` is this machine.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        let files = path.into();
+        let proc = files.join(PROC);
+        Self { files, proc }
+    }
+
+    /// The machine that this process runs on, whose files are mounted at `path`. Its `/proc` need
+    /// not be: what is read there, the kernel tells every process alike.
+    pub fn mounted_at(path: impl Into<PathBuf>) -> Self {
+        Self {
+            files: path.into(),
+            proc: Path::new("/").join(PROC),
+        }
     }
 
     /// The folder itself.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.files
     }
 
     /// The text of a file given by its absolute path inside the root.
@@ -74,7 +89,7 @@ impl Root {
         let follow = || {
             let done = self.resolve(path)?;
             fs::symlink_metadata(&done)?;
-            match done.strip_prefix(&self.0).ok().and_then(Path::to_str) {
+            match done.strip_prefix(&self.files).ok().and_then(Path::to_str) {
                 Some(inside) => Ok(format!("/{inside}")),
                 None => Err(io::Error::other("not UTF-8")),
             }
@@ -154,7 +169,7 @@ impl Root {
     /// otherwise answer with the files of the agent's own container.
     fn resolve(&self, path: &str) -> io::Result<PathBuf> {
         let mut todo: Vec<PathBuf> = vec![PathBuf::from(path)];
-        let mut done = self.0.clone();
+        let mut done = self.files.clone();
         let mut depth = 0_usize;
         let mut links = 0_usize;
         while let Some(next) = todo.pop() {
@@ -167,17 +182,18 @@ impl Root {
             match part {
                 Component::Prefix(_) | Component::CurDir => {}
                 Component::RootDir => {
-                    done.clone_from(&self.0);
+                    done.clone_from(&self.files);
                     depth = 0;
                 }
                 Component::ParentDir => {
-                    if depth > 0 {
-                        done.pop();
-                        depth -= 1;
-                    }
+                    depth = self.climb(&mut done, depth);
                 }
                 Component::Normal(name) => {
-                    done.push(name);
+                    if depth == 0 && name == PROC {
+                        done.clone_from(&self.proc);
+                    } else {
+                        done.push(name);
+                    }
                     depth += 1;
                     if fs::symlink_metadata(&done)?.is_symlink() {
                         links += 1;
@@ -185,13 +201,28 @@ impl Root {
                             return Err(io::Error::other("too many symbolic links"));
                         }
                         todo.push(fs::read_link(&done)?);
-                        done.pop();
-                        depth -= 1;
+                        depth = self.climb(&mut done, depth);
                     }
                 }
             }
         }
         Ok(done)
+    }
+
+    /// One folder up, and never above the root; returns how deep that is.
+    fn climb(&self, done: &mut PathBuf, depth: usize) -> usize {
+        match depth {
+            0 => 0,
+            // `/proc` may lie elsewhere.
+            1 => {
+                done.clone_from(&self.files);
+                0
+            }
+            deep => {
+                done.pop();
+                deep - 1
+            }
+        }
     }
 }
 
@@ -241,6 +272,25 @@ mod tests {
         ] {
             assert_eq!(root.text(path), Fact::Known("inside".into()), "{path}");
         }
+    }
+
+    #[test]
+    fn a_mounted_machine_is_asked_for_its_processes_where_it_runs() {
+        let (dir, _) = tree();
+        let root = Root::mounted_at(dir.path());
+        fs::create_dir_all(dir.path().join("sys/a")).unwrap();
+        fs::write(dir.path().join("sys/a/file"), "mounted").unwrap();
+        symlink("/proc/uptime", dir.path().join("link")).unwrap();
+        assert!(root.line("/proc/uptime").is_known());
+        assert!(root.line("/link").is_known());
+        for path in [
+            "/sys/a/file",
+            "/proc/../sys/a/file",
+            "/proc/sys/../../sys/a/file",
+        ] {
+            assert_eq!(root.text(path), Fact::Known("mounted".into()), "{path}");
+        }
+        assert_eq!(Root::new(dir.path()).line("/proc/uptime"), Fact::NotOffered);
     }
 
     #[test]

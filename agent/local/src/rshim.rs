@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::junk::meaningful_fact;
+use crate::fact::meaningful_fact;
 use crate::pci::Address;
 use crate::{Fact, Root};
 

@@ -7,9 +7,8 @@
 
 use std::fmt;
 
+use lockstep_crds::identity::{meaningful, meaningful_serial};
 use serde::{Deserialize, Serialize};
-
-use crate::junk;
 
 /// The address space of VPD has 15 bits.
 pub const MAX_BYTES: usize = 32 << 10;
@@ -96,17 +95,17 @@ impl Vpd {
 
     /// `SN`, unless it is a placeholder.
     pub fn serial(&self) -> Option<&str> {
-        self.get("SN").and_then(junk::meaningful)
+        self.get("SN").and_then(meaningful_serial)
     }
 
     /// `PN`, unless it is a placeholder.
     pub fn part_number(&self) -> Option<&str> {
-        self.get("PN").and_then(junk::meaningful)
+        self.get("PN").and_then(meaningful)
     }
 
     /// `EC`, the engineering change level, unless it is a placeholder.
     pub fn revision(&self) -> Option<&str> {
-        self.get("EC").and_then(junk::meaningful)
+        self.get("EC").and_then(meaningful)
     }
 }
 

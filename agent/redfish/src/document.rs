@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::room::weigh;
 use crate::scrub::Scrub;
 
 /// A string property, trimmed; empty is absent.
@@ -151,7 +152,10 @@ pub(crate) fn listed(values: &[String]) -> String {
 /// without what `scrub` hides.
 pub(crate) fn error_message(body: &str, scrub: &Scrub) -> String {
     const LONGEST: usize = 300;
-    let document: Value = serde_json::from_str(body).unwrap_or_default();
+    /// More memory than any explanation takes.
+    const ROOM: usize = 1024 * 1024;
+    let parsed = (weigh(body.as_bytes()) <= ROOM).then(|| serde_json::from_str(body));
+    let document: Value = parsed.and_then(Result::ok).unwrap_or_default();
     let error = document.get("error");
     let extended = error
         .and_then(|error| error.get("@Message.ExtendedInfo"))

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::document::{link, links};
 use crate::error::BmcError;
 use crate::link::Link;
+use crate::room::Document;
 
 /// Reads the documents of one BMC.
 pub(crate) trait Documents: Send {
@@ -19,13 +20,13 @@ pub(crate) trait Documents: Send {
     fn root(&self) -> &Value;
 
     /// Reads one document.
-    fn get(&mut self, path: &str) -> impl Future<Output = Result<Value, BmcError>> + Send;
+    fn get(&mut self, path: &str) -> impl Future<Output = Result<Document, BmcError>> + Send;
 
     /// Reads a document that may not be there although something names it.
     fn get_if_there(
         &mut self,
         path: &str,
-    ) -> impl Future<Output = Result<Option<Value>, BmcError>> + Send {
+    ) -> impl Future<Output = Result<Option<Document>, BmcError>> + Send {
         async {
             match self.get(path).await {
                 Ok(document) => Ok(Some(document)),
@@ -53,8 +54,8 @@ impl Documents for Within<'_> {
         self.link.root()
     }
 
-    async fn get(&mut self, path: &str) -> Result<Value, BmcError> {
-        self.link.get(path, self.deadline).await
+    async fn get(&mut self, path: &str) -> Result<Document, BmcError> {
+        Ok(self.link.get(path, self.deadline).await?.into())
     }
 }
 
@@ -73,7 +74,7 @@ pub(crate) async fn manager_path(
     let Some(collection) = link(documents.root(), "Managers") else {
         return Ok(None);
     };
-    let mut members = links(&documents.get(&collection).await?, "Members");
+    let mut members = links(&*documents.get(&collection).await?, "Members");
     Ok(match members.len() {
         1 => members.pop(),
         _ => None,

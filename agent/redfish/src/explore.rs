@@ -120,7 +120,7 @@ mod tests {
             chassis: Vec::new(),
             manager: None,
             no_manager: Missing::Absent,
-            document,
+            document: document.into(),
         }
     }
 }

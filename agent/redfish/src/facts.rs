@@ -60,6 +60,39 @@ pub struct BmcFacts {
     pub channel: Channel,
 }
 
+impl BmcFacts {
+    /// Whether a glance shows what these facts say of the same document.
+    pub fn show(&self, glance: &SystemGlance) -> bool {
+        let SystemGlance {
+            identity,
+            power,
+            boot_progress,
+            boot_override,
+            power_restore,
+        } = glance;
+        self.identity == *identity
+            && self.power == *power
+            && self.boot_progress == *boot_progress
+            && self.boot_override == *boot_override
+            && self.power_restore == *power_restore
+    }
+}
+
+/// What a ComputerSystem shows by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemGlance {
+    /// Which machine this is; the service's UUID is the one that was read last.
+    pub identity: SystemIdentity,
+    /// Whether it is on.
+    pub power: Reading<PowerState>,
+    /// How far it has booted.
+    pub boot_progress: Reading<BootProgress>,
+    /// The boot override in force.
+    pub boot_override: Reading<BootOverrideState>,
+    /// What the machine does when mains power returns.
+    pub power_restore: Reading<PowerRestorePolicy>,
+}
+
 /// What identifies a machine. Values are trimmed; empty ones are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SystemIdentity {

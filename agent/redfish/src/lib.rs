@@ -29,6 +29,7 @@ mod reading;
 mod redfish;
 mod registry;
 mod report;
+mod room;
 mod scrub;
 mod stage;
 mod target;
@@ -44,10 +45,10 @@ pub use error::{BmcError, EffectCertainty};
 pub use explore::{Endpoint, ExploredSystem, Explorer, Identified, MOST_REQUESTS};
 pub use facts::{
     Authentication, BmcFacts, BootOverrideState, BootProgress, Capabilities, Capability, Channel,
-    ImageUrl, Manager, MediaSlot, Offer, PowerRestorePolicy, PowerState, Reading, SystemIdentity,
-    TrustInForce,
+    ImageUrl, Manager, MediaSlot, Offer, PowerRestorePolicy, PowerState, Reading, SystemGlance,
+    SystemIdentity, TrustInForce,
 };
-pub use identity::{ExpectedIdentity, IdentityField, IdentityMismatch, is_junk, prove_identity};
+pub use identity::{ExpectedIdentity, IdentityField, IdentityMismatch, prove_identity};
 pub use network::AllowedNetworks;
 pub use port::Bmc;
 pub use redfish::RedfishBmc;

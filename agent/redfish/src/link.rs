@@ -23,6 +23,7 @@ use crate::document::error_message;
 use crate::error::BmcError;
 use crate::facts::{Authentication, Capability, Offer};
 use crate::registry::Shared;
+use crate::room::Room;
 use crate::scrub::Scrub;
 use crate::target::{BmcTarget, SpkiPin};
 use crate::tls::{ObservedPeer, client_config};
@@ -48,7 +49,9 @@ pub(crate) struct Link {
     observed: ObservedPeer,
     /// An address that passed the check, for when none has answered yet.
     checked: SocketAddr,
-    root: Value,
+    root: Arc<Value>,
+    /// What its documents share, where that is counted.
+    room: Option<Arc<Room>>,
     sessions: Capability,
     login: Login,
     /// What no word of the BMC may show.
@@ -67,9 +70,10 @@ impl Link {
         shared: &Arc<Shared>,
         target: &BmcTarget,
         origin: &str,
+        room: Option<Arc<Room>>,
         deadline: Instant,
     ) -> Result<Self, BmcError> {
-        let mut link = Self::prepare(shared, target, origin, deadline).await?;
+        let mut link = Self::prepare(shared, target, origin, room, deadline).await?;
         // The root is open to everybody by the standard, and shut on some.
         let root = match link.find_root(deadline, shared.options.read_tries).await {
             Err(Unread::Unauthorized) => {
@@ -88,6 +92,7 @@ impl Link {
         shared: &Arc<Shared>,
         target: &BmcTarget,
         origin: &str,
+        room: Option<Arc<Room>>,
         deadline: Instant,
     ) -> Result<Self, BmcError> {
         let addresses = timeout_at(deadline, shared.networks.resolve(&target.address))
@@ -98,12 +103,12 @@ impl Link {
             })??;
         let checked = addresses[0];
         let observed = ObservedPeer::default();
-        let client = client(shared, target, &addresses, observed.clone()).map_err(|reason| {
-            BmcError::Client {
+        let client = client(shared, target, &addresses, observed.clone(), room.clone()).map_err(
+            |reason| BmcError::Client {
                 address: origin.to_owned(),
                 reason,
-            }
-        })?;
+            },
+        )?;
         let http = Arc::new(HttpBmc::new(
             client,
             target.address.clone(),
@@ -119,7 +124,8 @@ impl Link {
             http,
             observed,
             checked,
-            root: Value::Null,
+            root: Arc::default(),
+            room,
             sessions: Capability {
                 offer: Offer::NotRead,
                 source: ROOT.to_owned(),
@@ -167,6 +173,16 @@ impl Link {
         &self.root
     }
 
+    /// The service root, to be kept beside the link.
+    pub(crate) fn shared_root(&self) -> Arc<Value> {
+        Arc::clone(&self.root)
+    }
+
+    /// What its documents share, where that is counted.
+    pub(crate) fn room(&self) -> Option<&Arc<Room>> {
+        self.room.as_ref()
+    }
+
     /// Reads a resource. Transient failures are retried, a lost session is
     /// opened anew once, and a refused credential is counted.
     pub(crate) async fn get(&mut self, path: &str, deadline: Instant) -> Result<Value, BmcError> {
@@ -212,7 +228,11 @@ impl Link {
             let limit = deadline.min(Instant::now() + options.read_timeout);
             let id = ODataId::from(path.to_owned());
             let unread = match timeout_at(limit, self.repaired.get::<Raw>(&id)).await {
-                Ok(Ok(raw)) if raw.value().is_object() => return Ok(raw.value().clone()),
+                // A transport that does not cache hands over the only reference.
+                Ok(Ok(raw)) if raw.value().is_object() => {
+                    return Ok(Arc::try_unwrap(raw)
+                        .map_or_else(|raw| raw.value().clone(), Raw::into_value));
+                }
                 Ok(Ok(_)) => Unread::Failed(Failure::Transport(TransportError::Unusable(
                     "no JSON object".to_owned(),
                 ))),
@@ -281,6 +301,7 @@ impl Link {
                     detail: error_message(&body, &self.scrub),
                 },
                 error @ (TransportError::TooLong { .. }
+                | TransportError::NoRoom(_)
                 | TransportError::Unusable(_)
                 | TransportError::Undecodable(_)
                 | TransportError::Rejected(_)) => BmcError::BadAnswer {
@@ -363,6 +384,7 @@ impl Unread {
                 }
                 TransportError::Untrusted(_)
                 | TransportError::TooLong { .. }
+                | TransportError::NoRoom(_)
                 | TransportError::Unusable(_)
                 | TransportError::Undecodable(_)
                 | TransportError::Rejected(_) => false,
@@ -398,6 +420,7 @@ fn client(
     target: &BmcTarget,
     addresses: &[SocketAddr],
     observed: ObservedPeer,
+    room: Option<Arc<Room>>,
 ) -> Result<Transport, String> {
     let tls = client_config(
         &target.tls,
@@ -423,5 +446,7 @@ fn client(
         client,
         observed,
         body_limit: shared.options.body_limit,
+        document_room: shared.options.document_room,
+        room,
     })
 }

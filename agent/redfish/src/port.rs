@@ -6,11 +6,11 @@ use async_trait::async_trait;
 
 use crate::effect::{BootOverride, Effect, MediaMatch, PowerAction};
 use crate::error::BmcError;
-use crate::facts::{BmcFacts, ImageUrl, PowerRestorePolicy};
+use crate::facts::{BmcFacts, ImageUrl, PowerRestorePolicy, SystemGlance};
 
 /// What the site agent asks of one BMC.
 ///
-/// Calls to one BMC queue up. Every verb but `observe` and `close` proves the
+/// Calls to one BMC queue up. Every verb but `observe`, `glance` and `close` proves the
 /// machine's identity in the same session just before it sends its one
 /// request. A future that is dropped while it runs leaves the outcome unknown.
 #[async_trait]
@@ -18,6 +18,11 @@ pub trait Bmc: Send + Sync + fmt::Debug {
     /// Reads everything in one pass. What is optional and cannot be read says
     /// so in the facts; without the ComputerSystem there are none.
     async fn observe(&self) -> Result<BmcFacts, BmcError>;
+
+    /// Reads the ComputerSystem and nothing else: one small request where nothing has to be opened
+    /// first. It tells whether a look at everything is worth while, and proves nothing about
+    /// what it does not show: media, the manager, settings for the next reset.
+    async fn glance(&self) -> Result<SystemGlance, BmcError>;
 
     /// Inserts an ISO image into a slot that takes one. Slots that hold
     /// somebody else's media are left alone.

@@ -20,7 +20,7 @@ pub(crate) use observe::{channel, facts};
 
 use crate::effect::{BootOverride, Effect, MediaMatch, PowerAction};
 use crate::error::BmcError;
-use crate::facts::{BmcFacts, ImageUrl, PowerRestorePolicy};
+use crate::facts::{BmcFacts, ImageUrl, PowerRestorePolicy, SystemGlance};
 use crate::link::{Link, check_gate};
 use crate::port::Bmc;
 use crate::registry::Shared;
@@ -73,7 +73,7 @@ impl RedfishBmc {
         check_gate(&self.shared, &self.origin, &self.target)?;
         let opened = slot.as_ref().is_none_or(Link::needs_reopening);
         if opened {
-            let link = Link::open(&self.shared, &self.target, &self.origin, deadline).await?;
+            let link = Link::open(&self.shared, &self.target, &self.origin, None, deadline).await?;
             *slot = Some(link);
         }
         #[expect(clippy::expect_used, reason = "opened just above where it was absent")]
@@ -98,6 +98,11 @@ impl Bmc for RedfishBmc {
     async fn observe(&self) -> Result<BmcFacts, BmcError> {
         let mut turn = self.short_turn().await?;
         observe::observe(&mut turn, &self.target.tls).await
+    }
+
+    async fn glance(&self) -> Result<SystemGlance, BmcError> {
+        let mut turn = self.short_turn().await?;
+        observe::glance(&mut turn).await
     }
 
     async fn insert_media(&self, image: &ImageUrl) -> Result<Effect, BmcError> {

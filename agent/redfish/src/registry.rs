@@ -11,6 +11,7 @@ use crate::credential_gate::{CredentialGate, Refusals};
 use crate::error::BmcError;
 use crate::network::AllowedNetworks;
 use crate::redfish::RedfishBmc;
+use crate::room::Pool;
 use crate::target::{BmcTarget, TlsTrust};
 use crate::tls::{ObservedPeer, client_config};
 
@@ -30,8 +31,14 @@ pub struct BmcOptions {
     pub read_tries: u32,
     /// How long an accepted change is looked for, within the deadline.
     pub confirm_window: Duration,
-    /// Longest answer taken, in bytes.
+    /// Longest answer taken, in bytes. Documents of real BMCs are a good deal shorter.
     pub body_limit: usize,
+    /// Most memory that one answer may take once it is parsed, in bytes.
+    pub document_room: usize,
+    /// The same of everything that one exploration holds at a time.
+    pub exploration_room: usize,
+    /// The same of all explorations of the process together.
+    pub explorations_room: usize,
     /// For a whole [`crate::Explorer::identify`].
     pub identify_deadline: Duration,
     /// For a whole [`crate::Explorer::explore`].
@@ -49,7 +56,10 @@ impl Default for BmcOptions {
             read_timeout: Duration::from_secs(12),
             read_tries: 3,
             confirm_window: Duration::from_secs(15),
-            body_limit: 4 * 1024 * 1024,
+            body_limit: 256 * 1024,
+            document_room: 2 * 1024 * 1024,
+            exploration_room: 4 * 1024 * 1024,
+            explorations_room: 128 * 1024 * 1024,
             identify_deadline: Duration::from_secs(10),
             explore_deadline: Duration::from_secs(180),
             part_timeout: Duration::from_secs(6),
@@ -68,6 +78,7 @@ pub(crate) struct Shared {
     pub(crate) networks: AllowedNetworks,
     pub(crate) options: BmcOptions,
     pub(crate) gate: CredentialGate,
+    pub(crate) pool: Arc<Pool>,
     lanes: StdMutex<HashMap<String, Weak<Mutex<()>>>>,
 }
 
@@ -86,6 +97,7 @@ impl Redfish {
         Self {
             shared: Arc::new(Shared {
                 networks,
+                pool: Pool::new(options.explorations_room),
                 options,
                 gate: CredentialGate::new(refusals),
                 lanes: StdMutex::default(),

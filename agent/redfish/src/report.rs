@@ -5,13 +5,13 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::MachineIdentity;
+use lockstep_crds::identity::plain_uuid;
 use lockstep_crds::observed::{BootStage, Knowledge, Offer, PowerState};
 use lockstep_crds::report::{BmcCapabilities, BmcReport, MediaOwner, MediaReport};
 
 use crate::document::bounded;
 use crate::effect::{BootTarget, OverrideEnabled};
 use crate::facts::{BmcFacts, BootOverrideState, Capability, ImageUrl, MediaSlot, Reading};
-use crate::identity::hyphenated;
 
 /// Whose medium a URL stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,7 +178,7 @@ fn media_report(
 
 fn identity(facts: &BmcFacts) -> MachineIdentity {
     MachineIdentity {
-        system_uuid: facts.identity.system_uuid.as_deref().and_then(hyphenated),
+        system_uuid: facts.identity.system_uuid.as_deref().and_then(plain_uuid),
         serial_number: facts
             .identity
             .serial_number
@@ -384,7 +384,7 @@ mod tests {
         let report = bmc_report(&seen, ours, None, &now());
         assert_eq!(
             report.identity.system_uuid.as_deref(),
-            Some("01234567-89ab-cdef-0123-456789ABCDEF")
+            Some("01234567-89ab-cdef-0123-456789abcdef")
         );
         seen.identity.system_uuid = Some("none".to_owned());
         seen.identity.serial_number = None;

@@ -6,6 +6,8 @@
 
 mod failure;
 
+use std::sync::Arc;
+
 use http::header::{CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION};
 use http::{HeaderMap, Method, StatusCode};
 use nv_redfish::bmc_http::{
@@ -24,6 +26,7 @@ use url::Url;
 pub(crate) use failure::TransportError;
 use failure::classify;
 
+use crate::room::{Room, weigh};
 use crate::tls::ObservedPeer;
 
 /// Redirects followed by one read.
@@ -39,6 +42,10 @@ pub(crate) struct Transport {
     pub(crate) observed: ObservedPeer,
     /// Longest body taken, in bytes.
     pub(crate) body_limit: usize,
+    /// Most memory that one document takes.
+    pub(crate) document_room: usize,
+    /// What the documents that are read share, where that is counted.
+    pub(crate) room: Option<Arc<Room>>,
 }
 
 /// A complete answer.
@@ -156,11 +163,24 @@ impl Transport {
         )))
     }
 
+    /// Makes sure of the memory for an answer before it is parsed.
+    fn weigh(&self, answer: &Answer) -> Result<usize, TransportError> {
+        let weight = weigh(&answer.body);
+        if weight > self.document_room {
+            return Err(TransportError::NoRoom(format!(
+                "the limit of {} KiB of memory for one document",
+                self.document_room / 1024
+            )));
+        }
+        Ok(weight)
+    }
+
     async fn change<T: DeserializeOwned>(
         &self,
         request: RequestBuilder,
     ) -> Result<ModificationResponse<T>, TransportError> {
         let answer = self.exchange(request).await?.into_success()?;
+        self.weigh(&answer)?;
         Ok(decode_modification(
             &answer.url,
             answer.status,
@@ -200,8 +220,13 @@ impl HttpClient for Transport {
         let answer = self
             .read(url, credentials, etag.as_ref(), custom_headers)
             .await?;
+        let weight = self.weigh(&answer)?;
+        if let Some(room) = &self.room {
+            room.expect(weight).map_err(TransportError::NoRoom)?;
+        }
         let mut value: Value = serde_json::from_slice(&answer.body)
             .map_err(|error| TransportError::Unusable(format!("no JSON: {error}")))?;
+        drop(answer.body);
         repair.repair(&mut value);
         // Platforms that need their own ETag back get it from the document.
         if let Some(etag) = answer.headers.get(ETAG).and_then(|etag| etag.to_str().ok())
@@ -224,6 +249,7 @@ impl HttpClient for Transport {
         T: DeserializeOwned + Send + Sync,
     {
         let answer = self.read(url, credentials, None, custom_headers).await?;
+        self.weigh(&answer)?;
         Ok(decode_poll(
             &answer.url,
             answer.status,
@@ -263,6 +289,7 @@ impl HttpClient for Transport {
             .exchange(with_json(request, body)?)
             .await?
             .into_success()?;
+        self.weigh(&answer)?;
         let auth_token = answer
             .headers
             .get(AUTH_TOKEN)

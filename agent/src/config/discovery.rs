@@ -387,6 +387,21 @@ fn size(network: &IpNet) -> u64 {
     1_u64.checked_shl(u32::from(bits)).unwrap_or(u64::MAX)
 }
 
+/// The same endpoint, with an IPv4 address that is written as an IPv6 one (`::ffff:10.0.0.1`) as
+/// what it is: where it lies decides what it is shown.
+fn canonical(url: Url) -> Url {
+    if let Some(Host::Ipv6(address)) = url.host() {
+        let mut plain = url.clone();
+        if plain
+            .set_ip_host(IpAddr::from(address).to_canonical())
+            .is_ok()
+        {
+            return plain;
+        }
+    }
+    url
+}
+
 /// The base URLs of one listed endpoint: one for each port if it names none itself.
 fn endpoints(text: &str, trust: FirstTrust, ports: &[u16]) -> Result<Vec<Url>, String> {
     let refused = |why: &str| {
@@ -418,6 +433,7 @@ fn endpoints(text: &str, trust: FirstTrust, ports: &[u16]) -> Result<Vec<Url>, S
     if !bare || url.host().is_none() {
         return Err(refused("has more than a host and a port, or less"));
     }
+    let url = canonical(url);
     if own_port {
         return Ok(vec![url]);
     }

@@ -38,7 +38,10 @@ pub struct HostArgs {
     /// Name of the Node that this runs on.
     #[arg(long, env = "NODE_NAME")]
     pub node: String,
-    /// Folder at which the root of this very machine is mounted.
+    /// Namespace of the site that the host belongs to: there its report stands.
+    #[arg(long)]
+    pub namespace: String,
+    /// Folder at which the files of this very machine are mounted; its /proc need not be.
     #[arg(long, default_value = "/")]
     pub root: PathBuf,
     /// Port of `/healthz`, `/readyz` and `/metrics`, on every address.
@@ -55,17 +58,16 @@ pub async fn run(args: HostArgs, ending: CancellationToken) -> Result<()> {
             args.node
         );
     }
-    let (client, config) = kube_client::inferred().await?;
+    let (client, _) = kube_client::inferred().await?;
     let machine = LocalMachine::mounted_at(&args.root);
     let listener = listen(args.health_port).await?;
-    let namespace = config.default_namespace;
     let (inventory, latest) = InventoryReader::new(machine.clone(), Whose::Host, FLOOR);
     let figures = Arc::new(HostFigures::new(machine.root.clone()));
     let host = Host {
         node: args.node,
         figures: Arc::clone(&figures),
     };
-    let report = reporter(&client, &namespace, host, machine, latest);
+    let report = reporter(&client, &args.namespace, host, machine, latest);
     let ending = ending.child_token();
     tokio::join!(
         health::serve(listener, figures, ending.clone()),
@@ -250,6 +252,43 @@ mod tests {
         assert_eq!(api.writes().len(), 2);
         let report = api.get("dpureports/host-node1").unwrap();
         assert!(report["spec"]["inventory"]["os"].is_object(), "{report}");
+    }
+
+    /// A replaced server under the same Node name is not told with its predecessor's cards, and
+    /// neither is the same one with those that were in it before it was off.
+    #[tokio::test]
+    async fn what_was_told_of_another_machine_or_of_another_boot_does_not_stand() {
+        const OTHER_BOOT: &str = "11111111-89ab-cdef-0123-456789abcdef";
+        const OTHER: &str = "5d5d5555-0051-3510-8052-b4c04f4d3132";
+        let boot_id = "proc/sys/kernel/random/boot_id";
+        let uuid = "sys/class/dmi/id/product_uuid";
+        for (boot, machine, stands) in [
+            (BOOT, UUID, true),
+            (OTHER_BOOT, UUID, false),
+            (BOOT, OTHER, false),
+            (OTHER_BOOT, OTHER, false),
+        ] {
+            let api = FakeApi::default();
+            let dir = tempfile::tempdir().unwrap();
+            files(dir.path(), &[(boot_id, BOOT), (uuid, UUID)]);
+            let card = lockstep_crds::inventory::CardSeen {
+                serial_number: Some("MT-OF-BEFORE".to_owned()),
+                ..Default::default()
+            };
+            let (_told, latest) = watch::channel(Some(Inventory {
+                cards: vec![card],
+                ..Inventory::default()
+            }));
+            agent(&api, dir.path(), latest).tell().await.unwrap();
+            // The next process has not read its machine yet.
+            files(dir.path(), &[(boot_id, boot), (uuid, machine)]);
+            let (_told, latest) = watch::channel(None);
+            agent(&api, dir.path(), latest).tell().await.unwrap();
+            let report = api.get("dpureports/host-node1").unwrap();
+            let spec = &report["spec"];
+            assert_eq!(spec["machine"]["systemUuid"], machine);
+            assert_eq!(spec.to_string().contains("MT-OF-BEFORE"), stands, "{spec}");
+        }
     }
 
     #[test]

@@ -41,6 +41,11 @@ fn lists(inventory: &Inventory) -> Vec<Halvable> {
             }
         };
     }
+    let named = inventory
+        .cards
+        .iter()
+        .filter_map(|card| card.named.as_ref());
+    let names = named.map(|named| weight(Some(&named.functions))).sum();
     vec![
         halvable!(firmware, components),
         halvable!(memory, modules),
@@ -50,7 +55,20 @@ fn lists(inventory: &Inventory) -> Vec<Halvable> {
         halvable!(slots, slots),
         halvable!(offloads, offloads),
         Halvable {
-            bytes: weight(Some(&inventory.cards)),
+            bytes: names,
+            halve: |inventory| {
+                for named in inventory
+                    .cards
+                    .iter_mut()
+                    .filter_map(|card| card.named.as_mut())
+                {
+                    halve(&mut named.functions, &mut named.omitted);
+                }
+            },
+        },
+        Halvable {
+            // A card does not go because its functions have many names.
+            bytes: weight(Some(&inventory.cards)).saturating_sub(names),
             halve: |inventory| {
                 let kept = inventory.cards.len() / 2;
                 let left = inventory.cards.len() - kept;

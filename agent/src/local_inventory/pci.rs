@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_crds::inventory::{
     CardHealth, CardSeen, ErrorHandler, ErrorHandling, FirmwareComponent, Functions, Inventory,
-    PciFunction, PciLink, Slot, Slots, SrIov, Unread,
+    NamedFunction, NamedFunctions, PciFunction, PciLink, Slot, Slots, SrIov, Unread,
 };
 use lockstep_local::Fact;
 use lockstep_local::inventory::{Inventory as Machine, MachineCard, MachineSlot};
 use lockstep_local::pci::{
     Address, ErrorHandler as LocalHandler, ErrorHandling as LocalHandling, Function, Health, Link,
+    Named, Part, Sriov,
 };
 use lockstep_local::smbios::SlotUse;
 
@@ -23,6 +24,8 @@ const MOST_PORTS: usize = 32;
 /// Of one slot or card.
 const MOST_PARTS: usize = 16;
 const MOST_COMPONENTS: usize = 16;
+/// Of one card, by name.
+const MOST_NAMED: usize = 32;
 
 /// Physical functions: of a host those of its cards, so that they fit.
 pub(super) fn functions(
@@ -86,14 +89,44 @@ fn function(function: &Function) -> PciFunction {
         numa_node: known_number(&function.numa_node),
         link: link(&function.link),
         sr_iov: match &function.sriov {
-            Fact::Known(sriov) => Some(SrIov {
-                total: i64::from(sriov.total),
-                enabled: i64::from(sriov.enabled),
-            }),
+            Fact::Known(sriov) => Some(sr_iov(*sriov)),
             Fact::NotOffered | Fact::NotRead(_) => None,
         },
         slot: known_text(&function.slot, 64),
     }
+}
+
+fn sr_iov(sriov: Sriov) -> SrIov {
+    SrIov {
+        total: i64::from(sriov.total),
+        enabled: i64::from(sriov.enabled),
+    }
+}
+
+/// The functions of a card by name. What has no room is counted.
+fn named(told: &Named) -> NamedFunctions {
+    let mut functions: Vec<NamedFunction> = told
+        .functions
+        .iter()
+        .map(|one| NamedFunction {
+            name: one.name.to_string(),
+            device: i64::from(one.name.device),
+            physical: i64::from(one.name.physical),
+            virtual_index: match one.name.part {
+                Part::Virtual(index) => Some(i64::from(index)),
+                Part::Whole | Part::Sub(_) => None,
+            },
+            sub: match one.name.part {
+                Part::Sub(number) => Some(i64::from(number)),
+                Part::Whole | Part::Virtual(_) => None,
+            },
+            address: one.address.to_string(),
+            interface: one.interface.as_deref().and_then(|name| text(name, 64)),
+            sr_iov: one.sriov.map(sr_iov),
+        })
+        .collect();
+    let omitted = end(&mut functions, MOST_NAMED, told.omitted);
+    NamedFunctions { functions, omitted }
 }
 
 /// Nothing at all of a function that is not PCI Express.
@@ -225,6 +258,7 @@ fn card(machine: &Machine, seen: &MachineCard, unread: &mut Unreads) -> CardSeen
         part_number: known_text(&card.part_number, 64),
         slot: known_text(&seen.slot_designation, 96).or_else(|| known_text(&card.slot, 96)),
         functions: addresses(&card.functions),
+        named: Some(named(&card.named)),
         macs,
         health,
         rshim: seen.rshim.as_deref().and_then(|rshim| text(rshim, 64)),

@@ -38,10 +38,10 @@ impl LocalMachine {
         }
     }
 
-    /// This very machine, whose root is mounted at `root`.
+    /// This very machine, whose files are mounted at `root`, all but `/proc`.
     pub fn mounted_at(root: &Path) -> Self {
         Self {
-            root: Root::new(root),
+            root: Root::mounted_at(root),
             own_kernel: true,
         }
     }

@@ -156,12 +156,33 @@ fn versions() -> Vec<Version> {
         .collect()
 }
 
+fn named(count: u16) -> pci::Named {
+    let functions = (0..count).map(|index| pci::NamedFunction {
+        name: pci::FunctionName {
+            device: u16::MAX,
+            physical: u8::MAX,
+            part: pci::Part::Virtual(index),
+        },
+        address: address(0),
+        interface: Some(long()),
+        sriov: Some(pci::Sriov {
+            total: u16::MAX,
+            enabled: u16::MAX,
+        }),
+    });
+    pci::Named {
+        functions: functions.collect(),
+        omitted: 9,
+    }
+}
+
 fn card(number: usize) -> MachineCard {
     MachineCard {
         card: Card {
             maker: long(),
             family: long(),
             functions: (0..40).map(|other| address(number * 40 + other)).collect(),
+            named: named(40),
             slot: told(),
             health: Fact::Known(Health::Recovery),
             serial: Fact::NotRead(format!("{number} {}", long())),
@@ -383,6 +404,13 @@ fn a_host_tells_of_its_cards_and_a_card_of_itself() {
     };
     assert_eq!(card.family.as_deref(), Some("BlueField-3"));
     assert_eq!(card.functions, ["0000:3b:00.0"]);
+    let named = card.named.as_ref().unwrap();
+    let shown: Vec<_> = named
+        .functions
+        .iter()
+        .map(|one| (&*one.name, &*one.address))
+        .collect();
+    assert_eq!(shown, [("pf0", "0000:3b:00.0")]);
     assert_eq!(card.slot.as_deref(), Some("7"));
     let functions = of_host.functions.unwrap();
     assert_eq!((functions.functions.len(), functions.omitted), (1, 0));
@@ -410,6 +438,36 @@ fn a_card_in_recovery_is_seen_as_such_and_nobodys_errors_are_nobodys() {
     let inventory = reading.inventory(Whose::Host);
     assert_eq!(inventory.cards[0].health, Some(CardHealth::Recovery));
     assert_eq!(inventory.error_handling[0].handler, ErrorHandler::Nobody);
+}
+
+#[test]
+fn functions_have_their_names_and_go_before_their_cards() {
+    let mut reading = extreme();
+    reading.machine.cards.fact = many(1, card);
+    let inventory = reading.inventory(Whose::Host);
+    let named = inventory.cards[0].named.as_ref().unwrap();
+    assert_eq!((named.functions.len(), named.omitted), (32, 17));
+    let first = &named.functions[0];
+    assert_eq!(first.name, "d65535pf255vf0");
+    assert_eq!((first.virtual_index, first.sub), (Some(0), None));
+    assert_eq!(first.sr_iov.as_ref().unwrap().enabled, 65_535);
+
+    let mut crowded = Inventory {
+        cards: vec![inventory.cards[0].clone(); 400],
+        ..Inventory::default()
+    };
+    for card in &mut crowded.cards {
+        card.macs = Vec::new();
+        card.firmware = Vec::new();
+        (card.vendor, card.family, card.rshim) = (None, None, None);
+        (card.slot, card.part_number, card.device_serial) = (None, None, None);
+    }
+    super::fit::to_most_bytes(&mut crowded);
+    assert_eq!(crowded.cards.len(), 400);
+    let named = crowded.cards[0].named.as_ref().unwrap();
+    let shown = i64::try_from(named.functions.len()).unwrap();
+    assert!(shown < 32, "{shown}");
+    assert_eq!(shown + named.omitted, 49);
 }
 
 #[test]

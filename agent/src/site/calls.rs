@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use lockstep_redfish::{
     Bmc, BmcError, BmcFacts, BmcTarget, BootOverride, Effect, ImageUrl, MediaMatch, PowerAction,
-    PowerRestorePolicy, Redfish, RedfishBmc,
+    PowerRestorePolicy, Redfish, RedfishBmc, SystemGlance,
 };
 
 use crate::health::Metrics;
@@ -65,6 +65,10 @@ impl Counted {
 impl Bmc for Counted {
     async fn observe(&self) -> Result<BmcFacts, BmcError> {
         self.count("observe", self.bmc.observe().await)
+    }
+
+    async fn glance(&self) -> Result<SystemGlance, BmcError> {
+        self.count("glance", self.bmc.glance().await)
     }
 
     async fn insert_media(&self, image: &ImageUrl) -> Result<Effect, BmcError> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use lockstep_redfish::{
     Bmc, BmcError, BmcFacts, BmcTarget, BootOverride, BootOverrideState, BootTarget, Confirmation,
     Effect, ImageUrl, MediaMatch, OverrideEnabled, PowerAction, PowerRestorePolicy, PowerState,
-    Reading,
+    Reading, SystemGlance,
 };
 
 use crate::site::calls::Dial;
@@ -22,6 +22,8 @@ struct State {
     facts: BmcFacts,
     effects: Vec<String>,
     targets: usize,
+    observed: usize,
+    glanced: usize,
     loses_replies: bool,
     silent: bool,
     inert: bool,
@@ -36,6 +38,8 @@ impl Default for FakeBmc {
                 facts: samples::facts(),
                 effects: Vec::new(),
                 targets: 0,
+                observed: 0,
+                glanced: 0,
                 loses_replies: false,
                 silent: false,
                 inert: false,
@@ -55,6 +59,12 @@ impl FakeBmc {
     /// How often a port was made for it.
     pub(crate) fn targets(&self) -> usize {
         self.state.lock().unwrap().targets
+    }
+
+    /// How often everything was read, and how often the system alone.
+    pub(crate) fn looks(&self) -> (usize, usize) {
+        let state = self.state.lock().unwrap();
+        (state.observed, state.glanced)
     }
 
     /// Changes what it shows.
@@ -140,11 +150,28 @@ fn unreachable() -> BmcError {
 #[async_trait]
 impl Bmc for FakeBmc {
     async fn observe(&self) -> Result<BmcFacts, BmcError> {
-        let state = self.state.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
         if state.silent {
             return Err(unreachable());
         }
+        state.observed += 1;
         Ok(state.facts.clone())
+    }
+
+    async fn glance(&self) -> Result<SystemGlance, BmcError> {
+        let mut state = self.state.lock().unwrap();
+        if state.silent {
+            return Err(unreachable());
+        }
+        state.glanced += 1;
+        let facts = state.facts.clone();
+        Ok(SystemGlance {
+            identity: facts.identity,
+            power: facts.power,
+            boot_progress: facts.boot_progress,
+            boot_override: facts.boot_override,
+            power_restore: facts.power_restore,
+        })
     }
 
     async fn insert_media(&self, image: &ImageUrl) -> Result<Effect, BmcError> {

@@ -22,6 +22,9 @@ use lockstep_redfish::bmc_report;
 /// How old a target may be before Secret and CA are read again.
 const TARGET_AGE: Duration = Duration::from_secs(300);
 
+/// How long a look may be at the ComputerSystem alone while that shows nothing new.
+const WHOLE_AGE: Duration = Duration::from_secs(600);
+
 /// A resolved target and its port.
 pub(super) struct Reached {
     pub(super) target: BmcTarget,
@@ -67,6 +70,47 @@ impl Worker {
         looked
     }
 
+    /// The look that is due from time to time. Where nothing goes on it is one small request, as
+    /// long as that shows what was seen before.
+    pub(super) async fn look_as_needed(&mut self) -> bool {
+        if !self.may_glance() {
+            return self.look().await;
+        }
+        match self.glance().await {
+            Ok(true) => self.say(Ok(())),
+            Ok(false) => self.look().await,
+            Err(trouble) => self.say(Err(trouble)),
+        }
+    }
+
+    /// Whether nothing is done to the machine or awaited of it, and everything was seen not long
+    /// ago.
+    fn may_glance(&self) -> bool {
+        let input = self.current();
+        let has_order = match input.key.kind {
+            MachineKind::Card => false,
+            MachineKind::Host => !matches!(self.site.orders.get(&input.key.name), Ok(None)),
+        };
+        let rests = !input.busy && !input.held && input.directives.is_empty() && !has_order;
+        let is_well = self.failures == 0 && self.reachable.as_ref().is_some_and(|told| told.ok);
+        // A person may be asked to take a medium out, and the system does not show that.
+        let slots = self.facts.as_ref().and_then(|facts| facts.media.value());
+        let has_media = slots.is_some_and(|slots| slots.iter().any(|slot| slot.inserted));
+        let is_recent = self.whole_at.is_some_and(|at| at.elapsed() < WHOLE_AGE);
+        rests && is_well && !has_media && is_recent
+    }
+
+    /// Reads the ComputerSystem alone; tells whether it shows what was seen before.
+    async fn glance(&mut self) -> Result<bool, Trouble> {
+        let bmc = self.port().await?;
+        if self.whole_at.is_none() {
+            return Ok(false);
+        }
+        let seen = bmc.glance().await.map_err(|error| self.trouble(&error))?;
+        let facts = self.facts.as_ref();
+        Ok(facts.is_some_and(|facts| facts.show(&seen)))
+    }
+
     /// The power state, if it is that of the machine which is meant.
     fn proved_power(&self) -> Option<PowerState> {
         let meant = Expects {
@@ -79,7 +123,12 @@ impl Worker {
     }
 
     async fn look_and_say(&mut self) -> bool {
-        match self.observe().await {
+        let observed = self.observe().await;
+        self.say(observed)
+    }
+
+    fn say(&mut self, looked: Result<(), Trouble>) -> bool {
+        match looked {
             Ok(()) => {
                 self.failures = 0;
                 // Whoever cannot read the order of a held host had better not say that all is well.
@@ -143,6 +192,7 @@ impl Worker {
         );
         self.facts = Some(facts);
         self.bmc = Some(report);
+        self.whole_at = Some(Instant::now());
         Ok(())
     }
 
@@ -180,6 +230,7 @@ impl Worker {
                     .credentials_written(&resolved.target, &resolved.secret_version);
                 let dialled = self.site.dial.bmc(resolved.target.clone());
                 let bmc = dialled.map_err(|error| self.trouble(&error))?;
+                self.whole_at = None;
                 self.reached = Some(Reached {
                     target: resolved.target,
                     bmc: Arc::clone(&bmc),

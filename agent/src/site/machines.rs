@@ -5,7 +5,9 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
+use lockstep_crds::condition;
 use lockstep_crds::directive::{Directive, Step, TargetKind, WorkOrder};
+use lockstep_crds::host::CardRecord;
 use lockstep_crds::report::Vantage;
 use lockstep_crds::{BmcEndpoint, Dpu, DpuHost, MachineIdentity, names};
 
@@ -245,10 +247,23 @@ fn directives(site: &str, host: &DpuHost, key: &MachineKey) -> Vec<Directive> {
     wanted
 }
 
+/// Whether anything is done to a host or its cards, or is awaited of them. What waits for a person
+/// does not: the operator says of it that it is not under way.
 fn is_busy(host: &DpuHost) -> bool {
-    host.status.as_ref().is_none_or(|status| {
-        status.step != Some(Step::Settled) || !status.directives.is_empty() || status.hold.is_some()
-    })
+    let Some(status) = &host.status else {
+        return true;
+    };
+    let is_armed = |card: &CardRecord| !card.armed.is_empty() || card.stopping.is_some();
+    let holds = |kind: &str| {
+        let found = condition::find(&status.conditions, kind);
+        found.is_some_and(|condition| condition.status == "True")
+    };
+    let is_judged = condition::find(&status.conditions, condition::READY).is_some();
+    let rests = status.step == Some(Step::Settled) || is_judged && !holds(condition::RECONCILING);
+    !rests
+        || !status.directives.is_empty()
+        || status.hold.is_some()
+        || status.cards.iter().any(is_armed)
 }
 
 #[cfg(test)]
@@ -347,6 +362,55 @@ mod tests {
         assert_eq!(seqs(MachineKind::Card, "c1"), [5, 7]);
         assert_eq!(seqs(MachineKind::Host, "h1"), [8]);
         assert!(input(&found, MachineKind::Card, "c1").busy);
+    }
+
+    #[test]
+    fn what_waits_for_a_person_is_at_rest_and_what_is_under_way_is_not() {
+        let said = |kinds: &[&str]| -> Vec<Value> {
+            let ready = json!({"type": "Ready", "status": "False", "reason": "R", "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let mut all = vec![ready];
+            all.extend(kinds.iter().map(|kind| {
+                json!({"type": kind, "status": "True", "reason": "R", "message": "",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z"})
+            }));
+            all
+        };
+        let step =
+            |step: &str, kinds: &[&str]| json!({"seq": 1, "step": step, "conditions": said(kinds)});
+        let with = |mut status: Value, key: &str, value: Value| {
+            status[key] = value;
+            status
+        };
+        let armed = json!([{"name": "c1", "uid": "uid-c1", "physicalId": "SN1", "armed": ["VirtualMedia"]}]);
+        let open = json!([directive(1, "s", "Host", "h1")]);
+        for (status, busy) in [
+            // Nobody has judged it yet.
+            (Value::Null, true),
+            (json!({"seq": 0}), true),
+            (json!({"seq": 0, "step": "Settled"}), false),
+            // A policy that does not exist, and whatever else takes a person.
+            (step("Inspect", &["Stalled"]), false),
+            (step("Inspect", &[]), false),
+            (step("AwaitOs", &["Stalled"]), false),
+            // On its way.
+            (step("Inspect", &["Reconciling"]), true),
+            (step("AwaitOs", &["Reconciling"]), true),
+            (
+                with(step("Inspect", &["Stalled"]), "directives", open),
+                true,
+            ),
+            (
+                with(step("StageInstall", &["Stalled"]), "cards", armed),
+                true,
+            ),
+        ] {
+            let hosts = known(&[host("h1", "s", &status)]);
+            let found = machines("s", &hosts, &known(&[card("c1", &["h1"])]), 0);
+            for (kind, name) in [(MachineKind::Host, "h1"), (MachineKind::Card, "c1")] {
+                assert_eq!(input(&found, kind, name).busy, busy, "{name}: {status}");
+            }
+        }
     }
 
     #[test]

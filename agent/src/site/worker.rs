@@ -53,6 +53,8 @@ pub struct Worker {
     pub(super) reachable: Option<Reachability>,
     pub(super) bmc: Option<BmcReport>,
     pub(super) failures: u32,
+    /// When everything was read last; `None`: it is to be read at the next look.
+    pub(super) whole_at: Option<Instant>,
 }
 
 /// What became of an attempt to carry out a directive.
@@ -88,6 +90,7 @@ impl Worker {
             reachable: None,
             bmc: None,
             failures: 0,
+            whole_at: None,
             execution: None,
             cause: Cause::Facts,
             interrupted: None,
@@ -104,6 +107,7 @@ impl Worker {
         while !self.ending.is_cancelled() {
             if self.adopt_input() {
                 next_look = Instant::now();
+                self.whole_at = None;
             }
             let wake = match self.turn(&mut next_look).await {
                 Ok(()) => {
@@ -123,6 +127,7 @@ impl Worker {
                 _ = orders.changed(), if self.current.key.kind == MachineKind::Host => {}
                 () = eye.asked(), if self.current.key.kind == MachineKind::Host => {
                     next_look = Instant::now();
+                    self.whole_at = None;
                 }
                 () = tokio::time::sleep_until(wake) => {}
             }
@@ -142,7 +147,7 @@ impl Worker {
             // Nothing is changed by looking, so a look may be dropped.
             tokio::select! {
                 () = ending.cancelled() => return Ok(()),
-                _ = self.look() => {}
+                _ = self.look_as_needed() => {}
             }
             *next_look = Instant::now() + self.pause();
         }

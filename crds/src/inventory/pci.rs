@@ -71,13 +71,56 @@ pub struct PciLink {
     pub max_speed_mts: Option<i64>,
 }
 
+/// Functions of a card by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NamedFunctions {
+    /// Every physical one, and of the others the lowest indices.
+    #[schemars(length(max = 32))]
+    pub functions: Vec<NamedFunction>,
+    /// How many virtual functions and subfunctions are left out.
+    #[serde(default)]
+    pub omitted: i64,
+}
+
+/// One function of a card on one host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NamedFunction {
+    /// `pf0` for a physical function, `pf0vf3` for a virtual one, `pf0sf88` for a subfunction;
+    /// with `d1` and so on before it where the card is several PCI devices.
+    #[schemars(length(max = 32))]
+    pub name: String,
+    /// Which PCI device of the card, in order of address.
+    #[serde(default)]
+    pub device: i64,
+    /// Index of the physical function.
+    pub physical: i64,
+    /// Index of the virtual function.
+    #[serde(rename = "virtual", default, skip_serializing_if = "Option::is_none")]
+    pub virtual_index: Option<i64>,
+    /// Number of the subfunction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub: Option<i64>,
+    /// PCI address as this host numbers it; a subfunction has that of its physical function.
+    #[schemars(length(max = 16))]
+    pub address: String,
+    /// Network interface, unless it was given to a container or a virtual machine.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Virtual functions of a physical one: how many it can have, and how many of them are used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sr_iov: Option<SrIov>,
+}
+
 /// Virtual functions of a physical one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SrIov {
     /// How many it can have.
     pub total: i64,
-    /// How many there are.
+    /// How many there are: those are used, the rest remains.
     pub enabled: i64,
 }
 
@@ -160,6 +203,9 @@ pub struct CardSeen {
     #[schemars(length(max = 16), inner(length(max = 16)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<String>,
+    /// The same by name, with what they are divided into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<NamedFunctions>,
     /// MAC addresses of its ports, in lower case with colons.
     #[schemars(length(max = 16), inner(length(max = 64)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -5,7 +5,7 @@
 
 use std::{path::Path, time::Duration};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node as NodeObject, Pod};
 use kube::{
     Api,
     api::{DeleteParams, PostParams},
@@ -23,6 +23,10 @@ async fn a_pod_runs_reaches_apiserver_and_machine_and_leaves_nothing() {
         .await
         .unwrap();
     let mut node = Node::start(&plane).await.unwrap();
+    let nodes: Api<NodeObject> = Api::all(plane.client());
+    let object = nodes.get(node.name()).await.unwrap();
+    let system = object.status.unwrap().node_info.unwrap();
+    assert_eq!(system.system_uuid, node.system_uuid());
 
     let image = "lockstep.test/busybox:1";
     let archive = folder.path().join("busybox.tar");

@@ -79,21 +79,27 @@ async fn bases_and_samples_are_accepted_without_a_warning() {
             .collect();
         assert!(changed.is_empty(), "{base}: {changed:#?}");
     }
-    // The same site with an agent on its hosts.
+    // Agents on its hosts, in a namespace of their own: the site's stays as strict as it was.
     apply(&kubectl, "-k", "config/host-agent").await;
     let said = apply(&kubectl, "-k", "config/host-agent").await;
     let settled = said.lines().all(|line| line.ends_with("unchanged"));
     assert!(settled, "config/host-agent: {said}");
     let pods = get(
         &kubectl,
-        &["daemonset", "lockstep-host-agent", "-n", "site-example"],
+        &[
+            "daemonset",
+            "lockstep-host-agent",
+            "-n",
+            "site-example-hosts",
+        ],
     )
     .await;
     let pod = &pods["spec"]["template"]["spec"];
-    changes_nothing_on_the_host(pod);
+    sees_no_more_than_it_reads(pod);
     let security = &pod["containers"][0]["securityContext"];
     assert_eq!(security["allowPrivilegeEscalation"], false);
-    admitted(&kubectl, "site-example", pod).await;
+    admitted(&kubectl, "site-example-hosts", pod).await;
+    not_admitted(&kubectl, "site-example", pod).await;
     // What a user looks at.
     let hosts = kubectl
         .run(&["get", "dpuh,dpu,dpuimg,dpubp", "-n", "site-example"])
@@ -119,12 +125,31 @@ async fn bases_and_samples_are_accepted_without_a_warning() {
     assert!(explained.contains("Known values"), "{explained}");
 }
 
-/// Whatever it may read, it reads through mounts that cannot be written.
-fn changes_nothing_on_the_host(pod: &Value) {
+/// Of the host there are the folders that it reads, and they cannot be written: neither `/proc`,
+/// where every process can be looked at, nor control groups nor devices.
+fn sees_no_more_than_it_reads(pod: &Value) {
+    let paths: Vec<&str> = pod["volumes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|volume| volume["hostPath"]["path"].as_str().unwrap())
+        .collect();
+    let read = [
+        "/sys/block",
+        "/sys/bus",
+        "/sys/class",
+        "/sys/devices",
+        "/sys/firmware",
+        "/etc/os-release",
+    ];
+    assert_eq!(paths, read);
     let container = &pod["containers"][0];
     let mounts = container["volumeMounts"].as_array().unwrap();
-    assert_eq!(mounts.len(), 4, "{mounts:#?}");
-    assert!(mounts.iter().all(|mount| mount["readOnly"] == true));
+    assert_eq!(mounts.len(), read.len(), "{mounts:#?}");
+    for mount in mounts {
+        assert_eq!(mount["readOnly"], true, "{mount}");
+        assert_eq!(mount["recursiveReadOnly"], "IfPossible", "{mount}");
+    }
     let security = &container["securityContext"];
     assert_eq!(security["capabilities"]["drop"][0], "ALL");
     assert_eq!(security["readOnlyRootFilesystem"], true);
@@ -133,6 +158,21 @@ fn changes_nothing_on_the_host(pod: &Value) {
 
 /// Pod security lets such a Pod in, now and without a warning.
 async fn admitted(kubectl: &Kubectl, namespace: &str, pod: &Value) {
+    if let Err(error) = try_pod(kubectl, namespace, pod).await {
+        panic!("{namespace}: {error}");
+    }
+}
+
+/// Pod security keeps such a Pod out.
+async fn not_admitted(kubectl: &Kubectl, namespace: &str, pod: &Value) {
+    let mut pod = pod.clone();
+    // There is none of that name, which would be refused first.
+    pod["serviceAccountName"] = "default".into();
+    let said = try_pod(kubectl, namespace, &pod).await.unwrap_err();
+    assert!(said.contains("violates PodSecurity \"restricted"), "{said}");
+}
+
+async fn try_pod(kubectl: &Kubectl, namespace: &str, pod: &Value) -> Result<String, String> {
     let pod = serde_json::json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "probe", "namespace": namespace}, "spec": pod,
@@ -143,7 +183,8 @@ async fn admitted(kubectl: &Kubectl, namespace: &str, pod: &Value) {
     let args = ["create", "--dry-run=server", "--warnings-as-errors", "-f"];
     let mut args = args.to_vec();
     args.push(file.to_str().unwrap());
-    kubectl.run(&args).await.unwrap();
+    let said = kubectl.run(&args).await;
+    said.map_err(|error| format!("{error:#}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -204,9 +245,9 @@ async fn charts_install_upgrade_and_leave_objects_in_place() {
     let [agent] = &agents["items"].as_array().unwrap()[..] else {
         panic!("{agents:#}")
     };
-    assert_eq!(agent["metadata"]["namespace"], "site-berlin");
+    assert_eq!(agent["metadata"]["namespace"], "site-berlin-hosts");
     let pod = &agent["spec"]["template"]["spec"];
-    changes_nothing_on_the_host(pod);
+    sees_no_more_than_it_reads(pod);
     let container = &pod["containers"][0];
     assert_eq!(pod["nodeSelector"]["site"], "berlin");
     assert_eq!(
@@ -214,7 +255,12 @@ async fn charts_install_upgrade_and_leave_objects_in_place() {
         "SYS_ADMIN"
     );
     assert_eq!(container["ports"][0]["containerPort"], 9811);
-    admitted(&kubectl, "site-berlin", pod).await;
+    assert_eq!(container["args"][1], "--namespace=site-berlin");
+    admitted(&kubectl, "site-berlin-hosts", pod).await;
+    not_admitted(&kubectl, "site-berlin", pod).await;
+    let binding = ["rolebinding", "lockstep-host-agent", "-n", "site-berlin"];
+    let binding = get(&kubectl, &binding).await;
+    assert_eq!(binding["subjects"][0]["namespace"], "site-berlin-hosts");
 
     // A change of the configuration changes the Pod.
     let checksum = async || {
@@ -241,6 +287,14 @@ async fn charts_install_upgrade_and_leave_objects_in_place() {
         ("operator.logFormat=xml", "logFormat"),
         ("sites[0].store.service.type=ClusterIP", "nodePort"),
         ("sites[0].hostAgent.access=Everything", "access"),
+        (
+            "sites[1].namespace=site-berlin-hosts",
+            "no room for host agents",
+        ),
+        (
+            "sites[0].namespace=a-site-with-a-name-that-is-nearly-as-long-as-a-name-can-be",
+            "longer than 63",
+        ),
         (
             "sites[1].hostAgent.enabled=true",
             "a host belongs to one site",

@@ -8,8 +8,9 @@ use anyhow::{Result, ensure};
 use kube::Api;
 use kube::api::ListParams;
 use lockstep_cluster::{Look, eventually};
-use lockstep_crds::DpuReport;
+use lockstep_crds::host::HostRole;
 use lockstep_crds::report::Vantage;
+use lockstep_crds::{DpuHost, DpuInventory, DpuReport};
 use lockstep_xpusim::Listen;
 use tokio::net::TcpListener;
 
@@ -35,6 +36,8 @@ const POLL: u64 = 60;
 /// How long the steady state is watched.
 const STEADY: Duration = Duration::from_secs(2 * POLL);
 const PATIENCE: Duration = Duration::from_secs(300);
+/// No write for so long, and everything has been said.
+const CALM: Duration = Duration::from_secs(30);
 
 /// Runs the benchmark.
 ///
@@ -184,11 +187,56 @@ async fn first_inventory(
         &format!("{what}: requests per BMC"),
         format!("{:.1}", requests as f64 / live as f64),
     );
+    world.start_operator().await?;
+    proposed(&world, live).await?;
     let missed = steady(report, &world, &simulated, what, live).await?;
     world.check()?;
     drop(mute);
     world.stop().await?;
     Ok(Measured { full, p99, missed })
+}
+
+/// Every machine has its object and every card its inventory, and nothing more is written: the
+/// site agent looks after all of them by then.
+async fn proposed(world: &World, live: usize) -> Result<()> {
+    let client = world.control_plane.client();
+    let hosts: Api<DpuHost> = Api::namespaced(client.clone(), NAMESPACE);
+    let inventories: Api<DpuInventory> = Api::namespaced(client, NAMESPACE);
+    let all = ListParams::default();
+    eventually(
+        PATIENCE,
+        format!("{live} machines are proposed"),
+        async || match (hosts.list(&all).await, inventories.list(&all).await) {
+            (Ok(hosts), Ok(inventories)) => {
+                let servers = hosts.items.iter();
+                let servers = servers.filter(|host| host.spec.role == HostRole::Server);
+                let (cards, servers) = (inventories.items.len(), servers.count());
+                if cards + servers >= live {
+                    Look::Holds(())
+                } else {
+                    Look::not_yet(format!("{cards} cards and {servers} hosts"))
+                }
+            }
+            (Err(error), _) | (_, Err(error)) => Look::not_yet(error),
+        },
+    )
+    .await?;
+    let mut mark = world.mark()?;
+    let end = Instant::now() + PATIENCE;
+    loop {
+        tokio::time::sleep(CALM).await;
+        let writes = story::writes(&world.control_plane, mark)?;
+        if writes.is_empty() {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < end,
+            "{} writes in {CALM:?}, such as {:?}",
+            writes.len(),
+            writes.first()
+        );
+        mark = world.mark()?;
+    }
 }
 
 /// What is asked and written once nothing changes; returns the bars that were missed.

@@ -15,10 +15,10 @@ use anyhow::{Context as _, Result, ensure};
 use kube::{Api, ResourceExt as _};
 use lockstep_cluster::{ControlPlane, Look, Options, eventually};
 use lockstep_crds::inventory::Inventory;
-use lockstep_crds::{Dpu, DpuReport};
+use lockstep_crds::{Dpu, DpuReport, HOST_AGENT, names};
 use lockstep_lab::requirements;
 use lockstep_lab::{Guest, GuestSpec};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::artefacts::{Binaries, workspace};
 use crate::objects::{self, NAMESPACE};
@@ -103,18 +103,19 @@ async fn install(plane: &ControlPlane) -> Result<()> {
 }
 
 fn surroundings() -> String {
-    let binding = |name: &str, account: &str| {
+    let hosts = names::hosts(NAMESPACE);
+    let binding = |name: &str, account: &str, home: &str| {
         format!(
             "
 apiVersion: v1
 kind: ServiceAccount
-metadata: {{name: {account}, namespace: {NAMESPACE}}}
+metadata: {{name: {account}, namespace: {home}}}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata: {{name: {account}, namespace: {NAMESPACE}}}
 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {name}}}
-subjects: [{{kind: ServiceAccount, name: {account}, namespace: {NAMESPACE}}}]
+subjects: [{{kind: ServiceAccount, name: {account}, namespace: {home}}}]
 ---"
         )
     };
@@ -127,6 +128,10 @@ metadata: {{name: lockstep-system}}
 apiVersion: v1
 kind: Namespace
 metadata: {{name: {NAMESPACE}}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {{name: {hosts}}}
 ---{}{}
 apiVersion: v1
 kind: Node
@@ -134,29 +139,27 @@ metadata: {{name: {NODE}}}
 ---
 apiVersion: v1
 kind: Pod
-metadata: {{name: agent, namespace: {NAMESPACE}}}
+metadata: {{name: agent, namespace: {hosts}}}
 spec:
   nodeName: {NODE}
-  serviceAccountName: lockstep-host-agent
+  serviceAccountName: {HOST_AGENT}
   containers: [{{name: agent, image: none.test/agent}}]
 ",
-        binding("lockstep-host-agent", "lockstep-host-agent"),
-        binding("lockstep-xpu-agent", OF_CARD),
+        binding("lockstep-host-agent", HOST_AGENT, &hosts),
+        binding("lockstep-xpu-agent", OF_CARD, NAMESPACE),
     )
 }
 
 async fn guest_spec(plane: &ControlPlane, binaries: &Binaries, folder: &Path) -> Result<GuestSpec> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let kubectl = plane.kubectl();
-    let create = ["-n", NAMESPACE, "create", "token"];
+    let hosts = names::hosts(NAMESPACE);
     let of_pod = ["--bound-object-kind=Pod", "--bound-object-name=agent"];
-    let of_host = [&create[..], &["lockstep-host-agent"], &of_pod].concat();
-    let of_host = kubectl.run(&of_host).await?;
-    let of_card = kubectl.run(&[&create[..], &[OF_CARD]].concat()).await?;
-    let mut kubeconfig: Value =
-        serde_json::from_str(&plane.kubeconfig_for_token(of_host.trim(), &plane.guest_url()))
-            .context("our own kubeconfig is unreadable")?;
-    kubeconfig["contexts"][0]["context"]["namespace"] = NAMESPACE.into();
+    let of_host = ["-n", &hosts, "create", "token", HOST_AGENT];
+    let of_host = kubectl.run(&[&of_host[..], &of_pod].concat()).await?;
+    let of_card = ["-n", NAMESPACE, "create", "token", OF_CARD];
+    let of_card = kubectl.run(&of_card).await?;
+    let kubeconfig = plane.kubeconfig_for_token(of_host.trim(), &plane.guest_url());
     let dpus: Api<Dpu> = Api::namespaced(plane.client(), NAMESPACE);
     let uid = dpus.get(CARD).await?.uid().context("a Dpu without uid")?;
     let seed = json!({
@@ -183,10 +186,7 @@ async fn guest_spec(plane: &ControlPlane, binaries: &Binaries, folder: &Path) ->
     Ok(GuestSpec {
         programs,
         files: vec![
-            (
-                "etc/kubeconfig".to_owned(),
-                kubeconfig.to_string().into_bytes(),
-            ),
+            ("etc/kubeconfig".to_owned(), kubeconfig.into_bytes()),
             ("etc/seed.json".to_owned(), seed.to_string().into_bytes()),
             (
                 "etc/os-release".to_owned(),
@@ -202,8 +202,11 @@ async fn guest_spec(plane: &ControlPlane, binaries: &Binaries, folder: &Path) ->
 /// Both agents, as the machine's init would start them.
 async fn start_agents(guest: &mut Guest) -> Result<()> {
     for (name, arguments) in [
-        ("host", "host --node node1 --root /"),
-        ("xpu", "xpu --seed /etc/seed.json"),
+        (
+            "host",
+            format!("host --node {NODE} --namespace {NAMESPACE}"),
+        ),
+        ("xpu", "xpu --seed /etc/seed.json".to_owned()),
     ] {
         let start = format!(
             "KUBECONFIG=/etc/kubeconfig setsid lockstep-agent {arguments} \

@@ -1,6 +1,7 @@
 //! `helm`: the charts on a real node, from images built by the Dockerfile.
 //!
-//! Namespaces enforce the restricted level of Pod security. A card VM is installed while its host
+//! Namespaces enforce the restricted level of Pod security, all but that of the host agent, which
+//! tells which machine the node is. A card VM is installed while its host
 //! VM is held; on the way the release refuses to go and both pods are deleted. Afterwards it is
 //! upgraded and uninstalled; CRDs and objects stay, and a new release adopts the card.
 //! Witnesses: helm and kubectl, the BMCs' request logs, both consoles.
@@ -9,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use lockstep_cluster::{Look, eventually};
+use lockstep_crds::names;
 use lockstep_lab::front::Request;
 
+use crate::helm_hosts;
 use crate::helm_world::{CHART, CRDS_CHART, HelmWorld, RELEASE, REPOSITORY, Settings};
 use crate::images;
 use crate::least_privilege;
@@ -51,10 +54,12 @@ pub async fn run(context: Context) -> Result<Report> {
     let began = Instant::now();
     world.helm(&["install", RELEASE, CHART], PODS).await?;
     report.figure(
-        "seconds of helm install, both pods ready under the restricted level",
+        "seconds of helm install, all pods ready, under the restricted level but for the host agent",
         began.elapsed().as_secs(),
     );
+    helm_hosts::tells(&world, &mut report).await?;
     install_a_card(&world, &mut report).await?;
+    helm_hosts::is_joined(&world, &mut report).await?;
     upgrade(&world, &mut report).await?;
     uninstall(&world, &mut report).await?;
     adopt_again(&world, &mut report).await?;
@@ -125,7 +130,8 @@ async fn install_a_card(world: &HelmWorld, report: &mut Report) -> Result<()> {
     }
     report.say("BMCs: one insert, one eject, one power-on of the card, one of the host");
     let asked = least_privilege::check_roles(plane).await?;
-    least_privilege::check_admission(plane, "bmc-card-card1").await?;
+    let host = names::host(world.node.name());
+    least_privilege::check_admission(plane, "bmc-card-card1", &host).await?;
     report.figure("questions about rights, answered as they should be", asked);
     Ok(())
 }
@@ -253,7 +259,7 @@ async fn uninstall(world: &HelmWorld, report: &mut Report) -> Result<()> {
     world.helm(&["uninstall", CRDS_CHART], PODS).await?;
     eventually(PODS, "the end of all pods", async || {
         let mut left = String::new();
-        for namespace in [OPERATOR_NAMESPACE, NAMESPACE] {
+        for namespace in [OPERATOR_NAMESPACE, NAMESPACE, &names::hosts(NAMESPACE)] {
             match kubectl
                 .run(&["get", "pods", "-n", namespace, "-o", "name"])
                 .await
@@ -269,6 +275,7 @@ async fn uninstall(world: &HelmWorld, report: &mut Report) -> Result<()> {
         }
     })
     .await?;
+    helm_hosts::is_gone(world).await?;
     let left = world.release_objects().await?;
     ensure!(
         left.iter()
@@ -285,6 +292,7 @@ async fn uninstall(world: &HelmWorld, report: &mut Report) -> Result<()> {
         "the uninstall took objects of ours along"
     );
     report.say("uninstalled: CRDs, objects, Secrets and the site's namespace and volumes stay");
+    report.say("host agents: their namespace and rights are gone, what they told stays");
     Ok(())
 }
 

@@ -30,7 +30,7 @@ const NODE_PORT: u16 = 30808;
 /// Where the node keeps the site agent's volumes; its own folder, seen from inside.
 const VOLUMES: &str = "/srv/node/volumes";
 /// Kinds that the charts hold, as `kubectl get` takes them.
-const RELEASE_KINDS: &str = "namespaces,persistentvolumeclaims,serviceaccounts,configmaps,services,deployments,\
+const RELEASE_KINDS: &str = "namespaces,persistentvolumeclaims,serviceaccounts,configmaps,services,deployments,daemonsets,\
      clusterroles,clusterrolebindings,roles,rolebindings,\
      validatingadmissionpolicies,validatingadmissionpolicybindings";
 
@@ -47,7 +47,7 @@ pub(crate) struct HelmWorld {
     pub(crate) control_plane: ControlPlane,
     pub(crate) lab: Lab,
     pub(crate) image: Image,
-    node: Node,
+    pub(crate) node: Node,
     helm: Helm,
     images: ImageServer,
     values: PathBuf,
@@ -162,6 +162,7 @@ sites:
       volume: {{storageClassName: lab, size: 1Gi}}
     xpu: {{apiServer: \"{api}\"}}
     poll: {{intervalSeconds: 2, idleSeconds: {idle}}}
+    hostAgent: {{enabled: true}}
 ",
             log_level = settings.log_level,
             host = self.host(),
@@ -171,6 +172,23 @@ sites:
         );
         std::fs::write(&self.values, values)
             .with_context(|| format!("cannot write {}", self.values.display()))
+    }
+
+    /// What a shell prints that looks around in the node.
+    pub(crate) async fn in_node(&self, script: &str) -> Result<String> {
+        let mut command = self.node.command("sh");
+        let output = command
+            .args(["-c", script])
+            .output()
+            .await
+            .context("cannot run a shell in the node")?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        anyhow::ensure!(
+            output.status.success(),
+            "`{script}` in the node: {}{said}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(said)
     }
 
     /// The machine as pods see it.

@@ -1,6 +1,8 @@
 //! What the ServiceAccounts of operator and agents may do, and what they may not: asked of the API
 //! server, by impersonation.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result, ensure};
 use lockstep_cluster::ControlPlane;
 
@@ -20,6 +22,9 @@ struct Question {
 const OPERATOR: &str = "system:serviceaccount:lockstep-system:lockstep-operator";
 const SITE_AGENT: &str = "system:serviceaccount:site-a:lockstep-site-agent";
 const CARD_AGENT: &str = "system:serviceaccount:site-a:xpu-card1";
+const HOST_AGENT: &str = "system:serviceaccount:site-a-hosts:lockstep-host-agent";
+/// Where the host agents run.
+const HOSTS: &str = "site-a-hosts";
 
 const fn may(
     who: &'static str,
@@ -59,7 +64,9 @@ const QUESTIONS: &[Question] = &[
     may_not(OPERATOR, "list", "secrets", "", NAMESPACE),
     may_not(OPERATOR, "create", "serviceaccounts", "token", NAMESPACE),
     may_not(OPERATOR, "create", "dpureports", "", NAMESPACE),
-    may_not(OPERATOR, "delete", "dpus", "", NAMESPACE),
+    // Those that it proposed; admission keeps it from the others.
+    may(OPERATOR, "delete", "dpus", "", NAMESPACE),
+    may_not(OPERATOR, "delete", "dpuimages", "", NAMESPACE),
     may_not(OPERATOR, "create", "pods", "", OPERATOR_NAMESPACE),
     may_not(OPERATOR, "create", "rolebindings", "", NAMESPACE),
     may(SITE_AGENT, "get", "secrets", "", NAMESPACE),
@@ -78,6 +85,28 @@ const QUESTIONS: &[Question] = &[
     may_not(CARD_AGENT, "update", "dpus", "status", NAMESPACE),
     may_not(CARD_AGENT, "create", "serviceaccounts", "token", NAMESPACE),
     may_not(CARD_AGENT, "get", "dpureports", "", "default"),
+    may(HOST_AGENT, "patch", "dpureports", "", NAMESPACE),
+    may(HOST_AGENT, "create", "leases", "", NAMESPACE),
+    may_not(HOST_AGENT, "get", "secrets", "", NAMESPACE),
+    may_not(HOST_AGENT, "get", "secrets", "", HOSTS),
+    may_not(HOST_AGENT, "list", "dpureports", "", NAMESPACE),
+    may_not(HOST_AGENT, "delete", "dpureports", "", NAMESPACE),
+    may_not(HOST_AGENT, "create", "dpureports", "", HOSTS),
+    may_not(HOST_AGENT, "create", "leases", "", OPERATOR_NAMESPACE),
+    may_not(HOST_AGENT, "get", "dpuhosts", "", NAMESPACE),
+    may_not(HOST_AGENT, "create", "pods", "", HOSTS),
+    may_not(HOST_AGENT, "get", "pods", "", HOSTS),
+    may_not(HOST_AGENT, "get", "nodes", "", HOSTS),
+    may_not(HOST_AGENT, "create", "serviceaccounts", "token", HOSTS),
+];
+
+/// All that the host agent may do in the site's namespace; elsewhere it is nothing.
+const OF_HOST_AGENT: [(&str, &str); 2] = [
+    (
+        "dpureports.provisioning.opiproject.org",
+        "[create get patch]",
+    ),
+    ("leases.coordination.k8s.io", "[create get patch]"),
 ];
 
 /// Asks every question; returns how many there were.
@@ -121,17 +150,84 @@ pub async fn check_roles(plane: &ControlPlane) -> Result<usize> {
         "not as the roles should be:\n{}",
         wrong.join("\n")
     );
+    for namespace in [NAMESPACE, HOSTS, OPERATOR_NAMESPACE, "default"] {
+        let wanted: BTreeMap<String, String> = OF_HOST_AGENT
+            .iter()
+            .filter(|_| namespace == NAMESPACE)
+            .map(|(resource, verbs)| ((*resource).to_owned(), (*verbs).to_owned()))
+            .collect();
+        let found = everything(plane, HOST_AGENT, namespace).await?;
+        ensure!(
+            found == wanted,
+            "the host agent may do in {namespace}: {found:?}"
+        );
+    }
     Ok(QUESTIONS.len())
 }
 
-/// Tries what only admission can refuse: roles know no names. Needs the report `theirs`.
+/// All that somebody may do in a namespace: verbs by resource. Everybody's questions about himself
+/// and the addresses that tell of the API are left out.
+async fn everything(
+    plane: &ControlPlane,
+    who: &str,
+    namespace: &str,
+) -> Result<BTreeMap<String, String>> {
+    let args = ["auth", "can-i", "--list", "--no-headers", "--as", who];
+    let listed = plane
+        .kubectl()
+        .run(&[&args[..], &["--namespace", namespace]].concat())
+        .await?;
+    let mut found = BTreeMap::new();
+    for line in listed.lines().filter(|line| !line.starts_with(' ')) {
+        let resource = line.split(' ').next().unwrap_or_default();
+        if resource.starts_with("selfsubject") {
+            continue;
+        }
+        // The last column; names and addresses before it are in brackets as well.
+        let verbs = line.rfind('[').and_then(|from| line.get(from..));
+        let mut verbs: Vec<&str> = verbs
+            .unwrap_or_default()
+            .trim_matches(['[', ']'])
+            .split(' ')
+            .collect();
+        verbs.sort_unstable();
+        found.insert(resource.to_owned(), format!("[{}]", verbs.join(" ")));
+    }
+    Ok(found)
+}
+
+/// Tries what only admission can refuse: roles know no names. Needs the reports `theirs`, of a BMC,
+/// and `host`, of a host.
 ///
 /// # Errors
 /// When something is let through, or refused in other words.
-pub async fn check_admission(plane: &ControlPlane, theirs: &str) -> Result<()> {
+pub async fn check_admission(plane: &ControlPlane, theirs: &str, host: &str) -> Result<()> {
     let patch = r#"{"metadata":{"annotations":{"posing":"yes"}}}"#;
     let report = format!("dpureport/{theirs}");
-    let attempts: [(&str, &[&str], &str); 3] = [
+    let host = format!("dpureport/{host}");
+    // As the API server tells of a Pod's token: the Pod of another node than that of the report.
+    let elsewhere = "--as-user-extra=authentication.kubernetes.io/node-name=elsewhere";
+    let annotate = |what| {
+        let patch = ["patch", what, "--type=merge", "-p", patch];
+        [&patch[..], &["--as", HOST_AGENT, elsewhere]].concat()
+    };
+    let (of_bmc, of_host) = (annotate(&report), annotate(&host));
+    let attempts: [(&str, &[&str], &str); 6] = [
+        (
+            "the operator deletes a card that it did not propose",
+            &["delete", "dpu/card1", "--dry-run=server", "--as", OPERATOR],
+            "lockstep-proposed-dpus",
+        ),
+        (
+            "a host agent writes the report of a BMC",
+            &of_bmc,
+            "written only by its own agent",
+        ),
+        (
+            "a host agent writes the report of another node's host",
+            &of_host,
+            "(this one is of elsewhere)",
+        ),
         (
             "a card's agent writes the report of a BMC",
             &[

@@ -21,6 +21,7 @@ pub mod discovery_local;
 pub mod discovery_mixed;
 pub mod first_light;
 pub mod helm;
+mod helm_hosts;
 mod helm_world;
 pub mod host_in_use;
 pub mod host_wait;

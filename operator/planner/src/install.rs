@@ -14,6 +14,7 @@ use crate::intent::{Draft, Intent, plain};
 use crate::leave::{Leave, leave};
 use crate::reach;
 use crate::reason::Reason;
+use crate::requirement;
 use crate::slot_power;
 use crate::stage;
 use crate::taint;
@@ -49,15 +50,11 @@ pub(crate) fn install(
     if let Some(end) = install_end(view, kept, now) {
         return Err(card::booting(kept, end));
     }
-    if facts.capabilities.virtual_media == Offer::NotOffered {
-        return Err(Intent::stall(
-            Reason::CapabilityMissing,
-            "the card's BMC offers no virtual media that can hold an image",
-        ));
-    }
+    require_road(card, facts)?;
     if is_over(kept, spec) {
         return Err(failed(kept, wanted));
     }
+    requirement::met(record, card, kept, now)?;
     image_ready(view, wanted)?;
     if facts.media.owner == MediaOwner::Foreign {
         return Err(Intent::stall(
@@ -91,6 +88,33 @@ pub(crate) fn install(
     })
 }
 
+/// What an install needs of the card's BMC, before anything is begun.
+fn require_road(card: &CardView, facts: &BmcReport) -> Result<(), Intent> {
+    let machine = card::machine(card);
+    match facts.capabilities.virtual_media {
+        Offer::Offered => {}
+        Offer::NotOffered => {
+            return Err(Intent::stall(
+                Reason::CapabilityMissing,
+                format!("the BMC of {machine} offers no virtual media that can hold an image"),
+            ));
+        }
+        Offer::NotRead | Offer::Unrecognized(_) => {
+            return Err(Intent::wait(
+                Reason::Inspecting,
+                format!("whether the BMC of {machine} offers virtual media has not been read"),
+                reach::SILENCE,
+            ));
+        }
+    }
+    stage::may_be_cycled(facts).map_err(|lack| {
+        Intent::stall(
+            Reason::CapabilityMissing,
+            format!("{machine} cannot be powered on to install: {lack}"),
+        )
+    })
+}
+
 fn is_over(kept: &CardRecord, spec: &DpuBootPolicySpec) -> bool {
     kept.given_up || kept.attempts >= spec.install.max_attempts
 }
@@ -112,7 +136,11 @@ fn light_slot(
     let dark = host_is_off
         && slot_power::effective(view, record) != SlotPower::Yes
         && view.card_answer(card, now).is_none();
-    if !dark || is_over(kept, spec) || image_ready(view, wanted).is_err() {
+    if !dark
+        || is_over(kept, spec)
+        || requirement::met(record, card, kept, now).is_err()
+        || image_ready(view, wanted).is_err()
+    {
         return None;
     }
     match leave(view, record, spec, card, now) {

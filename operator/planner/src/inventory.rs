@@ -19,11 +19,14 @@ mod matching;
 mod moves;
 mod naming;
 mod places;
+mod plugged;
 mod proposals;
 mod proposed;
+mod requirements;
 mod sightings;
 mod unclaimed;
 mod vendors;
+mod witnesses;
 mod yielding;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +39,9 @@ use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuInventorySpec, DpuReportSpec
 use self::cards::Evidence;
 use self::hosts::CardsOfHosts;
 use self::places::Seat;
+pub use self::requirements::required;
+
+pub use self::plugged::{Around, Plugged, plugged};
 
 /// Label of a proposed card: its maker.
 pub const VENDOR_LABEL: &str = "provisioning.opiproject.org/vendor";
@@ -84,6 +90,29 @@ pub struct JoinedCard {
     pub places: Vec<HostPlace>,
     /// Whether it is inventoried: the reason is `Complete`, `Partial` or `Conflicting`.
     pub inventoried: Verdict,
+    /// Who tells a version, where that is another report than the one its group comes from: by
+    /// field, such as `firmware.fw.mgmt`.
+    pub tellers: BTreeMap<String, Teller>,
+    /// Who vouches for where it sits.
+    pub witnesses: Vec<Witness>,
+}
+
+/// A report that proves where a card sits, as long as who wrote it is alive.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Witness {
+    /// Name of the `DpuHost`; empty if none stands for that machine.
+    pub host: String,
+    /// The report.
+    pub report: String,
+}
+
+/// A report that tells something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Teller {
+    /// Where it looks from.
+    pub from: Vantage,
+    /// Its name.
+    pub report: String,
 }
 
 /// A condition to be shown.
@@ -280,6 +309,7 @@ fn approved(view: &SiteView<'_>, all: &SiteJoin) -> Vec<Approval> {
         .iter()
         .map(|policy| (proposed::name(&policy.metadata), *policy))
         .collect();
+    let recorded = proposed::recorded(&view.hosts);
     view.cards
         .iter()
         .filter(|card| !leaves.contains(&(Subject::Card, proposed::name(&card.metadata))))
@@ -287,7 +317,7 @@ fn approved(view: &SiteView<'_>, all: &SiteJoin) -> Vec<Approval> {
             let joined = all.cards.get(proposed::name(&card.metadata))?;
             let host = hosts.get(card.spec.host_refs.first()?.name.as_str())?;
             let policy = policies.get(host.spec.policy_ref.name.as_str())?;
-            approvals::approval(card, joined, host, policy)
+            approvals::approval(card, joined, host, policy, &recorded)
         })
         .collect()
 }

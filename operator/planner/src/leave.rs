@@ -72,9 +72,9 @@ pub fn leave(
     let waits = spec.host_wait.until == WaitUntil::OsRunning;
     match facts.power {
         Some(PowerState::Off) => match spec.order {
-            BootOrder::HostFirst => power_on_first(view),
+            BootOrder::HostFirst => power_on_first(view, facts),
             BootOrder::XpuFirst if waits => {
-                let mechanism = mechanism(view, record, spec)?;
+                let mechanism = mechanism(view, record, spec, facts)?;
                 require_installable(view, record, spec, card, now)?;
                 match mechanism {
                     Mechanism::PoweredOff => Ok(Leave::AfterHold(Box::new(hold(view, spec, now)))),
@@ -96,7 +96,7 @@ pub fn leave(
                 require_quiet_siblings(view, record, spec, card, now)?;
                 return Ok(Leave::Granted);
             }
-            let mechanism = mechanism(view, record, spec)?;
+            let mechanism = mechanism(view, record, spec, facts)?;
             require_installable(view, record, spec, card, now)?;
             match mechanism {
                 Mechanism::PoweredOff => {
@@ -183,6 +183,7 @@ fn under_taint(
             require_no_install(view, record, now)?;
             Err(power_on(
                 view,
+                facts,
                 "powering the host on under the taint of its Node: the slots of its cards need it",
             ))
         }
@@ -322,15 +323,25 @@ fn require_booted(view: &View, facts: &BmcReport) -> Result<(), Intent> {
 }
 
 /// The host boots first, and then its cards are changed beside a host that is up.
-fn power_on_first(view: &View) -> Result<Leave, Intent> {
+fn power_on_first(view: &View, facts: &BmcReport) -> Result<Leave, Intent> {
     require_leave_beside(
         view,
         "the policy's order is HostFirst, so the card would be changed while the host is up",
     )?;
-    Err(power_on(view, "powering the host on, which boots first"))
+    Err(power_on(
+        view,
+        facts,
+        "powering the host on, which boots first",
+    ))
 }
 
-fn power_on(view: &View, message: &str) -> Intent {
+fn power_on(view: &View, facts: &BmcReport, message: &str) -> Intent {
+    if let Some(lack) = stage::lacks(facts, &ActionKind::PowerOn) {
+        return Intent::stall(
+            Reason::CapabilityMissing,
+            format!("{message}: {lack}; power {} on yourself", machine(view)),
+        );
+    }
     Intent::act(Draft {
         step: Step::AwaitHost,
         target: target(view),

@@ -30,6 +30,7 @@ mod plan;
 pub mod project;
 pub mod reach;
 pub mod reason;
+pub mod requirement;
 mod show_card;
 mod show_inventory;
 mod shown;
@@ -38,6 +39,7 @@ pub mod stage;
 pub mod standing;
 mod taint;
 mod takedown;
+pub mod version;
 pub mod view;
 mod wait;
 

@@ -7,11 +7,13 @@ use lockstep_crds::boot_policy::{DpuBootPolicySpec, HoldMechanism, OnTimeout};
 use lockstep_crds::directive::{Action, ActionKind, Step, WorkOrder};
 use lockstep_crds::host::{Disruption, SlotPower};
 use lockstep_crds::observed::PowerState;
+use lockstep_crds::report::BmcReport;
 
 use crate::host::{expects, machine, target};
 use crate::intent::{Draft, Intent, TaintStep, plain};
 use crate::reason::Reason;
 use crate::slot_power;
+use crate::stage;
 use crate::view::View;
 
 /// Why a hold by taint needs leave to disturb the host.
@@ -31,13 +33,14 @@ pub(crate) fn mechanism(
     view: &View,
     record: &DpuHostStatus,
     spec: &DpuBootPolicySpec,
+    facts: &BmcReport,
 ) -> Result<Mechanism, Intent> {
     let mut refused: Vec<(Reason, String)> = Vec::new();
     for wanted in &spec.hold.mechanisms {
         let refusal = match wanted {
-            HoldMechanism::PoweredOff => match no_power_hold(view, record) {
+            HoldMechanism::PoweredOff => match no_power_hold(view, record, facts) {
                 None => return Ok(Mechanism::PoweredOff),
-                Some(why) => (Reason::HoldNeedsSlotPower, why),
+                Some(why) => why,
             },
             HoldMechanism::NodeTainted => match no_taint_hold(view, spec) {
                 None => return Ok(Mechanism::NodeTainted(begin_taint(view, &refused))),
@@ -64,13 +67,21 @@ fn join_words(refused: &[(Reason, String)]) -> String {
     words.join("; ")
 }
 
-fn no_power_hold(view: &View, record: &DpuHostStatus) -> Option<String> {
-    (slot_power::effective(view, record) != SlotPower::Yes).then(|| {
-        format!(
+fn no_power_hold(
+    view: &View,
+    record: &DpuHostStatus,
+    facts: &BmcReport,
+) -> Option<(Reason, String)> {
+    if slot_power::effective(view, record) != SlotPower::Yes {
+        let why = format!(
             "PoweredOff needs slots that keep power: {}",
             said(view, record)
-        )
-    })
+        );
+        return Some((Reason::HoldNeedsSlotPower, why));
+    }
+    let lack = stage::may_be_cycled(facts).err()?;
+    let why = format!("PoweredOff needs a BMC that takes it down and powers it on again: {lack}");
+    Some((Reason::CapabilityMissing, why))
 }
 
 fn no_taint_hold(view: &View, spec: &DpuBootPolicySpec) -> Option<String> {

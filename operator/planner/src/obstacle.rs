@@ -11,6 +11,8 @@ use crate::admit;
 use crate::approval::is_approved;
 use crate::card::{is_going, is_installed, record_of};
 use crate::pairing;
+use crate::requirement;
+use crate::stage;
 use crate::view::{CardView, View, Wanted};
 
 /// Why a card that lacks its image cannot be installed before a person does something;
@@ -52,6 +54,10 @@ pub(crate) fn obstacle(
             "nobody vouches for its place, or sees it there",
         ),
         (
+            requirement::met(record, card, kept, now).is_err(),
+            "its image requires versions of its components that it is not known to run",
+        ),
+        (
             kept.attempts >= spec.install.max_attempts,
             "its installs have failed as often as the policy allows",
         ),
@@ -70,6 +76,10 @@ pub(crate) fn obstacle(
         (
             bmc.is_some_and(|bmc| bmc.capabilities.virtual_media == Offer::NotOffered),
             "its BMC offers no virtual media",
+        ),
+        (
+            bmc.is_some_and(|bmc| stage::may_be_cycled(bmc).is_err()),
+            "its BMC does not offer the resets that an install needs",
         ),
         (
             bmc.is_some_and(|bmc| bmc.media.owner == MediaOwner::Foreign),

@@ -76,10 +76,11 @@ fn is_transient(cause: &str) -> bool {
 /// Whether the facts are those of another machine than the object names (S13). Nothing
 /// that they say is about this one. An object that names none is left to [`prove`].
 pub(crate) fn is_stranger(wanted: Option<&MachineIdentity>, facts: &BmcReport) -> bool {
-    let Some(wanted) = wanted else {
-        return false;
-    };
-    let seen = &facts.identity;
+    wanted.is_some_and(|wanted| differs(wanted, &facts.identity))
+}
+
+/// Whether a machine shows another identity than the one wanted, or not all of it.
+pub(crate) fn differs(wanted: &MachineIdentity, seen: &MachineIdentity) -> bool {
     let uuid_differs = wanted.system_uuid.as_deref().is_some_and(|uuid| {
         let seen = seen.system_uuid.as_deref();
         seen.is_none_or(|seen| !seen.trim().eq_ignore_ascii_case(uuid.trim()))

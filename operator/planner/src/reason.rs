@@ -93,8 +93,8 @@ reasons! {
     SeveralHostsUnsupported => AtOnce("Name one host in hostRefs"),
     /// The card has no BMC, and this release has no other road to install it.
     NoInstallRoad => AtOnce("Give the Dpu a bmc, or install the card by other means: it is adopted when its agent reports the wanted image"),
-    /// The card's BMC does not offer what an install needs.
-    CapabilityMissing => AtOnce("Install the card by other means: it is adopted when its agent reports the wanted image"),
+    /// A BMC does not offer what an install, or the hold of a host, needs.
+    CapabilityMissing => AtOnce("If a newer firmware of that BMC offers it, it goes on by itself once that runs; otherwise install the card by other means: it is adopted when its agent reports the wanted image"),
     /// The site's agent has not renewed its Lease.
     SiteAgentSilent => AtOnce("Look at the site agent's pod and its logs"),
     /// A machine has not been reported on yet.
@@ -107,6 +107,10 @@ reasons! {
     FetchingImage => IfItLasts("Look at the site agent's log, and at the road to the image's sources"),
     /// The image cannot be had.
     ImageUnavailable => Nothing,
+    /// A component of the card runs a version that the wanted image does not fit.
+    RequirementNotMet => AtOnce("Bring that component to such a version, or name an image that fits in imageRef; the install goes on by itself once the inventory shows it"),
+    /// The wanted image asks for the version of a component, and nobody tells it now, or not so that it could be compared.
+    RequirementNotKnown => IfItLasts("Look at spec.firmware of the card's DpuInventory: use a name and versions that stand there, which takes another DpuImage; or have the agent that can tell run, and its BMC answer"),
     /// The host is up, or may be, and may not be disturbed.
     HostInUse => AtOnce("Power the host off yourself, or set disruption: Allowed on the DpuHost"),
     /// A card is to be changed beside a host that is up, or will be, and may not be disturbed.

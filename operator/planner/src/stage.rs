@@ -5,7 +5,7 @@ use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::{DpuBootPolicySpec, UnobservableStageAction};
 use lockstep_crds::directive::{ActionKind, Expects, OutcomeKind, Step, Target, TargetKind};
 use lockstep_crds::host::FinishedDirective;
-use lockstep_crds::observed::{BootStage, Knowledge};
+use lockstep_crds::observed::{BootStage, Knowledge, PowerState};
 use lockstep_crds::report::BmcReport;
 
 use crate::intent::{Draft, Intent, plain};
@@ -85,6 +85,12 @@ pub fn stop(
             format!("cutting the power of {}", machine.name),
         ),
     };
+    if let Some(lack) = lacks(machine.facts, &kind) {
+        return Intent::stall(
+            Reason::CapabilityMissing,
+            format!("{message}: {lack}; power it off yourself"),
+        );
+    }
     Intent::act(Draft {
         step,
         target: machine.target,
@@ -103,11 +109,45 @@ fn fell_silent(machine: &Machine<'_>, over: Timestamp) -> bool {
         && machine.os_seen.is_some_and(|seen| seen < over)
 }
 
-/// Whether the platform may know a graceful shutdown; one that lists what it allows, and
-/// does not list that, is not asked.
 fn offers_to_shut_down(facts: &BmcReport) -> bool {
+    lacks(facts, &ActionKind::ShutdownGracefully).is_none()
+}
+
+/// What a BMC offers instead, if it says which resets it allows and that one is not among them.
+/// It is not asked for it then: nothing would come of that, however often.
+pub(crate) fn lacks(facts: &BmcReport, action: &ActionKind) -> Option<String> {
+    let kinds: &[&str] = match action {
+        ActionKind::PowerOn | ActionKind::ReleaseHost => &["On", "ForceOn"],
+        ActionKind::ShutdownGracefully => &["GracefulShutdown"],
+        ActionKind::ForceOff => &["ForceOff"],
+        ActionKind::HoldHost
+        | ActionKind::StageInstall
+        | ActionKind::ClearInstall
+        | ActionKind::Unrecognized(_) => return None,
+    };
     let offered = &facts.capabilities.reset_types;
-    offered.is_empty() || offered.iter().any(|kind| kind == "GracefulShutdown")
+    let listed = offered.iter().any(|kind| kinds.contains(&kind.as_str()));
+    (!offered.is_empty() && !listed).then(|| {
+        format!(
+            "the BMC offers no reset of type {}, only {}",
+            kinds.join(" or "),
+            offered.join(", ")
+        )
+    })
+}
+
+/// Whether a machine can be powered on afterwards, and taken down before if it is on, as far as
+/// its BMC says; `Err` is what it lacks. Asked before anything is begun.
+pub(crate) fn may_be_cycled(facts: &BmcReport) -> Result<(), String> {
+    if let Some(lack) = lacks(facts, &ActionKind::PowerOn) {
+        return Err(lack);
+    }
+    let down = [ActionKind::ShutdownGracefully, ActionKind::ForceOff];
+    let [no_request, no_cut] = down.map(|action| lacks(facts, &action));
+    match (facts.power == Some(PowerState::On), no_request, no_cut) {
+        (true, Some(_), Some(lack)) => Err(lack),
+        (_, _, _) => Ok(()),
+    }
 }
 
 /// When the machine was last asked to shut down for the present wish, if nothing but cutting its power was

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::dpu::{HostPlace, InventorySummary};
-use lockstep_crds::report::{BmcReport, StoredImage};
-use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
+use lockstep_crds::report::{BmcReport, StoredImage, Vantage};
+use lockstep_crds::{ComponentRequirement, Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
 
 use crate::decision::TaintEffect;
 use crate::inventory::{JoinedHost, Verdict};
@@ -57,6 +57,8 @@ pub struct CardView {
     pub os_agent: Option<LeaseSeen>,
     /// The image it should run.
     pub wanted: Wanted,
+    /// What that image asks of the card's components, and what is seen of them.
+    pub requirements: Vec<Required>,
     /// Why its BMC or identity is claimed twice, in words; empty if it is not.
     pub conflicts: Vec<String>,
     /// Where it has been seen, by the host or the BMC of the host.
@@ -70,6 +72,34 @@ pub struct CardView {
 pub struct Sighting {
     /// Name of the `DpuHost`; empty if none stands for that machine.
     pub host: String,
+    /// The report that tells so.
+    pub report: String,
+    /// Lease of the agent that wrote it, if what it writes about answers.
+    pub agent: Option<LeaseSeen>,
+}
+
+/// One requirement of an image, and what is known of the component on the card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Required {
+    /// What is required.
+    pub requirement: ComponentRequirement,
+    /// Every component of that name; empty if the card's inventory has none.
+    pub seen: Vec<ComponentSeen>,
+    /// Who says what, if vantage points contradict each other in it.
+    pub contradicted: Option<String>,
+}
+
+/// A component as the inventory of a card tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComponentSeen {
+    /// Its name there.
+    pub name: String,
+    /// The version that runs.
+    pub running: Option<String>,
+    /// A version that takes effect later.
+    pub pending: Option<String>,
+    /// Where it is seen from.
+    pub from: Vantage,
     /// The report that tells so.
     pub report: String,
     /// Lease of the agent that wrote it, if what it writes about answers.

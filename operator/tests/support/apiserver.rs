@@ -37,6 +37,8 @@ struct Inner {
     pruned: Option<&'static str>,
     /// Whether every request is refused.
     broken: bool,
+    /// Name of an object that is refused for what it says.
+    invalid: Option<&'static str>,
 }
 
 /// A running server.
@@ -58,6 +60,7 @@ impl ApiServer {
             seen: Vec::new(),
             pruned: None,
             broken: false,
+            invalid: None,
         };
         let inner = Arc::new(Mutex::new(inner));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -89,6 +92,11 @@ impl ApiServer {
     /// From now on refuses, or serves, every request.
     pub(crate) fn breaks(&self, broken: bool) {
         self.inner.lock().unwrap().broken = broken;
+    }
+
+    /// From now on refuses to create, or creates, an object of this name.
+    pub(crate) fn refuses(&self, name: Option<&'static str>) {
+        self.inner.lock().unwrap().invalid = name;
     }
 
     /// Writes an object as somebody else would.
@@ -157,6 +165,9 @@ impl Inner {
             },
             "POST" => {
                 let name = seen.body["metadata"]["name"].as_str().unwrap();
+                if self.invalid == Some(name) {
+                    return refusal(StatusCode::UNPROCESSABLE_ENTITY, "Invalid");
+                }
                 let path = format!("{path}/{name}");
                 if self.objects.contains_key(&path) {
                     return refusal(StatusCode::CONFLICT, "AlreadyExists");

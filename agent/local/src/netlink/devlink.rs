@@ -1,11 +1,11 @@
 //! devlink: what a device's driver says of its firmware and serial numbers.
 
+use lockstep_crds::identity::meaningful_serial;
 use serde::{Deserialize, Serialize};
 
 use super::message::{MessageError, attributes};
 use super::socket::dump;
 use crate::Fact;
-use crate::junk;
 
 /// Which copy a version is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -77,7 +77,7 @@ pub fn parse(payload: &[u8]) -> Result<Option<DeviceInfo>, MessageError> {
     let mut versions = Vec::new();
     for attribute in attributes(payload) {
         let attribute = attribute?;
-        let identity = || junk::meaningful(&attribute.text()).map(str::to_owned);
+        let identity = || meaningful_serial(&attribute.text()).map(str::to_owned);
         match attribute.kind {
             BUS => bus = Some(attribute.text()),
             DEVICE => device = Some(attribute.text()),

@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::models::{Model, Role, model};
-use super::{Address, ConfigSpace, DEVICES, ErrorHandling, Function, config, error_handling};
+use super::named::named;
+use super::{
+    Address, ConfigSpace, DEVICES, ErrorHandling, Function, Named, config, error_handling,
+};
 use crate::vpd::{self, Vpd};
 use crate::{Fact, Root};
 
@@ -36,6 +39,8 @@ pub struct Card {
     pub family: String,
     /// Its functions, without bridges.
     pub functions: Vec<Address>,
+    /// The same by name, and what they are divided into.
+    pub named: Named,
     /// Its physical slot by the kernel's name.
     pub slot: Fact<String>,
     /// How it answers.
@@ -233,6 +238,13 @@ fn card(root: &Root, devices: &[&Device<'_>], mut conflicts: Vec<String>) -> Opt
             .iter()
             .map(|(function, _)| function.address)
             .collect(),
+        named: named(
+            root,
+            &functions
+                .iter()
+                .map(|(function, _)| *function)
+                .collect::<Vec<_>>(),
+        ),
         slot: first.slot.clone(),
         health,
         serial: field(Vpd::serial),

@@ -2,7 +2,8 @@
 //!
 //! [`functions`] lists what is there, [`cards`] groups the functions of each xPU and reads what
 //! tells it apart: vital product data, device serial number, slot, and who handles its errors.
-//! Virtual functions are counted at their physical function and not listed. Nothing is written:
+//! Virtual functions are counted at their physical function; those of cards are named as well,
+//! as far as there is room. Nothing is written:
 //! no reset, no rescan, no driver is touched.
 
 mod address;
@@ -13,6 +14,7 @@ mod error_handling;
 mod function;
 mod hest;
 mod models;
+mod named;
 
 pub use address::{Address, AddressError, Id};
 pub use card::{Card, Health, cards};
@@ -22,6 +24,7 @@ pub use error_handling::{ErrorHandler, ErrorHandling, error_handling};
 pub use function::{DEVICES, Function, Functions, Link, Sriov, Subsystem, Unread, functions};
 pub use hest::{Hest, HestError, parse as parse_hest};
 pub use models::{MODELS, Model, Role, model};
+pub use named::{FunctionName, MOST_NAMED, Named, NamedFunction, Part};
 
 #[cfg(test)]
 mod tests;

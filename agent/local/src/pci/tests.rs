@@ -582,3 +582,5 @@ proptest! {
         }
     }
 }
+
+mod named;

@@ -1,12 +1,13 @@
 //! From structures to what they say. Offsets are those of DSP0134.
 
+use lockstep_crds::identity::meaningful_uuid;
+
 use super::structure::Structure;
 use super::types::{
     Baseboard, Bios, Chassis, MemoryArray, MemoryDevice, OnboardDevice, PciLocation, Processor,
     Slot, SlotUse, System,
 };
 use super::{EntryPoint, Smbios};
-use crate::junk;
 
 /// Keeps what a structure says; `false` when it is too short for its type.
 pub(super) fn take(s: &Structure<'_>, entry: &EntryPoint, into: &mut Smbios) -> bool {
@@ -58,7 +59,7 @@ fn system(s: &Structure<'_>, entry: &EntryPoint) -> System {
         manufacturer: s.text(0x04),
         product: s.text(0x05),
         version: s.text(0x06),
-        serial: s.text(0x07),
+        serial: s.serial(0x07),
         uuid: s.chunk(0x08).and_then(|bytes| uuid(bytes, entry)),
         sku: s.text(0x19),
         family: s.text(0x1a),
@@ -79,7 +80,7 @@ fn uuid(mut bytes: [u8; 16], entry: &EntryPoint) -> Option<String> {
         }
         text.push_str(&format!("{byte:02x}"));
     }
-    junk::meaningful_uuid(&text)
+    meaningful_uuid(&text)
 }
 
 fn baseboard(s: &Structure<'_>) -> Baseboard {
@@ -87,7 +88,7 @@ fn baseboard(s: &Structure<'_>) -> Baseboard {
         manufacturer: s.text(0x04),
         product: s.text(0x05),
         version: s.text(0x06),
-        serial: s.text(0x07),
+        serial: s.serial(0x07),
         asset_tag: s.text(0x08),
     }
 }
@@ -97,7 +98,7 @@ fn chassis(s: &Structure<'_>) -> Chassis {
     Chassis {
         manufacturer: s.text(0x04),
         kind: s.byte(0x05).unwrap_or_default() & !LOCKABLE,
-        serial: s.text(0x07),
+        serial: s.serial(0x07),
         asset_tag: s.text(0x08),
     }
 }
@@ -119,7 +120,7 @@ fn processor(s: &Structure<'_>) -> Processor {
         enabled_cores: count(0x24, 0x2c),
         threads: count(0x25, 0x2e),
         max_mhz: s.word(0x14).filter(|mhz| *mhz != 0),
-        serial: s.text(0x20),
+        serial: s.serial(0x20),
         part_number: s.text(0x22),
     }
 }
@@ -211,7 +212,7 @@ fn memory_device(s: &Structure<'_>) -> MemoryDevice {
         max_mts: speed(0x15, 0x54),
         configured_mts: speed(0x20, 0x58),
         manufacturer: s.text(0x17),
-        serial: s.text(0x18),
+        serial: s.serial(0x18),
         part_number: s.text(0x1a),
     }
 }

@@ -3,7 +3,7 @@
 //! Reads `/sys/firmware/dmi/tables`, where the kernel keeps the entry point and the table as the
 //! firmware left them (root only). [`parse`] takes both as bytes: it never reads beyond them,
 //! never loops, and skips a structure that is too short for what it should say. Placeholders
-//! ([`crate::junk`]) come out as `None`, as does what the firmware's version does not yet know.
+//! ([`lockstep_crds::identity`]) come out as `None`, as does what the firmware's version does not yet know.
 
 mod decode;
 mod entry;

@@ -1,7 +1,8 @@
 //! The structures of the table, one after the other, not yet understood.
 
+use lockstep_crds::identity::{meaningful, meaningful_serial};
+
 use super::{EntryPoint, SmbiosError};
-use crate::junk;
 
 const END_OF_TABLE: u8 = 127;
 /// Type, length, handle.
@@ -100,6 +101,12 @@ impl<'a> Structure<'a> {
             .split(|byte| *byte == 0)
             .nth(number.checked_sub(1)?)?;
         // A string has no declared encoding beyond ASCII.
-        junk::meaningful(&String::from_utf8_lossy(raw)).map(str::to_owned)
+        meaningful(&String::from_utf8_lossy(raw)).map(str::to_owned)
+    }
+
+    /// The same for a serial number.
+    pub(super) fn serial(&self, at: usize) -> Option<String> {
+        self.text(at)
+            .filter(|text| meaningful_serial(text).is_some())
     }
 }

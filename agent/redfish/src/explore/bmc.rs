@@ -1,5 +1,6 @@
 //! The BMC itself.
 
+use lockstep_crds::identity::meaningful_uuid;
 use lockstep_crds::inventory::BmcFacts;
 use serde_json::Value;
 
@@ -7,7 +8,6 @@ use super::System;
 use super::ports::mac;
 use super::walk::Walk;
 use crate::document::{short, text};
-use crate::identity::{IdentityField, hyphenated, is_junk};
 
 const GROUP: &str = "bmc";
 
@@ -15,7 +15,7 @@ const GROUP: &str = "bmc";
 const MOST_MACS: usize = 8;
 
 pub(super) async fn read(walk: &mut Walk<'_>, system: &System) -> BmcFacts {
-    let root = walk.link().root().clone();
+    let root = walk.link().shared_root();
     let mut facts = BmcFacts {
         service_uuid: service_uuid(&root),
         redfish_version: short(&root, "RedfishVersion", 32),
@@ -38,6 +38,5 @@ pub(super) async fn read(walk: &mut Walk<'_>, system: &System) -> BmcFacts {
 
 /// The UUID of a service, in its usual form, unless it is one that says nothing.
 pub(super) fn service_uuid(root: &Value) -> Option<String> {
-    let uuid = text(root, "UUID").filter(|uuid| !is_junk(IdentityField::SystemUuid, uuid))?;
-    Some(hyphenated(&uuid)?.to_ascii_lowercase())
+    text(root, "UUID").and_then(|uuid| meaningful_uuid(&uuid))
 }

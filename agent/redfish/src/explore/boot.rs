@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::System;
 use super::walk::Walk;
 use crate::document::{bounded, link, short, strings, text, truth};
+use crate::room::Document;
 use crate::vendor::{ModeTold, NIC_MODE, Vendor};
 
 const GROUP: &str = "platform";
@@ -33,7 +34,7 @@ pub(super) async fn platform(
 fn facts(
     document: &Value,
     references: &[String],
-    options: &[(String, Value)],
+    options: &[(String, Document)],
     bios: Option<&Value>,
     vendor: &Vendor,
 ) -> BootPlatform {
@@ -43,7 +44,7 @@ fn facts(
             text(option, "BootOptionReference").as_ref() == Some(reference)
                 || text(option, "Id").as_ref() == Some(reference)
         };
-        let option = options.iter().map(|(_, option)| option).find(is_it);
+        let option = options.iter().map(|(_, option)| &**option).find(is_it);
         let name =
             option.and_then(|option| text(option, "DisplayName").or_else(|| text(option, "Name")));
         bounded(&name.unwrap_or_else(|| reference.clone()), 128)
@@ -105,7 +106,7 @@ pub(super) async fn host_access(
     let below = system.vendor.host_access_in;
     let path = below.map(|below| format!("{}/{below}", system.path.trim_end_matches('/')));
     let document = walk.part("hostAccess", path).await;
-    let access = access(system.vendor, bios, document.as_ref());
+    let access = access(system.vendor, bios, document.as_deref());
     (access != HostAccess::default()).then_some(access)
 }
 
@@ -123,7 +124,7 @@ fn access(vendor: &Vendor, bios: Option<&Value>, document: Option<&Value>) -> Ho
 }
 
 /// The settings of the firmware, where something of them is wanted.
-pub(super) async fn bios(walk: &mut Walk<'_>, system: &System) -> Option<Value> {
+pub(super) async fn bios(walk: &mut Walk<'_>, system: &System) -> Option<Document> {
     let vendor = system.vendor;
     let wanted = vendor.option_roms.is_some() || !vendor.mode.is_empty();
     if !wanted {
@@ -156,7 +157,7 @@ mod tests {
         });
         let option = json!({"BootOptionReference": "Boot0001", "DisplayName": "Disk"});
         let references = ["Boot0001".to_owned(), "Boot0009".to_owned()];
-        let options = [("/b/1".to_owned(), option)];
+        let options = [("/b/1".to_owned(), option.into())];
         let host = system(json!({"Manufacturer": "Dell Inc."}));
         let facts = facts(&document, &references, &options, None, host.vendor);
         assert_eq!(facts.boot_order, ["Disk", "Boot0009"]);

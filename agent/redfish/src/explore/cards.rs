@@ -6,10 +6,11 @@ use lockstep_crds::inventory::{CardHealth, CardSeen, Slot, Slots};
 use serde_json::Value;
 
 use super::System;
-use super::machine::meaningful;
+use super::machine::{meaningful, serial_number};
 use super::ports::Adapter;
 use super::walk::Walk;
 use crate::document::{bounded, link, number, references, short, text, truth};
+use crate::room::Document;
 use crate::vendor::{self, Vendor, Words};
 
 const GROUP: &str = "cards";
@@ -30,8 +31,8 @@ const MOST_CARDS: usize = 16;
 #[derive(Debug)]
 struct Device {
     path: String,
-    document: Value,
-    function: Option<Value>,
+    document: Document,
+    function: Option<Document>,
 }
 
 /// Adapters that are in the chassis: the machine's own, and those of cards in it.
@@ -67,14 +68,14 @@ pub(super) async fn read(
     system: &System,
     adapters: &Adapters,
 ) -> (Option<Slots>, Vec<CardSeen>) {
-    let mut slots = Vec::new();
+    let mut documents = Vec::new();
     for (_, chassis) in &system.chassis {
-        let document = walk.part("slots", link(chassis, "PCIeSlots")).await;
-        let listed = document
-            .as_ref()
-            .and_then(|one| one.get("Slots")?.as_array());
-        slots.extend(listed.into_iter().flatten().cloned());
+        documents.extend(walk.part("slots", link(chassis, "PCIeSlots")).await);
     }
+    let listed = documents
+        .iter()
+        .filter_map(|one| one.get("Slots")?.as_array());
+    let slots: Vec<&Value> = listed.flatten().collect();
     let devices = devices(walk, system).await;
     let names = slot_names(&slots, &devices);
     (
@@ -143,7 +144,7 @@ fn recognise(device: &Device) -> Option<(&'static Vendor, Option<CardHealth>)> {
 }
 
 /// Device path to the name of its slot.
-fn slot_names(slots: &[Value], devices: &[Device]) -> BTreeMap<String, String> {
+fn slot_names(slots: &[&Value], devices: &[Device]) -> BTreeMap<String, String> {
     let of_slots = slots.iter().flat_map(|slot| {
         let links = slot.get("Links").and_then(|links| links.get("PCIeDevice"));
         let paths = links.map(references).unwrap_or_default();
@@ -169,14 +170,14 @@ fn slot_name(slot: &Value) -> Option<String> {
     label.or_else(|| number.map(|number| format!("Slot {number}")))
 }
 
-fn slot_list(slots: &[Value], devices: &[Device]) -> Option<Slots> {
+fn slot_list(slots: &[&Value], devices: &[Device]) -> Option<Slots> {
     let from_devices = devices
         .iter()
         .filter_map(|device| device.document.get("Slot"));
     let listed: Vec<(&Value, Option<bool>)> = if slots.is_empty() {
         from_devices.map(|slot| (slot, Some(true))).collect()
     } else {
-        slots.iter().map(|slot| (slot, in_use(slot))).collect()
+        slots.iter().map(|slot| (*slot, in_use(slot))).collect()
     };
     let mut all: Vec<Slot> = listed
         .into_iter()
@@ -274,7 +275,7 @@ fn seen(
     CardSeen {
         vendor: text(document, "Manufacturer").map(|maker| bounded(&maker, 128)),
         family: vendor.family.map(ToOwned::to_owned),
-        serial_number: meaningful(document, "SerialNumber"),
+        serial_number: serial_number(document),
         part_number: meaningful(document, "PartNumber"),
         slot,
         health,
@@ -291,8 +292,8 @@ mod tests {
     fn device(path: &str, document: Value, function: Option<Value>) -> Device {
         Device {
             path: path.to_owned(),
-            document,
-            function,
+            document: document.into(),
+            function: function.map(Into::into),
         }
     }
 
@@ -352,9 +353,9 @@ mod tests {
         let function = json!({"Ethernet": {"MACAddress": "02:00:00:00:00:0A"}});
         let adapter = |document: Value| Adapter {
             path: "/n/1".to_owned(),
-            document,
+            document: document.into(),
             ports: Vec::new(),
-            functions: vec![("/f".to_owned(), function.clone())],
+            functions: vec![("/f".to_owned(), function.clone().into())],
         };
         let devices = [device("/d/1", bluefield(), None)];
         let mut linked = bluefield();
@@ -378,15 +379,15 @@ mod tests {
             {"Status": {"State": "Absent"}},
             {"Lanes": "8"},
         ]);
-        let listed = listed.as_array().unwrap();
-        let slots = slot_list(listed, &[]).unwrap().slots;
+        let listed: Vec<&Value> = listed.as_array().unwrap().iter().collect();
+        let slots = slot_list(&listed, &[]).unwrap().slots;
         let used: Vec<_> = slots.iter().map(|slot| slot.in_use).collect();
         assert_eq!(used, [Some(true), Some(false), Some(false), None]);
         assert_eq!(
             (slots[0].name.as_str(), slots[3].lanes),
             ("Slot 3", Some(8))
         );
-        let names = slot_names(listed, &[]);
+        let names = slot_names(&listed, &[]);
         assert_eq!(names.get("/d/1").map(String::as_str), Some("Slot 3"));
     }
 }

@@ -4,7 +4,7 @@ use lockstep_crds::inventory::{CpuFacts, MemoryFacts, MemoryModule};
 use serde_json::Value;
 
 use super::System;
-use super::machine::meaningful;
+use super::machine::{meaningful, serial_number};
 use super::walk::{Listed, Walk};
 use crate::document::{decimal, number, short, text};
 
@@ -25,7 +25,7 @@ pub(super) async fn cpu(walk: &mut Walk<'_>, system: &System) -> Option<CpuFacts
 /// Each by itself where all of them told, else their summary.
 fn processors(system: &Value, listed: &Listed) -> CpuFacts {
     let is_cpu = |one: &&Value| text(one, "ProcessorType").is_none_or(|kind| kind == "CPU");
-    let all: Vec<&Value> = listed.documents.iter().map(|(_, one)| one).collect();
+    let all: Vec<&Value> = listed.documents.iter().map(|(_, one)| &**one).collect();
     let cpus: Vec<&Value> = all.into_iter().filter(is_cpu).collect();
     let sum = |key: &str| {
         let told = cpus.iter().map(|cpu| number(cpu, key));
@@ -108,7 +108,7 @@ fn module(one: &Value) -> MemoryModule {
         },
         kind: short(one, "MemoryDeviceType", 32),
         speed_mts: number(one, "OperatingSpeedMhz"),
-        serial_number: meaningful(one, "SerialNumber"),
+        serial_number: serial_number(one),
         part_number: meaningful(one, "PartNumber"),
     }
 }
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     fn listed(documents: &[Value], omitted: i64) -> Listed {
-        let named = |(index, one): (usize, &Value)| (format!("/{index}"), one.clone());
+        let named = |(index, one): (usize, &Value)| (format!("/{index}"), one.clone().into());
         Listed {
             documents: documents.iter().enumerate().map(named).collect(),
             omitted,

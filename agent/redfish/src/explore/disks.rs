@@ -4,7 +4,7 @@ use lockstep_crds::inventory::{Disk, DiskList};
 use serde_json::Value;
 
 use super::System;
-use super::machine::meaningful;
+use super::machine::serial_number;
 use super::walk::Walk;
 use crate::document::{bounded, number, references, short, text};
 
@@ -65,7 +65,7 @@ fn drive(path: &str, one: &Value) -> Disk {
         kind,
         size_bytes: number(one, "CapacityBytes"),
         model: short(one, "Model", 128),
-        serial_number: meaningful(one, "SerialNumber"),
+        serial_number: serial_number(one),
         wwn: wwn(one),
     }
 }

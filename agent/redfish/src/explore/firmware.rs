@@ -149,7 +149,7 @@ mod tests {
         let manager = json!({"FirmwareVersion": "MEV-2.0.0", "AdditionalFirmwareVersions": {
             "Bootloader": "5", "Oem": {}, "Kernel": "",
         }});
-        machine.manager = Some(("/redfish/v1/Managers/1".to_owned(), manager));
+        machine.manager = Some(("/redfish/v1/Managers/1".to_owned(), manager.into()));
         let told: Vec<_> = without_inventory(&machine)
             .into_iter()
             .map(|one| (one.name, one.running.unwrap()))

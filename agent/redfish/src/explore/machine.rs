@@ -1,5 +1,6 @@
 //! Who made a machine and how it is told apart.
 
+use lockstep_crds::identity::{self, meaningful_serial, meaningful_uuid};
 use lockstep_crds::inventory::SystemFacts;
 use lockstep_crds::report::MachineRole;
 use serde_json::Value;
@@ -7,7 +8,7 @@ use serde_json::Value;
 use super::System;
 use super::walk::Walk;
 use crate::document::{bounded, link, references, short, text};
-use crate::identity::{IdentityField, hyphenated, is_junk};
+use crate::room::Document;
 
 /// Reads what the chassis add, and puts it together.
 pub(super) async fn read(walk: &mut Walk<'_>, system: &System) -> (SystemFacts, Vec<String>) {
@@ -21,10 +22,10 @@ pub(super) async fn read(walk: &mut Walk<'_>, system: &System) -> (SystemFacts, 
 }
 
 /// The facts, and what contradicts itself.
-fn facts(system: &System, assemblies: &[Value]) -> (SystemFacts, Vec<String>) {
-    let document = &system.document;
+fn facts(system: &System, assemblies: &[Document]) -> (SystemFacts, Vec<String>) {
+    let document: &Value = &system.document;
     // What several systems share tells none of them apart.
-    let chassis = system.chassis.iter().map(|(_, chassis)| chassis);
+    let chassis = system.chassis.iter().map(|(_, chassis)| &**chassis);
     let chassis: Vec<&Value> = chassis.filter(|chassis| !is_shared(chassis)).collect();
     let parts: Vec<&Value> = assemblies
         .iter()
@@ -45,8 +46,8 @@ fn facts(system: &System, assemblies: &[Value]) -> (SystemFacts, Vec<String>) {
         .chain(parts.iter().copied())
         .collect();
 
-    let own_serial = meaningful(document, "SerialNumber");
-    let of_chassis = from(&chassis, &["SerialNumber"]);
+    let own_serial = serial_number(document);
+    let of_chassis = chassis.iter().find_map(|chassis| serial_number(chassis));
     let mut contradictions = Vec::new();
     if let (MachineRole::Card, Some(own), Some(other)) = (&system.role, &own_serial, &of_chassis)
         && own != other
@@ -71,10 +72,7 @@ fn facts(system: &System, assemblies: &[Value]) -> (SystemFacts, Vec<String>) {
         model: from(&of_all, &["Model"]).map(|text| bounded(&text, 128)),
         family: system.vendor.family.map(ToOwned::to_owned),
         serial_number: own_serial.or(of_chassis.filter(|_| system.is_card())),
-        system_uuid: text(document, "UUID")
-            .filter(|uuid| !is_junk(IdentityField::SystemUuid, uuid))
-            .and_then(|uuid| hyphenated(&uuid))
-            .map(|uuid| uuid.to_ascii_lowercase()),
+        system_uuid: text(document, "UUID").and_then(|uuid| meaningful_uuid(&uuid)),
         device_serial: None,
         part_number,
         sku: from(&of_all, &["SKU"]),
@@ -87,7 +85,12 @@ fn facts(system: &System, assemblies: &[Value]) -> (SystemFacts, Vec<String>) {
 
 /// A text that says something: no placeholder, and of a length that the API takes.
 pub(super) fn meaningful(document: &Value, key: &str) -> Option<String> {
-    short(document, key, 64).filter(|value| !is_junk(IdentityField::SerialNumber, value))
+    short(document, key, 64).filter(|value| identity::meaningful(value).is_some())
+}
+
+/// The serial number, if it tells a part from others.
+pub(super) fn serial_number(document: &Value) -> Option<String> {
+    short(document, "SerialNumber", 64).filter(|value| meaningful_serial(value).is_some())
 }
 
 /// Whether a chassis holds more than one system.
@@ -116,7 +119,7 @@ mod tests {
         let chassis = |id: &str, part: &str| {
             (
                 format!("/redfish/v1/Chassis/{id}"),
-                json!({"PartNumber": part, "SerialNumber": "MT2301X1"}),
+                json!({"PartNumber": part, "SerialNumber": "MT2301X1"}).into(),
             )
         };
         let mut machine = system(json!({
@@ -155,11 +158,11 @@ mod tests {
             "PartNumber": 7, "Manufacturer": null,
         }));
         let chassis = json!({"SerialNumber": "EXD7", "Manufacturer": "Example", "Version": "A3"});
-        machine.chassis = vec![("/redfish/v1/Chassis/Card".to_owned(), chassis)];
+        machine.chassis = vec![("/redfish/v1/Chassis/Card".to_owned(), chassis.into())];
         let assembly = json!({"Assemblies": [
             {"ProductionDate": "0000-00-00T00:00:00Z", "PartNumber": "EX-1"}, null,
         ]});
-        let (facts, contradictions) = facts(&machine, &[assembly]);
+        let (facts, contradictions) = facts(&machine, &[assembly.into()]);
         let wanted = SystemFacts {
             vendor: Some("Example".to_owned()),
             serial_number: Some("EXD7".to_owned()),
@@ -174,12 +177,13 @@ mod tests {
     fn a_chassis_that_several_share_and_that_of_a_host_give_no_serial_number() {
         let mut machine = system(json!({"SystemType": "DPU"}));
         let held = json!([{"@odata.id": "/s/1"}, {"@odata.id": "/s/2"}]);
-        let chassis = json!({"SerialNumber": "437XR1138R2", "SKU": "8675309",
+        let mut chassis = json!({"SerialNumber": "437XR1138R2", "SKU": "8675309",
             "Links": {"ComputerSystems": held}});
-        machine.chassis = vec![("/redfish/v1/Chassis/1".to_owned(), chassis)];
+        machine.chassis = vec![("/redfish/v1/Chassis/1".to_owned(), chassis.clone().into())];
         let (found, _) = facts(&machine, &[]);
         assert_eq!((found.serial_number, found.sku), (None, None));
-        machine.chassis[0].1["Links"] = json!({"ComputerSystems": [{"@odata.id": "/s/1"}]});
+        chassis["Links"] = json!({"ComputerSystems": [{"@odata.id": "/s/1"}]});
+        machine.chassis[0].1 = chassis.into();
         let (found, _) = facts(&machine, &[]);
         assert_eq!(found.serial_number.as_deref(), Some("437XR1138R2"));
         machine.role = MachineRole::Host;
@@ -195,7 +199,7 @@ mod tests {
         let document = json!({"SystemType": "DPU", "SerialNumber": "A1B2"});
         let mut machine = system(document.clone());
         let other = json!({"SerialNumber": "C3D4", "ChassisType": "RackMount"});
-        machine.chassis = vec![("/redfish/v1/Chassis/1".to_owned(), other)];
+        machine.chassis = vec![("/redfish/v1/Chassis/1".to_owned(), other.into())];
         let (found, contradictions) = facts(&machine, &[]);
         assert_eq!(found.serial_number.as_deref(), Some("A1B2"));
         assert!(contradictions[0].contains("A1B2") && contradictions[0].contains("C3D4"));

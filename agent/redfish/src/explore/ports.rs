@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::System;
 use super::walk::Walk;
 use crate::document::{bounded, decimal, number, short, text};
+use crate::room::Document;
 
 const GROUP: &str = "ports";
 
@@ -19,20 +20,20 @@ const MOST: usize = 32;
 #[derive(Debug, Default)]
 pub(super) struct Adapter {
     pub(super) path: String,
-    pub(super) document: Value,
-    pub(super) ports: Vec<(String, Value)>,
-    pub(super) functions: Vec<(String, Value)>,
+    pub(super) document: Document,
+    pub(super) ports: Vec<(String, Document)>,
+    pub(super) functions: Vec<(String, Document)>,
 }
 
 impl Adapter {
     /// The MAC addresses of its functions, in their order.
     pub(super) fn macs(&self) -> Vec<String> {
-        let of = |(_, function): &(String, Value)| mac(function.get("Ethernet")?);
+        let of = |(_, function): &(String, Document)| mac(function.get("Ethernet")?);
         self.functions.iter().filter_map(of).collect()
     }
 
     /// Reads an adapter's ports and functions.
-    pub(super) async fn read(walk: &mut Walk<'_>, path: String, document: Value) -> Self {
+    pub(super) async fn read(walk: &mut Walk<'_>, path: String, document: Document) -> Self {
         let functions = walk
             .members(GROUP, &document, "NetworkDeviceFunctions", MOST_INTERFACES)
             .await;
@@ -244,15 +245,15 @@ mod tests {
         let up = json!({"CurrentSpeedGbps": 200, "LinkStatus": "LinkUp"});
         let adapter = Adapter {
             path: "/a/NIC".to_owned(),
-            document: json!({}),
+            document: json!({}).into(),
             ports: vec![
-                (path("0"), up),
-                (path("1"), json!({"LinkStatus": "Invaild"})),
+                (path("0"), up.into()),
+                (path("1"), json!({"LinkStatus": "Invaild"}).into()),
             ],
             functions: vec![
-                (path("F0"), function("02:00:00:00:00:01", "0")),
-                (path("F1"), function("02:00:00:00:00:02", "1")),
-                (path("F2"), json!({"Ethernet": null})),
+                (path("F0"), function("02:00:00:00:00:01", "0").into()),
+                (path("F1"), function("02:00:00:00:00:02", "1").into()),
+                (path("F2"), json!({"Ethernet": null}).into()),
             ],
         };
         let mut ports = vec![interface(
@@ -273,8 +274,11 @@ mod tests {
     fn ports_without_addresses_are_told_all_the_same() {
         let adapter = Adapter {
             path: "/a/NIC".to_owned(),
-            document: json!({"Id": 7}),
-            ports: vec![("/a/NIC/p0".to_owned(), json!({"CurrentSpeedGbps": "25.0"}))],
+            document: json!({"Id": 7}).into(),
+            ports: vec![(
+                "/a/NIC/p0".to_owned(),
+                json!({"CurrentSpeedGbps": "25.0"}).into(),
+            )],
             functions: Vec::new(),
         };
         let mut ports = Vec::new();

@@ -11,21 +11,22 @@ use crate::document::{action, allowable, bounded, link, references, strings, tex
 use crate::facts::{BmcFacts, Capability};
 use crate::link::ROOT;
 use crate::report;
+use crate::room::Document;
 
 /// Members of `ComponentIntegrity` that are looked at.
 const MOST_ROOTS_OF_TRUST: usize = 4;
 
 /// The documents that the record is made from, each read, not there, or not readable.
 #[derive(Debug)]
-struct Told {
-    manager: Result<(String, Value), Missing>,
-    update: Result<(String, Value), Missing>,
-    secure_boot: Result<(String, Value), Missing>,
-    events: Result<(String, Value), Missing>,
+struct Told<'a> {
+    manager: Result<&'a (String, Document), &'a Missing>,
+    update: Result<(String, Document), Missing>,
+    secure_boot: Result<(String, Document), Missing>,
+    events: Result<(String, Document), Missing>,
     /// Whether a root of trust offers signed measurements, and where that stands.
     spdm: Probed,
     /// The ActionInfo of `Manager.Reset`, where that is asked for.
-    manager_info: Option<Value>,
+    manager_info: Option<Document>,
 }
 
 pub(super) async fn read(
@@ -35,10 +36,10 @@ pub(super) async fn read(
     ends_in_uefi: Option<bool>,
     now: &Time,
 ) -> CapabilityRecord {
-    let root = walk.link().root().clone();
+    let root = walk.link().shared_root();
     let manager = match &system.manager {
-        Some(manager) => Ok(manager.clone()),
-        None => Err(system.no_manager.clone()),
+        Some(manager) => Ok(manager),
+        None => Err(&system.no_manager),
     };
     let info = manager.as_ref().ok().and_then(|(_, manager)| {
         let reset = action(manager, "Manager.Reset")?;
@@ -59,7 +60,11 @@ pub(super) async fn read(
 }
 
 /// The document that `owner` links, with its path.
-async fn linked(walk: &mut Walk<'_>, owner: &Value, key: &str) -> Result<(String, Value), Missing> {
+async fn linked(
+    walk: &mut Walk<'_>,
+    owner: &Value,
+    key: &str,
+) -> Result<(String, Document), Missing> {
     let path = link(owner, key).ok_or(Missing::Absent)?;
     let read = walk.read(&path).await;
     if let Err(Missing::Failed(why)) = &read {
@@ -96,7 +101,7 @@ async fn spdm(walk: &mut Walk<'_>, root: &Value) -> Probed {
 fn record(
     system: &System,
     facts: &BmcFacts,
-    told: &Told,
+    told: &Told<'_>,
     ends_in_uefi: Option<bool>,
     now: &Time,
 ) -> CapabilityRecord {
@@ -113,22 +118,22 @@ fn record(
         vendor_table: system.vendor.table.to_owned(),
         reset: of(&own.reset),
         bmc_reset: by_action(
-            &told.manager,
+            told.manager,
             ROOT,
             "Manager.Reset",
             "ResetType",
-            told.manager_info.as_ref(),
+            told.manager_info.as_deref(),
         ),
         boot_override: of(&own.boot_override),
         virtual_media: of(&own.virtual_media),
         simple_update: by_action(
-            &told.update,
+            told.update.as_ref(),
             ROOT,
             "UpdateService.SimpleUpdate",
             "TransferProtocol",
             None,
         ),
-        multipart_push: by_property(&told.update, ROOT, "MultipartHttpPushUri"),
+        multipart_push: by_property(told.update.as_ref(), ROOT, "MultipartHttpPushUri"),
         boot_progress: of(&own.boot_progress),
         final_stage: ends_in_uefi.map(|ends_in_uefi| {
             if ends_in_uefi {
@@ -137,10 +142,10 @@ fn record(
                 BootStage::OsRunning
             }
         }),
-        secure_boot: by_property(&told.secure_boot, &system.path, "SecureBootEnable"),
+        secure_boot: by_property(told.secure_boot.as_ref(), &system.path, "SecureBootEnable"),
         spdm: told.spdm.clone(),
         sessions: of(&own.sessions),
-        events: by_property(&told.events, ROOT, "ServerSentEventUri"),
+        events: by_property(told.events.as_ref(), ROOT, "ServerSentEventUri"),
         install_methods: Vec::new(),
     };
     if system.is_card() {
@@ -182,7 +187,7 @@ fn install_methods(record: &CapabilityRecord) -> Vec<InstallMethod> {
 }
 
 fn by_action(
-    document: &Result<(String, Value), Missing>,
+    document: Result<&(String, Document), &Missing>,
     owner: &str,
     name: &str,
     parameter: &str,
@@ -206,7 +211,7 @@ fn by_action(
 }
 
 /// Offered by a property that says something; one that is there and says nothing was not read.
-fn by_property(document: &Result<(String, Value), Missing>, owner: &str, key: &str) -> Probed {
+fn by_property(document: Result<&(String, Document), &Missing>, owner: &str, key: &str) -> Probed {
     match document {
         Err(missing) => absent(missing, owner),
         Ok((path, document)) => {
@@ -247,8 +252,8 @@ mod tests {
 
     use super::*;
 
-    fn read(document: Value) -> Result<(String, Value), Missing> {
-        Ok(("/there".to_owned(), document))
+    fn read(document: Value) -> Result<(String, Document), Missing> {
+        Ok(("/there".to_owned(), document.into()))
     }
 
     #[test]
@@ -263,7 +268,7 @@ mod tests {
             (Err(Missing::Absent), Offer::NotOffered, "/owner"),
             (failed, Offer::NotRead, "/owner"),
         ] {
-            let told = by_property(&document, "/owner", "U");
+            let told = by_property(document.as_ref(), "/owner", "U");
             assert_eq!(
                 (told.offer, told.source.as_str()),
                 (offer, source),
@@ -276,15 +281,18 @@ mod tests {
     fn values_come_from_the_action_or_from_its_info_nested_or_not() {
         let inline =
             read(json!({"Actions": {"#A.B": {"P@Redfish.AllowableValues": [["SCP"], "HTTP"]}}}));
-        let told = by_action(&inline, "/o", "A.B", "P", None);
+        let told = by_action(inline.as_ref(), "/o", "A.B", "P", None);
         assert_eq!(told.values, Some(vec!["SCP".to_owned(), "HTTP".to_owned()]));
         let by_info = read(json!({"Actions": {"#A.B": {"target": "/t"}}}));
         let info = json!({"Parameters": [{"Name": "P", "AllowableValues": ["X"]}]});
-        let told = by_action(&by_info, "/o", "A.B", "P", Some(&info));
+        let told = by_action(by_info.as_ref(), "/o", "A.B", "P", Some(&info));
         assert_eq!(told.values, Some(vec!["X".to_owned()]));
-        assert_eq!(by_action(&by_info, "/o", "A.B", "P", None).values, None);
         assert_eq!(
-            by_action(&read(json!({})), "/o", "A.B", "P", None).offer,
+            by_action(by_info.as_ref(), "/o", "A.B", "P", None).values,
+            None
+        );
+        assert_eq!(
+            by_action(read(json!({})).as_ref(), "/o", "A.B", "P", None).offer,
             Offer::NotOffered
         );
     }

@@ -1,6 +1,7 @@
 //! One ComputerSystem and everything that belongs to it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::identity::{meaningful, meaningful_serial, meaningful_uuid};
 use lockstep_crds::inventory::Inventory;
 use lockstep_crds::report::MachineRole;
 use serde_json::Value;
@@ -12,9 +13,9 @@ use crate::document::{link, references};
 use crate::documents::manager_path;
 use crate::error::BmcError;
 use crate::facts::{BmcFacts, Channel, SystemIdentity};
-use crate::identity::{IdentityField, is_junk};
 use crate::link::{ROOT, own_path};
 use crate::report::{UrlOwner, bmc_report};
+use crate::room::Document;
 use crate::vendor::Vendor;
 use crate::{reading, redfish};
 
@@ -25,14 +26,14 @@ const MOST_CHASSIS: usize = 4;
 #[derive(Debug)]
 pub(super) struct System {
     pub(super) path: String,
-    pub(super) document: Value,
+    pub(super) document: Document,
     pub(super) role: MachineRole,
     pub(super) by: String,
     pub(super) vendor: &'static Vendor,
     /// Paths and documents.
-    pub(super) chassis: Vec<(String, Value)>,
+    pub(super) chassis: Vec<(String, Document)>,
     /// Path and document.
-    pub(super) manager: Option<(String, Value)>,
+    pub(super) manager: Option<(String, Document)>,
     /// Why there is no manager, if there is none.
     pub(super) no_manager: Missing,
 }
@@ -43,8 +44,8 @@ impl System {
     }
 
     /// Reads what is needed to know what the system is.
-    async fn read(walk: &mut Walk<'_>, path: String, document: Value, alone: bool) -> Self {
-        let root = walk.link().root().clone();
+    async fn read(walk: &mut Walk<'_>, path: String, document: Document, alone: bool) -> Self {
+        let root = walk.link().shared_root();
         let links = document.get("Links");
         let linked = links.and_then(|links| links.get("Chassis")).map(references);
         let linked = linked.unwrap_or_default();
@@ -74,7 +75,7 @@ impl System {
             .listed("system", "", paths, MOST_CHASSIS)
             .await
             .documents;
-        let documents: Vec<&Value> = chassis.iter().map(|(_, one)| one).collect();
+        let documents: Vec<&Value> = chassis.iter().map(|(_, one)| &**one).collect();
         let recognised = recognise(&root, &document, &documents);
         let (manager, no_manager) = match manager(walk, &document).await {
             Ok(manager) => (Some(manager), Missing::Absent),
@@ -93,7 +94,7 @@ impl System {
     }
 }
 
-async fn manager(walk: &mut Walk<'_>, document: &Value) -> Result<(String, Value), Missing> {
+async fn manager(walk: &mut Walk<'_>, document: &Value) -> Result<(String, Document), Missing> {
     let path = match manager_path(walk, document).await {
         Ok(path) => path.ok_or(Missing::Absent)?,
         Err(BmcError::ReadFailed { status: 404, .. }) => return Err(Missing::Absent),
@@ -114,7 +115,7 @@ async fn manager(walk: &mut Walk<'_>, document: &Value) -> Result<(String, Value
 pub(super) async fn explore(
     walk: &mut Walk<'_>,
     path: String,
-    document: Value,
+    document: Document,
     alone: bool,
     channel: Channel,
     now: &Time,
@@ -142,15 +143,13 @@ fn identity(walk: &mut Walk<'_>, system: &System) -> SystemIdentity {
     let link = walk.link();
     let path = system.path.clone();
     let mut identity = reading::identity(link.root(), &system.document, path, link.pin());
-    let is_uuid = |uuid: &String| !is_junk(IdentityField::SystemUuid, uuid);
-    let says_something = |text: &String| !is_junk(IdentityField::SerialNumber, text);
+    let is_uuid = |uuid: &String| meaningful_uuid(uuid).is_some();
+    let says_something = |text: &String| meaningful(text).is_some();
     identity.service_uuid = identity.service_uuid.filter(is_uuid);
     identity.system_uuid = identity.system_uuid.filter(is_uuid);
-    for value in [
-        &mut identity.serial_number,
-        &mut identity.part_number,
-        &mut identity.sku,
-    ] {
+    let serial = identity.serial_number.take();
+    identity.serial_number = serial.filter(|text| meaningful_serial(text).is_some());
+    for value in [&mut identity.part_number, &mut identity.sku] {
         *value = value.take().filter(says_something);
     }
     identity
@@ -166,13 +165,13 @@ async fn inventory(
 ) -> Inventory {
     let (machine, contradictions) = machine::read(walk, system).await;
     let bios = boot::bios(walk, system).await;
-    let host_access = boot::host_access(walk, system, bios.as_ref()).await;
+    let host_access = boot::host_access(walk, system, bios.as_deref()).await;
     let ends_in_uefi = boot::ends_in_uefi(system.vendor, host_access.as_ref());
     let capabilities = record::read(walk, system, facts, ends_in_uefi, now).await;
     let secure_boot = walk
         .part("secureBoot", link(&system.document, "SecureBoot"))
         .await;
-    let platform = boot::platform(walk, system, bios.as_ref()).await;
+    let platform = boot::platform(walk, system, bios.as_deref()).await;
     let bmc = bmc::read(walk, system).await;
     let cpu = compute::cpu(walk, system).await;
     let adapters = cards::adapters(walk, system).await;
@@ -194,7 +193,7 @@ async fn inventory(
         ports,
         slots,
         cards,
-        secure_boot: secure_boot.as_ref().map(boot::secure_boot),
+        secure_boot: secure_boot.as_deref().map(boot::secure_boot),
         bmc: Some(bmc),
         platform,
         host_access,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout_at};
 
@@ -17,6 +16,7 @@ use crate::identity::ExpectedIdentity;
 use crate::link::{Link, check_gate};
 use crate::redfish;
 use crate::registry::{Redfish, checked_origin};
+use crate::room::Room;
 use crate::scrub::Scrub;
 use crate::target::{BmcTarget, Credentials};
 
@@ -35,7 +35,8 @@ impl Explorer for Redfish {
         let origin = checked_origin(&target)?;
         let lane = self.shared.lane(&origin);
         let _turn = turn(&lane, &origin, deadline).await?;
-        let mut link = Link::prepare(&self.shared, &target, &origin, deadline).await?;
+        let room = Some(self.room());
+        let mut link = Link::prepare(&self.shared, &target, &origin, room, deadline).await?;
         let root = link.root_for_everybody(deadline).await?;
         Ok(Identified {
             remote: link.remote(),
@@ -61,7 +62,8 @@ impl Explorer for Redfish {
             let _turn = turn(&lane, &origin, deadline).await?;
             check_gate(&self.shared, &origin, &target)?;
             let first = deadline.min(Instant::now() + options.call_deadline);
-            Link::open(&self.shared, &target, &origin, first).await?
+            let room = Some(self.room());
+            Link::open(&self.shared, &target, &origin, room, first).await?
         };
         let scrub = Scrub::of(credentials);
         let mut walk = Walk::new(&lane, &mut link, deadline, options.part_timeout, scrub);
@@ -70,6 +72,12 @@ impl Explorer for Redfish {
         // The session is ended beside whatever else is said to the BMC: that harms nobody.
         link.log_out().await;
         explored
+    }
+}
+
+impl Redfish {
+    fn room(&self) -> Arc<Room> {
+        Room::new(&self.shared.pool, self.shared.options.exploration_room)
     }
 }
 
@@ -95,7 +103,7 @@ async fn turn<'a>(
 }
 
 async fn systems(walk: &mut Walk<'_>, target: &BmcTarget) -> Result<Vec<ExploredSystem>, BmcError> {
-    let (systems, failed) = documents(walk).await?;
+    let (systems, failed) = paths(walk).await?;
     if systems.is_empty() {
         return Err(failed.unwrap_or_else(|| BmcError::SystemNotFound {
             address: walk.link().origin().to_owned(),
@@ -107,9 +115,10 @@ async fn systems(walk: &mut Walk<'_>, target: &BmcTarget) -> Result<Vec<Explored
     let alone = systems.len() == 1 && failed.is_none();
     let mut left = systems.len();
     let mut explored = Vec::new();
-    for (path, document) in systems {
+    for path in systems {
         walk.share_among(left);
         left -= 1;
+        let document = walk.essential(&path).await?;
         let channel = redfish::channel(walk.link(), &target.tls);
         let system = system::explore(walk, path, document, alone, channel, &now).await;
         if let Some(fatal) = walk.take_fatal() {
@@ -120,19 +129,17 @@ async fn systems(walk: &mut Walk<'_>, target: &BmcTarget) -> Result<Vec<Explored
     Ok(explored)
 }
 
-/// The ComputerSystems with their paths, and what kept one from being read.
-async fn documents(
-    walk: &mut Walk<'_>,
-) -> Result<(Vec<(String, Value)>, Option<BmcError>), BmcError> {
-    let mut systems: Vec<(String, Value)> = Vec::new();
+/// The paths of the ComputerSystems, and what kept one from being read. Their documents are not
+/// held: there may be many.
+async fn paths(walk: &mut Walk<'_>) -> Result<(Vec<String>, Option<BmcError>), BmcError> {
+    let mut systems: Vec<String> = Vec::new();
     let mut failed = None;
     for path in walk.system_paths().await?.into_iter().take(MOST_SYSTEMS) {
         match walk.essential(&path).await {
             // Some collections name themselves, or one system twice.
             Ok(document) => {
-                let known = systems.iter().any(|(other, _)| *other == path);
-                if !known && document.get("Members").is_none() {
-                    systems.push((path, document));
+                if !systems.contains(&path) && document.get("Members").is_none() {
+                    systems.push(path);
                 }
             }
             Err(refused @ BmcError::CredentialsRefused { .. }) => return Err(refused),

@@ -13,6 +13,7 @@ use crate::document::{bounded, error_message, link, references};
 use crate::documents::Documents;
 use crate::error::BmcError;
 use crate::link::{Link, MOST_MEMBERS};
+use crate::room::{Document, Held, weigh};
 use crate::scrub::Scrub;
 
 /// Reads of one exploration, login not counted. A read that fails may be made twice more before
@@ -34,9 +35,17 @@ pub(crate) enum Missing {
     Failed(String),
 }
 
-#[derive(Clone, Debug)]
+/// Of the documents that are remembered: their texts, for all of them together.
+const MOST_REMEMBERED: usize = 512 * 1024;
+
+/// What is remembered of a path.
+#[derive(Debug)]
 enum Kept {
-    Document(Value),
+    /// The text of its document: parsed, it would take ten times as much.
+    Text {
+        text: Box<[u8]>,
+        _held: Option<Held>,
+    },
     Missing(Missing),
 }
 
@@ -44,7 +53,7 @@ enum Kept {
 #[derive(Debug, Default)]
 pub(crate) struct Listed {
     /// Paths and documents of those that were read.
-    pub(crate) documents: Vec<(String, Value)>,
+    pub(crate) documents: Vec<(String, Document)>,
     /// How many were not.
     pub(crate) omitted: i64,
 }
@@ -61,6 +70,10 @@ pub(crate) struct Walk<'a> {
     share: u32,
     silences: u32,
     seen: BTreeMap<String, Kept>,
+    /// Bytes of the texts in it.
+    remembered: usize,
+    /// What the service root takes, which the link keeps.
+    _root: Option<Held>,
     unread: Vec<Unread>,
     /// What ends the exploration as a whole.
     fatal: Option<BmcError>,
@@ -76,6 +89,7 @@ impl<'a> Walk<'a> {
         scrub: Scrub,
     ) -> Self {
         Self {
+            _root: link.room().and_then(|room| room.take_last()),
             lane,
             link,
             deadline,
@@ -83,6 +97,7 @@ impl<'a> Walk<'a> {
             share: MOST_REQUESTS,
             silences: 0,
             seen: BTreeMap::new(),
+            remembered: 0,
             unread: Vec::new(),
             fatal: None,
             scrub,
@@ -110,15 +125,60 @@ impl<'a> Walk<'a> {
     }
 
     /// A document without which there is nothing to tell: with all the time there is.
-    pub(crate) async fn essential(&mut self, path: &str) -> Result<Value, BmcError> {
+    pub(crate) async fn essential(&mut self, path: &str) -> Result<Document, BmcError> {
+        if let Some(Ok(document)) = self.recall(path) {
+            return Ok(document);
+        }
         let turn = self.turn(self.deadline).await?;
         let read = self.link.get(path, self.deadline).await;
         drop(turn);
-        if let Ok(document) = &read {
-            let document = Kept::Document(document.clone());
-            self.seen.insert(key(path).to_owned(), document);
+        let document = self.with_room(read?);
+        self.remember(path, &document);
+        Ok(document)
+    }
+
+    fn with_room(&self, value: Value) -> Document {
+        let held = self.link.room().and_then(|room| room.take_last());
+        Document::new(value, held)
+    }
+
+    /// What is remembered of a path, if anything is.
+    fn recall(&self, path: &str) -> Option<Result<Document, Missing>> {
+        match self.seen.get(key(path))? {
+            Kept::Missing(missing) => Some(Err(missing.clone())),
+            Kept::Text { text, .. } => {
+                let held = match self.link.room().map(|room| room.hold(weigh(text))) {
+                    Some(Ok(held)) => Some(held),
+                    Some(Err(why)) => return Some(Err(Missing::Failed(why))),
+                    None => None,
+                };
+                let value = serde_json::from_slice(text).ok()?;
+                Some(Ok(Document::new(value, held)))
+            }
         }
-        read
+    }
+
+    /// Remembers a document as far as there is room. One that is forgotten is read once more if
+    /// it is asked for again.
+    fn remember(&mut self, path: &str, document: &Value) {
+        let Ok(text) = serde_json::to_vec(document) else {
+            return;
+        };
+        let sum = self.remembered + text.len();
+        if sum > MOST_REMEMBERED {
+            return;
+        }
+        let held = match self.link.room().map(|room| room.hold(text.len())) {
+            Some(Ok(held)) => Some(held),
+            Some(Err(_)) => return,
+            None => None,
+        };
+        let text = Kept::Text {
+            text: text.into_boxed_slice(),
+            _held: held,
+        };
+        self.remembered = sum;
+        self.seen.insert(key(path).to_owned(), text);
     }
 
     async fn turn(&self, deadline: Instant) -> Result<tokio::sync::MutexGuard<'a, ()>, BmcError> {
@@ -130,22 +190,22 @@ impl<'a> Walk<'a> {
     }
 
     /// A document that the inventory can do without.
-    pub(crate) async fn read(&mut self, path: &str) -> Result<Value, Missing> {
-        match self.seen.get(key(path)) {
-            Some(Kept::Document(document)) => return Ok(document.clone()),
-            Some(Kept::Missing(missing)) => return Err(missing.clone()),
-            None => {}
+    pub(crate) async fn read(&mut self, path: &str) -> Result<Document, Missing> {
+        if let Some(known) = self.recall(path) {
+            return known;
         }
         let read = match self.may_ask() {
             Ok(()) => self.ask(path).await,
             // Another system's share may have room for it.
             Err(why) => return Err(Missing::Failed(why)),
         };
-        let kept = match &read {
-            Ok(document) => Kept::Document(document.clone()),
-            Err(missing) => Kept::Missing(missing.clone()),
-        };
-        self.seen.insert(key(path).to_owned(), kept);
+        match &read {
+            Ok(document) => self.remember(path, document),
+            Err(missing) => {
+                let missing = Kept::Missing(missing.clone());
+                self.seen.insert(key(path).to_owned(), missing);
+            }
+        }
         read
     }
 
@@ -163,7 +223,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    async fn ask(&mut self, path: &str) -> Result<Value, Missing> {
+    async fn ask(&mut self, path: &str) -> Result<Document, Missing> {
         let read = match self.turn(self.deadline).await {
             Ok(turn) => {
                 let deadline = self.deadline.min(Instant::now() + self.part_timeout);
@@ -174,7 +234,10 @@ impl<'a> Walk<'a> {
             Err(busy) => Err(busy),
         };
         match read {
-            Ok(document) => self.without_error(document),
+            Ok(document) => {
+                let document = self.with_room(document);
+                self.without_error(document)
+            }
             Err(BmcError::ReadFailed {
                 status: 404 | 405 | 410 | 501,
                 ..
@@ -197,7 +260,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Some answer 200 with nothing but an error; others add one to a document that is right.
-    fn without_error(&self, document: Value) -> Result<Value, Missing> {
+    fn without_error(&self, document: Document) -> Result<Document, Missing> {
         let is_resource = document.get("@odata.id").is_some() || document.get("Members").is_some();
         if document.get("error").is_some_and(Value::is_object) && !is_resource {
             let why = error_message(&document.to_string(), &self.scrub);
@@ -207,7 +270,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The document at `path`, with a failure noted as one of `group`.
-    pub(crate) async fn part(&mut self, group: &str, path: Option<String>) -> Option<Value> {
+    pub(crate) async fn part(&mut self, group: &str, path: Option<String>) -> Option<Document> {
         match self.read(&path?).await {
             Ok(document) => Some(document),
             Err(Missing::Absent) => None,
@@ -311,7 +374,7 @@ impl Documents for Walk<'_> {
         self.link.root()
     }
 
-    async fn get(&mut self, path: &str) -> Result<Value, BmcError> {
+    async fn get(&mut self, path: &str) -> Result<Document, BmcError> {
         let address = self.link.origin().to_owned();
         let path = path.to_owned();
         self.read(&path).await.map_err(|missing| match missing {

@@ -143,9 +143,9 @@ impl Link {
                     unknown(format!("HTTP {status}: {}", error_message(&body, &scrub)))
                 }
                 TransportError::Lost(reason) | TransportError::Unusable(reason) => unknown(reason),
-                error @ (TransportError::TooLong { .. } | TransportError::Undecodable(_)) => {
-                    unknown(error.to_string())
-                }
+                error @ (TransportError::TooLong { .. }
+                | TransportError::NoRoom(_)
+                | TransportError::Undecodable(_)) => unknown(error.to_string()),
                 TransportError::NotConnected(_)
                 | TransportError::Untrusted(_)
                 | TransportError::Rejected(_) => {

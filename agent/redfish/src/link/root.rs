@@ -65,6 +65,6 @@ impl Link {
     pub(super) fn take_root(&mut self, root: Value) {
         let quirks = BmcQuirks::classify(&RootEvidence::from_root(&root));
         self.repaired = CompatBmc::new(Arc::clone(&self.http), Arc::new(quirks));
-        self.root = root;
+        self.root = Arc::new(root);
     }
 }

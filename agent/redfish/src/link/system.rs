@@ -70,7 +70,7 @@ impl Link {
                         continue;
                     };
                     if reading::has_uuid(&system, uuid) {
-                        found = Some((path.clone(), system));
+                        found = Some((path.clone(), system.into_value()));
                         break;
                     }
                 }

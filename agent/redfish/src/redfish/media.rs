@@ -12,11 +12,12 @@ use crate::error::BmcError;
 use crate::facts::{ImageUrl, MediaSlot};
 use crate::link::{Change, MOST_MEMBERS};
 use crate::reading;
+use crate::room::Document;
 
 /// A slot and the document it was read from.
 pub(super) struct ReadSlot {
     pub(super) slot: MediaSlot,
-    document: Value,
+    document: Document,
 }
 
 /// The slots of a system. They live under the system or under its manager,
@@ -55,7 +56,7 @@ async fn collection_slots(
     collection: &str,
 ) -> Result<Vec<ReadSlot>, BmcError> {
     let mut slots = Vec::new();
-    let members = links(&documents.get(collection).await?, "Members");
+    let members = links(&*documents.get(collection).await?, "Members");
     for path in members.into_iter().take(MOST_MEMBERS) {
         // Some collections name members that are not there.
         let Some(document) = documents.get_if_there(&path).await? else {

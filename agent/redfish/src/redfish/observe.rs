@@ -8,7 +8,7 @@ use crate::documents::{Documents, Within, manager_path};
 use crate::error::BmcError;
 use crate::facts::{
     BmcFacts, BootOverrideState, Capabilities, Capability, Channel, Manager, MediaSlot, Reading,
-    SystemIdentity, TrustInForce,
+    SystemGlance, SystemIdentity, TrustInForce,
 };
 use crate::link::Link;
 use crate::reading;
@@ -26,6 +26,18 @@ pub(super) async fn observe(turn: &mut Turn<'_>, tls: &TlsTrust) -> Result<BmcFa
     let channel = channel(link, tls);
     let documents = &mut Within { link, deadline };
     facts(documents, &system, identity, sessions, channel).await
+}
+
+pub(super) async fn glance(turn: &mut Turn<'_>) -> Result<SystemGlance, BmcError> {
+    let link = &mut *turn.link;
+    let system = link.system(turn.deadline).await?;
+    Ok(SystemGlance {
+        identity: link.identity(&system),
+        power: reading::power(&system),
+        boot_progress: reading::boot_progress(&system),
+        boot_override: reading::boot_override(&system),
+        power_restore: reading::power_restore(&system),
+    })
 }
 
 /// How the BMC behind a link was reached.
@@ -59,7 +71,7 @@ pub(crate) async fn facts(
     };
     let path = identity.system_path.clone();
     let capabilities = Capabilities {
-        reset: reading::reset(system, &path, info.as_ref()),
+        reset: reading::reset(system, &path, info.as_deref()),
         boot_override: reading::override_capability(system, &path),
         virtual_media: reading::media_capability(&media, &path),
         boot_progress: reading::progress_capability(system, &path),

@@ -26,6 +26,9 @@ pub(crate) enum TransportError {
     /// An answer longer than allowed.
     #[error("the answer is longer than {limit} bytes")]
     TooLong { limit: usize },
+    /// An answer for which there is no memory: why.
+    #[error("the answer is not taken: {0}")]
+    NoRoom(String),
     /// An answer that cannot be used.
     #[error("{0}")]
     Unusable(String),
@@ -42,7 +45,7 @@ impl CoreError for TransportError {
         match self {
             Self::NotConnected(_) | Self::Untrusted(_) | Self::Lost(_) => BmcErrorClass::Transport,
             Self::Status { status, .. } => BmcErrorClass::HttpResponse { status: *status },
-            Self::TooLong { .. } | Self::Unusable(_) | Self::Undecodable(_) => {
+            Self::TooLong { .. } | Self::NoRoom(_) | Self::Unusable(_) | Self::Undecodable(_) => {
                 BmcErrorClass::ResponseParse
             }
             Self::Rejected(_) => BmcErrorClass::Other,
@@ -56,6 +59,7 @@ impl CoreError for TransportError {
             | Self::Untrusted(_)
             | Self::Lost(_)
             | Self::TooLong { .. }
+            | Self::NoRoom(_)
             | Self::Unusable(_)
             | Self::Undecodable(_)
             | Self::Rejected(_) => None,
@@ -70,6 +74,7 @@ impl CoreError for TransportError {
             | Self::Lost(_)
             | Self::Status { .. }
             | Self::TooLong { .. }
+            | Self::NoRoom(_)
             | Self::Unusable(_)
             | Self::Rejected(_)) => Err(other),
         }

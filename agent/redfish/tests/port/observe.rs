@@ -112,3 +112,35 @@ async fn a_name_redirects_to_its_system_and_never_to_another_origin() {
     assert_eq!(port.observe().await.unwrap_err().category(), "BadAnswer");
     assert_eq!(elsewhere.connections(), 0);
 }
+
+#[tokio::test]
+async fn a_glance_is_one_small_request_and_shows_what_the_system_shows() {
+    let bmc = ScriptedBmc::plain();
+    let port = port(&bmc);
+    let facts = port.observe().await.unwrap();
+    let before = bmc.seen().len();
+    assert!(facts.show(&port.glance().await.unwrap()));
+    let paths: Vec<String> = bmc.seen()[before..]
+        .iter()
+        .map(|seen| seen.path.clone())
+        .collect();
+    assert_eq!(paths, [SYSTEM]);
+    for (key, value) in [
+        ("PowerState", json!("On")),
+        ("UUID", json!(STRANGER)),
+        ("SerialNumber", json!("ANOTHER")),
+        ("BootProgress", json!({"LastState": "OSRunning"})),
+        ("PowerRestorePolicy", json!("AlwaysOff")),
+        ("Boot", json!({"BootSourceOverrideEnabled": "Once"})),
+    ] {
+        let mut before = json!(null);
+        bmc.change(SYSTEM, |system| {
+            before = system.clone();
+            system[key] = value;
+        });
+        assert!(!facts.show(&port.glance().await.unwrap()), "{key}");
+        bmc.change(SYSTEM, |system| *system = before);
+    }
+    assert!(facts.show(&port.glance().await.unwrap()));
+    assert!(bmc.changes().is_empty());
+}

@@ -134,6 +134,22 @@ fn an_equal_say_is_refused_and_a_narrower_one_is_not() {
             false,
         ),
         ("networks: [10.0.1.0/24]", "addresses: [10.0.1.7]", false),
+        // However an address is written.
+        (
+            "networks: [10.0.1.0/24]",
+            "networks: ['::ffff:10.0.1.0/120']",
+            true,
+        ),
+        (
+            "addresses: [10.0.1.7]",
+            "addresses: ['::ffff:10.0.1.7']",
+            true,
+        ),
+        (
+            "addresses: [10.0.1.7]",
+            "addresses: ['https://[::ffff:a00:107]:443']",
+            true,
+        ),
         (
             "addresses: [10.0.1.7]",
             "addresses: ['https://10.0.1.7:443']",

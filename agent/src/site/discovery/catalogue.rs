@@ -20,6 +20,13 @@ use crate::site::discovery::missing::{LOOKS, Lost};
 use crate::site::discovery::territory::Target;
 use crate::site::worker::keep_time;
 
+/// Machines that an endpoint may have shown before and shows no more, for yet another one to be
+/// told of. One that shows another identity at every read would fill the API server with reports.
+const MOST_BEFORE: usize = 8;
+
+/// Why such an endpoint has no report; it may have one when earlier ones are deleted.
+pub(super) const TOO_MANY: &str = "IdentityChanges";
+
 /// One machine.
 #[derive(Debug)]
 pub(super) struct Machine {
@@ -159,6 +166,12 @@ impl Catalogue {
             systems,
         } = reading;
         let mut finding = Finding::default();
+        let now_here: BTreeSet<String> = systems
+            .iter()
+            .filter_map(|one| id_of(&one.identity))
+            .collect();
+        let mut before_here = self.held_by(&target.key);
+        before_here.retain(|id| !now_here.contains(id));
         let mut shown: BTreeMap<String, String> = BTreeMap::new();
         let mut before: BTreeMap<String, Option<DpuReportSpec>> = BTreeMap::new();
         for system in systems {
@@ -179,6 +192,11 @@ impl Catalogue {
                 continue;
             }
             shown.insert(id.clone(), path);
+            if before_here.len() >= MOST_BEFORE && !self.machines.contains_key(&id) {
+                finding.failure = Some(too_many(&target.key, before_here.len()));
+                finding.barred_by.clone_from(&before_here);
+                continue;
+            }
             match self.claim(&id, target, pin, now) {
                 Claim::Ours => {
                     let holder = self.holder(&id);
@@ -385,6 +403,16 @@ impl Catalogue {
             self.changed.insert(id.to_owned());
         }
     }
+}
+
+fn too_many(key: &str, before: usize) -> Failure {
+    Failure::new(
+        TOO_MANY,
+        format!(
+            "{key} showed {before} other machines before, so this one is not reported: give it an identity that stays; if those were real, delete their DpuReports (bmc-found-*, missingSince, this address)"
+        ),
+        Bearing::There,
+    )
 }
 
 fn elsewhere(key: &str) -> Failure {

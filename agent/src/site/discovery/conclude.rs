@@ -3,7 +3,7 @@
 use lockstep_redfish::{BmcError, Endpoint, ExploredSystem, Identified};
 
 use crate::site::discovery::book::{Next, Outcome, Seen};
-use crate::site::discovery::catalogue::Reading;
+use crate::site::discovery::catalogue::{Reading, TOO_MANY};
 use crate::site::discovery::engine::{Done, Engine, Job, Moment, Visit};
 use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::login::{Memory, trust_to_log_in};
@@ -53,7 +53,7 @@ impl Engine {
     ) -> Option<Job> {
         let failed = match result {
             Some(Ok(identified)) => {
-                self.slots.answered(key);
+                self.slots.answered(key, moment.now);
                 let job = self.log_in(key, identified, moment);
                 if !matches!(job, Some(Job::Explore(_))) {
                     self.slots.give_back(key);
@@ -122,7 +122,13 @@ impl Engine {
             Some(failure) if !self.book.is_as_before(key, &identified) => {
                 self.unusable(key, failure, moment);
             }
-            Some(_) => self.book.unchanged(key, moment.now),
+            Some(failure) => {
+                self.book.unchanged(key, moment.now);
+                if failure.reason == TOO_MANY {
+                    let barred_by = self.catalogue.held_by(key);
+                    return Some(Job::Check(key.to_owned(), barred_by));
+                }
+            }
             None => {
                 self.catalogue.answered(&target, moment.now, moment.at);
                 self.book.unchanged(key, moment.now);
@@ -138,7 +144,10 @@ impl Engine {
         moment: Moment<'_>,
     ) -> Option<Job> {
         let key = visit.key.as_str();
-        self.slots.give_back(key);
+        match &result {
+            Some(Ok(_)) => self.slots.was_read(key, moment.now),
+            Some(Err(_)) | None => self.slots.give_back(key),
+        }
         if let Some(pin) = &visit.identified.tls_pin {
             self.pins.insert(key.to_owned(), pin.to_string());
         }

@@ -1,7 +1,8 @@
 //! The name of a machine, made of what identifies it. Pure.
 
 use lockstep_crds::MachineIdentity;
-use lockstep_redfish::{IdentityField, SystemIdentity, is_junk};
+use lockstep_crds::identity::{meaningful_serial, meaningful_uuid};
+use lockstep_redfish::SystemIdentity;
 use sha2::{Digest, Sha256};
 
 /// The id of a machine: 20 hexadecimal digits. `None` if it shows nothing that tells it from
@@ -11,13 +12,13 @@ use sha2::{Digest, Sha256};
 /// serial number either, the UUID of the Redfish service with the path of the system.
 pub(super) fn id_of(identity: &SystemIdentity) -> Option<String> {
     let text = if let Some(uuid) = uuid(identity.system_uuid.as_deref()) {
-        format!("uuid {uuid}")
+        format!("uuid {}", digits(&uuid))
     } else if let Some(serial) = serial(identity) {
         let maker = identity.manufacturer.as_deref().unwrap_or_default();
         format!("serial {} {serial}", maker.trim().to_lowercase())
     } else {
         let service = uuid(identity.service_uuid.as_deref())?;
-        format!("service {service} {}", identity.system_path)
+        format!("service {} {}", digits(&service), identity.system_path)
     };
     let mut id = hex::encode(Sha256::digest(text));
     id.truncate(20);
@@ -27,35 +28,23 @@ pub(super) fn id_of(identity: &SystemIdentity) -> Option<String> {
 /// What an object of this machine would give as its identity.
 pub(super) fn machine(identity: &SystemIdentity) -> Option<MachineIdentity> {
     let machine = MachineIdentity {
-        system_uuid: uuid(identity.system_uuid.as_deref()).map(|digits| hyphenated(&digits)),
+        system_uuid: uuid(identity.system_uuid.as_deref()),
         serial_number: serial(identity).map(|serial| serial.chars().take(64).collect()),
     };
     (machine != MachineIdentity::default()).then_some(machine)
 }
 
-/// The 32 digits of a UUID that means something.
 fn uuid(value: Option<&str>) -> Option<String> {
-    let value = value?;
-    (!is_junk(IdentityField::SystemUuid, value)).then(|| {
-        value
-            .chars()
-            .filter(char::is_ascii_alphanumeric)
-            .map(|digit| digit.to_ascii_lowercase())
-            .collect()
-    })
+    meaningful_uuid(value?)
 }
 
-fn serial(identity: &SystemIdentity) -> Option<String> {
-    let value = identity.serial_number.as_deref()?;
-    (!is_junk(IdentityField::SerialNumber, value)).then(|| value.trim().to_owned())
+/// Names were made without the dashes, and must stay.
+fn digits(uuid: &str) -> String {
+    uuid.replace('-', "")
 }
 
-fn hyphenated(digits: &str) -> String {
-    let mut text = digits.to_owned();
-    for at in [20, 16, 12, 8] {
-        text.insert(at, '-');
-    }
-    text
+fn serial(identity: &SystemIdentity) -> Option<&str> {
+    meaningful_serial(identity.serial_number.as_deref()?)
 }
 
 #[cfg(test)]

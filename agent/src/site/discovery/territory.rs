@@ -57,7 +57,7 @@ impl Target {
         let port = url.port_or_known_default().unwrap_or_default();
         let ip = match url.host() {
             Some(Host::Ipv4(ip)) => Some(IpAddr::from(ip)),
-            Some(Host::Ipv6(ip)) => Some(IpAddr::from(ip)),
+            Some(Host::Ipv6(ip)) => Some(IpAddr::from(ip).to_canonical()),
             Some(Host::Domain(_)) | None => None,
         };
         Self {
@@ -152,16 +152,19 @@ impl Territory {
             .collect()
     }
 
-    fn narrowest(&self, fits: impl Fn(&Area) -> bool) -> Option<&Area> {
-        let fitting = self.areas.iter().filter(|area| fits(area));
-        // The first of equals: they name the same way in, or the file would have been refused.
-        fitting.reduce(|best, area| {
-            if area.network.prefix_len() > best.network.prefix_len() {
-                area
-            } else {
-                best
-            }
-        })
+    /// The narrowest networks that an address lies in: one, but for those that were given with
+    /// other ports each.
+    fn narrowest<'a>(
+        &'a self,
+        ip: IpAddr,
+        fits: impl Fn(&Area) -> bool + 'a,
+    ) -> impl Iterator<Item = &'a Area> + 'a {
+        let fits = move |area: &&Area| area.network.contains(&ip) && fits(area);
+        let all = self.areas.iter();
+        let longest = all.filter(&fits).map(|area| area.network.prefix_len());
+        let longest = longest.max();
+        let all = self.areas.iter();
+        all.filter(move |area| fits(area) && Some(area.network.prefix_len()) == longest)
     }
 
     /// Whether an address is knocked at as part of this network, and not only of narrower ones.
@@ -173,16 +176,18 @@ impl Territory {
     }
 
     fn range(&self, ip: IpAddr, port: u16) -> Option<&Area> {
-        self.narrowest(|area| {
-            area.scanned && area.network.contains(&ip) && area.ports.contains(&port)
-        })
+        let mut narrowest = self.narrowest(ip, |area| area.scanned);
+        narrowest.find(|area| area.ports.contains(&port))
     }
 
     /// The endpoint behind an address of a network, unless a list names it: then the list alone
     /// says what it may be shown.
     fn endpoint(&self, ip: IpAddr, port: u16, source: String, named: bool) -> Option<Target> {
-        let area =
-            self.narrowest(|area| area.network.contains(&ip) && area.ports.contains(&port))?;
+        // A port that the narrowest network does not have is looked at by nobody: no wider one
+        // says what is shown there. Of equals the first: they name the same way in, or the file
+        // would have been refused.
+        let mut narrowest = self.narrowest(ip, |_| true);
+        let area = narrowest.find(|area| area.ports.contains(&port))?;
         let scheme = area.access.trust.scheme();
         let url: Url = match ip {
             IpAddr::V4(ip) => format!("{scheme}://{ip}:{port}"),
@@ -220,12 +225,13 @@ impl Territory {
             let mut outside = Vec::new();
             let current = file.leases.leases.iter();
             for lease in current.filter(|lease| lease.is_current(now)) {
-                let ip = lease.address;
-                let Some(area) = self.narrowest(|area| area.network.contains(&ip)) else {
+                let ip = lease.address.to_canonical();
+                let mut areas = self.narrowest(ip, |_| true).peekable();
+                if areas.peek().is_none() {
                     outside.push(ip);
                     continue;
-                };
-                for &port in &area.ports {
+                }
+                for &port in areas.flat_map(|area| &area.ports) {
                     if let Some(target) = self.endpoint(ip, port, lease.source(), true) {
                         merge(&mut named.targets, target);
                     }
@@ -356,6 +362,8 @@ leases:
             let second = ip.octets()[1];
             let wanted = match (port, second) {
                 (443, 0 | 2) => Some("16"),
+                // What the narrower one does not have is not for the wider one to show.
+                (444, 0 | 2) => None,
                 (443 | 444, _) => Some("8"),
                 _ => None,
             };

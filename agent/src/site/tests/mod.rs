@@ -4,6 +4,7 @@ mod directives;
 mod holds;
 mod installs;
 mod reach;
+mod rest;
 mod unreadable;
 
 use std::sync::Arc;

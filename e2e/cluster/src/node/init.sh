@@ -1,11 +1,11 @@
 # Process 1 of a node: private mounts, then reaping.
-# Arguments: folder of the node, its name, its address.
+# Arguments: folder of the node, its name, its address, its system UUID.
 #
 # Everything here happens in namespaces of the node's own: kubelet and containerd
 # believe that they own /var, /run and the kernel's settings, and the machine
 # sees nothing of it. All of it is gone with the namespaces.
 set -eu
-folder=$1 name=$2 address=$3
+folder=$1 name=$2 address=$3 uuid=$4
 
 # A short path for sockets and volumes, wherever the state folder lies: /srv/node.
 mount -t tmpfs -o mode=755 tmpfs /srv
@@ -18,6 +18,22 @@ mkdir /run/lock
 printf '127.0.0.1 localhost\n%s %s\n' "$address" "$name" > /srv/hosts
 mount --bind /srv/hosts /etc/hosts
 hostname "$name"
+
+# A machine of its own, by what SMBIOS says: nodes that share a machine are not one, and machines
+# of some hypervisors have no SMBIOS.
+mkdir -p /srv/class/dmi/id
+printf 'Lockstep\n' > /srv/class/dmi/id/sys_vendor
+printf 'Lab node\n' > /srv/class/dmi/id/product_name
+(
+    umask 277
+    printf '%s\n' "$uuid" > /srv/class/dmi/id/product_uuid
+    printf '%s\n' "$name" > /srv/class/dmi/id/product_serial
+)
+mount -t overlay -o lowerdir=/srv/class:/sys/class overlay /sys/class
+# The tables would tell of the machine that is shared.
+if [ -d /sys/firmware/dmi ]; then
+    mount -t tmpfs -o ro,mode=755 tmpfs /sys/firmware/dmi
+fi
 
 # kubelet insists on these values and would change the machine's.
 pretend() {

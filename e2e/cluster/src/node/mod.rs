@@ -116,7 +116,9 @@ impl Node {
         image::build_pause(&folder.join("images"), &pause).await?;
 
         let cgroups = Cgroups::make(&name)?;
-        let namespaces = Namespaces::start(plane.state(), &folder, &name, network.node()).await?;
+        let uuid = network.system_uuid();
+        let namespaces =
+            Namespaces::start(plane.state(), &folder, &name, network.node(), &uuid).await?;
         let mut node = Self {
             scheduler: None,
             kube_proxy: None,
@@ -162,6 +164,11 @@ impl Node {
     /// Name of the Node object.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// System UUID of the machine that the node passes for, as its SMBIOS tells it.
+    pub fn system_uuid(&self) -> String {
+        self.network.system_uuid()
     }
 
     /// The machine as pods see it.

@@ -38,6 +38,7 @@ impl Namespaces {
         folder: &Path,
         name: &str,
         address: Ipv4Addr,
+        uuid: &str,
     ) -> Result<Self> {
         let script = folder.join("init.sh");
         std::fs::write(&script, INIT)
@@ -66,6 +67,7 @@ impl Namespaces {
             folder.as_os_str().to_owned(),
             name.into(),
             address.to_string().into(),
+            uuid.into(),
         ]);
         let program = Program {
             name: "node",

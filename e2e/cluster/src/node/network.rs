@@ -75,6 +75,11 @@ impl Network {
         format!("lockstep-node-{}", self.number)
     }
 
+    /// The system UUID of the machine that the node passes for.
+    pub(super) fn system_uuid(self) -> String {
+        format!("6c6f636b-7374-4570-8000-{:012x}", self.number)
+    }
+
     /// Moves the inner end into the node and gives both ends their addresses.
     pub(super) async fn connect(self, namespaces: &Namespaces) -> Result<()> {
         let (outer, inner) = (self.outer(), self.inner());

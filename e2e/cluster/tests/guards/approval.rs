@@ -88,6 +88,61 @@ pub(crate) async fn approvals(cluster: &Cluster) {
     cluster
         .allows("create", PERSON, &card("b", false, None))
         .await;
+    // Another card is another approval.
+    for other in [
+        r#"{"hostRefs":[{"name":"host2"}]}"#,
+        r#"{"identity":{"serialNumber":"MT1"}}"#,
+        r#"{"bmc":{"address":"https://10.0.0.2"}}"#,
+    ] {
+        let change = format!(r#"{{"spec":{other}}}"#);
+        let call = patch("dpu", "b", &change);
+        let said = cluster.run(EDITOR, &call).await.unwrap_err();
+        assert!(said.contains("say for which card"), "{said}");
+    }
+    for change in [
+        r#"{"spec":{"bmc":{"credentialsRef":{"name":"rotated"}}}}"#,
+        r#"{"spec":{"approved":false,"identity":{"serialNumber":"MT1"}}}"#,
+    ] {
+        cluster
+            .run(EDITOR, &patch("dpu", "b", change))
+            .await
+            .unwrap();
+    }
+}
+
+/// Nobody makes an object pass for a proposal, which a policy may approve, who may not approve.
+pub(crate) async fn marks_of_proposals(cluster: &Cluster) {
+    const POLICY: &str = "lockstep-approvals";
+    let mark = |kind: &str, name: &str| {
+        format!(r#"{{"metadata":{{"{kind}":{{"provisioning.opiproject.org/{name}":"2"}}}}}}"#)
+    };
+    let marks = [
+        mark("labels", "proposed"),
+        mark("annotations", "proposed-generation"),
+        mark("annotations", "discovered-address"),
+    ];
+    cluster
+        .refuses(POLICY, "create", EDITOR, &card("m", true, Some(false)))
+        .await;
+    cluster
+        .allows("create", EDITOR, &card("m", false, Some(false)))
+        .await;
+    for change in &marks {
+        cluster
+            .refuses_call(POLICY, EDITOR, &patch("dpu", "m", change))
+            .await;
+        cluster
+            .run(PERSON, &patch("dpu", "m", change))
+            .await
+            .unwrap();
+    }
+    let other = r#"{"metadata":{"labels":{"rack":"7"}},"spec":{"paused":true}}"#;
+    cluster
+        .run(EDITOR, &patch("dpu", "m", other))
+        .await
+        .unwrap();
+    let gone = r#"{"metadata":{"labels":{"provisioning.opiproject.org/proposed":null}}}"#;
+    cluster.run(EDITOR, &patch("dpu", "m", gone)).await.unwrap();
 }
 
 /// So is letting a policy approve.

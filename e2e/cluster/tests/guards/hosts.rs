@@ -1,4 +1,5 @@
-//! The agents of hosts: one ServiceAccount, told apart by the node in each Pod's token.
+//! The agents of hosts: one ServiceAccount in a namespace that is called after the site's, told
+//! apart by the node in each Pod's token.
 
 use lockstep_cluster::{ControlPlane, Kubectl};
 use serde_json::Value;
@@ -9,12 +10,15 @@ use crate::{CARD1, NAMESPACE, OPERATOR, PERSON, SITE_AGENT};
 
 const REPORTS: &str = "lockstep-report-writers";
 const LEASES: &str = "lockstep-agent-leases";
+/// Where the agents of the site's hosts run, and those of another one's.
+const HOSTS: &str = "site-lab-hosts";
+const OTHER_HOSTS: &str = "other-hosts";
 
 /// Two nodes, one of which is called as the other one begins, and one called like a card; a Pod
 /// of the agent on each. There is no kubelet: nothing starts.
 fn nodes_and_pods() -> String {
     let mut yaml = String::new();
-    for namespace in [NAMESPACE, "other"] {
+    for namespace in [NAMESPACE, HOSTS, OTHER_HOSTS] {
         yaml += &format!(
             "
 apiVersion: v1
@@ -33,10 +37,11 @@ metadata: {{name: {node}}}
         );
     }
     for (namespace, node) in [
+        (HOSTS, "node1"),
+        (HOSTS, "node10"),
+        (HOSTS, "xpu-card1"),
         (NAMESPACE, "node1"),
-        (NAMESPACE, "node10"),
-        (NAMESPACE, "xpu-card1"),
-        ("other", "node1"),
+        (OTHER_HOSTS, "node1"),
     ] {
         yaml += &format!(
             "
@@ -103,14 +108,17 @@ impl Agent {
 
 pub(crate) async fn hosts(plane: &ControlPlane, cluster: &Cluster) {
     cluster.kubectl.apply_text(&nodes_and_pods()).await.unwrap();
-    let node1 = Agent::new(plane, NAMESPACE, Some("agent-on-node1")).await;
-    let node10 = Agent::new(plane, NAMESPACE, Some("agent-on-node10")).await;
-    let namesake = Agent::new(plane, NAMESPACE, Some("agent-on-xpu-card1")).await;
-    let unbound = Agent::new(plane, NAMESPACE, None).await;
-    let elsewhere = Agent::new(plane, "other", Some("agent-on-node1")).await;
+    let node1 = Agent::new(plane, HOSTS, Some("agent-on-node1")).await;
+    let node10 = Agent::new(plane, HOSTS, Some("agent-on-node10")).await;
+    let namesake = Agent::new(plane, HOSTS, Some("agent-on-xpu-card1")).await;
+    let unbound = Agent::new(plane, HOSTS, None).await;
+    // Neither the site's own namespace, where no such Pod belongs, nor the hosts of another site.
+    let beside = Agent::new(plane, NAMESPACE, Some("agent-on-node1")).await;
+    let elsewhere = Agent::new(plane, OTHER_HOSTS, Some("agent-on-node1")).await;
+    let strangers = [&node10, &namesake, &unbound, &beside, &elsewhere];
 
     let name = "host-node1";
-    for agent in [&node10, &namesake, &unbound, &elsewhere] {
+    for agent in strangers {
         agent.refuses(REPORTS, "create", &report(name, 1)).await;
     }
     for user in [CARD1, SITE_AGENT, OPERATOR, PERSON] {
@@ -119,7 +127,7 @@ pub(crate) async fn hosts(plane: &ControlPlane, cluster: &Cluster) {
             .await;
     }
     // Whoever is only called so has no node.
-    let called_so = "system:serviceaccount:site-lab:lockstep-host-agent";
+    let called_so = "system:serviceaccount:site-lab-hosts:lockstep-host-agent";
     cluster
         .refuses(REPORTS, "create", called_so, &report(name, 1))
         .await;
@@ -127,6 +135,10 @@ pub(crate) async fn hosts(plane: &ControlPlane, cluster: &Cluster) {
     node1.allows("replace", &report(name, 2)).await;
     node10.refuses(REPORTS, "replace", &report(name, 3)).await;
     unbound.refuses(REPORTS, "replace", &report(name, 3)).await;
+    beside.refuses(REPORTS, "replace", &report(name, 3)).await;
+    elsewhere
+        .refuses(REPORTS, "replace", &report(name, 3))
+        .await;
     for name in [
         "host-node10",
         "host-node",
@@ -145,7 +157,7 @@ pub(crate) async fn hosts(plane: &ControlPlane, cluster: &Cluster) {
         .await;
 
     let alive = lease("host-node1", true, "host-node1");
-    for agent in [&node10, &namesake, &unbound, &elsewhere] {
+    for agent in strangers {
         agent.refuses(LEASES, "create", &alive).await;
     }
     node1
@@ -184,7 +196,7 @@ pub(crate) async fn hosts(plane: &ControlPlane, cluster: &Cluster) {
     }
 
     // Without a kubelet Pods do not go by themselves.
-    for namespace in [NAMESPACE, "other"] {
+    for namespace in [NAMESPACE, HOSTS, OTHER_HOSTS] {
         let args = ["delete", "pod", "--all", "--force", "--grace-period=0"];
         let mut all = vec!["-n", namespace];
         all.extend(args);

@@ -53,6 +53,14 @@ apiVersion: v1
 kind: Namespace
 metadata: {name: other}
 ---
+apiVersion: v1
+kind: Namespace
+metadata: {name: site-lab-hosts}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: other-hosts}
+---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: everything}
@@ -68,6 +76,8 @@ subjects:
 # RBAC must not be what refuses, where a policy is looked at: agents get it all as well.
 - {kind: Group, name: 'system:serviceaccounts:site-lab', apiGroup: rbac.authorization.k8s.io}
 - {kind: Group, name: 'system:serviceaccounts:other', apiGroup: rbac.authorization.k8s.io}
+- {kind: Group, name: 'system:serviceaccounts:site-lab-hosts', apiGroup: rbac.authorization.k8s.io}
+- {kind: Group, name: 'system:serviceaccounts:other-hosts', apiGroup: rbac.authorization.k8s.io}
 - {kind: ServiceAccount, name: lockstep-operator, namespace: lockstep-system}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
@@ -106,6 +116,7 @@ async fn the_api_server_keeps_every_writer_to_its_own() {
     writers::identities(&cluster).await;
     writers::statuses(&cluster).await;
     approval::approvals(&cluster).await;
+    approval::marks_of_proposals(&cluster).await;
     approval::approving_policies(&cluster).await;
     approval::proposals(&cluster).await;
     approval::inventories(&cluster).await;

@@ -26,11 +26,12 @@ pub(super) enum Who<'a> {
 }
 
 impl Who<'_> {
-    fn account(self) -> String {
+    /// Namespace and name of the ServiceAccount.
+    fn account(self) -> (String, String) {
         match self {
-            Self::Site => SITE_AGENT.to_owned(),
-            Self::Host(_) => HOST_AGENT.to_owned(),
-            Self::Card(dpu) => names::xpu(dpu),
+            Self::Site => (NAMESPACE.to_owned(), SITE_AGENT.to_owned()),
+            Self::Host(_) => (names::hosts(NAMESPACE), HOST_AGENT.to_owned()),
+            Self::Card(dpu) => (NAMESPACE.to_owned(), names::xpu(dpu)),
         }
     }
 
@@ -87,9 +88,10 @@ impl Teller<'_> {
 
     async fn apply(&self, who: Who<'_>, object: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string(object).context("an object cannot be written down")?;
-        let user = format!("--as=system:serviceaccount:{NAMESPACE}:{}", who.account());
+        let (home, account) = who.account();
+        let user = format!("--as=system:serviceaccount:{home}:{account}");
         let all = "--as-group=system:serviceaccounts".to_owned();
-        let site = format!("--as-group=system:serviceaccounts:{NAMESPACE}");
+        let site = format!("--as-group=system:serviceaccounts:{home}");
         let mut args = vec![
             user,
             all,

@@ -98,7 +98,7 @@ pub(super) async fn functions(
     Ok(())
 }
 
-/// `LnkCap: …, Speed 2.5GT/s, Width x1` and `Total VFs: 4`, where they stand.
+/// `LnkCap: …, Speed 2.5GT/s, Width x1` and `Total VFs: 4, Number of VFs: 0`, where they stand.
 fn link(address: &str, details: &str, function: &PciFunction, result: &mut Comparison) {
     let after = |text: &str, word: &str| -> Option<String> {
         let rest = &text[text.find(word)? + word.len()..];
@@ -112,8 +112,14 @@ fn link(address: &str, details: &str, function: &PciFunction, result: &mut Compa
         result.hold(address, width, link.max_width);
         result.hold(address, speed, link.max_speed_mts);
     }
-    let vfs = after(details, "Total VFs: ").and_then(|vfs| vfs.parse().ok());
-    result.hold(address, vfs, function.sr_iov.as_ref().map(|vfs| vfs.total));
+    let count = |name: &str| after(details, name).and_then(|vfs| vfs.parse().ok());
+    let told = function.sr_iov.as_ref();
+    result.hold(address, count("Total VFs: "), told.map(|vfs| vfs.total));
+    result.hold(
+        address,
+        count("Number of VFs: "),
+        told.map(|vfs| vfs.enabled),
+    );
 }
 
 fn mts(speed: &str) -> Option<i64> {

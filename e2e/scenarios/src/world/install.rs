@@ -133,6 +133,7 @@ fn identities() -> String {
         )
     };
     let (account, host) = (lockstep_crds::SITE_AGENT, lockstep_crds::HOST_AGENT);
+    let hosts = lockstep_crds::names::hosts(NAMESPACE);
     [
         format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {OPERATOR_NAMESPACE}}}\n---\n"),
         format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n---\n"),
@@ -141,10 +142,11 @@ fn identities() -> String {
             "lockstep-site-agent",
             &format!("{{kind: ServiceAccount, name: {account}, namespace: {NAMESPACE}}}"),
         ),
-        format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {host}, namespace: {NAMESPACE}}}\n---\n"),
+        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {hosts}}}\n---\n"),
+        format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {host}, namespace: {hosts}}}\n---\n"),
         binding(
             "lockstep-host-agent",
-            &format!("{{kind: ServiceAccount, name: {host}, namespace: {NAMESPACE}}}"),
+            &format!("{{kind: ServiceAccount, name: {host}, namespace: {hosts}}}"),
         ),
         binding(
             "lockstep-xpu-agent",

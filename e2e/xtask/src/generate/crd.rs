@@ -20,15 +20,19 @@ pub(super) fn manifest(crd: &CustomResourceDefinition) -> Result<String> {
     Ok(format!("{HEADER}{yaml}"))
 }
 
-/// Quotes the words that kubectl and Helm, which read YAML 1.1, would take for booleans.
+/// Quotes the words that kubectl and Helm, which read YAML 1.1, would take for booleans: values, and
+/// names of fields, of which they would make a field called `true`.
 fn quote_old_booleans(yaml: &str) -> String {
     const WORDS: [&str; 6] = ["y", "n", "yes", "no", "on", "off"];
     let mut quoted = String::with_capacity(yaml.len());
+    let is_word = |text: &str| WORDS.contains(&&*text.to_lowercase());
     for line in yaml.lines() {
+        let name = line.trim_start();
         match line.rsplit_once(' ') {
-            Some((before, word))
-                if before.ends_with(['-', ':']) && WORDS.contains(&&*word.to_lowercase()) =>
-            {
+            Some((before, _)) if name.strip_suffix(':').is_some_and(is_word) => {
+                quoted.push_str(&format!("{before} '{}':", name.trim_end_matches(':')));
+            }
+            Some((before, word)) if before.ends_with(['-', ':']) && is_word(word) => {
                 quoted.push_str(&format!("{before} '{word}'"));
             }
             Some(_) | None => quoted.push_str(line),
@@ -67,9 +71,8 @@ mod tests {
 
     #[test]
     fn words_that_old_parsers_take_for_booleans_are_quoted() {
-        let yaml = "enum:\n- Yes\n- No\n- Unknown\ndefault: off\nx: 'on'\ntext: say yes\nb: true\n";
-        let wanted =
-            "enum:\n- 'Yes'\n- 'No'\n- Unknown\ndefault: 'off'\nx: 'on'\ntext: say yes\nb: true\n";
+        let yaml = "enum:\n- Yes\n- No\n- Unknown\ndefault: off\nx: 'on'\ntext: say yes\nb: true\n  on:\n    type: boolean\n  one:\n";
+        let wanted = "enum:\n- 'Yes'\n- 'No'\n- Unknown\ndefault: 'off'\nx: 'on'\ntext: say yes\nb: true\n  'on':\n    type: boolean\n  one:\n";
         assert_eq!(quote_old_booleans(yaml), wanted);
     }
 }

@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
+use lockstep_crds::identity::{meaningful_serial, meaningful_uuid};
 use lockstep_crds::{Dpu, DpuHost, MachineIdentity};
 use lockstep_operator::conflicts::{Claimant, Claims};
 use lockstep_operator::key::Key;
-use lockstep_redfish::{IdentityField, is_junk};
 use serde::{Deserialize as _, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -48,8 +48,8 @@ fn junk(identity: Option<&MachineIdentity>) -> Option<&str> {
     let identity = identity?;
     let uuid = identity.system_uuid.as_deref();
     let serial = identity.serial_number.as_deref();
-    uuid.filter(|uuid| is_junk(IdentityField::SystemUuid, uuid))
-        .or_else(|| serial.filter(|serial| is_junk(IdentityField::SerialNumber, serial)))
+    uuid.filter(|uuid| meaningful_uuid(uuid).is_none())
+        .or_else(|| serial.filter(|serial| meaningful_serial(serial).is_none()))
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! Proposed cards that the policy of their host approves.
 //!
-//! A card about which anybody contradicts anybody is never approved by a policy.
+//! A card about which anybody contradicts anybody is never approved by a policy, nor one that is
+//! not as discovery proposed it: whoever changes it, and be it that they took its approval back,
+//! decides about it from then on.
+
+use std::collections::BTreeSet;
 
 use lockstep_crds::boot_policy::InventorySelector;
 use lockstep_crds::dpu::InventorySummary;
@@ -8,7 +12,7 @@ use lockstep_crds::dpu_inventory::Completeness;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost};
 
 use super::places::observed_everywhere;
-use super::proposed::{name, proposed_id, uid};
+use super::proposed::{card_may_yield, name, uid};
 use super::vendors::plain;
 use super::{Approval, JoinedCard};
 
@@ -17,10 +21,9 @@ pub(super) fn approval(
     joined: &JoinedCard,
     host: &DpuHost,
     policy: &DpuBootPolicy,
+    recorded: &BTreeSet<&str>,
 ) -> Option<Approval> {
-    let waits = proposed_id(&card.metadata).is_some()
-        && !card.spec.approved
-        && card.metadata.deletion_timestamp.is_none();
+    let waits = card_may_yield(card, recorded) && !joined.inventory.views.is_empty();
     let policy_name = name(&policy.metadata);
     if !waits
         || joined.inventory.completeness == Completeness::Conflicting

@@ -5,7 +5,7 @@
 //! word stands.
 
 use lockstep_crds::dpu_inventory::{Conflict, Said};
-use lockstep_crds::identity::{meaningful, meaningful_device_serial};
+use lockstep_crds::identity::{meaningful, meaningful_device_serial, meaningful_serial};
 use lockstep_crds::inventory::{Inventory, SystemFacts};
 
 use super::keys::canonical_uuid;
@@ -71,7 +71,10 @@ fn of_system(now: &[&Sighting<'_>]) -> Vec<Conflict> {
         disagree(
             "system.serialNumber",
             now,
-            text(|s| s.serial_number.as_ref()),
+            |facts| {
+                let told = facts.system.as_ref()?.serial_number.as_deref()?;
+                meaningful_serial(told).map(str::to_owned)
+            },
             same_text,
         ),
         disagree(

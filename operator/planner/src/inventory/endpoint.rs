@@ -23,6 +23,13 @@ pub(super) fn paths(reports: &BTreeMap<&str, &DpuReportSpec>) -> Paths {
     paths
 }
 
+/// As `BmcEndpoint.systemPath` asks for.
+fn is_path_of_system(path: &str) -> bool {
+    let name = path.strip_prefix("/redfish/v1/Systems/");
+    let is_named = name.is_some_and(|name| !name.is_empty() && !name.contains(char::is_whitespace));
+    is_named && path.chars().count() <= 255
+}
+
 fn path(system_path: Option<&str>) -> String {
     system_path
         .unwrap_or_default()
@@ -82,6 +89,11 @@ pub(super) fn to_spec(found: &FoundEndpoint) -> Result<BmcEndpoint, String> {
     }
     if found.credentials.is_empty() {
         return Err("no Secret with credentials".to_owned());
+    }
+    if let Some(path) = &found.system_path
+        && !is_path_of_system(path)
+    {
+        return Err(format!("a path that no spec can name: {path}"));
     }
     Ok(BmcEndpoint {
         address: found.address.trim_end_matches('/').to_owned(),

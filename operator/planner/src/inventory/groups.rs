@@ -11,14 +11,19 @@
 //! the next source; lists are the best source's, with what others tell of the same entries;
 //! firmware is everybody's, by component.
 
+use std::collections::BTreeMap;
+
 use lockstep_crds::dpu_inventory::{DpuInventorySpec, Sourced};
-use lockstep_crds::identity::{meaningful, meaningful_device_serial, meaningful_uuid};
+use lockstep_crds::identity::{
+    meaningful, meaningful_device_serial, meaningful_serial, meaningful_uuid,
+};
 use lockstep_crds::inventory::{
     BmcFacts, CpuFacts, Disk, DiskList, FirmwareList, Inventory, MemoryFacts, OsFacts, Port,
     PortList, SecureBootFacts, SystemFacts, TpmFacts,
 };
 use lockstep_crds::report::Vantage;
 
+use super::Teller;
 use super::sightings::Sighting;
 use super::vendors::plain;
 
@@ -85,6 +90,53 @@ pub(super) fn groups(sightings: &[Sighting<'_>]) -> DpuInventorySpec {
         ..DpuInventorySpec::default()
     }
 }
+
+/// Who tells the versions in the joined inventory that its group's report does not tell.
+pub(super) fn tellers(
+    sightings: &[Sighting<'_>],
+    joined: &DpuInventorySpec,
+) -> BTreeMap<String, Teller> {
+    let sorted = ordered(sightings, &OF_FIRMWARE);
+    let first = |tells: &dyn Fn(&Inventory) -> bool, of_group: &str| {
+        let teller = sorted.iter().find(|one| tells(&one.facts))?;
+        (teller.report != of_group).then(|| Teller {
+            from: teller.from().clone(),
+            report: teller.report.to_owned(),
+        })
+    };
+    let mut found = BTreeMap::new();
+    if let Some(firmware) = &joined.firmware {
+        for component in &firmware.facts.components {
+            let name = plain(&component.name);
+            let tells = |facts: &Inventory| {
+                let told = facts.firmware.iter().flat_map(|list| &list.components);
+                let mut named = told.filter(|one| plain(&one.name) == name);
+                named.any(|one| one.running.is_some())
+            };
+            if let Some(teller) = first(&tells, &firmware.report) {
+                found.insert(field_of(&component.name), teller);
+            }
+        }
+    }
+    if let Some(bmc) = &joined.bmc {
+        let tells = |facts: &Inventory| {
+            let bmc = facts.bmc.as_ref();
+            bmc.is_some_and(|bmc| bmc.firmware_version.is_some())
+        };
+        if let Some(teller) = first(&tells, &bmc.report) {
+            found.insert(BMC_VERSION.to_owned(), teller);
+        }
+    }
+    found
+}
+
+/// The field of a component's running version.
+pub(super) fn field_of(component: &str) -> String {
+    format!("firmware.{component}")
+}
+
+/// The field of a BMC's own version.
+pub(super) const BMC_VERSION: &str = "bmc.firmwareVersion";
 
 fn ordered<'e, 'a>(sightings: &'e [Sighting<'a>], order: &[Vantage]) -> Vec<&'e Sighting<'a>> {
     let mut sorted: Vec<&Sighting<'a>> = sightings.iter().collect();
@@ -164,7 +216,7 @@ fn clean_system(facts: &Inventory) -> Option<SystemFacts> {
         vendor: clean(&told.vendor),
         model: clean(&told.model),
         family: clean(&told.family),
-        serial_number: clean(&told.serial_number),
+        serial_number: clean(&told.serial_number).filter(|text| meaningful_serial(text).is_some()),
         system_uuid: told.system_uuid.as_deref().and_then(meaningful_uuid),
         device_serial: told
             .device_serial

@@ -11,11 +11,12 @@ use super::JoinedCard;
 use super::cards::Evidence;
 use super::completeness;
 use super::conflicts::{MOST_CONFLICTS, conflicts};
-use super::groups::groups;
+use super::groups::{groups, tellers};
 use super::machines::Machines;
 use super::places::{self, Seat};
 use super::sightings::Sighting;
 use super::vendors::maker;
+use super::witnesses::witnesses;
 
 const MOST_VIEWS: usize = 16;
 const MOST_MISSING: usize = 32;
@@ -27,8 +28,9 @@ pub(super) fn joined(
     machines: &Machines<'_>,
 ) -> JoinedCard {
     let mut inventory = groups(&evidence.sightings);
+    let tellers = tellers(&evidence.sightings, &inventory);
     inventory.views = views(evidence);
-    inventory.hosts = places::places(card, seats);
+    inventory.hosts = places::places(card, seats, machines);
     inventory.conflicts.clone_from(&evidence.conflicts);
     inventory
         .conflicts
@@ -53,11 +55,16 @@ pub(super) fn joined(
             inventoried.message
         );
     }
+    if let Some(unlisted) = places::unlisted(card, &inventory.hosts, machines) {
+        inventoried.message = format!("{unlisted}. {}", inventoried.message);
+    }
     JoinedCard {
         summary: summary(&inventory),
         places: places::in_short(&inventory.hosts),
         inventoried,
         inventory,
+        tellers,
+        witnesses: witnesses(card, evidence, seats, machines),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use lockstep_crds::bmc::place;
 use lockstep_crds::identity::{
-    meaningful, meaningful_device_serial, meaningful_mac, meaningful_uuid,
+    meaningful_device_serial, meaningful_mac, meaningful_serial, meaningful_uuid,
 };
 use lockstep_crds::inventory::{CardSeen, Inventory, SystemFacts};
 use lockstep_crds::report::{BmcReport, Vantage};
@@ -103,11 +103,11 @@ impl Key {
     }
 
     pub(super) fn serial(text: &str) -> Option<Self> {
-        meaningful(text).map(|text| Self::Serial(text.to_ascii_uppercase()))
+        meaningful_serial(text).map(|text| Self::Serial(text.to_ascii_uppercase()))
     }
 
     pub(super) fn card_inside(text: &str) -> Option<Self> {
-        meaningful(text).map(|text| Self::CardInside(text.to_ascii_uppercase()))
+        meaningful_serial(text).map(|text| Self::CardInside(text.to_ascii_uppercase()))
     }
 
     pub(super) fn uuid(text: &str) -> Option<Self> {

@@ -112,7 +112,7 @@ impl Machine<'_> {
             ]
         });
         told.flatten()
-            .find_map(|text| lockstep_crds::identity::meaningful(text).map(str::to_owned))
+            .find_map(|text| lockstep_crds::identity::meaningful_serial(text).map(str::to_owned))
     }
 
     /// The Node that runs there, if exactly one agent proves it.

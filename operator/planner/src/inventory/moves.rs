@@ -2,21 +2,62 @@
 //!
 //! Only what discovery wrote is followed; an address that a user wrote is the user's. While the
 //! BMC still answers where the spec says, as the machine that was meant, nothing moves: one BMC
-//! may be found at several addresses.
+//! may be found at several addresses. Nor does anything move to where other credentials, or another
+//! trust, are configured: a machine elsewhere would be shown a Secret that is not meant for it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lockstep_crds::report::FoundBmc;
-use lockstep_crds::{BmcEndpoint, DpuReportSpec, names};
+use lockstep_crds::{BmcEndpoint, DISCOVERED_ADDRESS, DpuReportSpec, names};
 
 use super::cards::Evidence;
 use super::keys::plain_address;
 use super::machines::Machine;
 use super::proposals::found_host;
-use super::proposed::{name, proposed_id, uid};
+use super::proposed::{annotation, name, proposed_id, uid};
 use super::unclaimed::found_now;
-use super::{Move, Subject};
+use super::{Move, Subject, endpoint};
 
 pub(super) fn of_card(evidence: &Evidence<'_>) -> Option<Move> {
+    let card = evidence.card?;
+    let found = card_left_for(evidence)?;
+    let bmc = card.spec.bmc.as_ref()?;
+    may_follow(bmc, found).then(|| to(Subject::Card, &card.metadata, found))
+}
+
+pub(super) fn of_host(machine: &Machine<'_>) -> Option<Move> {
+    let host = machine.host?;
+    let found = host_left_for(machine)?;
+    let bmc = host.spec.bmc.as_ref()?;
+    may_follow(bmc, found).then(|| to(Subject::Host, &host.metadata, found))
+}
+
+/// Where the BMC of a proposed card answers instead, under other credentials or another trust.
+pub(super) fn card_is_elsewhere<'a>(evidence: &Evidence<'a>) -> Option<&'a FoundBmc> {
+    let bmc = evidence.card?.spec.bmc.as_ref()?;
+    card_left_for(evidence).filter(|found| !may_follow(bmc, found))
+}
+
+/// The same of a host.
+pub(super) fn host_is_elsewhere<'a>(machine: &Machine<'a>) -> Option<&'a FoundBmc> {
+    let bmc = machine.host?.spec.bmc.as_ref()?;
+    host_left_for(machine).filter(|found| !may_follow(bmc, found))
+}
+
+fn may_follow(bmc: &BmcEndpoint, found: &FoundBmc) -> bool {
+    endpoint::to_spec(&found.endpoint)
+        .is_ok_and(|there| there.credentials_ref == bmc.credentials_ref && there.tls == bmc.tls)
+}
+
+fn to(subject: Subject, metadata: &ObjectMeta, found: &FoundBmc) -> Move {
+    Move {
+        subject,
+        name: name(metadata).to_owned(),
+        uid: uid(metadata).to_owned(),
+        address: found.endpoint.address.trim_end_matches('/').to_owned(),
+    }
+}
+
+fn card_left_for<'a>(evidence: &Evidence<'a>) -> Option<&'a FoundBmc> {
     let card = evidence.card?;
     let hot = names::card_bmc(name(&card.metadata));
     let own = evidence.sightings.iter().find(|one| one.report == hot);
@@ -25,17 +66,11 @@ pub(super) fn of_card(evidence: &Evidence<'_>) -> Option<Move> {
         .sightings
         .iter()
         .filter_map(|one| one.spec.found.as_ref());
-    moved(
-        Subject::Card,
-        &card.metadata,
-        card.spec.bmc.as_ref()?,
-        own.map(|one| one.spec),
-        found,
-        also,
-    )
+    let bmc = card.spec.bmc.as_ref()?;
+    has_left(&card.metadata, bmc, own.map(|one| one.spec), also).then_some(found)
 }
 
-pub(super) fn of_host(machine: &Machine<'_>) -> Option<Move> {
+fn host_left_for<'a>(machine: &Machine<'a>) -> Option<&'a FoundBmc> {
     let host = machine.host?;
     let hot = names::host_bmc(name(&host.metadata));
     let own = machine.views.iter().find(|view| view.report == hot);
@@ -44,37 +79,24 @@ pub(super) fn of_host(machine: &Machine<'_>) -> Option<Move> {
         .views
         .iter()
         .filter_map(|view| view.spec.found.as_ref());
-    moved(
-        Subject::Host,
-        &host.metadata,
-        host.spec.bmc.as_ref()?,
-        own.map(|view| view.spec),
-        found,
-        also,
-    )
+    let bmc = host.spec.bmc.as_ref()?;
+    has_left(&host.metadata, bmc, own.map(|view| view.spec), also).then_some(found)
 }
 
-fn moved<'f>(
-    subject: Subject,
+/// Whether the BMC of a proposed object does not answer any more where discovery said that it does.
+fn has_left<'f>(
     metadata: &ObjectMeta,
     bmc: &BmcEndpoint,
     own: Option<&DpuReportSpec>,
-    found: &FoundBmc,
     mut also: impl Iterator<Item = &'f FoundBmc>,
-) -> Option<Move> {
+) -> bool {
     let reachable = own.and_then(|spec| spec.reachable.as_ref());
     let answers = reachable.is_some_and(|reachable| reachable.ok);
     let here =
         |found: &FoundBmc| plain_address(&found.endpoint.address) == plain_address(&bmc.address);
     let found_here = also.any(|found| found.missing_since.is_none() && here(found));
+    let discovered = annotation(metadata, DISCOVERED_ADDRESS)
+        .is_some_and(|address| plain_address(address) == plain_address(&bmc.address));
     let ours = proposed_id(metadata).is_some() && metadata.deletion_timestamp.is_none();
-    // The scheme goes with the trust, which does not move.
-    let scheme = |address: &str| address.starts_with("http://");
-    let alike = scheme(&found.endpoint.address) == scheme(&bmc.address);
-    (ours && alike && !answers && !found_here).then(|| Move {
-        subject,
-        name: name(metadata).to_owned(),
-        uid: uid(metadata).to_owned(),
-        address: found.endpoint.address.trim_end_matches('/').to_owned(),
-    })
+    ours && discovered && !answers && !found_here
 }

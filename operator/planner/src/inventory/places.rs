@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lockstep_crds::Dpu;
 use lockstep_crds::dpu::{HostPlace, Pairing};
 use lockstep_crds::dpu_inventory::{Conflict, KnownPairing, SeenInHost};
-use lockstep_crds::inventory::CardHealth;
+use lockstep_crds::inventory::{CardHealth, Inventory, NamedFunctions};
 use lockstep_crds::report::Vantage;
 
 use super::cards::{Evidence, expected_of, said_by_spec};
@@ -22,6 +22,8 @@ use super::sightings::Sighting;
 /// Hosts in a `DpuInventory`.
 const MOST_HOSTS: usize = 8;
 const MOST_FUNCTIONS: usize = 16;
+/// Of a card in one host, by name.
+const MOST_NAMED: usize = 32;
 const LONGEST_PROOF: usize = 512;
 
 /// A card seen in one machine.
@@ -29,6 +31,8 @@ const LONGEST_PROOF: usize = 512;
 pub(super) struct Seat {
     pub machine: usize,
     pub place: SeenInHost,
+    /// The reports that read a serial number from the card there.
+    pub proved_by: Vec<String>,
 }
 
 /// Keys that more than one view of a card tells.
@@ -139,9 +143,13 @@ pub(super) fn seats(evidence: &Evidence<'_>, machines: &Machines<'_>) -> Vec<Sea
                 (one.missing(), rank, one.report)
             });
             let machine = machines.list.get(number)?;
+            let proved = those
+                .iter()
+                .filter(|one| proof(one, &known).is_some_and(|(strong, _)| strong));
             Some(Seat {
                 machine: number,
                 place: place(machine, &those, &known),
+                proved_by: proved.map(|one| one.report.to_owned()).collect(),
             })
         })
         .collect()
@@ -182,9 +190,19 @@ fn place(machine: &Machine<'_>, those: &[&Sighting<'_>], known: &Known<'_>) -> S
         proof: Some(cut(&words, LONGEST_PROOF)),
         slot: cards().find_map(|card| card.slot.clone()),
         functions: functions.unwrap_or_default(),
+        named: cards().find_map(|card| card.named.clone()).map(bounded),
         system_uuid: machine.system_uuid(),
         node_name: machine.node_name().map(str::to_owned),
     }
+}
+
+/// An agent of another release may list more.
+fn bounded(mut named: NamedFunctions) -> NamedFunctions {
+    let beyond = named.functions.len().saturating_sub(MOST_NAMED);
+    named.functions.truncate(MOST_NAMED);
+    let beyond = i64::try_from(beyond).unwrap_or(i64::MAX);
+    named.omitted = named.omitted.saturating_add(beyond);
+    named
 }
 
 /// By what a host's view of the card proves that it is this one.
@@ -237,15 +255,18 @@ fn proof(one: &Sighting<'_>, known: &Known<'_>) -> Option<(bool, String)> {
 }
 
 /// The places that are shown: seen ones first, then what the spec says.
-pub(super) fn places(card: &Dpu, seats: &[Seat]) -> Vec<SeenInHost> {
+pub(super) fn places(card: &Dpu, seats: &[Seat], machines: &Machines<'_>) -> Vec<SeenInHost> {
     let mut places: Vec<SeenInHost> = seats.iter().map(|seat| seat.place.clone()).collect();
     for wanted in &card.spec.host_refs {
         let said = match wanted.pairing {
             Pairing::Asserted => (KnownPairing::Asserted, "spec.hostRefs says so".to_owned()),
             Pairing::Observed => (
                 KnownPairing::Unknown,
-                "nobody has seen it there: run an agent on the host, or let its BMC be explored"
-                    .to_owned(),
+                lists_without(&wanted.name, machines).unwrap_or_else(|| {
+                    "nobody has seen it there: run an agent on the host, or let its BMC be \
+                     explored"
+                        .to_owned()
+                }),
             ),
         };
         match places.iter_mut().find(|place| place.name == wanted.name) {
@@ -275,6 +296,44 @@ pub(super) fn places(card: &Dpu, seats: &[Seat]) -> Vec<SeenInHost> {
     places
 }
 
+/// That a host's own agent tells of its cards, and since when; for a card that it does not list.
+fn lists_without(host: &str, machines: &Machines<'_>) -> Option<String> {
+    let machine = machines.list.get(*machines.of_host.get(host)?)?;
+    let mut views = machine.views.iter();
+    let view = views.find(|view| {
+        let readable = |inventory: &Inventory| {
+            let mut unread = inventory.unread.iter();
+            !inventory.cards.is_empty() || !unread.any(|group| group.group == "cards")
+        };
+        view.spec.vantage == Vantage::HostOs && view.inventory().is_some_and(readable)
+    })?;
+    let words = format!(
+        "the operating system of dpuhost/{host} ({}) does not list it, by its report of {}: look \
+         whether it is in its slot and has power, power-cycle the host when it may go down, or \
+         correct spec.hostRefs; a family that is not recognised over PCI is never listed",
+        view.report,
+        view.at().0
+    );
+    Some(cut(&words, LONGEST_PROOF))
+}
+
+/// The hosts of the spec whose agents tell of their cards and not of this one.
+pub(super) fn unlisted(
+    card: &Dpu,
+    places: &[SeenInHost],
+    machines: &Machines<'_>,
+) -> Option<String> {
+    let not_seen = card.spec.host_refs.iter().filter(|wanted| {
+        let place = places.iter().find(|place| place.name == wanted.name);
+        // A machine that sees it, however weakly, numbers its functions.
+        place.is_some_and(|place| place.functions.is_empty() && place.node_name.is_none())
+    });
+    let words: Vec<String> = not_seen
+        .filter_map(|wanted| lists_without(&wanted.name, machines))
+        .collect();
+    (!words.is_empty()).then(|| words.join("; "))
+}
+
 /// The same in short: a machine without an object has no name to show.
 pub(super) fn in_short(places: &[SeenInHost]) -> Vec<HostPlace> {
     places
@@ -289,6 +348,20 @@ pub(super) fn in_short(places: &[SeenInHost]) -> Vec<HostPlace> {
         .collect()
 }
 
+/// Whether the machines of a card's hosts are told apart: a host of the spec that nobody knows
+/// may be the machine that nobody has named.
+pub(super) fn all_known(card: &Dpu, machines: &Machines<'_>) -> bool {
+    card.spec.host_refs.iter().all(|wanted| {
+        let machine = machines.of_host.get(wanted.name.as_str());
+        machine
+            .and_then(|number| machines.list.get(*number))
+            .is_some_and(|machine| {
+                let mut keys = machine.keys.iter();
+                keys.any(|key| matches!(key.kind(), Kind::Serial | Kind::Uuid))
+            })
+    })
+}
+
 /// The card is seen in a host that its spec does not name.
 pub(super) fn seen_elsewhere(
     card: &Dpu,
@@ -297,16 +370,7 @@ pub(super) fn seen_elsewhere(
     machines: &Machines<'_>,
 ) -> Option<Conflict> {
     let named = |host: &str| card.spec.host_refs.iter().any(|wanted| wanted.name == host);
-    // A host of the spec that nobody knows may be the machine that nobody has named.
-    let all_known = card.spec.host_refs.iter().all(|wanted| {
-        let machine = machines.of_host.get(wanted.name.as_str());
-        machine
-            .and_then(|number| machines.list.get(*number))
-            .is_some_and(|machine| {
-                let mut keys = machine.keys.iter();
-                keys.any(|key| matches!(key.kind(), Kind::Serial | Kind::Uuid))
-            })
-    });
+    let all_known = all_known(card, machines);
     let elsewhere: Vec<&Seat> = seats
         .iter()
         .filter(|seat| seat.place.pairing == KnownPairing::Observed)

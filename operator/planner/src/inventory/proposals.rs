@@ -13,7 +13,8 @@ use lockstep_crds::dpu_inventory::KnownPairing;
 use lockstep_crds::host::{Disruption, HostRole, SlotPower};
 use lockstep_crds::report::{FoundBmc, MachineRole};
 use lockstep_crds::{
-    Dpu, DpuHost, DpuHostSpec, DpuSpec, LocalRef, MachineIdentity, PROPOSED_LABEL,
+    BmcEndpoint, DISCOVERED_ADDRESS, Dpu, DpuHost, DpuHostSpec, DpuSpec, LocalRef, MachineIdentity,
+    PROPOSED_LABEL,
 };
 
 use super::cards::Evidence;
@@ -302,6 +303,7 @@ impl Proposing {
                 .filter_map(|(label, value)| Some((label.to_owned(), value?)))
                 .collect(),
         );
+        card.metadata.annotations = discovered(card.spec.bmc.as_ref());
         self.proposals.push(Proposal::Card(Box::new(card)));
     }
 
@@ -318,7 +320,14 @@ impl Proposing {
     }
 }
 
+/// That the address is discovery's own.
+fn discovered(bmc: Option<&BmcEndpoint>) -> Option<BTreeMap<String, String>> {
+    let address = bmc?.address.clone();
+    Some(BTreeMap::from([(DISCOVERED_ADDRESS.to_owned(), address)]))
+}
+
 fn labelled_host(mut host: DpuHost, id: Option<String>) -> DpuHost {
+    host.metadata.annotations = discovered(host.spec.bmc.as_ref());
     host.metadata.labels = id.map(|id| BTreeMap::from([(PROPOSED_LABEL.to_owned(), id)]));
     host
 }

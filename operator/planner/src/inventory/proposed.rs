@@ -1,13 +1,13 @@
 //! Objects that discovery proposed, and when they may give way.
 //!
-//! Only what nobody has approved and nothing was ever done to gives way: a proposal that a
-//! person took up is theirs.
+//! Only what nobody has approved or changed and nothing was ever done to gives way: a proposal
+//! that a person took up is theirs.
 
 use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lockstep_crds::host::{Disruption, HostRole};
-use lockstep_crds::{Dpu, DpuHost, PROPOSED_LABEL};
+use lockstep_crds::{Dpu, DpuHost, PROPOSED_GENERATION, PROPOSED_LABEL};
 
 /// The id that discovery gave an object that it proposed.
 pub(super) fn proposed_id(metadata: &ObjectMeta) -> Option<&str> {
@@ -34,8 +34,27 @@ pub(super) fn age(metadata: &ObjectMeta) -> (Option<jiff::Timestamp>, &str) {
     )
 }
 
+/// An annotation that the operator keeps.
+pub(super) fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    let annotations = metadata.annotations.as_ref()?;
+    annotations.get(key).map(String::as_str)
+}
+
+/// Whether the spec is as the operator wrote it last. A person who changes anything of it, approval
+/// included, makes it theirs.
+pub(super) fn is_as_written(metadata: &ObjectMeta) -> bool {
+    let written = match annotation(metadata, PROPOSED_GENERATION) {
+        Some(generation) => generation.parse().ok(),
+        None => Some(1),
+    };
+    // Only objects that no API server has seen have none.
+    metadata.generation.is_none() || metadata.generation == written
+}
+
 fn untouched(metadata: &ObjectMeta) -> bool {
-    metadata.deletion_timestamp.is_none() && metadata.finalizers.iter().flatten().next().is_none()
+    metadata.deletion_timestamp.is_none()
+        && metadata.finalizers.iter().flatten().next().is_none()
+        && is_as_written(metadata)
 }
 
 /// uids of cards that any host has a record of.
@@ -47,7 +66,7 @@ pub(super) fn recorded<'a>(hosts: &[&'a DpuHost]) -> BTreeSet<&'a str> {
         .collect()
 }
 
-/// Whether a card was proposed, is not approved, and nothing was ever done to it.
+/// Whether a card was proposed, is not approved or changed, and nothing was ever done to it.
 pub(super) fn card_may_yield(card: &Dpu, recorded: &BTreeSet<&str>) -> bool {
     proposed_id(&card.metadata).is_some()
         && !card.spec.approved
@@ -55,7 +74,7 @@ pub(super) fn card_may_yield(card: &Dpu, recorded: &BTreeSet<&str>) -> bool {
         && !recorded.contains(uid(&card.metadata))
 }
 
-/// Whether a host was proposed and nothing was ever done to it.
+/// Whether a host was proposed, is as it was proposed, and nothing was ever done to it.
 pub(super) fn host_may_yield(host: &DpuHost) -> bool {
     let idle = host.status.as_ref().is_none_or(|status| {
         status.seq == 0

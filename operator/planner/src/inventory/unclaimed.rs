@@ -1,6 +1,6 @@
 //! Cards that nobody has an object for, and what their objects would say.
 
-use lockstep_crds::identity::{meaningful, meaningful_uuid};
+use lockstep_crds::identity::{meaningful_serial, meaningful_uuid};
 use lockstep_crds::inventory::CardHealth;
 use lockstep_crds::report::{FoundBmc, MachineRole};
 use lockstep_crds::{BmcEndpoint, MachineIdentity};
@@ -53,7 +53,7 @@ impl<'e, 'a> Unclaimed<'e, 'a> {
         }
         let serial = told(evidence, |one| {
             let text = one.facts.system.as_ref()?.serial_number.as_deref()?;
-            meaningful(text).map(str::to_owned)
+            meaningful_serial(text).map(str::to_owned)
         });
         let uuid = told(evidence, |one| {
             meaningful_uuid(one.facts.system.as_ref()?.system_uuid.as_deref()?)

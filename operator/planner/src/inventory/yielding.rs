@@ -17,7 +17,7 @@ use super::places::Seat;
 use super::proposals::found_host;
 use super::proposed::{card_may_yield, host_may_yield, name, recorded, stands_in, uid};
 use super::unclaimed::found_now;
-use super::{Proposal, SiteView, Subject, Withdrawal};
+use super::{Proposal, SiteView, Subject, Withdrawal, moves};
 
 pub(super) fn withdrawals(
     view: &SiteView<'_>,
@@ -45,9 +45,18 @@ pub(super) fn withdrawals(
             );
             yielding.host(host, why);
         }
+        if let (Some(host), Some(found)) = (machine.host, moves::host_is_elsewhere(machine)) {
+            yielding.host(host, elsewhere(&found.endpoint.address));
+        }
     }
     yielding.stand_ins(view);
     yielding.concluded()
+}
+
+fn elsewhere(address: &str) -> String {
+    format!(
+        "its BMC answers at {address} now, where other credentials or another trust are configured: it is proposed anew with those"
+    )
 }
 
 struct Yielding<'a> {
@@ -161,6 +170,8 @@ impl<'a> Yielding<'a> {
                 found.endpoint.address
             );
             self.card(card, why);
+        } else if let Some(found) = moves::card_is_elsewhere(evidence) {
+            self.card(card, elsewhere(&found.endpoint.address));
         }
     }
 

@@ -1,5 +1,7 @@
 //! Cards that a policy approves.
 
+use lockstep_crds::PROPOSED_LABEL;
+use lockstep_crds::dpu::Pairing;
 use lockstep_crds::dpu_inventory::KnownPairing;
 use serde_json::{Value, json};
 
@@ -90,6 +92,36 @@ fn only_proposed_cards_that_wait_and_stay_are_approved() {
         approved(&other).is_empty(),
         "another policy governs its host"
     );
+}
+
+#[test]
+fn a_policy_approves_a_card_once_and_never_over_a_person() {
+    let mut site = site(json!({})).apply();
+    assert!(site.cards[0].spec.approved);
+    site.edit_card(0, |card| card.approved = false);
+    assert!(approved(&site).is_empty());
+    let mut by_hand = crate::approving::site(json!({}));
+    by_hand.edit_card(0, |card| card.approved = true);
+    by_hand.edit_card(0, |card| card.approved = false);
+    assert!(approved(&by_hand).is_empty());
+}
+
+#[test]
+fn a_policy_approves_only_what_stands_as_it_was_proposed() {
+    let mut changed = site(json!({}));
+    changed.edit_card(0, |card| card.host_refs[0].pairing = Pairing::Asserted);
+    assert!(approved(&changed).is_empty());
+    // Somebody's own object with the label of a proposal, about a card that nobody has seen.
+    let mut unseen = Site::default()
+        .policy("p", json!({"discovered": {"approve": [{}]}}))
+        .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
+        .card(
+            "mine",
+            json!({"approved": false, "identity": {"serialNumber": "MT1"}}),
+        );
+    let label = (PROPOSED_LABEL.to_owned(), "x".to_owned());
+    unseen.cards[0].metadata.labels = Some([label].into());
+    assert!(approved(&unseen).is_empty());
 }
 
 #[test]

@@ -66,6 +66,32 @@ fn every_field_of_the_minimum_is_missed() {
     assert_eq!(told(diskless).1, "Complete");
 }
 
+/// A card on auxiliary power, of which its BMC can read the FRU alone (R157).
+#[test]
+fn a_card_that_shows_but_its_fru_is_partly_known() {
+    let fru = json!({"system": {"vendor": "NVIDIA", "serialNumber": "MT1", "partNumber": "900-9D3B6-00CV-AA0"}});
+    let card = Site::default()
+        .card("c", json!({}))
+        .card_bmc("c", fru)
+        .joined("c");
+    assert_eq!(card.inventory.completeness, Completeness::Partial);
+    assert_eq!(
+        (card.inventoried.status, card.inventoried.reason),
+        ("False", "Partial")
+    );
+    assert_eq!(card.summary.serial_number.as_deref(), Some("MT1"));
+    let missing = card.inventory.missing.iter().map(|one| one.what.as_str());
+    for what in [
+        "ports.mac",
+        "cpu.cores",
+        "memory.totalBytes",
+        "disks",
+        "firmware",
+    ] {
+        assert!(missing.clone().any(|missing| missing == what), "{what}");
+    }
+}
+
 #[test]
 fn what_is_missing_says_who_could_tell_it_and_why_they_do_not() {
     let card = Site::default().card("c", json!({})).joined("c");

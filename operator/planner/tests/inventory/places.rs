@@ -1,7 +1,7 @@
 //! Where cards sit, and how that is known (R7, R9, R14).
 
 use lockstep_crds::dpu_inventory::KnownPairing;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::site::{HOST_UUID, OTHER_HOST_UUID, Site, UUID, conflicts, said};
 
@@ -16,7 +16,10 @@ fn a_host_that_reads_the_serial_number_proves_the_place() {
     let site = two_hosts()
         .card("c", json!({"hostRefs": [{"name": "a"}], "identity": {"serialNumber": "MT1"}}))
         .agent("n", HOST_UUID, json!([
-            {"serialNumber": "MT1", "slot": "Slot 3", "functions": ["0000:3b:00.0", "0000:3b:00.1"]},
+            {"serialNumber": "MT1", "slot": "Slot 3", "functions": ["0000:3b:00.0", "0000:3b:00.1"],
+             "named": {"functions": (0..40).map(|n| json!({
+                 "name": format!("pf0vf{n}"), "physical": 0, "virtual": n, "address": "0000:3b:00.2",
+             })).collect::<Vec<_>>(), "omitted": 7}},
         ]))
         .host_bmc("a", json!({"cards": [{"serialNumber": "MT1", "slot": "PCIe.3"}]}));
     let card = site.joined("c");
@@ -27,6 +30,9 @@ fn a_host_that_reads_the_serial_number_proves_the_place() {
     );
     assert_eq!(place.slot.as_deref(), Some("Slot 3"));
     assert_eq!(place.functions, ["0000:3b:00.0", "0000:3b:00.1"]);
+    let named = place.named.as_ref().unwrap();
+    assert_eq!(named.functions[3].name, "pf0vf3");
+    assert_eq!((named.functions.len(), named.omitted), (32, 15));
     assert_eq!(place.system_uuid.as_deref(), Some(HOST_UUID));
     assert_eq!(place.node_name.as_deref(), Some("n"));
     assert_eq!(
@@ -38,6 +44,131 @@ fn a_host_that_reads_the_serial_number_proves_the_place() {
     );
     assert_eq!(card.places.len(), 1);
     assert_eq!(conflicts(&card), Vec::<String>::new());
+}
+
+/// Who vouches for what: report and host.
+fn witnesses(site: &Site) -> Vec<(String, String)> {
+    let witnesses = site.joined("c").witnesses.into_iter();
+    witnesses.map(|one| (one.report, one.host)).collect()
+}
+
+/// A card with a serial number in host `a`, which has an identity.
+fn in_a() -> Site {
+    two_hosts().card(
+        "c",
+        json!({"hostRefs": [{"name": "a"}], "identity": {"serialNumber": "MT1"}}),
+    )
+}
+
+/// The BMC of a host that was found, its machine, and what it sees there.
+fn found(site: Site, uuid: &str, more: Value) -> Site {
+    let told = json!({
+        "reachable": {"ok": true, "since": "2026-05-01T00:00:00Z"},
+        "machine": {"systemUuid": uuid},
+        "inventory": {"cards": [{"serialNumber": "MT1"}]},
+    });
+    let mut told = told;
+    merge(&mut told, more);
+    site.found("id", "Host", "https://10.0.0.1", told)
+}
+
+fn merge(usual: &mut Value, more: Value) {
+    for (key, value) in more.as_object().cloned().unwrap_or_default() {
+        match usual.get_mut(&key) {
+            Some(place) if place.is_object() => merge(place, value),
+            Some(_) | None => usual[key] = value,
+        }
+    }
+}
+
+#[test]
+fn whoever_looks_from_inside_the_host_and_reads_the_serial_number_is_a_witness() {
+    let word = |report: &str, host: &str| (report.to_owned(), host.to_owned());
+    let site = in_a()
+        .agent("n", HOST_UUID, json!([{"serialNumber": "MT1"}]))
+        .host_bmc("a", json!({"cards": [{"serialNumber": "MT1"}]}));
+    let site = found(site, HOST_UUID, json!({}));
+    assert_eq!(
+        witnesses(&site),
+        ["bmc-found-id", "bmc-host-a", "host-n"].map(|report| word(report, "a"))
+    );
+    // Whoever sees but an address is none, though others prove the place.
+    let site = in_a()
+        .card_bmc(
+            "c",
+            json!({"ports": {"ports": [{"name": "p0", "mac": "b8:3f:d2:00:00:01"}]}}),
+        )
+        .agent("n", HOST_UUID, json!([{"macs": ["b8:3f:d2:00:00:01"]}]));
+    assert_eq!(
+        witnesses(&found(site, HOST_UUID, json!({}))),
+        [word("bmc-found-id", "a")]
+    );
+    // Two Nodes on one machine: one of them is wrong.
+    let site = in_a()
+        .agent("n", HOST_UUID, json!([{"serialNumber": "MT1"}]))
+        .agent("m", HOST_UUID, json!([{"serialNumber": "MT1"}]));
+    assert!(witnesses(&site).is_empty());
+}
+
+#[test]
+fn a_found_bmc_vouches_only_for_the_machine_that_it_is_proved_to_be() {
+    let word = |host: &str| vec![("bmc-found-id".to_owned(), host.to_owned())];
+    assert_eq!(witnesses(&found(in_a(), HOST_UUID, json!({}))), word("a"));
+    // Its word from another machine speaks against the place.
+    assert_eq!(
+        witnesses(&found(in_a(), OTHER_HOST_UUID, json!({}))),
+        word("b")
+    );
+    let strange = "11111111-2222-4333-8444-555555555555";
+    assert_eq!(witnesses(&found(in_a(), strange, json!({}))), word(""));
+    // A serial number that the object demands is another one there.
+    let twin = Site::default()
+        .host(
+            "a",
+            json!({"identity": {"systemUuid": HOST_UUID, "serialNumber": "S1"}}),
+        )
+        .card(
+            "c",
+            json!({"hostRefs": [{"name": "a"}], "identity": {"serialNumber": "MT1"}}),
+        );
+    for (serial, host) in [("S1", Some("a")), ("S2", Some(""))] {
+        let shows = json!({"machine": {"serialNumber": serial}});
+        let told = witnesses(&found(twin.clone(), HOST_UUID, shows));
+        assert_eq!(told, host.map_or_else(Vec::new, word), "{serial}");
+    }
+    let nothing: Vec<(String, String)> = Vec::new();
+    // Nobody has said which machine the host is, by name of the BMC alone.
+    let unnamed = Site::default()
+        .host(
+            "a",
+            json!({"bmc": {
+                "address": "https://10.0.0.1", "credentialsRef": {"name": "bmc"},
+                "tls": {"trust": "NoVerification"},
+            }}),
+        )
+        .card(
+            "c",
+            json!({"hostRefs": [{"name": "a"}], "identity": {"serialNumber": "MT1"}}),
+        );
+    assert_eq!(witnesses(&found(unnamed, HOST_UUID, json!({}))), nothing);
+    for (more, why) in [
+        (
+            json!({"found": {"missingSince": "2026-05-01T00:00:00Z"}}),
+            "it is found no more",
+        ),
+        (json!({"found": {"role": "Unclear"}}), "it may be no host"),
+        (
+            json!({"inventory": {"contradictions": ["IdentityTwice: x"]}}),
+            "another shows the same",
+        ),
+        (
+            json!({"inventory": {"cards": [{"serialNumber": "MT2"}]}}),
+            "another card",
+        ),
+        (json!({"inventory": {"cards": []}}), "no card"),
+    ] {
+        assert_eq!(witnesses(&found(in_a(), HOST_UUID, more)), nothing, "{why}");
+    }
 }
 
 #[test]

@@ -380,6 +380,35 @@ fn proposals_are_bounded_and_come_to_an_end() {
 }
 
 #[test]
+fn no_path_is_proposed_that_no_spec_can_name() {
+    let at = |path: &str, serial: &str| {
+        json!({
+            "found": {"endpoint": {"systemPath": path}},
+            "inventory": {"system": {"serialNumber": serial}},
+        })
+    };
+    let long = format!("/redfish/v1/Systems/{}", "x".repeat(300));
+    let site = Site::default()
+        .found(
+            "f1",
+            "Card",
+            "https://10.0.0.1",
+            at("/redfish/v1/Oem/a b", "A1"),
+        )
+        .found("f2", "Card", "https://10.0.0.1", at(&long, "A2"))
+        .found(
+            "f3",
+            "Card",
+            "https://10.0.0.1",
+            at("/redfish/v1/Systems/3", "A3"),
+        );
+    let joined = site.join();
+    let bmc = |name: &str| proposed_card(&joined, name).spec.bmc;
+    assert_eq!((bmc("dpu-a1"), bmc("dpu-a2")), (None, None));
+    assert!(bmc("dpu-a3").is_some());
+}
+
+#[test]
 fn an_object_is_adopted_however_its_address_is_written() {
     let mut failed = Vec::new();
     for (found, address) in [

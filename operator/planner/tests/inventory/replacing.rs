@@ -205,3 +205,74 @@ fn of_two_proposals_for_one_card_the_older_stays() {
         .collect();
     assert_eq!(gone, ["a-twin"]);
 }
+
+#[test]
+fn what_a_person_wrote_into_a_proposal_stays() {
+    // Its host is seen, and its BMC found, only later.
+    let mut card_changed = proposed_site();
+    card_changed.edit_card(0, |card| card.paused = true);
+    let settled = card_changed
+        .agent("n", HOST_UUID, json!([{"serialNumber": "MT1"}]))
+        .apply()
+        .apply();
+    assert!(settled.cards[0].spec.paused);
+    for change in [
+        |host: &mut lockstep_crds::DpuHostSpec| host.hands_off = true,
+        |host: &mut lockstep_crds::DpuHostSpec| host.policy_ref.name = "observe".to_owned(),
+    ] {
+        let mut site = Site::default()
+            .agent("n", HOST_UUID, json!([{"serialNumber": "MT1"}]))
+            .apply();
+        site.edit_host(0, change);
+        let wanted = site.hosts[0].spec.clone();
+        let of = json!({"inventory": {"system": {"systemUuid": HOST_UUID}}});
+        let site = site.found("f2", "Host", "https://10.0.1.1", of).apply();
+        assert_eq!(site.hosts[0].spec, wanted);
+        assert!(site.join().proposals.is_empty());
+    }
+}
+
+#[test]
+fn nothing_moves_to_where_other_credentials_are_configured() {
+    let of = |credentials: &str| {
+        let mut of = card("MT1");
+        of["found"] = json!({"endpoint": {"credentials": credentials}});
+        of
+    };
+    let site = Site::default()
+        .found("f1", "Card", "https://10.0.0.1", of("narrow"))
+        .apply()
+        .found("f1", "Card", "https://10.0.0.9", of("wide"));
+    assert!(site.join().moves.is_empty());
+    let mut approved = site.clone();
+    approved.edit_card(0, |card| card.approved = true);
+    let kept = approved.apply().cards[0].spec.bmc.clone().unwrap();
+    assert_eq!(kept.address, "https://10.0.0.1");
+    // Nobody has taken it up yet: it is proposed anew, with what is configured there.
+    let anew = site.apply().apply();
+    let bmc = anew.cards[0].spec.bmc.clone().unwrap();
+    assert_eq!(
+        (bmc.address.as_str(), bmc.credentials_ref.name.as_str()),
+        ("https://10.0.0.9", "wide")
+    );
+    assert!(anew.join().withdrawals.is_empty());
+}
+
+#[test]
+fn an_address_that_a_person_wrote_into_a_proposal_is_theirs() {
+    let mut site = proposed_site();
+    site.edit_card(0, |card| {
+        card.bmc.as_mut().unwrap().address = "https://bmc1.example".to_owned();
+        card.approved = true;
+    });
+    assert!(site.join().moves.is_empty());
+    // Ours is followed, approved or not.
+    let mut ours = proposed_site();
+    ours.edit_card(0, |card| card.approved = true);
+    let moved = ours.found("f1", "Card", "https://10.0.0.9", card("MT1"));
+    let moved = moved
+        .apply()
+        .found("f1", "Card", "https://10.0.0.8", card("MT1"));
+    let addresses: Vec<String> = moved.join().moves.into_iter().map(|m| m.address).collect();
+    assert_eq!(addresses, ["https://10.0.0.8"]);
+}

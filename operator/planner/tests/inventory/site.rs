@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use lockstep_crds::{
+    DISCOVERED_ADDRESS, Dpu, DpuBootPolicy, DpuHost, DpuHostSpec, DpuReportSpec, DpuSpec,
+    PROPOSED_GENERATION,
+};
 use lockstep_planner::inventory::{JoinedCard, Proposal, SiteJoin, SiteView, Subject, join};
 use serde_json::{Value, json};
 
@@ -137,6 +141,20 @@ impl Site {
         )
     }
 
+    /// A person changes the spec of a card, and the API server counts it.
+    pub fn edit_card(&mut self, index: usize, change: impl FnOnce(&mut DpuSpec)) {
+        let card = &mut self.cards[index];
+        change(&mut card.spec);
+        card.metadata.generation = Some(card.metadata.generation.unwrap_or(1) + 1);
+    }
+
+    /// The same of a host.
+    pub fn edit_host(&mut self, index: usize, change: impl FnOnce(&mut DpuHostSpec)) {
+        let host = &mut self.hosts[index];
+        change(&mut host.spec);
+        host.metadata.generation = Some(host.metadata.generation.unwrap_or(1) + 1);
+    }
+
     /// Creates what is proposed and deletes what gives way, as the operator does.
     pub fn apply(mut self) -> Self {
         let joined = self.join();
@@ -151,35 +169,57 @@ impl Site {
             }
         }
         for moved in &joined.moves {
-            let bmc = match moved.subject {
+            let is_meant = |meta: &ObjectMeta| meta.uid.as_ref() == Some(&moved.uid);
+            let (meta, bmc) = match moved.subject {
                 Subject::Card => {
                     let mut cards = self.cards.iter_mut();
-                    let card = cards.find(|card| card.metadata.uid.as_ref() == Some(&moved.uid));
-                    card.and_then(|card| card.spec.bmc.as_mut())
+                    let card = cards.find(|card| is_meant(&card.metadata)).unwrap();
+                    (&mut card.metadata, card.spec.bmc.as_mut())
                 }
                 Subject::Host => {
                     let mut hosts = self.hosts.iter_mut();
-                    let host = hosts.find(|host| host.metadata.uid.as_ref() == Some(&moved.uid));
-                    host.and_then(|host| host.spec.bmc.as_mut())
+                    let host = hosts.find(|host| is_meant(&host.metadata)).unwrap();
+                    (&mut host.metadata, host.spec.bmc.as_mut())
                 }
             };
             bmc.unwrap().address.clone_from(&moved.address);
+            written(meta, Some(&moved.address));
+        }
+        for approval in &joined.approvals {
+            let mut cards = self.cards.iter_mut();
+            let card = cards.find(|card| card.metadata.uid.as_ref() == Some(&approval.uid));
+            let card = card.unwrap();
+            card.spec.approved = true;
+            written(&mut card.metadata, None);
         }
         for proposal in joined.proposals {
             match proposal {
                 Proposal::Card(mut card) => {
                     let name = card.metadata.name.clone().unwrap();
                     card.metadata.uid = Some(format!("uid-{name}"));
+                    card.metadata.generation = Some(1);
                     self.cards.push(*card);
                 }
                 Proposal::Host(mut host) => {
                     let name = host.metadata.name.clone().unwrap();
                     host.metadata.uid = Some(format!("uid-{name}"));
+                    host.metadata.generation = Some(1);
                     self.hosts.push(*host);
                 }
             }
         }
         self
+    }
+}
+
+/// The operator has written a spec.
+fn written(meta: &mut ObjectMeta, address: Option<&str>) {
+    let generation = meta.generation.unwrap_or(1) + 1;
+    meta.generation = Some(generation);
+    let annotations = meta.annotations.get_or_insert_default();
+    annotations.insert(PROPOSED_GENERATION.to_owned(), generation.to_string());
+    if let Some(address) = address {
+        annotations.insert(DISCOVERED_ADDRESS.to_owned(), address.to_owned());
     }
 }
 

@@ -4,6 +4,7 @@
 //! `PROPTEST_CASES=20000 cargo test -p lockstep-planner properties` looks further.
 
 mod events;
+mod versions;
 
 use std::collections::VecDeque;
 

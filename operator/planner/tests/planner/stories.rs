@@ -2,6 +2,7 @@
 
 mod adopt;
 mod approval;
+mod capabilities;
 mod deletion;
 mod doubts;
 mod edits;
@@ -11,6 +12,7 @@ mod host_wait;
 mod inventory;
 mod pairing;
 mod refusals;
+mod requirements;
 mod restore;
 mod shutdown;
 mod taint;

@@ -27,6 +27,62 @@ async fn a_machine_keeps_its_report_at_another_address() {
     search.end().await;
 }
 
+/// Some firmware makes up a UUID at each boot, and nobody deletes reports of what is missing.
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_is_another_machine_again_and_again_does_not_fill_the_api_server() {
+    let bench = bench(
+        "  ranges:
+    - {addresses: [10.0.0.1, 10.0.0.2], credentialsRef: {name: c}, tls: {trust: NoVerification}}",
+    );
+    let key = "https://10.0.0.1";
+    bench.fleet.put(key, "SN-0");
+    bench.fleet.put("https://10.0.0.2", "SN-ELSEWHERE");
+    let search = bench.start();
+    for number in 0..40 {
+        bench.fleet.change(key, |bmc| {
+            bmc.serial = format!("SN-{number}");
+            bmc.key = Some(format!("key {number}"));
+        });
+        tokio::time::sleep(80 * Duration::from_secs(1)).await;
+    }
+    let told = || {
+        let serials = (0..40).map(|number| format!("SN-{number}"));
+        serials
+            .filter(|serial| bench.found(serial).is_some())
+            .count()
+    };
+    assert_eq!(told(), 8);
+    until(5 * MINUTE, "it is told", || {
+        bench.failed(key).as_deref() == Some("IdentityChanges")
+    })
+    .await;
+    assert!(bench.found("SN-ELSEWHERE").is_some());
+    // One that is known is known again.
+    bench.fleet.change(key, |bmc| {
+        bmc.serial = "SN-3".to_owned();
+        bmc.key = Some("key 3".to_owned());
+    });
+    until(20 * MINUTE, "it is back", || {
+        !bench.is_missing("SN-3") && bench.failed(key).is_none()
+    })
+    .await;
+    // Somebody saw to it that the next one is real.
+    bench.fleet.change(key, |bmc| {
+        bmc.serial = "SN-REAL".to_owned();
+        bmc.key = Some("real key".to_owned());
+    });
+    tokio::time::sleep(10 * MINUTE).await;
+    assert!(bench.found("SN-REAL").is_none());
+    bench
+        .api
+        .remove(&format!("dpureports/bmc-found-{}", Bench::id("SN-5")));
+    until(10 * MINUTE, "there is room again", || {
+        bench.found("SN-REAL").is_some()
+    })
+    .await;
+    search.end().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn two_machines_that_swap_addresses_are_followed_by_their_keys() {
     let bench = bench(&range("networks: [10.0.0.0/29]"));

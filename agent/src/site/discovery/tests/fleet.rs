@@ -42,6 +42,8 @@ pub(super) enum Manner {
     Slow,
     /// It accepts connections and says nothing, for ever.
     Hangs,
+    /// It tells who it is, and then nothing more.
+    Stalls,
     /// It answers everything with an error.
     Refuses,
     /// Nothing listens.
@@ -147,7 +149,8 @@ async fn time_passes(bmc: &Bmc, endpoint: &Endpoint, requests: u32) -> Result<()
     match bmc.manner {
         Manner::Answers => tokio::time::sleep(REQUEST * requests).await,
         Manner::Slow => tokio::time::sleep(REQUEST * requests * 10).await,
-        Manner::Hangs => std::future::pending().await,
+        Manner::Stalls if requests == 1 => tokio::time::sleep(REQUEST).await,
+        Manner::Hangs | Manner::Stalls => std::future::pending().await,
         Manner::Refuses => {
             return Err(BmcError::ReadFailed {
                 address: endpoint.address.to_string(),
@@ -268,7 +271,9 @@ impl Doors for Fleet {
                 tokio::time::sleep(Duration::from_secs(2)).await;
                 Err("no connection within 2 s".to_owned())
             }
-            Some(Manner::Answers | Manner::Slow | Manner::Hangs | Manner::Refuses) => Ok(()),
+            Some(
+                Manner::Answers | Manner::Slow | Manner::Hangs | Manner::Stalls | Manner::Refuses,
+            ) => Ok(()),
         }
     }
 }

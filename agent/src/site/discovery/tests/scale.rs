@@ -83,6 +83,34 @@ async fn dead_and_hanging_endpoints_cost_their_neighbours_nothing() {
     }
 }
 
+/// BMCs that tell who they are and then nothing more, as some do under load.
+#[tokio::test(start_paused = true)]
+async fn endpoints_that_stall_while_they_are_read_cost_their_neighbours_next_to_nothing() {
+    let mut took = Vec::new();
+    for stalls in [false, true] {
+        let bench = bench(&range("networks: [10.0.0.0/22]"));
+        let mut live = Vec::new();
+        for number in 0..1000 {
+            let key = format!("https://10.0.{}.{}", number / 250, 1 + number % 250);
+            let serial = format!("SN-{number}");
+            bench.fleet.put(&key, &serial);
+            if number % 20 == 7 {
+                if stalls {
+                    bench.fleet.change(&key, |bmc| bmc.manner = Manner::Stalls);
+                }
+            } else {
+                live.push(serial);
+            }
+        }
+        let begun = Instant::now();
+        let search = bench.start();
+        all_found(&bench, &live).await;
+        took.push(Instant::now() - begun);
+        search.end().await;
+    }
+    assert!(took[1] <= took[0] + Duration::from_secs(5), "{took:?}");
+}
+
 fn listed() -> String {
     let addresses: Vec<String> = (1..=200).map(|number| format!("10.0.0.{number}")).collect();
     format!("addresses: [{}]", addresses.join(", "))

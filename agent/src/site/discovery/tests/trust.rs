@@ -125,6 +125,60 @@ async fn a_key_that_changed_is_never_logged_in_to_until_its_report_is_deleted() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_address_that_a_list_names_as_an_ipv6_one_is_shown_that_lists_credentials() {
+    for listed in ["'::ffff:10.0.0.3'", "'https://[::ffff:a00:3]:443'"] {
+        let bench = bench(&format!(
+            "  ranges:
+    - {{networks: [10.0.0.0/29], credentialsRef: {{name: wide}}, tls: {{trust: NoVerification}}}}
+    - {{addresses: [{listed}], credentialsRef: {{name: listed}}, tls: {{trust: NoVerification}}}}"
+        ));
+        for name in ["wide", "listed"] {
+            secret(&bench.api, name, name, "b");
+        }
+        bench.fleet.put("https://10.0.0.3", "SN-3");
+        let search = bench.start();
+        until(10 * MINUTE, "it is found", || bench.found("SN-3").is_some()).await;
+        tokio::time::sleep(20 * MINUTE).await;
+        search.end().await;
+        for call in bench.fleet.calls("explore") {
+            assert_eq!(call.to, "https://10.0.0.3");
+            assert_eq!(call.shown.as_deref(), Some("listed:b"), "{listed}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_that_the_narrowest_network_does_not_have_is_not_looked_at() {
+    let bench = bench(
+        "  ranges:
+    - {networks: [10.0.0.0/28], ports: [443, 9443], credentialsRef: {name: wide}, tls: {trust: NoVerification}}
+    - {networks: [10.0.0.0/29], ports: [8443], credentialsRef: {name: narrow}, tls: {trust: NoVerification}}
+    - {networks: [10.0.0.0/29], ports: [9443], credentialsRef: {name: other}, tls: {trust: NoVerification}}",
+    );
+    for name in ["wide", "narrow", "other"] {
+        secret(&bench.api, name, name, "b");
+    }
+    let places = [
+        ("https://10.0.0.3", None),
+        ("https://10.0.0.3:8443", Some("narrow:b")),
+        ("https://10.0.0.3:9443", Some("other:b")),
+        ("https://10.0.0.9", Some("wide:b")),
+    ];
+    for (at, (key, _)) in places.iter().enumerate() {
+        bench.fleet.put(key, &format!("SN-{at}"));
+    }
+    let search = bench.start();
+    tokio::time::sleep(10 * MINUTE).await;
+    search.end().await;
+    let explored = bench.fleet.calls("explore");
+    for (key, shown) in places {
+        let call = explored.iter().find(|call| call.to == key);
+        let was = call.and_then(|call| call.shown.as_deref());
+        assert_eq!(was, shown, "{key}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn refused_credentials_are_not_shown_again_until_they_change() {
     let bench = bench(&range("addresses: [10.0.0.1]"));
     let key = "https://10.0.0.1";

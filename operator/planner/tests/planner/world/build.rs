@@ -107,6 +107,7 @@ impl World {
                     os_lease: None,
                     dead: false,
                     sightings: Vec::new(),
+                    requirements: Vec::new(),
                     joined: None,
                 })
                 .collect(),

@@ -37,6 +37,9 @@ pub struct Machine {
     pub refusal: Option<&'static str>,
     /// It ignores a request to shut down.
     pub deaf: bool,
+    /// The resets that its BMC lists; empty if it does not say.
+    pub reset_types: Vec<String>,
+    pub virtual_media: Offer,
     /// What was asked of it and has not happened yet.
     pub coming: Vec<(Timestamp, Coming)>,
     /// What the agent has published, and what it remembers.
@@ -78,6 +81,8 @@ impl Machine {
             answers: true,
             refusal: None,
             deaf: false,
+            reset_types: Vec::new(),
+            virtual_media: Offer::Offered,
             coming: Vec::new(),
             report: None,
             execution: None,
@@ -125,9 +130,9 @@ impl Machine {
                 digest: self.media.as_ref().map(|image| image.digest.clone()),
             },
             capabilities: BmcCapabilities {
-                reset_types: Vec::new(),
+                reset_types: self.reset_types.clone(),
                 boot_targets: Vec::new(),
-                virtual_media: offered.clone(),
+                virtual_media: self.virtual_media.clone(),
                 sessions: offered.clone(),
                 boot_progress: offered.clone(),
                 power_restore_policy: offered,

@@ -19,7 +19,9 @@ use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
 use lockstep_planner::decision::TaintEffect;
 use lockstep_planner::inventory::JoinedHost;
 use lockstep_planner::node_of;
-use lockstep_planner::view::{CardJoined, CardView, LeaseSeen, NodeSeen, Sighting, View, Wanted};
+use lockstep_planner::view::{
+    CardJoined, CardView, LeaseSeen, NodeSeen, Required, Sighting, View, Wanted,
+};
 
 use agent::SiteAgent;
 use machine::{CardOs, Machine};
@@ -49,6 +51,8 @@ pub struct Card {
     pub dead: bool,
     /// Where it has been seen, and what it is made of, as joined from reports.
     pub sightings: Vec<Sighting>,
+    /// What the wanted image requires, and what is seen of that.
+    pub requirements: Vec<Required>,
     pub joined: Option<CardJoined>,
 }
 
@@ -148,6 +152,7 @@ impl World {
             }),
             conflicts: self.card_conflicts.get(&name).cloned().unwrap_or_default(),
             sightings: card.sightings.clone(),
+            requirements: card.requirements.clone(),
             joined: card.joined.clone(),
             dpu,
         })

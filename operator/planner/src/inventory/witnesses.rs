@@ -1,0 +1,86 @@
+//! Who can vouch that a card sits in a host, as long as they are alive (S13).
+//!
+//! A word counts if it reads a serial number from the card, and its author is known to look
+//! from inside that host: the agent on its one Node, the BMC that its object names, or a BMC
+//! that was found, shows the identity of the object and is at odds with nobody. A live word from
+//! another machine speaks against the place.
+
+use lockstep_crds::Dpu;
+use lockstep_crds::report::Vantage;
+
+use super::Witness;
+use super::cards::Evidence;
+use super::machines::{Machine, Machines};
+use super::places::{Seat, all_known};
+use super::sightings::Sighting;
+use crate::reach::differs;
+
+pub(super) fn witnesses(
+    card: &Dpu,
+    evidence: &Evidence<'_>,
+    seats: &[Seat],
+    machines: &Machines<'_>,
+) -> Vec<Witness> {
+    let mut found: Vec<Witness> = Vec::new();
+    for seat in seats {
+        let Some(machine) = machines.list.get(seat.machine) else {
+            continue;
+        };
+        let those = evidence.sightings.iter().filter(|one| {
+            let inside = one.seen.is_some_and(|(_, number)| number == seat.machine);
+            inside && seat.proved_by.iter().any(|report| report == one.report)
+        });
+        for one in those {
+            let speaks_of = host_of(one, seat, machine, || all_known(card, machines));
+            let Some(host) = speaks_of else { continue };
+            let witness = Witness {
+                host: host.to_owned(),
+                report: one.report.to_owned(),
+            };
+            if !found.contains(&witness) {
+                found.push(witness);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The host that a view speaks of, empty for a machine without an object; `None` if it proves
+/// nothing of any.
+fn host_of<'s>(
+    one: &Sighting<'_>,
+    seat: &'s Seat,
+    machine: &Machine<'_>,
+    all_known: impl Fn() -> bool,
+) -> Option<&'s str> {
+    let place = &seat.place;
+    let subject = one.spec.subject.as_str();
+    match one.from() {
+        Vantage::HostOs if place.node_name.as_deref() == Some(subject) => Some(&place.name),
+        Vantage::HostBmc if place.name == subject => Some(&place.name),
+        Vantage::FoundBmc => {
+            let inventory = one.spec.inventory.as_ref()?;
+            let at_odds =
+                !inventory.contradictions.is_empty() || !machine.contradictions.is_empty();
+            if one.missing() || at_odds {
+                return None;
+            }
+            let Some(host) = machine.host else {
+                // It may be the machine of a host that nobody has told apart yet.
+                return all_known().then_some(&place.name);
+            };
+            let wanted = host.spec.identity.as_ref()?;
+            let is_other = differs(wanted, one.spec.machine.as_ref()?);
+            Some(if is_other { "" } else { &place.name })
+        }
+        Vantage::HostOs
+        | Vantage::HostBmc
+        | Vantage::CardBmc
+        | Vantage::CardOs
+        | Vantage::Site
+        | Vantage::Scan
+        | Vantage::Spec
+        | Vantage::Unrecognized(_) => None,
+    }
+}
