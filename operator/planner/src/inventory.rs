@@ -23,6 +23,7 @@ mod plugged;
 mod proposals;
 mod proposed;
 mod requirements;
+mod returning;
 mod sightings;
 mod unclaimed;
 mod vendors;
@@ -38,6 +39,7 @@ use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuInventorySpec, DpuReportSpec
 
 use self::cards::Evidence;
 use self::hosts::CardsOfHosts;
+use self::machines::Machines;
 use self::places::Seat;
 pub use self::requirements::required;
 
@@ -204,18 +206,16 @@ pub struct Approval {
 pub fn join(view: &SiteView<'_>) -> SiteJoin {
     let view = &sorted(view);
     let machines = machines::machines(view);
-    let cards: Vec<(Evidence<'_>, Vec<Seat>)> = cards::cards(view, &machines)
-        .into_iter()
-        .map(|evidence| {
-            let seats = places::seats(&evidence, &machines);
-            (evidence, seats)
-        })
-        .collect();
+    let cards = seated(view, &machines);
     let mut all = SiteJoin {
         proposals: proposals::proposals(view, &machines, &cards),
         ..SiteJoin::default()
     };
     all.withdrawals = yielding::withdrawals(view, &machines, &cards, &all.proposals);
+    returning::keep(view, &mut all.withdrawals, |left| {
+        let machines = machines::machines(left);
+        proposals::proposals(left, &machines, &seated(left, &machines))
+    });
     let mut cards_of_hosts = CardsOfHosts::new();
     for (evidence, seats) in &cards {
         let Some(card) = evidence.card else { continue };
@@ -254,6 +254,16 @@ pub fn join(view: &SiteView<'_>) -> SiteJoin {
     all.moves
         .sort_by(|one, other| (one.subject, &one.name).cmp(&(other.subject, &other.name)));
     all
+}
+
+/// Every card, and where it is seen.
+fn seated<'a>(view: &SiteView<'a>, machines: &Machines<'a>) -> Vec<(Evidence<'a>, Vec<Seat>)> {
+    let cards = cards::cards(view, machines).into_iter();
+    let seated = cards.map(|evidence| {
+        let seats = places::seats(&evidence, machines);
+        (evidence, seats)
+    });
+    seated.collect()
 }
 
 /// Objects that give way.

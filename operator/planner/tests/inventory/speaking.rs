@@ -221,3 +221,29 @@ fn a_cards_agent_that_claims_a_serial_number_hides_no_card() {
         "and it is observed nowhere"
     );
 }
+
+/// A serial number that is seen twice falls to a user's object only while the proposal is there.
+#[test]
+fn a_proposal_that_would_come_back_as_it_is_does_not_give_way() {
+    let ports = json!({"ports": [{"name": "p0", "mac": "b8:3f:d2:00:00:01"}], "omitted": 0});
+    let site = Site::default()
+        .card("c0", json!({"identity": {"serialNumber": "MT3"}}))
+        .found(
+            "f0",
+            "Card",
+            "https://10.0.0.0",
+            json!({"inventory": {"system": {"systemUuid": UUID}, "ports": ports}}),
+        )
+        .agent(
+            "n0",
+            HOST_UUID,
+            json!([
+                {"serialNumber": "MT3", "slot": "0"},
+                {"serialNumber": "MT3", "slot": "1", "macs": ["b8:3f:d2:00:00:01"]},
+            ]),
+        )
+        .apply();
+    let joined = site.join();
+    assert!(joined.withdrawals.is_empty(), "{:?}", joined.withdrawals);
+    assert!(joined.proposals.is_empty());
+}

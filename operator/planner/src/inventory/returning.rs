@@ -1,0 +1,73 @@
+//! Proposals that would come back just as they are once they had given way: those stay.
+//!
+//! What several objects contest may fall to none of them once one is gone. Nothing would be won,
+//! and the object would be deleted and made again for ever.
+
+use std::collections::BTreeSet;
+
+use super::proposed::{name, proposed_id};
+use super::{Proposal, SiteView, Subject, Withdrawal, leaving};
+
+/// Takes back withdrawals in vain. `proposals` tells what would be proposed in a namespace.
+pub(super) fn keep(
+    view: &SiteView<'_>,
+    withdrawals: &mut Vec<Withdrawal>,
+    proposals: impl Fn(&SiteView<'_>) -> Vec<Proposal>,
+) {
+    if withdrawals.is_empty() {
+        return;
+    }
+    let again = proposals(&without(view, &leaving(withdrawals)));
+    let returns = |gone: &Withdrawal| match gone.subject {
+        Subject::Card => {
+            let mut cards = view.cards.iter();
+            let card = cards.find(|card| name(&card.metadata) == gone.name);
+            card.is_some_and(|card| {
+                again.iter().any(|proposal| match proposal {
+                    Proposal::Card(other) => {
+                        proposed_id(&other.metadata) == proposed_id(&card.metadata)
+                            && other.spec == card.spec
+                    }
+                    Proposal::Host(_) => false,
+                })
+            })
+        }
+        Subject::Host => {
+            let mut hosts = view.hosts.iter();
+            let host = hosts.find(|host| name(&host.metadata) == gone.name);
+            host.is_some_and(|host| {
+                again.iter().any(|proposal| match proposal {
+                    Proposal::Host(other) => {
+                        proposed_id(&other.metadata) == proposed_id(&host.metadata)
+                            && other.spec == host.spec
+                    }
+                    Proposal::Card(_) => false,
+                })
+            })
+        }
+    };
+    let before = withdrawals.len();
+    withdrawals.retain(|gone| !returns(gone));
+    if withdrawals.len() == before {
+        return;
+    }
+    // A card that stays keeps its hosts.
+    let left = without(view, &leaving(withdrawals));
+    let needed: BTreeSet<&str> = left
+        .cards
+        .iter()
+        .flat_map(|card| &card.spec.host_refs)
+        .map(|host| host.name.as_str())
+        .collect();
+    withdrawals
+        .retain(|gone| gone.subject != Subject::Host || !needed.contains(gone.name.as_str()));
+}
+
+fn without<'a>(view: &SiteView<'a>, gone: &BTreeSet<(Subject, &str)>) -> SiteView<'a> {
+    let mut left = view.clone();
+    left.cards
+        .retain(|card| !gone.contains(&(Subject::Card, name(&card.metadata))));
+    left.hosts
+        .retain(|host| !gone.contains(&(Subject::Host, name(&host.metadata))));
+    left
+}
