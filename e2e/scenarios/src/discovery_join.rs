@@ -170,6 +170,8 @@ impl Stories<'_> {
                 },
             )
             .await?;
+        // It was proposed anew if it was found before its host was.
+        let uid = shown.uid().unwrap_or_default();
         let message = shown.status.and_then(|status| status.message);
         report.say(format!(
             "agreeing: {} proposed, {}",
@@ -193,7 +195,6 @@ impl Stories<'_> {
             partial.spec.missing
         );
         self.account(&name).await?;
-        let uid = proposed.uid().unwrap_or_default();
         self.teller
             .tell(Who::Card(&name), one.own(&name, &uid, &one.serial))
             .await?;
