@@ -283,9 +283,12 @@ async fn tainted(world: &World, report: &mut Report) -> Result<()> {
         .await?;
     await_taint_within(world, "node2", None, INSTALLED).await?;
     let nodes: Api<Node> = Api::all(world.control_plane.client());
-    let ready = json!({"status": {"conditions": [
-        {"type": "Ready", "status": "True", "reason": "KubeletReady"},
-    ]}});
+    // Without a new heartbeat the node controller takes it back at once.
+    let now = jiff::Timestamp::now();
+    let ready = json!({"status": {"conditions": [{
+        "type": "Ready", "status": "True", "reason": "KubeletReady",
+        "lastHeartbeatTime": now, "lastTransitionTime": now,
+    }]}});
     nodes
         .patch_status("node2", &PatchParams::default(), &Patch::Strategic(ready))
         .await?;
