@@ -244,6 +244,12 @@ fn serve<S: Read + Write>(
         let now = busy.0.fetch_add(1, Ordering::SeqCst) + 1;
         busy.1.fetch_max(now, Ordering::SeqCst);
         let answer = answer(&mut state.lock().unwrap(), &seen);
+        // A BMC takes its time: calls that overlap meet here.
+        std::thread::sleep(Duration::from_millis(1));
+        // Whoever has the reply may call again before this thread runs on.
+        if !matches!(answer, Answer::Never) {
+            busy.0.fetch_sub(1, Ordering::SeqCst);
+        }
         let written = match answer {
             Answer::Reply(status, headers, body) => {
                 let mut head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n", body.len());
@@ -260,10 +266,10 @@ fn serve<S: Read + Write>(
                 while !stop.load(Ordering::SeqCst) {
                     std::thread::sleep(Duration::from_millis(20));
                 }
+                busy.0.fetch_sub(1, Ordering::SeqCst);
                 false
             }
         };
-        busy.0.fetch_sub(1, Ordering::SeqCst);
         if !written {
             return;
         }
