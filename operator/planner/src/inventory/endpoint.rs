@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use lockstep_crds::bmc::place;
 use lockstep_crds::report::{FoundEndpoint, FoundTrust};
 use lockstep_crds::{BmcEndpoint, BmcTls, DpuReportSpec, LocalRef, TlsTrust};
 
-use super::keys::{Key, plain_address};
+use super::keys::Key;
 
 /// The paths of the systems that were found behind each address.
 pub(super) type Paths = BTreeMap<String, Vec<String>>;
@@ -16,7 +17,7 @@ pub(super) fn paths(reports: &BTreeMap<&str, &DpuReportSpec>) -> Paths {
     let found = reports.values().filter_map(|spec| spec.found.as_ref());
     for found in found.filter(|found| found.missing_since.is_none()) {
         paths
-            .entry(plain_address(&found.endpoint.address))
+            .entry(place(&found.endpoint.address))
             .or_default()
             .push(path(found.endpoint.system_path.as_deref()));
     }
@@ -40,7 +41,7 @@ fn path(system_path: Option<&str>) -> String {
 /// A spec without a path means the only system that was found behind the address.
 pub(super) fn key_of_spec(bmc: &BmcEndpoint, paths: &Paths) -> Option<Key> {
     let only = paths
-        .get(&plain_address(&bmc.address))
+        .get(&place(&bmc.address))
         .filter(|paths| paths.len() == 1)
         .and_then(|paths| paths.first());
     let wanted = match (&bmc.system_path, only) {

@@ -123,15 +123,10 @@ impl Key {
     }
 
     pub(super) fn endpoint(address: &str, system_path: &str) -> Option<Self> {
-        let address = plain_address(address);
+        let address = place(address);
         (!address.is_empty())
             .then(|| Self::Endpoint(address, system_path.trim_end_matches('/').to_owned()))
     }
-}
-
-/// An address of a BMC without what makes no difference: as claims of one BMC are compared.
-pub(super) fn plain_address(address: &str) -> String {
-    place(address)
 }
 
 /// SMBIOS writes the first three fields of a UUID in little endian, and firmware disagrees on

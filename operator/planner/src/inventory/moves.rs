@@ -6,11 +6,11 @@
 //! trust, are configured: a machine elsewhere would be shown a Secret that is not meant for it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use lockstep_crds::bmc::place;
 use lockstep_crds::report::FoundBmc;
 use lockstep_crds::{BmcEndpoint, DISCOVERED_ADDRESS, DpuReportSpec, names};
 
 use super::cards::Evidence;
-use super::keys::plain_address;
 use super::machines::Machine;
 use super::proposals::found_host;
 use super::proposed::{annotation, name, proposed_id, uid};
@@ -92,11 +92,10 @@ fn has_left<'f>(
 ) -> bool {
     let reachable = own.and_then(|spec| spec.reachable.as_ref());
     let answers = reachable.is_some_and(|reachable| reachable.ok);
-    let here =
-        |found: &FoundBmc| plain_address(&found.endpoint.address) == plain_address(&bmc.address);
+    let here = |found: &FoundBmc| place(&found.endpoint.address) == place(&bmc.address);
     let found_here = also.any(|found| found.missing_since.is_none() && here(found));
     let discovered = annotation(metadata, DISCOVERED_ADDRESS)
-        .is_some_and(|address| plain_address(address) == plain_address(&bmc.address));
+        .is_some_and(|address| place(address) == place(&bmc.address));
     let ours = proposed_id(metadata).is_some() && metadata.deletion_timestamp.is_none();
     ours && discovered && !answers && !found_here
 }

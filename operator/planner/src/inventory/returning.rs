@@ -18,36 +18,27 @@ pub(super) fn keep(
         return;
     }
     let again = proposals(&without(view, &leaving(withdrawals)));
-    let returns = |gone: &Withdrawal| match gone.subject {
-        Subject::Card => {
-            let mut cards = view.cards.iter();
-            let card = cards.find(|card| name(&card.metadata) == gone.name);
-            card.is_some_and(|card| {
-                again.iter().any(|proposal| match proposal {
-                    Proposal::Card(other) => {
-                        proposed_id(&other.metadata) == proposed_id(&card.metadata)
-                            && other.spec == card.spec
-                    }
-                    Proposal::Host(_) => false,
-                })
-            })
+    let mut back: BTreeSet<(Subject, &str)> = BTreeSet::new();
+    for proposal in &again {
+        match proposal {
+            Proposal::Card(made) => {
+                let id = proposed_id(&made.metadata);
+                let cards = view.cards.iter();
+                let same = cards
+                    .filter(|card| proposed_id(&card.metadata) == id && card.spec == made.spec);
+                back.extend(same.map(|card| (Subject::Card, name(&card.metadata))));
+            }
+            Proposal::Host(made) => {
+                let id = proposed_id(&made.metadata);
+                let hosts = view.hosts.iter();
+                let same = hosts
+                    .filter(|host| proposed_id(&host.metadata) == id && host.spec == made.spec);
+                back.extend(same.map(|host| (Subject::Host, name(&host.metadata))));
+            }
         }
-        Subject::Host => {
-            let mut hosts = view.hosts.iter();
-            let host = hosts.find(|host| name(&host.metadata) == gone.name);
-            host.is_some_and(|host| {
-                again.iter().any(|proposal| match proposal {
-                    Proposal::Host(other) => {
-                        proposed_id(&other.metadata) == proposed_id(&host.metadata)
-                            && other.spec == host.spec
-                    }
-                    Proposal::Card(_) => false,
-                })
-            })
-        }
-    };
+    }
     let before = withdrawals.len();
-    withdrawals.retain(|gone| !returns(gone));
+    withdrawals.retain(|gone| !back.contains(&(gone.subject, gone.name.as_str())));
     if withdrawals.len() == before {
         return;
     }
