@@ -212,7 +212,7 @@ impl Territory {
     /// The endpoint that a scan found.
     pub(super) fn scanned_endpoint(&self, ip: IpAddr, port: u16) -> Option<Target> {
         let range = self.range(ip, port)?;
-        self.endpoint(ip, port, format!("range {}", range.network), false)
+        self.endpoint(ip, port, source_of(range), false)
     }
 
     /// What the lists and the current leases name.
@@ -239,8 +239,22 @@ impl Territory {
             }
             named.outside.push(outside);
         }
+        // A scan passes over what is looked at already, so that whether it would have found it
+        // is said here: else what is told depended on who came first.
+        for target in named.targets.values_mut() {
+            let range = target
+                .socket
+                .and_then(|socket| self.range(socket.ip(), socket.port()));
+            if let Some(range) = range {
+                add_sources(&mut target.sources, &[source_of(range)]);
+            }
+        }
         named
     }
+}
+
+fn source_of(range: &Area) -> String {
+    format!("range {}", range.network)
 }
 
 fn merge(targets: &mut BTreeMap<String, Target>, target: Target) {
@@ -331,7 +345,11 @@ leases:
         );
         assert_eq!(
             named.targets["https://10.0.1.7"].sources,
-            ["list", "lease 52:54:00:00:00:03"]
+            ["list", "lease 52:54:00:00:00:03", "range 10.0.1.0/24"]
+        );
+        assert_eq!(
+            named.targets["http://[fd00::7]:8000"].sources,
+            ["duid 00:03:aa"].map(|client| format!("lease {client}"))
         );
         let outside: Vec<IpAddr> = ["192.0.2.66", "fd01::7"]
             .iter()
