@@ -10,6 +10,7 @@ use url::Url;
 use crate::config::SiteConfig;
 use crate::health::Metrics;
 use crate::lease::Mandate;
+use crate::site::attended::Attended;
 use crate::site::calls::Dial;
 use crate::site::glances::Glances;
 use crate::site::orders::OrderBook;
@@ -30,6 +31,8 @@ pub struct Site {
     pub orders: OrderBook,
     /// Looks at hosts for the workers of their cards.
     pub glances: Glances,
+    /// BMCs that their workers saw lately, for discovery.
+    pub attended: Attended,
     /// Whether it may act.
     pub mandate: Mandate,
     /// Its figures.

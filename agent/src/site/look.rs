@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lockstep_crds::TlsTrust;
 use lockstep_crds::condition;
 use lockstep_crds::directive::Expects;
 use lockstep_crds::observed::PowerState;
@@ -12,6 +13,8 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::durable::StateError;
+use crate::site::activity::Activity;
+use crate::site::attended::Attendance;
 use crate::site::glances::Glance;
 use crate::site::judge::{Refusal, check_expects};
 use crate::site::machines::MachineKind;
@@ -22,8 +25,13 @@ use lockstep_redfish::bmc_report;
 /// How old a target may be before Secret and CA are read again.
 const TARGET_AGE: Duration = Duration::from_secs(300);
 
-/// How long a look may be at the ComputerSystem alone while that shows nothing new.
+/// How long a look may be at the ComputerSystem alone while that shows nothing new and a person
+/// may be at work on the machine.
 const WHOLE_AGE: Duration = Duration::from_secs(600);
+
+/// The same while nobody waits for what it does not show: media, settings, firmware. All of it is
+/// read again before anything is done to the machine.
+pub(super) const WHOLE_AGE_AT_REST: Duration = Duration::from_secs(6 * 3600);
 
 /// A resolved target and its port.
 pub(super) struct Reached {
@@ -91,13 +99,53 @@ impl Worker {
             MachineKind::Card => false,
             MachineKind::Host => !matches!(self.site.orders.get(&input.key.name), Ok(None)),
         };
-        let rests = !input.busy && !input.held && input.directives.is_empty() && !has_order;
-        let is_well = self.failures == 0 && self.reachable.as_ref().is_some_and(|told| told.ok);
-        // A person may be asked to take a medium out, and the system does not show that.
+        if input.held || !input.directives.is_empty() || has_order || !self.is_well() {
+            return false;
+        }
         let slots = self.facts.as_ref().and_then(|facts| facts.media.value());
         let has_media = slots.is_some_and(|slots| slots.iter().any(|slot| slot.inserted));
-        let is_recent = self.whole_at.is_some_and(|at| at.elapsed() < WHOLE_AGE);
-        rests && is_well && !has_media && is_recent
+        let is_younger = |age| self.whole_at.is_some_and(|at| at.elapsed() < age);
+        match input.activity {
+            Activity::UnderWay => false,
+            // The person may be asked to take a medium out, and the system does not show that.
+            Activity::AwaitsPerson => !has_media && is_younger(WHOLE_AGE),
+            Activity::Rests => is_younger(self.rest_age),
+        }
+    }
+
+    fn is_well(&self) -> bool {
+        self.failures == 0 && self.reachable.as_ref().is_some_and(|told| told.ok)
+    }
+
+    /// Tells discovery whether this worker sees the machine that is meant.
+    pub(super) fn vouch(&self) {
+        let attended = &self.site.attended;
+        let address = &self.current().endpoint.address;
+        if !self.is_well() || !self.is_proved() {
+            attended.lost(address);
+            return;
+        }
+        let key_verified = match self.current().endpoint.tls.trust {
+            TlsTrust::Ca | TlsTrust::PinnedKey => true,
+            TlsTrust::NoVerification | TlsTrust::PlainHttp => false,
+        };
+        attended.saw(
+            address,
+            Attendance {
+                at: Instant::now(),
+                key_verified,
+            },
+        );
+    }
+
+    /// Whether the facts are those of the machine which is meant.
+    fn is_proved(&self) -> bool {
+        let meant = Expects {
+            identity: self.current().identity.clone().unwrap_or_default(),
+            ..Expects::default()
+        };
+        let facts = self.facts.as_ref();
+        facts.is_some_and(|facts| check_expects(&meant, facts).is_ok())
     }
 
     /// Reads the ComputerSystem alone; tells whether it shows what was seen before.
@@ -113,13 +161,8 @@ impl Worker {
 
     /// The power state, if it is that of the machine which is meant.
     fn proved_power(&self) -> Option<PowerState> {
-        let meant = Expects {
-            identity: self.current().identity.clone().unwrap_or_default(),
-            ..Expects::default()
-        };
-        let facts = self.facts.as_ref()?;
-        check_expects(&meant, facts).ok()?;
-        self.bmc.as_ref()?.power.clone()
+        let power = self.bmc.as_ref()?.power.clone();
+        power.filter(|_| self.is_proved())
     }
 
     async fn look_and_say(&mut self) -> bool {

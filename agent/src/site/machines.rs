@@ -1,16 +1,16 @@
 //! From the site's objects to the machines whose BMCs are looked after. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
-use lockstep_crds::condition;
-use lockstep_crds::directive::{Directive, Step, TargetKind, WorkOrder};
-use lockstep_crds::host::CardRecord;
+use lockstep_crds::directive::{Directive, TargetKind, WorkOrder};
 use lockstep_crds::report::Vantage;
 use lockstep_crds::{BmcEndpoint, Dpu, DpuHost, MachineIdentity, names};
 
+use crate::site::activity::Activity;
 use crate::site::judge::Refusal;
 use crate::site::objects::{Known, Unreadable};
 
@@ -99,8 +99,8 @@ pub struct MachineInput {
     pub hands_off: bool,
     /// What is wanted of it, by seq.
     pub directives: Vec<Directive>,
-    /// Whether anything goes on, so that it is looked at often.
-    pub busy: bool,
+    /// What goes on, which says how often it is looked at.
+    pub activity: Activity,
     /// Whether its object says that it is held; for hosts.
     pub held: bool,
     /// The work order of that hold.
@@ -171,10 +171,26 @@ pub fn machines(
         };
         objects.iter().map(tell).collect::<Vec<_>>()
     };
+    let ours: HashMap<String, &Arc<DpuHost>> = hosts
+        .objects
+        .iter()
+        .filter(|host| host.spec.site == site)
+        .map(|host| (host.name_any(), host))
+        .collect();
+    let approved = cards
+        .objects
+        .iter()
+        .filter(|card| card.spec.site == site && card.spec.approved);
+    let with_approved_card: HashSet<&str> = approved
+        .filter_map(|card| card.spec.host_refs.first())
+        .map(|first| first.name.as_str())
+        .collect();
+    let activity =
+        |host: &DpuHost| Activity::of(host, with_approved_card.contains(host.name_any().as_str()));
     let mut found = BTreeMap::new();
     found.extend(unreadable(MachineKind::Host, &hosts.unreadable));
     found.extend(unreadable(MachineKind::Card, &cards.unreadable));
-    for host in hosts.objects.iter().filter(|host| host.spec.site == site) {
+    for host in ours.values() {
         let key = MachineKey {
             kind: MachineKind::Host,
             name: host.name_any(),
@@ -191,7 +207,7 @@ pub fn machines(
             identity: host.spec.identity.clone(),
             hands_off: host.spec.hands_off,
             directives: directives(site, host, &key),
-            busy: is_busy(host),
+            activity: activity(host),
             held: hold.is_some(),
             work_order: hold.and_then(|hold| hold.work_order.clone()),
             resync,
@@ -210,12 +226,7 @@ pub fn machines(
             continue;
         };
         let first = card.spec.host_refs.first();
-        let domain = first.and_then(|first| {
-            hosts
-                .objects
-                .iter()
-                .find(|host| host.name_any() == first.name && host.spec.site == site)
-        });
+        let domain = first.and_then(|first| ours.get(&first.name));
         // Nobody can say that a host which cannot be read does not want us to keep off.
         let unsaid = first.is_some_and(|first| hosts.unreadable.contains_key(&first.name));
         let input = MachineInput {
@@ -224,7 +235,7 @@ pub fn machines(
             identity: card.spec.identity.clone(),
             hands_off: unsaid || domain.is_some_and(|host| host.spec.hands_off),
             directives: domain.map_or_else(Vec::new, |host| directives(site, host, &key)),
-            busy: domain.is_some_and(|host| is_busy(host)),
+            activity: domain.map_or(Activity::Rests, |host| activity(host)),
             held: false,
             work_order: None,
             resync,
@@ -247,29 +258,8 @@ fn directives(site: &str, host: &DpuHost, key: &MachineKey) -> Vec<Directive> {
     wanted
 }
 
-/// Whether anything is done to a host or its cards, or is awaited of them. What waits for a person
-/// does not: the operator says of it that it is not under way.
-fn is_busy(host: &DpuHost) -> bool {
-    let Some(status) = &host.status else {
-        return true;
-    };
-    let is_armed = |card: &CardRecord| !card.armed.is_empty() || card.stopping.is_some();
-    let holds = |kind: &str| {
-        let found = condition::find(&status.conditions, kind);
-        found.is_some_and(|condition| condition.status == "True")
-    };
-    let is_judged = condition::find(&status.conditions, condition::READY).is_some();
-    let rests = status.step == Some(Step::Settled) || is_judged && !holds(condition::RECONCILING);
-    !rests
-        || !status.directives.is_empty()
-        || status.hold.is_some()
-        || status.cards.iter().any(is_armed)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use serde_json::{Value, json};
 
@@ -361,11 +351,14 @@ mod tests {
         };
         assert_eq!(seqs(MachineKind::Card, "c1"), [5, 7]);
         assert_eq!(seqs(MachineKind::Host, "h1"), [8]);
-        assert!(input(&found, MachineKind::Card, "c1").busy);
+        assert_eq!(
+            input(&found, MachineKind::Card, "c1").activity,
+            Activity::UnderWay
+        );
     }
 
     #[test]
-    fn what_waits_for_a_person_is_at_rest_and_what_is_under_way_is_not() {
+    fn what_is_under_way_is_told_apart_from_what_waits_and_from_what_rests() {
         let said = |kinds: &[&str]| -> Vec<Value> {
             let ready = json!({"type": "Ready", "status": "False", "reason": "R", "message": "",
                 "lastTransitionTime": "2026-01-01T00:00:00Z"});
@@ -384,32 +377,53 @@ mod tests {
         };
         let armed = json!([{"name": "c1", "uid": "uid-c1", "physicalId": "SN1", "armed": ["VirtualMedia"]}]);
         let open = json!([directive(1, "s", "Host", "h1")]);
-        for (status, busy) in [
+        let (under_way, waits, rests) =
+            (Activity::UnderWay, Activity::AwaitsPerson, Activity::Rests);
+        for (status, activity) in [
             // Nobody has judged it yet.
-            (Value::Null, true),
-            (json!({"seq": 0}), true),
-            (json!({"seq": 0, "step": "Settled"}), false),
+            (Value::Null, under_way),
+            (json!({"seq": 0}), under_way),
+            (json!({"seq": 0, "step": "Settled"}), rests),
             // A policy that does not exist, and whatever else takes a person.
-            (step("Inspect", &["Stalled"]), false),
-            (step("Inspect", &[]), false),
-            (step("AwaitOs", &["Stalled"]), false),
+            (step("Inspect", &["Stalled"]), waits),
+            (step("Inspect", &[]), rests),
+            (step("AwaitOs", &["Stalled"]), waits),
             // On its way.
-            (step("Inspect", &["Reconciling"]), true),
-            (step("AwaitOs", &["Reconciling"]), true),
+            (step("Inspect", &["Reconciling"]), under_way),
+            (step("AwaitOs", &["Reconciling"]), under_way),
             (
                 with(step("Inspect", &["Stalled"]), "directives", open),
-                true,
+                under_way,
             ),
             (
                 with(step("StageInstall", &["Stalled"]), "cards", armed),
-                true,
+                under_way,
             ),
         ] {
             let hosts = known(&[host("h1", "s", &status)]);
             let found = machines("s", &hosts, &known(&[card("c1", &["h1"])]), 0);
             for (kind, name) in [(MachineKind::Host, "h1"), (MachineKind::Card, "c1")] {
-                assert_eq!(input(&found, kind, name).busy, busy, "{name}: {status}");
+                assert_eq!(
+                    input(&found, kind, name).activity,
+                    activity,
+                    "{name}: {status}"
+                );
             }
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_machine_of_which_no_card_was_approved() {
+        let stalled = json!({"type": "Stalled", "status": "True", "reason": "R", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let status = json!({"seq": 0, "step": "Settled", "conditions": [stalled]});
+        let hosts = known(&[host("h1", "s", &status)]);
+        for (approved, activity) in [(true, Activity::AwaitsPerson), (false, Activity::Rests)] {
+            let mut card = card("c1", &["h1"]);
+            Arc::make_mut(&mut card).spec.approved = approved;
+            let found = machines("s", &hosts, &known(&[card]), 0);
+            assert_eq!(input(&found, MachineKind::Host, "h1").activity, activity);
+            assert_eq!(input(&found, MachineKind::Card, "c1").activity, activity);
         }
     }
 
@@ -422,7 +436,8 @@ mod tests {
         let hosts = known(&[host("h1", "s", &quiet), host("h2", "s", &status)]);
         let found = machines("s", &hosts, &known(&[card("c1", &["h1", "h2"])]), 0);
         let first = input(&found, MachineKind::Card, "c1");
-        assert!(first.directives.is_empty() && !first.hands_off && !first.busy);
+        assert!(first.directives.is_empty() && !first.hands_off);
+        assert_eq!(first.activity, Activity::Rests);
         let found = machines("s", &hosts, &known(&[card("c1", &["h2"])]), 0);
         assert!(input(&found, MachineKind::Card, "c1").hands_off);
     }

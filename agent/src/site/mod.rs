@@ -6,6 +6,8 @@
 //! everything else waits for the Lease.
 
 mod actions;
+pub mod activity;
+pub mod attended;
 pub mod calls;
 pub mod context;
 pub mod custody;
@@ -60,6 +62,7 @@ use crate::durable;
 use crate::health::{self, Metrics};
 use crate::kube_client;
 use crate::lease::{self, Candidate, Hold, LeaseKeeper, Mandate};
+use crate::site::attended::Attended;
 use crate::site::calls::RedfishDial;
 use crate::site::context::Site;
 use crate::site::custody::Custodian;
@@ -104,6 +107,7 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
         dial: Arc::new(RedfishDial::new(redfish, Arc::clone(&metrics))),
         orders: OrderBook::open(&config.state_dir)?,
         glances: Glances::default(),
+        attended: Attended::default(),
         mandate: Mandate::default(),
         metrics: Arc::clone(&metrics),
         store,

@@ -19,11 +19,12 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::durable::StateError;
 use crate::report::{Cause, ReportError, ReportWriter};
+use crate::site::activity::Activity;
 use crate::site::context::Site;
 use crate::site::expiry::follow;
 use crate::site::journal::{Journal, Resumed, resume};
 use crate::site::judge;
-use crate::site::look::Reached;
+use crate::site::look::{Reached, WHOLE_AGE_AT_REST};
 use crate::site::machines::{MachineInput, MachineKind};
 use crate::site::order::{Access, Order};
 use crate::site::plan::policy_to_change;
@@ -55,6 +56,8 @@ pub struct Worker {
     pub(super) failures: u32,
     /// When everything was read last; `None`: it is to be read at the next look.
     pub(super) whole_at: Option<Instant>,
+    /// How long that is good for while the machine rests; apart from that of others.
+    pub(super) rest_age: Duration,
 }
 
 /// What became of an attempt to carry out a directive.
@@ -91,6 +94,7 @@ impl Worker {
             bmc: None,
             failures: 0,
             whole_at: None,
+            rest_age: clock::jittered(WHOLE_AGE_AT_REST, 10),
             execution: None,
             cause: Cause::Facts,
             interrupted: None,
@@ -132,6 +136,7 @@ impl Worker {
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
+        self.site.attended.lost(&self.current.endpoint.address);
         if let Some(reached) = self.reached.take() {
             reached.bmc.close().await;
         }
@@ -149,6 +154,7 @@ impl Worker {
                 () = ending.cancelled() => return Ok(()),
                 _ = self.look_as_needed() => {}
             }
+            self.vouch();
             *next_look = Instant::now() + self.pause();
         }
         if let Some(directive) = self.interrupted.take() {
@@ -189,6 +195,7 @@ impl Worker {
         let moved =
             input.endpoint != self.current.endpoint || input.identity != self.current.identity;
         if moved {
+            self.site.attended.lost(&self.current.endpoint.address);
             if let Some(reached) = &mut self.reached {
                 reached.stale = true;
             }
@@ -200,21 +207,22 @@ impl Worker {
                 .checked_sub(REPORT_AGE)
                 .unwrap_or(self.compared_at);
         }
-        let roused = input.busy && !self.current.busy;
+        // Whatever was enough for a machine at rest is not what anybody decides by.
+        let roused = input.activity != self.current.activity && input.activity != Activity::Rests;
         self.current = input;
         moved || roused
     }
 
     fn pause(&self) -> Duration {
         let poll = self.site.config.poll;
-        let base = if self.failures > 0 {
+        if self.failures > 0 {
             return clock::backoff(self.failures, FIRST_PAUSE, poll.busy());
-        } else if self.current.busy {
-            poll.busy()
-        } else {
-            poll.idle()
-        };
-        clock::jittered(base, 10)
+        }
+        match self.current.activity {
+            Activity::UnderWay => clock::jittered(poll.busy(), 10),
+            // Never less than the interval: no BMC is asked more often.
+            Activity::AwaitsPerson | Activity::Rests => clock::jittered(poll.idle() * 11 / 10, 9),
+        }
     }
 
     /// Reads back what was reported and journalled before this process began.

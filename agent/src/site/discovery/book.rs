@@ -1,6 +1,7 @@
 //! Every endpoint, what became of it and when it is looked at next. Pure.
 //!
-//! In steady state an endpoint costs one small request a poll interval. It is read whole when it
+//! In steady state an endpoint costs one small request a poll interval, and none of the search's
+//! while the worker of an object looks at the same BMC. It is read whole when it
 //! is new, when what it shows to everybody changed, when its credentials changed, and once a
 //! refresh interval. What fails is asked again after pauses that double.
 
@@ -78,6 +79,8 @@ struct Entry {
     running: bool,
     /// It was asked for while it was looked at.
     again: bool,
+    /// It was asked for, so that nobody else's look will do.
+    asked: bool,
     /// It is to be read whole at the next look.
     read: bool,
     failures: u32,
@@ -161,6 +164,7 @@ impl Book {
             due: now,
             running: false,
             again: false,
+            asked: false,
             read: false,
             failures: 0,
             turns: 0,
@@ -307,6 +311,21 @@ impl Book {
         }
     }
 
+    /// Until when a look at an endpoint may wait, of which another was had at `at`: one that was
+    /// identified, and that nothing asks to be read.
+    pub(super) fn may_wait(&self, key: &str, at: Instant, now: Instant) -> Option<Instant> {
+        let entry = self.entries.get(key)?;
+        let is_quiet = entry.outcome == Outcome::Identified && !entry.read && !entry.asked;
+        // Longer than whoever looks there waits between two looks.
+        let until = at + self.pace.poll.mul_f64(1.5);
+        (is_quiet && now < entry.refresh_at && now < until).then_some(until.min(entry.refresh_at))
+    }
+
+    /// It is looked at then and not before.
+    pub(super) fn waits(&mut self, key: &str, until: Instant) {
+        self.put_back(key, Class::Main, until);
+    }
+
     /// It is read whole at the next look.
     pub(super) fn read_next(&mut self, key: &str) {
         if let Some(entry) = self.entries.get_mut(key) {
@@ -373,6 +392,9 @@ impl Book {
         }
         let class = entry.class;
         self.put_back(key, class, now);
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.asked = true;
+        }
     }
 
     /// The credentials of these endpoints changed.
@@ -395,7 +417,7 @@ impl Book {
         let before = (entry.class, entry.due);
         let due = if entry.again { entry.due.min(due) } else { due };
         entry.running = false;
-        entry.again = false;
+        entry.asked = std::mem::take(&mut entry.again);
         entry.class = class;
         entry.due = due;
         self.dequeue(before.0, before.1, key);

@@ -12,7 +12,8 @@ use lockstep_crds::DpuReportSpec;
 use lockstep_redfish::{BmcError, Credentials, Endpoint, ExploredSystem, Identified};
 use tokio::time::Instant;
 
-use crate::config::DiscoverySection;
+use crate::config::{DiscoverySection, FirstTrust};
+use crate::site::attended::Attended;
 use crate::site::discovery::book::{Book, Outcome, Pace};
 use crate::site::discovery::catalogue::Catalogue;
 use crate::site::discovery::failure::{Bearing, Failure};
@@ -92,6 +93,7 @@ pub(super) struct Moment<'a> {
 #[derive(Debug)]
 pub(super) struct Engine {
     site: String,
+    attended: Attended,
     pub(super) territory: Territory,
     pub(super) book: Book,
     pub(super) sweep: Sweep,
@@ -119,6 +121,7 @@ impl Engine {
         site: &str,
         section: &DiscoverySection,
         poll: Duration,
+        attended: Attended,
         now: Instant,
     ) -> Result<Self, String> {
         let territory = Territory::new(section)?;
@@ -133,6 +136,7 @@ impl Engine {
             .collect();
         let mut engine = Self {
             site: site.to_owned(),
+            attended,
             book: Book::new(pace),
             sweep: Sweep::new(territory.scanned(), section.scan_interval(), now),
             slots: Slots::new(section.concurrency),
@@ -228,6 +232,11 @@ impl Engine {
 
     fn begin(&mut self, key: String, class: Class, moment: Moment<'_>) -> Option<Job> {
         let target = self.book.target(&key)?;
+        if let Some(until) = self.vouched_until(&key, &target, moment.now) {
+            self.catalogue.answered(&target, moment.now, moment.at);
+            self.book.waits(&key, until);
+            return None;
+        }
         if let (Class::Knock, Some(socket)) = (class, target.socket) {
             self.slots.take(key.clone(), class, moment.now);
             return Some(Job::Knock(key, socket));
@@ -246,6 +255,20 @@ impl Engine {
             tls,
         };
         Some(Job::Identify(key, endpoint))
+    }
+
+    /// Until when the worker of an object vouches for what a look would tell. A worker that does
+    /// not verify the key says nothing about a BMC of which the key is to be known.
+    fn vouched_until(&self, key: &str, target: &Target, now: Instant) -> Option<Instant> {
+        let seen = self.attended.of(key)?;
+        let needs_key = match target.access.trust {
+            FirstTrust::PinFirstSeen | FirstTrust::Ca => true,
+            FirstTrust::NoVerification | FirstTrust::PlainHttp => false,
+        };
+        if needs_key && !seen.key_verified {
+            return None;
+        }
+        self.book.may_wait(key, seen.at, now)
     }
 
     /// The next address of the ranges, with the ports that nobody looks at yet.

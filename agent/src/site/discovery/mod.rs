@@ -76,7 +76,8 @@ enum Event {
 pub async fn run(means: Means, section: DiscoverySection, ending: CancellationToken) {
     let config = &means.site.config;
     let poll = config.poll.idle();
-    let mut engine = match Engine::new(&config.site, &section, poll, Instant::now()) {
+    let attended = means.site.attended.clone();
+    let mut engine = match Engine::new(&config.site, &section, poll, attended, Instant::now()) {
         Ok(engine) => engine,
         Err(error) => {
             tracing::error!("nothing is discovered: {error}");

@@ -27,6 +27,8 @@ use crate::config::SiteConfig;
 use crate::fake_api::FakeApi;
 use crate::health::Metrics;
 use crate::lease::Mandate;
+use crate::site::activity::Activity;
+use crate::site::attended::Attended;
 use crate::site::context::Site;
 use crate::site::custody::Custodian;
 use crate::site::fake::FakeBmc;
@@ -96,6 +98,7 @@ fn bench() -> Bench {
         dial: Arc::new(bmc.clone()),
         orders: OrderBook::open(&state).unwrap(),
         glances: Glances::default(),
+        attended: Attended::default(),
         mandate,
         metrics: Arc::new(Metrics::new(None)),
         store,
@@ -138,7 +141,7 @@ impl Bench {
             identity: None,
             hands_off: false,
             directives: Vec::new(),
-            busy: true,
+            activity: Activity::UnderWay,
             held: false,
             work_order: None,
             resync: 0,

@@ -19,7 +19,7 @@ async fn glances(bench: &Bench, most: usize) -> (usize, usize) {
 async fn a_machine_at_rest_is_looked_at_as_a_whole_only_when_its_system_shows_something_new() {
     let bench = bench();
     let (worker, input, ending) = bench.worker(MachineKind::Host);
-    input.send_modify(|input| input.busy = false);
+    input.send_modify(|input| input.activity = Activity::Rests);
     let task = tokio::spawn(worker.run());
     let running = Running {
         input,
@@ -56,14 +56,14 @@ async fn a_machine_at_rest_is_looked_at_as_a_whole_only_when_its_system_shows_so
 async fn a_machine_with_which_something_goes_on_is_looked_at_as_a_whole_each_time() {
     type Change = fn(&mut MachineInput);
     let goes_on: [Change; 3] = [
-        |input| input.busy = true,
+        |input| input.activity = Activity::UnderWay,
         |input| input.held = true,
         |input| input.directives = vec![samples::directive(1, "PowerOn")],
     ];
     for change in goes_on {
         let bench = bench();
         let (mut worker, input, _ending) = bench.worker(MachineKind::Host);
-        input.send_modify(|input| input.busy = false);
+        input.send_modify(|input| input.activity = Activity::Rests);
         worker.adopt_input();
         assert!(worker.look_as_needed().await && worker.look_as_needed().await);
         assert_eq!(bench.bmc.looks(), (1, 1));
@@ -81,7 +81,7 @@ async fn a_medium_that_is_taken_out_is_seen_although_the_system_does_not_show_it
         .bmc
         .set(|facts| facts.media = Reading::Read(vec![samples::slot(Some("http://192.0.2.9/a"))]));
     let (mut worker, input, _ending) = bench.worker(MachineKind::Card);
-    input.send_modify(|input| input.busy = false);
+    input.send_modify(|input| input.activity = Activity::AwaitsPerson);
     worker.adopt_input();
     assert!(worker.look_as_needed().await && worker.look_as_needed().await);
     assert_eq!(bench.bmc.looks(), (2, 0));
@@ -97,7 +97,7 @@ async fn who_asks_for_a_host_at_rest_has_all_of_it_read() {
     let bench = bench();
     let (worker, input, ending) = bench.worker(MachineKind::Host);
     input.send_modify(|input| {
-        input.busy = false;
+        input.activity = Activity::Rests;
         input.identity = Some(lockstep_crds::MachineIdentity {
             serial_number: Some("SN1".to_owned()),
             ..Default::default()
@@ -124,4 +124,65 @@ async fn who_asks_for_a_host_at_rest_has_all_of_it_read() {
     assert!(checked.is_ok(), "{checked:?}");
     assert_eq!(bench.bmc.looks().0, before + 1);
     running.end().await;
+}
+
+#[tokio::test]
+async fn who_sees_the_machine_that_is_meant_vouches_for_its_bmc() {
+    let bench = bench();
+    let (mut worker, input, _ending) = bench.worker(MachineKind::Host);
+    let address = "http://192.0.2.1/";
+    let mut vouches = async |change: &dyn Fn(&mut MachineInput)| {
+        input.send_modify(change);
+        worker.adopt_input();
+        worker.look_as_needed().await;
+        worker.vouch();
+        bench.site.attended.of(address)
+    };
+    let identity = |serial: &str| {
+        let serial_number = Some(serial.to_owned());
+        Some(lockstep_crds::MachineIdentity {
+            serial_number,
+            ..Default::default()
+        })
+    };
+    // Nothing proves who answers there.
+    assert_eq!(vouches(&|input| input.identity = None).await, None);
+    let seen = vouches(&|input| input.identity = identity("SN1")).await;
+    assert_eq!(seen.map(|seen| seen.key_verified), Some(false));
+    assert_eq!(
+        vouches(&|input| input.identity = identity("SN2")).await,
+        None
+    );
+    assert!(
+        vouches(&|input| input.identity = identity("SN1"))
+            .await
+            .is_some()
+    );
+    // One look that fails is enough: the search looks for itself.
+    bench.bmc.silence(true);
+    assert_eq!(vouches(&|_| {}).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_at_rest_is_read_whole_a_few_times_a_day_and_more_often_for_a_person() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    for (activity, whole) in [
+        (Activity::Rests, 4..=5),
+        (Activity::AwaitsPerson, 120..=145),
+    ] {
+        let bench = bench();
+        let (mut worker, input, _ending) = bench.worker(MachineKind::Host);
+        input.send_modify(|input| input.activity = activity);
+        worker.adopt_input();
+        let begun = tokio::time::Instant::now();
+        while begun.elapsed() < 24 * HOUR {
+            worker.look_as_needed().await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        assert!(
+            whole.contains(&bench.bmc.looks().0),
+            "{activity:?}: {:?}",
+            bench.bmc.looks()
+        );
+    }
 }

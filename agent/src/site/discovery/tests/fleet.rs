@@ -22,6 +22,7 @@ use crate::config::SiteConfig;
 use crate::fake_api::FakeApi;
 use crate::health::Metrics;
 use crate::lease::Mandate;
+use crate::site::attended::Attended;
 use crate::site::context::Site;
 use crate::site::discovery::{Doors, Means, run};
 use crate::site::fake::FakeBmc;
@@ -282,7 +283,7 @@ impl Doors for Fleet {
 pub(super) struct Bench {
     pub(super) api: FakeApi,
     pub(super) fleet: Fleet,
-    means: Means,
+    pub(super) means: Means,
     _dir: tempfile::TempDir,
 }
 
@@ -337,6 +338,7 @@ pub(super) fn bench(discovery: &str) -> Bench {
         dial: Arc::new(FakeBmc::default()),
         orders: OrderBook::open(&state).unwrap(),
         glances: Glances::default(),
+        attended: Attended::default(),
         mandate,
         metrics: Arc::new(Metrics::new(None)),
         store: Store::open(store).unwrap(),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::site::attended::Attendance;
+
 use super::fleet::{Bench, Manner, bench, range, until};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -164,6 +166,39 @@ async fn when_nothing_changes_nothing_is_written_and_a_bmc_gets_one_small_reques
     assert!(bench.fleet.calls("explore").len() >= 18);
     assert_eq!(bench.writes(), 7);
     again.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bmc_that_a_worker_looks_at_is_not_asked_by_the_search_too() {
+    for (key_verified, asks) in [(true, false), (false, true)] {
+        let bench = bench(&range("addresses: [10.0.0.1]"));
+        bench.fleet.put("https://10.0.0.1", "SN-1");
+        let search = bench.start();
+        until(MINUTE, "it is found", || bench.found("SN-1").is_some()).await;
+        let begun = Instant::now();
+        let before = bench.fleet.calls("identify").len();
+        // As a worker does, at its slowest.
+        while begun.elapsed() < HOUR {
+            let at = Instant::now();
+            let attendance = Attendance { at, key_verified };
+            bench
+                .means
+                .site
+                .attended
+                .saw("https://10.0.0.1:443/", attendance);
+            tokio::time::sleep(MINUTE.mul_f64(1.2)).await;
+        }
+        let asked = bench.fleet.calls("identify").len() - before;
+        assert_eq!(asked > 40, asks, "{asked}");
+        assert!(asks || asked == 0, "{asked}");
+        // No longer seen there, it is looked for.
+        bench.means.site.attended.lost("https://10.0.0.1");
+        bench
+            .fleet
+            .change("https://10.0.0.1", |bmc| bmc.manner = Manner::Dead);
+        until(20 * MINUTE, "it is missing", || bench.is_missing("SN-1")).await;
+        search.end().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
