@@ -31,7 +31,8 @@ pub struct BmcOptions {
     pub read_tries: u32,
     /// How long an accepted change is looked for, within the deadline.
     pub confirm_window: Duration,
-    /// Longest answer taken, in bytes. Documents of real BMCs are a good deal shorter.
+    /// Longest answer taken, in bytes. Documents of real BMCs are a good deal shorter, but for
+    /// collections of very many members.
     pub body_limit: usize,
     /// Most memory that one answer may take once it is parsed, in bytes.
     pub document_room: usize,
@@ -56,7 +57,7 @@ impl Default for BmcOptions {
             read_timeout: Duration::from_secs(12),
             read_tries: 3,
             confirm_window: Duration::from_secs(15),
-            body_limit: 256 * 1024,
+            body_limit: 1024 * 1024,
             document_room: 2 * 1024 * 1024,
             exploration_room: 4 * 1024 * 1024,
             explorations_room: 128 * 1024 * 1024,

@@ -5,6 +5,7 @@
 //! the request can have left this process.
 
 mod failure;
+mod members;
 
 use std::sync::Arc;
 
@@ -25,12 +26,16 @@ use url::Url;
 
 pub(crate) use failure::TransportError;
 use failure::classify;
+pub(crate) use members::CUT;
 
-use crate::room::{Room, weigh};
+use crate::room::{Held, Room, weigh};
 use crate::tls::ObservedPeer;
 
 /// Redirects followed by one read.
 const MOST_REDIRECTS: usize = 3;
+
+/// A body that is no longer than this is not counted while it comes in.
+const UNCOUNTED: usize = 64 * 1024;
 
 const AUTH_TOKEN: &str = "x-auth-token";
 
@@ -54,6 +59,8 @@ struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
+    /// For as much of the body as counts.
+    _held: Vec<Held>,
 }
 
 impl Answer {
@@ -116,6 +123,8 @@ impl Transport {
             self.observed.answered_from(remote);
         }
         let mut body = Vec::new();
+        let mut held = Vec::new();
+        let mut room_for = UNCOUNTED;
         while let Some(chunk) = response.chunk().await.map_err(classify)? {
             if body.len() + chunk.len() > self.body_limit {
                 return Err(TransportError::TooLong {
@@ -123,12 +132,20 @@ impl Transport {
                 });
             }
             body.extend_from_slice(&chunk);
+            if let Some(room) = &self.room
+                && body.capacity() > room_for
+            {
+                let more = body.capacity() - room_for;
+                held.push(room.hold(more).map_err(TransportError::NoRoom)?);
+                room_for = body.capacity();
+            }
         }
         let answer = Answer {
             url: response.url().clone(),
             status: response.status(),
             headers: response.headers().clone(),
             body,
+            _held: held,
         };
         tracing::trace!(
             path = answer.url.path(),
@@ -164,8 +181,8 @@ impl Transport {
     }
 
     /// Makes sure of the memory for an answer before it is parsed.
-    fn weigh(&self, answer: &Answer) -> Result<usize, TransportError> {
-        let weight = weigh(&answer.body);
+    fn weigh(&self, text: &[u8]) -> Result<usize, TransportError> {
+        let weight = weigh(text);
         if weight > self.document_room {
             return Err(TransportError::NoRoom(format!(
                 "the limit of {} KiB of memory for one document",
@@ -180,7 +197,7 @@ impl Transport {
         request: RequestBuilder,
     ) -> Result<ModificationResponse<T>, TransportError> {
         let answer = self.exchange(request).await?.into_success()?;
-        self.weigh(&answer)?;
+        self.weigh(&answer.body)?;
         Ok(decode_modification(
             &answer.url,
             answer.status,
@@ -220,12 +237,14 @@ impl HttpClient for Transport {
         let answer = self
             .read(url, credentials, etag.as_ref(), custom_headers)
             .await?;
-        let weight = self.weigh(&answer)?;
+        let text = members::cut(&answer.body);
+        let weight = self.weigh(&text)?;
         if let Some(room) = &self.room {
             room.expect(weight).map_err(TransportError::NoRoom)?;
         }
-        let mut value: Value = serde_json::from_slice(&answer.body)
+        let mut value: Value = serde_json::from_slice(&text)
             .map_err(|error| TransportError::Unusable(format!("no JSON: {error}")))?;
+        drop(text);
         drop(answer.body);
         repair.repair(&mut value);
         // Platforms that need their own ETag back get it from the document.
@@ -249,7 +268,7 @@ impl HttpClient for Transport {
         T: DeserializeOwned + Send + Sync,
     {
         let answer = self.read(url, credentials, None, custom_headers).await?;
-        self.weigh(&answer)?;
+        self.weigh(&answer.body)?;
         Ok(decode_poll(
             &answer.url,
             answer.status,
@@ -289,7 +308,7 @@ impl HttpClient for Transport {
             .exchange(with_json(request, body)?)
             .await?
             .into_success()?;
-        self.weigh(&answer)?;
+        self.weigh(&answer.body)?;
         let auth_token = answer
             .headers
             .get(AUTH_TOKEN)

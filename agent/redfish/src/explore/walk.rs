@@ -9,12 +9,13 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
-use crate::document::{bounded, error_message, link, references};
+use crate::document::{bounded, error_message, link, number, references};
 use crate::documents::Documents;
 use crate::error::BmcError;
 use crate::link::{Link, MOST_MEMBERS};
 use crate::room::{Document, Held, weigh};
 use crate::scrub::Scrub;
+use crate::transport::CUT;
 
 /// Reads of one exploration, login not counted. A read that fails may be made twice more before
 /// the walk notices that there are none left.
@@ -301,7 +302,11 @@ impl<'a> Walk<'a> {
             return None;
         }
         let paths = references(members);
-        Some(self.listed(group, &path, paths, most).await)
+        let cut = number(&collection, CUT).unwrap_or(0);
+        drop(collection);
+        let mut listed = self.listed(group, &path, paths, most).await;
+        listed.omitted = listed.omitted.saturating_add(cut);
+        Some(listed)
     }
 
     /// At most `most` of the documents at these paths; each once, and none that is its own list.

@@ -161,6 +161,34 @@ async fn many_machines_share_the_reads_and_all_of_them_are_known() {
 }
 
 #[tokio::test]
+async fn a_collection_of_very_many_members_is_read_as_far_as_it_is_told_and_the_rest_is_counted() {
+    const MEMBERS: usize = 5000;
+    let bmc = ScriptedBmc::plain();
+    let memory = format!("{SYSTEM}/Memory");
+    bmc.change(SYSTEM, |system| {
+        system["Memory"] = json!({"@odata.id": memory});
+    });
+    let paths: Vec<String> = (0..MEMBERS)
+        .map(|module| format!("{memory}/Of-A-Rather-Long-Name-{module}"))
+        .collect();
+    let members: Vec<_> = paths.iter().map(|one| json!({"@odata.id": one})).collect();
+    bmc.add(&memory, json!({"@odata.id": memory, "Members": members}));
+    for path in paths.iter().take(32) {
+        bmc.add(path, json!({"@odata.id": path, "CapacityMiB": 1024}));
+    }
+    let redfish = Redfish::new(loopback(), quick());
+    let found = redfish
+        .explore(&endpoint(&bmc), &credentials(PASSWORD))
+        .await
+        .unwrap();
+    let memory = found[0].inventory.memory.as_ref().unwrap();
+    assert_eq!(memory.modules.len(), 32);
+    assert_eq!(usize::try_from(memory.omitted).unwrap(), MEMBERS - 32);
+    let unread = &found[0].inventory.unread;
+    assert!(unread.iter().all(|one| one.group != "memory"), "{unread:?}");
+}
+
+#[tokio::test]
 async fn a_call_that_cannot_wait_has_its_turn_in_the_middle_of_an_exploration() {
     let bmc = ScriptedBmc::plain();
     let redfish = Redfish::new(loopback(), quick());
