@@ -1,6 +1,7 @@
 //! A connection to one BMC: opened after the address check, logged in, with
 //! the platform's repairs; reads that retry, and changes that need a proof.
 
+mod brief;
 mod change;
 mod login;
 mod root;
@@ -54,6 +55,10 @@ pub(crate) struct Link {
     room: Option<Arc<Room>>,
     sessions: Capability,
     login: Login,
+    /// Sessions that were gone when they were needed, since one was not.
+    lost_sessions: u32,
+    /// Whether the BMC takes sessions only.
+    refuses_basic: bool,
     /// What no word of the BMC may show.
     scrub: Scrub,
     /// Where this BMC has its service root.
@@ -132,6 +137,8 @@ impl Link {
                 values: None,
             },
             login: Login::Nobody,
+            lost_sessions: 0,
+            refuses_basic: false,
             scrub: Scrub::of(&target.credentials),
             root_path: ROOT,
             system_path: None,
@@ -165,7 +172,7 @@ impl Link {
     pub(crate) fn authentication(&self) -> Authentication {
         match self.login {
             Login::Session(_) => Authentication::Session,
-            Login::Basic | Login::Nobody => Authentication::Basic,
+            Login::Basic | Login::Brief | Login::Nobody => Authentication::Basic,
         }
     }
 
@@ -201,6 +208,7 @@ impl Link {
             }
             Err(Unread::Unauthorized) if matches!(self.login, Login::Session(_)) => {
                 self.login = Login::Nobody;
+                self.lost_sessions = self.lost_sessions.saturating_add(1);
                 self.log_in(deadline).await?;
                 self.get_once_or_more(path, deadline)
                     .await
@@ -349,6 +357,8 @@ enum Login {
     Nobody,
     /// HTTP Basic.
     Basic,
+    /// HTTP Basic for one read, where the BMC offers sessions.
+    Brief,
     /// The session at this path.
     Session(String),
 }

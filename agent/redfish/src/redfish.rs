@@ -62,8 +62,15 @@ impl RedfishBmc {
         }
     }
 
-    /// Waits for earlier calls to the same BMC, and sees to an open link.
+    /// Waits for earlier calls to the same BMC, and sees to an open link that is logged in.
     async fn turn(&self, within: Duration) -> Result<Turn<'_>, BmcError> {
+        let mut turn = self.connected(within).await?;
+        turn.link.ensure_login(turn.deadline).await?;
+        Ok(turn)
+    }
+
+    /// The same over a link whose login may be gone.
+    async fn connected(&self, within: Duration) -> Result<Turn<'_>, BmcError> {
         let deadline = Instant::now() + within;
         let busy = |_| BmcError::Busy {
             address: self.origin.clone(),
@@ -77,8 +84,7 @@ impl RedfishBmc {
             *slot = Some(link);
         }
         #[expect(clippy::expect_used, reason = "opened just above where it was absent")]
-        let mut link = MutexGuard::map(slot, |slot| slot.as_mut().expect("an open link"));
-        link.ensure_login(deadline).await?;
+        let link = MutexGuard::map(slot, |slot| slot.as_mut().expect("an open link"));
         Ok(Turn {
             _lane: lane,
             link,
@@ -101,7 +107,7 @@ impl Bmc for RedfishBmc {
     }
 
     async fn glance(&self) -> Result<SystemGlance, BmcError> {
-        let mut turn = self.short_turn().await?;
+        let mut turn = self.connected(self.shared.options.call_deadline).await?;
         observe::glance(&mut turn).await
     }
 

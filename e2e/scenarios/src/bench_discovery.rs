@@ -2,6 +2,7 @@
 //! dead ones among them cost the others, and what is asked and written once nothing changes.
 //! Ratios and counts, measured in one run, simulator and API server included.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -248,9 +249,21 @@ async fn steady(
     live: usize,
 ) -> Result<Vec<String>> {
     let mark = world.mark()?;
-    let before = total(simulated)?;
+    let before = asked_for(simulated)?;
     tokio::time::sleep(STEADY).await;
-    let asked = total(simulated)? - before;
+    let mut asked_for = asked_for(simulated)?;
+    for (what, before) in before {
+        *asked_for.entry(what).or_default() -= before;
+    }
+    let asked: u64 = asked_for.values().sum();
+    let mut most_asked: Vec<(String, u64)> = asked_for.into_iter().collect();
+    most_asked.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+    for (path, times) in most_asked.iter().filter(|(_, times)| *times > 0).take(8) {
+        report.figure(
+            &format!("{what}: {path}"),
+            format!("{:.2}", *times as f64 / live as f64),
+        );
+    }
     let intervals = STEADY.as_secs() / POLL;
     let each = asked as f64 / live as f64 / intervals as f64;
     report.figure(
@@ -274,6 +287,17 @@ async fn steady(
         missed.push(format!("{what}: {writes} writes while nothing changed"));
     }
     Ok(missed)
+}
+
+/// How often the whole fleet was asked for each path.
+fn asked_for(simulated: &Simulated) -> Result<BTreeMap<String, u64>> {
+    let mut all = BTreeMap::new();
+    for name in simulated.fleet.names() {
+        for (path, times) in simulated.fleet.requests(name)?.by_path {
+            *all.entry(path).or_default() += times;
+        }
+    }
+    Ok(all)
 }
 
 fn total(simulated: &Simulated) -> Result<u64> {

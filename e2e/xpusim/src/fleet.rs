@@ -84,7 +84,7 @@ pub struct MachineState {
 pub struct RequestCounts {
     /// All requests.
     pub total: u64,
-    /// Those answered with 401.
+    /// Those answered with 401, but for those of sessions that had ended.
     pub unauthorized: u64,
     /// Real milliseconds from the first one to the last one.
     pub span_ms: u64,

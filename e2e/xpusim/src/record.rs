@@ -20,7 +20,7 @@ pub(crate) struct Requests {
     /// By `METHOD path`.
     pub(crate) by_path: BTreeMap<String, u64>,
     pub(crate) total: u64,
-    /// Answered with 401.
+    /// Answered with 401, but for those of sessions that had ended.
     pub(crate) unauthorized: u64,
     /// When the first and the last one came, in real time.
     pub(crate) span: Option<(Instant, Instant)>,

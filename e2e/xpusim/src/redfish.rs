@@ -95,7 +95,8 @@ pub(crate) fn answer(domain: &mut Domain, machine: Index, request: &Request<'_>)
         Ok(reply) => reply,
         Err(message) => Reply::from(message),
     };
-    if reply.status == StatusCode::UNAUTHORIZED {
+    let had_session = request.headers.contains_key("x-auth-token");
+    if reply.status == StatusCode::UNAUTHORIZED && !had_session {
         domain.machines[machine].requests.unauthorized += 1;
     }
     describe(request, &mut reply);

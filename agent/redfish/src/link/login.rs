@@ -18,18 +18,23 @@ const LOGOUT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Link {
     pub(super) fn use_basic(&mut self) {
+        self.show_password();
+        self.login = Login::Basic;
+    }
+
+    /// Sends name and password with every request from now on.
+    pub(super) fn show_password(&mut self) {
         let credentials = &self.target.credentials;
         self.http.set_credentials(BmcCredentials::new(
             credentials.username.clone(),
             credentials.password.clone(),
         ));
-        self.login = Login::Basic;
     }
 
     /// Logs in unless that was done and has not been lost since.
     pub(crate) async fn ensure_login(&mut self, deadline: Instant) -> Result<(), BmcError> {
         match self.login {
-            Login::Nobody => self.log_in(deadline).await,
+            Login::Nobody | Login::Brief => self.log_in(deadline).await,
             Login::Basic | Login::Session(_) => Ok(()),
         }
     }
@@ -52,6 +57,8 @@ impl Link {
             "UserName": self.target.credentials.username,
             "Password": self.target.credentials.password,
         });
+        // Whoever opens a session is nobody yet: neither a token that has ended nor a password.
+        self.http.set_credentials(BmcCredentials::Anonymous);
         let collection_id = ODataId::from(collection.clone());
         let limit = deadline.min(Instant::now() + self.shared.options.read_timeout);
         let mut answer = self

@@ -30,7 +30,7 @@ pub(super) async fn observe(turn: &mut Turn<'_>, tls: &TlsTrust) -> Result<BmcFa
 
 pub(super) async fn glance(turn: &mut Turn<'_>) -> Result<SystemGlance, BmcError> {
     let link = &mut *turn.link;
-    let system = link.system(turn.deadline).await?;
+    let system = link.brief_system(turn.deadline).await?;
     Ok(SystemGlance {
         identity: link.identity(&system),
         power: reading::power(&system),

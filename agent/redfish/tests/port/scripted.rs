@@ -58,6 +58,7 @@ struct State {
     password: String,
     sessions: Vec<String>,
     sessions_made: usize,
+    sessions_only: bool,
     once_reads_continuous: bool,
 }
 
@@ -173,6 +174,11 @@ impl ScriptedBmc {
             root["Links"] =
                 json!({"Sessions": {"@odata.id": "/redfish/v1/SessionService/Sessions"}});
         });
+    }
+
+    /// Takes no password but for a session from now on.
+    pub(crate) fn take_sessions_only(&self) {
+        self.state().sessions_only = true;
     }
 
     pub(crate) fn forget_sessions(&self) {
@@ -351,6 +357,9 @@ fn authorised(state: &State, seen: &Seen) -> bool {
     }
     if let Some(token) = seen.headers.get("x-auth-token") {
         return state.sessions.contains(token);
+    }
+    if state.sessions_only {
+        return false;
     }
     let expected = format!("admin:{}", state.password);
     seen.headers

@@ -81,6 +81,81 @@ async fn a_session_is_used_renewed_once_and_ended() {
     assert_eq!(bmc.sessions(), 0);
 }
 
+/// What was asked since, with how.
+fn asked(bmc: &ScriptedBmc, since: usize) -> Vec<(String, &'static str)> {
+    let seen = bmc.seen().into_iter().skip(since);
+    seen.map(|seen| {
+        let shown = if seen.headers.contains_key("x-auth-token") {
+            "session"
+        } else if seen.headers.contains_key("authorization") {
+            "Basic"
+        } else {
+            "nothing"
+        };
+        (seen.method.clone(), shown)
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn a_bmc_whose_sessions_are_gone_each_time_is_glanced_at_with_one_request() {
+    let bmc = ScriptedBmc::plain();
+    bmc.offer_sessions();
+    let port = port(&bmc);
+    let facts = port.observe().await.unwrap();
+    let glance = async || {
+        let before = bmc.seen().len();
+        assert!(facts.show(&port.glance().await.unwrap()));
+        asked(&bmc, before)
+    };
+    // Now and then a session is lost, as when a BMC restarts: nothing follows.
+    for _ in 0..3 {
+        bmc.forget_sessions();
+        assert_eq!(glance().await.len(), 3);
+        assert_eq!(glance().await, [("GET".to_owned(), "session")]);
+    }
+    for _ in 0..2 {
+        bmc.forget_sessions();
+        assert_eq!(glance().await.len(), 3);
+    }
+    for _ in 0..3 {
+        bmc.forget_sessions();
+        assert_eq!(glance().await, [("GET".to_owned(), "Basic")]);
+    }
+    // Everything but a glance takes a session.
+    let before = bmc.seen().len();
+    let again = port.observe().await.unwrap();
+    assert_eq!(again.channel.authentication, Authentication::Session);
+    assert_eq!(
+        asked(&bmc, before)
+            .iter()
+            .filter(|(method, shown)| *shown != "session"
+                && (method.as_str(), *shown) != ("POST", "nothing"))
+            .count(),
+        0
+    );
+    bmc.forget_sessions();
+    assert_eq!(glance().await, [("GET".to_owned(), "Basic")]);
+}
+
+#[tokio::test]
+async fn a_bmc_that_takes_sessions_only_is_shown_a_password_in_vain_once_and_not_locked_out() {
+    let bmc = ScriptedBmc::plain();
+    bmc.offer_sessions();
+    bmc.take_sessions_only();
+    let port = port(&bmc);
+    let facts = port.observe().await.unwrap();
+    let mut basic = 0;
+    for _ in 0..6 {
+        bmc.forget_sessions();
+        let before = bmc.seen().len();
+        assert!(facts.show(&port.glance().await.unwrap()));
+        let asked = asked(&bmc, before);
+        basic += asked.iter().filter(|(_, shown)| *shown == "Basic").count();
+    }
+    assert_eq!(basic, 1);
+}
+
 #[tokio::test]
 async fn a_dropped_port_ends_its_session() {
     let bmc = ScriptedBmc::plain();

@@ -99,7 +99,7 @@ table! {
         "bluefield-2" [always(Fault::AnswerStatus).status(500).at("/Managers/")] [Observe] => Facts(without_manager), 15, 0;
         "bluefield-3" [always(Fault::Hang).at("/Managers/")] [Observe] => Facts(without_manager), 11, 0;
         "bluefield-3" [always(Fault::SlowReply).seconds(1).at("/Managers/")] [Observe] => Facts(runs), 11, 0;
-        "generic-host" [always(Fault::HugeCollection)] [Observe] => Error("BadAnswer"), 4, 0;
+        "generic-host" [always(Fault::HugeCollection)] [Observe] => Error("SystemNotFound"), 38, 0;
         "generic-host" [always(Fault::HangConnection)] [Observe] => Error("Unreachable"), 0, 0;
     }
     "6.9" "links that lead nowhere or in circles, resources without names" {
