@@ -18,6 +18,7 @@ pub mod kube_client;
 pub mod lease;
 pub mod local_inventory;
 mod local_report;
+mod machine_figures;
 pub mod release;
 pub mod report;
 pub mod seed;

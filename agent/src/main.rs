@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use lockstep_agent::config::SiteConfig;
 use lockstep_agent::host::HostArgs;
 use lockstep_agent::release::ReleaseArgs;
+use lockstep_agent::xpu::XpuArgs;
 use lockstep_agent::{host, inventory, release, shutdown, site, xpu};
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
@@ -41,14 +42,7 @@ enum Role {
     /// Reports from the operating system of a host: what it is made of, and its cards.
     Host(HostArgs),
     /// Reports from a card's own operating system.
-    Xpu {
-        /// The seed that came with the image.
-        #[arg(long)]
-        seed: PathBuf,
-        /// Folder that stands for the machine's root.
-        #[arg(long, default_value = "/")]
-        root: PathBuf,
-    },
+    Xpu(XpuArgs),
     /// Prints what this machine tells of itself, as JSON. Reads only, and reaches nothing.
     Inventory {
         /// Folder that stands for the machine's root.
@@ -86,9 +80,7 @@ fn run(role: Role) -> Result<()> {
             Runtime::new()?.block_on(async { site::run(config, shutdown::on_signal()?).await })
         }
         Role::Host(args) => of_the_machine(async { host::run(args, shutdown::on_signal()?).await }),
-        Role::Xpu { seed, root } => {
-            of_the_machine(async { xpu::run(&seed, &root, shutdown::on_signal()?).await })
-        }
+        Role::Xpu(args) => of_the_machine(async { xpu::run(args, shutdown::on_signal()?).await }),
         Role::Inventory { root } => {
             writeln!(std::io::stdout(), "{}", inventory::of(&root)?)?;
             Ok(())

@@ -3,10 +3,13 @@
 //! It needs no trust store, no resolver and no writable disk.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use clap::Args;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Client, Resource};
 use lockstep_crds::report::{OsReport, Vantage};
@@ -15,9 +18,11 @@ use lockstep_local::LocalFacts;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::health;
 use crate::kube_client;
 use crate::local_inventory::{InventoryReader, Latest, LocalMachine, Whose};
 use crate::local_report::{LocalReporter, Place, Subject, os_report};
+use crate::machine_figures::MachineFigures;
 use crate::seed::Seed;
 
 /// Most addresses that a report holds.
@@ -25,15 +30,57 @@ const MOST_ADDRESSES: usize = 16;
 /// Between two readings of the card if nothing was heard.
 const FLOOR: Duration = Duration::from_secs(4 * 60 * 60);
 
+/// Its command line.
+#[derive(Args, Clone, Debug)]
+pub struct XpuArgs {
+    /// The seed that came with the image.
+    #[arg(long)]
+    pub seed: PathBuf,
+    /// Folder that stands for the machine's root.
+    #[arg(long, default_value = "/")]
+    pub root: PathBuf,
+    /// Where `/healthz`, `/readyz` and `/metrics` are served, such as 127.0.0.1:9810; nowhere
+    /// unless given, so that the card has no door that nobody asked for.
+    #[arg(long)]
+    pub health: Option<SocketAddr>,
+}
+
 /// Runs until `ending`.
-pub async fn run(seed: &Path, root: &Path, ending: CancellationToken) -> Result<()> {
-    let seed = Seed::load(seed)?;
+pub async fn run(args: XpuArgs, ending: CancellationToken) -> Result<()> {
+    let seed = Seed::load(&args.seed)?;
     let client = kube_client::from_seed(&seed)?;
-    let machine = LocalMachine::at(root);
+    let machine = LocalMachine::at(&args.root);
+    let listener = match args.health {
+        Some(address) => Some(lockstep_serve::bind(address).await.with_context(|| {
+            format!("{address} cannot be served: give another one with --health, or none")
+        })?),
+        None => None,
+    };
     let (inventory, latest) = InventoryReader::new(machine.clone(), Whose::Card, FLOOR);
-    let report = reporter(&client, seed, machine, latest);
-    tokio::join!(report.run(ending.clone()), inventory.run(ending));
+    let figures = Arc::new(MachineFigures::new(machine.root.clone()));
+    let card = Card {
+        seed,
+        figures: Arc::clone(&figures),
+    };
+    let report = reporter(&client, card, machine, latest);
+    let ending = ending.child_token();
+    let health = async {
+        if let Some(listener) = listener {
+            health::serve(listener, figures, ending.clone()).await;
+        }
+    };
+    tokio::join!(
+        health,
+        report.run(ending.clone()),
+        inventory.run(ending.clone())
+    );
     Ok(())
+}
+
+/// One card.
+struct Card {
+    seed: Seed,
+    figures: Arc<MachineFigures>,
 }
 
 fn owner(seed: &Seed) -> Option<OwnerReference> {
@@ -48,34 +95,36 @@ fn owner(seed: &Seed) -> Option<OwnerReference> {
 
 fn reporter(
     client: &Client,
-    seed: Seed,
+    card: Card,
     machine: LocalMachine,
     latest: Latest,
-) -> LocalReporter<Seed> {
+) -> LocalReporter<Card> {
+    let seed = &card.seed;
     let namespace = seed.namespace.clone();
     let place = Place {
         client,
         namespace: &namespace,
         name: names::xpu(&seed.dpu),
         role: "xpu",
-        owner: owner(&seed),
+        owner: owner(seed),
     };
-    LocalReporter::new(seed, machine.root, place, latest)
+    LocalReporter::new(card, machine.root, place, latest)
 }
 
-impl Subject for Seed {
+impl Subject for Card {
     fn compose(&self, facts: &LocalFacts) -> Result<DpuReportSpec> {
-        let version = env!("CARGO_PKG_VERSION");
+        let (version, seed) = (env!("CARGO_PKG_VERSION"), &self.seed);
         Ok(DpuReportSpec {
-            subject_uid: self.dpu_uid.clone().unwrap_or_default(),
-            os: Some(card_os(self, facts)?),
-            ..DpuReportSpec::new(Vantage::CardOs, &self.dpu, version, clock::now())
+            subject_uid: seed.dpu_uid.clone().unwrap_or_default(),
+            os: Some(card_os(seed, facts)?),
+            ..DpuReportSpec::new(Vantage::CardOs, &seed.dpu, version, clock::now())
         })
     }
 
     fn accepted(&self, spec: &DpuReportSpec) {
         let epoch = spec.os.as_ref().map_or("", |os| os.boot_epoch.as_str());
-        announce(self, epoch);
+        self.figures.set_ready();
+        announce(&self.seed, epoch);
     }
 }
 
@@ -120,6 +169,7 @@ mod tests {
     use super::*;
     use crate::fake_api::FakeApi;
     use std::fs;
+    use std::path::Path;
 
     const REPORT: &str = "dpureports/xpu-c1";
 
@@ -151,10 +201,17 @@ mod tests {
         dir
     }
 
-    fn agent_of(api: &FakeApi, dir: &Path) -> LocalReporter<Seed> {
+    fn agent_of(api: &FakeApi, dir: &Path) -> LocalReporter<Card> {
         // An inventory that never comes is not waited for for ever.
         let (_, latest) = tokio::sync::watch::channel(None);
-        reporter(&api.client(), seed(), LocalMachine::at(dir), latest)
+        reporter(&api.client(), card(dir), LocalMachine::at(dir), latest)
+    }
+
+    fn card(dir: &Path) -> Card {
+        Card {
+            seed: seed(),
+            figures: Arc::new(MachineFigures::new(LocalMachine::at(dir).root)),
+        }
     }
 
     const FIRST: &str = "01234567-89ab-cdef-0123-456789abcdef";
@@ -187,6 +244,19 @@ mod tests {
                 format!("{REPORT} lockstep-agent/report")
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn what_the_card_serves_is_ready_once_its_report_was_taken() {
+        let api = FakeApi::default();
+        let dir = machine(FIRST);
+        let card = card(dir.path());
+        let figures = Arc::clone(&card.figures);
+        let (_, latest) = tokio::sync::watch::channel(None);
+        let mut agent = reporter(&api.client(), card, LocalMachine::at(dir.path()), latest);
+        assert!(health::Figures::ready(&*figures).is_err());
+        agent.tell().await.unwrap();
+        assert_eq!(health::Figures::ready(&*figures), Ok(()));
     }
 
     #[tokio::test]
@@ -236,9 +306,9 @@ mod tests {
     async fn one_write_tells_the_boot_and_the_inventory() {
         let api = FakeApi::default();
         let dir = machine(FIRST);
-        let card = LocalMachine::at(dir.path());
-        let (reader, latest) = InventoryReader::new(card.clone(), Whose::Card, FLOOR);
-        let agent = reporter(&api.client(), seed(), card, latest);
+        let here = LocalMachine::at(dir.path());
+        let (reader, latest) = InventoryReader::new(here.clone(), Whose::Card, FLOOR);
+        let agent = reporter(&api.client(), card(dir.path()), here, latest);
         let ending = CancellationToken::new();
         let tasks = [
             tokio::spawn(agent.run(ending.clone())),

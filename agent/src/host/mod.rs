@@ -4,8 +4,6 @@
 //! in it. It reads and never writes there; its identity is the token that its Pod was given, and
 //! admission takes from it only what is named after the node that stands in that token.
 
-mod figures;
-
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +23,7 @@ use crate::health;
 use crate::kube_client;
 use crate::local_inventory::{InventoryReader, Latest, LocalMachine, Whose};
 use crate::local_report::{LocalReporter, Place, Subject, os_report};
-use figures::HostFigures;
+use crate::machine_figures::MachineFigures;
 
 /// Between two readings of the machine if nothing was heard.
 const FLOOR: Duration = Duration::from_secs(60 * 60);
@@ -62,7 +60,7 @@ pub async fn run(args: HostArgs, ending: CancellationToken) -> Result<()> {
     let machine = LocalMachine::mounted_at(&args.root);
     let listener = listen(args.health_port).await?;
     let (inventory, latest) = InventoryReader::new(machine.clone(), Whose::Host, FLOOR);
-    let figures = Arc::new(HostFigures::new(machine.root.clone()));
+    let figures = Arc::new(MachineFigures::new(machine.root.clone()));
     let host = Host {
         node: args.node,
         figures: Arc::clone(&figures),
@@ -87,7 +85,7 @@ async fn listen(port: u16) -> Result<TcpListener> {
 /// One host.
 struct Host {
     node: String,
-    figures: Arc<HostFigures>,
+    figures: Arc<MachineFigures>,
 }
 
 fn reporter(
@@ -164,7 +162,7 @@ mod tests {
         let machine = LocalMachine::at(dir);
         let host = Host {
             node: "node1".to_owned(),
-            figures: Arc::new(HostFigures::new(machine.root.clone())),
+            figures: Arc::new(MachineFigures::new(machine.root.clone())),
         };
         reporter(&api.client(), "site", host, machine, latest)
     }

@@ -20,16 +20,16 @@ use crate::health::Figures;
 /// More than any machine has; what is beyond is left out.
 const MOST_SENSORS: usize = 2048;
 
-/// The figures of one host agent.
+/// The figures of an agent that runs on its machine: on a host or on a card.
 #[derive(Debug)]
-pub(super) struct HostFigures {
+pub(crate) struct MachineFigures {
     registry: Registry,
     ready: AtomicBool,
 }
 
-impl HostFigures {
+impl MachineFigures {
     /// Of the machine under `root`.
-    pub(super) fn new(root: Root) -> Self {
+    pub(crate) fn new(root: Root) -> Self {
         let mut registry = Registry::with_prefix("lockstep_agent");
         registry.register_collector(Box::new(Machine { root }));
         Self {
@@ -39,12 +39,12 @@ impl HostFigures {
     }
 
     /// The API server has taken the first report.
-    pub(super) fn set_ready(&self) {
+    pub(crate) fn set_ready(&self) {
         self.ready.store(true, Ordering::Relaxed);
     }
 }
 
-impl Figures for HostFigures {
+impl Figures for MachineFigures {
     fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
@@ -213,7 +213,7 @@ mod tests {
             let link = dir.path().join(class).join(name);
             symlink(format!("{up}{target}"), link).unwrap();
         }
-        let figures = HostFigures::new(Root::new(dir.path()));
+        let figures = MachineFigures::new(Root::new(dir.path()));
         let text = figures.text().unwrap();
         let of = r#"chip="nvme",device="0000:03:00.0""#;
         for line in [
