@@ -8,7 +8,7 @@ use lockstep_crds::report::{Execution, Outcome};
 use serde::{Deserialize, Serialize};
 
 use crate::durable::{self, StateError};
-use crate::site::machines::{MachineKey, MachineKind};
+use crate::site::machine::{MachineKey, MachineKind};
 
 /// How far an accepted directive has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

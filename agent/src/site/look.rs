@@ -17,7 +17,7 @@ use crate::site::activity::Activity;
 use crate::site::attended::Attendance;
 use crate::site::glances::Glance;
 use crate::site::judge::{Refusal, check_expects};
-use crate::site::machines::MachineKind;
+use crate::site::machine::MachineKind;
 use crate::site::target::{TargetError, resolve};
 use crate::site::worker::Worker;
 use lockstep_redfish::bmc_report;

@@ -23,6 +23,7 @@ mod install;
 pub mod journal;
 pub mod judge;
 mod look;
+pub mod machine;
 pub mod machines;
 pub mod objects;
 pub mod order;

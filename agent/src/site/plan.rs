@@ -6,7 +6,7 @@ use lockstep_store::Digest;
 
 use crate::site::context::Site;
 use crate::site::judge::Refusal;
-use crate::site::machines::MachineKind;
+use crate::site::machine::MachineKind;
 use crate::site::worker::Worker;
 use lockstep_redfish::{UrlOwner, inserted, override_in_force};
 

@@ -12,7 +12,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::site::context::Site;
-use crate::site::machines::{Care, MachineInput, MachineKey, Untended, machines};
+use crate::site::machine::{Care, MachineInput, MachineKey, Untended};
+use crate::site::machines::machines;
 use crate::site::objects::{Known, Objects};
 use crate::site::untended;
 use crate::site::wanted::{Wanted, wanted};

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::report::{Cause, ReportError, ReportWriter};
 use crate::site::context::Site;
-use crate::site::machines::{MachineKey, Untended};
+use crate::site::machine::{MachineKey, Untended};
 
 /// The first pause after a failed write, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));

@@ -25,7 +25,7 @@ use crate::site::expiry::follow;
 use crate::site::journal::{Journal, Resumed, resume};
 use crate::site::judge;
 use crate::site::look::{Reached, WHOLE_AGE_AT_REST};
-use crate::site::machines::{MachineInput, MachineKind};
+use crate::site::machine::{MachineInput, MachineKind};
 use crate::site::order::{Access, Order};
 use crate::site::plan::policy_to_change;
 

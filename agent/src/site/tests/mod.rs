@@ -34,7 +34,7 @@ use crate::site::custody::Custodian;
 use crate::site::fake::FakeBmc;
 use crate::site::glances::Glances;
 use crate::site::journal::Journal;
-use crate::site::machines::{MachineInput, MachineKey, MachineKind};
+use crate::site::machine::{MachineInput, MachineKey, MachineKind};
 use crate::site::order::OrderState;
 use crate::site::orders::OrderBook;
 use crate::site::samples;
