@@ -24,6 +24,8 @@ const MOST_WRITES: usize = 30;
 const IDLE: Duration = Duration::from_secs(300);
 /// The whole story, on a slow machine.
 const STORY: Duration = Duration::from_secs(600);
+/// For the watching kubectl to show what the waiting one has seen.
+const SHOWN: Duration = Duration::from_secs(30);
 
 /// Runs the scenario.
 ///
@@ -77,9 +79,14 @@ pub async fn tell(context: &Context) -> Result<Told> {
         ready = kubectl.wait(NAMESPACE, "dpu/card1", "condition=Ready", STORY) => ready,
         ended = world.watch_over() => Err(ended),
     };
+    let shown = match &ready {
+        Ok(_) => watch.shows("Ready", SHOWN).await,
+        Err(_) => Ok(()),
+    };
     let lines = watch.stop().await?;
     world.check()?;
     ready?;
+    shown?;
     report.figure("seconds from apply to Ready", began.elapsed().as_secs());
     witness(&world, &lines, &mut report).await?;
 

@@ -51,6 +51,23 @@ impl Watch {
         Ok(Self { child, lines })
     }
 
+    /// Waits until a line shows this phase: what one client has seen, another one may not yet.
+    ///
+    /// # Errors
+    /// When none does in time.
+    pub async fn shows(&self, phase: &str, within: Duration) -> Result<()> {
+        let shown = eventually(within, format!("kubectl shows {phase}"), async || {
+            let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_it = |line: &String| line.split_whitespace().nth(1) == Some(phase);
+            match lines.last() {
+                Some(_) if lines.iter().any(is_it) => Look::Holds(()),
+                Some(last) => Look::not_yet(last),
+                None => Look::not_yet("nothing was shown"),
+            }
+        });
+        Ok(shown.await?)
+    }
+
     /// Stops it and returns what it showed.
     ///
     /// # Errors
