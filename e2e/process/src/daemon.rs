@@ -13,6 +13,9 @@ use anyhow::{Context, Result};
 
 use crate::{identity::Identity, keeper, record::Record};
 
+/// How long a program may take to be bound to this process; until then it would outlive it.
+const BOUND: Duration = Duration::from_secs(30);
+
 /// How long a program may live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
@@ -98,7 +101,11 @@ impl Daemon {
                 order: program.order,
                 identity: identity.clone(),
             };
-            Ok((identity, record.write(&state.join("pids"))?))
+            let record = record.write(&state.join("pids"))?;
+            if lifetime == Lifetime::ThisProcess {
+                identity.becomes_other_than("setpriv", BOUND)?;
+            }
+            Ok((identity, record))
         });
         match recorded {
             Ok((identity, record)) => Ok(Self {
@@ -322,14 +329,17 @@ mod tests {
             return;
         };
         // From a thread that ends at once: that must not be the end of the program.
+        let folder = state.clone();
         let start = move || {
             Daemon::start(
                 &shell("exec sleep 60"),
-                Path::new(&state),
+                Path::new(&folder),
                 Lifetime::ThisProcess,
             )
         };
+        let started = Path::new(&state).join("started");
         let _daemon = std::thread::spawn(start).join().unwrap().unwrap();
+        std::fs::write(started, "").unwrap();
         std::thread::sleep(Duration::from_secs(60));
     }
 
@@ -342,12 +352,9 @@ mod tests {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let pids = state.path().join("pids");
-        let mut records = Vec::new();
-        await_that("the record", || {
-            records = recorded(&pids).unwrap();
-            !records.is_empty()
-        });
+        let started = state.path().join("started");
+        await_that("the start", || started.exists());
+        let records = recorded(&state.path().join("pids")).unwrap();
         let program = &records[0].1.identity;
         assert!(program.runs().unwrap());
         starter.kill().unwrap();

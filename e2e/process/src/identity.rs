@@ -51,6 +51,24 @@ impl Identity {
         Ok(stat(self.pid)?.is_some_and(|stat| stat.started == self.started && !stat.ended))
     }
 
+    /// Waits until the process runs another program than the one called so, or has ended.
+    ///
+    /// # Errors
+    /// When it does neither in time, or /proc cannot be read.
+    pub(crate) fn becomes_other_than(&self, program: &str, within: Duration) -> Result<()> {
+        let end = Instant::now() + within;
+        let path = format!("/proc/{}/comm", self.pid);
+        while self.runs()? && std::fs::read_to_string(&path).is_ok_and(|is| is.trim() == program) {
+            ensure!(
+                Instant::now() < end,
+                "process {} is still {program} after {within:?}",
+                self.pid
+            );
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Ok(())
+    }
+
     /// SIGTERM, then SIGKILL after `grace`; returns when the process is gone. Blocking,
     /// because it must also work in a destructor.
     ///

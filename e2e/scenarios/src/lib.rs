@@ -20,6 +20,7 @@ pub mod discovery_join;
 pub mod discovery_local;
 pub mod discovery_mixed;
 pub mod first_light;
+pub mod found_to_ready;
 pub mod helm;
 mod helm_hosts;
 mod helm_world;

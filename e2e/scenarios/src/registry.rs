@@ -10,8 +10,8 @@ use crate::artefacts::Binaries;
 use crate::report::Report;
 use crate::{
     aarch64_agent, address_swap, adopt_update, bad_input, bmc_quirks, crash_points, dead_man,
-    discovery_join, discovery_local, discovery_mixed, first_light, helm, host_in_use, host_wait,
-    restore, simulated_fleet, simulator_conformance, upgrade_mid_operation,
+    discovery_join, discovery_local, discovery_mixed, first_light, found_to_ready, helm,
+    host_in_use, host_wait, restore, simulated_fleet, simulator_conformance, upgrade_mid_operation,
 };
 
 /// What a scenario gets.
@@ -66,6 +66,12 @@ pub const ALL: &[Scenario] = &[
         about: "what the demo shows: a simulated fleet, each card to Ready or to the reason why it cannot be installed",
         tier: Tier::Ci,
         run: |context| Box::pin(simulated_fleet::run(context)),
+    },
+    Scenario {
+        name: "found-to-ready",
+        about: "BMCs are found, cards approved by a policy, and an image that requires firmware waits for it, then goes on",
+        tier: Tier::Ci,
+        run: |context| Box::pin(found_to_ready::run(context)),
     },
     Scenario {
         name: "host-in-use",

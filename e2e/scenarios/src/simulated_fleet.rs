@@ -5,7 +5,7 @@
 //! runs the product's own agent for cards, with what its installer found on the medium: see
 //! `card_systems`. Needs neither root nor packages.
 
-mod card_systems;
+pub(crate) mod card_systems;
 mod objects;
 
 use std::collections::BTreeSet;

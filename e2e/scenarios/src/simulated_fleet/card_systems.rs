@@ -27,7 +27,7 @@ use crate::world::World;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The systems of all cards.
-pub(super) struct CardSystems {
+pub(crate) struct CardSystems {
     ending: CancellationToken,
     failed: Arc<Mutex<Option<anyhow::Error>>>,
     task: JoinHandle<()>,
@@ -59,7 +59,7 @@ struct Surroundings {
 
 impl CardSystems {
     /// Begins to follow the simulator's log.
-    pub(super) fn start(
+    pub(crate) fn start(
         world: &World,
         fleet: &Arc<Fleet>,
         cards: &[&'static str],
@@ -93,7 +93,7 @@ impl CardSystems {
     }
 
     /// Fails if a card's system could not be started, or has ended by itself.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         match failed.as_ref() {
             Some(error) => bail!("the system of a card: {error:#}"),
@@ -102,7 +102,7 @@ impl CardSystems {
     }
 
     /// Ends them all.
-    pub(super) async fn stop(self) -> Result<()> {
+    pub(crate) async fn stop(self) -> Result<()> {
         self.ending.cancel();
         self.task.await.context("following the simulator's log")
     }
