@@ -55,7 +55,9 @@ impl Documents for Within<'_> {
     }
 
     async fn get(&mut self, path: &str) -> Result<Document, BmcError> {
-        Ok(self.link.get(path, self.deadline).await?.into())
+        let document = self.link.get(path, self.deadline).await?;
+        let held = self.link.room().and_then(|room| room.take_last());
+        Ok(Document::new(document, held))
     }
 }
 

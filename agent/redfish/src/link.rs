@@ -55,8 +55,10 @@ pub(crate) struct Link {
     room: Option<Arc<Room>>,
     sessions: Capability,
     login: Login,
-    /// Sessions that were gone when they were needed, since one was not.
+    /// Sessions that were gone when they were needed, since one was there.
     lost_sessions: u32,
+    /// Whether the session was there before this call.
+    has_old_session: bool,
     /// Whether the BMC takes sessions only.
     refuses_basic: bool,
     /// What no word of the BMC may show.
@@ -138,6 +140,7 @@ impl Link {
             },
             login: Login::Nobody,
             lost_sessions: 0,
+            has_old_session: false,
             refuses_basic: false,
             scrub: Scrub::of(&target.credentials),
             root_path: ROOT,
@@ -204,11 +207,11 @@ impl Link {
                         .gate
                         .accepted(&self.origin, &self.target.credentials);
                 }
+                self.session_served();
                 Ok(document)
             }
             Err(Unread::Unauthorized) if matches!(self.login, Login::Session(_)) => {
-                self.login = Login::Nobody;
-                self.lost_sessions = self.lost_sessions.saturating_add(1);
+                self.session_was_gone();
                 self.log_in(deadline).await?;
                 self.get_once_or_more(path, deadline)
                     .await

@@ -24,6 +24,7 @@ use crate::facts::{BmcFacts, ImageUrl, PowerRestorePolicy, SystemGlance};
 use crate::link::{Link, check_gate};
 use crate::port::Bmc;
 use crate::registry::Shared;
+use crate::room::Room;
 use crate::target::BmcTarget;
 
 /// One BMC over Redfish. Made by [`crate::Redfish::bmc`].
@@ -44,6 +45,13 @@ struct Turn<'a> {
     confirm_window: Duration,
     /// Whether the link was opened in this turn, so that its root is fresh.
     opened: bool,
+}
+
+impl Drop for Turn<'_> {
+    /// A link at rest holds no room.
+    fn drop(&mut self) {
+        drop(self.link.room().and_then(|room| room.take_last()));
+    }
 }
 
 impl RedfishBmc {
@@ -80,11 +88,20 @@ impl RedfishBmc {
         check_gate(&self.shared, &self.origin, &self.target)?;
         let opened = slot.as_ref().is_none_or(Link::needs_reopening);
         if opened {
-            let link = Link::open(&self.shared, &self.target, &self.origin, None, deadline).await?;
+            let room = Room::new(&self.shared.pool, self.shared.options.exploration_room);
+            let link = Link::open(
+                &self.shared,
+                &self.target,
+                &self.origin,
+                Some(room),
+                deadline,
+            )
+            .await?;
             *slot = Some(link);
         }
         #[expect(clippy::expect_used, reason = "opened just above where it was absent")]
-        let link = MutexGuard::map(slot, |slot| slot.as_mut().expect("an open link"));
+        let mut link = MutexGuard::map(slot, |slot| slot.as_mut().expect("an open link"));
+        link.begin_call();
         Ok(Turn {
             _lane: lane,
             link,

@@ -36,9 +36,9 @@ pub struct BmcOptions {
     pub body_limit: usize,
     /// Most memory that one answer may take once it is parsed, in bytes.
     pub document_room: usize,
-    /// The same of everything that one exploration holds at a time.
+    /// The same of everything that one exploration or one call to a BMC holds at a time.
     pub exploration_room: usize,
-    /// The same of all explorations of the process together.
+    /// The same of all explorations and calls of the process together.
     pub explorations_room: usize,
     /// For a whole [`crate::Explorer::identify`].
     pub identify_deadline: Duration,

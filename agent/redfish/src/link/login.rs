@@ -31,6 +31,24 @@ impl Link {
         ));
     }
 
+    /// A call begins.
+    pub(crate) fn begin_call(&mut self) {
+        self.has_old_session = self.has_session();
+    }
+
+    /// A read was answered: a session that was there before the call has lasted until now.
+    pub(super) fn session_served(&mut self) {
+        if self.has_old_session {
+            self.lost_sessions = 0;
+        }
+    }
+
+    pub(super) fn session_was_gone(&mut self) {
+        self.login = Login::Nobody;
+        self.has_old_session = false;
+        self.lost_sessions = self.lost_sessions.saturating_add(1);
+    }
+
     /// Logs in unless that was done and has not been lost since.
     pub(crate) async fn ensure_login(&mut self, deadline: Instant) -> Result<(), BmcError> {
         match self.login {

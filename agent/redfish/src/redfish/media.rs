@@ -12,12 +12,15 @@ use crate::error::BmcError;
 use crate::facts::{ImageUrl, MediaSlot};
 use crate::link::{Change, MOST_MEMBERS};
 use crate::reading;
-use crate::room::Document;
 
-/// A slot and the document it was read from.
+/// Protocols of a slot that are looked at; there are half a dozen.
+const MOST_PROTOCOLS: usize = 16;
+
+/// A slot, and by which protocols it says it fetches an image. Its document is not kept: there
+/// may be many, and of any length.
 pub(super) struct ReadSlot {
     pub(super) slot: MediaSlot,
-    document: Document,
+    protocols: Vec<String>,
 }
 
 /// The slots of a system. They live under the system or under its manager,
@@ -64,7 +67,7 @@ async fn collection_slots(
         };
         slots.push(ReadSlot {
             slot: reading::media_slot(&document, path),
-            document,
+            protocols: protocols(&document),
         });
     }
     Ok(slots)
@@ -103,7 +106,7 @@ pub(super) async fn insert(turn: &mut Turn<'_>, image: &ImageUrl) -> Result<Effe
     let change = Change {
         verb: "an insertion of virtual media",
         path: &target,
-        body: insert_body(&read.document, image),
+        body: insert_body(&read.protocols, image),
         image: Some(image.expose()),
     };
     let proven = turn.link.prove(deadline).await?;
@@ -133,9 +136,16 @@ fn holds(slot: &MediaSlot, image: &ImageUrl) -> bool {
             .is_some_and(|found| found.same_as(image))
 }
 
+fn protocols(slot: &Value) -> Vec<String> {
+    let listed = action(slot, "VirtualMedia.InsertMedia")
+        .and_then(|action| allowable(action, "TransferProtocolType"));
+    let listed = listed.unwrap_or_default().into_iter();
+    listed.take(MOST_PROTOCOLS).collect()
+}
+
 /// The transfer protocol is named only where the BMC lists it as a parameter:
 /// some need it and some refuse it.
-fn insert_body(document: &Value, image: &ImageUrl) -> Value {
+fn insert_body(listed: &[String], image: &ImageUrl) -> Value {
     let mut body = json!({
         "Image": image.expose(),
         "Inserted": true,
@@ -143,9 +153,6 @@ fn insert_body(document: &Value, image: &ImageUrl) -> Value {
     });
     let scheme = Url::parse(image.expose())
         .map(|url| url.scheme().to_ascii_uppercase())
-        .unwrap_or_default();
-    let listed = action(document, "VirtualMedia.InsertMedia")
-        .and_then(|action| allowable(action, "TransferProtocolType"))
         .unwrap_or_default();
     if listed.contains(&scheme) {
         body["TransferProtocolType"] = Value::String(scheme);
@@ -201,14 +208,14 @@ mod tests {
     fn the_transfer_protocol_is_sent_only_where_it_is_listed() {
         let image = ImageUrl::new("http://192.0.2.1/a.iso");
         assert_eq!(
-            insert_body(&json!({}), &image),
+            insert_body(&protocols(&json!({})), &image),
             json!({"Image": "http://192.0.2.1/a.iso", "Inserted": true, "WriteProtected": true})
         );
         let listing = json!({"Actions": {"#VirtualMedia.InsertMedia": {
             "TransferProtocolType@Redfish.AllowableValues": ["NFS", "HTTP"],
         }}});
         assert_eq!(
-            insert_body(&listing, &image)["TransferProtocolType"],
+            insert_body(&protocols(&listing), &image)["TransferProtocolType"],
             "HTTP"
         );
     }

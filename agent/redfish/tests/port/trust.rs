@@ -118,9 +118,12 @@ async fn a_bmc_whose_sessions_are_gone_each_time_is_glanced_at_with_one_request(
         bmc.forget_sessions();
         assert_eq!(glance().await.len(), 3);
     }
+    let basic = ("GET".to_owned(), "Basic");
+    bmc.forget_sessions();
+    let first = [("GET".to_owned(), "session"), basic.clone()];
+    assert_eq!(glance().await, first);
     for _ in 0..3 {
-        bmc.forget_sessions();
-        assert_eq!(glance().await, [("GET".to_owned(), "Basic")]);
+        assert_eq!(glance().await, [basic.clone()]);
     }
     // Everything but a glance takes a session.
     let before = bmc.seen().len();
@@ -134,8 +137,82 @@ async fn a_bmc_whose_sessions_are_gone_each_time_is_glanced_at_with_one_request(
             .count(),
         0
     );
+    // Its session is used while it is there, and sessions are trusted again then.
+    assert_eq!(glance().await, [("GET".to_owned(), "session")]);
     bmc.forget_sessions();
-    assert_eq!(glance().await, [("GET".to_owned(), "Basic")]);
+    assert_eq!(glance().await.len(), 3);
+    port.close().await;
+    assert_eq!(bmc.sessions(), 0);
+}
+
+#[tokio::test]
+async fn sessions_that_are_lost_now_and_then_are_used_and_none_is_left_behind() {
+    let bmc = ScriptedBmc::plain();
+    bmc.offer_sessions();
+    let port = port(&bmc);
+    port.observe().await.unwrap();
+    for _ in 0..2 {
+        bmc.forget_sessions();
+        for _ in 0..5 {
+            port.observe().await.unwrap();
+        }
+    }
+    assert_eq!(bmc.sessions(), 1);
+    let before = bmc.seen().len();
+    for _ in 0..6 {
+        port.glance().await.unwrap();
+        port.observe().await.unwrap();
+    }
+    assert!(
+        asked(&bmc, before)
+            .iter()
+            .all(|(_, shown)| *shown == "session")
+    );
+    assert_eq!(bmc.sessions(), 1);
+    port.close().await;
+    assert_eq!(bmc.sessions(), 0);
+}
+
+#[tokio::test]
+async fn a_refused_password_is_tried_twice_where_sessions_are_always_gone_too() {
+    let bmc = ScriptedBmc::plain();
+    bmc.offer_sessions();
+    let port = port(&bmc);
+    port.observe().await.unwrap();
+    for _ in 0..3 {
+        bmc.forget_sessions();
+        port.glance().await.unwrap();
+    }
+    bmc.set_password("rotated");
+    bmc.forget_sessions();
+    let before = bmc.seen().len();
+    for _ in 0..4 {
+        port.glance().await.unwrap_err();
+    }
+    let asked = asked(&bmc, before);
+    let tried = asked
+        .iter()
+        .filter(|(method, shown)| method == "POST" || *shown == "Basic");
+    assert_eq!(tried.count(), 2, "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_bmc_that_forbids_basic_is_read_with_a_session() {
+    let bmc = ScriptedBmc::plain();
+    bmc.offer_sessions();
+    let port = port(&bmc);
+    port.observe().await.unwrap();
+    for _ in 0..3 {
+        bmc.forget_sessions();
+        port.glance().await.unwrap();
+    }
+    bmc.fail("GET", SYSTEM, 1, Fault::Answer(403, "{}".to_owned()));
+    for _ in 0..3 {
+        let before = bmc.seen().len();
+        port.glance().await.unwrap();
+        let last = asked(&bmc, before).pop();
+        assert_eq!(last, Some(("GET".to_owned(), "session")));
+    }
 }
 
 #[tokio::test]
