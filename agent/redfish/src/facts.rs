@@ -32,6 +32,10 @@ impl<T> Reading<T> {
             Self::NotOffered | Self::NotRead(_) => None,
         }
     }
+
+    fn is_gap(&self) -> bool {
+        matches!(self, Self::NotRead(_))
+    }
 }
 
 /// Everything that one pass over a BMC gave.
@@ -61,6 +65,11 @@ pub struct BmcFacts {
 }
 
 impl BmcFacts {
+    /// Whether a document beside the ComputerSystem was not read that may be another time.
+    pub fn has_gaps(&self) -> bool {
+        self.manager.is_gap() || self.pending_boot_override.is_gap() || self.media.is_gap()
+    }
+
     /// Whether a glance shows what these facts say of the same document.
     pub fn show(&self, glance: &SystemGlance) -> bool {
         let SystemGlance {

@@ -10,15 +10,15 @@ use lockstep_crds::host::CardRecord;
 pub enum Activity {
     /// Something is done to them or awaited of them: every look is at everything.
     UnderWay,
-    /// A person has to do something about a card that was approved, perhaps to the machine itself.
-    AwaitsPerson,
-    /// Nobody waits for anything that could be seen.
-    Rests,
+    /// A card was approved: what is seen last is what the next plan is made on, and a person may
+    /// be at work on the machine.
+    Kept,
+    /// No card was approved: nothing is planned, whatever is seen.
+    Proposed,
 }
 
 impl Activity {
-    /// Of a host. `has_approved_card`: whether a card that it gives power was approved; before
-    /// that the operator wants nothing of the machine, whatever it says is missing.
+    /// Of a host. `has_approved_card`: whether a card that it gives power was approved.
     pub fn of(host: &DpuHost, has_approved_card: bool) -> Self {
         let Some(status) = &host.status else {
             return Self::UnderWay;
@@ -37,10 +37,10 @@ impl Activity {
             || status.cards.iter().any(is_armed)
         {
             Self::UnderWay
-        } else if has_approved_card && holds(condition::STALLED) {
-            Self::AwaitsPerson
+        } else if has_approved_card {
+            Self::Kept
         } else {
-            Self::Rests
+            Self::Proposed
         }
     }
 }

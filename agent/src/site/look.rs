@@ -8,7 +8,7 @@ use lockstep_crds::condition;
 use lockstep_crds::directive::Expects;
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::Reachability;
-use lockstep_redfish::{Bmc, BmcError, BmcTarget};
+use lockstep_redfish::{Bmc, BmcError, BmcFacts, BmcTarget};
 use tokio::time::Instant;
 
 use crate::clock;
@@ -25,13 +25,13 @@ use lockstep_redfish::bmc_report;
 /// How old a target may be before Secret and CA are read again.
 const TARGET_AGE: Duration = Duration::from_secs(300);
 
-/// How long a look may be at the ComputerSystem alone while that shows nothing new and a person
-/// may be at work on the machine.
+/// How long a look may be at the ComputerSystem alone while that shows nothing new. It is what
+/// the first step of a plan may be decided by, which goes to another machine: to the host of a
+/// card of which this was seen.
 const WHOLE_AGE: Duration = Duration::from_secs(600);
 
-/// The same while nobody waits for what it does not show: media, settings, firmware. All of it is
-/// read again before anything is done to the machine.
-pub(super) const WHOLE_AGE_AT_REST: Duration = Duration::from_secs(6 * 3600);
+/// The same for a machine of which no card was approved, so that nothing is planned.
+pub(super) const WHOLE_AGE_PROPOSED: Duration = Duration::from_secs(6 * 3600);
 
 /// A resolved target and its port.
 pub(super) struct Reached {
@@ -104,12 +104,15 @@ impl Worker {
         }
         let slots = self.facts.as_ref().and_then(|facts| facts.media.value());
         let has_media = slots.is_some_and(|slots| slots.iter().any(|slot| slot.inserted));
+        let has_gaps = self.facts.as_ref().is_some_and(BmcFacts::has_gaps);
         let is_younger = |age| self.whole_at.is_some_and(|at| at.elapsed() < age);
         match input.activity {
             Activity::UnderWay => false,
-            // The person may be asked to take a medium out, and the system does not show that.
-            Activity::AwaitsPerson => !has_media && is_younger(WHOLE_AGE),
-            Activity::Rests => is_younger(self.rest_age),
+            // A person may be asked to take a medium out, and the system does not show that.
+            Activity::Kept => !has_media && is_younger(WHOLE_AGE),
+            // What could not be read is no fact that is good for long.
+            Activity::Proposed if has_gaps => is_younger(WHOLE_AGE),
+            Activity::Proposed => is_younger(self.proposed_age),
         }
     }
 

@@ -93,7 +93,11 @@ pub fn machines(
             identity: card.spec.identity.clone(),
             hands_off: unsaid || domain.is_some_and(|host| host.spec.hands_off),
             directives: domain.map_or_else(Vec::new, |host| directives(site, host, &key)),
-            activity: domain.map_or(Activity::Rests, |host| activity(host)),
+            activity: match domain {
+                Some(host) => activity(host),
+                None if card.spec.approved => Activity::Kept,
+                None => Activity::Proposed,
+            },
             held: false,
             work_order: None,
             resync,
@@ -216,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_is_told_apart_from_what_waits_and_from_what_rests() {
+    fn what_waits_for_a_person_is_not_under_way() {
         let said = |kinds: &[&str]| -> Vec<Value> {
             let ready = json!({"type": "Ready", "status": "False", "reason": "R", "message": "",
                 "lastTransitionTime": "2026-01-01T00:00:00Z"});
@@ -235,17 +239,16 @@ mod tests {
         };
         let armed = json!([{"name": "c1", "uid": "uid-c1", "physicalId": "SN1", "armed": ["VirtualMedia"]}]);
         let open = json!([directive(1, "s", "Host", "h1")]);
-        let (under_way, waits, rests) =
-            (Activity::UnderWay, Activity::AwaitsPerson, Activity::Rests);
+        let (under_way, kept) = (Activity::UnderWay, Activity::Kept);
         for (status, activity) in [
             // Nobody has judged it yet.
             (Value::Null, under_way),
             (json!({"seq": 0}), under_way),
-            (json!({"seq": 0, "step": "Settled"}), rests),
+            (json!({"seq": 0, "step": "Settled"}), kept),
             // A policy that does not exist, and whatever else takes a person.
-            (step("Inspect", &["Stalled"]), waits),
-            (step("Inspect", &[]), rests),
-            (step("AwaitOs", &["Stalled"]), waits),
+            (step("Inspect", &["Stalled"]), kept),
+            (step("Inspect", &[]), kept),
+            (step("AwaitOs", &["Stalled"]), kept),
             // On its way.
             (step("Inspect", &["Reconciling"]), under_way),
             (step("AwaitOs", &["Reconciling"]), under_way),
@@ -271,16 +274,19 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_a_machine_of_which_no_card_was_approved() {
-        let stalled = json!({"type": "Stalled", "status": "True", "reason": "R", "message": "",
-            "lastTransitionTime": "2026-01-01T00:00:00Z"});
-        let status = json!({"seq": 0, "step": "Settled", "conditions": [stalled]});
+    fn a_machine_is_kept_once_a_card_of_it_was_approved() {
+        let status = json!({"seq": 0, "step": "Settled"});
         let hosts = known(&[host("h1", "s", &status)]);
-        for (approved, activity) in [(true, Activity::AwaitsPerson), (false, Activity::Rests)] {
+        for (approved, activity) in [(true, Activity::Kept), (false, Activity::Proposed)] {
             let mut card = card("c1", &["h1"]);
             Arc::make_mut(&mut card).spec.approved = approved;
             let found = machines("s", &hosts, &known(&[card]), 0);
             assert_eq!(input(&found, MachineKind::Host, "h1").activity, activity);
+            assert_eq!(input(&found, MachineKind::Card, "c1").activity, activity);
+            // One whose host nobody described is no other.
+            let mut card = self::card("c1", &["nobody"]);
+            Arc::make_mut(&mut card).spec.approved = approved;
+            let found = machines("s", &hosts, &known(&[card]), 0);
             assert_eq!(input(&found, MachineKind::Card, "c1").activity, activity);
         }
     }
@@ -295,7 +301,7 @@ mod tests {
         let found = machines("s", &hosts, &known(&[card("c1", &["h1", "h2"])]), 0);
         let first = input(&found, MachineKind::Card, "c1");
         assert!(first.directives.is_empty() && !first.hands_off);
-        assert_eq!(first.activity, Activity::Rests);
+        assert_eq!(first.activity, Activity::Kept);
         let found = machines("s", &hosts, &known(&[card("c1", &["h2"])]), 0);
         assert!(input(&found, MachineKind::Card, "c1").hands_off);
     }

@@ -24,7 +24,7 @@ use crate::site::context::Site;
 use crate::site::expiry::follow;
 use crate::site::journal::{Journal, Resumed, resume};
 use crate::site::judge;
-use crate::site::look::{Reached, WHOLE_AGE_AT_REST};
+use crate::site::look::{Reached, WHOLE_AGE_PROPOSED};
 use crate::site::machine::{MachineInput, MachineKind};
 use crate::site::order::{Access, Order};
 use crate::site::plan::policy_to_change;
@@ -56,8 +56,8 @@ pub struct Worker {
     pub(super) failures: u32,
     /// When everything was read last; `None`: it is to be read at the next look.
     pub(super) whole_at: Option<Instant>,
-    /// How long that is good for while the machine rests; apart from that of others.
-    pub(super) rest_age: Duration,
+    /// How long that is good for while nothing is wanted of the machine; apart from that of others.
+    pub(super) proposed_age: Duration,
 }
 
 /// What became of an attempt to carry out a directive.
@@ -94,7 +94,7 @@ impl Worker {
             bmc: None,
             failures: 0,
             whole_at: None,
-            rest_age: clock::jittered(WHOLE_AGE_AT_REST, 10),
+            proposed_age: clock::jittered(WHOLE_AGE_PROPOSED, 10),
             execution: None,
             cause: Cause::Facts,
             interrupted: None,
@@ -207,21 +207,30 @@ impl Worker {
                 .checked_sub(REPORT_AGE)
                 .unwrap_or(self.compared_at);
         }
-        // Whatever was enough for a machine at rest is not what anybody decides by.
-        let roused = input.activity != self.current.activity && input.activity != Activity::Rests;
+        // Whatever was enough for a machine of which nothing was wanted is not what anybody
+        // decides by.
+        let roused =
+            input.activity != self.current.activity && input.activity != Activity::Proposed;
         self.current = input;
         moved || roused
     }
 
     fn pause(&self) -> Duration {
         let poll = self.site.config.poll;
+        let activity = self.current.activity;
         if self.failures > 0 {
-            return clock::backoff(self.failures, FIRST_PAUSE, poll.busy());
+            // In the end one that fails is asked no more often than one that answers.
+            let longest = match activity {
+                Activity::UnderWay => poll.busy(),
+                Activity::Kept => poll.idle(),
+                Activity::Proposed => poll.idle() * 2,
+            };
+            return clock::backoff(self.failures, FIRST_PAUSE, longest);
         }
-        match self.current.activity {
+        match activity {
             Activity::UnderWay => clock::jittered(poll.busy(), 10),
             // Never less than the interval: no BMC is asked more often.
-            Activity::AwaitsPerson | Activity::Rests => clock::jittered(poll.idle() * 11 / 10, 9),
+            Activity::Kept | Activity::Proposed => clock::jittered(poll.idle() * 11 / 10, 9),
         }
     }
 

@@ -19,7 +19,7 @@ async fn glances(bench: &Bench, most: usize) -> (usize, usize) {
 async fn a_machine_at_rest_is_looked_at_as_a_whole_only_when_its_system_shows_something_new() {
     let bench = bench();
     let (worker, input, ending) = bench.worker(MachineKind::Host);
-    input.send_modify(|input| input.activity = Activity::Rests);
+    input.send_modify(|input| input.activity = Activity::Proposed);
     let task = tokio::spawn(worker.run());
     let running = Running {
         input,
@@ -63,7 +63,7 @@ async fn a_machine_with_which_something_goes_on_is_looked_at_as_a_whole_each_tim
     for change in goes_on {
         let bench = bench();
         let (mut worker, input, _ending) = bench.worker(MachineKind::Host);
-        input.send_modify(|input| input.activity = Activity::Rests);
+        input.send_modify(|input| input.activity = Activity::Proposed);
         worker.adopt_input();
         assert!(worker.look_as_needed().await && worker.look_as_needed().await);
         assert_eq!(bench.bmc.looks(), (1, 1));
@@ -81,7 +81,7 @@ async fn a_medium_that_is_taken_out_is_seen_although_the_system_does_not_show_it
         .bmc
         .set(|facts| facts.media = Reading::Read(vec![samples::slot(Some("http://192.0.2.9/a"))]));
     let (mut worker, input, _ending) = bench.worker(MachineKind::Card);
-    input.send_modify(|input| input.activity = Activity::AwaitsPerson);
+    input.send_modify(|input| input.activity = Activity::Kept);
     worker.adopt_input();
     assert!(worker.look_as_needed().await && worker.look_as_needed().await);
     assert_eq!(bench.bmc.looks(), (2, 0));
@@ -97,7 +97,7 @@ async fn who_asks_for_a_host_at_rest_has_all_of_it_read() {
     let bench = bench();
     let (worker, input, ending) = bench.worker(MachineKind::Host);
     input.send_modify(|input| {
-        input.activity = Activity::Rests;
+        input.activity = Activity::Proposed;
         input.identity = Some(lockstep_crds::MachineIdentity {
             serial_number: Some("SN1".to_owned()),
             ..Default::default()
@@ -166,10 +166,7 @@ async fn who_sees_the_machine_that_is_meant_vouches_for_its_bmc() {
 #[tokio::test(start_paused = true)]
 async fn a_machine_at_rest_is_read_whole_a_few_times_a_day_and_more_often_for_a_person() {
     const HOUR: Duration = Duration::from_secs(3600);
-    for (activity, whole) in [
-        (Activity::Rests, 4..=5),
-        (Activity::AwaitsPerson, 120..=145),
-    ] {
+    for (activity, whole) in [(Activity::Proposed, 4..=5), (Activity::Kept, 120..=145)] {
         let bench = bench();
         let (mut worker, input, _ending) = bench.worker(MachineKind::Host);
         input.send_modify(|input| input.activity = activity);
@@ -185,4 +182,27 @@ async fn a_machine_at_rest_is_read_whole_a_few_times_a_day_and_more_often_for_a_
             bench.bmc.looks()
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_read_is_read_again_soon() {
+    let bench = bench();
+    let unread = || "HTTP 503".to_owned();
+    bench
+        .bmc
+        .set(|facts| facts.media = Reading::NotRead(unread()));
+    let (mut worker, input, _ending) = bench.worker(MachineKind::Card);
+    input.send_modify(|input| input.activity = Activity::Proposed);
+    worker.adopt_input();
+    assert!(worker.look_as_needed().await);
+    bench
+        .bmc
+        .set(|facts| facts.media = Reading::Read(vec![samples::slot(None)]));
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < Duration::from_secs(900) {
+        worker.look_as_needed().await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+    let facts = worker.facts.as_ref().unwrap();
+    assert!(facts.media.value().is_some(), "{:?}", bench.bmc.looks());
 }
