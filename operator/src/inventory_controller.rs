@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use jiff::Timestamp;
 use lockstep_crds::dpu_inventory::DpuInventorySpec;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReport, condition, names};
 use lockstep_planner::inventory::{Around, Plugged, SiteJoin, SiteView, plugged};
@@ -25,7 +26,8 @@ use crate::writes::WriteError;
 
 /// Passes over one namespace begin no closer together than this.
 const PACE: Duration = Duration::from_secs(2);
-/// Every namespace is looked at this often even if nothing changes.
+/// Every namespace is looked at this often even if nothing changes: what is gone for long by then
+/// is found out so.
 const RESYNC: Duration = Duration::from_secs(600);
 /// How many objects one pass writes at most, so that news is joined in between.
 const LIMIT: usize = 64;
@@ -63,11 +65,18 @@ impl Inventories {
 
     /// One pass over the namespace that `key` names.
     pub async fn reconcile(&self, context: &Context, key: &Key) -> Outcome {
-        self.pass(context, key, Instant::now()).await
+        let time = Timestamp::now();
+        self.pass(context, key, Instant::now(), time).await
     }
 
-    /// The same at a given time.
-    pub async fn pass(&self, context: &Context, key: &Key, now: Instant) -> Outcome {
+    /// The same at a given time, by the clock that waits and by the one that others go by, too.
+    pub async fn pass(
+        &self,
+        context: &Context,
+        key: &Key,
+        now: Instant,
+        time: Timestamp,
+    ) -> Outcome {
         if let Some(at) = self.too_early(key, now) {
             return Outcome {
                 result: "paced",
@@ -78,7 +87,7 @@ impl Inventories {
         let inputs = Inputs::of(&context.world.read(), namespace);
         let complete = inputs.complete;
         let join = self.join;
-        let joining = tokio::task::spawn_blocking(move || inputs.joined(join));
+        let joining = tokio::task::spawn_blocking(move || inputs.joined(join, time));
         let joined = match joining.await {
             Ok(joined) => joined,
             Err(error) => {
@@ -339,7 +348,7 @@ impl Inputs {
         }
     }
 
-    fn joined(self, join: Join) -> Joined {
+    fn joined(self, join: Join, now: Timestamp) -> Joined {
         let mut reports: BTreeMap<_, _> = self
             .reports
             .iter()
@@ -353,6 +362,7 @@ impl Inputs {
             hosts: self.hosts.values().map(AsRef::as_ref).collect(),
             policies: self.policies.iter().map(AsRef::as_ref).collect(),
             reports,
+            now,
         });
         Joined {
             join,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lockstep_crds::{
     DISCOVERED_ADDRESS, Dpu, DpuBootPolicy, DpuHost, DpuHostSpec, DpuReportSpec, DpuSpec,
@@ -21,6 +22,7 @@ pub struct Site {
     pub hosts: Vec<DpuHost>,
     pub policies: Vec<DpuBootPolicy>,
     pub reports: BTreeMap<String, DpuReportSpec>,
+    pub now: Timestamp,
 }
 
 /// What is given, over what is usual.
@@ -48,7 +50,14 @@ impl Site {
                 .iter()
                 .map(|(name, spec)| (name.as_str(), spec))
                 .collect(),
+            now: self.now,
         }
+    }
+
+    /// The same later: noon of that day of May 2026, when everything here takes place.
+    pub fn on_may(mut self, day: i8) -> Self {
+        self.now = format!("2026-05-{day:02}T12:00:00Z").parse().unwrap();
+        self
     }
 
     pub fn join(&self) -> SiteJoin {
@@ -159,6 +168,8 @@ impl Site {
     pub fn apply(mut self) -> Self {
         let joined = self.join();
         for gone in &joined.withdrawals {
+            // With them go the reports about them.
+            self.reports.retain(|_, spec| spec.subject_uid != gone.uid);
             match gone.subject {
                 Subject::Card => self
                     .cards
