@@ -14,7 +14,7 @@ use lockstep_planner::left_behind;
 use crate::chores::{self, Chore};
 use crate::context::{Context, Outcome};
 use crate::inventory_objects::{change, timeless, wanted};
-use crate::joins::{Joined, has_evidence};
+use crate::joins::{Joined, alive, has_evidence};
 use crate::key::Key;
 use crate::queue::Ended;
 use crate::quiet::Quiet;
@@ -84,10 +84,10 @@ impl Inventories {
             };
         }
         let namespace = key.name.as_str();
-        let inputs = Inputs::of(&context.world.read(), namespace);
+        let inputs = Inputs::of(&context.world.read(), namespace, time);
         let complete = inputs.complete;
         let join = self.join;
-        let joining = tokio::task::spawn_blocking(move || inputs.joined(join, time));
+        let joining = tokio::task::spawn_blocking(move || inputs.joined(join));
         let joined = match joining.await {
             Ok(joined) => joined,
             Err(error) => {
@@ -318,12 +318,15 @@ struct Inputs {
     reports: BTreeMap<String, Arc<DpuReport>>,
     /// Nodes that exist, of those whose agents have reported.
     nodes: BTreeSet<String>,
+    /// Reports whose word counts now.
+    alive: BTreeSet<String>,
+    now: Timestamp,
     /// Whether every card and host could be read.
     complete: bool,
 }
 
 impl Inputs {
-    fn of(world: &World, namespace: &str) -> Self {
+    fn of(world: &World, namespace: &str, now: Timestamp) -> Self {
         let cards = named(world.cards.within(namespace));
         let hosts = named(world.hosts.within(namespace));
         let reports = named(world.reports.within(namespace));
@@ -341,6 +344,8 @@ impl Inputs {
                 .into_values()
                 .collect(),
             nodes,
+            alive: alive(world, namespace, now),
+            now,
             complete: readable == all,
             cards,
             hosts,
@@ -348,7 +353,7 @@ impl Inputs {
         }
     }
 
-    fn joined(self, join: Join, now: Timestamp) -> Joined {
+    fn joined(self, join: Join) -> Joined {
         let mut reports: BTreeMap<_, _> = self
             .reports
             .iter()
@@ -362,7 +367,8 @@ impl Inputs {
             hosts: self.hosts.values().map(AsRef::as_ref).collect(),
             policies: self.policies.iter().map(AsRef::as_ref).collect(),
             reports,
-            now,
+            alive: self.alive.iter().map(String::as_str).collect(),
+            now: self.now,
         });
         Joined {
             join,

@@ -65,6 +65,9 @@ pub struct SiteView<'a> {
     pub policies: Vec<&'a DpuBootPolicy>,
     /// Reports, by name.
     pub reports: BTreeMap<&'a str, &'a DpuReportSpec>,
+    /// Reports whose word counts now: whoever wrote them is alive and, where they are about a BMC,
+    /// it answers. Nothing but approvals asks for that here; plans ask themselves.
+    pub alive: BTreeSet<&'a str>,
     /// When this is.
     pub now: Timestamp,
 }
@@ -332,7 +335,7 @@ fn approved(view: &SiteView<'_>, all: &SiteJoin) -> Vec<Approval> {
             let joined = all.cards.get(proposed::name(&card.metadata))?;
             let host = hosts.get(card.spec.host_refs.first()?.name.as_str())?;
             let policy = policies.get(host.spec.policy_ref.name.as_str())?;
-            approvals::approval(card, joined, host, policy, &recorded)
+            approvals::approval(card, joined, (host, policy), &recorded, &view.alive)
         })
         .collect()
 }

@@ -1,12 +1,16 @@
 //! Cards that a policy approves.
 
+use std::time::Duration;
+
 use lockstep_crds::{Dpu, PROPOSED_GENERATION};
+use lockstep_operator::key::Key;
 use lockstep_planner::inventory::{SiteJoin, SiteView};
 use serde_json::json;
 
 use crate::proposing::wants_everything;
 use crate::site::{Site, found, lines, proposed, resting};
 use crate::support::*;
+use crate::telling::lists;
 
 #[tokio::test]
 async fn an_approval_by_policy_and_a_withdrawal_say_why() {
@@ -44,4 +48,29 @@ async fn a_policy_approves_what_fits_once() {
     let approved = told.iter().filter(|line| line.starts_with("Approved Dpu"));
     assert_eq!(approved.count(), 1, "{told:?}");
     assert!(site.settle().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_pairing_is_approved_on_the_word_of_an_agent_that_is_alive() {
+    let mut site = Site::new(lockstep_planner::inventory::join, vec![]).await;
+    let mut allows = policy(None);
+    let observed = json!({"approve": [{"pairingObserved": true}]});
+    allows.spec.discovered = serde_json::from_value(observed).unwrap();
+    site.see(allows);
+    // What it told stands, and it has been silent since.
+    site.renew("host-n");
+    site.now += Duration::from_secs(120);
+    site.context.world.write().expire_leases(at(120));
+    site.see(lists(&json!([{"serialNumber": "MT1"}]), 20));
+    let told = site.settle().await;
+    assert!(
+        told.contains(&"Proposed Dpu dpu-mt1".to_owned()),
+        "{told:?}"
+    );
+    let approved = |told: &[String]| told.iter().any(|line| line.starts_with("Approved"));
+    assert!(!approved(&told), "{told:?}");
+
+    let wake = site.renew("host-n");
+    assert!(wake.sites.contains(&Key::new("", SITE)), "{wake:?}");
+    assert_eq!(site.settle().await, ["Approved Dpu dpu-mt1"]);
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::Resource;
 use lockstep_crds::{Dpu, DpuHost, DpuInventory, DpuReport, PROPOSED_LABEL};
 use lockstep_operator::context::{Context, Outcome, Shared};
@@ -16,7 +17,7 @@ use lockstep_operator::queue::Ended;
 use lockstep_operator::stores::Waker;
 use lockstep_operator::table::Entry;
 use lockstep_operator::watched::{GuardPolicy, Watched};
-use lockstep_operator::world::World;
+use lockstep_operator::world::{Wake, World};
 use lockstep_operator::writes::Writes;
 use serde_json::{Value, json};
 
@@ -64,6 +65,19 @@ impl Site {
 
     pub(crate) fn see<K: Watched + Resource>(&self, object: K) {
         put(&mut self.context.world.write(), object);
+    }
+
+    /// The time of its last pass.
+    fn time(&self) -> Timestamp {
+        at(0) + SignedDuration::try_from(self.now - self.begun).unwrap()
+    }
+
+    /// An agent renews its Lease now; tells who is woken.
+    pub(crate) fn renew(&self, agent: &str) -> Wake {
+        let seconds = self.time().duration_since(at(0)).as_secs();
+        let entry = Some(Entry::Readable(Arc::new(lease(agent, seconds))));
+        let mut world = self.context.world.write();
+        world.put::<Lease>(&key(agent), entry, self.time())
     }
 
     /// The watch catches up with an object.
@@ -117,9 +131,9 @@ impl Site {
     pub(crate) async fn pass(&mut self, seconds: u32) -> (Outcome, Vec<Seen>) {
         self.now += SECOND * seconds;
         let key = Key::new("", SITE);
-        let passed = SignedDuration::try_from(self.now - self.begun).unwrap();
-        let (time, inventories) = (at(0) + passed, &self.inventories);
-        let outcome = inventories.pass(&self.context, &key, self.now, time).await;
+        let inventories = &self.inventories;
+        let pass = inventories.pass(&self.context, &key, self.now, self.time());
+        let outcome = pass.await;
         (outcome, self.server.take_seen())
     }
 }

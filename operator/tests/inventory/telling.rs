@@ -181,7 +181,7 @@ async fn a_node_tells_which_cards_sit_in_it_until_none_does() {
 }
 
 /// What the agent on Node n tells of the cards in its host.
-fn lists(cards: &Value, version: u64) -> DpuReport {
+pub(crate) fn lists(cards: &Value, version: u64) -> DpuReport {
     let facts = json!({
         "machine": {"systemUuid": "7e5c0a3e-3f1c-4a55-9d0e-0a1b2c3d4e5f"},
         "inventory": {"cards": cards},

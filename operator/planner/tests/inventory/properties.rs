@@ -100,7 +100,10 @@ enum Told {
     Proposed(u8, Option<&'static str>, Value),
     Agent(u8, String, Value),
     HostBmc(u8, String, Value),
-    Policy,
+    /// One that approves every card, or every one that is seen in its host.
+    Policy(bool),
+    /// An agent on a host, or else who tells of a BMC that was found.
+    Silent(u8, bool),
 }
 
 fn told() -> impl Strategy<Value = Told> {
@@ -121,7 +124,8 @@ fn told() -> impl Strategy<Value = Told> {
         (1..5_u8, since(), inventory()).prop_map(|(n, since, told)| Told::Proposed(n, since, told)),
         (0..3_u8, host_uuid(), seen()).prop_map(|(n, uuid, cards)| Told::Agent(n, uuid, cards)),
         (0..2_u8, host_uuid(), seen()).prop_map(|(n, uuid, cards)| Told::HostBmc(n, uuid, cards)),
-        Just(Told::Policy),
+        any::<bool>().prop_map(Told::Policy),
+        (0..4_u8, any::<bool>()).prop_map(|(n, agent)| Told::Silent(n, agent)),
     ]
 }
 
@@ -184,12 +188,15 @@ fn site_of(steps: Vec<Told>) -> Site {
                 &format!("h{n}"),
                 json!({"system": {"systemUuid": uuid}, "cards": cards}),
             ),
-            Told::Policy => {
+            Told::Policy(observed) => {
                 if !site.policies.is_empty() {
                     continue;
                 }
-                site.policy("p", json!({"discovered": {"approve": [{}]}}))
+                let selector = json!({"pairingObserved": observed});
+                site.policy("p", json!({"discovered": {"approve": [selector]}}))
             }
+            Told::Silent(n, true) => site.silent(&format!("host-n{n}")),
+            Told::Silent(n, false) => site.silent(&format!("bmc-found-f{n}")),
         };
     }
     site
@@ -373,5 +380,18 @@ proptest! {
             prop_assert!(joined.cards[&approval.name].inventory.conflicts.is_empty());
             prop_assert!(joined.withdrawals.iter().all(|gone| gone.name != approval.name));
         }
+    }
+
+    #[test]
+    fn silence_approves_nothing_where_a_pairing_is_asked_for(site in sites()) {
+        let site = site.apply();
+        let mut silent = site.clone();
+        silent.silent = site.reports.keys().cloned().collect();
+        let (some, none) = (site.join(), silent.join());
+        let discovered = site.policies.iter().filter_map(|policy| policy.spec.discovered.as_ref());
+        let mut selectors = discovered.flat_map(|discovered| &discovered.approve);
+        prop_assert!(none.approvals.is_empty() || !selectors.any(|one| one.pairing_observed));
+        // Nothing else of the join depends on who is alive.
+        prop_assert_eq!(SiteJoin { approvals: Vec::new(), ..some }, SiteJoin { approvals: Vec::new(), ..none });
     }
 }

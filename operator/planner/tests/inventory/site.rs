@@ -1,6 +1,6 @@
 //! A namespace with its objects and reports, said in few words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -22,6 +22,8 @@ pub struct Site {
     pub hosts: Vec<DpuHost>,
     pub policies: Vec<DpuBootPolicy>,
     pub reports: BTreeMap<String, DpuReportSpec>,
+    /// Reports of agents that are silent, or of BMCs that do not answer.
+    pub silent: BTreeSet<String>,
     pub now: Timestamp,
 }
 
@@ -50,8 +52,20 @@ impl Site {
                 .iter()
                 .map(|(name, spec)| (name.as_str(), spec))
                 .collect(),
+            alive: self
+                .reports
+                .keys()
+                .filter(|name| !self.silent.contains(*name))
+                .map(String::as_str)
+                .collect(),
             now: self.now,
         }
+    }
+
+    /// Whoever writes this report falls silent, and what it said last stands.
+    pub fn silent(mut self, report: &str) -> Self {
+        self.silent.insert(report.to_owned());
+        self
     }
 
     /// The same later: noon of that day of May 2026, when everything here takes place.
