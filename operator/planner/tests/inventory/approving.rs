@@ -233,3 +233,19 @@ fn every_host_that_a_card_names_needs_somebody_alive_who_sees_it() {
         );
     }
 }
+
+#[test]
+fn a_card_that_somebody_alive_sees_in_an_unknown_machine_too_is_not_approved() {
+    let sees = || json!([{"serialNumber": "MT1"}]);
+    let selector = json!({"discovered": {"approve": [{"pairingObserved": true}]}});
+    let site = Site::default()
+        .policy("p", selector)
+        .host("h", json!({"nodeName": "n"}))
+        .agent("n", "", sees())
+        .apply();
+    assert_eq!(site.cards[0].spec.host_refs[0].name, "h");
+    let site = site.agent("m", OTHER_HOST_UUID, sees());
+    assert!(site.joined("dpu-mt1").inventory.conflicts.is_empty());
+    assert!(approved_while_silent(&site, &[]).is_empty());
+    assert_eq!(approved_while_silent(&site, &["host-m"]).len(), 1);
+}

@@ -269,3 +269,29 @@ fn what_was_never_found_cannot_be_missing() {
         .retain(|host| host.metadata.name.as_ref() != Some(&name));
     assert!(is_settled(&deleted));
 }
+
+#[test]
+fn no_host_is_proposed_that_nobody_has_seen_for_long() {
+    let card = json!({"inventory": {"system": {"serialNumber": "MT1"}}});
+    // The BMC of a user's host shows another machine, and the card in that one.
+    let shows = |ok: bool, since: &str| {
+        let told = json!({
+            "subjectUid": "uid-mine", "reachable": {"ok": ok, "since": since},
+            "inventory": {
+                "system": {"systemUuid": OTHER_UUID}, "cards": [{"serialNumber": "MT1"}],
+            },
+        });
+        Site::default()
+            .on_may(9)
+            .host("mine", json!({"identity": {"systemUuid": HOST_UUID}}))
+            .found("f1", "Card", "https://10.0.0.1", card.clone())
+            .report("bmc-host-mine", "HostBmc", "mine", told)
+    };
+    let there = [format!("host-{OTHER_UUID}")];
+    assert_eq!(proposed(&shows(true, GONE).join()).1, there);
+    let since = "2026-05-08T13:00:00Z";
+    assert_eq!(proposed(&shows(false, since).join()).1, there);
+    let long = shows(false, GONE);
+    assert_eq!(proposed(&long.join()).1, ["dpu-mt1"], "one that stands in");
+    assert!(is_settled(&long.apply()));
+}
