@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use jiff::Timestamp;
 use lockstep_crds::dpu_inventory::DpuInventorySpec;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReport, condition, names};
 use lockstep_planner::inventory::{Around, Plugged, SiteJoin, SiteView, plugged};
@@ -13,7 +14,7 @@ use lockstep_planner::left_behind;
 use crate::chores::{self, Chore};
 use crate::context::{Context, Outcome};
 use crate::inventory_objects::{change, timeless, wanted};
-use crate::joins::{Joined, has_evidence};
+use crate::joins::{Joined, alive, has_evidence};
 use crate::key::Key;
 use crate::queue::Ended;
 use crate::quiet::Quiet;
@@ -25,7 +26,8 @@ use crate::writes::WriteError;
 
 /// Passes over one namespace begin no closer together than this.
 const PACE: Duration = Duration::from_secs(2);
-/// Every namespace is looked at this often even if nothing changes.
+/// Every namespace is looked at this often even if nothing changes: what is gone for long by then
+/// is found out so.
 const RESYNC: Duration = Duration::from_secs(600);
 /// How many objects one pass writes at most, so that news is joined in between.
 const LIMIT: usize = 64;
@@ -63,11 +65,18 @@ impl Inventories {
 
     /// One pass over the namespace that `key` names.
     pub async fn reconcile(&self, context: &Context, key: &Key) -> Outcome {
-        self.pass(context, key, Instant::now()).await
+        let time = Timestamp::now();
+        self.pass(context, key, Instant::now(), time).await
     }
 
-    /// The same at a given time.
-    pub async fn pass(&self, context: &Context, key: &Key, now: Instant) -> Outcome {
+    /// The same at a given time, by the clock that waits and by the one that others go by, too.
+    pub async fn pass(
+        &self,
+        context: &Context,
+        key: &Key,
+        now: Instant,
+        time: Timestamp,
+    ) -> Outcome {
         if let Some(at) = self.too_early(key, now) {
             return Outcome {
                 result: "paced",
@@ -75,7 +84,7 @@ impl Inventories {
             };
         }
         let namespace = key.name.as_str();
-        let inputs = Inputs::of(&context.world.read(), namespace);
+        let inputs = Inputs::of(&context.world.read(), namespace, time);
         let complete = inputs.complete;
         let join = self.join;
         let joining = tokio::task::spawn_blocking(move || inputs.joined(join));
@@ -309,12 +318,15 @@ struct Inputs {
     reports: BTreeMap<String, Arc<DpuReport>>,
     /// Nodes that exist, of those whose agents have reported.
     nodes: BTreeSet<String>,
+    /// Reports whose word counts now.
+    alive: BTreeSet<String>,
+    now: Timestamp,
     /// Whether every card and host could be read.
     complete: bool,
 }
 
 impl Inputs {
-    fn of(world: &World, namespace: &str) -> Self {
+    fn of(world: &World, namespace: &str, now: Timestamp) -> Self {
         let cards = named(world.cards.within(namespace));
         let hosts = named(world.hosts.within(namespace));
         let reports = named(world.reports.within(namespace));
@@ -332,6 +344,8 @@ impl Inputs {
                 .into_values()
                 .collect(),
             nodes,
+            alive: alive(world, namespace, now),
+            now,
             complete: readable == all,
             cards,
             hosts,
@@ -353,6 +367,8 @@ impl Inputs {
             hosts: self.hosts.values().map(AsRef::as_ref).collect(),
             policies: self.policies.iter().map(AsRef::as_ref).collect(),
             reports,
+            alive: self.alive.iter().map(String::as_str).collect(),
+            now: self.now,
         });
         Joined {
             join,

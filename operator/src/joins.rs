@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use lockstep_crds::dpu_inventory::DpuInventorySpec;
 use lockstep_crds::inventory::CapabilityRecord;
 use lockstep_crds::{
@@ -224,6 +225,17 @@ fn answering(world: &World, near: &Key, report: &str, site: &str) -> Option<Leas
     let answers = told.spec.reachable.as_ref()?.ok;
     let lease = world.leases.seen(&near.sibling(names::site(site)));
     lease.filter(|_| answers)
+}
+
+/// The reports of a namespace whose word counts now, as it does for plans.
+pub(crate) fn alive(world: &World, namespace: &str, now: Timestamp) -> BTreeSet<String> {
+    let is_alive = |report: &Key| {
+        let agent = speaker(world, report, &report.name);
+        agent.is_some_and(|lease| lease.is_fresh(now))
+    };
+    let reports = world.reports.within(namespace).map(|(report, _)| report);
+    let those = reports.filter(|report| is_alive(report));
+    those.map(|report| report.name.clone()).collect()
 }
 
 /// Where a card is seen, each with the Lease of the agent whose report tells so.

@@ -329,15 +329,34 @@ impl World {
     /// Wakes those for whom the agent of this Lease works.
     pub(crate) fn wake_for_agent(&self, lease: &Key, wake: &mut Wake) {
         match Author::of(&lease.name) {
-            Some(Author::Site(site)) => self.wake_site(&lease.namespace, site, wake),
+            Some(Author::Site(site)) => {
+                self.wake_site(&lease.namespace, site, wake);
+                self.wake_for_approvals(lease, wake);
+            }
             Some(Author::CardOs(card) | Author::CardBmc(card)) => {
                 self.wake_for_card(&lease.sibling(card), wake);
             }
             Some(Author::HostBmc(host)) => {
                 wake.hosts.insert(lease.sibling(host));
             }
-            Some(Author::HostOs(node)) => self.wake_for_host_agent(lease, node, wake),
+            Some(Author::HostOs(node)) => {
+                self.wake_for_host_agent(lease, node, wake);
+                self.wake_for_approvals(lease, wake);
+            }
             Some(Author::FoundBmc(_) | Author::Scan(_)) | None => {}
+        }
+    }
+
+    /// Wakes the namespace of an agent on whose word a policy may approve a card.
+    fn wake_for_approvals(&self, lease: &Key, wake: &mut Wake) {
+        let mut policies = self.policies.within(&lease.namespace);
+        let asks = |policy: &DpuBootPolicy| {
+            let discovered = policy.spec.discovered.iter();
+            let mut selectors = discovered.flat_map(|discovered| &discovered.approve);
+            selectors.any(|selector| selector.pairing_observed)
+        };
+        if policies.any(|(_, entry)| entry.readable().is_some_and(asks)) {
+            wake.sites.insert(Key::new("", &*lease.namespace));
         }
     }
 

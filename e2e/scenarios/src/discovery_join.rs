@@ -291,6 +291,8 @@ impl Stories<'_> {
             .tell(Who::Site, [seen.found(), unseen.found()])
             .await?;
         let name = self.proposed("a1", "a card in its host").await?.name_any();
+        // Nobody's word proves a pairing before it is known to be alive.
+        self.teller.live(Who::Host("node-a")).await?;
         self.card(&name, "approved by the policy", |dpu| dpu.spec.approved)
             .await?;
         let other = self

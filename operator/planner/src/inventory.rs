@@ -9,6 +9,7 @@ mod cards;
 mod completeness;
 mod conflicts;
 mod endpoint;
+mod gone;
 mod groups;
 mod hosts;
 mod ids;
@@ -32,12 +33,14 @@ mod yielding;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use lockstep_crds::dpu::{HostPlace, InventorySummary};
 use lockstep_crds::inventory::{Actors, BootPlatform, CapabilityRecord, Slots};
 use lockstep_crds::report::Vantage;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuInventorySpec, DpuReportSpec, names};
 
 use self::cards::Evidence;
+pub use self::gone::FORGOTTEN_AFTER;
 use self::hosts::CardsOfHosts;
 use self::machines::Machines;
 use self::places::Seat;
@@ -62,6 +65,11 @@ pub struct SiteView<'a> {
     pub policies: Vec<&'a DpuBootPolicy>,
     /// Reports, by name.
     pub reports: BTreeMap<&'a str, &'a DpuReportSpec>,
+    /// Reports whose word counts now: whoever wrote them is alive and, where they are about a BMC,
+    /// it answers. Nothing but approvals asks for that here; plans ask themselves.
+    pub alive: BTreeSet<&'a str>,
+    /// When this is.
+    pub now: Timestamp,
 }
 
 /// What follows from it.
@@ -73,7 +81,7 @@ pub struct SiteJoin {
     pub hosts: BTreeMap<String, JoinedHost>,
     /// Objects that should be created.
     pub proposals: Vec<Proposal>,
-    /// Proposed objects that give way, each with the reason.
+    /// Proposed objects that go, each with the reason.
     pub withdrawals: Vec<Withdrawal>,
     /// Proposed objects whose BMC answers at another address now.
     pub moves: Vec<Move>,
@@ -164,7 +172,7 @@ pub enum Subject {
     Host,
 }
 
-/// A proposed object that gives way to a user's.
+/// A proposed object that gives way to another, or whose machine has been gone for long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Withdrawal {
     /// Its kind.
@@ -173,7 +181,7 @@ pub struct Withdrawal {
     pub name: String,
     /// Its uid: nothing else of that name is deleted.
     pub uid: String,
-    /// The object that it gives way to, and why, for the event.
+    /// What it gives way to, or since when its machine is gone, for the event.
     pub why: String,
 }
 
@@ -327,7 +335,7 @@ fn approved(view: &SiteView<'_>, all: &SiteJoin) -> Vec<Approval> {
             let joined = all.cards.get(proposed::name(&card.metadata))?;
             let host = hosts.get(card.spec.host_refs.first()?.name.as_str())?;
             let policy = policies.get(host.spec.policy_ref.name.as_str())?;
-            approvals::approval(card, joined, host, policy, &recorded)
+            approvals::approval(card, joined, (host, policy), &recorded, &view.alive)
         })
         .collect()
 }

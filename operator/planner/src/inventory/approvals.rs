@@ -11,17 +11,17 @@ use lockstep_crds::dpu::InventorySummary;
 use lockstep_crds::dpu_inventory::Completeness;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost};
 
-use super::places::observed_everywhere;
 use super::proposed::{card_may_yield, name, uid};
 use super::vendors::plain;
+use super::witnesses::is_vouched_for;
 use super::{Approval, JoinedCard};
 
 pub(super) fn approval(
     card: &Dpu,
     joined: &JoinedCard,
-    host: &DpuHost,
-    policy: &DpuBootPolicy,
+    (host, policy): (&DpuHost, &DpuBootPolicy),
     recorded: &BTreeSet<&str>,
+    alive: &BTreeSet<&str>,
 ) -> Option<Approval> {
     let waits = card_may_yield(card, recorded) && !joined.inventory.views.is_empty();
     let policy_name = name(&policy.metadata);
@@ -34,7 +34,7 @@ pub(super) fn approval(
     let selectors = &policy.spec.discovered.as_ref()?.approve;
     let what = selectors
         .iter()
-        .find_map(|selector| fits(selector, card, joined))?;
+        .find_map(|selector| fits(selector, card, joined, alive))?;
     Some(Approval {
         name: name(&card.metadata).to_owned(),
         uid: uid(&card.metadata).to_owned(),
@@ -43,7 +43,12 @@ pub(super) fn approval(
 }
 
 /// What of the card fits, if everything that the selector asks for does.
-fn fits(selector: &InventorySelector, card: &Dpu, joined: &JoinedCard) -> Option<String> {
+fn fits(
+    selector: &InventorySelector,
+    card: &Dpu,
+    joined: &JoinedCard,
+    alive: &BTreeSet<&str>,
+) -> Option<String> {
     let summary: &InventorySummary = &joined.summary;
     let system = joined.inventory.system.as_ref().map(|system| &system.facts);
     let family = system.and_then(|system| system.family.as_deref());
@@ -69,7 +74,7 @@ fn fits(selector: &InventorySelector, card: &Dpu, joined: &JoinedCard) -> Option
         fitting.push(format!("{what} {is}"));
     }
     if selector.pairing_observed {
-        if !observed_everywhere(card, &joined.places) {
+        if !is_vouched_for(card, &joined.witnesses, alive) {
             return None;
         }
         fitting.push("it is seen in its host".to_owned());

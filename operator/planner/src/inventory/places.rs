@@ -423,15 +423,6 @@ pub(super) fn host_names(places: &[SeenInHost]) -> impl Iterator<Item = &str> {
         .filter(|host| !host.is_empty())
 }
 
-/// Whether the card is seen in every host that its spec names.
-pub(super) fn observed_everywhere(card: &Dpu, places: &[HostPlace]) -> bool {
-    card.spec.host_refs.iter().all(|wanted| {
-        places
-            .iter()
-            .any(|place| place.name == wanted.name && place.pairing == KnownPairing::Observed)
-    })
-}
-
 /// For messages.
 pub(super) fn shown(card: &Dpu) -> String {
     format!("dpu/{}", name(&card.metadata))

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use lockstep_crds::dpu::{HostRef, Pairing};
 use lockstep_crds::dpu_inventory::KnownPairing;
 use lockstep_crds::host::{Disruption, HostRole, SlotPower};
@@ -18,6 +19,7 @@ use lockstep_crds::{
 };
 
 use super::cards::Evidence;
+use super::gone::is_forgotten;
 use super::groups::groups;
 use super::machines::{Machine, Machines};
 use super::naming::{dns, free_name, label};
@@ -43,12 +45,14 @@ pub(super) fn proposals(
     cards: &[(Evidence<'_>, Vec<Seat>)],
 ) -> Vec<Proposal> {
     let mut all = Proposing::new(view);
-    let hosts = all.hosts(machines, cards);
+    let hosts = all.hosts(machines, cards, view.now);
     all.stand_ins_that_are_gone(view);
     let mut unclaimed: Vec<(Unclaimed<'_, '_>, &[Seat])> = cards
         .iter()
         .filter(|(evidence, _)| evidence.card.is_none())
-        .filter_map(|(evidence, seats)| Some((Unclaimed::of(evidence)?, seats.as_slice())))
+        .filter_map(|(evidence, seats)| {
+            Some((Unclaimed::of(evidence, view.now)?, seats.as_slice()))
+        })
         .collect();
     unclaimed.sort_by(|(one, _), (other, _)| {
         (&one.stem, &one.evidence.keys).cmp(&(&other.stem, &other.evidence.keys))
@@ -112,6 +116,7 @@ impl Proposing {
         &mut self,
         machines: &Machines<'_>,
         cards: &[(Evidence<'_>, Vec<Seat>)],
+        now: Timestamp,
     ) -> BTreeMap<usize, String> {
         let holding: BTreeSet<usize> = cards
             .iter()
@@ -126,6 +131,10 @@ impl Proposing {
                 Some(host) => {
                     names.insert(number, host.to_owned());
                 }
+                None if machine
+                    .views
+                    .iter()
+                    .all(|view| is_forgotten(view.spec, now)) => {}
                 None if holding.contains(&number) || found_host(machine).is_some() => {
                     unclaimed.extend(host_stem(machine).map(|stem| (stem, number, machine)));
                 }

@@ -1,5 +1,6 @@
 //! Cards that nobody has an object for, and what their objects would say.
 
+use jiff::Timestamp;
 use lockstep_crds::identity::{meaningful_serial, meaningful_uuid};
 use lockstep_crds::inventory::CardHealth;
 use lockstep_crds::report::{FoundBmc, MachineRole};
@@ -7,6 +8,7 @@ use lockstep_crds::{BmcEndpoint, MachineIdentity};
 
 use super::cards::{DEVICE_ID, Evidence};
 use super::endpoint;
+use super::gone::is_forgotten;
 use super::keys::{Key, Kind};
 use super::naming::{dns, label};
 use super::sightings::Sighting;
@@ -35,11 +37,14 @@ pub(super) fn found_now<'e, 'a>(
 }
 
 impl<'e, 'a> Unclaimed<'e, 'a> {
-    pub(super) fn of(evidence: &'e Evidence<'a>) -> Option<Self> {
+    pub(super) fn of(evidence: &'e Evidence<'a>, now: Timestamp) -> Option<Self> {
         let found = found_now(evidence);
-        let stranger = evidence.sightings.iter().find_map(|one| one.answers_at);
-        let there = evidence.sightings.iter().filter(|one| !one.missing());
-        let seen = there.into_iter().any(|one| {
+        let there = || {
+            let all = evidence.sightings.iter();
+            all.filter(|one| !one.missing() && !is_forgotten(one.spec, now))
+        };
+        let stranger = there().find_map(|one| one.answers_at);
+        let seen = there().any(|one| {
             one.seen.is_some_and(|(card, _)| match &card.health {
                 // It is a card that was there before.
                 Some(CardHealth::Recovery | CardHealth::Gone) => false,

@@ -5,6 +5,8 @@
 //! that was found, shows the identity of the object and is at odds with nobody. A live word from
 //! another machine speaks against the place.
 
+use std::collections::BTreeSet;
+
 use lockstep_crds::Dpu;
 use lockstep_crds::report::Vantage;
 
@@ -44,6 +46,18 @@ pub(super) fn witnesses(
     }
     found.sort();
     found
+}
+
+/// Whether somebody who is alive sees the card in every host that its spec names, and nobody who is
+/// sees it anywhere else.
+pub(super) fn is_vouched_for(card: &Dpu, witnesses: &[Witness], alive: &BTreeSet<&str>) -> bool {
+    let sees = |one: &&Witness| alive.contains(one.report.as_str());
+    let wanted = &card.spec.host_refs;
+    let elsewhere = |one: &Witness| wanted.iter().all(|host| host.name != one.host);
+    wanted.iter().all(|host| {
+        let mut seen = witnesses.iter().filter(sees);
+        seen.any(|one| one.host == host.name)
+    }) && !witnesses.iter().filter(sees).any(elsewhere)
 }
 
 /// The host that a view speaks of, empty for a machine without an object; `None` if it proves

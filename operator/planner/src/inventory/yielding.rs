@@ -1,17 +1,19 @@
 //! Proposed objects that give way: to a user's object for the same machine, to an older
 //! proposal, or to a better proposal once more is known (its host, or its BMC). The better one
-//! is proposed by the next join, when the name is free.
+//! is proposed by the next join, when the name is free. And those whose machine is gone.
 //!
 //! A host gives way together with the unapproved cards that name it, and not while any other
-//! card does.
+//! card does; one that is gone takes no card with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use lockstep_crds::dpu_inventory::KnownPairing;
 use lockstep_crds::{Dpu, DpuHost};
 
 use super::cards::Evidence;
 use super::endpoint;
+use super::gone;
 use super::machines::Machines;
 use super::places::Seat;
 use super::proposals::found_host;
@@ -29,6 +31,9 @@ pub(super) fn withdrawals(
     for (evidence, seats) in cards {
         yielding.twice(evidence);
         yielding.outdated(evidence, seats);
+        if let (Some(card), Some(since)) = (evidence.card, gone::card(evidence, view.now)) {
+            yielding.gone_card(card, since);
+        }
     }
     for machine in &machines.list {
         for host in &machine.yielding {
@@ -49,6 +54,12 @@ pub(super) fn withdrawals(
             yielding.host(host, elsewhere(&found.endpoint.address));
         }
     }
+    // Which of their cards stay is known by now.
+    for machine in &machines.list {
+        if let (Some(host), Some(since)) = (machine.host, gone::host(machine, view.now)) {
+            yielding.gone_host(host, since);
+        }
+    }
     yielding.stand_ins(view);
     yielding.concluded()
 }
@@ -64,7 +75,7 @@ struct Yielding<'a> {
     /// The cards that name a host.
     cards_of: BTreeMap<&'a str, Vec<&'a Dpu>>,
     recorded: BTreeSet<&'a str>,
-    /// Cards that are being proposed: who stands in for their hosts stays.
+    /// Hosts that cards name which are being proposed: those stay.
     proposed: BTreeSet<String>,
     withdrawn: BTreeMap<(Subject, &'a str), Withdrawal>,
 }
@@ -88,9 +99,11 @@ impl<'a> Yielding<'a> {
             proposed: proposals
                 .iter()
                 .filter_map(|proposal| match proposal {
-                    Proposal::Card(card) => card.metadata.name.clone(),
+                    Proposal::Card(card) => Some(&card.spec.host_refs),
                     Proposal::Host(_) => None,
                 })
+                .flatten()
+                .map(|host| host.name.clone())
                 .collect(),
             withdrawn: BTreeMap::new(),
         }
@@ -131,6 +144,28 @@ impl<'a> Yielding<'a> {
         self.withdrawn
             .entry((Subject::Host, own))
             .or_insert(withdrawal);
+    }
+
+    fn gone_card(&mut self, card: &'a Dpu, since: Timestamp) {
+        if card_may_yield(card, &self.recorded) {
+            self.card(card, gone::why(since));
+        }
+    }
+
+    fn gone_host(&mut self, host: &'a DpuHost, since: Timestamp) {
+        if !self.is_needed(name(&host.metadata)) {
+            self.host(host, gone::why(since));
+        }
+    }
+
+    /// Whether a card that stays, or is being proposed, names this host.
+    fn is_needed(&self, host: &str) -> bool {
+        let mut cards = self.cards_of.get(host).into_iter().flatten();
+        self.proposed.contains(host)
+            || cards.any(|card| {
+                let key = (Subject::Card, name(&card.metadata));
+                !self.withdrawn.contains_key(&key)
+            })
     }
 
     /// Two objects for one card.
@@ -178,13 +213,7 @@ impl<'a> Yielding<'a> {
     /// Nobody needs who stands in for a host that no card names.
     fn stand_ins(&mut self, view: &SiteView<'a>) {
         for host in view.hosts.iter().filter(|host| stands_in(host)) {
-            let own = name(&host.metadata);
-            let needed = self.proposed.contains(own)
-                || self.cards_of.get(own).into_iter().flatten().any(|card| {
-                    let key = (Subject::Card, name(&card.metadata));
-                    !self.withdrawn.contains_key(&key)
-                });
-            if !needed {
+            if !self.is_needed(name(&host.metadata)) {
                 self.host(
                     host,
                     "it stood in for the host of a card, and no card names it".to_owned(),

@@ -5,7 +5,7 @@ use lockstep_crds::dpu::Pairing;
 use lockstep_crds::dpu_inventory::KnownPairing;
 use serde_json::{Value, json};
 
-use crate::site::{HOST_UUID, Site};
+use crate::site::{HOST_UUID, OTHER_HOST_UUID, Site};
 
 fn site(selector: Value) -> Site {
     Site::default()
@@ -178,4 +178,74 @@ fn a_card_that_is_gone_is_not_seen_in_its_slot() {
         places.iter().all(|p| p.pairing != KnownPairing::Observed),
         "{places:#?}"
     );
+}
+
+/// What each selector approves while some are silent.
+fn approved_while_silent(site: &Site, silent: &[&str]) -> Vec<String> {
+    let mut site = site.clone();
+    for report in silent {
+        site = site.silent(report);
+    }
+    approved(&site)
+}
+
+#[test]
+fn only_who_is_alive_proves_the_pairing_that_is_asked_for() {
+    let by_agent = site(json!({"pairingObserved": true}));
+    assert_eq!(approved_while_silent(&by_agent, &[]).len(), 1);
+    assert!(approved_while_silent(&by_agent, &["host-n"]).is_empty());
+    let families = site(json!({"families": ["BlueField-3"]}));
+    let asked_for_nothing = approved_while_silent(&families, &["host-n"]);
+    assert_eq!(asked_for_nothing.len(), 1, "no pairing is asked for");
+
+    let told = json!({
+        "machine": {"systemUuid": HOST_UUID},
+        "inventory": {"system": {"systemUuid": HOST_UUID}, "cards": [{"serialNumber": "MT1"}]},
+    });
+    let by_both = by_agent.found("f2", "Host", "https://10.0.1.1", told.clone());
+    let bmc = "bmc-found-f2";
+    assert_eq!(approved_while_silent(&by_both, &["host-n"]).len(), 1);
+    assert_eq!(approved_while_silent(&by_both, &[bmc]).len(), 1);
+    assert!(approved_while_silent(&by_both, &["host-n", bmc]).is_empty());
+    let mut missing = told;
+    missing["found"] = json!({"missingSince": "2026-05-01T00:00:00Z"});
+    let missing = by_both.found("f2", "Host", "https://10.0.1.1", missing);
+    assert!(approved_while_silent(&missing, &["host-n"]).is_empty());
+}
+
+#[test]
+fn every_host_that_a_card_names_needs_somebody_alive_who_sees_it() {
+    let sees = || json!([{"serialNumber": "MT1"}]);
+    let selector = json!({"discovered": {"approve": [{"pairingObserved": true}]}});
+    let site = Site::default()
+        .policy("p", selector)
+        .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
+        .host("i", json!({"identity": {"systemUuid": OTHER_HOST_UUID}}))
+        .agent("n", HOST_UUID, sees())
+        .agent("m", OTHER_HOST_UUID, sees())
+        .apply();
+    assert_eq!(site.cards[0].spec.host_refs.len(), 2);
+    assert_eq!(approved_while_silent(&site, &[]).len(), 1);
+    for silent in ["host-n", "host-m"] {
+        assert!(
+            approved_while_silent(&site, &[silent]).is_empty(),
+            "{silent}"
+        );
+    }
+}
+
+#[test]
+fn a_card_that_somebody_alive_sees_in_an_unknown_machine_too_is_not_approved() {
+    let sees = || json!([{"serialNumber": "MT1"}]);
+    let selector = json!({"discovered": {"approve": [{"pairingObserved": true}]}});
+    let site = Site::default()
+        .policy("p", selector)
+        .host("h", json!({"nodeName": "n"}))
+        .agent("n", "", sees())
+        .apply();
+    assert_eq!(site.cards[0].spec.host_refs[0].name, "h");
+    let site = site.agent("m", OTHER_HOST_UUID, sees());
+    assert!(site.joined("dpu-mt1").inventory.conflicts.is_empty());
+    assert!(approved_while_silent(&site, &[]).is_empty());
+    assert_eq!(approved_while_silent(&site, &["host-m"]).len(), 1);
 }

@@ -17,6 +17,7 @@
 mod approving;
 mod facts;
 mod fleet;
+mod gone;
 mod hosts;
 mod identities;
 mod places;

@@ -1,9 +1,10 @@
 //! Whatever is told by whomever: the order does not matter, junk joins nobody, no fact is lost
 //! in silence, and what is proposed settles.
 
+use lockstep_crds::DpuReportSpec;
 use lockstep_crds::dpu_inventory::DpuInventorySpec;
 use lockstep_crds::identity::{meaningful, meaningful_uuid};
-use lockstep_planner::inventory::{SiteJoin, join};
+use lockstep_planner::inventory::{FORGOTTEN_AFTER, SiteJoin, join};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -78,6 +79,15 @@ fn seen() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Since when something is gone, on the second or third of May; mostly it is not.
+fn since() -> impl Strategy<Value = Option<&'static str>> {
+    prop_oneof![
+        6 => Just(None),
+        1 => Just(Some("2026-05-02T00:00:00Z")),
+        1 => Just(Some("2026-05-03T00:00:00Z")),
+    ]
+}
+
 /// A step that adds something to a site.
 #[derive(Clone, Debug)]
 enum Told {
@@ -85,10 +95,15 @@ enum Told {
     Host(u8, String),
     OwnAgent(u8, Value),
     CardBmc(u8, Value),
-    Found(u8, &'static str, u8, bool, Value),
+    Found(u8, &'static str, u8, Option<&'static str>, Value),
+    /// The BMC of what was proposed by that serial number: it answers, or does not since then.
+    Proposed(u8, Option<&'static str>, Value),
     Agent(u8, String, Value),
     HostBmc(u8, String, Value),
-    Policy,
+    /// One that approves every card, or every one that is seen in its host.
+    Policy(bool),
+    /// An agent on a host, or else who tells of a BMC that was found.
+    Silent(u8, bool),
 }
 
 fn told() -> impl Strategy<Value = Told> {
@@ -102,18 +117,20 @@ fn told() -> impl Strategy<Value = Told> {
             0..4_u8,
             prop::sample::select(&["Card", "Host", "Unclear"][..]),
             0..4_u8,
-            prop::bool::weighted(0.2),
+            since(),
             inventory()
         )
             .prop_map(|(n, role, at, missing, told)| Told::Found(n, role, at, missing, told)),
+        (1..5_u8, since(), inventory()).prop_map(|(n, since, told)| Told::Proposed(n, since, told)),
         (0..3_u8, host_uuid(), seen()).prop_map(|(n, uuid, cards)| Told::Agent(n, uuid, cards)),
         (0..2_u8, host_uuid(), seen()).prop_map(|(n, uuid, cards)| Told::HostBmc(n, uuid, cards)),
-        Just(Told::Policy),
+        any::<bool>().prop_map(Told::Policy),
+        (0..4_u8, any::<bool>()).prop_map(|(n, agent)| Told::Silent(n, agent)),
     ]
 }
 
 fn site_of(steps: Vec<Told>) -> Site {
-    let mut site = Site::default();
+    let mut site = Site::default().on_may(3);
     for step in steps {
         site = match step {
             Told::Card(n, serial, at) => {
@@ -150,8 +167,7 @@ fn site_of(steps: Vec<Told>) -> Site {
             Told::OwnAgent(n, told) => site.own_agent(&format!("c{n}"), told),
             Told::CardBmc(n, told) => site.card_bmc(&format!("c{n}"), told),
             Told::Found(n, role, at, missing, told) => {
-                let since = missing.then_some("2026-05-02T00:00:00Z");
-                let more = json!({"found": {"missingSince": since}, "inventory": told});
+                let more = json!({"found": {"missingSince": missing}, "inventory": told});
                 site.found(
                     &format!("f{n}"),
                     role,
@@ -159,17 +175,28 @@ fn site_of(steps: Vec<Told>) -> Site {
                     more,
                 )
             }
+            Told::Proposed(n, since, told) => {
+                let name = format!("dpu-mt{n}");
+                let told = json!({
+                    "subjectUid": format!("uid-{name}"), "inventory": told,
+                    "reachable": {"ok": since.is_none(), "since": since.unwrap_or("2026-05-01T00:00:00Z")},
+                });
+                site.report(&format!("bmc-card-{name}"), "CardBmc", &name, told)
+            }
             Told::Agent(n, uuid, cards) => site.agent(&format!("n{n}"), &uuid, cards),
             Told::HostBmc(n, uuid, cards) => site.host_bmc(
                 &format!("h{n}"),
                 json!({"system": {"systemUuid": uuid}, "cards": cards}),
             ),
-            Told::Policy => {
+            Told::Policy(observed) => {
                 if !site.policies.is_empty() {
                     continue;
                 }
-                site.policy("p", json!({"discovered": {"approve": [{}]}}))
+                let selector = json!({"pairingObserved": observed});
+                site.policy("p", json!({"discovered": {"approve": [selector]}}))
             }
+            Told::Silent(n, true) => site.silent(&format!("host-n{n}")),
+            Told::Silent(n, false) => site.silent(&format!("bmc-found-f{n}")),
         };
     }
     site
@@ -177,6 +204,32 @@ fn site_of(steps: Vec<Told>) -> Site {
 
 fn sites() -> impl Strategy<Value = Site> {
     prop::collection::vec(told(), 0..14).prop_map(site_of)
+}
+
+/// After so many joins there is nothing left to do.
+fn settled(mut site: Site) -> Site {
+    for _ in 0..6 {
+        site = site.apply();
+    }
+    site
+}
+
+/// Whether every view of a card has been gone for long, and it was found once.
+fn is_gone(site: &Site, joined: &SiteJoin, card: &str) -> bool {
+    let views = joined.cards[card].inventory.views.iter();
+    let views: Vec<_> = views.map(|view| &site.reports[&view.report]).collect();
+    let since = |spec: &DpuReportSpec| match &spec.found {
+        Some(found) => found.missing_since.clone(),
+        None => spec
+            .reachable
+            .clone()
+            .filter(|told| !told.ok)
+            .map(|told| told.since),
+    };
+    let long = |spec: &&DpuReportSpec| {
+        since(spec).is_some_and(|since| site.now.duration_since(since.0) >= FORGOTTEN_AFTER)
+    };
+    views.iter().any(|spec| spec.found.is_some()) && views.iter().all(long)
 }
 
 /// What a view told of a field is the result, is told as a conflict, or a better source that is
@@ -218,13 +271,32 @@ proptest! {
     }
 
     #[test]
-    fn what_is_proposed_settles(site in sites()) {
-        let mut site = site;
-        for _ in 0..6 {
-            site = site.apply();
-        }
+    fn what_is_proposed_settles(site in sites(), day in 3..6_i8) {
+        let site = settled(site.on_may(day));
         let joined = site.join();
         prop_assert!(nothing_left(&joined), "{joined:#?}");
+        // And again when time has passed.
+        let site = settled(site.on_may(9));
+        let joined = site.join();
+        prop_assert!(nothing_left(&joined), "{joined:#?}");
+    }
+
+    #[test]
+    fn what_is_gone_for_long_is_withdrawn_unless_somebody_took_it_up(site in sites()) {
+        let before = settled(site);
+        let after = settled(before.clone().on_may(5));
+        let joined = after.join();
+        for card in before.cards.iter().filter(|card| card.metadata.labels.is_some()) {
+            let name = card.metadata.name.as_deref().unwrap();
+            let stays = after.cards.iter().any(|one| one.metadata.name.as_deref() == Some(name));
+            if card.spec.approved {
+                prop_assert!(stays);
+            } else if stays {
+                prop_assert!(!is_gone(&after, &joined, name));
+            } else {
+                prop_assert!(is_gone(&before.clone().on_may(5), &before.join(), name));
+            }
+        }
     }
 
     #[test]
@@ -308,5 +380,18 @@ proptest! {
             prop_assert!(joined.cards[&approval.name].inventory.conflicts.is_empty());
             prop_assert!(joined.withdrawals.iter().all(|gone| gone.name != approval.name));
         }
+    }
+
+    #[test]
+    fn silence_approves_nothing_where_a_pairing_is_asked_for(site in sites()) {
+        let site = site.apply();
+        let mut silent = site.clone();
+        silent.silent = site.reports.keys().cloned().collect();
+        let (some, none) = (site.join(), silent.join());
+        let discovered = site.policies.iter().filter_map(|policy| policy.spec.discovered.as_ref());
+        let mut selectors = discovered.flat_map(|discovered| &discovered.approve);
+        prop_assert!(none.approvals.is_empty() || !selectors.any(|one| one.pairing_observed));
+        // Nothing else of the join depends on who is alive.
+        prop_assert_eq!(SiteJoin { approvals: Vec::new(), ..some }, SiteJoin { approvals: Vec::new(), ..none });
     }
 }

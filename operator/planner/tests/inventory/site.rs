@@ -1,7 +1,8 @@
 //! A namespace with its objects and reports, said in few words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lockstep_crds::{
     DISCOVERED_ADDRESS, Dpu, DpuBootPolicy, DpuHost, DpuHostSpec, DpuReportSpec, DpuSpec,
@@ -21,6 +22,9 @@ pub struct Site {
     pub hosts: Vec<DpuHost>,
     pub policies: Vec<DpuBootPolicy>,
     pub reports: BTreeMap<String, DpuReportSpec>,
+    /// Reports of agents that are silent, or of BMCs that do not answer.
+    pub silent: BTreeSet<String>,
+    pub now: Timestamp,
 }
 
 /// What is given, over what is usual.
@@ -48,7 +52,26 @@ impl Site {
                 .iter()
                 .map(|(name, spec)| (name.as_str(), spec))
                 .collect(),
+            alive: self
+                .reports
+                .keys()
+                .filter(|name| !self.silent.contains(*name))
+                .map(String::as_str)
+                .collect(),
+            now: self.now,
         }
+    }
+
+    /// Whoever writes this report falls silent, and what it said last stands.
+    pub fn silent(mut self, report: &str) -> Self {
+        self.silent.insert(report.to_owned());
+        self
+    }
+
+    /// The same later: noon of that day of May 2026, when everything here takes place.
+    pub fn on_may(mut self, day: i8) -> Self {
+        self.now = format!("2026-05-{day:02}T12:00:00Z").parse().unwrap();
+        self
     }
 
     pub fn join(&self) -> SiteJoin {
@@ -159,6 +182,8 @@ impl Site {
     pub fn apply(mut self) -> Self {
         let joined = self.join();
         for gone in &joined.withdrawals {
+            // With them go the reports about them.
+            self.reports.retain(|_, spec| spec.subject_uid != gone.uid);
             match gone.subject {
                 Subject::Card => self
                     .cards
