@@ -8,16 +8,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lockstep_crds::bmc::place;
+use lockstep_redfish::SpkiPin;
 use tokio::time::Instant;
 
 /// What a worker vouches for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attendance {
     /// When it saw the machine.
     pub at: Instant,
-    /// Whether the BMC's key was verified on the way. Where it was not, another key would have
-    /// gone unnoticed.
-    pub key_verified: bool,
+    /// The key that the BMC proved to have. A worker may trust more than one, and whoever goes by
+    /// its word must not miss that it is another.
+    pub pin: Option<SpkiPin>,
 }
 
 /// The BMCs of a site, by their places.
@@ -37,7 +38,7 @@ impl Attended {
 
     /// Who vouches for this address.
     pub fn of(&self, address: &str) -> Option<Attendance> {
-        self.all().get(&place(address)).copied()
+        self.all().get(&place(address)).cloned()
     }
 
     fn all(&self) -> std::sync::MutexGuard<'_, HashMap<String, Attendance>> {

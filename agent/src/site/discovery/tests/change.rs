@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use super::fleet::{Bench, Manner, bench, range, until};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tokio::time::Instant;
+
+use crate::config::DiscoverySection;
+
+use super::super::catalogue::{Catalogue, Reading};
+use super::super::territory::Territory;
+use super::fleet::{Bench, Manner, bench, range, system, until};
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-/// One range of these addresses, behind which any key will do.
-fn unverified(addresses: &str) -> String {
-    format!(
-        "  ranges:\n    - {{addresses: {addresses}, credentialsRef: {{name: c}}, tls: {{trust: NoVerification}}}}"
-    )
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_machine_keeps_its_report_at_another_address() {
@@ -237,159 +238,6 @@ async fn one_bmc_at_two_addresses_is_one_machine_and_no_contradiction() {
     search.end().await;
 }
 
-/// A card is replaced, and the new one answers at the same address with another key.
-#[tokio::test(start_paused = true)]
-async fn a_machine_in_whose_place_another_answers_is_missing_and_stays_so() {
-    let bench = bench(&unverified("[10.0.0.1]"));
-    let key = "https://10.0.0.1";
-    bench.fleet.put(key, "SN-1");
-    let search = bench.start();
-    until(5 * MINUTE, "all is told", || {
-        bench.api.get("dpureports/scan-s").is_some()
-    })
-    .await;
-    let writes = bench.writes();
-    bench.fleet.replace(key, "SN-2");
-    until(2 * MINUTE, "the new one is found", || {
-        bench.found("SN-2").is_some()
-    })
-    .await;
-    tokio::time::sleep(8 * MINUTE).await;
-    let reachable = bench.found("SN-1").unwrap()["reachable"].clone();
-    assert_eq!(reachable["reason"], "AnotherMachine", "{reachable}");
-    assert!(!bench.is_missing("SN-1"));
-    until(5 * MINUTE, "it is missing", || bench.is_missing("SN-1")).await;
-    tokio::time::sleep(2 * MINUTE).await;
-    let reads = bench.fleet.calls("explore").len();
-    assert!(reads <= 1 + 13, "{reads}");
-    for _ in 0..60 {
-        tokio::time::sleep(2 * MINUTE).await;
-        assert!(bench.is_missing("SN-1"));
-    }
-    // The new one; out of reach and missing, the old one.
-    assert_eq!(bench.writes(), writes + 3);
-    let before = bench.found("SN-1");
-    // What fails there now and then is no news of a machine that is elsewhere.
-    bench.fleet.change(key, |bmc| bmc.manner = Manner::Refuses);
-    tokio::time::sleep(2 * MINUTE).await;
-    bench.fleet.change(key, |bmc| bmc.manner = Manner::Answers);
-    tokio::time::sleep(20 * MINUTE).await;
-    assert_eq!(bench.found("SN-1"), before);
-    assert_eq!(bench.fleet.calls("explore").len(), reads);
-    let told = bench.writes();
-    // Nor is a new process.
-    search.end().await;
-    let search = bench.start();
-    tokio::time::sleep(60 * MINUTE).await;
-    assert_eq!(bench.writes(), told);
-    // It is put back.
-    bench.fleet.replace(key, "SN-1");
-    until(2 * MINUTE, "it is back", || !bench.is_missing("SN-1")).await;
-    assert_eq!(bench.found("SN-1").unwrap()["reachable"]["ok"], true);
-    search.end().await;
-}
-
-/// The same with a key that stays, as where the BMC is that of a chassis.
-#[tokio::test(start_paused = true)]
-async fn a_machine_that_its_bmc_shows_no_more_is_missing() {
-    let bench = bench(&range("addresses: [10.0.0.1]"));
-    let key = "https://10.0.0.1";
-    bench.fleet.put(key, "SN-1");
-    let search = bench.start();
-    until(MINUTE, "it is found", || bench.found("SN-1").is_some()).await;
-    bench
-        .fleet
-        .change(key, |bmc| bmc.serial = "SN-2".to_owned());
-    until(8 * 60 * MINUTE, "the new one is found", || {
-        bench.found("SN-2").is_some()
-    })
-    .await;
-    until(15 * MINUTE, "it is missing", || bench.is_missing("SN-1")).await;
-    tokio::time::sleep(48 * 60 * MINUTE).await;
-    assert!(bench.is_missing("SN-1"));
-    search.end().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_machine_that_its_bmc_leaves_out_for_some_minutes_is_not_missing() {
-    let bench = bench(&range("addresses: [10.0.0.1]"));
-    let key = "https://10.0.0.1";
-    bench.fleet.put(key, "SN-1");
-    let search = bench.start();
-    until(MINUTE, "it is found", || bench.found("SN-1").is_some()).await;
-    bench
-        .fleet
-        .change(key, |bmc| bmc.serial = "SN-2".to_owned());
-    until(8 * 60 * MINUTE, "another is found", || {
-        bench.found("SN-2").is_some()
-    })
-    .await;
-    tokio::time::sleep(5 * MINUTE).await;
-    bench
-        .fleet
-        .change(key, |bmc| bmc.serial = "SN-1".to_owned());
-    until(2 * MINUTE, "it is back", || {
-        bench.found("SN-1").unwrap()["reachable"]["ok"] == true
-    })
-    .await;
-    tokio::time::sleep(60 * MINUTE).await;
-    assert!(!bench.is_missing("SN-1") && bench.is_missing("SN-2"));
-    search.end().await;
-}
-
-/// A card is replaced at its address, and goes on in another place.
-#[tokio::test(start_paused = true)]
-async fn a_machine_in_whose_place_another_answers_is_followed_to_its_new_address() {
-    let bench = bench(&unverified("[10.0.0.1, 10.0.0.2]"));
-    let (one, two) = ("https://10.0.0.1", "https://10.0.0.2");
-    bench.fleet.put(one, "SN-1");
-    let search = bench.start();
-    until(MINUTE, "it is found", || bench.found("SN-1").is_some()).await;
-    bench.fleet.replace(one, "SN-2");
-    until(20 * MINUTE, "it is missing", || {
-        bench.found("SN-2").is_some() && bench.is_missing("SN-1")
-    })
-    .await;
-    bench.fleet.put(two, "SN-1");
-    until(15 * MINUTE, "it is followed", || {
-        bench.address("SN-1").as_deref() == Some(two)
-    })
-    .await;
-    until(MINUTE, "that is told", || bench.failed(two).is_none()).await;
-    assert!(!bench.is_missing("SN-1"));
-    let writes = bench.writes();
-    tokio::time::sleep(24 * 60 * MINUTE).await;
-    assert_eq!(bench.writes(), writes);
-    assert_eq!(bench.address("SN-1").as_deref(), Some(two));
-    search.end().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn of_two_with_one_identity_the_other_has_the_report_once_the_first_is_another_machine() {
-    let bench = bench(&unverified("[10.0.0.1, 10.0.0.2]"));
-    let (one, two) = ("https://10.0.0.1", "https://10.0.0.2");
-    bench.fleet.put(one, "SN-1");
-    bench.fleet.put(two, "SN-1");
-    bench.fleet.change(two, |bmc| {
-        bmc.key = Some("another".to_owned());
-        bmc.manner = Manner::Slow;
-    });
-    let search = bench.start();
-    until(10 * MINUTE, "it is told", || {
-        bench.failed(two).as_deref() == Some("IdentityTwice")
-    })
-    .await;
-    bench.fleet.replace(one, "SN-2");
-    until(3 * MINUTE, "the other has it", || {
-        bench.address("SN-1").as_deref() == Some(two) && bench.failed(two).is_none()
-    })
-    .await;
-    tokio::time::sleep(30 * MINUTE).await;
-    assert!(!bench.is_missing("SN-1"));
-    assert_eq!(bench.address("SN-2").as_deref(), Some(one));
-    search.end().await;
-}
-
 #[tokio::test(start_paused = true)]
 async fn leases_are_followed_as_they_come_and_go() {
     let dir = tempfile::tempdir().unwrap();
@@ -419,4 +267,34 @@ async fn leases_are_followed_as_they_come_and_go() {
     })
     .await;
     search.end().await;
+}
+
+#[test]
+fn a_machine_was_shown_when_its_worker_saw_it_and_not_when_the_search_heard_of_it() {
+    let section: DiscoverySection = serde_yaml::from_str(
+        "ranges: [{addresses: [10.0.0.1, 10.0.0.2], credentialsRef: {name: c}, tls: {trust: NoVerification}}]",
+    )
+    .unwrap();
+    let territory = Territory::new(&section).unwrap();
+    let targets = territory.named(&[], Timestamp::UNIX_EPOCH).targets;
+    let (one, two) = (&targets["https://10.0.0.1"], &targets["https://10.0.0.2"]);
+    let mut catalogue = Catalogue::default();
+    let at = Time(Timestamp::UNIX_EPOCH);
+    let begun = Instant::now();
+    let read = |catalogue: &mut Catalogue, target, minutes| {
+        let reading = Reading {
+            target,
+            pin: None,
+            systems: vec![system("SN-1", 0)],
+        };
+        catalogue.read(reading, begun + minutes * MINUTE, &at)
+    };
+    read(&mut catalogue, one, 0);
+    assert!(read(&mut catalogue, two, 10).is_open);
+    // It may have moved since the worker saw it.
+    catalogue.answered(one, begun + 9 * MINUTE, &at);
+    assert!(read(&mut catalogue, two, 11).is_open);
+    catalogue.answered(one, begun + 12 * MINUTE, &at);
+    let refused = read(&mut catalogue, two, 13).failure.unwrap();
+    assert_eq!(refused.reason, "IdentityTwice");
 }
