@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use lockstep_redfish::SpkiPin;
+use tokio::time::Instant;
+
+use crate::site::attended::Attendance;
+
 use super::fleet::{Manner, bench, range, until};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -42,6 +47,17 @@ async fn a_machine_in_whose_place_another_answers_is_missing_and_stays_so() {
         tokio::time::sleep(2 * MINUTE).await;
         assert!(bench.is_missing("SN-1"));
     }
+    // The worker of the new one vouches for that one alone.
+    for _ in 0..60 {
+        let seen = Attendance {
+            at: Instant::now(),
+            pin: Some(SpkiPin::of(b"key of SN-2")),
+        };
+        bench.means.site.attended.saw(key, seen);
+        tokio::time::sleep(MINUTE).await;
+        assert!(bench.is_missing("SN-1"));
+    }
+    bench.means.site.attended.lost(key);
     // The new one; out of reach and missing, the old one.
     assert_eq!(bench.writes(), writes + 3);
     let before = bench.found("SN-1");
