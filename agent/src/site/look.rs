@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_crds::TlsTrust;
 use lockstep_crds::condition;
 use lockstep_crds::directive::Expects;
 use lockstep_crds::observed::PowerState;
@@ -128,15 +127,14 @@ impl Worker {
             attended.lost(address);
             return;
         }
-        let key_verified = match self.current().endpoint.tls.trust {
-            TlsTrust::Ca | TlsTrust::PinnedKey => true,
-            TlsTrust::NoVerification | TlsTrust::PlainHttp => false,
-        };
+        // Facts are read anew where a glance shows another key.
+        let facts = self.facts.as_ref();
+        let pin = facts.and_then(|facts| facts.identity.tls_pin.clone());
         attended.saw(
             address,
             Attendance {
                 at: Instant::now(),
-                key_verified,
+                pin,
             },
         );
     }

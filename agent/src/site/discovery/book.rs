@@ -13,6 +13,7 @@ use std::time::Duration;
 use lockstep_redfish::{Identified, SpkiPin};
 use tokio::time::Instant;
 
+use crate::site::attended::Attendance;
 use crate::site::discovery::failure::Failure;
 use crate::site::discovery::slots::Class;
 use crate::site::discovery::territory::{Target, add_sources};
@@ -311,14 +312,16 @@ impl Book {
         }
     }
 
-    /// Until when a look at an endpoint may wait, of which another was had at `at`: one that was
-    /// identified, and that nothing asks to be read.
-    pub(super) fn may_wait(&self, key: &str, at: Instant, now: Instant) -> Option<Instant> {
+    /// Until when a look at an endpoint may wait, of which another was had: one that was
+    /// identified, that nothing asks to be read, and that shows the key with which it was read.
+    pub(super) fn may_wait(&self, key: &str, look: &Attendance, now: Instant) -> Option<Instant> {
         let entry = self.entries.get(key)?;
         let is_quiet = entry.outcome == Outcome::Identified && !entry.read && !entry.asked;
+        let is_as_read = entry.seen.as_ref().is_some_and(|seen| seen.pin == look.pin);
         // Longer than whoever looks there waits between two looks.
-        let until = at + self.pace.poll.mul_f64(1.5);
-        (is_quiet && now < entry.refresh_at && now < until).then_some(until.min(entry.refresh_at))
+        let until = look.at + self.pace.poll.mul_f64(1.5);
+        (is_quiet && is_as_read && now < entry.refresh_at && now < until)
+            .then_some(until.min(entry.refresh_at))
     }
 
     /// It is looked at then and not before.

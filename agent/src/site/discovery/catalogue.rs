@@ -1,8 +1,8 @@
 //! Every machine that was found, as its report says it. Pure.
 //!
 //! A machine is its identity, not its address. The endpoint that shows it first has its report;
-//! another takes it over when the first no longer shows the machine, and is told of as a
-//! contradiction while it does. Reports are never deleted: a machine that is not found any more
+//! another takes it over when the first no longer shows the machine, whatever the first shows
+//! instead, and is told of as a contradiction while it does. Reports are never deleted: a machine that is not found any more
 //! is marked.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +34,10 @@ pub(super) struct Machine {
     /// The endpoint that has the report.
     pub(super) holder: String,
     /// When that endpoint last showed the machine.
-    shown: Option<Instant>,
+    pub(super) shown: Option<Instant>,
+    /// Whether that endpoint shows it no more: it was read whole since, and other machines are
+    /// all that it showed.
+    pub(super) absent: bool,
     pub(super) lost: Option<Lost>,
     /// Other endpoints that show the same identity.
     pub(super) rivals: BTreeMap<String, Rival>,
@@ -68,6 +71,9 @@ pub(super) struct Finding {
     pub(super) is_alias: bool,
     /// Whether it is to be read again as soon as the endpoints in `ask` have been looked at.
     pub(super) is_open: bool,
+    /// Whether it is to be read again at the next look: it lacks a machine that it had, and that
+    /// is not told to be missing yet.
+    pub(super) lacks: bool,
     /// Endpoints that are to be looked at at once.
     pub(super) ask: Vec<String>,
     /// Endpoints that are to be read at once: they show what is shown here no longer.
@@ -105,6 +111,7 @@ impl Catalogue {
         let machine = Machine {
             holder: found.endpoint.address.clone(),
             shown: None,
+            absent: false,
             lost: None,
             rivals: BTreeMap::new(),
             spec,
@@ -222,6 +229,7 @@ impl Catalogue {
             self.keep_time(id, known.as_ref());
         }
         finding.read = self.release(target, &shown, now, at);
+        finding.lacks = self.lacks(&target.key);
         finding
     }
 
@@ -257,11 +265,8 @@ impl Catalogue {
         });
         // Of two that are known to show one identity the first keeps the report a little longer.
         let enough = if rival.certain { LOOKS } else { 1 };
-        if machine
-            .lost
-            .as_ref()
-            .is_some_and(|lost| lost.looks >= enough)
-        {
+        let looks = machine.lost.as_ref().map_or(0, |lost| lost.looks);
+        if machine.absent || looks >= enough {
             machine.rivals.remove(&target.key);
             return Claim::Ours;
         }
@@ -305,6 +310,7 @@ impl Catalogue {
             spec: found::report(&self.site, id, target, pin, system, known.as_ref(), at),
             holder: target.key.clone(),
             shown: Some(now),
+            absent: false,
             lost: None,
             rivals,
         };
@@ -320,48 +326,6 @@ impl Catalogue {
             if known == Some(&machine.spec) {
                 self.changed.remove(&id);
             } else {
-                self.changed.insert(id);
-            }
-        }
-    }
-
-    /// The endpoint shows these machines and no others. Tells who else shows the others.
-    fn release(
-        &mut self,
-        target: &Target,
-        shown: &BTreeMap<String, String>,
-        now: Instant,
-        at: &Time,
-    ) -> Vec<String> {
-        let mut ask = Vec::new();
-        let others: Vec<String> = self
-            .machines
-            .iter()
-            .filter(|(id, machine)| {
-                let has_part =
-                    machine.holder == target.key || machine.rivals.contains_key(&target.key);
-                has_part && !shown.contains_key(*id)
-            })
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in others {
-            self.end_rival(&id, &target.key);
-            if self.holder(&id).as_deref() == Some(&target.key) {
-                ask.extend(self.lose(&id, &elsewhere(&target.key), now, at));
-            }
-        }
-        ask
-    }
-
-    /// The endpoint answers and shows what it showed before.
-    pub(super) fn answered(&mut self, target: &Target, now: Instant, at: &Time) {
-        for id in self.held_by(&target.key) {
-            let Some(machine) = self.machines.get_mut(&id) else {
-                continue;
-            };
-            machine.shown = Some(now);
-            machine.lost = None;
-            if found::is_back(&mut machine.spec, target, at) {
                 self.changed.insert(id);
             }
         }
@@ -412,15 +376,5 @@ fn too_many(key: &str, before: usize) -> Failure {
             "{key} showed {before} other machines before, so this one is not reported: give it an identity that stays; if those were real, delete their DpuReports (bmc-found-*, missingSince, this address)"
         ),
         Bearing::There,
-    )
-}
-
-fn elsewhere(key: &str) -> Failure {
-    Failure::new(
-        "AnotherMachine",
-        format!(
-            "another machine answers at {key} now: this one is found again wherever it shows up"
-        ),
-        Bearing::Gone,
     )
 }

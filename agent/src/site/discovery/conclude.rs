@@ -201,14 +201,14 @@ impl Engine {
             None if finding.is_open => Outcome::NotYet,
             None => Outcome::Identified,
         };
-        let next = if finding.is_alias {
+        let next = if finding.is_alias && !finding.lacks {
             Next::Refresh
         } else {
             Next::Poll
         };
         self.book
             .answered(key, outcome, Some(seen), next, moment.now);
-        if finding.is_open {
+        if finding.is_open || finding.lacks {
             self.book.read_next(key);
         }
         for ask in &finding.ask {

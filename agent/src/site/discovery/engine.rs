@@ -12,7 +12,7 @@ use lockstep_crds::DpuReportSpec;
 use lockstep_redfish::{BmcError, Credentials, Endpoint, ExploredSystem, Identified};
 use tokio::time::Instant;
 
-use crate::config::{DiscoverySection, FirstTrust};
+use crate::config::DiscoverySection;
 use crate::site::attended::Attended;
 use crate::site::discovery::book::{Book, Outcome, Pace};
 use crate::site::discovery::catalogue::Catalogue;
@@ -232,8 +232,10 @@ impl Engine {
 
     fn begin(&mut self, key: String, class: Class, moment: Moment<'_>) -> Option<Job> {
         let target = self.book.target(&key)?;
-        if let Some(until) = self.vouched_until(&key, &target, moment.now) {
-            self.catalogue.answered(&target, moment.now, moment.at);
+        if let Some(seen) = self.attended.of(&key)
+            && let Some(until) = self.book.may_wait(&key, &seen, moment.now)
+        {
+            self.catalogue.answered(&target, seen.at, moment.at);
             self.book.waits(&key, until);
             return None;
         }
@@ -255,20 +257,6 @@ impl Engine {
             tls,
         };
         Some(Job::Identify(key, endpoint))
-    }
-
-    /// Until when the worker of an object vouches for what a look would tell. A worker that does
-    /// not verify the key says nothing about a BMC of which the key is to be known.
-    fn vouched_until(&self, key: &str, target: &Target, now: Instant) -> Option<Instant> {
-        let seen = self.attended.of(key)?;
-        let needs_key = match target.access.trust {
-            FirstTrust::PinFirstSeen | FirstTrust::Ca => true,
-            FirstTrust::NoVerification | FirstTrust::PlainHttp => false,
-        };
-        if needs_key && !seen.key_verified {
-            return None;
-        }
-        self.book.may_wait(key, seen.at, now)
     }
 
     /// The next address of the ranges, with the ports that nobody looks at yet.

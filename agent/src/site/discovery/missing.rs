@@ -2,7 +2,11 @@
 //!
 //! A look that fails is no news by itself. After a few the machine is told to be out of reach;
 //! when it has been gone for a while it is told to be missing; and its report stays.
+//!
+//! An endpoint that answers speaks for the machines that it showed when it was read whole, and for
+//! no others: one that it lacked then is as lost as one of an endpoint that is silent.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -11,6 +15,8 @@ use tokio::time::Instant;
 
 use crate::site::discovery::catalogue::{Catalogue, Machine};
 use crate::site::discovery::failure::{Bearing, Failure};
+use crate::site::discovery::found;
+use crate::site::discovery::territory::Target;
 
 /// Failed looks after which a machine is told to be out of reach.
 pub(super) const LOOKS: u32 = 3;
@@ -28,7 +34,60 @@ pub(super) struct Lost {
 }
 
 impl Catalogue {
+    /// The endpoint answered then, and shows what it showed when it was read whole.
+    pub(super) fn answered(&mut self, target: &Target, then: Instant, at: &Time) {
+        for id in self.held_by(&target.key) {
+            let Some(machine) = self.machines.get_mut(&id).filter(|one| !one.absent) else {
+                continue;
+            };
+            machine.shown = machine.shown.max(Some(then));
+            machine.lost = None;
+            if found::is_back(&mut machine.spec, target, at) {
+                self.changed.insert(id);
+            }
+        }
+    }
+
+    /// The endpoint shows these machines and no others. Tells who else shows the others.
+    pub(super) fn release(
+        &mut self,
+        target: &Target,
+        shown: &BTreeMap<String, String>,
+        now: Instant,
+        at: &Time,
+    ) -> Vec<String> {
+        let mut ask = Vec::new();
+        let others: Vec<String> = self
+            .machines
+            .iter()
+            .filter(|(id, machine)| {
+                let has_part =
+                    machine.holder == target.key || machine.rivals.contains_key(&target.key);
+                has_part && !shown.contains_key(*id)
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in others {
+            self.end_rival(&id, &target.key);
+            let machine = self.machines.get_mut(&id);
+            if let Some(machine) = machine.filter(|one| one.holder == target.key) {
+                machine.absent = true;
+                ask.extend(self.lose(&id, &elsewhere(&target.key), now, at));
+            }
+        }
+        ask
+    }
+
+    /// Whether the endpoint has the report of a machine that it shows no more, and that is not
+    /// told to be missing yet.
+    pub(super) fn lacks(&self, key: &str) -> bool {
+        let mut absent = self.machines.values().filter(|one| one.absent);
+        absent.any(|machine| machine.holder == key && !is_told_missing(machine))
+    }
+
     /// The endpoint failed. Tells which endpoints show the same machines and are to be read.
+    ///
+    /// What it lacked before stays lost for that: its failures say nothing about another machine.
     pub(super) fn failed(
         &mut self,
         key: &str,
@@ -37,7 +96,10 @@ impl Catalogue {
         at: &Time,
     ) -> Vec<String> {
         let mut ask = Vec::new();
+        let elsewhere = elsewhere(key);
         for id in self.held_by(key) {
+            let is_absent = self.machines.get(&id).is_some_and(|one| one.absent);
+            let failure = if is_absent { &elsewhere } else { failure };
             ask.extend(self.lose(&id, failure, now, at));
         }
         if failure.bearing == Bearing::Gone {
@@ -137,4 +199,19 @@ fn mark_missing(machine: &mut Machine, now: Instant, at: &Time) -> bool {
     found.missing_since = Some(lost.at.clone());
     machine.spec.observed_at = at.clone();
     true
+}
+
+fn is_told_missing(machine: &Machine) -> bool {
+    let found = machine.spec.found.as_ref();
+    found.is_some_and(|found| found.missing_since.is_some())
+}
+
+fn elsewhere(key: &str) -> Failure {
+    Failure::new(
+        "AnotherMachine",
+        format!(
+            "another machine answers at {key} now: this one is found again wherever it shows up"
+        ),
+        Bearing::Gone,
+    )
 }

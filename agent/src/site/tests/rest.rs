@@ -138,6 +138,8 @@ async fn who_sees_the_machine_that_is_meant_vouches_for_its_bmc() {
         worker.vouch();
         bench.site.attended.of(address)
     };
+    let key = |key: &str| Some(lockstep_redfish::SpkiPin::of(key.as_bytes()));
+    bench.bmc.set(|facts| facts.identity.tls_pin = key("first"));
     let identity = |serial: &str| {
         let serial_number = Some(serial.to_owned());
         Some(lockstep_crds::MachineIdentity {
@@ -148,7 +150,11 @@ async fn who_sees_the_machine_that_is_meant_vouches_for_its_bmc() {
     // Nothing proves who answers there.
     assert_eq!(vouches(&|input| input.identity = None).await, None);
     let seen = vouches(&|input| input.identity = identity("SN1")).await;
-    assert_eq!(seen.map(|seen| seen.key_verified), Some(false));
+    assert_eq!(seen.unwrap().pin, key("first"));
+    bench
+        .bmc
+        .set(|facts| facts.identity.tls_pin = key("second"));
+    assert_eq!(vouches(&|_| {}).await.unwrap().pin, key("second"));
     assert_eq!(
         vouches(&|input| input.identity = identity("SN2")).await,
         None

@@ -2,7 +2,15 @@
 
 use std::time::Duration;
 
-use super::fleet::{Bench, Manner, bench, range, until};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tokio::time::Instant;
+
+use crate::config::DiscoverySection;
+
+use super::super::catalogue::{Catalogue, Reading};
+use super::super::territory::Territory;
+use super::fleet::{Bench, Manner, bench, range, system, until};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -259,4 +267,34 @@ async fn leases_are_followed_as_they_come_and_go() {
     })
     .await;
     search.end().await;
+}
+
+#[test]
+fn a_machine_was_shown_when_its_worker_saw_it_and_not_when_the_search_heard_of_it() {
+    let section: DiscoverySection = serde_yaml::from_str(
+        "ranges: [{addresses: [10.0.0.1, 10.0.0.2], credentialsRef: {name: c}, tls: {trust: NoVerification}}]",
+    )
+    .unwrap();
+    let territory = Territory::new(&section).unwrap();
+    let targets = territory.named(&[], Timestamp::UNIX_EPOCH).targets;
+    let (one, two) = (&targets["https://10.0.0.1"], &targets["https://10.0.0.2"]);
+    let mut catalogue = Catalogue::default();
+    let at = Time(Timestamp::UNIX_EPOCH);
+    let begun = Instant::now();
+    let read = |catalogue: &mut Catalogue, target, minutes| {
+        let reading = Reading {
+            target,
+            pin: None,
+            systems: vec![system("SN-1", 0)],
+        };
+        catalogue.read(reading, begun + minutes * MINUTE, &at)
+    };
+    read(&mut catalogue, one, 0);
+    assert!(read(&mut catalogue, two, 10).is_open);
+    // It may have moved since the worker saw it.
+    catalogue.answered(one, begun + 9 * MINUTE, &at);
+    assert!(read(&mut catalogue, two, 11).is_open);
+    catalogue.answered(one, begun + 12 * MINUTE, &at);
+    let refused = read(&mut catalogue, two, 13).failure.unwrap();
+    assert_eq!(refused.reason, "IdentityTwice");
 }

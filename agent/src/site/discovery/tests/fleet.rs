@@ -96,6 +96,14 @@ impl Fleet {
         change(self.0.lock().unwrap().bmcs.get_mut(key).unwrap());
     }
 
+    /// Another machine is in its place, with a key of its own.
+    pub(super) fn replace(&self, key: &str, serial: &str) {
+        self.change(key, |bmc| {
+            bmc.serial = serial.to_owned();
+            bmc.key = Some(format!("key of {serial}"));
+        });
+    }
+
     pub(super) fn readdress(&self, from: &str, to: &str) {
         let mut state = self.0.lock().unwrap();
         let bmc = state.bmcs.remove(from).unwrap();

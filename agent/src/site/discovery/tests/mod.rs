@@ -2,6 +2,7 @@
 
 mod change;
 mod fleet;
+mod replaced;
 mod scale;
 mod schedule;
 mod trust;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lockstep_redfish::SpkiPin;
 use tokio::time::Instant;
 
 use crate::site::attended::Attendance;
@@ -170,7 +171,7 @@ async fn when_nothing_changes_nothing_is_written_and_a_bmc_gets_one_small_reques
 
 #[tokio::test(start_paused = true)]
 async fn a_bmc_that_a_worker_looks_at_is_not_asked_by_the_search_too() {
-    for (key_verified, asks) in [(true, false), (false, true)] {
+    for (key, asks) in [("key of SN-1", false), ("another key", true)] {
         let bench = bench(&range("addresses: [10.0.0.1]"));
         bench.fleet.put("https://10.0.0.1", "SN-1");
         let search = bench.start();
@@ -179,8 +180,10 @@ async fn a_bmc_that_a_worker_looks_at_is_not_asked_by_the_search_too() {
         let before = bench.fleet.calls("identify").len();
         // As a worker does, at its slowest.
         while begun.elapsed() < HOUR {
-            let at = Instant::now();
-            let attendance = Attendance { at, key_verified };
+            let attendance = Attendance {
+                at: Instant::now(),
+                pin: Some(SpkiPin::of(key.as_bytes())),
+            };
             bench
                 .means
                 .site

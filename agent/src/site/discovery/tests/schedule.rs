@@ -8,6 +8,8 @@ use lockstep_redfish::{Identified, SpkiPin};
 use proptest::prelude::*;
 use tokio::time::Instant;
 
+use crate::site::attended::Attendance;
+
 use super::super::book::{Book, Next, Outcome, Pace, Seen};
 use super::super::failure::{Bearing, Failure};
 use super::super::slots::Class;
@@ -108,36 +110,48 @@ fn it_is_read_whole_only_when_something_speaks_for_it() {
 fn a_look_waits_while_somebody_else_looks_unless_it_was_asked_for() {
     let now = Instant::now();
     let mut book = read(now);
+    let look = |at: Instant| Attendance {
+        at,
+        pin: Some(SpkiPin::of(b"k")),
+    };
     let at = now + POLL;
     let later = at + POLL;
-    assert_eq!(book.may_wait(LISTED, at, later), Some(at + POLL * 3 / 2));
+    assert_eq!(
+        book.may_wait(LISTED, &look(at), later),
+        Some(at + POLL * 3 / 2)
+    );
+    // Where another key is seen, who has it is to be found out.
+    for pin in [None, Some(SpkiPin::of(b"other"))] {
+        let other = Attendance { at, pin };
+        assert_eq!(book.may_wait(LISTED, &other, later), None);
+    }
     // What was seen too long ago counts for nothing, and a reading that is due is made.
-    assert_eq!(book.may_wait(LISTED, at, at + POLL * 3 / 2), None);
+    assert_eq!(book.may_wait(LISTED, &look(at), at + POLL * 3 / 2), None);
     let due = now + REFRESH.mul_f64(1.1);
-    assert_eq!(book.may_wait(LISTED, due, due), None);
+    assert_eq!(book.may_wait(LISTED, &look(due), due), None);
     let second = Duration::from_secs(1);
     let mut last = now + REFRESH.mul_f64(0.9) - second;
     while book
-        .may_wait(LISTED, last + second, last + second)
+        .may_wait(LISTED, &look(last + second), last + second)
         .is_some()
     {
         last += second;
     }
-    let until = book.may_wait(LISTED, last, last).unwrap();
+    let until = book.may_wait(LISTED, &look(last), last).unwrap();
     assert!(last < until && until <= last + second);
     // Whoever asks for a look means this one.
     book.hurry(LISTED, false, later);
-    assert_eq!(book.may_wait(LISTED, at, later), None);
+    assert_eq!(book.may_wait(LISTED, &look(at), later), None);
     while book.next(Class::Main, later).as_deref() != Some(LISTED) {}
     book.hurry(LISTED, false, later);
     book.unchanged(LISTED, later);
-    assert_eq!(book.may_wait(LISTED, at, later), None);
+    assert_eq!(book.may_wait(LISTED, &look(at), later), None);
     while book.next(Class::Main, later).as_deref() != Some(LISTED) {}
     book.unchanged(LISTED, later);
-    assert!(book.may_wait(LISTED, at, later).is_some());
+    assert!(book.may_wait(LISTED, &look(at), later).is_some());
     // Nobody vouches for what failed.
     book.failed(LISTED, failure("NoAnswer"), later);
-    assert_eq!(book.may_wait(LISTED, at, later), None);
+    assert_eq!(book.may_wait(LISTED, &look(at), later), None);
 }
 
 #[test]

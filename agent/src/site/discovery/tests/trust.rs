@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use lockstep_redfish::SpkiPin;
+use tokio::time::Instant;
+
+use crate::site::attended::Attendance;
 
 use super::fleet::{Bench, bench, range, secret, until};
 
@@ -231,5 +234,28 @@ async fn a_missing_secret_is_an_outcome_of_its_endpoints_and_of_no_others() {
     .await;
     let spec = bench.found("SN-3").unwrap();
     assert_eq!(spec["found"]["endpoint"]["caConfigMap"], "bundle");
+    search.end().await;
+}
+
+/// For a worker that trusts an authority a new certificate of the same authority is as good.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_changed_is_told_although_a_worker_that_trusts_another_one_vouches() {
+    let bench = bench(&range("addresses: [10.0.0.1]"));
+    let key = "https://10.0.0.1";
+    bench.fleet.put(key, "SN-1");
+    let search = bench.start();
+    until(MINUTE, "it is found", || bench.found("SN-1").is_some()).await;
+    bench
+        .fleet
+        .change(key, |bmc| bmc.key = Some("another key".to_owned()));
+    for _ in 0..5 {
+        let attendance = Attendance {
+            at: Instant::now(),
+            pin: Some(SpkiPin::of(b"another key")),
+        };
+        bench.means.site.attended.saw(key, attendance);
+        tokio::time::sleep(MINUTE).await;
+    }
+    assert_eq!(bench.failed(key).as_deref(), Some("CertificateChanged"));
     search.end().await;
 }
