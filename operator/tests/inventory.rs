@@ -350,6 +350,7 @@ fn wants_everything(view: &SiteView<'_>) -> SiteJoin {
             name: name.clone(),
             uid: uid.clone(),
             address: "http://10.0.0.9".to_owned(),
+            as_written: true,
         });
         join.withdrawals.push(Withdrawal {
             subject,
@@ -592,6 +593,41 @@ async fn a_policy_approves_what_fits_once() {
     let approved = told.iter().filter(|line| line.starts_with("Approved Dpu"));
     assert_eq!(approved.count(), 1, "{told:?}");
     assert!(site.settle().await.is_empty());
+}
+
+/// Whoever changed a proposal decides about it from then on, wherever its BMC goes.
+#[tokio::test]
+async fn an_approval_that_was_taken_back_is_not_given_again_when_the_bmc_moves() {
+    let mut site = Site::new(lockstep_planner::inventory::join, vec![]).await;
+    let mut allows = policy(None);
+    let families = json!({"approve": [{"families": ["BlueField-3"]}]});
+    allows.spec.discovered = serde_json::from_value(families).unwrap();
+    site.see(allows);
+    site.see(found("https://10.0.0.7", 20));
+    site.settle().await;
+    let objects = site.server.objects();
+    let mut paths = objects.keys().filter(|path| path.starts_with("dpus/"));
+    let path = paths.next().unwrap();
+    let name = path.strip_prefix("dpus/").unwrap();
+    assert_eq!(objects[path]["spec"]["approved"], true);
+    let mark = |dpu: &Value| dpu["metadata"]["annotations"][PROPOSED_GENERATION].clone();
+
+    // Nobody else has written it, and it counts as that where its BMC is now, too.
+    site.see(found("https://10.0.0.8", 21));
+    assert_eq!(site.settle().await, [format!("BmcMoved Dpu {name}")]);
+    let dpu = site.server.object(path);
+    assert_eq!(mark(&dpu), dpu["metadata"]["generation"].to_string());
+
+    site.server
+        .write(path, |dpu| dpu["spec"]["approved"] = json!(false));
+    site.sync();
+    assert!(site.settle().await.is_empty());
+    site.see(found("https://10.0.0.9", 22));
+    site.settle().await;
+    let taken_back = site.server.object(path);
+    assert_eq!(taken_back["spec"]["bmc"]["address"], "https://10.0.0.9");
+    assert_eq!(taken_back["spec"]["approved"], false);
+    assert_eq!(mark(&taken_back), mark(&dpu), "it is a person's for good");
 }
 
 /// What the agent on Node n tells of the cards in its host.

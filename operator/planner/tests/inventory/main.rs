@@ -19,6 +19,7 @@ mod facts;
 mod fleet;
 mod hosts;
 mod identities;
+mod moving;
 mod places;
 mod plugging;
 mod properties;
