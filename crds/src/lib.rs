@@ -58,8 +58,9 @@ pub const PROPOSED_LABEL: &str = "provisioning.opiproject.org/proposed";
 /// address in the spec is somebody else's.
 pub const DISCOVERED_ADDRESS: &str = "provisioning.opiproject.org/discovered-address";
 
-/// Annotation of what discovery proposed: the generation that its spec had after the operator wrote it
-/// last; 1 if it is not there. Another generation was written by somebody else.
+/// Annotation of what discovery proposed: the generation of its spec as long as nobody but the operator
+/// has written it; 1 if it is not there. With another generation it is somebody else's, and stays so:
+/// what the operator writes after them does not change this annotation.
 pub const PROPOSED_GENERATION: &str = "provisioning.opiproject.org/proposed-generation";
 
 /// Name of the ServiceAccount of every agent on a host, in the namespace [`names::hosts`].

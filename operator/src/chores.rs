@@ -11,7 +11,7 @@ use lockstep_crds::{
     PROPOSED_LABEL,
 };
 use lockstep_planner::decision::Transition;
-use lockstep_planner::inventory::{Plugged, Proposal, Subject};
+use lockstep_planner::inventory::{Move, Plugged, Proposal, Subject};
 use serde_json::{Value, json};
 
 use crate::joins::Joined;
@@ -31,9 +31,9 @@ pub(crate) enum Chore {
     /// A proposed host gives way.
     WithdrawHost(Arc<DpuHost>, String),
     /// The BMC of a proposed card has another address.
-    MoveCard(Arc<Dpu>, String),
+    MoveCard(Arc<Dpu>, Move),
     /// The BMC of a proposed host has another address.
-    MoveHost(Arc<DpuHost>, String),
+    MoveHost(Arc<DpuHost>, Move),
     /// A policy approves a proposed card.
     Approve(Arc<Dpu>, String),
     /// The inventory of a card is told for the first time.
@@ -129,17 +129,16 @@ pub(crate) fn of_discovery(world: &World, namespace: &str, joined: &Joined) -> V
     });
     let moves = join.moves.iter().filter_map(|moved| {
         let (name, uid) = (&moved.name, &moved.uid);
-        let to = moved.address.clone();
         match moved.subject {
             Subject::Card => {
                 let dpu = card(name, uid).filter(|dpu| is_proposed(dpu.as_ref()))?;
                 let has_bmc = dpu.spec.bmc.is_some();
-                has_bmc.then_some(Chore::MoveCard(dpu, to))
+                has_bmc.then(|| Chore::MoveCard(dpu, moved.clone()))
             }
             Subject::Host => {
                 let host = host(name, uid).filter(|host| is_proposed(host.as_ref()))?;
                 let has_bmc = host.spec.bmc.is_some();
-                has_bmc.then_some(Chore::MoveHost(host, to))
+                has_bmc.then(|| Chore::MoveHost(host, moved.clone()))
             }
         }
     });
@@ -189,9 +188,10 @@ pub(crate) async fn carry_out(writes: &Writes, chore: Chore) -> Result<(), Write
         }
         Chore::WithdrawCard(dpu, why) => withdraw(writes, dpu.as_ref(), &why).await?,
         Chore::WithdrawHost(host, why) => withdraw(writes, host.as_ref(), &why).await?,
-        Chore::MoveCard(dpu, to) => follow(writes, dpu.as_ref(), &to).await?,
-        Chore::MoveHost(host, to) => follow(writes, host.as_ref(), &to).await?,
+        Chore::MoveCard(dpu, moved) => follow(writes, dpu.as_ref(), &moved).await?,
+        Chore::MoveHost(host, moved) => follow(writes, host.as_ref(), &moved).await?,
         Chore::Approve(dpu, why) => {
+            // The join approves only what nobody but the operator has written.
             let change = json!({
                 "metadata": {"annotations": {PROPOSED_GENERATION: next_generation(dpu.as_ref())}},
                 "spec": {"approved": true},
@@ -230,21 +230,25 @@ async fn withdraw<K: Ours>(writes: &Writes, object: &K, why: &str) -> Result<(),
     Ok(())
 }
 
-async fn follow<K: Ours>(writes: &Writes, object: &K, to: &str) -> Result<(), WriteError> {
-    let change = json!({
-        "metadata": {"annotations": {
-            DISCOVERED_ADDRESS: to, PROPOSED_GENERATION: next_generation(object),
-        }},
+async fn follow<K: Ours>(writes: &Writes, object: &K, moved: &Move) -> Result<(), WriteError> {
+    let to = &moved.address;
+    let mut change = json!({
+        "metadata": {"annotations": {DISCOVERED_ADDRESS: to}},
         "spec": {"bmc": {"address": to}},
     });
+    if moved.as_written {
+        let generation = next_generation(object);
+        change["metadata"]["annotations"][PROPOSED_GENERATION] = json!(generation);
+    }
     let after = writes.change(object, &change, Cause::Discover).await?;
     let message = format!("its BMC answers at {to} now");
     tell(writes, &after, "BmcMoved", &message).await;
     Ok(())
 }
 
-/// The generation of the spec once it has been written, for [`PROPOSED_GENERATION`]. The write goes
-/// through only on the object as it was seen.
+/// The generation of the spec once it has been written, for [`PROPOSED_GENERATION`], and so for
+/// objects only that nobody else has written. The write goes through only on the object as it was
+/// seen, and changes its spec.
 fn next_generation<K: Ours>(object: &K) -> String {
     (object.meta().generation.unwrap_or(1) + 1).to_string()
 }

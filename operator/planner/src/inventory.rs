@@ -196,6 +196,9 @@ pub struct Move {
     pub uid: String,
     /// The address that its BMC answers at now.
     pub address: String,
+    /// Whether nobody but the operator has written it. Only then does it count as that once it has
+    /// been moved; what a person has changed stays theirs.
+    pub as_written: bool,
 }
 
 /// A proposed card that a policy approves.

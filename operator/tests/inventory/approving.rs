@@ -5,7 +5,7 @@ use std::time::Duration;
 use lockstep_crds::{Dpu, PROPOSED_GENERATION};
 use lockstep_operator::key::Key;
 use lockstep_planner::inventory::{SiteJoin, SiteView};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::proposing::wants_everything;
 use crate::site::{Site, found, lines, proposed, resting};
@@ -73,4 +73,39 @@ async fn a_pairing_is_approved_on_the_word_of_an_agent_that_is_alive() {
     let wake = site.renew("host-n");
     assert!(wake.sites.contains(&Key::new("", SITE)), "{wake:?}");
     assert_eq!(site.settle().await, ["Approved Dpu dpu-mt1"]);
+}
+
+/// Whoever changed a proposal decides about it from then on, wherever its BMC goes.
+#[tokio::test]
+async fn an_approval_that_was_taken_back_is_not_given_again_when_the_bmc_moves() {
+    let mut site = Site::new(lockstep_planner::inventory::join, vec![]).await;
+    let mut allows = policy(None);
+    let families = json!({"approve": [{"families": ["BlueField-3"]}]});
+    allows.spec.discovered = serde_json::from_value(families).unwrap();
+    site.see(allows);
+    site.see(found("https://10.0.0.7", 20));
+    site.settle().await;
+    let objects = site.server.objects();
+    let mut paths = objects.keys().filter(|path| path.starts_with("dpus/"));
+    let path = paths.next().unwrap();
+    let name = path.strip_prefix("dpus/").unwrap();
+    assert_eq!(objects[path]["spec"]["approved"], true);
+    let mark = |dpu: &Value| dpu["metadata"]["annotations"][PROPOSED_GENERATION].clone();
+
+    // Nobody else has written it, and it counts as that where its BMC is now, too.
+    site.see(found("https://10.0.0.8", 21));
+    assert_eq!(site.settle().await, [format!("BmcMoved Dpu {name}")]);
+    let dpu = site.server.object(path);
+    assert_eq!(mark(&dpu), dpu["metadata"]["generation"].to_string());
+
+    site.server
+        .write(path, |dpu| dpu["spec"]["approved"] = json!(false));
+    site.sync();
+    assert!(site.settle().await.is_empty());
+    site.see(found("https://10.0.0.9", 22));
+    site.settle().await;
+    let taken_back = site.server.object(path);
+    assert_eq!(taken_back["spec"]["bmc"]["address"], "https://10.0.0.9");
+    assert_eq!(taken_back["spec"]["approved"], false);
+    assert_eq!(mark(&taken_back), mark(&dpu), "it is a person's for good");
 }

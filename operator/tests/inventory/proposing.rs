@@ -52,6 +52,7 @@ pub(crate) fn wants_everything(view: &SiteView<'_>) -> SiteJoin {
             name: name.clone(),
             uid: uid.clone(),
             address: "http://10.0.0.9".to_owned(),
+            as_written: true,
         });
         join.withdrawals.push(Withdrawal {
             subject,

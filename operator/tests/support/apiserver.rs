@@ -219,6 +219,14 @@ impl Inner {
             object["metadata"]["uid"] = json!(format!("uid-{}", self.version));
         }
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        match self.objects.get(&path) {
+            None => object["metadata"]["generation"] = json!(1),
+            Some(before) if before["spec"] != object["spec"] => {
+                let generation = before["metadata"]["generation"].as_i64().unwrap_or(1);
+                object["metadata"]["generation"] = json!(generation + 1);
+            }
+            Some(_) => {}
+        }
         self.objects.insert(path, object.clone());
         (code, object.to_string()).into_response()
     }

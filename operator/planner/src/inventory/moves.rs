@@ -13,7 +13,7 @@ use lockstep_crds::{BmcEndpoint, DISCOVERED_ADDRESS, DpuReportSpec, names};
 use super::cards::Evidence;
 use super::machines::Machine;
 use super::proposals::found_host;
-use super::proposed::{annotation, name, proposed_id, uid};
+use super::proposed::{annotation, is_as_written, name, proposed_id, uid};
 use super::unclaimed::found_now;
 use super::{Move, Subject, endpoint};
 
@@ -54,6 +54,7 @@ fn to(subject: Subject, metadata: &ObjectMeta, found: &FoundBmc) -> Move {
         name: name(metadata).to_owned(),
         uid: uid(metadata).to_owned(),
         address: found.endpoint.address.trim_end_matches('/').to_owned(),
+        as_written: is_as_written(metadata),
     }
 }
 

@@ -40,8 +40,9 @@ pub(super) fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a 
     annotations.get(key).map(String::as_str)
 }
 
-/// Whether the spec is as the operator wrote it last. A person who changes anything of it, approval
-/// included, makes it theirs.
+/// Whether nobody but the operator has written the spec. A person who changes anything of it,
+/// approval included, makes it theirs for good: what the operator writes into it later, such as
+/// another address, does not undo that.
 pub(super) fn is_as_written(metadata: &ObjectMeta) -> bool {
     let written = match annotation(metadata, PROPOSED_GENERATION) {
         Some(generation) => generation.parse().ok(),

@@ -20,6 +20,7 @@ mod fleet;
 mod gone;
 mod hosts;
 mod identities;
+mod moving;
 mod places;
 mod plugging;
 mod properties;

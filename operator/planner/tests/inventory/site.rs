@@ -208,14 +208,16 @@ impl Site {
                 }
             };
             bmc.unwrap().address.clone_from(&moved.address);
-            written(meta, Some(&moved.address));
+            written(meta, moved.as_written);
+            let annotations = meta.annotations.get_or_insert_default();
+            annotations.insert(DISCOVERED_ADDRESS.to_owned(), moved.address.clone());
         }
         for approval in &joined.approvals {
             let mut cards = self.cards.iter_mut();
             let card = cards.find(|card| card.metadata.uid.as_ref() == Some(&approval.uid));
             let card = card.unwrap();
             card.spec.approved = true;
-            written(&mut card.metadata, None);
+            written(&mut card.metadata, true);
         }
         for proposal in joined.proposals {
             match proposal {
@@ -237,14 +239,13 @@ impl Site {
     }
 }
 
-/// The operator has written a spec.
-fn written(meta: &mut ObjectMeta, address: Option<&str>) {
+/// The operator has written a spec, one that nobody else has written or another.
+fn written(meta: &mut ObjectMeta, as_written: bool) {
     let generation = meta.generation.unwrap_or(1) + 1;
     meta.generation = Some(generation);
-    let annotations = meta.annotations.get_or_insert_default();
-    annotations.insert(PROPOSED_GENERATION.to_owned(), generation.to_string());
-    if let Some(address) = address {
-        annotations.insert(DISCOVERED_ADDRESS.to_owned(), address.to_owned());
+    if as_written {
+        let annotations = meta.annotations.get_or_insert_default();
+        annotations.insert(PROPOSED_GENERATION.to_owned(), generation.to_string());
     }
 }
 
