@@ -224,6 +224,9 @@ pub struct DpuHostStatus {
     /// The wait in progress, so that its deadline outlives the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<WaitRecord>,
+    /// The fresh reading of all machines that precedes what is begun; gone when the power domain is at rest again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inspection: Option<crate::inspection::Inspection>,
     /// The host's power state as last seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<crate::observed::PowerState>,

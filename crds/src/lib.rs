@@ -23,6 +23,7 @@ pub mod dpu_inventory;
 pub mod host;
 pub mod identity;
 pub mod image;
+pub mod inspection;
 pub mod inventory;
 pub mod observed;
 mod open_enum;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bmc::MachineIdentity;
 use crate::directive::OutcomeKind;
+use crate::inspection::Inspected;
 use crate::inventory::Inventory;
 use crate::observed::{BootStage, Knowledge, Offer, PowerState};
 use crate::open_enum::open_enum;
@@ -56,6 +57,9 @@ pub struct DpuReportSpec {
     /// Whether the target answers, and if not, why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reachable: Option<Reachability>,
+    /// The last inspection that these facts answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inspected: Option<Inspected>,
     /// What a BMC shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bmc: Option<BmcReport>,
@@ -96,6 +100,7 @@ impl DpuReportSpec {
             agent_version: agent_version.to_owned(),
             observed_at,
             reachable: None,
+            inspected: None,
             bmc: None,
             os: None,
             machine: None,

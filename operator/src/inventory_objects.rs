@@ -156,6 +156,7 @@ mod tests {
                 message: String::new(),
             },
             tellers: BTreeMap::new(),
+            inspected: BTreeMap::new(),
             witnesses: Vec::new(),
         }
     }

@@ -132,6 +132,7 @@ fn is_same_firmware(one: &JoinedCard, other: &JoinedCard) -> bool {
     };
     one.inventory.conflicts == other.inventory.conflicts
         && one.tellers == other.tellers
+        && one.inspected == other.inspected
         && firmware(one) == firmware(other)
         && bmc(one) == bmc(other)
 }

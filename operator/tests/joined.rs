@@ -58,6 +58,7 @@ fn seen(witnesses: &[(&str, &str)], reports: &[&str]) -> JoinedCard {
             message: String::new(),
         },
         tellers: BTreeMap::new(),
+        inspected: BTreeMap::new(),
         witnesses: witnesses.collect(),
     }
 }

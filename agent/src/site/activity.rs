@@ -1,9 +1,6 @@
 //! How much goes on about a machine, which says how often its BMC is asked and how much. Pure.
 
-use lockstep_crds::DpuHost;
-use lockstep_crds::condition;
-use lockstep_crds::directive::Step;
-use lockstep_crds::host::CardRecord;
+use lockstep_crds::{DpuHost, DpuHostStatus};
 
 /// What goes on about a host and the cards that it gives power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,22 +17,8 @@ pub enum Activity {
 impl Activity {
     /// Of a host. `has_approved_card`: whether a card that it gives power was approved.
     pub fn of(host: &DpuHost, has_approved_card: bool) -> Self {
-        let Some(status) = &host.status else {
-            return Self::UnderWay;
-        };
-        let is_armed = |card: &CardRecord| !card.armed.is_empty() || card.stopping.is_some();
-        let holds = |kind: &str| {
-            let found = condition::find(&status.conditions, kind);
-            found.is_some_and(|condition| condition.status == "True")
-        };
-        let is_judged = condition::find(&status.conditions, condition::READY).is_some();
-        let is_quiet =
-            status.step == Some(Step::Settled) || is_judged && !holds(condition::RECONCILING);
-        if !is_quiet
-            || !status.directives.is_empty()
-            || status.hold.is_some()
-            || status.cards.iter().any(is_armed)
-        {
+        let is_at_rest = host.status.as_ref().is_some_and(DpuHostStatus::is_at_rest);
+        if !is_at_rest {
             Self::UnderWay
         } else if has_approved_card {
             Self::Kept

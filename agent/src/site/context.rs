@@ -13,6 +13,7 @@ use crate::lease::Mandate;
 use crate::site::attended::Attended;
 use crate::site::calls::Dial;
 use crate::site::glances::Glances;
+use crate::site::inventories::Inventories;
 use crate::site::orders::OrderBook;
 use lockstep_redfish::UrlOwner;
 
@@ -33,6 +34,8 @@ pub struct Site {
     pub glances: Glances,
     /// BMCs that their workers saw lately, for discovery.
     pub attended: Attended,
+    /// Machines that discovery is to read now.
+    pub inventories: Inventories,
     /// Whether it may act.
     pub mandate: Mandate,
     /// Its figures.

@@ -225,6 +225,8 @@ impl Worker {
     }
 
     async fn observe(&mut self) -> Result<(), Trouble> {
+        // What is asked for later is not answered by what is read now.
+        let asked = self.current().inspection.clone();
         let bmc = self.port().await?;
         let facts = bmc.observe().await.map_err(|error| self.trouble(&error))?;
         let site = Arc::clone(&self.site);
@@ -234,6 +236,14 @@ impl Worker {
             self.bmc.as_ref(),
             &clock::now(),
         );
+        if let Some(asked) = asked {
+            if asked.components && self.passed_on.as_ref() != Some(&asked.inspected) {
+                let wanted = &self.site.inventories;
+                wanted.want(&facts.identity, &asked.inspected);
+                self.passed_on = Some(asked.inspected.clone());
+            }
+            self.inspected = Some(asked.inspected);
+        }
         self.facts = Some(facts);
         self.bmc = Some(report);
         self.whole_at = Some(Instant::now());

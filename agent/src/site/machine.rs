@@ -5,6 +5,7 @@ use std::fmt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 use lockstep_crds::directive::{Directive, TargetKind, WorkOrder};
+use lockstep_crds::inspection::Inspected;
 use lockstep_crds::report::Vantage;
 use lockstep_crds::{BmcEndpoint, Dpu, DpuHost, MachineIdentity, names};
 
@@ -99,6 +100,9 @@ pub struct MachineInput {
     pub directives: Vec<Directive>,
     /// What goes on, which says how often it is looked at.
     pub activity: Activity,
+    /// The fresh reading that its power domain waits for, and whether that is one of what the
+    /// machine is made of too.
+    pub inspection: Option<Asked>,
     /// Whether its object says that it is held; for hosts.
     pub held: bool,
     /// The work order of that hold.
@@ -106,6 +110,15 @@ pub struct MachineInput {
     /// Grows when everything was read anew, which may show an older state of
     /// the API server than the last one.
     pub resync: u64,
+}
+
+/// A fresh reading that the operator asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// What the reports say that answer it.
+    pub inspected: Inspected,
+    /// Whether the search reads the machine anew as well.
+    pub components: bool,
 }
 
 /// What is done for a machine.

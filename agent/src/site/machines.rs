@@ -8,7 +8,7 @@ use lockstep_crds::directive::Directive;
 use lockstep_crds::{Dpu, DpuHost};
 
 use crate::site::activity::Activity;
-use crate::site::machine::{Care, MachineInput, MachineKey, MachineKind, Untended};
+use crate::site::machine::{Asked, Care, MachineInput, MachineKey, MachineKind, Untended};
 use crate::site::objects::{Known, Unreadable};
 
 /// Every machine of the site, with what can be done for it.
@@ -66,6 +66,7 @@ pub fn machines(
             hands_off: host.spec.hands_off,
             directives: directives(site, host, &key),
             activity: activity(host),
+            inspection: inspection(host),
             held: hold.is_some(),
             work_order: hold.and_then(|hold| hold.work_order.clone()),
             resync,
@@ -98,6 +99,7 @@ pub fn machines(
                 None if card.spec.approved => Activity::Kept,
                 None => Activity::Proposed,
             },
+            inspection: domain.and_then(|host| inspection(host)),
             held: false,
             work_order: None,
             resync,
@@ -106,6 +108,14 @@ pub fn machines(
         found.insert(key, Care::Look(Box::new(input)));
     }
     found
+}
+
+fn inspection(host: &DpuHost) -> Option<Asked> {
+    let asked = host.status.as_ref()?.inspection.as_ref()?;
+    Some(Asked {
+        inspected: asked.of(host.metadata.uid.as_deref()?),
+        components: asked.components,
+    })
 }
 
 fn directives(site: &str, host: &DpuHost, key: &MachineKey) -> Vec<Directive> {
@@ -238,6 +248,7 @@ mod tests {
             status
         };
         let armed = json!([{"name": "c1", "uid": "uid-c1", "physicalId": "SN1", "armed": ["VirtualMedia"]}]);
+        let asked = json!({"askedAt": "2026-01-01T00:00:00Z"});
         let open = json!([directive(1, "s", "Host", "h1")]);
         let (under_way, kept) = (Activity::UnderWay, Activity::Kept);
         for (status, activity) in [
@@ -254,6 +265,11 @@ mod tests {
             (step("AwaitOs", &["Reconciling"]), under_way),
             (
                 with(step("Inspect", &["Stalled"]), "directives", open),
+                under_way,
+            ),
+            // Another card waits for it beside one that is stuck.
+            (
+                with(step("Inspect", &["Stalled"]), "inspection", asked),
                 under_way,
             ),
             (

@@ -20,6 +20,7 @@ pub mod glances;
 pub mod images;
 mod inquiry;
 mod install;
+pub mod inventories;
 pub mod journal;
 pub mod judge;
 mod look;
@@ -69,6 +70,7 @@ use crate::site::context::Site;
 use crate::site::custody::Custodian;
 use crate::site::discovery::{Means, NetworkDoors};
 use crate::site::glances::Glances;
+use crate::site::inventories::Inventories;
 use crate::site::objects::Objects;
 use crate::site::orders::OrderBook;
 use crate::site::refused::RefusedCredentials;
@@ -109,6 +111,7 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
         orders: OrderBook::open(&config.state_dir)?,
         glances: Glances::default(),
         attended: Attended::default(),
+        inventories: Inventories::default(),
         mandate: Mandate::default(),
         metrics: Arc::clone(&metrics),
         store,

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
 use lockstep_crds::DpuReportSpec;
 use lockstep_crds::directive::{Directive, Expects};
+use lockstep_crds::inspection::Inspected;
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{BmcReport, Custody, Execution, Reachability};
 use lockstep_redfish::BmcFacts;
@@ -54,6 +55,10 @@ pub struct Worker {
     pub(super) reachable: Option<Reachability>,
     pub(super) bmc: Option<BmcReport>,
     pub(super) failures: u32,
+    /// The inspection that what was read whole last answers.
+    pub(super) inspected: Option<Inspected>,
+    /// The last inspection for which discovery was told to read the machine too.
+    pub(super) passed_on: Option<Inspected>,
     /// When everything was read last; `None`: it is to be read at the next look.
     pub(super) whole_at: Option<Instant>,
     /// How long that is good for while nothing is wanted of the machine; apart from that of others.
@@ -93,6 +98,8 @@ impl Worker {
             reachable: None,
             bmc: None,
             failures: 0,
+            inspected: None,
+            passed_on: None,
             whole_at: None,
             proposed_age: clock::jittered(WHOLE_AGE_PROPOSED, 10),
             execution: None,
@@ -211,8 +218,9 @@ impl Worker {
         // decides by.
         let roused =
             input.activity != self.current.activity && input.activity != Activity::Proposed;
+        let asked = input.inspection.is_some() && input.inspection != self.current.inspection;
         self.current = input;
-        moved || roused
+        moved || roused || asked
     }
 
     fn pause(&self) -> Duration {
@@ -242,6 +250,7 @@ impl Worker {
         let ours = known.as_ref().filter(|known| known.subject_uid == uid);
         self.bmc = ours.and_then(|known| known.bmc.clone());
         self.reachable = ours.and_then(|known| known.reachable.clone());
+        self.inspected = ours.and_then(|known| known.inspected.clone());
         let reported = known.as_ref().and_then(|known| known.execution.as_ref());
         if let Err(error) = self.journal.load() {
             self.execution = reported.cloned();
@@ -323,6 +332,7 @@ impl Worker {
         let spec = DpuReportSpec {
             subject_uid: input.uid.clone(),
             reachable: self.reachable.clone(),
+            inspected: self.inspected.clone(),
             bmc: self.bmc.clone(),
             execution: self.execution.clone(),
             custody: self.custody(),

@@ -12,7 +12,7 @@ use crate::decision::Explanation;
 use crate::intent::{Draft, Intent};
 use crate::reason::Reason;
 use crate::view::{CardView, View};
-use crate::{card, custody, give_back, host, install, ledger, takedown};
+use crate::{card, custody, host, install, ledger, takedown};
 
 /// Seconds within which an executor must accept a directive.
 pub const ACCEPT_WITHIN: SignedDuration = SignedDuration::from_secs(180);
@@ -133,7 +133,7 @@ fn pause_after_failure(record: &DpuHostStatus, draft: &Draft, now: Timestamp) ->
         message,
     } = failed_before(record, draft)?;
     let detail = message.as_deref().unwrap_or("no detail");
-    if *times >= DIRECTIVE_TRIES && undoes(draft) {
+    if *times >= DIRECTIVE_TRIES && draft.undoes() {
         let next = at.0 + UNDO_PAUSE;
         return (now < next).then(|| {
             Intent::Stall(Explanation::new(
@@ -173,21 +173,7 @@ fn pause_after_failure(record: &DpuHostStatus, draft: &Draft, now: Timestamp) ->
 /// When a draft that was refused for its failures may be tried again, if it may.
 pub(crate) fn tried_again(record: &DpuHostStatus, draft: &Draft) -> Option<Timestamp> {
     let failed = failed_before(record, draft)?;
-    undoes(draft).then_some(failed.at.0 + UNDO_PAUSE)
-}
-
-/// Whether it takes back what was begun. That is never given up: a host would stay off, and
-/// media inserted, with nobody left to ask for it.
-fn undoes(draft: &Draft) -> bool {
-    match draft.action.kind {
-        ActionKind::ReleaseHost | ActionKind::ClearInstall => true,
-        ActionKind::PowerOn => give_back::is_of(&draft.target.kind, &draft.action),
-        ActionKind::HoldHost
-        | ActionKind::StageInstall
-        | ActionKind::ShutdownGracefully
-        | ActionKind::ForceOff
-        | ActionKind::Unrecognized(_) => false,
-    }
+    draft.undoes().then_some(failed.at.0 + UNDO_PAUSE)
 }
 
 /// Everything that an action may take down. Of more cards than a directive can name, those with a

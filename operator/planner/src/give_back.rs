@@ -19,6 +19,20 @@ pub(crate) fn is_of(kind: &TargetKind, action: &Action) -> bool {
     *kind == TargetKind::Card && action.kind == ActionKind::PowerOn && action.image.is_none()
 }
 
+/// Whether an effect takes back what was begun. That is never given up: a host would stay off, and
+/// media inserted, with nobody left to ask for it.
+pub(crate) fn undoes(target: &TargetKind, action: &Action) -> bool {
+    match action.kind {
+        ActionKind::ReleaseHost | ActionKind::ClearInstall => true,
+        ActionKind::PowerOn => is_of(target, action),
+        ActionKind::HoldHost
+        | ActionKind::StageInstall
+        | ActionKind::ShutdownGracefully
+        | ActionKind::ForceOff
+        | ActionKind::Unrecognized(_) => false,
+    }
+}
+
 /// What a card needs that is being stopped, or was, and should not have been; `None` if that
 /// is not so.
 pub(crate) fn give_back(

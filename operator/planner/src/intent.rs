@@ -5,6 +5,7 @@ use lockstep_crds::directive::{Action, ActionKind, Expects, Step, Target};
 use lockstep_crds::host::ReleaseReason;
 
 use crate::decision::Explanation;
+use crate::give_back;
 use crate::reason::Reason;
 
 /// What one machine needs next.
@@ -76,6 +77,13 @@ pub struct Draft {
     pub message: String,
     /// Why the hold ends, for `ReleaseHost`.
     pub release: Option<ReleaseReason>,
+}
+
+impl Draft {
+    /// Whether it takes back what was begun.
+    pub(crate) fn undoes(&self) -> bool {
+        give_back::undoes(&self.target.kind, &self.action)
+    }
 }
 
 impl Intent {

@@ -15,6 +15,7 @@ use crate::card;
 use crate::decision::{Decision, Plan, TaintEffect};
 use crate::give_back;
 use crate::host;
+use crate::inspection;
 use crate::ledger;
 use crate::pairing;
 use crate::standing::is_kept;
@@ -90,9 +91,19 @@ pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
             "an unknown record was changed",
         );
     }
+    let is_read = inspection::unread(view, now).is_empty();
+    let by_taint = taint::holds;
+    check(
+        is_read || by_taint(&before) || !by_taint(after),
+        "S5: a hold by taint began on what was seen while the domain was at rest",
+    );
     match &plan.decision {
         Decision::Start(directives) => {
             for directive in directives {
+                check(
+                    is_read || give_back::undoes(&directive.target.kind, &directive.action),
+                    "S5: an effect on what was seen while the domain was at rest",
+                );
                 started(view, directive, &before, after, now, &mut check);
             }
         }
@@ -150,11 +161,7 @@ fn started(
     let policy = view.policy.as_ref().map(|policy| &policy.spec);
     let spec = &view.host.spec;
     let gives_back = give_back::is_of(&directive.target.kind, &directive.action);
-    let undoes = gives_back
-        || matches!(
-            directive.action.kind,
-            ActionKind::ReleaseHost | ActionKind::ClearInstall
-        );
+    let undoes = give_back::undoes(&directive.target.kind, &directive.action);
     let going = host::is_going(view)
         || view.cards.iter().any(|card| {
             card.uid() == directive.target.uid && card.dpu.metadata.deletion_timestamp.is_some()

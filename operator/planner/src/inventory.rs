@@ -35,6 +35,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use lockstep_crds::dpu::{HostPlace, InventorySummary};
+use lockstep_crds::inspection::Inspected;
 use lockstep_crds::inventory::{Actors, BootPlatform, CapabilityRecord, Slots};
 use lockstep_crds::report::Vantage;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuInventorySpec, DpuReportSpec, names};
@@ -103,6 +104,8 @@ pub struct JoinedCard {
     /// Who tells a version, where that is another report than the one its group comes from: by
     /// field, such as `firmware.fw.mgmt`.
     pub tellers: BTreeMap<String, Teller>,
+    /// The last inspection that a search's report answered, by name of the report.
+    pub inspected: BTreeMap<String, Inspected>,
     /// Who vouches for where it sits.
     pub witnesses: Vec<Witness>,
 }

@@ -16,6 +16,7 @@ pub mod custody;
 pub mod decision;
 mod give_back;
 pub mod host;
+mod inspection;
 mod install;
 pub mod intent;
 pub mod invariants;

@@ -14,7 +14,7 @@ use crate::project;
 use crate::reason::Reason;
 use crate::view::{CardView, View};
 use crate::wait::{self, as_decision, limited, weigh};
-use crate::{card, custody, give_back, host, ledger, slot_power, taint, takedown};
+use crate::{card, custody, give_back, host, inspection, ledger, slot_power, taint, takedown};
 
 /// How long only to observe after the record turned out older than reality.
 const ADOPTING: SignedDuration = SignedDuration::from_secs(60);
@@ -32,6 +32,8 @@ pub(crate) struct Verdict {
     pub(crate) taints_follow: bool,
     /// The hold by taint that was booked now.
     pub(crate) booked: Option<TaintStep>,
+    /// Whether something waits for everything to be read once more.
+    pub(crate) awaits_inspection: bool,
 }
 
 /// Decides what to do about a power domain at `now`.
@@ -48,6 +50,7 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
             retries: Vec::new(),
             taints_follow: false,
             booked: None,
+            awaits_inspection: false,
             decision: Decision::Stalled(why),
         };
         return project::finish(view, &before, before.clone(), &verdict, now);
@@ -107,6 +110,7 @@ fn everyone(view: &View, intent: Intent, record: &mut DpuHostStatus, now: Timest
         retries: Vec::new(),
         taints_follow: false,
         booked: None,
+        awaits_inspection: false,
     }
 }
 
@@ -131,6 +135,11 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
     let mode = spec.map_or(PolicyMode::Enforce, |spec| spec.mode);
     let (mut host, mut cards) = intents(view, record, spec, now);
     let goes_ahead = |intent: &Intent| mode == PolicyMode::Enforce || undoes_deleted(view, intent);
+    let reading = inspection::awaited(view, now);
+    let mut awaits_inspection = false;
+    if let Some(reading) = reading.as_ref().filter(|_| mode == PolicyMode::Enforce) {
+        awaits_inspection = taint::put_off(&mut cards, reading);
+    }
     let booked = taint_step(&host, &cards).filter(|step| goes_ahead(&Intent::Taint(step.clone())));
     if let Some(step) = &booked {
         taint::book(view, record, step, now);
@@ -148,7 +157,10 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
         PolicyMode::Observe => observe_only(&mut host, &mut cards, held_back),
     }
     let mut retries = Vec::new();
-    let (drafts, refusals) = admit(record, drafts, now);
+    let (drafts, mut refusals) = admit(record, drafts, now);
+    let (drafts, too_early) = put_off(drafts, reading.as_ref());
+    awaits_inspection |= !too_early.is_empty();
+    refusals.extend(too_early);
     for admit::Refusal { draft, instead } in &refusals {
         if let Intent::Wait(_, Limit::Until(until)) = instead {
             retries.push(*until);
@@ -189,7 +201,22 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
         retries,
         taints_follow: mode == PolicyMode::Enforce || host::is_going(view),
         booked,
+        awaits_inspection,
     }
+}
+
+/// Keeps back whatever begins something, while it is read what that rests on.
+fn put_off(drafts: Vec<Draft>, reading: Option<&Intent>) -> (Vec<Draft>, Vec<admit::Refusal>) {
+    let Some(reading) = reading else {
+        return (drafts, Vec::new());
+    };
+    let (undoing, beginning): (Vec<Draft>, Vec<Draft>) =
+        drafts.into_iter().partition(Draft::undoes);
+    let refused = beginning.into_iter().map(|draft| admit::Refusal {
+        draft,
+        instead: reading.clone(),
+    });
+    (undoing, refused.collect())
 }
 
 /// Whether an intent only takes back what was begun, of an object that is being deleted.

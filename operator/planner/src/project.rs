@@ -14,6 +14,7 @@ use crate::arriving::arriving;
 use crate::card;
 use crate::card_record::install_end;
 use crate::decision::{Decision, Finalizers, Plan, Transition};
+use crate::inspection;
 use crate::intent::{Intent, Limit, TaintStep};
 use crate::ledger;
 use crate::plan::Verdict;
@@ -43,10 +44,13 @@ pub(crate) fn finish(
         && is_announced(before)
         && is_quiet(&verdict.decision)
         && only_repeatable(before, &record);
-    let host_status = if stands || is_unannounced(view, before, &verdict.decision, now) {
+    let says_nothing = !verdict.awaits_inspection
+        && (stands || is_unannounced(view, before, &verdict.decision, now));
+    let host_status = if says_nothing {
         before.clone()
     } else {
         show_host(view, &mut record, verdict, now);
+        inspection::follow(view, &mut record, verdict.awaits_inspection, now);
         show_host_inventory(view, before, &mut record, &verdict.decision, now);
         record.clone()
     };

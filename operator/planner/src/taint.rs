@@ -53,6 +53,18 @@ fn wanted<'a>(view: &'a View, record: &'a DpuHostStatus) -> Option<(&'a str, Tai
     (exists || view.tainted.contains_key(node)).then_some((node, effect))
 }
 
+/// Has cards wait for `reading` before a hold by taint begins for them; tells whether any does.
+pub(crate) fn put_off(cards: &mut [Intent], reading: &Intent) -> bool {
+    let mut waits = false;
+    for card in cards {
+        if matches!(card, Intent::Taint(TaintStep::Begin { .. })) {
+            *card = reading.clone();
+            waits = true;
+        }
+    }
+    waits
+}
+
 /// The Node that a hold by taint is about: another one that the host is said to have since was
 /// not looked at before the hold, and may be serving.
 fn node_of_hold(record: &DpuHostStatus) -> Option<&str> {

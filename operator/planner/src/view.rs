@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::dpu::{HostPlace, InventorySummary};
+use lockstep_crds::inspection::Inspected;
 use lockstep_crds::report::{BmcReport, StoredImage, Vantage};
 use lockstep_crds::{ComponentRequirement, Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
 
@@ -102,6 +103,8 @@ pub struct ComponentSeen {
     pub from: Vantage,
     /// The report that tells so.
     pub report: String,
+    /// The last inspection that this report answered when it told so.
+    pub inspected: Option<Inspected>,
     /// Lease of the agent that wrote it, if what it writes about answers.
     pub agent: Option<LeaseSeen>,
 }

@@ -156,7 +156,21 @@ async fn one_replica_tells_what_it_sees_and_the_next_takes_over() {
 async fn a_directive_is_recorded(cluster: &Cluster) {
     let card = cluster.object("dpu/card").await;
     let uid = card["metadata"]["uid"].as_str().unwrap();
-    cluster.report(&card_report("card", uid)).await;
+    let mut report = card_report("card", uid);
+    cluster.report(&report).await;
+    // The host has rested, so what was read before does not count.
+    report["spec"]["inspected"] = eventually(SOON, "an inspection", || async {
+        let host = cluster.object("dpuh/host").await;
+        match host["status"]["inspection"]["askedAt"].as_str() {
+            Some(at) => Look::Holds(json!({
+                "hostUid": host["metadata"]["uid"], "askedAt": at,
+            })),
+            None => Look::not_yet(&host["status"]),
+        }
+    })
+    .await
+    .unwrap();
+    cluster.report(&report).await;
     eventually(SOON, "a directive for the card", || async {
         let host = cluster.object("dpuh/host").await;
         if host["status"]["directives"][0]["action"]["kind"] == "StageInstall" {

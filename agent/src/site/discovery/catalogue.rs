@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuReportSpec;
+use lockstep_crds::inspection::Inspected;
 use lockstep_redfish::{ExploredSystem, SpkiPin};
 use tokio::time::Instant;
 
@@ -60,6 +61,8 @@ pub(super) struct Reading<'a> {
     pub(super) pin: Option<&'a SpkiPin>,
     /// What is behind it.
     pub(super) systems: Vec<ExploredSystem>,
+    /// The inspection that was asked for before it was read.
+    pub(super) inspected: Option<&'a Inspected>,
 }
 
 /// What follows from it for the endpoint.
@@ -171,6 +174,7 @@ impl Catalogue {
             target,
             pin,
             systems,
+            inspected,
         } = reading;
         let mut finding = Finding::default();
         let now_here: BTreeSet<String> = systems
@@ -209,6 +213,7 @@ impl Catalogue {
                     let holder = self.holder(&id);
                     finding.left.extend(holder.filter(|key| *key != target.key));
                     let known = self.take(&id, target, pin, system, now, at);
+                    self.answer(&id, inspected, known.as_ref());
                     before.insert(id, known);
                 }
                 Claim::Alias => finding.is_alias = true,
@@ -233,7 +238,7 @@ impl Catalogue {
         finding
     }
 
-    fn holder(&self, id: &str) -> Option<String> {
+    pub(super) fn holder(&self, id: &str) -> Option<String> {
         self.machines.get(id).map(|machine| machine.holder.clone())
     }
 
@@ -317,6 +322,14 @@ impl Catalogue {
         self.machines.insert(id.to_owned(), machine);
         self.tell_rivals(id);
         known
+    }
+
+    /// Says which inspection the report of a machine answers that was just read.
+    fn answer(&mut self, id: &str, inspected: Option<&Inspected>, known: Option<&DpuReportSpec>) {
+        if let Some(machine) = self.machines.get_mut(id) {
+            let before = known.and_then(|known| known.inspected.as_ref());
+            machine.spec.inspected = inspected.or(before).cloned();
+        }
     }
 
     /// A report that says what it said before is no change.

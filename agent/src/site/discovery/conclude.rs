@@ -6,9 +6,11 @@ use crate::site::discovery::book::{Next, Outcome, Seen};
 use crate::site::discovery::catalogue::{Reading, TOO_MANY};
 use crate::site::discovery::engine::{Done, Engine, Job, Moment, Visit};
 use crate::site::discovery::failure::{Bearing, Failure};
+use crate::site::discovery::identity::id_of;
 use crate::site::discovery::login::{Memory, trust_to_log_in};
 use crate::site::discovery::sweep::Door;
 use crate::site::discovery::territory::Target;
+use crate::site::inventories::Wanted;
 
 impl Engine {
     /// Takes in what became of a job; some lead to the next one at once.
@@ -116,6 +118,7 @@ impl Engine {
                 credentials,
                 version,
                 identified,
+                inspected: self.inspections.get(key).cloned(),
             })));
         }
         match self.book.verdict(key).cloned() {
@@ -191,6 +194,7 @@ impl Engine {
             target,
             pin: visit.identified.tls_pin.as_ref(),
             systems,
+            inspected: visit.inspected.as_ref(),
         };
         let finding = self.catalogue.read(reading, moment.now, moment.at);
         for left in &finding.left {
@@ -210,6 +214,11 @@ impl Engine {
             .answered(key, outcome, Some(seen), next, moment.now);
         if finding.is_open || finding.lacks {
             self.book.read_next(key);
+        }
+        if self.inspections.get(key) == visit.inspected.as_ref() {
+            self.inspections.remove(key);
+        } else {
+            self.book.hurry(key, true, moment.now);
         }
         for ask in &finding.ask {
             self.book.hurry(ask, false, moment.now);
@@ -238,6 +247,21 @@ impl Engine {
     pub(super) fn ask(&mut self, keys: &[String], moment: Moment<'_>) {
         for key in keys {
             self.book.hurry(key, true, moment.now);
+        }
+    }
+
+    /// Machines are to be read because something is about to begin with them.
+    pub(super) fn inspect(&mut self, wanted: Vec<Wanted>, moment: Moment<'_>) {
+        for Wanted {
+            identity,
+            inspected,
+        } in wanted
+        {
+            let id = id_of(&identity);
+            if let Some(key) = id.and_then(|id| self.catalogue.holder(&id)) {
+                self.book.hurry(&key, true, moment.now);
+                self.inspections.insert(key, inspected);
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuReportSpec;
+use lockstep_crds::inspection::Inspected;
 use lockstep_redfish::{BmcError, Credentials, Endpoint, ExploredSystem, Identified};
 use tokio::time::Instant;
 
@@ -67,6 +68,8 @@ pub(super) struct Visit {
     /// Version of the credentials.
     pub(super) version: String,
     pub(super) identified: Identified,
+    /// The inspection that it answers.
+    pub(super) inspected: Option<Inspected>,
 }
 
 /// What became of it. `None` in place of a result: it outlived every deadline.
@@ -102,6 +105,8 @@ pub(super) struct Engine {
     pub(super) keyring: Keyring,
     /// The keys of endpoints that were logged in to, for those that have no report.
     pub(super) pins: BTreeMap<String, String>,
+    /// The inspections for which endpoints are to be read.
+    pub(super) inspections: BTreeMap<String, Inspected>,
     pub(super) files: Vec<Known>,
     pub(super) named: Named,
     /// When Secrets are read; `None` while they are.
@@ -146,6 +151,7 @@ impl Engine {
             },
             keyring: Keyring::default(),
             pins: BTreeMap::new(),
+            inspections: BTreeMap::new(),
             named: Named::default(),
             keys_at: Some(now),
             leases_at: (!files.is_empty()).then_some(now),

@@ -100,6 +100,11 @@ pub async fn run(means: Means, section: DiscoverySection, ending: CancellationTo
                     next = events.try_join_next();
                 }
             }
+            () = means.site.inventories.grew() => {
+                let at = clock::now();
+                let moment = Moment { now: Instant::now(), at: &at };
+                engine.inspect(means.site.inventories.take(), moment);
+            }
             () = tokio::time::sleep_until(wake) => {}
         }
     }

@@ -33,6 +33,7 @@ use crate::site::context::Site;
 use crate::site::custody::Custodian;
 use crate::site::fake::FakeBmc;
 use crate::site::glances::Glances;
+use crate::site::inventories::Inventories;
 use crate::site::journal::Journal;
 use crate::site::machine::{MachineInput, MachineKey, MachineKind};
 use crate::site::order::OrderState;
@@ -99,6 +100,7 @@ fn bench() -> Bench {
         orders: OrderBook::open(&state).unwrap(),
         glances: Glances::default(),
         attended: Attended::default(),
+        inventories: Inventories::default(),
         mandate,
         metrics: Arc::new(Metrics::new(None)),
         store,
@@ -142,6 +144,7 @@ impl Bench {
             hands_off: false,
             directives: Vec::new(),
             activity: Activity::UnderWay,
+            inspection: None,
             held: false,
             work_order: None,
             resync: 0,

@@ -1,6 +1,10 @@
 //! Looks at a machine about which nothing goes on.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::inspection::Inspected;
+
 use super::*;
+use crate::site::machine::Asked;
 
 /// Until so many looks at the system alone.
 async fn glances(bench: &Bench, most: usize) -> (usize, usize) {
@@ -211,4 +215,77 @@ async fn what_was_not_read_is_read_again_soon() {
     }
     let facts = worker.facts.as_ref().unwrap();
     assert!(facts.media.value().is_some(), "{:?}", bench.bmc.looks());
+}
+
+#[tokio::test]
+async fn a_fresh_reading_that_is_asked_for_is_made_at_once_and_answered() {
+    let bench = bench();
+    let (worker, input, ending) = bench.worker(MachineKind::Card);
+    input.send_modify(|input| input.activity = Activity::Kept);
+    let task = tokio::spawn(worker.run());
+    let running = Running {
+        input,
+        ending,
+        task,
+    };
+    bench.api.until(CARD, |_| true).await;
+    assert_eq!(
+        bench.api.get(CARD).unwrap()["spec"]["inspected"],
+        Value::Null
+    );
+    // The system shows nothing of it.
+    bench
+        .bmc
+        .set(|facts| facts.media = Reading::Read(vec![samples::slot(Some("http://192.0.2.9/a"))]));
+    assert_eq!(glances(&bench, 1).await.0, 1);
+    let asked = |second: i64, components: bool| Asked {
+        inspected: Inspected {
+            host_uid: "uid-h".to_owned(),
+            asked_at: Time(jiff::Timestamp::from_second(second).unwrap()),
+        },
+        components,
+    };
+    running.input.send_modify(|input| {
+        input.activity = Activity::UnderWay;
+        input.inspection = Some(asked(1, false));
+    });
+    let told = bench
+        .api
+        .until(CARD, |report| {
+            report["spec"]["inspected"]["askedAt"] == "1970-01-01T00:00:01Z"
+        })
+        .await;
+    assert_eq!(told["spec"]["bmc"]["media"]["owner"], "Foreign");
+    assert!(bench.site.inventories.take().is_empty());
+    // What the machine is made of is the search's to read, and asked of it once.
+    running
+        .input
+        .send_modify(|input| input.inspection = Some(asked(2, true)));
+    bench
+        .api
+        .until(CARD, |report| {
+            report["spec"]["inspected"]["askedAt"] == "1970-01-01T00:00:02Z"
+        })
+        .await;
+    let before = bench.bmc.looks().0;
+    while bench.bmc.looks().0 < before + 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let wanted = bench.site.inventories.take();
+    assert_eq!(wanted.len(), 1, "{wanted:?}");
+    assert_eq!(wanted[0].inspected, asked(2, true).inspected);
+    // At rest again, it says so until something else is asked.
+    running.input.send_modify(|input| {
+        input.activity = Activity::Kept;
+        input.inspection = None;
+    });
+    bench
+        .bmc
+        .set(|facts| facts.power = Reading::Read(PowerState::On));
+    let told = bench
+        .api
+        .until(CARD, |report| report["spec"]["bmc"]["power"] == "On")
+        .await;
+    assert_eq!(told["spec"]["inspected"]["askedAt"], "1970-01-01T00:00:02Z");
+    running.end().await;
 }

@@ -1,10 +1,11 @@
 //! One card, from all that is known of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_crds::Dpu;
 use lockstep_crds::dpu::InventorySummary;
 use lockstep_crds::dpu_inventory::{Completeness, DpuInventorySpec, ViewOfCard};
+use lockstep_crds::inspection::Inspected;
 use lockstep_crds::report::Vantage;
 
 use super::JoinedCard;
@@ -64,8 +65,21 @@ pub(super) fn joined(
         inventoried,
         inventory,
         tellers,
+        inspected: inspected(&evidence.sightings),
         witnesses: witnesses(card, evidence, seats, machines),
     }
+}
+
+/// What its reports by a search answer.
+fn inspected(sightings: &[Sighting<'_>]) -> BTreeMap<String, Inspected> {
+    let found = sightings
+        .iter()
+        .filter(|one| *one.from() == Vantage::FoundBmc);
+    let answers = found.filter_map(|one| {
+        let inspected = one.spec.inspected.clone()?;
+        Some((one.report.to_owned(), inspected))
+    });
+    answers.collect()
 }
 
 /// Since when nobody finds the BMC of a card that was found once.

@@ -34,6 +34,7 @@ pub fn required(
                 running: component.running.clone(),
                 pending: component.pending.clone(),
                 agent: agent(&teller.report),
+                inspected: joined.inspected.get(&teller.report).cloned(),
                 from: teller.from,
                 report: teller.report,
             });
@@ -49,6 +50,7 @@ pub fn required(
             running: bmc.facts.firmware_version.clone(),
             pending: None,
             agent: agent(&teller.report),
+            inspected: joined.inspected.get(&teller.report).cloned(),
             from: teller.from,
             report: teller.report,
         });

@@ -286,6 +286,7 @@ fn a_machine_was_shown_when_its_worker_saw_it_and_not_when_the_search_heard_of_i
             target,
             pin: None,
             systems: vec![system("SN-1", 0)],
+            inspected: None,
         };
         catalogue.read(reading, begun + minutes * MINUTE, &at)
     };

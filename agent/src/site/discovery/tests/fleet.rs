@@ -27,6 +27,7 @@ use crate::site::context::Site;
 use crate::site::discovery::{Doors, Means, run};
 use crate::site::fake::FakeBmc;
 use crate::site::glances::Glances;
+use crate::site::inventories::Inventories;
 use crate::site::orders::OrderBook;
 
 /// One request takes this long.
@@ -347,6 +348,7 @@ pub(super) fn bench(discovery: &str) -> Bench {
         orders: OrderBook::open(&state).unwrap(),
         glances: Glances::default(),
         attended: Attended::default(),
+        inventories: Inventories::default(),
         mandate,
         metrics: Arc::new(Metrics::new(None)),
         store: Store::open(store).unwrap(),

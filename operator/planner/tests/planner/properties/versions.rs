@@ -48,6 +48,7 @@ fn required(running: &str, least: Option<&str>, below: Option<&str>) -> Required
             pending: None,
             from: Vantage::CardBmc,
             report: "bmc-card-x".into(),
+            inspected: None,
             agent: None,
         }],
         contradicted: None,

@@ -23,6 +23,7 @@ fn requires(world: &mut World, running: Option<&str>) {
             pending: Some("BF-24.12".into()),
             from: Vantage::FoundBmc,
             report: "bmc-found-1".into(),
+            inspected: None,
             agent: Some(LeaseSeen {
                 renewed,
                 duration: secs(36_000),

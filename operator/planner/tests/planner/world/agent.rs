@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lockstep_crds::DpuReportSpec;
 use lockstep_crds::directive::{ActionKind, Directive, OrphanAction, OutcomeKind};
+use lockstep_crds::inspection::Inspected;
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{
     CustodyState, Execution, ImageState, Outcome, Reachability, StoredImage, Vantage,
 };
+use lockstep_crds::{DpuHostStatus, DpuReportSpec};
 use lockstep_planner::view::Wanted;
 
 use super::machine::{Coming, Machine};
@@ -123,6 +124,7 @@ impl World {
         }
         self.agent.lease = Some(self.now);
         self.fetch();
+        self.search();
         let cards = (0..self.cards.len()).map(Which::Card);
         for which in std::iter::once(Which::Host).chain(cards) {
             if self.subject(which).is_none() || !self.agent.alive {
@@ -145,6 +147,21 @@ impl World {
         let status = self.host.as_ref()?.status.as_ref()?;
         let found = status.directives.iter().find(|open| open.target.uid == uid);
         found.cloned()
+    }
+
+    fn kept_record(&self) -> Option<&DpuHostStatus> {
+        self.host.as_ref()?.status.as_ref()
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.kept_record().is_some_and(DpuHostStatus::is_at_rest)
+    }
+
+    /// What a report answers that is made now.
+    fn asked(&self) -> Option<Inspected> {
+        let uid = self.host.as_ref()?.metadata.uid.clone()?;
+        let asked = self.kept_record()?.inspection.as_ref()?;
+        Some(asked.of(&uid))
     }
 
     fn hands_off(&self) -> bool {
@@ -263,6 +280,8 @@ impl World {
             return;
         };
         let now = Time(self.now);
+        let asked = self.asked();
+        let rests = self.is_at_rest();
         let machine = self.machine(which);
         let before = machine.report.clone();
         let usable = machine.answers && machine.refusal.is_none();
@@ -277,19 +296,18 @@ impl World {
             Which::Card(_) => Vantage::CardBmc,
         };
         let observed_at = seen.map_or(now.clone(), |old| old.observed_at.clone());
+        let read = usable.then(|| machine.look(rests, now.0));
+        let known = seen.and_then(|old| old.inspected.clone());
         let report = DpuReportSpec {
             subject_uid: subject_uid.clone(),
+            inspected: asked.filter(|_| usable).or(known),
             reachable: Some(Reachability {
                 ok: usable,
                 since,
                 reason: (!usable).then_some(silent),
                 message: (!usable).then(|| "no answer".to_owned()),
             }),
-            bmc: if usable {
-                Some(machine.facts())
-            } else {
-                seen.and_then(|old| old.bmc.clone())
-            },
+            bmc: read.or_else(|| seen.and_then(|old| old.bmc.clone())),
             execution: machine.execution.clone(),
             custody: machine.custody.clone(),
             ..DpuReportSpec::new(vantage, &subject, "0.1.0", observed_at)
@@ -300,6 +318,27 @@ impl World {
                 ..report
             });
             self.writes.agents += 1;
+        }
+    }
+
+    /// Reads what cards are made of, where an inspection asks for it.
+    fn search(&mut self) {
+        let asks = |status: &DpuHostStatus| status.inspection.clone();
+        let components = self
+            .kept_record()
+            .and_then(asks)
+            .is_some_and(|asked| asked.components);
+        let Some(asked) = self.asked().filter(|_| components) else {
+            return;
+        };
+        for card in &mut self.cards {
+            let required = card.requirements.iter_mut();
+            for seen in required.flat_map(|required| &mut required.seen) {
+                seen.inspected = Some(asked.clone());
+                if let Some(runs) = &card.runs {
+                    seen.running = Some(runs.clone());
+                }
+            }
         }
     }
 

@@ -108,6 +108,7 @@ impl World {
                     dead: false,
                     sightings: Vec::new(),
                     requirements: Vec::new(),
+                    runs: None,
                     joined: None,
                 })
                 .collect(),

@@ -17,6 +17,8 @@ use super::{World, secs};
 /// Seconds that an install takes, and a boot.
 pub const INSTALL: i64 = 120;
 pub const BOOT: i64 = 20;
+/// Seconds that a look at everything is good for at rest.
+const WHOLE: i64 = 600;
 
 /// A machine behind a BMC, and the BMC.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ pub struct Machine {
     pub coming: Vec<(Timestamp, Coming)>,
     /// What the agent has published, and what it remembers.
     pub report: Option<DpuReportSpec>,
+    /// When it looked at everything last.
+    pub whole_at: Option<Timestamp>,
     pub execution: Option<Execution>,
     pub custody: Option<Custody>,
 }
@@ -85,6 +89,7 @@ impl Machine {
             virtual_media: Offer::Offered,
             coming: Vec::new(),
             report: None,
+            whole_at: None,
             execution: None,
             custody: None,
         }
@@ -137,6 +142,26 @@ impl Machine {
                 boot_progress: offered.clone(),
                 power_restore_policy: offered,
             },
+        }
+    }
+
+    /// What a look shows: everything, or at rest the system alone, with what was seen before of
+    /// the rest.
+    pub fn look(&mut self, rests: bool, now: Timestamp) -> BmcReport {
+        let facts = self.facts();
+        let is_good = rests && self.whole_at.is_some_and(|at| now < at + secs(WHOLE));
+        let known = self.report.as_ref().and_then(|report| report.bmc.clone());
+        let known = known.filter(|known| {
+            is_good && known.media.owner == MediaOwner::Nobody && known.identity == facts.identity
+        });
+        let Some(known) = known else {
+            self.whole_at = Some(now);
+            return facts;
+        };
+        BmcReport {
+            media: known.media,
+            capabilities: known.capabilities,
+            ..facts
         }
     }
 

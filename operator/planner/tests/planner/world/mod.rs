@@ -53,6 +53,8 @@ pub struct Card {
     pub sightings: Vec<Sighting>,
     /// What the wanted image requires, and what is seen of that.
     pub requirements: Vec<Required>,
+    /// What its components run by now, which a search sees when it reads the card the next time.
+    pub runs: Option<String>,
     pub joined: Option<CardJoined>,
 }
 

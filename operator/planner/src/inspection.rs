@@ -1,0 +1,133 @@
+//! Nothing begins on what was seen while a power domain was at rest (S5).
+//!
+//! The first step for a card goes to its host, or is a taint of the operator's own: no executor
+//! reads the card before. So a domain that leaves its rest is inspected, and nothing begins
+//! before every machine that answers has been read since. What takes back what was begun does
+//! not wait for that.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::inspection::{Inspected, Inspection};
+use lockstep_crds::report::Vantage;
+use lockstep_crds::{DpuHostStatus, DpuReportSpec};
+
+use crate::approval::is_approved;
+use crate::card;
+use crate::host;
+use crate::intent::Intent;
+use crate::reach;
+use crate::reason::Reason;
+use crate::view::{CardView, View};
+
+/// What must be read before anything begins; `None` if all of it was.
+pub(crate) fn awaited(view: &View, now: Timestamp) -> Option<Intent> {
+    let unread = unread(view, now);
+    (!unread.is_empty()).then(|| {
+        Intent::wait(
+            Reason::Inspecting,
+            format!(
+                "everything is read once more before anything begins; not yet: {}",
+                unread.join(", ")
+            ),
+            reach::SILENCE,
+        )
+    })
+}
+
+/// What was not read since the inspection in the record was asked for, in words.
+pub(crate) fn unread(view: &View, now: Timestamp) -> Vec<String> {
+    let components = components(view, now);
+    let record = view.host.status.as_ref();
+    let asked = record.and_then(|record| record.inspection.as_ref());
+    let has_rested = asked.is_some() || record.is_some_and(DpuHostStatus::is_at_rest);
+    if !has_rested && components.is_empty() {
+        // It was read all the time since it was made.
+        return Vec::new();
+    }
+    let asked = asked.filter(|asked| suffices(asked, !components.is_empty()));
+    let wanted = asked.map(|asked| asked.of(&view.host_uid()));
+    let answers = |inspected: Option<&Inspected>| wanted.is_some() && inspected == wanted.as_ref();
+    let is_old = |report: &DpuReportSpec| !answers(report.inspected.as_ref());
+    let host = view.host_answer(now).and(view.host_report.as_ref());
+    let host = host.filter(|report| is_old(report));
+    let cards = view.cards.iter().filter(|card| {
+        is_of(view, card)
+            && view.card_answer(card, now).is_some()
+            && card.report.as_ref().is_some_and(is_old)
+    });
+    let components = components
+        .into_iter()
+        .filter(|(_, inspected)| !answers(*inspected))
+        .map(|(what, _)| what);
+    host.map(|_| host::machine(view))
+        .into_iter()
+        .chain(cards.map(card::machine))
+        .chain(components)
+        .collect()
+}
+
+fn suffices(asked: &Inspection, components: bool) -> bool {
+    asked.components || !components
+}
+
+/// Whether the card is looked at for this host: its first one, by the agent of one site.
+fn is_of(view: &View, card: &CardView) -> bool {
+    let spec = &card.dpu.spec;
+    let first = spec.host_refs.first();
+    spec.site == view.host.spec.site && first.is_some_and(|first| first.name == view.host_name())
+}
+
+/// Components that images require and that are known by a search alone, with the inspection that
+/// its report answers. The search reads a machine once in hours.
+fn components(view: &View, now: Timestamp) -> Vec<(String, Option<&Inspected>)> {
+    let is_installed = |card: &CardView| {
+        let record = view.host.status.as_ref();
+        record.is_some_and(|record| card::is_installed(record, card))
+    };
+    let cards = view.cards.iter();
+    let due = cards.filter(|card| is_approved(card) && !is_installed(card));
+    let told = due.flat_map(|card| {
+        let required = card.requirements.iter().flat_map(|required| &required.seen);
+        let found = required.filter(move |seen| {
+            let agent = seen.agent.filter(|lease| lease.is_fresh(now));
+            seen.from == Vantage::FoundBmc && agent.is_some()
+        });
+        found.map(|seen| {
+            let what = format!("{} of {}", seen.name, card::machine(card));
+            (what, seen.inspected.as_ref())
+        })
+    });
+    told.collect()
+}
+
+/// Asks for an inspection, or for more than the last one was.
+fn ask(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
+    let components = !components(view, now).is_empty();
+    let asked = record.inspection.as_ref();
+    if !asked.is_some_and(|asked| suffices(asked, components)) {
+        record.inspection = Some(Inspection {
+            asked_at: Time(now),
+            components,
+        });
+    }
+}
+
+/// Keeps the inspection as long as the domain is not at rest, and asks for one where it leaves
+/// its rest. `is_awaited`: whether something waits for it.
+pub(crate) fn follow(view: &View, record: &mut DpuHostStatus, is_awaited: bool, now: Timestamp) {
+    let rested = view
+        .host
+        .status
+        .as_ref()
+        .is_some_and(DpuHostStatus::is_at_rest);
+    let rests = DpuHostStatus {
+        inspection: None,
+        ..record.clone()
+    }
+    .is_at_rest();
+    if is_awaited || (rested && !rests) {
+        ask(view, record, now);
+    } else if rests {
+        record.inspection = None;
+    }
+}
