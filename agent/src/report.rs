@@ -108,6 +108,19 @@ impl ReportWriter {
         }
     }
 
+    /// The resourceVersion of that; `None` if it does not exist or nothing is known of it.
+    pub fn version(&self) -> Option<&str> {
+        match &self.current {
+            Current::Present { version, .. } => Some(version),
+            Current::Unread | Current::Absent => None,
+        }
+    }
+
+    /// It was changed or deleted: it is read again before the next write.
+    pub fn is_stale(&mut self) {
+        self.current = Current::Unread;
+    }
+
     /// Reads the report from the API server.
     pub async fn read(&mut self) -> Result<Option<&DpuReportSpec>, ReportError> {
         self.current = Current::Unread;

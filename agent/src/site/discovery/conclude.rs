@@ -17,6 +17,7 @@ impl Engine {
     pub(super) fn done(&mut self, done: Done, moment: Moment<'_>) -> Option<Job> {
         match done {
             Done::Keys(found) => self.keys_read(found, moment.now),
+            Done::Listed(_) => self.listed(moment.now),
             Done::Leases(found) => self.leases_read(found, moment),
             Done::Swept(door, open) => self.swept(&door, &open, moment),
             Done::Knocked(key, result) => {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lockstep_crds::DpuReportSpec;
 use lockstep_crds::inspection::Inspected;
+use lockstep_crds::{DpuReportSpec, names};
 use lockstep_redfish::{BmcError, Credentials, Endpoint, ExploredSystem, Identified};
 use tokio::time::Instant;
 
@@ -18,6 +18,7 @@ use crate::site::attended::Attended;
 use crate::site::discovery::book::{Book, Outcome, Pace};
 use crate::site::discovery::catalogue::Catalogue;
 use crate::site::discovery::failure::{Bearing, Failure};
+use crate::site::discovery::held::Held;
 use crate::site::discovery::keyring::{Found, Keyring};
 use crate::site::discovery::leases::{Known, LeaseFile, Stamp};
 use crate::site::discovery::scan;
@@ -37,6 +38,9 @@ const TEND: Duration = Duration::from_secs(30);
 /// Between two writes of the report about the search.
 const SCAN: Duration = Duration::from_secs(30);
 
+/// Between two looks whether reports stand as they were written.
+const LIST: Duration = Duration::from_secs(300);
+
 /// How long the first report waits for every endpoint to have been looked at.
 const FIRST_SCAN: Duration = Duration::from_secs(120);
 
@@ -55,6 +59,8 @@ pub(super) enum Job {
     Identify(String, Endpoint),
     /// Log in and read everything.
     Explore(Box<Visit>),
+    /// List reports as they are held.
+    List,
     /// See whether these reports, which bar an endpoint, are still there.
     Check(String, Vec<String>),
 }
@@ -81,6 +87,8 @@ pub(super) enum Done {
     Knocked(String, Result<(), String>),
     Identified(String, Option<Result<Identified, BmcError>>),
     Explored(Box<Visit>, Option<Result<Vec<ExploredSystem>, BmcError>>),
+    /// Reports as they are held; `None` if nobody can tell.
+    Listed(Option<Held>),
     /// Those of the reports that are gone.
     Checked(String, Vec<String>),
 }
@@ -113,6 +121,8 @@ pub(super) struct Engine {
     pub(super) keys_at: Option<Instant>,
     /// When lease files are looked at; `None` while they are, and where there are none.
     pub(super) leases_at: Option<Instant>,
+    /// When reports are listed; `None` while they are.
+    pub(super) list_at: Option<Instant>,
     tend_at: Instant,
     scan_at: Instant,
     begun: Instant,
@@ -155,6 +165,7 @@ impl Engine {
             named: Named::default(),
             keys_at: Some(now),
             leases_at: (!files.is_empty()).then_some(now),
+            list_at: Some(now + LIST),
             tend_at: now + TEND,
             scan_at: now,
             begun: now,
@@ -199,6 +210,10 @@ impl Engine {
                     .map(|file| (file.path.clone(), file.stamp.clone()))
                     .collect(),
             ));
+        }
+        if self.list_at.is_some_and(|at| at <= now) {
+            self.list_at = None;
+            jobs.push(Job::List);
         }
         if !self.can_look() {
             return jobs;
@@ -334,6 +349,7 @@ impl Engine {
         let mut wakes = vec![self.tend_at, self.scan_at];
         wakes.extend(self.keys_at);
         wakes.extend(self.leases_at);
+        wakes.extend(self.list_at);
         if self.can_look() {
             wakes.extend(self.slots.wake());
             for class in CLASSES {
@@ -356,6 +372,21 @@ impl Engine {
         }
         let pause = if self.can_look() { KEYS.0 } else { KEYS.1 };
         self.keys_at = Some(now + pause);
+    }
+
+    /// Reports were listed.
+    pub(super) fn listed(&mut self, now: Instant) {
+        self.list_at = Some(now + LIST);
+    }
+
+    /// A report does not stand as it was written; `is_held`: whether it stands at all.
+    pub(super) fn retell(&mut self, name: &str, is_held: bool, now: Instant) {
+        if *name == names::scan(&self.site) {
+            self.scan = None;
+            self.scan_at = now;
+        } else if let Some(holder) = self.catalogue.retell(name, is_held) {
+            self.book.read_next(&holder);
+        }
     }
 
     /// Lease files were looked at.

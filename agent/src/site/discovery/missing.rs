@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::names;
 use lockstep_crds::report::Reachability;
 use tokio::time::Instant;
 
@@ -109,6 +110,25 @@ impl Catalogue {
             }
         }
         ask
+    }
+
+    /// A report is not what was written, or is gone. It is told again; but one of a machine that is
+    /// missing was put away by somebody, and while a machine is out of sight whoever deletes its
+    /// report may mean that its key does not count any more. Returns the endpoint of a machine that
+    /// is forgotten.
+    pub(super) fn retell(&mut self, name: &str, is_held: bool) -> Option<String> {
+        let mut all = self.machines.iter();
+        let (id, machine) = all.find(|(id, _)| names::found_bmc(id) == name)?;
+        let id = id.clone();
+        if !is_held && is_told_missing(machine) {
+            let holder = self.holder(&id);
+            self.forget(&id);
+            return holder;
+        }
+        if is_held || machine.lost.is_none() {
+            self.changed.insert(id);
+        }
+        None
     }
 
     /// Notes that time passes, and machines whose endpoints nobody looks at any more. Tells which

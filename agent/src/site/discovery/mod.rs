@@ -12,6 +12,7 @@ mod doors;
 mod engine;
 mod failure;
 mod found;
+mod held;
 mod identity;
 mod keyring;
 mod leases;
@@ -186,10 +187,16 @@ fn conclude(
 ) {
     let (now, at) = (Instant::now(), clock::now());
     match event {
-        Ok(Event::Done(done)) => {
-            if let Done::Checked(_, gone) = &*done {
+        Ok(Event::Done(mut done)) => {
+            if let Done::Checked(_, gone) = &mut *done {
+                gone.retain(|id| telling.has_been(id));
                 for id in gone {
                     telling.forget(id);
+                }
+            }
+            if let Done::Listed(Some(held)) = &*done {
+                for name in telling.compare(held) {
+                    engine.retell(&name, held.contains_key(&name), now);
                 }
             }
             if let Some(job) = engine.done(*done, Moment { now, at: &at }) {
@@ -240,6 +247,11 @@ async fn perform(means: &Means, job: Job) -> Done {
             let result = tokio::time::timeout(LONGEST_EXPLORE, call).await.ok();
             count(means, "explore", result.as_ref());
             Done::Explored(visit, result)
+        }
+        Job::List => {
+            let held = held::list(&site.client, namespace).await;
+            let held = held.inspect_err(|error| tracing::debug!("reports not listed: {error}"));
+            Done::Listed(held.ok())
         }
         Job::Check(key, ids) => {
             Done::Checked(key, telling::gone(&site.client, namespace, ids).await)

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::clock;
 use crate::kube_client::{REQUEST_DEADLINE, said};
 use crate::report::{Cause, ReportError, ReportWriter};
+use crate::site::discovery::held::Held;
 
 /// Writes under way at one time.
 const MOST: usize = 8;
@@ -59,6 +60,8 @@ struct Desk {
     writer: Option<ReportWriter>,
     wanted: Option<Box<DpuReportSpec>>,
     failures: u32,
+    /// The report was there once.
+    has_been: bool,
 }
 
 /// The writers of all reports of the search.
@@ -88,6 +91,7 @@ impl Telling {
             writer: Some(writer),
             wanted: None,
             failures: 0,
+            has_been: true,
         };
         self.desks.insert(name, desk);
     }
@@ -100,6 +104,7 @@ impl Telling {
             writer: Some(ReportWriter::new(api.clone(), name.clone(), None)),
             wanted: None,
             failures: 0,
+            has_been: false,
         });
         desk.wanted = Some(Box::new(spec));
         if desk.writer.is_some() && desk.failures == 0 {
@@ -138,6 +143,7 @@ impl Telling {
         desk.writer = Some(writer);
         match result {
             Ok(wrote) => {
+                desk.has_been = true;
                 desk.failures = 0;
                 if desk.wanted.as_ref() == Some(&spec) {
                     desk.wanted = None;
@@ -160,6 +166,32 @@ impl Telling {
     pub(super) fn wake(&self) -> Option<Instant> {
         let (due, _) = self.queue.first()?;
         (self.under_way < MOST).then_some(*due)
+    }
+
+    /// Whether the report of a machine has been there: one that was never written is not one that
+    /// somebody deleted.
+    pub(super) fn has_been(&self, id: &str) -> bool {
+        let desk = self.desks.get(&names::found_bmc(id));
+        desk.is_some_and(|desk| desk.has_been && desk.writer.is_some())
+    }
+
+    /// Names of reports that are not held as they were written, or not at all. They are read again
+    /// before they are written the next time.
+    pub(super) fn compare(&mut self, held: &Held) -> Vec<String> {
+        let mut differing = Vec::new();
+        for (name, desk) in &mut self.desks {
+            let Some(writer) = desk.writer.as_mut().filter(|_| desk.wanted.is_none()) else {
+                continue;
+            };
+            let Some(version) = writer.version() else {
+                continue;
+            };
+            if held.get(name).map(String::as_str) != Some(version) {
+                writer.is_stale();
+                differing.push(name.clone());
+            }
+        }
+        differing
     }
 
     /// Forgets a report that somebody deleted.

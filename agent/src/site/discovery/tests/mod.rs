@@ -2,6 +2,7 @@
 
 mod change;
 mod fleet;
+mod held;
 mod inspection;
 mod replaced;
 mod scale;

@@ -1,0 +1,95 @@
+//! Reports that do not stand as they were written.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::fleet::{Bench, Manner, bench, range, until};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const KEY: &str = "https://10.0.0.1";
+
+fn report_of(serial: &str) -> String {
+    format!("dpureports/bmc-found-{}", Bench::id(serial))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_that_somebody_deleted_is_written_again_unless_its_machine_is_missing() {
+    let bench = bench(&range("addresses: [10.0.0.1]"));
+    bench.fleet.put(KEY, "SN-1");
+    let search = bench.start();
+    until(MINUTE, "it is found", || bench.found("SN-1").is_some()).await;
+    until(5 * MINUTE, "all is told", || {
+        bench.api.get("dpureports/scan-s").is_some()
+    })
+    .await;
+    let before = bench.found("SN-1");
+    for report in [report_of("SN-1"), "dpureports/scan-s".to_owned()] {
+        bench.api.remove(&report);
+        until(6 * MINUTE, "it is told again", || {
+            bench.api.get(&report).is_some()
+        })
+        .await;
+    }
+    assert_eq!(bench.found("SN-1"), before);
+    let writes = bench.writes();
+    tokio::time::sleep(60 * MINUTE).await;
+    assert_eq!(bench.writes(), writes);
+    // Whoever deletes that of a machine that is gone has put it away.
+    bench.fleet.change(KEY, |bmc| bmc.manner = Manner::Dead);
+    until(30 * MINUTE, "it is missing", || bench.is_missing("SN-1")).await;
+    bench.api.remove(&report_of("SN-1"));
+    tokio::time::sleep(60 * MINUTE).await;
+    assert_eq!(bench.found("SN-1"), None);
+    bench.fleet.change(KEY, |bmc| bmc.manner = Manner::Answers);
+    until(20 * MINUTE, "it is found anew", || {
+        bench.found("SN-1").is_some()
+    })
+    .await;
+    search.end().await;
+}
+
+/// As after a restore of an older backup.
+#[tokio::test(start_paused = true)]
+async fn a_report_that_was_set_back_is_corrected() {
+    let bench = bench(&range("addresses: [10.0.0.1]"));
+    bench.fleet.put(KEY, "SN-1");
+    let search = bench.start();
+    until(MINUTE, "it is found", || bench.found("SN-1").is_some()).await;
+    let mut report = bench.api.get(&report_of("SN-1")).unwrap();
+    report["spec"]["found"]["missingSince"] = json!("2026-01-01T00:00:00Z");
+    bench.api.put(&report_of("SN-1"), report);
+    assert!(bench.is_missing("SN-1"));
+    until(6 * MINUTE, "it is corrected", || !bench.is_missing("SN-1")).await;
+    search.end().await;
+}
+
+/// A report that could not be written is not one that an administrator deleted.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_seen_first_counts_although_its_report_is_not_written_yet() {
+    let bench = bench(&range("addresses: [10.0.0.1]"));
+    bench.fleet.put(KEY, "SN-1");
+    bench.api.refuse(Some("lockstep-agent/report"));
+    let search = bench.start();
+    until(5 * MINUTE, "it is read", || {
+        bench.fleet.calls("explore").len() == 1
+    })
+    .await;
+    tokio::time::sleep(2 * MINUTE).await;
+    bench
+        .fleet
+        .change(KEY, |bmc| bmc.key = Some("a stranger's".to_owned()));
+    tokio::time::sleep(60 * MINUTE).await;
+    assert_eq!(bench.fleet.calls("explore").len(), 1);
+    // It counts still when it is written at last, and until somebody deletes that.
+    bench.api.refuse(None);
+    until(5 * MINUTE, "it is told", || bench.found("SN-1").is_some()).await;
+    tokio::time::sleep(60 * MINUTE).await;
+    assert_eq!(bench.fleet.calls("explore").len(), 1);
+    bench.api.remove(&report_of("SN-1"));
+    until(10 * MINUTE, "the new key is trusted", || {
+        bench.fleet.calls("explore").len() == 2
+    })
+    .await;
+    search.end().await;
+}
