@@ -51,6 +51,26 @@ impl Seen {
     }
 }
 
+/// What came of reading an endpoint whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Whole {
+    /// What it showed to everybody.
+    pub(super) seen: Seen,
+    /// When it is to be read whole again, although it shows that still.
+    pub(super) again: Again,
+}
+
+/// When an endpoint is to be read whole again that shows what it showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// When its time has come.
+    AtRefresh,
+    /// At the next look.
+    Next,
+    /// Soon, and the later the more often that was in vain.
+    Soon,
+}
+
 /// What became of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -82,8 +102,11 @@ struct Entry {
     again: bool,
     /// It was asked for, so that nobody else's look will do.
     asked: bool,
-    /// It is to be read whole at the next look.
+    /// It was asked that it is read whole at the next look.
     read: bool,
+    /// From when on it is to be read whole again, and how often that was so in a row.
+    again_at: Option<Instant>,
+    in_vain: u32,
     failures: u32,
     turns: u32,
     seen: Option<Seen>,
@@ -167,6 +190,8 @@ impl Book {
             again: false,
             asked: false,
             read: false,
+            again_at: None,
+            in_vain: 0,
             failures: 0,
             turns: 0,
             seen: None,
@@ -255,11 +280,7 @@ impl Book {
         } else {
             Class::Doubtful
         };
-        let doublings = entry.failures.saturating_sub(1).min(16);
-        let pause = PAUSES.0.saturating_mul(2_u32.saturating_pow(doublings));
-        let pause = pause
-            .min(PAUSES.1)
-            .mul_f64(0.5 + spread(key, entry.turns) / 2.0);
+        let pause = backoff(entry.failures, key, entry.turns);
         entry.outcome = Outcome::Failed(failure);
         self.put_back(key, class, now + pause);
     }
@@ -273,12 +294,12 @@ impl Book {
         self.put_back(key, class, now + pause);
     }
 
-    /// It answered. `read` is what it showed if it was read whole.
+    /// It answered. `read` is what came of it if it was read whole.
     pub(super) fn answered(
         &mut self,
         key: &str,
         outcome: Outcome,
-        read: Option<Seen>,
+        read: Option<Whole>,
         next: Next,
         now: Instant,
     ) {
@@ -288,8 +309,17 @@ impl Book {
         };
         entry.failures = 0;
         entry.outcome = outcome;
-        if let Some(seen) = read {
+        if let Some(Whole { seen, again }) = read {
             entry.seen = Some(seen);
+            entry.in_vain = match again {
+                Again::AtRefresh | Again::Next => 0,
+                Again::Soon => entry.in_vain.saturating_add(1),
+            };
+            entry.again_at = match again {
+                Again::AtRefresh => None,
+                Again::Next => Some(now),
+                Again::Soon => Some(now + backoff(entry.in_vain, key, entry.turns)),
+            };
             entry.verdict = entry.outcome.clone();
             entry.next = next;
             entry.read = false;
@@ -317,6 +347,7 @@ impl Book {
     pub(super) fn may_wait(&self, key: &str, look: &Attendance, now: Instant) -> Option<Instant> {
         let entry = self.entries.get(key)?;
         let is_quiet = entry.outcome == Outcome::Identified && !entry.read && !entry.asked;
+        let is_quiet = is_quiet && entry.again_at.is_none();
         let is_as_read = entry.seen.as_ref().is_some_and(|seen| seen.pin == look.pin);
         // Longer than whoever looks there waits between two looks.
         let until = look.at + self.pace.poll.mul_f64(1.5);
@@ -327,13 +358,6 @@ impl Book {
     /// It is looked at then and not before.
     pub(super) fn waits(&mut self, key: &str, until: Instant) {
         self.put_back(key, Class::Main, until);
-    }
-
-    /// It is read whole at the next look.
-    pub(super) fn read_next(&mut self, key: &str) {
-        if let Some(entry) = self.entries.get_mut(key) {
-            entry.read = true;
-        }
     }
 
     /// Never less than the interval, so that no BMC is asked more often.
@@ -374,7 +398,8 @@ impl Book {
             return false;
         }
         let as_before = entry.seen.as_ref() == Some(&Seen::new(identified, version));
-        !as_before || entry.read || now >= entry.refresh_at
+        let is_due = entry.again_at.is_some_and(|at| now >= at) || now >= entry.refresh_at;
+        !as_before || entry.read || is_due
     }
 
     /// Whether it shows what it showed when it was read last.
@@ -434,6 +459,13 @@ impl Book {
             Some((key, target, &entry.outcome))
         })
     }
+}
+
+/// The pause after so many failures in a row.
+fn backoff(failures: u32, key: &str, turn: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    let pause = PAUSES.0.saturating_mul(2_u32.saturating_pow(doublings));
+    pause.min(PAUSES.1).mul_f64(0.5 + spread(key, turn) / 2.0)
 }
 
 /// A number from 0 to 1 that differs from endpoint to endpoint and from turn to turn.

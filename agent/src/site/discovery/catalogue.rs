@@ -17,6 +17,7 @@ use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::found;
 use crate::site::discovery::identity::id_of;
 use crate::site::discovery::missing::{LOOKS, Lost};
+use crate::site::discovery::partial::Listed;
 use crate::site::discovery::territory::Target;
 use crate::site::worker::keep_time;
 
@@ -35,12 +36,21 @@ pub(super) struct Machine {
     pub(super) holder: String,
     /// When that endpoint last showed the machine.
     pub(super) shown: Option<Instant>,
-    /// Whether that endpoint shows it no more: it was read whole since, and other machines are
-    /// all that it showed.
-    pub(super) absent: bool,
+    pub(super) sight: Sight,
     pub(super) lost: Option<Lost>,
     /// Other endpoints that show the same identity.
     pub(super) rivals: BTreeMap<String, Rival>,
+}
+
+/// What the endpoint that has the report of a machine showed of it when it was read whole last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// The machine, or it was not read since the report was remembered.
+    Shown,
+    /// It may list the machine, and could not be read to the end.
+    NotRead,
+    /// Other machines only.
+    Absent,
 }
 
 /// Another endpoint that shows the machine.
@@ -48,7 +58,7 @@ pub(super) struct Machine {
 pub(super) struct Rival {
     since: Instant,
     /// Whether the holder has shown the machine since; of the same BMC at another address, never.
-    certain: bool,
+    pub(super) certain: bool,
 }
 
 /// What was read behind one endpoint.
@@ -60,6 +70,8 @@ pub(super) struct Reading<'a> {
     pub(super) pin: Option<&'a SpkiPin>,
     /// What is behind it.
     pub(super) systems: Vec<ExploredSystem>,
+    /// What it lists.
+    pub(super) listed: Listed,
 }
 
 /// What follows from it for the endpoint.
@@ -111,7 +123,7 @@ impl Catalogue {
         let machine = Machine {
             holder: found.endpoint.address.clone(),
             shown: None,
-            absent: false,
+            sight: Sight::Shown,
             lost: None,
             rivals: BTreeMap::new(),
             spec,
@@ -171,6 +183,7 @@ impl Catalogue {
             target,
             pin,
             systems,
+            listed,
         } = reading;
         let mut finding = Finding::default();
         let now_here: BTreeSet<String> = systems
@@ -178,7 +191,8 @@ impl Catalogue {
             .filter_map(|one| id_of(&one.identity))
             .collect();
         let mut before_here = self.held_by(&target.key);
-        before_here.retain(|id| !now_here.contains(id));
+        let unread = self.unread(&target.key, &now_here, &listed);
+        before_here.retain(|id| !now_here.contains(id) && !unread.contains(id));
         let mut shown: BTreeMap<String, String> = BTreeMap::new();
         let mut before: BTreeMap<String, Option<DpuReportSpec>> = BTreeMap::new();
         for system in systems {
@@ -190,7 +204,7 @@ impl Catalogue {
                         "the system {path} of {} shows neither UUID nor serial number that tells it from others: have its maker's tools enter them, or write its object by hand",
                         target.key
                     ),
-                    Bearing::There,
+                    Bearing::Beside,
                 ));
                 continue;
             };
@@ -228,7 +242,14 @@ impl Catalogue {
         for (id, known) in before {
             self.keep_time(id, known.as_ref());
         }
-        finding.read = self.release(target, &shown, now, at);
+        if listed.is_partial() {
+            self.leave(&unread);
+        } else {
+            self.end_rivalries(&target.key, &now_here);
+        }
+        let mut here = now_here;
+        here.extend(unread);
+        finding.read = self.release(target, &here, now, at);
         finding.lacks = self.lacks(&target.key);
         finding
     }
@@ -266,7 +287,7 @@ impl Catalogue {
         // Of two that are known to show one identity the first keeps the report a little longer.
         let enough = if rival.certain { LOOKS } else { 1 };
         let looks = machine.lost.as_ref().map_or(0, |lost| lost.looks);
-        if machine.absent || looks >= enough {
+        if machine.sight == Sight::Absent || looks >= enough {
             machine.rivals.remove(&target.key);
             return Claim::Ours;
         }
@@ -288,7 +309,7 @@ impl Catalogue {
                 "{} and {holder} both show the identity of bmc-found-{id}: correct the serial number or UUID of one machine; until then {holder} is taken for it",
                 target.key
             ),
-            Bearing::There,
+            Bearing::Beside,
         ))
     }
 
@@ -310,7 +331,7 @@ impl Catalogue {
             spec: found::report(&self.site, id, target, pin, system, known.as_ref(), at),
             holder: target.key.clone(),
             shown: Some(now),
-            absent: false,
+            sight: Sight::Shown,
             lost: None,
             rivals,
         };
@@ -331,34 +352,6 @@ impl Catalogue {
         }
     }
 
-    pub(super) fn rivalled_by(&self, key: &str) -> Vec<String> {
-        let all = self.machines.iter();
-        all.filter(|(_, machine)| machine.rivals.contains_key(key))
-            .map(|(id, _)| id.clone())
-            .collect()
-    }
-
-    pub(super) fn end_rival(&mut self, id: &str, key: &str) {
-        let ended = self
-            .machines
-            .get_mut(id)
-            .and_then(|machine| machine.rivals.remove(key));
-        if ended.is_some_and(|rival| rival.certain) {
-            self.tell_rivals(id);
-        }
-    }
-
-    fn tell_rivals(&mut self, id: &str) {
-        let Some(machine) = self.machines.get_mut(id) else {
-            return;
-        };
-        let certain = machine.rivals.iter().filter(|(_, rival)| rival.certain);
-        let keys: Vec<&str> = certain.map(|(key, _)| key.as_str()).collect();
-        if found::tell_rivals(&mut machine.spec, &machine.holder, &keys) {
-            self.changed.insert(id.to_owned());
-        }
-    }
-
     fn contradict(&mut self, id: &str, key: &str, paths: &[&String; 2]) {
         let Some(machine) = self.machines.get_mut(id) else {
             return;
@@ -375,6 +368,6 @@ fn too_many(key: &str, before: usize) -> Failure {
         format!(
             "{key} showed {before} other machines before, so this one is not reported: give it an identity that stays; if those were real, delete their DpuReports (bmc-found-*, missingSince, this address)"
         ),
-        Bearing::There,
+        Bearing::Beside,
     )
 }

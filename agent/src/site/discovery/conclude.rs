@@ -1,12 +1,13 @@
 //! What follows from what was done. Pure.
 
-use lockstep_redfish::{BmcError, Endpoint, ExploredSystem, Identified};
+use lockstep_redfish::{BmcError, Endpoint, Explored, Identified};
 
-use crate::site::discovery::book::{Next, Outcome, Seen};
+use crate::site::discovery::book::{Again, Next, Outcome, Seen, Whole};
 use crate::site::discovery::catalogue::{Reading, TOO_MANY};
 use crate::site::discovery::engine::{Done, Engine, Job, Moment, Visit};
 use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::login::{Memory, trust_to_log_in};
+use crate::site::discovery::partial::Listed;
 use crate::site::discovery::sweep::Door;
 use crate::site::discovery::territory::Target;
 
@@ -123,6 +124,9 @@ impl Engine {
                 self.unusable(key, failure, moment);
             }
             Some(failure) => {
+                if failure.bearing == Bearing::Beside {
+                    self.catalogue.answered(&target, moment.now, moment.at);
+                }
                 self.book.unchanged(key, moment.now);
                 if failure.reason == TOO_MANY {
                     let barred_by = self.catalogue.held_by(key);
@@ -140,7 +144,7 @@ impl Engine {
     fn explored(
         &mut self,
         visit: &Visit,
-        result: Option<Result<Vec<ExploredSystem>, BmcError>>,
+        result: Option<Result<Explored, BmcError>>,
         moment: Moment<'_>,
     ) -> Option<Job> {
         let key = visit.key.as_str();
@@ -152,9 +156,9 @@ impl Engine {
             self.pins.insert(key.to_owned(), pin.to_string());
         }
         match result {
-            Some(Ok(systems)) => {
+            Some(Ok(explored)) => {
                 let target = self.book.target(key)?;
-                return self.read(&target, visit, systems, moment);
+                return self.read(&target, visit, explored, moment);
             }
             Some(Err(error)) => match Failure::of_explore(&error) {
                 Some(failure)
@@ -175,12 +179,14 @@ impl Engine {
         &mut self,
         target: &Target,
         visit: &Visit,
-        systems: Vec<ExploredSystem>,
+        explored: Explored,
         moment: Moment<'_>,
     ) -> Option<Job> {
         let key = &target.key;
         let seen = Seen::new(&visit.identified, &visit.version);
-        let nothing = systems.is_empty().then(|| {
+        let unread = Failure::of_unread(&explored.unread);
+        let is_partial = unread.is_some();
+        let nothing = explored.systems.is_empty().then(|| {
             Failure::new(
                 "SystemNotFound",
                 format!("{key} serves no ComputerSystem: check that it is the BMC of a machine"),
@@ -190,27 +196,32 @@ impl Engine {
         let reading = Reading {
             target,
             pin: visit.identified.tls_pin.as_ref(),
-            systems,
+            listed: Listed::new(&explored.systems, &explored.unread),
+            systems: explored.systems,
         };
         let finding = self.catalogue.read(reading, moment.now, moment.at);
         for left in &finding.left {
             self.pins.remove(left);
         }
-        let outcome = match finding.failure.or(nothing) {
+        let outcome = match finding.failure.or(nothing).or(unread) {
             Some(failure) => Outcome::Failed(failure),
             None if finding.is_open => Outcome::NotYet,
             None => Outcome::Identified,
         };
-        let next = if finding.is_alias && !finding.lacks {
+        let again = if finding.lacks {
+            Again::Next
+        } else if finding.is_open || is_partial {
+            Again::Soon
+        } else {
+            Again::AtRefresh
+        };
+        let next = if finding.is_alias && again == Again::AtRefresh {
             Next::Refresh
         } else {
             Next::Poll
         };
         self.book
-            .answered(key, outcome, Some(seen), next, moment.now);
-        if finding.is_open || finding.lacks {
-            self.book.read_next(key);
-        }
+            .answered(key, outcome, Some(Whole { seen, again }), next, moment.now);
         for ask in &finding.ask {
             self.book.hurry(ask, false, moment.now);
         }

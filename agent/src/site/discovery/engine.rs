@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuReportSpec;
-use lockstep_redfish::{BmcError, Credentials, Endpoint, ExploredSystem, Identified};
+use lockstep_redfish::{BmcError, Credentials, Endpoint, Explored, Identified};
 use tokio::time::Instant;
 
 use crate::config::DiscoverySection;
@@ -77,7 +77,7 @@ pub(super) enum Done {
     Swept(Door, Vec<u16>),
     Knocked(String, Result<(), String>),
     Identified(String, Option<Result<Identified, BmcError>>),
-    Explored(Box<Visit>, Option<Result<Vec<ExploredSystem>, BmcError>>),
+    Explored(Box<Visit>, Option<Result<Explored, BmcError>>),
     /// Those of the reports that are gone.
     Checked(String, Vec<String>),
 }

@@ -4,16 +4,17 @@
 //! when it has been gone for a while it is told to be missing; and its report stays.
 //!
 //! An endpoint that answers speaks for the machines that it showed when it was read whole, and for
-//! no others: one that it lacked then is as lost as one of an endpoint that is silent.
+//! no others: one that it lacked then is as lost as one of an endpoint that is silent. Of one that it
+//! may list and that could not be read nothing is known, and it stays as it is.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::report::Reachability;
 use tokio::time::Instant;
 
-use crate::site::discovery::catalogue::{Catalogue, Machine};
+use crate::site::discovery::catalogue::{Catalogue, Machine, Sight};
 use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::found;
 use crate::site::discovery::territory::Target;
@@ -37,9 +38,18 @@ impl Catalogue {
     /// The endpoint answered then, and shows what it showed when it was read whole.
     pub(super) fn answered(&mut self, target: &Target, then: Instant, at: &Time) {
         for id in self.held_by(&target.key) {
-            let Some(machine) = self.machines.get_mut(&id).filter(|one| !one.absent) else {
+            let Some(machine) = self.machines.get_mut(&id) else {
                 continue;
             };
+            match machine.sight {
+                Sight::Absent => continue,
+                // It answers, so nobody is out of reach; whether it is there was not seen.
+                Sight::NotRead => {
+                    machine.lost = None;
+                    continue;
+                }
+                Sight::Shown => {}
+            }
             machine.shown = machine.shown.max(Some(then));
             machine.lost = None;
             if found::is_back(&mut machine.spec, target, at) {
@@ -48,32 +58,34 @@ impl Catalogue {
         }
     }
 
-    /// The endpoint shows these machines and no others. Tells who else shows the others.
+    /// The endpoint answered, and whether it shows these machines was not seen: they stay as they
+    /// are.
+    pub(super) fn leave(&mut self, ids: &BTreeSet<String>) {
+        for id in ids {
+            if let Some(machine) = self.machines.get_mut(id) {
+                machine.sight = Sight::NotRead;
+                machine.lost = None;
+            }
+        }
+    }
+
+    /// The endpoint has these machines and no others. Tells who else shows the others.
     pub(super) fn release(
         &mut self,
         target: &Target,
-        shown: &BTreeMap<String, String>,
+        here: &BTreeSet<String>,
         now: Instant,
         at: &Time,
     ) -> Vec<String> {
         let mut ask = Vec::new();
-        let others: Vec<String> = self
-            .machines
-            .iter()
-            .filter(|(id, machine)| {
-                let has_part =
-                    machine.holder == target.key || machine.rivals.contains_key(&target.key);
-                has_part && !shown.contains_key(*id)
-            })
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in others {
-            self.end_rival(&id, &target.key);
-            let machine = self.machines.get_mut(&id);
-            if let Some(machine) = machine.filter(|one| one.holder == target.key) {
-                machine.absent = true;
-                ask.extend(self.lose(&id, &elsewhere(&target.key), now, at));
+        for id in self.held_by(&target.key) {
+            if here.contains(&id) {
+                continue;
             }
+            if let Some(machine) = self.machines.get_mut(&id) {
+                machine.sight = Sight::Absent;
+            }
+            ask.extend(self.lose(&id, &elsewhere(&target.key), now, at));
         }
         ask
     }
@@ -81,7 +93,8 @@ impl Catalogue {
     /// Whether the endpoint has the report of a machine that it shows no more, and that is not
     /// told to be missing yet.
     pub(super) fn lacks(&self, key: &str) -> bool {
-        let mut absent = self.machines.values().filter(|one| one.absent);
+        let absent = self.machines.values();
+        let mut absent = absent.filter(|one| one.sight == Sight::Absent);
         absent.any(|machine| machine.holder == key && !is_told_missing(machine))
     }
 
@@ -98,8 +111,11 @@ impl Catalogue {
         let mut ask = Vec::new();
         let elsewhere = elsewhere(key);
         for id in self.held_by(key) {
-            let is_absent = self.machines.get(&id).is_some_and(|one| one.absent);
-            let failure = if is_absent { &elsewhere } else { failure };
+            let sight = self.machines.get(&id).map(|one| one.sight);
+            let failure = match sight {
+                Some(Sight::Absent) => &elsewhere,
+                Some(Sight::Shown | Sight::NotRead) | None => failure,
+            };
             ask.extend(self.lose(&id, failure, now, at));
         }
         if failure.bearing == Bearing::Gone {

@@ -17,6 +17,8 @@ mod keyring;
 mod leases;
 mod login;
 mod missing;
+mod partial;
+mod rivals;
 mod scan;
 mod slots;
 mod sweep;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::config::DiscoverySection;
 
 use super::super::catalogue::{Catalogue, Reading};
+use super::super::partial::Listed;
 use super::super::territory::Territory;
 use super::fleet::{Bench, Manner, bench, range, system, until};
 
@@ -286,6 +287,7 @@ fn a_machine_was_shown_when_its_worker_saw_it_and_not_when_the_search_heard_of_i
             target,
             pin: None,
             systems: vec![system("SN-1", 0)],
+            listed: Listed::default(),
         };
         catalogue.read(reading, begun + minutes * MINUTE, &at)
     };

@@ -2,6 +2,7 @@
 
 mod change;
 mod fleet;
+mod partial;
 mod replaced;
 mod scale;
 mod schedule;

@@ -12,7 +12,7 @@ use super::fleet::{Manner, bench, range, until};
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// One range of these addresses, behind which any key will do.
-fn unverified(addresses: &str) -> String {
+pub(super) fn unverified(addresses: &str) -> String {
     format!(
         "  ranges:\n    - {{addresses: {addresses}, credentialsRef: {{name: c}}, tls: {{trust: NoVerification}}}}"
     )

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::site::attended::Attendance;
 
-use super::super::book::{Book, Next, Outcome, Pace, Seen};
+use super::super::book::{Again, Book, Next, Outcome, Pace, Seen, Whole};
 use super::super::failure::{Bearing, Failure};
 use super::super::slots::Class;
 use super::super::territory::{Target, Territory};
@@ -64,7 +64,11 @@ fn read(now: Instant) -> Book {
     book.listens(LISTED, now);
     while let Some(key) = book.next(Class::Main, now) {
         let seen = Seen::new(&identified("k", "s"), "1");
-        book.answered(&key, Outcome::Identified, Some(seen), Next::Poll, now);
+        let whole = Whole {
+            seen,
+            again: Again::AtRefresh,
+        };
+        book.answered(&key, Outcome::Identified, Some(whole), Next::Poll, now);
     }
     book
 }
