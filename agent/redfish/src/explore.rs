@@ -81,7 +81,7 @@ pub struct ExploredSystem {
 /// What is behind one BMC.
 #[derive(Debug, Default)]
 pub struct Explored {
-    /// The machines that were read.
+    /// The machines that were read; none where the BMC says that it has none.
     pub systems: Vec<ExploredSystem>,
     /// What the BMC lists as well, and what could not be read this time: nothing is known of it.
     pub unread: Vec<UnreadSystem>,
@@ -110,7 +110,7 @@ pub trait Explorer: Send + Sync + fmt::Debug {
     /// Logs in, reads everything in at most [`MOST_REQUESTS`] reads, logs out.
     ///
     /// # Errors
-    /// What kept every ComputerSystem from being read. One of several that cannot be read is told
+    /// What kept every ComputerSystem from being read, or the list of them. One of several that cannot be read is told
     /// in [`Explored::unread`] instead, and a part of one in [`Inventory::unread`].
     async fn explore(
         &self,

@@ -125,13 +125,8 @@ async fn systems(walk: &mut Walk<'_>, target: &BmcTarget) -> Result<Explored, Bm
         }
         explored.systems.push(system?);
     }
-    if explored.systems.is_empty() {
-        let failed = unread.into_iter().next().map(|first| first.why);
-        return Err(failed.unwrap_or_else(|| BmcError::SystemNotFound {
-            address: walk.link().origin().to_owned(),
-            wanted: "at all".to_owned(),
-            found: "none".to_owned(),
-        }));
+    if explored.systems.is_empty() && !unread.is_empty() {
+        return Err(unread.remove(0).why);
     }
     explored.unread = unread;
     Ok(explored)
@@ -142,7 +137,14 @@ async fn systems(walk: &mut Walk<'_>, target: &BmcTarget) -> Result<Explored, Bm
 async fn paths(walk: &mut Walk<'_>) -> Result<(Vec<String>, Vec<UnreadSystem>), BmcError> {
     let mut systems: Vec<String> = Vec::new();
     let mut unread = Vec::new();
-    for path in walk.system_paths().await?.into_iter().take(MOST_SYSTEMS) {
+    let Some(listed) = walk.system_paths().await? else {
+        return Err(BmcError::SystemNotFound {
+            address: walk.link().origin().to_owned(),
+            wanted: "at all".to_owned(),
+            found: "a list that does not say which there are".to_owned(),
+        });
+    };
+    for path in listed.into_iter().take(MOST_SYSTEMS) {
         match walk.essential(&path).await {
             // Some collections name themselves, or one system twice.
             Ok(document) => {

@@ -215,6 +215,42 @@ async fn a_system_that_is_listed_and_cannot_be_read_is_told_beside_those_that_we
 }
 
 #[tokio::test]
+async fn a_bmc_without_a_system_is_told_apart_from_one_that_does_not_say() {
+    let redfish = Redfish::new(loopback(), quick());
+    for (members, count, is_told) in [
+        (json!([]), json!(0), true),
+        (json!([]), json!(null), true),
+        (
+            json!([{"@odata.id": "/redfish/v1/Systems/gone"}]),
+            json!(1),
+            true,
+        ),
+        (json!([]), json!(2), false),
+        (json!([7, null]), json!(0), false),
+        (json!(null), json!(0), false),
+    ] {
+        let bmc = ScriptedBmc::plain();
+        bmc.change("/redfish/v1/Systems", |systems| {
+            systems["Members"] = members.clone();
+            systems["Members@odata.count"] = count.clone();
+        });
+        let explored = redfish
+            .explore(&endpoint(&bmc), &credentials(PASSWORD))
+            .await;
+        match explored {
+            Ok(explored) => {
+                assert!(is_told, "{members}, {count}");
+                assert!(explored.systems.is_empty() && explored.unread.is_empty());
+            }
+            Err(error) => {
+                assert!(!is_told, "{members}, {count}: {error}");
+                assert_eq!(error.category(), "SystemNotFound");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_collection_of_very_many_members_is_read_as_far_as_it_is_told_and_the_rest_is_counted() {
     const MEMBERS: usize = 5000;
     let bmc = ScriptedBmc::plain();

@@ -50,7 +50,19 @@ pub(super) enum Sight {
     /// It may list the machine, and could not be read to the end.
     NotRead,
     /// Other machines only.
-    Absent,
+    Others,
+    /// No machine at all.
+    Nothing,
+}
+
+impl Sight {
+    /// Whether the endpoint proved that it has the machine no more.
+    pub(super) fn is_absent(self) -> bool {
+        match self {
+            Self::Others | Self::Nothing => true,
+            Self::Shown | Self::NotRead => false,
+        }
+    }
 }
 
 /// Another endpoint that shows the machine.
@@ -186,6 +198,11 @@ impl Catalogue {
             listed,
         } = reading;
         let mut finding = Finding::default();
+        let absent = if systems.is_empty() {
+            Sight::Nothing
+        } else {
+            Sight::Others
+        };
         let now_here: BTreeSet<String> = systems
             .iter()
             .filter_map(|one| id_of(&one.identity))
@@ -249,7 +266,7 @@ impl Catalogue {
         }
         let mut here = now_here;
         here.extend(unread);
-        finding.read = self.release(target, &here, now, at);
+        finding.read = self.release(target, &here, absent, now, at);
         finding.lacks = self.lacks(&target.key);
         finding
     }
@@ -287,7 +304,7 @@ impl Catalogue {
         // Of two that are known to show one identity the first keeps the report a little longer.
         let enough = if rival.certain { LOOKS } else { 1 };
         let looks = machine.lost.as_ref().map_or(0, |lost| lost.looks);
-        if machine.sight == Sight::Absent || looks >= enough {
+        if machine.sight.is_absent() || looks >= enough {
             machine.rivals.remove(&target.key);
             return Claim::Ours;
         }

@@ -185,7 +185,7 @@ impl Engine {
         let key = &target.key;
         let seen = Seen::new(&visit.identified, &visit.version);
         let unread = Failure::of_unread(&explored.unread);
-        let is_partial = unread.is_some();
+        let is_wanting = unread.is_some() || explored.systems.is_empty();
         let nothing = explored.systems.is_empty().then(|| {
             Failure::new(
                 "SystemNotFound",
@@ -210,7 +210,7 @@ impl Engine {
         };
         let again = if finding.lacks {
             Again::Next
-        } else if finding.is_open || is_partial {
+        } else if finding.is_open || is_wanting {
             Again::Soon
         } else {
             Again::AtRefresh

@@ -42,7 +42,7 @@ impl Catalogue {
                 continue;
             };
             match machine.sight {
-                Sight::Absent => continue,
+                Sight::Others | Sight::Nothing => continue,
                 // It answers, so nobody is out of reach; whether it is there was not seen.
                 Sight::NotRead => {
                     machine.lost = None;
@@ -69,23 +69,28 @@ impl Catalogue {
         }
     }
 
-    /// The endpoint has these machines and no others. Tells who else shows the others.
+    /// The endpoint has these machines and no others, of which it showed this. Tells who else
+    /// shows those.
     pub(super) fn release(
         &mut self,
         target: &Target,
         here: &BTreeSet<String>,
+        absent: Sight,
         now: Instant,
         at: &Time,
     ) -> Vec<String> {
         let mut ask = Vec::new();
+        let failure = absence(absent, &target.key);
         for id in self.held_by(&target.key) {
             if here.contains(&id) {
                 continue;
             }
             if let Some(machine) = self.machines.get_mut(&id) {
-                machine.sight = Sight::Absent;
+                machine.sight = absent;
             }
-            ask.extend(self.lose(&id, &elsewhere(&target.key), now, at));
+            if let Some(failure) = &failure {
+                ask.extend(self.lose(&id, failure, now, at));
+            }
         }
         ask
     }
@@ -94,7 +99,7 @@ impl Catalogue {
     /// told to be missing yet.
     pub(super) fn lacks(&self, key: &str) -> bool {
         let absent = self.machines.values();
-        let mut absent = absent.filter(|one| one.sight == Sight::Absent);
+        let mut absent = absent.filter(|one| one.sight.is_absent());
         absent.any(|machine| machine.holder == key && !is_told_missing(machine))
     }
 
@@ -109,14 +114,10 @@ impl Catalogue {
         at: &Time,
     ) -> Vec<String> {
         let mut ask = Vec::new();
-        let elsewhere = elsewhere(key);
         for id in self.held_by(key) {
             let sight = self.machines.get(&id).map(|one| one.sight);
-            let failure = match sight {
-                Some(Sight::Absent) => &elsewhere,
-                Some(Sight::Shown | Sight::NotRead) | None => failure,
-            };
-            ask.extend(self.lose(&id, failure, now, at));
+            let absence = sight.and_then(|sight| absence(sight, key));
+            ask.extend(self.lose(&id, absence.as_ref().unwrap_or(failure), now, at));
         }
         if failure.bearing == Bearing::Gone {
             let rivals: Vec<String> = self.rivalled_by(key);
@@ -222,12 +223,23 @@ fn is_told_missing(machine: &Machine) -> bool {
     found.is_some_and(|found| found.missing_since.is_some())
 }
 
-fn elsewhere(key: &str) -> Failure {
-    Failure::new(
-        "AnotherMachine",
-        format!(
-            "another machine answers at {key} now: this one is found again wherever it shows up"
-        ),
-        Bearing::Gone,
-    )
+/// Why a machine is absent that the endpoint has proved to have no more.
+fn absence(sight: Sight, key: &str) -> Option<Failure> {
+    match sight {
+        Sight::Shown | Sight::NotRead => None,
+        Sight::Others => Some(Failure::new(
+            "AnotherMachine",
+            format!(
+                "another machine answers at {key} now: this one is found again wherever it shows up"
+            ),
+            Bearing::Gone,
+        )),
+        Sight::Nothing => Some(Failure::new(
+            "SystemNotFound",
+            format!(
+                "{key} answers and serves no machine any more: if it should, reset that BMC; this one is found again wherever it shows up"
+            ),
+            Bearing::Gone,
+        )),
+    }
 }

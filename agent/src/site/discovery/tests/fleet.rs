@@ -57,6 +57,8 @@ pub(super) struct Bmc {
     pub(super) manner: Manner,
     pub(super) key: Option<String>,
     pub(super) serial: String,
+    /// Whether it serves nothing now.
+    pub(super) is_bare: bool,
     /// What else it serves, in this order.
     pub(super) others: Vec<String>,
     /// What of all that it answers with an error.
@@ -91,6 +93,7 @@ impl Fleet {
             manner: Manner::Answers,
             key: Some(format!("key of {serial}")),
             serial: serial.to_owned(),
+            is_bare: false,
             others: Vec::new(),
             unreadable: Vec::new(),
             password: "b".to_owned(),
@@ -222,6 +225,9 @@ impl Explorer for Fleet {
 /// What a BMC serves, as far as it can be read.
 fn serve(bmc: &Bmc, endpoint: &Endpoint, probe: usize) -> Result<Explored, BmcError> {
     let mut explored = Explored::default();
+    if bmc.is_bare {
+        return Ok(explored);
+    }
     let serials = std::iter::once(&bmc.serial).chain(&bmc.others);
     for (number, serial) in serials.enumerate() {
         let path = format!("/redfish/v1/Systems/{}", number + 1);
