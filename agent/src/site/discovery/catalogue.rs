@@ -17,7 +17,7 @@ use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::found;
 use crate::site::discovery::identity::id_of;
 use crate::site::discovery::missing::{LOOKS, Lost};
-use crate::site::discovery::partial::Listed;
+use crate::site::discovery::partial::Here;
 use crate::site::discovery::territory::Target;
 use crate::site::worker::keep_time;
 
@@ -53,13 +53,15 @@ pub(super) enum Sight {
     Others,
     /// No machine at all.
     Nothing,
+    /// Others, as so often before in turn with this one.
+    InTurn,
 }
 
 impl Sight {
-    /// Whether the endpoint proved that it has the machine no more.
+    /// Whether the endpoint proved that it does not have the machine now.
     pub(super) fn is_absent(self) -> bool {
         match self {
-            Self::Others | Self::Nothing => true,
+            Self::Others | Self::Nothing | Self::InTurn => true,
             Self::Shown | Self::NotRead => false,
         }
     }
@@ -82,8 +84,10 @@ pub(super) struct Reading<'a> {
     pub(super) pin: Option<&'a SpkiPin>,
     /// What is behind it.
     pub(super) systems: Vec<ExploredSystem>,
-    /// What it lists.
-    pub(super) listed: Listed,
+    /// The machines among that.
+    pub(super) here: &'a Here,
+    /// Whether it shows something else too often for what it does not show to be gone.
+    pub(super) is_restless: bool,
 }
 
 /// What follows from it for the endpoint.
@@ -195,21 +199,17 @@ impl Catalogue {
             target,
             pin,
             systems,
-            listed,
+            here,
+            is_restless,
         } = reading;
         let mut finding = Finding::default();
-        let absent = if systems.is_empty() {
-            Sight::Nothing
-        } else {
-            Sight::Others
+        let absent = match (is_restless, systems.is_empty()) {
+            (true, _) => Sight::InTurn,
+            (false, true) => Sight::Nothing,
+            (false, false) => Sight::Others,
         };
-        let now_here: BTreeSet<String> = systems
-            .iter()
-            .filter_map(|one| id_of(&one.identity))
-            .collect();
         let mut before_here = self.held_by(&target.key);
-        let unread = self.unread(&target.key, &now_here, &listed);
-        before_here.retain(|id| !now_here.contains(id) && !unread.contains(id));
+        before_here.retain(|id| !here.has(id));
         let mut shown: BTreeMap<String, String> = BTreeMap::new();
         let mut before: BTreeMap<String, Option<DpuReportSpec>> = BTreeMap::new();
         for system in systems {
@@ -259,14 +259,12 @@ impl Catalogue {
         for (id, known) in before {
             self.keep_time(id, known.as_ref());
         }
-        if listed.is_partial() {
-            self.leave(&unread);
+        if here.is_partial {
+            self.leave(&here.unread);
         } else {
-            self.end_rivalries(&target.key, &now_here);
+            self.end_rivalries(&target.key, &here.shown);
         }
-        let mut here = now_here;
-        here.extend(unread);
-        finding.read = self.release(target, &here, absent, now, at);
+        finding.read = self.release(target, here, absent, now, at);
         finding.lacks = self.lacks(&target.key);
         finding
     }

@@ -2,12 +2,12 @@
 
 use lockstep_redfish::{BmcError, Endpoint, Explored, Identified};
 
-use crate::site::discovery::book::{Again, Next, Outcome, Seen, Whole};
+use crate::site::discovery::book::{Next, Outcome};
 use crate::site::discovery::catalogue::{Reading, TOO_MANY};
 use crate::site::discovery::engine::{Done, Engine, Job, Moment, Visit};
 use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::login::{Memory, trust_to_log_in};
-use crate::site::discovery::partial::Listed;
+use crate::site::discovery::reread::{Again, Seen, Whole};
 use crate::site::discovery::sweep::Door;
 use crate::site::discovery::territory::Target;
 
@@ -121,6 +121,7 @@ impl Engine {
         }
         match self.book.verdict(key).cloned() {
             Some(failure) if !self.book.is_as_before(key, &identified) => {
+                self.book.strays(key);
                 self.unusable(key, failure, moment);
             }
             Some(failure) => {
@@ -193,17 +194,21 @@ impl Engine {
                 Bearing::There,
             )
         });
+        let here = self.catalogue.here(key, &explored);
+        let is_restless = self.book.is_restless(key, &seen, &here.all());
+        let restless = is_restless.then(|| Failure::restless(key));
         let reading = Reading {
             target,
             pin: visit.identified.tls_pin.as_ref(),
-            listed: Listed::new(&explored.systems, &explored.unread),
             systems: explored.systems,
+            here: &here,
+            is_restless,
         };
         let finding = self.catalogue.read(reading, moment.now, moment.at);
         for left in &finding.left {
             self.pins.remove(left);
         }
-        let outcome = match finding.failure.or(nothing).or(unread) {
+        let outcome = match finding.failure.or(nothing).or(unread).or(restless) {
             Some(failure) => Outcome::Failed(failure),
             None if finding.is_open => Outcome::NotYet,
             None => Outcome::Identified,
@@ -215,13 +220,18 @@ impl Engine {
         } else {
             Again::AtRefresh
         };
-        let next = if finding.is_alias && again == Again::AtRefresh {
+        let next = if finding.is_alias && again == Again::AtRefresh && !is_restless {
             Next::Refresh
         } else {
             Next::Poll
         };
+        let whole = Whole {
+            seen,
+            here: here.all(),
+            again,
+        };
         self.book
-            .answered(key, outcome, Some(Whole { seen, again }), next, moment.now);
+            .answered(key, outcome, Some(whole), next, moment.now);
         for ask in &finding.ask {
             self.book.hurry(ask, false, moment.now);
         }

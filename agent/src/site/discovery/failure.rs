@@ -95,6 +95,14 @@ impl Failure {
         Some(Self::new("SystemNotRead", message, Bearing::Beside))
     }
 
+    /// Whatever is there was something else too often.
+    pub(super) fn restless(key: &str) -> Self {
+        let message = format!(
+            "{key} shows another key or other machines again and again and is read every few minutes only: give each BMC an address of its own, and name none that a proxy or a balancer shares out"
+        );
+        Self::new("MachinesAlternate", message, Bearing::Beside)
+    }
+
     fn of(error: &BmcError, reason: &'static str, bearing: Bearing) -> Self {
         let remedy = error.remedy();
         let room = LONGEST.saturating_sub(remedy.chars().count() + 2);

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::site::discovery::catalogue::{Catalogue, Machine, Sight};
 use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::found;
+use crate::site::discovery::partial::Here;
 use crate::site::discovery::territory::Target;
 
 /// Failed looks after which a machine is told to be out of reach.
@@ -44,7 +45,7 @@ impl Catalogue {
             match machine.sight {
                 Sight::Others | Sight::Nothing => continue,
                 // It answers, so nobody is out of reach; whether it is there was not seen.
-                Sight::NotRead => {
+                Sight::NotRead | Sight::InTurn => {
                     machine.lost = None;
                     continue;
                 }
@@ -74,22 +75,23 @@ impl Catalogue {
     pub(super) fn release(
         &mut self,
         target: &Target,
-        here: &BTreeSet<String>,
+        here: &Here,
         absent: Sight,
         now: Instant,
         at: &Time,
     ) -> Vec<String> {
         let mut ask = Vec::new();
-        let failure = absence(absent, &target.key);
         for id in self.held_by(&target.key) {
-            if here.contains(&id) {
+            let Some(machine) = self.machines.get_mut(&id).filter(|_| !here.has(&id)) else {
                 continue;
-            }
-            if let Some(machine) = self.machines.get_mut(&id) {
+            };
+            // What was gone before the others began to take turns stays so.
+            if absent != Sight::InTurn || !machine.sight.is_absent() {
                 machine.sight = absent;
             }
-            if let Some(failure) = &failure {
-                ask.extend(self.lose(&id, failure, now, at));
+            match absence(machine.sight, &target.key) {
+                Some(failure) => ask.extend(self.lose(&id, &failure, now, at)),
+                None => machine.lost = None,
             }
         }
         ask
@@ -226,7 +228,7 @@ fn is_told_missing(machine: &Machine) -> bool {
 /// Why a machine is absent that the endpoint has proved to have no more.
 fn absence(sight: Sight, key: &str) -> Option<Failure> {
     match sight {
-        Sight::Shown | Sight::NotRead => None,
+        Sight::Shown | Sight::NotRead | Sight::InTurn => None,
         Sight::Others => Some(Failure::new(
             "AnotherMachine",
             format!(

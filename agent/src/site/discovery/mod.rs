@@ -18,6 +18,7 @@ mod leases;
 mod login;
 mod missing;
 mod partial;
+mod reread;
 mod rivals;
 mod scan;
 mod slots;

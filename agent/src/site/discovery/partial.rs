@@ -6,42 +6,60 @@
 
 use std::collections::BTreeSet;
 
-use lockstep_redfish::{ExploredSystem, UnreadSystem};
+use lockstep_redfish::Explored;
 
 use crate::site::discovery::catalogue::{Catalogue, Machine};
+use crate::site::discovery::identity::id_of;
+
+/// The machines behind an endpoint that was read.
+#[derive(Debug, Default)]
+pub(super) struct Here {
+    /// Those that it showed.
+    pub(super) shown: BTreeSet<String>,
+    /// Those of which it has the reports, that it did not show and may list all the same.
+    pub(super) unread: BTreeSet<String>,
+    /// Whether something that it lists was not read.
+    pub(super) is_partial: bool,
+}
+
+impl Here {
+    /// All of them.
+    pub(super) fn all(&self) -> BTreeSet<String> {
+        self.shown.union(&self.unread).cloned().collect()
+    }
+
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.shown.contains(id) || self.unread.contains(id)
+    }
+}
 
 /// The paths that a BMC listed.
-#[derive(Debug, Default)]
-pub(super) struct Listed {
+#[derive(Debug)]
+struct Listed {
     read: BTreeSet<String>,
     unread: BTreeSet<String>,
 }
 
-impl Listed {
-    pub(super) fn new(read: &[ExploredSystem], unread: &[UnreadSystem]) -> Self {
-        let read = read.iter().map(|one| &one.identity.system_path);
-        let unread = unread.iter().map(|one| &one.path);
-        Self {
-            read: read.map(|path| trimmed(path)).collect(),
+impl Catalogue {
+    /// The machines behind an endpoint that was read.
+    pub(super) fn here(&self, key: &str, explored: &Explored) -> Here {
+        let systems = explored.systems.iter().map(|one| &one.identity);
+        let shown: BTreeSet<String> = systems.clone().filter_map(id_of).collect();
+        let unread = explored.unread.iter().map(|one| &one.path);
+        let listed = Listed {
+            read: systems.map(|one| trimmed(&one.system_path)).collect(),
             unread: unread.map(|path| trimmed(path)).collect(),
+        };
+        Here {
+            unread: self.unread(key, &shown, &listed),
+            is_partial: !listed.unread.is_empty(),
+            shown,
         }
     }
 
-    /// Whether something that is listed was not read.
-    pub(super) fn is_partial(&self) -> bool {
-        !self.unread.is_empty()
-    }
-}
-
-impl Catalogue {
     /// The machines of an endpoint that it did not show and may list all the same.
-    pub(super) fn unread(
-        &self,
-        key: &str,
-        shown: &BTreeSet<String>,
-        listed: &Listed,
-    ) -> BTreeSet<String> {
-        if !listed.is_partial() {
+    fn unread(&self, key: &str, shown: &BTreeSet<String>, listed: &Listed) -> BTreeSet<String> {
+        if listed.unread.is_empty() {
             return BTreeSet::new();
         }
         let held = self.machines.iter();

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lockstep_redfish::{BmcError, UnreadSystem};
+use lockstep_redfish::{BmcError, Explored, UnreadSystem};
 use tokio::time::Instant;
 
 use super::super::catalogue::{Catalogue, Reading};
-use super::super::partial::Listed;
 use super::super::territory::Territory;
 use super::fleet::{Bench, Manner, bench, system, until};
 use super::replaced::unverified;
@@ -152,16 +151,19 @@ fn what_was_not_read_may_be_whoever_was_there_or_if_that_is_nobody_anyone_not_se
         serials.iter().map(|&serial| Bench::id(serial)).collect()
     };
     let mut catalogue = Catalogue::default();
-    catalogue.read(
-        Reading {
-            target,
-            pin: None,
-            systems: vec![at_path("SN-A", "/s/1"), at_path("SN-B", "/s/2/")],
-            listed: Listed::default(),
-        },
-        now,
-        &at,
-    );
+    let explored = Explored {
+        systems: vec![at_path("SN-A", "/s/1"), at_path("SN-B", "/s/2/")],
+        unread: Vec::new(),
+    };
+    let here = catalogue.here(KEY, &explored);
+    let reading = Reading {
+        target,
+        pin: None,
+        here: &here,
+        is_restless: false,
+        systems: explored.systems,
+    };
+    catalogue.read(reading, now, &at);
     for (read, not_read, may_be_there) in [
         (&[("SN-A", "/s/1")][..], &[][..], &[][..]),
         (&[("SN-A", "/s/1")], &["/s/2"], &["SN-B"]),
@@ -174,10 +176,15 @@ fn what_was_not_read_may_be_whoever_was_there_or_if_that_is_nobody_anyone_not_se
         (&[], &["/s/1"], &["SN-A"]),
         (&[], &["/s/9"], &["SN-A", "SN-B"]),
     ] {
-        let systems: Vec<_> = read.iter().map(|(one, path)| at_path(one, path)).collect();
-        let missing: Vec<_> = not_read.iter().map(|path| unread(path)).collect();
-        let shown = read.iter().map(|(one, _)| Bench::id(one)).collect();
-        let found = catalogue.unread(KEY, &shown, &Listed::new(&systems, &missing));
-        assert_eq!(found, ids(may_be_there), "{read:?} without {not_read:?}");
+        let explored = Explored {
+            systems: read.iter().map(|(one, path)| at_path(one, path)).collect(),
+            unread: not_read.iter().map(|path| unread(path)).collect(),
+        };
+        let here = catalogue.here(KEY, &explored);
+        assert_eq!(
+            here.unread,
+            ids(may_be_there),
+            "{read:?} without {not_read:?}"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! When which endpoint is looked at: the book alone, without anything that takes time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use crate::site::attended::Attendance;
 
-use super::super::book::{Again, Book, Next, Outcome, Pace, Seen, Whole};
+use super::super::book::{Book, Next, Outcome, Pace};
 use super::super::failure::{Bearing, Failure};
+use super::super::reread::{Again, Seen, Whole};
 use super::super::slots::Class;
 use super::super::territory::{Target, Territory};
 
@@ -66,6 +67,7 @@ fn read(now: Instant) -> Book {
         let seen = Seen::new(&identified("k", "s"), "1");
         let whole = Whole {
             seen,
+            here: BTreeSet::new(),
             again: Again::AtRefresh,
         };
         book.answered(&key, Outcome::Identified, Some(whole), Next::Poll, now);
