@@ -78,6 +78,24 @@ pub struct ExploredSystem {
     pub inventory: Inventory,
 }
 
+/// What is behind one BMC.
+#[derive(Debug, Default)]
+pub struct Explored {
+    /// The machines that were read; none where the BMC says that it has none.
+    pub systems: Vec<ExploredSystem>,
+    /// What the BMC lists as well, and what could not be read this time: nothing is known of it.
+    pub unread: Vec<UnreadSystem>,
+}
+
+/// A system that a BMC lists and that could not be read.
+#[derive(Debug)]
+pub struct UnreadSystem {
+    /// Its path in the list.
+    pub path: String,
+    /// What kept it from being read.
+    pub why: BmcError,
+}
+
 /// Reads what is behind endpoints. Calls to one endpoint queue up; each has a deadline.
 #[async_trait]
 pub trait Explorer: Send + Sync + fmt::Debug {
@@ -92,13 +110,13 @@ pub trait Explorer: Send + Sync + fmt::Debug {
     /// Logs in, reads everything in at most [`MOST_REQUESTS`] reads, logs out.
     ///
     /// # Errors
-    /// What kept the ComputerSystems from being read. A part that cannot be read is told in
-    /// [`Inventory::unread`] instead.
+    /// What kept every ComputerSystem from being read, or the list of them. One of several that cannot be read is told
+    /// in [`Explored::unread`] instead, and a part of one in [`Inventory::unread`].
     async fn explore(
         &self,
         endpoint: &Endpoint,
         credentials: &Credentials,
-    ) -> Result<Vec<ExploredSystem>, BmcError>;
+    ) -> Result<Explored, BmcError>;
 }
 
 #[cfg(test)]

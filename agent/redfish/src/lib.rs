@@ -42,7 +42,9 @@ pub use effect::{
     BootOverride, BootTarget, Confirmation, Effect, MediaMatch, OverrideEnabled, PowerAction,
 };
 pub use error::{BmcError, EffectCertainty};
-pub use explore::{Endpoint, ExploredSystem, Explorer, Identified, MOST_REQUESTS};
+pub use explore::{
+    Endpoint, Explored, ExploredSystem, Explorer, Identified, MOST_REQUESTS, UnreadSystem,
+};
 pub use facts::{
     Authentication, BmcFacts, BootOverrideState, BootProgress, Capabilities, Capability, Channel,
     ImageUrl, Manager, MediaSlot, Offer, PowerRestorePolicy, PowerState, Reading, SystemGlance,

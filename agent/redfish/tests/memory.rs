@@ -103,7 +103,7 @@ async fn explore(redfish: &Redfish, address: SocketAddr) -> ExploredSystem {
         tls: TlsTrust::PlainHttp,
     };
     let mut found = redfish.explore(&endpoint, &credentials()).await.unwrap();
-    found.remove(0)
+    found.systems.remove(0)
 }
 
 fn credentials() -> Credentials {

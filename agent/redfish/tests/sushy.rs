@@ -344,6 +344,8 @@ async fn two_machines_behind_one_service_are_explored_and_left_as_they_are() {
         password: PASSWORD.to_owned(),
     };
     let found = redfish.explore(&endpoint, &credentials).await.unwrap();
+    assert!(found.unread.is_empty(), "{:?}", found.unread);
+    let found = found.systems;
     let uuids: Vec<_> = found
         .iter()
         .map(|one| one.identity.system_uuid.clone().unwrap())

@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout_at};
 
 use super::walk::Walk;
-use super::{Endpoint, ExploredSystem, Explorer, Identified, bmc, system};
+use super::{Endpoint, Explored, Explorer, Identified, UnreadSystem, bmc, system};
 use crate::document::text;
 use crate::error::BmcError;
 use crate::identity::ExpectedIdentity;
@@ -52,7 +52,7 @@ impl Explorer for Redfish {
         &self,
         endpoint: &Endpoint,
         credentials: &Credentials,
-    ) -> Result<Vec<ExploredSystem>, BmcError> {
+    ) -> Result<Explored, BmcError> {
         let options = &self.shared.options;
         let deadline = Instant::now() + options.explore_deadline;
         let target = target(endpoint, credentials);
@@ -102,39 +102,49 @@ async fn turn<'a>(
     timeout_at(deadline, lane.lock()).await.map_err(busy)
 }
 
-async fn systems(walk: &mut Walk<'_>, target: &BmcTarget) -> Result<Vec<ExploredSystem>, BmcError> {
-    let (systems, failed) = paths(walk).await?;
-    if systems.is_empty() {
-        return Err(failed.unwrap_or_else(|| BmcError::SystemNotFound {
-            address: walk.link().origin().to_owned(),
-            wanted: "at all".to_owned(),
-            found: "none".to_owned(),
-        }));
-    }
+async fn systems(walk: &mut Walk<'_>, target: &BmcTarget) -> Result<Explored, BmcError> {
+    let (systems, mut unread) = paths(walk).await?;
     let now = now();
-    let alone = systems.len() == 1 && failed.is_none();
+    let alone = systems.len() == 1 && unread.is_empty();
     let mut left = systems.len();
-    let mut explored = Vec::new();
+    let mut explored = Explored::default();
     for path in systems {
         walk.share_among(left);
         left -= 1;
-        let document = walk.essential(&path).await?;
+        let document = match walk.essential(&path).await {
+            Ok(document) => document,
+            Err(error) => {
+                unread.push(unread_system(path, error)?);
+                continue;
+            }
+        };
         let channel = redfish::channel(walk.link(), &target.tls);
         let system = system::explore(walk, path, document, alone, channel, &now).await;
         if let Some(fatal) = walk.take_fatal() {
             return Err(fatal);
         }
-        explored.push(system?);
+        explored.systems.push(system?);
     }
+    if explored.systems.is_empty() && !unread.is_empty() {
+        return Err(unread.remove(0).why);
+    }
+    explored.unread = unread;
     Ok(explored)
 }
 
-/// The paths of the ComputerSystems, and what kept one from being read. Their documents are not
+/// The paths of the ComputerSystems, and those that could not be read. Their documents are not
 /// held: there may be many.
-async fn paths(walk: &mut Walk<'_>) -> Result<(Vec<String>, Option<BmcError>), BmcError> {
+async fn paths(walk: &mut Walk<'_>) -> Result<(Vec<String>, Vec<UnreadSystem>), BmcError> {
     let mut systems: Vec<String> = Vec::new();
-    let mut failed = None;
-    for path in walk.system_paths().await?.into_iter().take(MOST_SYSTEMS) {
+    let mut unread = Vec::new();
+    let Some(listed) = walk.system_paths().await? else {
+        return Err(BmcError::SystemNotFound {
+            address: walk.link().origin().to_owned(),
+            wanted: "at all".to_owned(),
+            found: "a list that does not say which there are".to_owned(),
+        });
+    };
+    for path in listed.into_iter().take(MOST_SYSTEMS) {
         match walk.essential(&path).await {
             // Some collections name themselves, or one system twice.
             Ok(document) => {
@@ -142,17 +152,22 @@ async fn paths(walk: &mut Walk<'_>) -> Result<(Vec<String>, Option<BmcError>), B
                     systems.push(path);
                 }
             }
-            Err(refused @ BmcError::CredentialsRefused { .. }) => return Err(refused),
             // Listed, and not there after all.
             Err(BmcError::ReadFailed { status: 404, .. }) => {}
             // The others are there all the same.
-            Err(error) => {
-                tracing::warn!(%error, path, "a system that a BMC lists is not read");
-                failed = failed.or(Some(error));
-            }
+            Err(error) => unread.push(unread_system(path, error)?),
         }
     }
-    Ok((systems, failed))
+    Ok((systems, unread))
+}
+
+/// Whoever refuses the credentials refuses them for every system.
+fn unread_system(path: String, why: BmcError) -> Result<UnreadSystem, BmcError> {
+    if matches!(why, BmcError::CredentialsRefused { .. }) {
+        return Err(why);
+    }
+    tracing::warn!(error = %why, path, "a system that a BMC lists is not read");
+    Ok(UnreadSystem { path, why })
 }
 
 /// Now, in whole seconds: what is written reads back as the same value.

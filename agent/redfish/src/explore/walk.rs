@@ -117,8 +117,8 @@ impl<'a> Walk<'a> {
         self.share = asked + left / parts;
     }
 
-    /// The paths of all ComputerSystems.
-    pub(crate) async fn system_paths(&mut self) -> Result<Vec<String>, BmcError> {
+    /// The paths of all ComputerSystems; `None` where the BMC does not say.
+    pub(crate) async fn system_paths(&mut self) -> Result<Option<Vec<String>>, BmcError> {
         let turn = self.turn(self.deadline).await?;
         let paths = self.link.system_paths(self.deadline).await;
         drop(turn);

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{Link, MOST_MEMBERS, ROOT};
-use crate::document::{link, links, listed, path};
+use crate::document::{link, links, listed, number, path};
 use crate::documents::{Documents as _, Within};
 use crate::error::BmcError;
 use crate::facts::SystemIdentity;
@@ -35,22 +35,27 @@ impl Link {
         self.locate_system(deadline).await
     }
 
-    /// The paths of all ComputerSystems.
+    /// The paths of all ComputerSystems. `None`: the BMC does not say which there are, nor that
+    /// there are none.
     pub(crate) async fn system_paths(
         &mut self,
         deadline: Instant,
-    ) -> Result<Vec<String>, BmcError> {
-        let collection = link(&self.root, "Systems").unwrap_or_else(|| format!("{ROOT}Systems"));
-        let mut members = links(&self.get(&collection, deadline).await?, "Members");
+    ) -> Result<Option<Vec<String>>, BmcError> {
+        let path = link(&self.root, "Systems").unwrap_or_else(|| format!("{ROOT}Systems"));
+        let collection = self.get(&path, deadline).await?;
+        let mut members = links(&collection, "Members");
+        if members.is_empty() && !has_none(&collection) {
+            return Ok(None);
+        }
         if let Some(is_system) = self.repaired.quirks().filter_computer_system_odata_ids() {
             members.retain(|path| is_system(path));
         }
-        Ok(members)
+        Ok(Some(members))
     }
 
     /// The only system, else the one with the expected UUID.
     async fn locate_system(&mut self, deadline: Instant) -> Result<Value, BmcError> {
-        let members = self.system_paths(deadline).await?;
+        let members = self.system_paths(deadline).await?.unwrap_or_default();
         let wanted = self.target.expected.system_uuid.clone();
         let found = match (members.as_slice(), &wanted) {
             ([only], _) => Some((only.clone(), self.get(only, deadline).await?)),
@@ -100,6 +105,13 @@ impl Link {
         let path = self.system_path.clone().unwrap_or_default();
         reading::identity(&self.root, system, path, self.observed.pin())
     }
+}
+
+/// Whether a collection says that it has no members.
+fn has_none(collection: &Value) -> bool {
+    let members = collection.get("Members").and_then(Value::as_array);
+    members.is_some_and(Vec::is_empty)
+        && number(collection, "Members@odata.count").unwrap_or(0) == 0
 }
 
 /// The path that a document gives itself: after a redirect, the one to use.

@@ -86,7 +86,8 @@ async fn an_error_in_an_answer_of_200_is_no_document() {
     let found = redfish
         .explore(&endpoint(&bmc), &credentials(PASSWORD))
         .await
-        .unwrap();
+        .unwrap()
+        .systems;
     let record = found[0].inventory.capabilities.as_ref().unwrap();
     assert_eq!(record.spdm.offer.as_str(), "NotRead");
     let unread = &found[0].inventory.unread;
@@ -133,7 +134,8 @@ async fn many_machines_share_the_reads_and_all_of_them_are_known() {
     let found = redfish
         .explore(&endpoint(&bmc), &credentials(PASSWORD))
         .await
-        .unwrap();
+        .unwrap()
+        .systems;
     assert_eq!(found.len(), 12);
     for (number, one) in found.iter().enumerate() {
         assert_eq!(one.identity.serial_number, Some(format!("SN{number}")));
@@ -161,6 +163,94 @@ async fn many_machines_share_the_reads_and_all_of_them_are_known() {
 }
 
 #[tokio::test]
+async fn a_system_that_is_listed_and_cannot_be_read_is_told_beside_those_that_were() {
+    let path = |one: usize| format!("/redfish/v1/Systems/{one}");
+    let several = || {
+        let bmc = ScriptedBmc::plain();
+        for one in 0..3 {
+            let system = json!({"@odata.id": path(one), "SerialNumber": format!("SN{one}")});
+            bmc.add(&path(one), system);
+        }
+        let members: Vec<_> = (0..4).map(|one| json!({"@odata.id": path(one)})).collect();
+        bmc.change("/redfish/v1/Systems", |systems| {
+            systems["Members"] = json!(members);
+        });
+        bmc
+    };
+    let redfish = Redfish::new(loopback(), quick());
+    for (status, body, told) in [(500, "{}", "ReadFailed"), (200, "<html>", "BadAnswer")] {
+        let bmc = several();
+        bmc.fail(
+            "GET",
+            "/Systems/1",
+            9,
+            Fault::Answer(status, body.to_owned()),
+        );
+        let explored = redfish
+            .explore(&endpoint(&bmc), &credentials(PASSWORD))
+            .await
+            .unwrap();
+        let systems = explored.systems.iter();
+        let serials: Vec<_> = systems
+            .filter_map(|one| one.identity.serial_number.as_deref())
+            .collect();
+        assert_eq!(serials, ["SN0", "SN2"]);
+        // The fourth is not there at all, which is known.
+        let unread = explored.unread.iter();
+        let unread: Vec<_> = unread
+            .map(|one| (one.path.clone(), one.why.category()))
+            .collect();
+        assert_eq!(unread, [(path(1), told)]);
+    }
+    // Where none can be read there is nothing to tell.
+    let bmc = several();
+    for end in ["/Systems/0", "/Systems/1", "/Systems/2"] {
+        bmc.fail("GET", end, 9, Fault::Answer(500, "{}".to_owned()));
+    }
+    let error = redfish
+        .explore(&endpoint(&bmc), &credentials(PASSWORD))
+        .await
+        .unwrap_err();
+    assert_eq!(error.category(), "ReadFailed");
+}
+
+#[tokio::test]
+async fn a_bmc_without_a_system_is_told_apart_from_one_that_does_not_say() {
+    let redfish = Redfish::new(loopback(), quick());
+    for (members, count, is_told) in [
+        (json!([]), json!(0), true),
+        (json!([]), json!(null), true),
+        (
+            json!([{"@odata.id": "/redfish/v1/Systems/gone"}]),
+            json!(1),
+            true,
+        ),
+        (json!([]), json!(2), false),
+        (json!([7, null]), json!(0), false),
+        (json!(null), json!(0), false),
+    ] {
+        let bmc = ScriptedBmc::plain();
+        bmc.change("/redfish/v1/Systems", |systems| {
+            systems["Members"] = members.clone();
+            systems["Members@odata.count"] = count.clone();
+        });
+        let explored = redfish
+            .explore(&endpoint(&bmc), &credentials(PASSWORD))
+            .await;
+        match explored {
+            Ok(explored) => {
+                assert!(is_told, "{members}, {count}");
+                assert!(explored.systems.is_empty() && explored.unread.is_empty());
+            }
+            Err(error) => {
+                assert!(!is_told, "{members}, {count}: {error}");
+                assert_eq!(error.category(), "SystemNotFound");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_collection_of_very_many_members_is_read_as_far_as_it_is_told_and_the_rest_is_counted() {
     const MEMBERS: usize = 5000;
     let bmc = ScriptedBmc::plain();
@@ -180,7 +270,8 @@ async fn a_collection_of_very_many_members_is_read_as_far_as_it_is_told_and_the_
     let found = redfish
         .explore(&endpoint(&bmc), &credentials(PASSWORD))
         .await
-        .unwrap();
+        .unwrap()
+        .systems;
     let memory = found[0].inventory.memory.as_ref().unwrap();
     assert_eq!(memory.modules.len(), 32);
     assert_eq!(usize::try_from(memory.omitted).unwrap(), MEMBERS - 32);

@@ -10,11 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use lockstep_redfish::{Identified, SpkiPin};
+use lockstep_redfish::Identified;
 use tokio::time::Instant;
 
 use crate::site::attended::Attendance;
 use crate::site::discovery::failure::Failure;
+use crate::site::discovery::reread::{Reread, Seen, Whole};
 use crate::site::discovery::slots::Class;
 use crate::site::discovery::territory::{Target, add_sources};
 
@@ -28,27 +29,6 @@ pub(super) struct Pace {
     pub(super) poll: Duration,
     /// Between two readings of one about which nothing changed.
     pub(super) refresh: Duration,
-}
-
-/// What an endpoint showed when it was read last.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
-    pin: Option<SpkiPin>,
-    service_uuid: Option<String>,
-    redfish_version: Option<String>,
-    /// Version of the credentials it was read with.
-    version: String,
-}
-
-impl Seen {
-    pub(super) fn new(identified: &Identified, version: &str) -> Self {
-        Self {
-            pin: identified.tls_pin.clone(),
-            service_uuid: identified.service_uuid.clone(),
-            redfish_version: identified.redfish_version.clone(),
-            version: version.to_owned(),
-        }
-    }
 }
 
 /// What became of an endpoint.
@@ -82,18 +62,13 @@ struct Entry {
     again: bool,
     /// It was asked for, so that nobody else's look will do.
     asked: bool,
-    /// It is to be read whole at the next look.
-    read: bool,
     failures: u32,
     turns: u32,
-    seen: Option<Seen>,
-    refresh_at: Instant,
+    reread: Reread,
     outcome: Outcome,
     /// What it came to when it was last logged in to.
     verdict: Outcome,
     next: Next,
-    /// Version of the credentials that it refuses for good.
-    barred: Option<String>,
 }
 
 impl Entry {
@@ -166,15 +141,12 @@ impl Book {
             running: false,
             again: false,
             asked: false,
-            read: false,
             failures: 0,
             turns: 0,
-            seen: None,
-            refresh_at: now,
+            reread: Reread::new(now),
             outcome: Outcome::NotYet,
             verdict: Outcome::NotYet,
             next: Next::Poll,
-            barred: None,
         });
         self.enqueue(class, now, &target.key);
     }
@@ -244,7 +216,7 @@ impl Book {
             return;
         };
         let silent = failure.reason == "Unreachable";
-        if silent && entry.named.is_none() && entry.seen.is_none() {
+        if silent && entry.named.is_none() && entry.reread.seen().is_none() {
             self.forget(key);
             return;
         }
@@ -255,11 +227,7 @@ impl Book {
         } else {
             Class::Doubtful
         };
-        let doublings = entry.failures.saturating_sub(1).min(16);
-        let pause = PAUSES.0.saturating_mul(2_u32.saturating_pow(doublings));
-        let pause = pause
-            .min(PAUSES.1)
-            .mul_f64(0.5 + spread(key, entry.turns) / 2.0);
+        let pause = backoff(entry.failures, key, entry.turns);
         entry.outcome = Outcome::Failed(failure);
         self.put_back(key, class, now + pause);
     }
@@ -273,12 +241,12 @@ impl Book {
         self.put_back(key, class, now + pause);
     }
 
-    /// It answered. `read` is what it showed if it was read whole.
+    /// It answered. `read` is what came of it if it was read whole.
     pub(super) fn answered(
         &mut self,
         key: &str,
         outcome: Outcome,
-        read: Option<Seen>,
+        read: Option<Whole>,
         next: Next,
         now: Instant,
     ) {
@@ -288,15 +256,13 @@ impl Book {
         };
         entry.failures = 0;
         entry.outcome = outcome;
-        if let Some(seen) = read {
-            entry.seen = Some(seen);
+        if let Some(whole) = read {
+            let spread_by = (key, entry.turns);
+            entry.reread.take(whole, refresh, spread_by, now);
             entry.verdict = entry.outcome.clone();
             entry.next = next;
-            entry.read = false;
-            entry.barred = None;
-            entry.refresh_at = now + refresh.mul_f64(0.9 + spread(key, entry.turns) / 5.0);
         }
-        let (turns, refresh_at) = (entry.turns, entry.refresh_at);
+        let (turns, refresh_at) = (entry.turns, entry.reread.refresh_at());
         let due = match next {
             Next::Poll => now + self.poll_pause(key, turns),
             Next::Refresh => refresh_at,
@@ -316,24 +282,19 @@ impl Book {
     /// identified, that nothing asks to be read, and that shows the key with which it was read.
     pub(super) fn may_wait(&self, key: &str, look: &Attendance, now: Instant) -> Option<Instant> {
         let entry = self.entries.get(key)?;
-        let is_quiet = entry.outcome == Outcome::Identified && !entry.read && !entry.asked;
-        let is_as_read = entry.seen.as_ref().is_some_and(|seen| seen.pin == look.pin);
+        let reread = &entry.reread;
+        let is_identified = entry.outcome == Outcome::Identified;
+        let is_quiet = is_identified && reread.is_quiet() && !entry.asked;
+        let is_as_read = reread.seen().is_some_and(|seen| seen.pin == look.pin);
+        let refresh_at = reread.refresh_at();
         // Longer than whoever looks there waits between two looks.
         let until = look.at + self.pace.poll.mul_f64(1.5);
-        (is_quiet && is_as_read && now < entry.refresh_at && now < until)
-            .then_some(until.min(entry.refresh_at))
+        (is_quiet && is_as_read && now < refresh_at && now < until).then_some(until.min(refresh_at))
     }
 
     /// It is looked at then and not before.
     pub(super) fn waits(&mut self, key: &str, until: Instant) {
         self.put_back(key, Class::Main, until);
-    }
-
-    /// It is read whole at the next look.
-    pub(super) fn read_next(&mut self, key: &str) {
-        if let Some(entry) = self.entries.get_mut(key) {
-            entry.read = true;
-        }
     }
 
     /// Never less than the interval, so that no BMC is asked more often.
@@ -344,7 +305,7 @@ impl Book {
     /// Credentials of this version are refused there for good.
     pub(super) fn bar(&mut self, key: &str, version: &str, failure: Failure) {
         if let Some(entry) = self.entries.get_mut(key) {
-            entry.barred = Some(version.to_owned());
+            entry.reread.bar(version);
             entry.verdict = Outcome::Failed(failure);
             entry.next = Next::Poll;
         }
@@ -367,20 +328,27 @@ impl Book {
         version: &str,
         now: Instant,
     ) -> bool {
-        let Some(entry) = self.entries.get(key) else {
-            return false;
-        };
-        if entry.barred.as_deref() == Some(version) {
-            return false;
-        }
-        let as_before = entry.seen.as_ref() == Some(&Seen::new(identified, version));
-        !as_before || entry.read || now >= entry.refresh_at
+        let entry = self.entries.get(key);
+        entry.is_some_and(|entry| entry.reread.is_due(identified, version, now))
     }
 
     /// Whether it shows what it showed when it was read last.
     pub(super) fn is_as_before(&self, key: &str, identified: &Identified) -> bool {
-        let seen = self.entries.get(key).and_then(|entry| entry.seen.as_ref());
-        seen.is_some_and(|seen| *seen == Seen::new(identified, &seen.version))
+        let entry = self.entries.get(key);
+        entry.is_some_and(|entry| entry.reread.is_as_before(identified))
+    }
+
+    /// It shows something else, and is not read for that now.
+    pub(super) fn strays(&mut self, key: &str) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.reread.strays();
+        }
+    }
+
+    /// Whether an endpoint that was read, and showed this, was something else too often.
+    pub(super) fn is_restless(&self, key: &str, seen: &Seen, here: &BTreeSet<String>) -> bool {
+        let entry = self.entries.get(key);
+        entry.is_some_and(|entry| entry.reread.is_restless(seen, here))
     }
 
     /// It is looked at as soon as a slot is free; with `read` it is also read whole.
@@ -388,7 +356,9 @@ impl Book {
         let Some(entry) = self.entries.get_mut(key) else {
             return;
         };
-        entry.read |= read;
+        if read {
+            entry.reread.ask();
+        }
         if entry.running {
             entry.again = true;
             return;
@@ -436,8 +406,15 @@ impl Book {
     }
 }
 
+/// The pause after so many failures in a row.
+pub(super) fn backoff(failures: u32, key: &str, turn: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    let pause = PAUSES.0.saturating_mul(2_u32.saturating_pow(doublings));
+    pause.min(PAUSES.1).mul_f64(0.5 + spread(key, turn) / 2.0)
+}
+
 /// A number from 0 to 1 that differs from endpoint to endpoint and from turn to turn.
-fn spread(key: &str, turn: u32) -> f64 {
+pub(super) fn spread(key: &str, turn: u32) -> f64 {
     let mut hasher = DefaultHasher::new();
     (key, turn).hash(&mut hasher);
     f64::from((hasher.finish() >> 32) as u32) / f64::from(u32::MAX)

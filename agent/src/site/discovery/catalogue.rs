@@ -18,6 +18,7 @@ use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::found;
 use crate::site::discovery::identity::id_of;
 use crate::site::discovery::missing::{LOOKS, Lost};
+use crate::site::discovery::partial::Here;
 use crate::site::discovery::territory::Target;
 use crate::site::worker::keep_time;
 
@@ -36,12 +37,35 @@ pub(super) struct Machine {
     pub(super) holder: String,
     /// When that endpoint last showed the machine.
     pub(super) shown: Option<Instant>,
-    /// Whether that endpoint shows it no more: it was read whole since, and other machines are
-    /// all that it showed.
-    pub(super) absent: bool,
+    pub(super) sight: Sight,
     pub(super) lost: Option<Lost>,
     /// Other endpoints that show the same identity.
     pub(super) rivals: BTreeMap<String, Rival>,
+}
+
+/// What the endpoint that has the report of a machine showed of it when it was read whole last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// The machine, or it was not read since the report was remembered.
+    Shown,
+    /// It may list the machine, and could not be read to the end.
+    NotRead,
+    /// Other machines only.
+    Others,
+    /// No machine at all.
+    Nothing,
+    /// Others, as so often before in turn with this one.
+    InTurn,
+}
+
+impl Sight {
+    /// Whether the endpoint proved that it does not have the machine now.
+    pub(super) fn is_absent(self) -> bool {
+        match self {
+            Self::Others | Self::Nothing | Self::InTurn => true,
+            Self::Shown | Self::NotRead => false,
+        }
+    }
 }
 
 /// Another endpoint that shows the machine.
@@ -49,7 +73,7 @@ pub(super) struct Machine {
 pub(super) struct Rival {
     since: Instant,
     /// Whether the holder has shown the machine since; of the same BMC at another address, never.
-    certain: bool,
+    pub(super) certain: bool,
 }
 
 /// What was read behind one endpoint.
@@ -61,6 +85,10 @@ pub(super) struct Reading<'a> {
     pub(super) pin: Option<&'a SpkiPin>,
     /// What is behind it.
     pub(super) systems: Vec<ExploredSystem>,
+    /// The machines among that.
+    pub(super) here: &'a Here,
+    /// Whether it shows something else too often for what it does not show to be gone.
+    pub(super) is_restless: bool,
     /// The inspection that was asked for before it was read.
     pub(super) inspected: Option<&'a Inspected>,
 }
@@ -114,7 +142,7 @@ impl Catalogue {
         let machine = Machine {
             holder: found.endpoint.address.clone(),
             shown: None,
-            absent: false,
+            sight: Sight::Shown,
             lost: None,
             rivals: BTreeMap::new(),
             spec,
@@ -174,15 +202,18 @@ impl Catalogue {
             target,
             pin,
             systems,
+            here,
+            is_restless,
             inspected,
         } = reading;
         let mut finding = Finding::default();
-        let now_here: BTreeSet<String> = systems
-            .iter()
-            .filter_map(|one| id_of(&one.identity))
-            .collect();
+        let absent = match (is_restless, systems.is_empty()) {
+            (true, _) => Sight::InTurn,
+            (false, true) => Sight::Nothing,
+            (false, false) => Sight::Others,
+        };
         let mut before_here = self.held_by(&target.key);
-        before_here.retain(|id| !now_here.contains(id));
+        before_here.retain(|id| !here.has(id));
         let mut shown: BTreeMap<String, String> = BTreeMap::new();
         let mut before: BTreeMap<String, Option<DpuReportSpec>> = BTreeMap::new();
         for system in systems {
@@ -194,7 +225,7 @@ impl Catalogue {
                         "the system {path} of {} shows neither UUID nor serial number that tells it from others: have its maker's tools enter them, or write its object by hand",
                         target.key
                     ),
-                    Bearing::There,
+                    Bearing::Beside,
                 ));
                 continue;
             };
@@ -233,7 +264,12 @@ impl Catalogue {
         for (id, known) in before {
             self.keep_time(id, known.as_ref());
         }
-        finding.read = self.release(target, &shown, now, at);
+        if here.is_partial {
+            self.leave(&here.unread);
+        } else {
+            self.end_rivalries(&target.key, &here.shown);
+        }
+        finding.read = self.release(target, here, absent, now, at);
         finding.lacks = self.lacks(&target.key);
         finding
     }
@@ -271,7 +307,7 @@ impl Catalogue {
         // Of two that are known to show one identity the first keeps the report a little longer.
         let enough = if rival.certain { LOOKS } else { 1 };
         let looks = machine.lost.as_ref().map_or(0, |lost| lost.looks);
-        if machine.absent || looks >= enough {
+        if machine.sight.is_absent() || looks >= enough {
             machine.rivals.remove(&target.key);
             return Claim::Ours;
         }
@@ -293,7 +329,7 @@ impl Catalogue {
                 "{} and {holder} both show the identity of bmc-found-{id}: correct the serial number or UUID of one machine; until then {holder} is taken for it",
                 target.key
             ),
-            Bearing::There,
+            Bearing::Beside,
         ))
     }
 
@@ -315,7 +351,7 @@ impl Catalogue {
             spec: found::report(&self.site, id, target, pin, system, known.as_ref(), at),
             holder: target.key.clone(),
             shown: Some(now),
-            absent: false,
+            sight: Sight::Shown,
             lost: None,
             rivals,
         };
@@ -344,34 +380,6 @@ impl Catalogue {
         }
     }
 
-    pub(super) fn rivalled_by(&self, key: &str) -> Vec<String> {
-        let all = self.machines.iter();
-        all.filter(|(_, machine)| machine.rivals.contains_key(key))
-            .map(|(id, _)| id.clone())
-            .collect()
-    }
-
-    pub(super) fn end_rival(&mut self, id: &str, key: &str) {
-        let ended = self
-            .machines
-            .get_mut(id)
-            .and_then(|machine| machine.rivals.remove(key));
-        if ended.is_some_and(|rival| rival.certain) {
-            self.tell_rivals(id);
-        }
-    }
-
-    fn tell_rivals(&mut self, id: &str) {
-        let Some(machine) = self.machines.get_mut(id) else {
-            return;
-        };
-        let certain = machine.rivals.iter().filter(|(_, rival)| rival.certain);
-        let keys: Vec<&str> = certain.map(|(key, _)| key.as_str()).collect();
-        if found::tell_rivals(&mut machine.spec, &machine.holder, &keys) {
-            self.changed.insert(id.to_owned());
-        }
-    }
-
     fn contradict(&mut self, id: &str, key: &str, paths: &[&String; 2]) {
         let Some(machine) = self.machines.get_mut(id) else {
             return;
@@ -388,6 +396,6 @@ fn too_many(key: &str, before: usize) -> Failure {
         format!(
             "{key} showed {before} other machines before, so this one is not reported: give it an identity that stays; if those were real, delete their DpuReports (bmc-found-*, missingSince, this address)"
         ),
-        Bearing::There,
+        Bearing::Beside,
     )
 }

@@ -1,13 +1,14 @@
 //! What follows from what was done. Pure.
 
-use lockstep_redfish::{BmcError, Endpoint, ExploredSystem, Identified};
+use lockstep_redfish::{BmcError, Endpoint, Explored, Identified};
 
-use crate::site::discovery::book::{Next, Outcome, Seen};
+use crate::site::discovery::book::{Next, Outcome};
 use crate::site::discovery::catalogue::{Reading, TOO_MANY};
 use crate::site::discovery::engine::{Done, Engine, Job, Moment, Visit};
 use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::identity::id_of;
 use crate::site::discovery::login::{Memory, trust_to_log_in};
+use crate::site::discovery::reread::{Again, Seen, Whole};
 use crate::site::discovery::sweep::Door;
 use crate::site::discovery::territory::Target;
 use crate::site::inventories::Wanted;
@@ -124,9 +125,13 @@ impl Engine {
         }
         match self.book.verdict(key).cloned() {
             Some(failure) if !self.book.is_as_before(key, &identified) => {
+                self.book.strays(key);
                 self.unusable(key, failure, moment);
             }
             Some(failure) => {
+                if failure.bearing == Bearing::Beside {
+                    self.catalogue.answered(&target, moment.now, moment.at);
+                }
                 self.book.unchanged(key, moment.now);
                 if failure.reason == TOO_MANY {
                     let barred_by = self.catalogue.held_by(key);
@@ -144,7 +149,7 @@ impl Engine {
     fn explored(
         &mut self,
         visit: &Visit,
-        result: Option<Result<Vec<ExploredSystem>, BmcError>>,
+        result: Option<Result<Explored, BmcError>>,
         moment: Moment<'_>,
     ) -> Option<Job> {
         let key = visit.key.as_str();
@@ -156,9 +161,9 @@ impl Engine {
             self.pins.insert(key.to_owned(), pin.to_string());
         }
         match result {
-            Some(Ok(systems)) => {
+            Some(Ok(explored)) => {
                 let target = self.book.target(key)?;
-                return self.read(&target, visit, systems, moment);
+                return self.read(&target, visit, explored, moment);
             }
             Some(Err(error)) => match Failure::of_explore(&error) {
                 Some(failure)
@@ -179,43 +184,59 @@ impl Engine {
         &mut self,
         target: &Target,
         visit: &Visit,
-        systems: Vec<ExploredSystem>,
+        explored: Explored,
         moment: Moment<'_>,
     ) -> Option<Job> {
         let key = &target.key;
         let seen = Seen::new(&visit.identified, &visit.version);
-        let nothing = systems.is_empty().then(|| {
+        let unread = Failure::of_unread(&explored.unread);
+        let is_wanting = unread.is_some() || explored.systems.is_empty();
+        let nothing = explored.systems.is_empty().then(|| {
             Failure::new(
                 "SystemNotFound",
                 format!("{key} serves no ComputerSystem: check that it is the BMC of a machine"),
                 Bearing::There,
             )
         });
+        let here = self.catalogue.here(key, &explored);
+        let is_restless = self.book.is_restless(key, &seen, &here.all());
+        let restless = is_restless.then(|| Failure::restless(key));
         let reading = Reading {
             target,
             pin: visit.identified.tls_pin.as_ref(),
-            systems,
+            systems: explored.systems,
+            here: &here,
+            is_restless,
             inspected: visit.inspected.as_ref(),
         };
         let finding = self.catalogue.read(reading, moment.now, moment.at);
         for left in &finding.left {
             self.pins.remove(left);
         }
-        let outcome = match finding.failure.or(nothing) {
+        let outcome = match finding.failure.or(nothing).or(unread).or(restless) {
             Some(failure) => Outcome::Failed(failure),
             None if finding.is_open => Outcome::NotYet,
             None => Outcome::Identified,
         };
-        let next = if finding.is_alias && !finding.lacks {
+        let again = if finding.lacks {
+            Again::Next
+        } else if finding.is_open || is_wanting {
+            Again::Soon
+        } else {
+            Again::AtRefresh
+        };
+        let next = if finding.is_alias && again == Again::AtRefresh && !is_restless {
             Next::Refresh
         } else {
             Next::Poll
         };
+        let whole = Whole {
+            seen,
+            here: here.all(),
+            again,
+        };
         self.book
-            .answered(key, outcome, Some(seen), next, moment.now);
-        if finding.is_open || finding.lacks {
-            self.book.read_next(key);
-        }
+            .answered(key, outcome, Some(whole), next, moment.now);
         if self.inspections.get(key) == visit.inspected.as_ref() {
             self.inspections.remove(key);
         } else {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::inspection::Inspected;
 use lockstep_crds::{DpuReportSpec, names};
-use lockstep_redfish::{BmcError, Credentials, Endpoint, ExploredSystem, Identified};
+use lockstep_redfish::{BmcError, Credentials, Endpoint, Explored, Identified};
 use tokio::time::Instant;
 
 use crate::config::DiscoverySection;
@@ -86,7 +86,7 @@ pub(super) enum Done {
     Swept(Door, Vec<u16>),
     Knocked(String, Result<(), String>),
     Identified(String, Option<Result<Identified, BmcError>>),
-    Explored(Box<Visit>, Option<Result<Vec<ExploredSystem>, BmcError>>),
+    Explored(Box<Visit>, Option<Result<Explored, BmcError>>),
     /// Reports as they are held; `None` if nobody can tell.
     Listed(Option<Held>),
     /// Those of the reports that are gone.
@@ -385,7 +385,7 @@ impl Engine {
             self.scan = None;
             self.scan_at = now;
         } else if let Some(holder) = self.catalogue.retell(name, is_held) {
-            self.book.read_next(&holder);
+            self.book.hurry(&holder, true, now);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Why an endpoint is not told of in a report of its own, in words and with the remedy. Pure.
 
-use lockstep_redfish::BmcError;
+use lockstep_redfish::{BmcError, UnreadSystem};
 
 use crate::site::judge::Refusal;
 
@@ -14,6 +14,8 @@ pub(super) enum Bearing {
     Gone,
     /// It answers as before, and could not be read.
     There,
+    /// Nothing: it answers for what it showed, and this is about something else behind it.
+    Beside,
 }
 
 /// An endpoint failed.
@@ -76,6 +78,29 @@ impl Failure {
             return None;
         }
         Some(Self::of(error, error.category(), Bearing::There))
+    }
+
+    /// Some of the systems that a BMC lists could not be read.
+    pub(super) fn of_unread(unread: &[UnreadSystem]) -> Option<Self> {
+        let first = unread.first()?;
+        let remedy = first.why.remedy();
+        let room = LONGEST.saturating_sub(remedy.chars().count() + 2);
+        let message = format!(
+            "not read of what it lists: {} in all, and of them {}: {}",
+            unread.len(),
+            first.path,
+            first.why
+        );
+        let message = format!("{}; {remedy}", clipped(&message, room));
+        Some(Self::new("SystemNotRead", message, Bearing::Beside))
+    }
+
+    /// Whatever is there was something else too often.
+    pub(super) fn restless(key: &str) -> Self {
+        let message = format!(
+            "{key} shows another key or other machines again and again and is read every few minutes only: give each BMC an address of its own, and name none that a proxy or a balancer shares out"
+        );
+        Self::new("MachinesAlternate", message, Bearing::Beside)
     }
 
     fn of(error: &BmcError, reason: &'static str, bearing: Bearing) -> Self {

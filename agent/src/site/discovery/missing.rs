@@ -4,9 +4,10 @@
 //! when it has been gone for a while it is told to be missing; and its report stays.
 //!
 //! An endpoint that answers speaks for the machines that it showed when it was read whole, and for
-//! no others: one that it lacked then is as lost as one of an endpoint that is silent.
+//! no others: one that it lacked then is as lost as one of an endpoint that is silent. Of one that it
+//! may list and that could not be read nothing is known, and it stays as it is.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -14,9 +15,10 @@ use lockstep_crds::names;
 use lockstep_crds::report::Reachability;
 use tokio::time::Instant;
 
-use crate::site::discovery::catalogue::{Catalogue, Machine};
+use crate::site::discovery::catalogue::{Catalogue, Machine, Sight};
 use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::found;
+use crate::site::discovery::partial::Here;
 use crate::site::discovery::territory::Target;
 
 /// Failed looks after which a machine is told to be out of reach.
@@ -38,9 +40,18 @@ impl Catalogue {
     /// The endpoint answered then, and shows what it showed when it was read whole.
     pub(super) fn answered(&mut self, target: &Target, then: Instant, at: &Time) {
         for id in self.held_by(&target.key) {
-            let Some(machine) = self.machines.get_mut(&id).filter(|one| !one.absent) else {
+            let Some(machine) = self.machines.get_mut(&id) else {
                 continue;
             };
+            match machine.sight {
+                Sight::Others | Sight::Nothing => continue,
+                // It answers, so nobody is out of reach; whether it is there was not seen.
+                Sight::NotRead | Sight::InTurn => {
+                    machine.lost = None;
+                    continue;
+                }
+                Sight::Shown => {}
+            }
             machine.shown = machine.shown.max(Some(then));
             machine.lost = None;
             if found::is_back(&mut machine.spec, target, at) {
@@ -49,31 +60,39 @@ impl Catalogue {
         }
     }
 
-    /// The endpoint shows these machines and no others. Tells who else shows the others.
+    /// The endpoint answered, and whether it shows these machines was not seen: they stay as they
+    /// are.
+    pub(super) fn leave(&mut self, ids: &BTreeSet<String>) {
+        for id in ids {
+            if let Some(machine) = self.machines.get_mut(id) {
+                machine.sight = Sight::NotRead;
+                machine.lost = None;
+            }
+        }
+    }
+
+    /// The endpoint has these machines and no others, of which it showed this. Tells who else
+    /// shows those.
     pub(super) fn release(
         &mut self,
         target: &Target,
-        shown: &BTreeMap<String, String>,
+        here: &Here,
+        absent: Sight,
         now: Instant,
         at: &Time,
     ) -> Vec<String> {
         let mut ask = Vec::new();
-        let others: Vec<String> = self
-            .machines
-            .iter()
-            .filter(|(id, machine)| {
-                let has_part =
-                    machine.holder == target.key || machine.rivals.contains_key(&target.key);
-                has_part && !shown.contains_key(*id)
-            })
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in others {
-            self.end_rival(&id, &target.key);
-            let machine = self.machines.get_mut(&id);
-            if let Some(machine) = machine.filter(|one| one.holder == target.key) {
-                machine.absent = true;
-                ask.extend(self.lose(&id, &elsewhere(&target.key), now, at));
+        for id in self.held_by(&target.key) {
+            let Some(machine) = self.machines.get_mut(&id).filter(|_| !here.has(&id)) else {
+                continue;
+            };
+            // What was gone before the others began to take turns stays so.
+            if absent != Sight::InTurn || !machine.sight.is_absent() {
+                machine.sight = absent;
+            }
+            match absence(machine.sight, &target.key) {
+                Some(failure) => ask.extend(self.lose(&id, &failure, now, at)),
+                None => machine.lost = None,
             }
         }
         ask
@@ -82,7 +101,8 @@ impl Catalogue {
     /// Whether the endpoint has the report of a machine that it shows no more, and that is not
     /// told to be missing yet.
     pub(super) fn lacks(&self, key: &str) -> bool {
-        let mut absent = self.machines.values().filter(|one| one.absent);
+        let absent = self.machines.values();
+        let mut absent = absent.filter(|one| one.sight.is_absent());
         absent.any(|machine| machine.holder == key && !is_told_missing(machine))
     }
 
@@ -97,11 +117,10 @@ impl Catalogue {
         at: &Time,
     ) -> Vec<String> {
         let mut ask = Vec::new();
-        let elsewhere = elsewhere(key);
         for id in self.held_by(key) {
-            let is_absent = self.machines.get(&id).is_some_and(|one| one.absent);
-            let failure = if is_absent { &elsewhere } else { failure };
-            ask.extend(self.lose(&id, failure, now, at));
+            let sight = self.machines.get(&id).map(|one| one.sight);
+            let absence = sight.and_then(|sight| absence(sight, key));
+            ask.extend(self.lose(&id, absence.as_ref().unwrap_or(failure), now, at));
         }
         if failure.bearing == Bearing::Gone {
             let rivals: Vec<String> = self.rivalled_by(key);
@@ -226,12 +245,23 @@ fn is_told_missing(machine: &Machine) -> bool {
     found.is_some_and(|found| found.missing_since.is_some())
 }
 
-fn elsewhere(key: &str) -> Failure {
-    Failure::new(
-        "AnotherMachine",
-        format!(
-            "another machine answers at {key} now: this one is found again wherever it shows up"
-        ),
-        Bearing::Gone,
-    )
+/// Why a machine is absent that the endpoint has proved to have no more.
+fn absence(sight: Sight, key: &str) -> Option<Failure> {
+    match sight {
+        Sight::Shown | Sight::NotRead | Sight::InTurn => None,
+        Sight::Others => Some(Failure::new(
+            "AnotherMachine",
+            format!(
+                "another machine answers at {key} now: this one is found again wherever it shows up"
+            ),
+            Bearing::Gone,
+        )),
+        Sight::Nothing => Some(Failure::new(
+            "SystemNotFound",
+            format!(
+                "{key} answers and serves no machine any more: if it should, reset that BMC; this one is found again wherever it shows up"
+            ),
+            Bearing::Gone,
+        )),
+    }
 }

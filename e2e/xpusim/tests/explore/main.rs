@@ -89,7 +89,9 @@ async fn explore(fleet: &Fleet, server: &Server, name: &str) -> ExploredSystem {
         .explore(&endpoint(server, name), &credentials(fleet, name))
         .await;
     assert!(found.is_ok(), "{name}: {found:?}");
-    let mut found = found.unwrap();
+    let found = found.unwrap();
+    assert!(found.unread.is_empty(), "{name}: {found:?}");
+    let mut found = found.systems;
     assert_eq!(found.len(), 1, "{name}");
     found.remove(0)
 }

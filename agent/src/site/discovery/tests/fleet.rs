@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use lockstep_crds::inventory::Inventory;
 use lockstep_crds::report::MachineRole;
 use lockstep_redfish::{
-    BmcError, Credentials, Endpoint, ExploredSystem, Explorer, Identified, SpkiPin, SystemIdentity,
-    TlsTrust,
+    BmcError, Credentials, Endpoint, Explored, ExploredSystem, Explorer, Identified, SpkiPin,
+    SystemIdentity, TlsTrust, UnreadSystem,
 };
 use lockstep_store::{SourcePolicy, Store, StoreConfig};
 use serde_json::{Value, json};
@@ -58,6 +58,12 @@ pub(super) struct Bmc {
     pub(super) manner: Manner,
     pub(super) key: Option<String>,
     pub(super) serial: String,
+    /// Whether it serves nothing now.
+    pub(super) is_bare: bool,
+    /// What else it serves, in this order.
+    pub(super) others: Vec<String>,
+    /// What of all that it answers with an error.
+    pub(super) unreadable: Vec<String>,
     pub(super) password: String,
 }
 
@@ -88,6 +94,9 @@ impl Fleet {
             manner: Manner::Answers,
             key: Some(format!("key of {serial}")),
             serial: serial.to_owned(),
+            is_bare: false,
+            others: Vec::new(),
+            unreadable: Vec::new(),
             password: "b".to_owned(),
         };
         self.0.lock().unwrap().bmcs.insert(key.to_owned(), bmc);
@@ -194,7 +203,7 @@ impl Explorer for Fleet {
         &self,
         endpoint: &Endpoint,
         credentials: &Credentials,
-    ) -> Result<Vec<ExploredSystem>, BmcError> {
+    ) -> Result<Explored, BmcError> {
         let begun = Instant::now();
         let bmc = self.note("explore", endpoint, Some(credentials));
         let bmc = bmc.ok_or_else(|| unreachable(endpoint))?;
@@ -210,8 +219,38 @@ impl Explorer for Fleet {
         let mut state = self.0.lock().unwrap();
         state.ended.insert(key, (begun, Instant::now()));
         let probes = state.calls.len();
-        Ok(vec![system(&bmc.serial, probes)])
+        serve(&bmc, endpoint, probes)
     }
+}
+
+/// What a BMC serves, as far as it can be read.
+fn serve(bmc: &Bmc, endpoint: &Endpoint, probe: usize) -> Result<Explored, BmcError> {
+    let mut explored = Explored::default();
+    if bmc.is_bare {
+        return Ok(explored);
+    }
+    let serials = std::iter::once(&bmc.serial).chain(&bmc.others);
+    for (number, serial) in serials.enumerate() {
+        let path = format!("/redfish/v1/Systems/{}", number + 1);
+        if bmc.unreadable.contains(serial) {
+            let why = BmcError::ReadFailed {
+                address: endpoint.address.to_string(),
+                path: path.clone(),
+                status: 500,
+                detail: String::new(),
+            };
+            explored.unread.push(UnreadSystem { path, why });
+            continue;
+        }
+        let mut system = system(serial, probe);
+        system.identity.system_path.clone_from(&path);
+        system.system_path = (!bmc.others.is_empty()).then_some(path);
+        explored.systems.push(system);
+    }
+    if explored.systems.is_empty() && !explored.unread.is_empty() {
+        return Err(explored.unread.remove(0).why);
+    }
+    Ok(explored)
 }
 
 /// A card; `probe` moves the time at which its capabilities were probed.

@@ -1,9 +1,11 @@
 //! The search against a fleet and an API server in memory, in time that stands still and leaps.
 
+mod alternate;
 mod change;
 mod fleet;
 mod held;
 mod inspection;
+mod partial;
 mod replaced;
 mod scale;
 mod schedule;

@@ -12,7 +12,7 @@ use super::fleet::{Manner, bench, range, until};
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// One range of these addresses, behind which any key will do.
-fn unverified(addresses: &str) -> String {
+pub(super) fn unverified(addresses: &str) -> String {
     format!(
         "  ranges:\n    - {{addresses: {addresses}, credentialsRef: {{name: c}}, tls: {{trust: NoVerification}}}}"
     )
@@ -179,5 +179,58 @@ async fn of_two_with_one_identity_the_other_has_the_report_once_the_first_is_ano
     tokio::time::sleep(30 * MINUTE).await;
     assert!(!bench.is_missing("SN-1"));
     assert_eq!(bench.address("SN-2").as_deref(), Some(one));
+    search.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_whose_bmc_shows_nothing_any_more_is_missing_and_comes_back_when_it_is_shown() {
+    let bench = bench(&unverified("[10.0.0.1]"));
+    let key = "https://10.0.0.1";
+    bench.fleet.put(key, "SN-1");
+    let search = bench.start();
+    until(5 * MINUTE, "all is told", || {
+        bench.api.get("dpureports/scan-s").is_some()
+    })
+    .await;
+    let told = bench.found("SN-1").unwrap();
+    // For some minutes, as while it starts.
+    let bare = |is_bare: bool| {
+        bench.fleet.change(key, |bmc| {
+            bmc.is_bare = is_bare;
+            bmc.key = Some("after a start".to_owned());
+        });
+    };
+    bare(true);
+    until(8 * MINUTE, "it is out of reach", || {
+        bench.found("SN-1").unwrap()["reachable"]["reason"] == "SystemNotFound"
+    })
+    .await;
+    bare(false);
+    until(2 * MINUTE, "it is back", || {
+        bench.found("SN-1").unwrap()["reachable"]["ok"] == true
+    })
+    .await;
+    bench.fleet.replace(key, "SN-1");
+    tokio::time::sleep(20 * MINUTE).await;
+    assert!(!bench.is_missing("SN-1") && bench.failed(key).is_none());
+    // For good.
+    let (writes, reads) = (bench.writes(), bench.fleet.calls("explore").len());
+    bare(true);
+    tokio::time::sleep(9 * MINUTE).await;
+    assert!(!bench.is_missing("SN-1"));
+    until(6 * MINUTE, "it is missing", || bench.is_missing("SN-1")).await;
+    let reachable = bench.found("SN-1").unwrap()["reachable"].clone();
+    assert_eq!(reachable["reason"], "SystemNotFound", "{reachable}");
+    assert_eq!(bench.failed(key).as_deref(), Some("SystemNotFound"));
+    tokio::time::sleep(120 * MINUTE).await;
+    assert!(bench.is_missing("SN-1"));
+    // Out of reach, missing, and one line in the report about the search.
+    assert_eq!(bench.writes(), writes + 3);
+    let reads = bench.fleet.calls("explore").len() - reads;
+    assert!((20..=45).contains(&reads), "{reads}");
+    bare(false);
+    until(12 * MINUTE, "it is back", || !bench.is_missing("SN-1")).await;
+    let back = bench.found("SN-1").unwrap();
+    assert_eq!(back["found"], told["found"]);
     search.end().await;
 }

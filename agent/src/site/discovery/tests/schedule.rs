@@ -1,6 +1,6 @@
 //! When which endpoint is looked at: the book alone, without anything that takes time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use crate::site::attended::Attendance;
 
-use super::super::book::{Book, Next, Outcome, Pace, Seen};
+use super::super::book::{Book, Next, Outcome, Pace};
 use super::super::failure::{Bearing, Failure};
+use super::super::reread::{Again, Seen, Whole};
 use super::super::slots::Class;
 use super::super::territory::{Target, Territory};
 
@@ -64,7 +65,12 @@ fn read(now: Instant) -> Book {
     book.listens(LISTED, now);
     while let Some(key) = book.next(Class::Main, now) {
         let seen = Seen::new(&identified("k", "s"), "1");
-        book.answered(&key, Outcome::Identified, Some(seen), Next::Poll, now);
+        let whole = Whole {
+            seen,
+            here: BTreeSet::new(),
+            again: Again::AtRefresh,
+        };
+        book.answered(&key, Outcome::Identified, Some(whole), Next::Poll, now);
     }
     book
 }
