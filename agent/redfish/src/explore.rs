@@ -31,7 +31,7 @@ pub use walk::MOST_REQUESTS;
 use system::System;
 
 use crate::error::BmcError;
-use crate::facts::SystemIdentity;
+use crate::facts::{Service, SystemIdentity};
 use crate::target::{Credentials, SpkiPin, TlsTrust};
 
 /// Where a BMC may be, and how it would prove itself.
@@ -50,10 +50,8 @@ pub struct Identified {
     pub remote: SocketAddr,
     /// Key of the certificate that was shown, verified or not; `None` without TLS.
     pub tls_pin: Option<SpkiPin>,
-    /// `RedfishVersion`.
-    pub redfish_version: Option<String>,
-    /// `UUID`, if it means anything.
-    pub service_uuid: Option<String>,
+    /// What it tells of the service.
+    pub service: Service,
     /// `Vendor`.
     pub vendor: Option<String>,
     /// `Product`, else `Name`.

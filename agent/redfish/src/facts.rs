@@ -43,6 +43,8 @@ impl<T> Reading<T> {
 pub struct BmcFacts {
     /// Which machine this is.
     pub identity: SystemIdentity,
+    /// What the service told of itself to everybody.
+    pub service: Service,
     /// The manager (BMC) of that machine.
     pub manager: Reading<Manager>,
     /// Whether it is on.
@@ -85,6 +87,15 @@ impl BmcFacts {
             && self.boot_override == *boot_override
             && self.power_restore == *power_restore
     }
+}
+
+/// What a service root tells of its service, as far as it stays while nothing changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// `UUID`, if it means anything.
+    pub uuid: Option<String>,
+    /// `RedfishVersion`.
+    pub redfish_version: Option<String>,
 }
 
 /// What a ComputerSystem shows by itself.

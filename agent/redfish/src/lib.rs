@@ -47,8 +47,8 @@ pub use explore::{
 };
 pub use facts::{
     Authentication, BmcFacts, BootOverrideState, BootProgress, Capabilities, Capability, Channel,
-    ImageUrl, Manager, MediaSlot, Offer, PowerRestorePolicy, PowerState, Reading, SystemGlance,
-    SystemIdentity, TrustInForce,
+    ImageUrl, Manager, MediaSlot, Offer, PowerRestorePolicy, PowerState, Reading, Service,
+    SystemGlance, SystemIdentity, TrustInForce,
 };
 pub use identity::{ExpectedIdentity, IdentityField, IdentityMismatch, prove_identity};
 pub use network::AllowedNetworks;

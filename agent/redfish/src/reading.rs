@@ -1,12 +1,13 @@
 //! From Redfish documents to facts. Pure, and lenient throughout.
 
+use lockstep_crds::identity::meaningful_uuid;
 use serde_json::Value;
 
 use crate::document::{action, allowable, link, offers, path, strings, text};
 use crate::effect::{BootTarget, OverrideEnabled};
 use crate::facts::{
     BootOverrideState, BootProgress, Capability, ImageUrl, Manager, MediaSlot, Offer,
-    PowerRestorePolicy, PowerState, Reading, SystemIdentity,
+    PowerRestorePolicy, PowerState, Reading, Service, SystemIdentity,
 };
 use crate::identity::canonical_uuid;
 use crate::stage::stage_of;
@@ -16,6 +17,14 @@ use crate::target::SpkiPin;
 pub(crate) fn is_service_root(document: &Value) -> bool {
     text(document, "RedfishVersion").is_some()
         || text(document, "@odata.type").is_some_and(|kind| kind.contains("ServiceRoot"))
+}
+
+/// What a service root tells of its service.
+pub(crate) fn service(root: &Value) -> Service {
+    Service {
+        uuid: text(root, "UUID").and_then(|uuid| meaningful_uuid(&uuid)),
+        redfish_version: text(root, "RedfishVersion"),
+    }
 }
 
 pub(crate) fn identity(

@@ -228,6 +228,7 @@ mod tests {
     /// A machine that is off, with nothing inserted and nothing overridden.
     fn facts() -> BmcFacts {
         BmcFacts {
+            service: crate::facts::Service::default(),
             identity: SystemIdentity {
                 system_path: "/redfish/v1/Systems/1".to_owned(),
                 serial_number: Some("SN1".to_owned()),

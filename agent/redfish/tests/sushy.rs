@@ -334,7 +334,7 @@ async fn two_machines_behind_one_service_are_explored_and_left_as_they_are() {
         tls: TlsTrust::PlainHttp,
     };
     let identified = redfish.identify(&endpoint).await.unwrap();
-    assert_eq!(identified.redfish_version.as_deref(), Some("1.5.0"));
+    assert_eq!(identified.service.redfish_version.as_deref(), Some("1.5.0"));
     assert_eq!(identified.tls_pin, None);
     let asked = |sushy: &Sushy| sushy.log().matches("\"GET /redfish").count();
     let before = asked(&sushy);

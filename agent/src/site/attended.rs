@@ -2,13 +2,14 @@
 //!
 //! In steady state a BMC is asked once a poll interval. Discovery and the worker of an object that
 //! was proposed would each ask, so the worker vouches: whoever read its machine's system lately,
-//! and found the machine that is meant, knows as much as a look at the service root tells.
+//! and found the machine that is meant, knows as much as a look at the service root tells. What
+//! the root alone shows it passes on whenever it has read that.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lockstep_crds::bmc::place;
-use lockstep_redfish::SpkiPin;
+use lockstep_redfish::{Service, SpkiPin};
 use tokio::time::Instant;
 use url::Url;
 
@@ -20,21 +21,23 @@ pub struct Attendance {
     /// The key that the BMC proved to have. A worker may trust more than one, and whoever goes by
     /// its word must not miss that it is another.
     pub pin: Option<SpkiPin>,
+    /// What it saw of the service when it read the machine whole, and when it had.
+    pub service: Option<(Instant, Service)>,
 }
 
 /// The BMCs of a site.
 #[derive(Clone, Debug, Default)]
-pub struct Attended(Arc<Mutex<HashMap<Service, Attendance>>>);
+pub struct Attended(Arc<Mutex<HashMap<Place, Attendance>>>);
 
 /// Who is spoken to, and how: HTTP and HTTPS of one place may be two programs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Service {
+struct Place {
     scheme: String,
     port: Option<u16>,
     place: String,
 }
 
-impl Service {
+impl Place {
     fn at(address: &str) -> Self {
         let url = Url::parse(address.trim()).ok();
         Self {
@@ -48,20 +51,20 @@ impl Service {
 impl Attended {
     /// The machine that is meant answered at this address.
     pub fn saw(&self, address: &str, attendance: Attendance) {
-        self.all().insert(Service::at(address), attendance);
+        self.all().insert(Place::at(address), attendance);
     }
 
     /// It did not, or nobody looks there any more.
     pub fn lost(&self, address: &str) {
-        self.all().remove(&Service::at(address));
+        self.all().remove(&Place::at(address));
     }
 
     /// Who vouches for this address.
     pub fn of(&self, address: &str) -> Option<Attendance> {
-        self.all().get(&Service::at(address)).cloned()
+        self.all().get(&Place::at(address)).cloned()
     }
 
-    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<Service, Attendance>> {
+    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<Place, Attendance>> {
         // Entries are replaced whole: a panic elsewhere cannot leave one half written.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -77,6 +80,7 @@ mod tests {
         let seen = Attendance {
             at: Instant::now(),
             pin: None,
+            service: None,
         };
         attended.saw("http://BMC.example./redfish/v1", seen.clone());
         for same in ["http://bmc.example", "http://bmc.example:80/"] {

@@ -135,6 +135,7 @@ impl Worker {
             Attendance {
                 at: Instant::now(),
                 pin,
+                service: self.whole_at.zip(facts.map(|facts| facts.service.clone())),
             },
         );
     }

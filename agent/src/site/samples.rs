@@ -4,7 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::directive::{Directive, OrphanAction};
 use lockstep_redfish::{
     Authentication, BmcFacts, BootOverrideState, BootTarget, Capabilities, Capability, Channel,
-    ImageUrl, MediaSlot, Offer, OverrideEnabled, PowerState, Reading, SystemIdentity, TrustInForce,
+    ImageUrl, MediaSlot, Offer, OverrideEnabled, PowerState, Reading, Service, SystemIdentity,
+    TrustInForce,
 };
 use serde_json::json;
 
@@ -34,6 +35,7 @@ fn offered(values: &[&str]) -> Capability {
 /// A machine that is off, with nothing inserted and nothing overridden.
 pub(crate) fn facts() -> BmcFacts {
     BmcFacts {
+        service: Service::default(),
         identity: SystemIdentity {
             system_path: "/redfish/v1/Systems/1".to_owned(),
             serial_number: Some("SN1".to_owned()),

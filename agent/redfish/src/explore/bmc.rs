@@ -1,13 +1,12 @@
 //! The BMC itself.
 
-use lockstep_crds::identity::meaningful_uuid;
 use lockstep_crds::inventory::BmcFacts;
-use serde_json::Value;
 
 use super::System;
 use super::ports::mac;
 use super::walk::Walk;
-use crate::document::{short, text};
+use crate::document::short;
+use crate::reading;
 
 const GROUP: &str = "bmc";
 
@@ -17,7 +16,7 @@ const MOST_MACS: usize = 8;
 pub(super) async fn read(walk: &mut Walk<'_>, system: &System) -> BmcFacts {
     let root = walk.link().shared_root();
     let mut facts = BmcFacts {
-        service_uuid: service_uuid(&root),
+        service_uuid: reading::service(&root).uuid,
         redfish_version: short(&root, "RedfishVersion", 32),
         ..BmcFacts::default()
     };
@@ -34,9 +33,4 @@ pub(super) async fn read(walk: &mut Walk<'_>, system: &System) -> BmcFacts {
     facts.macs.sort();
     facts.macs.dedup();
     facts
-}
-
-/// The UUID of a service, in its usual form, unless it is one that says nothing.
-pub(super) fn service_uuid(root: &Value) -> Option<String> {
-    text(root, "UUID").and_then(|uuid| meaningful_uuid(&uuid))
 }

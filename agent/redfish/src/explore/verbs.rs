@@ -9,11 +9,12 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout_at};
 
 use super::walk::Walk;
-use super::{Endpoint, Explored, Explorer, Identified, UnreadSystem, bmc, system};
+use super::{Endpoint, Explored, Explorer, Identified, UnreadSystem, system};
 use crate::document::text;
 use crate::error::BmcError;
 use crate::identity::ExpectedIdentity;
 use crate::link::{Link, check_gate};
+use crate::reading;
 use crate::redfish;
 use crate::registry::{Redfish, checked_origin};
 use crate::room::Room;
@@ -41,8 +42,7 @@ impl Explorer for Redfish {
         Ok(Identified {
             remote: link.remote(),
             tls_pin: link.pin(),
-            redfish_version: text(&root, "RedfishVersion"),
-            service_uuid: bmc::service_uuid(&root),
+            service: reading::service(&root),
             vendor: text(&root, "Vendor"),
             product: text(&root, "Product").or_else(|| text(&root, "Name")),
         })

@@ -79,6 +79,7 @@ pub(crate) async fn facts(
         sessions,
     };
     Ok(BmcFacts {
+        service: reading::service(documents.root()),
         manager,
         power: reading::power(system),
         boot_progress: reading::boot_progress(system),

@@ -1,5 +1,7 @@
 //! What one look reads.
 
+use lockstep_redfish::{Endpoint, Explorer};
+
 use super::*;
 
 #[tokio::test]
@@ -30,6 +32,31 @@ async fn one_pass_reads_everything_and_changes_nothing() {
     assert_eq!(facts.channel.trust, TrustInForce::PlainHttp);
     assert_eq!(facts.channel.remote, bmc.address);
     assert!(bmc.changes().is_empty());
+}
+
+#[tokio::test]
+async fn each_pass_tells_of_the_service_what_everybody_is_told() {
+    let bmc = ScriptedBmc::plain();
+    let redfish = Redfish::new(loopback(), quick());
+    let port = redfish.bmc(target(&bmc)).unwrap();
+    let endpoint = Endpoint {
+        address: format!("http://{}", bmc.address).parse().unwrap(),
+        tls: TlsTrust::PlainHttp,
+    };
+    for (version, uuid) in [
+        ("1.18.0", "0123456789ABCDEF0123456789ABCDEF"),
+        ("1.20.0", ""),
+    ] {
+        bmc.change("/redfish/v1/", |root| {
+            root["RedfishVersion"] = json!(version);
+            root["UUID"] = json!(uuid);
+        });
+        let facts = port.observe().await.unwrap();
+        let identified = redfish.identify(&endpoint).await.unwrap();
+        assert_eq!(facts.service, identified.service);
+        assert_eq!(facts.service.redfish_version.as_deref(), Some(version));
+        assert_eq!(facts.service.uuid.is_some(), !uuid.is_empty());
+    }
 }
 
 #[tokio::test]

@@ -62,6 +62,9 @@ struct Entry {
     again: bool,
     /// It was asked for, so that nobody else's look will do.
     asked: bool,
+    /// When the look began that is under way, and the last one that had an answer.
+    begun: Instant,
+    answered: Instant,
     failures: u32,
     turns: u32,
     reread: Reread,
@@ -141,6 +144,8 @@ impl Book {
             running: false,
             again: false,
             asked: false,
+            begun: now,
+            answered: now,
             failures: 0,
             turns: 0,
             reread: Reread::new(now),
@@ -191,6 +196,7 @@ impl Book {
         let (_, key) = self.queues.get_mut(&class)?.pop_first()?;
         let entry = self.entries.get_mut(&key)?;
         entry.running = true;
+        entry.begun = now;
         entry.turns = entry.turns.wrapping_add(1);
         Some(key)
     }
@@ -255,6 +261,7 @@ impl Book {
             return;
         };
         entry.failures = 0;
+        entry.answered = entry.begun;
         entry.outcome = outcome;
         if let Some(whole) = read {
             let spread_by = (key, entry.turns);
@@ -280,12 +287,17 @@ impl Book {
 
     /// Until when a look at an endpoint may wait, of which another was had: one that was
     /// identified, that nothing asks to be read, and that shows the key with which it was read.
+    /// The service is another if the other saw that after it was asked here.
     pub(super) fn may_wait(&self, key: &str, look: &Attendance, now: Instant) -> Option<Instant> {
         let entry = self.entries.get(key)?;
         let reread = &entry.reread;
         let is_identified = entry.outcome == Outcome::Identified;
         let is_quiet = is_identified && reread.is_quiet() && !entry.asked;
-        let is_as_read = reread.seen().is_some_and(|seen| seen.pin == look.pin);
+        let is_as_read = reread.seen().is_some_and(|seen| {
+            let is_other =
+                |(at, service): &(Instant, _)| *at > entry.answered && *service != seen.service;
+            seen.pin == look.pin && !look.service.as_ref().is_some_and(is_other)
+        });
         let refresh_at = reread.refresh_at();
         // Longer than whoever looks there waits between two looks.
         let until = look.at + self.pace.poll.mul_f64(1.5);

@@ -61,8 +61,7 @@ mod tests {
         Identified {
             remote: "10.0.0.7:443".parse().unwrap(),
             tls_pin: pin.cloned(),
-            redfish_version: None,
-            service_uuid: None,
+            service: lockstep_redfish::Service::default(),
             vendor: None,
             product: None,
         }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lockstep_redfish::{Identified, SpkiPin};
+use lockstep_redfish::{Identified, Service, SpkiPin};
 use tokio::time::Instant;
 
 use crate::site::discovery::book::{backoff, spread};
@@ -19,8 +19,7 @@ const TAKEN_AT_ONCE: u32 = 3;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) pin: Option<SpkiPin>,
-    service_uuid: Option<String>,
-    redfish_version: Option<String>,
+    pub(super) service: Service,
     /// Version of the credentials it was read with.
     version: String,
 }
@@ -29,8 +28,7 @@ impl Seen {
     pub(super) fn new(identified: &Identified, version: &str) -> Self {
         Self {
             pin: identified.tls_pin.clone(),
-            service_uuid: identified.service_uuid.clone(),
-            redfish_version: identified.redfish_version.clone(),
+            service: identified.service.clone(),
             version: version.to_owned(),
         }
     }
@@ -40,8 +38,7 @@ impl Seen {
     }
 
     fn shows_as(&self, other: &Self) -> bool {
-        let ours = (&self.pin, &self.service_uuid, &self.redfish_version);
-        ours == (&other.pin, &other.service_uuid, &other.redfish_version)
+        self.pin == other.pin && self.service == other.service
     }
 }
 

@@ -174,6 +174,38 @@ async fn who_sees_the_machine_that_is_meant_vouches_for_its_bmc() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_service_root_showed_is_passed_on_with_the_time_at_which_it_was_read() {
+    let bench = bench();
+    let (mut worker, input, _ending) = bench.worker(MachineKind::Host);
+    input.send_modify(|input| {
+        input.activity = Activity::Kept;
+        input.identity = Some(lockstep_crds::MachineIdentity {
+            serial_number: Some("SN1".to_owned()),
+            ..Default::default()
+        });
+    });
+    worker.adopt_input();
+    let mut seen = Vec::new();
+    for version in ["1.18.0", "1.20.0", "1.22.0"] {
+        let version = Some(version.to_owned());
+        bench
+            .bmc
+            .set(|facts| facts.service.redfish_version = version);
+        worker.look_as_needed().await;
+        worker.vouch();
+        let attendance = bench.site.attended.of("http://192.0.2.1/").unwrap();
+        let (at, service) = attendance.service.unwrap();
+        assert!(at <= attendance.at);
+        seen.push((at, service.redfish_version.unwrap()));
+        tokio::time::sleep(Duration::from_secs(400)).await;
+    }
+    // The second look was at the system alone.
+    assert_eq!(bench.bmc.looks(), (2, 1));
+    assert_eq!(seen[0], seen[1]);
+    assert!(seen[2].0 > seen[1].0 && seen[2].1 == "1.22.0", "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_machine_at_rest_is_read_whole_a_few_times_a_day_and_more_often_for_a_person() {
     const HOUR: Duration = Duration::from_secs(3600);
     for (activity, whole) in [(Activity::Proposed, 4..=5), (Activity::Kept, 120..=145)] {

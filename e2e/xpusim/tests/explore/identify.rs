@@ -20,8 +20,11 @@ async fn identifying_is_one_read_without_a_credential() {
             let unverified = redfish().identify(&endpoint).await.unwrap();
             assert_eq!(verified, unverified, "{}", one.name);
             assert_eq!(verified.vendor.as_deref(), one.root.vendor, "{}", one.name);
-            assert_eq!(verified.redfish_version.as_deref(), Some(one.root.version));
-            assert!(verified.tls_pin.is_some() && verified.service_uuid.is_some());
+            assert_eq!(
+                verified.service.redfish_version.as_deref(),
+                Some(one.root.version)
+            );
+            assert!(verified.tls_pin.is_some() && verified.service.uuid.is_some());
             assert_eq!(
                 fleet.requests(one.name).unwrap().total - before,
                 2,

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use lockstep_crds::inventory::Inventory;
 use lockstep_crds::report::MachineRole;
 use lockstep_redfish::{
-    BmcError, Credentials, Endpoint, Explored, ExploredSystem, Explorer, Identified, SpkiPin,
-    SystemIdentity, TlsTrust, UnreadSystem,
+    BmcError, Credentials, Endpoint, Explored, ExploredSystem, Explorer, Identified, Service,
+    SpkiPin, SystemIdentity, TlsTrust, UnreadSystem,
 };
 use lockstep_store::{SourcePolicy, Store, StoreConfig};
 use serde_json::{Value, json};
@@ -58,6 +58,7 @@ pub(super) struct Bmc {
     pub(super) manner: Manner,
     pub(super) key: Option<String>,
     pub(super) serial: String,
+    pub(super) service: Service,
     /// Whether it serves nothing now.
     pub(super) is_bare: bool,
     /// What else it serves, in this order.
@@ -94,6 +95,10 @@ impl Fleet {
             manner: Manner::Answers,
             key: Some(format!("key of {serial}")),
             serial: serial.to_owned(),
+            service: Service {
+                uuid: None,
+                redfish_version: Some("1.18.0".to_owned()),
+            },
             is_bare: false,
             others: Vec::new(),
             unreadable: Vec::new(),
@@ -192,8 +197,7 @@ impl Explorer for Fleet {
         Ok(Identified {
             remote: ([10, 0, 0, 1], 443).into(),
             tls_pin: bmc.key.as_ref().map(|key| SpkiPin::of(key.as_bytes())),
-            redfish_version: Some("1.18.0".to_owned()),
-            service_uuid: None,
+            service: bmc.service.clone(),
             vendor: None,
             product: None,
         })

@@ -52,6 +52,7 @@ async fn a_machine_in_whose_place_another_answers_is_missing_and_stays_so() {
         let seen = Attendance {
             at: Instant::now(),
             pin: Some(SpkiPin::of(b"key of SN-2")),
+            service: None,
         };
         bench.means.site.attended.saw(key, seen);
         tokio::time::sleep(MINUTE).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockstep_redfish::SpkiPin;
+use lockstep_redfish::{Service, SpkiPin};
 use tokio::time::Instant;
 
 use crate::site::attended::Attendance;
@@ -183,6 +183,7 @@ async fn a_bmc_that_a_worker_looks_at_is_not_asked_by_the_search_too() {
             let attendance = Attendance {
                 at: Instant::now(),
                 pin: Some(SpkiPin::of(key.as_bytes())),
+                service: None,
             };
             bench
                 .means
@@ -202,6 +203,52 @@ async fn a_bmc_that_a_worker_looks_at_is_not_asked_by_the_search_too() {
         until(20 * MINUTE, "it is missing", || bench.is_missing("SN-1")).await;
         search.end().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_its_worker_sees_to_be_another_is_read_at_once_and_asked_for_no_more() {
+    let bench = bench(&range("addresses: [10.0.0.1]"));
+    let key = "https://10.0.0.1";
+    bench.fleet.put(key, "SN-1");
+    let search = bench.start();
+    until(MINUTE, "it is found", || bench.found("SN-1").is_some()).await;
+    let updated = |version: &str| Service {
+        uuid: None,
+        redfish_version: Some(version.to_owned()),
+    };
+    // The worker reads it whole every ten minutes, and looks at its system in between.
+    let work = async |service: &dyn Fn(usize) -> Service, minutes: usize| {
+        let mut whole_at = Instant::now();
+        for minute in 0..minutes {
+            if minute % 10 == 5 {
+                whole_at = Instant::now();
+            }
+            let attendance = Attendance {
+                at: Instant::now(),
+                pin: Some(SpkiPin::of(b"key of SN-1")),
+                service: Some((whole_at, service(minute))),
+            };
+            bench.means.site.attended.saw(key, attendance);
+            tokio::time::sleep(MINUTE).await;
+        }
+    };
+    let count = |verb: &str| bench.fleet.calls(verb).len();
+    work(&|_| updated("1.18.0"), 30).await;
+    assert_eq!((count("explore"), count("identify")), (1, 1));
+    bench
+        .fleet
+        .change(key, |bmc| bmc.service = updated("1.20.0"));
+    // Until it has read the root again it passes on what it knew.
+    let seen = |minute| updated(if minute < 5 { "1.18.0" } else { "1.20.0" });
+    work(&seen, 9).await;
+    assert_eq!((count("explore"), count("identify")), (2, 2));
+    work(&|_| updated("1.20.0"), 60).await;
+    assert_eq!((count("explore"), count("identify")), (2, 2));
+    // Where the two never see the same, that costs one look for each time that it is news.
+    work(&|_| updated("1.6.0"), 60).await;
+    assert_eq!(count("explore"), 2);
+    assert!(count("identify") <= 2 + 7, "{}", count("identify"));
+    search.end().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lockstep_redfish::{Identified, SpkiPin};
+use lockstep_redfish::{Identified, Service, SpkiPin};
 use proptest::prelude::*;
 use tokio::time::Instant;
 
@@ -44,8 +44,10 @@ fn identified(key: &str, service: &str) -> Identified {
     Identified {
         remote: "10.0.0.1:443".parse().unwrap(),
         tls_pin: Some(SpkiPin::of(key.as_bytes())),
-        redfish_version: None,
-        service_uuid: Some(service.to_owned()),
+        service: Service {
+            uuid: Some(service.to_owned()),
+            redfish_version: None,
+        },
         vendor: None,
         product: None,
     }
@@ -119,6 +121,7 @@ fn a_look_waits_while_somebody_else_looks_unless_it_was_asked_for() {
     let look = |at: Instant| Attendance {
         at,
         pin: Some(SpkiPin::of(b"k")),
+        service: None,
     };
     let at = now + POLL;
     let later = at + POLL;
@@ -128,7 +131,11 @@ fn a_look_waits_while_somebody_else_looks_unless_it_was_asked_for() {
     );
     // Where another key is seen, who has it is to be found out.
     for pin in [None, Some(SpkiPin::of(b"other"))] {
-        let other = Attendance { at, pin };
+        let other = Attendance {
+            at,
+            pin,
+            service: None,
+        };
         assert_eq!(book.may_wait(LISTED, &other, later), None);
     }
     // What was seen too long ago counts for nothing, and a reading that is due is made.
