@@ -402,6 +402,10 @@ pub struct FoundBmc {
     /// How it was found: `list`, `range 10.0.0.0/24`, `lease 52:54:00:12:34:56`.
     #[schemars(length(max = 4), inner(length(max = 64)))]
     pub sources: Vec<String>,
+    /// Other addresses at which the same BMC answers, with the same key.
+    #[schemars(length(max = 4), inner(length(max = 255)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_at: Vec<String>,
     /// Since when it was not found any more; the report stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<Time>,

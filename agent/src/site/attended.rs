@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lockstep_crds::bmc::place;
-use lockstep_redfish::{Service, SpkiPin};
+use lockstep_redfish::{Service, SpkiPin, SystemIdentity};
 use tokio::time::Instant;
 use url::Url;
 
@@ -21,6 +21,8 @@ pub struct Attendance {
     /// The key that the BMC proved to have. A worker may trust more than one, and whoever goes by
     /// its word must not miss that it is another.
     pub pin: Option<SpkiPin>,
+    /// Which machine that is.
+    pub machine: Option<SystemIdentity>,
     /// What it saw of the service when it read the machine whole, and when it had.
     pub service: Option<(Instant, Service)>,
 }
@@ -80,6 +82,7 @@ mod tests {
         let seen = Attendance {
             at: Instant::now(),
             pin: None,
+            machine: None,
             service: None,
         };
         attended.saw("http://BMC.example./redfish/v1", seen.clone());

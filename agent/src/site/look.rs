@@ -135,6 +135,7 @@ impl Worker {
             Attendance {
                 at: Instant::now(),
                 pin,
+                machine: facts.map(|facts| facts.identity.clone()),
                 service: self.whole_at.zip(facts.map(|facts| facts.service.clone())),
             },
         );

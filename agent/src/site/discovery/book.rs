@@ -60,6 +60,8 @@ struct Entry {
     running: bool,
     /// It was asked for while it was looked at.
     again: bool,
+    /// A report tells of it.
+    told: bool,
     /// It was asked for, so that nobody else's look will do.
     asked: bool,
     /// When the look began that is under way, and the last one that had an answer.
@@ -127,6 +129,14 @@ impl Book {
         }
     }
 
+    /// A scan found something listening once, and a report tells of it.
+    pub(super) fn remember(&mut self, target: &Target, now: Instant) {
+        self.begin(target, Class::Main, now);
+        if let Some(entry) = self.entries.get_mut(&target.key) {
+            entry.told = true;
+        }
+    }
+
     fn begin(&mut self, target: &Target, class: Class, now: Instant) {
         let Slot::Vacant(place) = self.entries.entry(target.key.clone()) else {
             return;
@@ -143,6 +153,7 @@ impl Book {
             due: now,
             running: false,
             again: false,
+            told: false,
             asked: false,
             begun: now,
             answered: now,
@@ -222,7 +233,8 @@ impl Book {
             return;
         };
         let silent = failure.reason == "Unreachable";
-        if silent && entry.named.is_none() && entry.reread.seen().is_none() {
+        let is_known = entry.told || entry.reread.seen().is_some();
+        if silent && entry.named.is_none() && !is_known {
             self.forget(key);
             return;
         }
@@ -269,7 +281,7 @@ impl Book {
             entry.verdict = entry.outcome.clone();
             entry.next = next;
         }
-        let (turns, refresh_at) = (entry.turns, entry.reread.refresh_at());
+        let (turns, refresh_at) = (entry.turns, entry.reread.next_at());
         let due = match next {
             Next::Poll => now + self.poll_pause(key, turns),
             Next::Refresh => refresh_at,
@@ -298,10 +310,19 @@ impl Book {
                 |(at, service): &(Instant, _)| *at > entry.answered && *service != seen.service;
             seen.pin == look.pin && !look.service.as_ref().is_some_and(is_other)
         });
-        let refresh_at = reread.refresh_at();
+        let next_at = reread.next_at();
         // Longer than whoever looks there waits between two looks.
         let until = look.at + self.pace.poll.mul_f64(1.5);
-        (is_quiet && is_as_read && now < refresh_at && now < until).then_some(until.min(refresh_at))
+        (is_quiet && is_as_read && now < next_at && now < until).then_some(until.min(next_at))
+    }
+
+    /// It is read at the next look, if it was not read for so long.
+    pub(super) fn read_if_older(&mut self, key: &str, age: Duration, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(key)
+            && entry.reread.read_at().is_some_and(|at| now >= at + age)
+        {
+            entry.reread.ask();
+        }
     }
 
     /// It is looked at then and not before.

@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lockstep_crds::DpuReportSpec;
 use lockstep_crds::inspection::Inspected;
+use lockstep_crds::{DpuReportSpec, names};
 use lockstep_redfish::{ExploredSystem, SpkiPin};
 use tokio::time::Instant;
 
@@ -150,6 +150,25 @@ impl Catalogue {
         self.machines.insert(machine.spec.subject.clone(), machine);
     }
 
+    /// The machine of which a report of that name tells.
+    pub(super) fn told_in(&self, name: &str) -> Option<String> {
+        let mut ids = self.machines.keys();
+        ids.find(|id| names::found_bmc(id) == name).cloned()
+    }
+
+    /// Where the BMC of a machine was seen.
+    pub(super) fn places_of(&self, id: &str) -> Vec<String> {
+        let machine = self.machines.get(id);
+        let places = machine.map(|one| {
+            let others = found::aliases(&one.spec).iter();
+            std::iter::once(&one.holder)
+                .chain(others)
+                .cloned()
+                .collect()
+        });
+        places.unwrap_or_default()
+    }
+
     /// Forgets a machine whose report an administrator deleted.
     pub(super) fn forget(&mut self, id: &str) {
         self.machines.remove(id);
@@ -264,9 +283,8 @@ impl Catalogue {
         for (id, known) in before {
             self.keep_time(id, known.as_ref());
         }
-        if here.is_partial {
-            self.leave(&here.unread);
-        } else {
+        self.leave(&target.key, &here.unread, now, at);
+        if !here.is_partial {
             self.end_rivalries(&target.key, &here.shown);
         }
         finding.read = self.release(target, here, absent, now, at);
@@ -312,6 +330,9 @@ impl Catalogue {
             return Claim::Ours;
         }
         if is_same_key {
+            if found::tell_alias(&mut machine.spec, &target.key) {
+                self.changed.insert(id.to_owned());
+            }
             return Claim::Alias;
         }
         if !rival.certain && machine.shown.is_none_or(|shown| shown <= rival.since) {

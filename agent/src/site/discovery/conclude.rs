@@ -94,7 +94,8 @@ impl Engine {
         let tls = match trust_to_log_in(key, target.access.trust, tls, &identified, memory) {
             Ok(tls) => tls,
             Err(failure) => {
-                let barred_by = self.catalogue.held_by(key);
+                let mut barred_by = self.catalogue.held_by(key);
+                barred_by.extend(self.catalogue.also_at(key));
                 self.unusable(key, failure, moment);
                 return Some(Job::Check(key.to_owned(), barred_by));
             }
@@ -129,8 +130,13 @@ impl Engine {
                 self.unusable(key, failure, moment);
             }
             Some(failure) => {
-                if failure.bearing == Bearing::Beside {
-                    self.catalogue.answered(&target, moment.now, moment.at);
+                match failure.bearing {
+                    Bearing::Beside => self.catalogue.answered(&target, moment.now, moment.at),
+                    // What it does not let be read it does not speak for.
+                    Bearing::There | Bearing::Gone => {
+                        let ask = self.catalogue.failed(key, &failure, moment.now, moment.at);
+                        self.ask(&ask, moment);
+                    }
                 }
                 self.book.unchanged(key, moment.now);
                 if failure.reason == TOO_MANY {
@@ -190,7 +196,7 @@ impl Engine {
         let key = &target.key;
         let seen = Seen::new(&visit.identified, &visit.version);
         let unread = Failure::of_unread(&explored.unread);
-        let is_wanting = unread.is_some() || explored.systems.is_empty();
+        let is_empty = explored.systems.is_empty();
         let nothing = explored.systems.is_empty().then(|| {
             Failure::new(
                 "SystemNotFound",
@@ -199,6 +205,7 @@ impl Engine {
             )
         });
         let here = self.catalogue.here(key, &explored);
+        let is_wanting = unread.is_some() || is_empty || !here.unread.is_empty();
         let is_restless = self.book.is_restless(key, &seen, &here.all());
         let restless = is_restless.then(|| Failure::restless(key));
         let reading = Reading {
@@ -222,6 +229,8 @@ impl Engine {
             Again::Next
         } else if finding.is_open || is_wanting {
             Again::Soon
+        } else if self.catalogue.has_absent(key) {
+            Again::Hourly
         } else {
             Again::AtRefresh
         };
@@ -287,18 +296,24 @@ impl Engine {
         }
     }
 
-    /// An administrator deleted the reports that stood in an endpoint's way.
+    /// An administrator deleted reports, some of which stood in an endpoint's way.
     fn unbarred(&mut self, key: &str, gone: &[String], moment: Moment<'_>) {
         for id in gone {
-            tracing::info!(
-                endpoint = key,
-                "DpuReport bmc-found-{id} is gone: its key is forgotten"
-            );
-            self.catalogue.forget(id);
+            self.put_away(id, moment);
         }
         if !gone.is_empty() {
             self.pins.remove(key);
             self.book.hurry(key, true, moment.now);
         }
+    }
+
+    /// An administrator deleted the report of a machine. Wherever it was it is read anew.
+    pub(super) fn put_away(&mut self, id: &str, moment: Moment<'_>) {
+        tracing::info!("DpuReport bmc-found-{id} is gone: its machine and key are forgotten");
+        for place in self.catalogue.places_of(id) {
+            self.pins.remove(&place);
+            self.book.hurry(&place, true, moment.now);
+        }
+        self.catalogue.forget(id);
     }
 }

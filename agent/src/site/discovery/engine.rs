@@ -19,6 +19,7 @@ use crate::site::discovery::book::{Book, Outcome, Pace};
 use crate::site::discovery::catalogue::Catalogue;
 use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::held::Held;
+use crate::site::discovery::identity::id_of;
 use crate::site::discovery::keyring::{Found, Keyring};
 use crate::site::discovery::leases::{Known, LeaseFile, Stamp};
 use crate::site::discovery::scan;
@@ -37,6 +38,9 @@ const TEND: Duration = Duration::from_secs(30);
 
 /// Between two writes of the report about the search.
 const SCAN: Duration = Duration::from_secs(30);
+
+/// How long a BMC was not read of which a worker sees a machine that it did not show then.
+const PUT_BACK: Duration = Duration::from_secs(300);
 
 /// Between two looks whether reports stand as they were written.
 const LIST: Duration = Duration::from_secs(300);
@@ -177,13 +181,24 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Takes in the reports that were written before.
-    pub(super) fn remember(&mut self, spec: DpuReportSpec) {
+    /// Takes in a report that was written before. What only a scan found is looked at where it was.
+    pub(super) fn remember(&mut self, spec: DpuReportSpec, now: Instant) {
         if spec.scan.is_some() && spec.subject == self.site {
             self.scan = Some(spec);
-        } else {
-            self.catalogue.remember(spec);
+            return;
         }
+        if let Some(found) = &spec.found {
+            if let Some(pin) = &found.endpoint.pinned_key_sha256 {
+                let others = found.also_at.iter();
+                self.pins
+                    .extend(others.map(|other| (other.clone(), pin.clone())));
+            }
+            let address = Some(&found.endpoint.address).filter(|_| found.missing_since.is_none());
+            if let Some(target) = address.and_then(|address| self.territory.scanned_at(address)) {
+                self.book.remember(&target, now);
+            }
+        }
+        self.catalogue.remember(spec);
     }
 
     pub(super) fn retarget(&mut self, now: Instant, clock: Timestamp) {
@@ -253,7 +268,13 @@ impl Engine {
 
     fn begin(&mut self, key: String, class: Class, moment: Moment<'_>) -> Option<Job> {
         let target = self.book.target(&key)?;
-        if let Some(seen) = self.attended.of(&key)
+        let attended = self.attended.of(&key);
+        let machine = attended.as_ref().and_then(|seen| seen.machine.as_ref());
+        let sees = machine.and_then(id_of);
+        if sees.is_some_and(|id| self.catalogue.is_absent_at(&key, &id)) {
+            self.book.read_if_older(&key, PUT_BACK, moment.now);
+        }
+        if let Some(seen) = attended
             && let Some(until) = self.book.may_wait(&key, &seen, moment.now)
         {
             self.catalogue.answered(&target, seen.at, moment.at);
@@ -379,13 +400,21 @@ impl Engine {
         self.list_at = Some(now + LIST);
     }
 
-    /// A report does not stand as it was written; `is_held`: whether it stands at all.
-    pub(super) fn retell(&mut self, name: &str, is_held: bool, now: Instant) {
+    /// A report is not what was written, or is gone. The machine of one that somebody deleted is
+    /// forgotten, and read anew where it is: so its key is the first one again.
+    pub(super) fn retell(&mut self, name: &str, is_held: bool, moment: Moment<'_>) {
         if *name == names::scan(&self.site) {
             self.scan = None;
-            self.scan_at = now;
-        } else if let Some(holder) = self.catalogue.retell(name, is_held) {
-            self.book.hurry(&holder, true, now);
+            self.scan_at = moment.now;
+            return;
+        }
+        let Some(id) = self.catalogue.told_in(name) else {
+            return;
+        };
+        if is_held {
+            self.catalogue.changed.insert(id);
+        } else {
+            self.put_away(&id, moment);
         }
     }
 

@@ -16,6 +16,9 @@ use crate::site::discovery::territory::Target;
 /// Contradictions in one inventory.
 const MOST_CONTRADICTIONS: usize = 16;
 
+/// Further addresses of one BMC that are told.
+const MOST_ALIASES: usize = 4;
+
 /// How a contradiction between endpoints begins.
 const TWICE: &str = "IdentityTwice: ";
 
@@ -52,6 +55,7 @@ pub(super) fn report(
             pinned_key_sha256: pinned,
         },
         sources: sources(target),
+        also_at: also_at(known, &target.key),
         missing_since: None,
     });
     spec.reachable = Some(reachable(known, at));
@@ -68,6 +72,42 @@ pub(super) fn report(
     }
     spec.inventory = Some(inventory);
     spec
+}
+
+/// Its other addresses as they were told before.
+fn also_at(known: Option<&DpuReportSpec>, key: &str) -> Vec<String> {
+    let found = known.and_then(|known| known.found.as_ref());
+    let told = found.map(|found| found.also_at.clone()).unwrap_or_default();
+    told.into_iter().filter(|other| other != key).collect()
+}
+
+/// Tells that the same BMC answers at another address, too; true if that is news.
+pub(super) fn tell_alias(spec: &mut DpuReportSpec, key: &str) -> bool {
+    let Some(found) = &mut spec.found else {
+        return false;
+    };
+    let is_told = found.also_at.iter().any(|other| other == key);
+    if is_told || found.also_at.len() >= MOST_ALIASES {
+        return false;
+    }
+    found.also_at.push(key.to_owned());
+    found.also_at.sort();
+    true
+}
+
+/// Tells that another BMC answers at that address by now; true if that is news.
+pub(super) fn end_alias(spec: &mut DpuReportSpec, key: &str) -> bool {
+    let Some(found) = &mut spec.found else {
+        return false;
+    };
+    let before = found.also_at.len();
+    found.also_at.retain(|other| other != key);
+    found.also_at.len() != before
+}
+
+/// The addresses at which a BMC was seen beside that of its report.
+pub(super) fn aliases(spec: &DpuReportSpec) -> &[String] {
+    spec.found.as_ref().map_or(&[], |found| &found.also_at)
 }
 
 fn sources(target: &Target) -> Vec<String> {

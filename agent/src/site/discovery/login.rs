@@ -47,7 +47,7 @@ fn changed(key: &str, pin: &SpkiPin) -> Failure {
     Failure::new(
         "CertificateChanged",
         format!(
-            "{key} shows key {pin} and not the one seen first; nothing was logged in to. Compare it with the BMC's own; if it is right, delete the bmc-found report of this address, or restart the agent if it has none"
+            "{key} shows key {pin} and not the one seen first; nothing was logged in to. Compare it with the BMC's own; if it is right, delete the bmc-found report of this address (or the one that has it in alsoAt), or restart the agent if there is none"
         ),
         Bearing::Gone,
     )

@@ -11,7 +11,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lockstep_crds::names;
 use lockstep_crds::report::Reachability;
 use tokio::time::Instant;
 
@@ -44,9 +43,10 @@ impl Catalogue {
                 continue;
             };
             match machine.sight {
-                Sight::Others | Sight::Nothing => continue,
-                // It answers, so nobody is out of reach; whether it is there was not seen.
-                Sight::NotRead | Sight::InTurn => {
+                // Whether it is there was not seen.
+                Sight::Others | Sight::Nothing | Sight::NotRead => continue,
+                // It answers, so nobody is out of reach.
+                Sight::InTurn => {
                     machine.lost = None;
                     continue;
                 }
@@ -60,14 +60,21 @@ impl Catalogue {
         }
     }
 
-    /// The endpoint answered, and whether it shows these machines was not seen: they stay as they
-    /// are.
-    pub(super) fn leave(&mut self, ids: &BTreeSet<String>) {
+    /// The endpoint answered, and whether it shows these machines was not seen. After a few such
+    /// looks they are told to be out of reach; missing they never are for that.
+    pub(super) fn leave(&mut self, key: &str, ids: &BTreeSet<String>, now: Instant, at: &Time) {
+        let failure = Failure::new(
+            "SystemNotRead",
+            format!(
+                "{key} answers, and what it lists in the place of this machine could not be read, or shows nothing to tell it by; if this lasts, reset that BMC, or have its maker's tools enter serial number and UUID"
+            ),
+            Bearing::There,
+        );
         for id in ids {
             if let Some(machine) = self.machines.get_mut(id) {
                 machine.sight = Sight::NotRead;
-                machine.lost = None;
             }
+            self.lose(id, &failure, now, at);
         }
     }
 
@@ -96,6 +103,18 @@ impl Catalogue {
             }
         }
         ask
+    }
+
+    /// Whether the endpoint has the report of a machine that it shows no more.
+    pub(super) fn has_absent(&self, key: &str) -> bool {
+        let mut all = self.machines.values();
+        all.any(|machine| machine.holder == key && machine.sight.is_absent())
+    }
+
+    /// Whether that machine is one that the endpoint showed no more when it was read last.
+    pub(super) fn is_absent_at(&self, key: &str, id: &str) -> bool {
+        let machine = self.machines.get(id);
+        machine.is_some_and(|machine| machine.holder == key && machine.sight != Sight::Shown)
     }
 
     /// Whether the endpoint has the report of a machine that it shows no more, and that is not
@@ -129,25 +148,6 @@ impl Catalogue {
             }
         }
         ask
-    }
-
-    /// A report is not what was written, or is gone. It is told again; but one of a machine that is
-    /// missing was put away by somebody, and while a machine is out of sight whoever deletes its
-    /// report may mean that its key does not count any more. Returns the endpoint of a machine that
-    /// is forgotten.
-    pub(super) fn retell(&mut self, name: &str, is_held: bool) -> Option<String> {
-        let mut all = self.machines.iter();
-        let (id, machine) = all.find(|(id, _)| names::found_bmc(id) == name)?;
-        let id = id.clone();
-        if !is_held && is_told_missing(machine) {
-            let holder = self.holder(&id);
-            self.forget(&id);
-            return holder;
-        }
-        if is_held || machine.lost.is_none() {
-            self.changed.insert(id);
-        }
-        None
     }
 
     /// Notes that time passes, and machines whose endpoints nobody looks at any more. Tells which

@@ -133,7 +133,7 @@ async fn remember(
         match telling::earlier(&site.client, &config.namespace, &config.site).await {
             Ok(reports) => {
                 for report in reports {
-                    engine.remember(report.spec.clone());
+                    engine.remember(report.spec.clone(), Instant::now());
                     telling.know(report);
                 }
                 return true;
@@ -199,7 +199,8 @@ fn conclude(
             }
             if let Done::Listed(Some(held)) = &*done {
                 for name in telling.compare(held) {
-                    engine.retell(&name, held.contains_key(&name), now);
+                    let moment = Moment { now, at: &at };
+                    engine.retell(&name, held.contains_key(&name), moment);
                 }
             }
             if let Some(job) = engine.done(*done, Moment { now, at: &at }) {

@@ -2,11 +2,12 @@
 //!
 //! One that is listed is there. Which machine it is was not seen: the one that was at its path, or
 //! where that is known of nobody, any that was not shown and in whose place no other is. Nothing is
-//! concluded about those: they are neither shown nor missing, and the endpoint is read again soon.
+//! concluded about those but that they are out of sight: they are neither shown nor missing, and the
+//! endpoint is read again soon. The same holds of a system that shows nothing to tell it by.
 
 use std::collections::BTreeSet;
 
-use lockstep_redfish::Explored;
+use lockstep_redfish::{Explored, SystemIdentity};
 
 use crate::site::discovery::catalogue::{Catalogue, Machine};
 use crate::site::discovery::identity::id_of;
@@ -44,15 +45,20 @@ impl Catalogue {
     /// The machines behind an endpoint that was read.
     pub(super) fn here(&self, key: &str, explored: &Explored) -> Here {
         let systems = explored.systems.iter().map(|one| &one.identity);
-        let shown: BTreeSet<String> = systems.clone().filter_map(id_of).collect();
-        let unread = explored.unread.iter().map(|one| &one.path);
+        // Which machine it is that shows nothing to tell it by was not seen either.
+        let (named, nameless): (Vec<_>, Vec<_>) =
+            systems.partition(|identity| id_of(identity).is_some());
+        let shown = named.iter().filter_map(|identity| id_of(identity));
+        let shown: BTreeSet<String> = shown.collect();
+        let at = |identity: &&SystemIdentity| trimmed(&identity.system_path);
+        let unread = explored.unread.iter().map(|one| trimmed(&one.path));
         let listed = Listed {
-            read: systems.map(|one| trimmed(&one.system_path)).collect(),
-            unread: unread.map(|path| trimmed(path)).collect(),
+            read: named.iter().map(at).collect(),
+            unread: unread.chain(nameless.iter().map(at)).collect(),
         };
         Here {
             unread: self.unread(key, &shown, &listed),
-            is_partial: !listed.unread.is_empty(),
+            is_partial: !explored.unread.is_empty(),
             shown,
         }
     }

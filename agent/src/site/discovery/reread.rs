@@ -15,6 +15,9 @@ use crate::site::discovery::book::{backoff, spread};
 /// Changes in a row that are taken as they come: a machine is replaced, and put back.
 const TAKEN_AT_ONCE: u32 = 3;
 
+/// Between two readings of one that lacks a machine.
+const HOUR: Duration = Duration::from_secs(3600);
+
 /// What an endpoint showed to everybody when it was read last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -62,6 +65,8 @@ pub(super) enum Again {
     Next,
     /// Soon, and the later the more often that was in vain.
     Soon,
+    /// Some time later: a machine that it had may be put back.
+    Hourly,
 }
 
 /// What was read of one endpoint, and when that is done again.
@@ -69,6 +74,7 @@ pub(super) enum Again {
 pub(super) struct Reread {
     seen: Option<Seen>,
     here: BTreeSet<String>,
+    read_at: Option<Instant>,
     refresh_at: Instant,
     /// It was asked that it is read at the next look.
     asked: bool,
@@ -89,6 +95,7 @@ impl Reread {
         Self {
             seen: None,
             here: BTreeSet::new(),
+            read_at: None,
             refresh_at: now,
             asked: false,
             again_at: None,
@@ -105,14 +112,20 @@ impl Reread {
         self.seen.as_ref()
     }
 
-    /// When it is read if nothing about it changes.
-    pub(super) fn refresh_at(&self) -> Instant {
-        self.refresh_at
+    /// When it was read last.
+    pub(super) fn read_at(&self) -> Option<Instant> {
+        self.read_at
     }
 
-    /// Whether nothing speaks for reading it before that.
+    /// When it is read if nothing about it changes.
+    pub(super) fn next_at(&self) -> Instant {
+        self.again_at
+            .map_or(self.refresh_at, |at| at.min(self.refresh_at))
+    }
+
+    /// Whether nobody asked that it is read at the next look.
     pub(super) fn is_quiet(&self) -> bool {
-        !self.asked && self.again_at.is_none()
+        !self.asked
     }
 
     /// It is to be read at the next look.
@@ -182,16 +195,18 @@ impl Reread {
         }
         self.rest_until = is_restless.then(|| now + backoff(self.changes, key, turn));
         self.in_vain = match again {
-            Again::AtRefresh | Again::Next => 0,
+            Again::AtRefresh | Again::Next | Again::Hourly => 0,
             Again::Soon => self.in_vain.saturating_add(1),
         };
         // After its rest it proves that it is one thing again.
         self.again_at = self.rest_until.or(match again {
             Again::AtRefresh => None,
             Again::Next => Some(now),
+            Again::Hourly => Some(now + HOUR.mul_f64(0.9 + spread(key, turn) / 5.0)),
             Again::Soon => Some(now + backoff(self.in_vain, key, turn)),
         });
         self.refresh_at = now + refresh.mul_f64(0.9 + spread(key, turn) / 5.0);
+        self.read_at = Some(now);
         self.seen = Some(seen);
         self.here = here;
         self.asked = false;

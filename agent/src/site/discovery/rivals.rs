@@ -8,11 +8,25 @@ use crate::site::discovery::found;
 impl Catalogue {
     /// The endpoint shows these machines and no others.
     pub(super) fn end_rivalries(&mut self, key: &str, shown: &BTreeSet<String>) {
+        for id in self.also_at(key) {
+            let machine = self.machines.get_mut(&id).filter(|_| !shown.contains(&id));
+            if machine.is_some_and(|one| found::end_alias(&mut one.spec, key)) {
+                self.changed.insert(id);
+            }
+        }
         for id in self.rivalled_by(key) {
             if !shown.contains(&id) {
                 self.end_rival(&id, key);
             }
         }
+    }
+
+    /// Machines whose BMC was seen at this address, too.
+    pub(super) fn also_at(&self, key: &str) -> Vec<String> {
+        let all = self.machines.iter();
+        all.filter(|(_, one)| found::aliases(&one.spec).iter().any(|other| other == key))
+            .map(|(id, _)| id.clone())
+            .collect()
     }
 
     pub(super) fn rivalled_by(&self, key: &str) -> Vec<String> {

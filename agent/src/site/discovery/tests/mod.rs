@@ -7,6 +7,7 @@ mod held;
 mod inspection;
 mod partial;
 mod replaced;
+mod returning;
 mod scale;
 mod schedule;
 mod trust;

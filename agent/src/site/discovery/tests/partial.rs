@@ -44,17 +44,23 @@ fn is_reachable(bench: &Bench, serial: &str) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_machine_that_is_listed_and_cannot_be_read_stays_as_it_was_and_is_read_again_soon() {
+async fn a_machine_that_is_listed_and_cannot_be_read_is_out_of_reach_and_is_read_again_soon() {
     let (bench, search) = of_three().await;
-    let before = bench.found("SN-2");
     refuse(&bench, &["SN-2"]);
     until(3 * MINUTE, "it is told", || {
         bench.failed(KEY).as_deref() == Some("SystemNotRead")
     })
     .await;
+    assert!(is_reachable(&bench, "SN-2"));
+    until(6 * MINUTE, "nobody can vouch for it", || {
+        !is_reachable(&bench, "SN-2")
+    })
+    .await;
+    let told = bench.found("SN-2").unwrap()["reachable"].clone();
+    assert_eq!(told["reason"], "SystemNotRead");
     let (writes, reads) = (bench.writes(), bench.fleet.calls("explore").len());
     tokio::time::sleep(120 * MINUTE).await;
-    assert_eq!(bench.found("SN-2"), before);
+    assert!(!bench.is_missing("SN-2"));
     assert!(is_reachable(&bench, "SN-1") && is_reachable(&bench, "SN-3"));
     assert_eq!(bench.writes(), writes);
     let reads = bench.fleet.calls("explore").len() - reads;
@@ -77,7 +83,7 @@ async fn one_that_another_stands_in_for_is_missing_also_where_a_third_cannot_be_
     refuse(&bench, &["SN-3"]);
     until(30 * MINUTE, "it is missing", || bench.is_missing("SN-2")).await;
     assert_eq!(bench.found("SN-4").unwrap()["reachable"]["ok"], true);
-    assert!(!bench.is_missing("SN-3") && is_reachable(&bench, "SN-3"));
+    assert!(!bench.is_missing("SN-3") && !is_reachable(&bench, "SN-3"));
     search.end().await;
 }
 

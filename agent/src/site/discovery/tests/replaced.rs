@@ -52,6 +52,7 @@ async fn a_machine_in_whose_place_another_answers_is_missing_and_stays_so() {
         let seen = Attendance {
             at: Instant::now(),
             pin: Some(SpkiPin::of(b"key of SN-2")),
+            machine: None,
             service: None,
         };
         bench.means.site.attended.saw(key, seen);
@@ -68,7 +69,9 @@ async fn a_machine_in_whose_place_another_answers_is_missing_and_stays_so() {
     bench.fleet.change(key, |bmc| bmc.manner = Manner::Answers);
     tokio::time::sleep(20 * MINUTE).await;
     assert_eq!(bench.found("SN-1"), before);
-    assert_eq!(bench.fleet.calls("explore").len(), reads);
+    // Once an hour it is looked whether the old one was put back.
+    let more = bench.fleet.calls("explore").len() - reads;
+    assert!(more <= 4, "{more}");
     let told = bench.writes();
     // Nor is a new process.
     search.end().await;

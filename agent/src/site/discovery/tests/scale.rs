@@ -183,6 +183,7 @@ async fn a_bmc_that_a_worker_looks_at_is_not_asked_by_the_search_too() {
             let attendance = Attendance {
                 at: Instant::now(),
                 pin: Some(SpkiPin::of(key.as_bytes())),
+                machine: None,
                 service: None,
             };
             bench
@@ -226,6 +227,7 @@ async fn a_service_that_its_worker_sees_to_be_another_is_read_at_once_and_asked_
             let attendance = Attendance {
                 at: Instant::now(),
                 pin: Some(SpkiPin::of(b"key of SN-1")),
+                machine: None,
                 service: Some((whole_at, service(minute))),
             };
             bench.means.site.attended.saw(key, attendance);

@@ -121,6 +121,7 @@ fn a_look_waits_while_somebody_else_looks_unless_it_was_asked_for() {
     let look = |at: Instant| Attendance {
         at,
         pin: Some(SpkiPin::of(b"k")),
+        machine: None,
         service: None,
     };
     let at = now + POLL;
@@ -134,6 +135,7 @@ fn a_look_waits_while_somebody_else_looks_unless_it_was_asked_for() {
         let other = Attendance {
             at,
             pin,
+            machine: None,
             service: None,
         };
         assert_eq!(book.may_wait(LISTED, &other, later), None);

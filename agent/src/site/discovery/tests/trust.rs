@@ -252,6 +252,7 @@ async fn a_key_that_changed_is_told_although_a_worker_that_trusts_another_one_vo
         let attendance = Attendance {
             at: Instant::now(),
             pin: Some(SpkiPin::of(b"another key")),
+            machine: None,
             service: None,
         };
         bench.means.site.attended.saw(key, attendance);
