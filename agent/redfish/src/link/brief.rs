@@ -69,6 +69,8 @@ impl Link {
                 self.refuses_basic = true;
                 Ok(None)
             }
+            // It is busy, which says nothing about how it is read.
+            Err(unread) if unread.is_transient() => Err(self.unread(path, unread)),
             Err(Unread::Failed(Failure::Transport(TransportError::Status { status, .. })))
                 if (400..500).contains(&status) =>
             {

@@ -171,3 +171,28 @@ async fn a_glance_is_one_small_request_and_shows_what_the_system_shows() {
     assert!(facts.show(&port.glance().await.unwrap()));
     assert!(bmc.changes().is_empty());
 }
+
+/// Asked too often for a moment, it is not taken for one that takes sessions only.
+#[tokio::test]
+async fn a_bmc_that_is_busy_for_a_moment_is_read_with_one_request_afterwards() {
+    for busy in [429, 408, 503] {
+        let bmc = ScriptedBmc::plain();
+        bmc.offer_sessions();
+        let port = port(&bmc);
+        port.observe().await.unwrap();
+        for _ in 0..3 {
+            bmc.forget_sessions();
+            port.glance().await.unwrap();
+        }
+        // Every try of one read.
+        bmc.fail("GET", SYSTEM, 3, Fault::Answer(busy, "{}".to_owned()));
+        let error = port.glance().await.unwrap_err();
+        assert_eq!(error.category(), "ReadFailed", "{error}");
+        for _ in 0..4 {
+            bmc.forget_sessions();
+            let before = bmc.seen().len();
+            port.glance().await.unwrap();
+            assert_eq!(bmc.seen().len() - before, 1, "after HTTP {busy}");
+        }
+    }
+}
