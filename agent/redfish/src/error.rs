@@ -86,6 +86,18 @@ pub enum BmcError {
         /// The address.
         address: String,
     },
+    /// The agent had no memory left to take an answer with: other BMCs are read just now.
+    #[error(
+        "this agent is reading too much just now to take what {address} answered for {path}: {reason}"
+    )]
+    Crowded {
+        /// The address.
+        address: String,
+        /// The resource.
+        path: String,
+        /// What is full.
+        reason: String,
+    },
     /// A read got no answer.
     #[error("{address} gave no answer for {path}: {reason}")]
     NoAnswer {
@@ -232,6 +244,7 @@ impl BmcError {
             | Self::AccessDenied { .. }
             | Self::SessionRefused { .. }
             | Self::Busy { .. }
+            | Self::Crowded { .. }
             | Self::NoAnswer { .. }
             | Self::ReadFailed { .. }
             | Self::BadAnswer { .. }
@@ -258,6 +271,7 @@ impl BmcError {
             Self::AccessDenied { .. } => "AccessDenied",
             Self::SessionRefused { .. } => "SessionRefused",
             Self::Busy { .. } => "Busy",
+            Self::Crowded { .. } => "AgentBusy",
             Self::NoAnswer { .. } => "NoAnswer",
             Self::ReadFailed { .. } => "ReadFailed",
             Self::BadAnswer { .. } => "BadAnswer",
@@ -301,6 +315,9 @@ impl BmcError {
                 "Free sessions on the BMC, or wait until they expire; the agent asks again by itself."
             }
             Self::Busy { .. } => "Wait; the agent asks again by itself.",
+            Self::Crowded { .. } => {
+                "Nothing is wrong with this machine, and the agent asks again by itself; if this lasts, see which BMCs stall while they are read, and spread the machines over more sites."
+            }
             Self::NoAnswer { .. } | Self::ReadFailed { .. } => {
                 "The agent asks again by itself; if this lasts, look at the BMC's own log and reset the BMC."
             }

@@ -311,6 +311,11 @@ impl Link {
                     status,
                     detail: error_message(&body, &self.scrub),
                 },
+                error @ TransportError::Crowded(_) => BmcError::Crowded {
+                    address,
+                    path,
+                    reason: error.to_string(),
+                },
                 error @ (TransportError::TooLong { .. }
                 | TransportError::NoRoom(_)
                 | TransportError::Unusable(_)
@@ -398,6 +403,7 @@ impl Unread {
                 TransportError::Untrusted(_)
                 | TransportError::TooLong { .. }
                 | TransportError::NoRoom(_)
+                | TransportError::Crowded(_)
                 | TransportError::Unusable(_)
                 | TransportError::Undecodable(_)
                 | TransportError::Rejected(_) => false,

@@ -88,7 +88,7 @@ impl RedfishBmc {
         check_gate(&self.shared, &self.origin, &self.target)?;
         let opened = slot.as_ref().is_none_or(Link::needs_reopening);
         if opened {
-            let room = Room::new(&self.shared.pool, self.shared.options.exploration_room);
+            let room = Room::new(&self.shared.calls, self.shared.options.exploration_room);
             let link = Link::open(
                 &self.shared,
                 &self.target,

@@ -38,8 +38,10 @@ pub struct BmcOptions {
     pub document_room: usize,
     /// The same of everything that one exploration or one call to a BMC holds at a time.
     pub exploration_room: usize,
-    /// The same of all explorations and calls of the process together.
+    /// The same of all explorations of the process together.
     pub explorations_room: usize,
+    /// The same of all calls to BMCs that are known: however much is explored, they have this.
+    pub calls_room: usize,
     /// For a whole [`crate::Explorer::identify`].
     pub identify_deadline: Duration,
     /// For a whole [`crate::Explorer::explore`].
@@ -61,6 +63,7 @@ impl Default for BmcOptions {
             document_room: 2 * 1024 * 1024,
             exploration_room: 4 * 1024 * 1024,
             explorations_room: 128 * 1024 * 1024,
+            calls_room: 64 * 1024 * 1024,
             identify_deadline: Duration::from_secs(10),
             explore_deadline: Duration::from_secs(180),
             part_timeout: Duration::from_secs(6),
@@ -79,7 +82,10 @@ pub(crate) struct Shared {
     pub(crate) networks: AllowedNetworks,
     pub(crate) options: BmcOptions,
     pub(crate) gate: CredentialGate,
-    pub(crate) pool: Arc<Pool>,
+    /// For explorations.
+    pub(crate) explorations: Arc<Pool>,
+    /// For calls to BMCs that are known.
+    pub(crate) calls: Arc<Pool>,
     lanes: StdMutex<HashMap<String, Weak<Mutex<()>>>>,
 }
 
@@ -98,7 +104,8 @@ impl Redfish {
         Self {
             shared: Arc::new(Shared {
                 networks,
-                pool: Pool::new(options.explorations_room),
+                explorations: Pool::new(options.explorations_room),
+                calls: Pool::new(options.calls_room),
                 options,
                 gate: CredentialGate::new(refusals),
                 lanes: StdMutex::default(),

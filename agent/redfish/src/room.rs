@@ -2,7 +2,8 @@
 //!
 //! Parsed JSON takes many times what its text does: an object of one small member is eight bytes
 //! on the wire and more than 600 in memory. So what counts is the memory and not the length: of
-//! one document, of all that an exploration holds at a time, and of all explorations together.
+//! one document, of all that is held of one BMC at a time, and of all explorations together. Calls to
+//! BMCs that are known share memory of their own: what strangers answer with leaves them theirs.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,7 +32,7 @@ pub(crate) fn weigh(text: &[u8]) -> usize {
     parts.sum::<usize>().saturating_add(text.len() * 2)
 }
 
-/// The memory that all explorations of a process share.
+/// The memory that all explorations of a process share, or all calls.
 #[derive(Debug)]
 pub(crate) struct Pool {
     taken: AtomicUsize,
@@ -47,7 +48,7 @@ impl Pool {
     }
 }
 
-/// What one exploration has of it.
+/// What one exploration or call has of it.
 #[derive(Debug)]
 struct Account {
     pool: Arc<Pool>,
@@ -55,7 +56,7 @@ struct Account {
     most: usize,
 }
 
-/// The memory of one exploration.
+/// The memory of one exploration or call.
 #[derive(Debug)]
 pub(crate) struct Room {
     account: Arc<Account>,
@@ -78,21 +79,15 @@ impl Room {
     /// Sets so much aside, until it is dropped.
     ///
     /// # Errors
-    /// For people: what has no more room.
-    pub(crate) fn hold(&self, bytes: usize) -> Result<Held, String> {
+    /// What has no more room.
+    pub(crate) fn hold(&self, bytes: usize) -> Result<Held, Full> {
         let account = &self.account;
         if !add(&account.taken, bytes, account.most) {
-            return Err(format!(
-                "the limit of {} KiB for what is read of one BMC at a time",
-                account.most / 1024
-            ));
+            return Err(Full::Own(account.most));
         }
         if !add(&account.pool.taken, bytes, account.pool.most) {
             account.taken.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(format!(
-                "the limit of {} MiB for what is read of all BMCs at a time",
-                account.pool.most / (1024 * 1024)
-            ));
+            return Err(Full::Shared(account.pool.most));
         }
         Ok(Held {
             account: Arc::clone(account),
@@ -101,7 +96,7 @@ impl Room {
     }
 
     /// Sets room aside for a document that is about to be parsed, instead of the one before.
-    pub(crate) fn expect(&self, bytes: usize) -> Result<(), String> {
+    pub(crate) fn expect(&self, bytes: usize) -> Result<(), Full> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         *last = None;
         *last = Some(self.hold(bytes)?);
@@ -113,6 +108,17 @@ impl Room {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.take()
     }
+}
+
+/// What has no more room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Full {
+    /// This BMC has answered with too much.
+    #[error("the limit of {} KiB for what is read of one BMC at a time", .0 / 1024)]
+    Own(usize),
+    /// All BMCs together have, this one or others.
+    #[error("the limit of {} MiB for what is read of all BMCs at a time", .0 / (1024 * 1024))]
+    Shared(usize),
 }
 
 fn add(taken: &AtomicUsize, bytes: usize, most: usize) -> bool {
@@ -191,10 +197,9 @@ mod tests {
         let pool = Pool::new(250);
         let rooms: Vec<_> = (0..3).map(|_| Room::new(&pool, 100)).collect();
         let first = rooms[0].hold(60).unwrap();
-        assert!(rooms[0].hold(41).unwrap_err().contains("one BMC"));
+        assert_eq!(rooms[0].hold(41).unwrap_err(), Full::Own(100));
         let _second = rooms[1].hold(100).unwrap();
-        let why = rooms[2].hold(100).unwrap_err();
-        assert!(why.contains("all BMCs"), "{why}");
+        assert_eq!(rooms[2].hold(100).unwrap_err(), Full::Shared(250));
         drop(first);
         // Nothing of what was refused is still set aside.
         let third = rooms[2].hold(100).unwrap();

@@ -136,7 +136,7 @@ impl Transport {
                 && body.capacity() > room_for
             {
                 let more = body.capacity() - room_for;
-                held.push(room.hold(more).map_err(TransportError::NoRoom)?);
+                held.push(room.hold(more)?);
                 room_for = body.capacity();
             }
         }
@@ -240,7 +240,7 @@ impl HttpClient for Transport {
         let text = members::cut(&answer.body);
         let weight = self.weigh(&text)?;
         if let Some(room) = &self.room {
-            room.expect(weight).map_err(TransportError::NoRoom)?;
+            room.expect(weight)?;
         }
         let mut value: Value = serde_json::from_slice(&text)
             .map_err(|error| TransportError::Unusable(format!("no JSON: {error}")))?;

@@ -361,6 +361,7 @@ fn reason_of(error: &BmcError) -> (&'static str, Passing) {
         | BmcError::Unreachable { .. }
         | BmcError::SessionRefused { .. }
         | BmcError::Busy { .. }
+        | BmcError::Crowded { .. }
         | BmcError::NoAnswer { .. }
         | BmcError::ReadFailed { .. }
         | BmcError::BadAnswer { .. }

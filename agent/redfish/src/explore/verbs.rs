@@ -77,7 +77,10 @@ impl Explorer for Redfish {
 
 impl Redfish {
     fn room(&self) -> Arc<Room> {
-        Room::new(&self.shared.pool, self.shared.options.exploration_room)
+        Room::new(
+            &self.shared.explorations,
+            self.shared.options.exploration_room,
+        )
     }
 }
 

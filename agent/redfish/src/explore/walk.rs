@@ -150,7 +150,7 @@ impl<'a> Walk<'a> {
             Kept::Text { text, .. } => {
                 let held = match self.link.room().map(|room| room.hold(weigh(text))) {
                     Some(Ok(held)) => Some(held),
-                    Some(Err(why)) => return Some(Err(Missing::Failed(why))),
+                    Some(Err(why)) => return Some(Err(Missing::Failed(why.to_string()))),
                     None => None,
                 };
                 let value = serde_json::from_slice(text).ok()?;

@@ -145,6 +145,7 @@ impl Link {
                 TransportError::Lost(reason) | TransportError::Unusable(reason) => unknown(reason),
                 error @ (TransportError::TooLong { .. }
                 | TransportError::NoRoom(_)
+                | TransportError::Crowded(_)
                 | TransportError::Undecodable(_)) => unknown(error.to_string()),
                 TransportError::NotConnected(_)
                 | TransportError::Untrusted(_)

@@ -8,6 +8,8 @@ use nv_redfish::bmc_http::{
 use nv_redfish::core::{ActionError, BmcError as CoreError, BmcErrorClass, DecodeError};
 use rustls::CertificateError;
 
+use crate::room::Full;
+
 /// Why an exchange failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TransportError {
@@ -26,9 +28,12 @@ pub(crate) enum TransportError {
     /// An answer longer than allowed.
     #[error("the answer is longer than {limit} bytes")]
     TooLong { limit: usize },
-    /// An answer for which there is no memory: why.
+    /// An answer that takes more memory than one of this BMC may: why.
     #[error("the answer is not taken: {0}")]
     NoRoom(String),
+    /// No memory was left for an answer, whatever it is: why.
+    #[error("{0}")]
+    Crowded(String),
     /// An answer that cannot be used.
     #[error("{0}")]
     Unusable(String),
@@ -40,14 +45,25 @@ pub(crate) enum TransportError {
     Rejected(String),
 }
 
+impl From<Full> for TransportError {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Own(_) => Self::NoRoom(full.to_string()),
+            Full::Shared(_) => Self::Crowded(full.to_string()),
+        }
+    }
+}
+
 impl CoreError for TransportError {
     fn error_class(&self) -> BmcErrorClass {
         match self {
             Self::NotConnected(_) | Self::Untrusted(_) | Self::Lost(_) => BmcErrorClass::Transport,
             Self::Status { status, .. } => BmcErrorClass::HttpResponse { status: *status },
-            Self::TooLong { .. } | Self::NoRoom(_) | Self::Unusable(_) | Self::Undecodable(_) => {
-                BmcErrorClass::ResponseParse
-            }
+            Self::TooLong { .. }
+            | Self::NoRoom(_)
+            | Self::Crowded(_)
+            | Self::Unusable(_)
+            | Self::Undecodable(_) => BmcErrorClass::ResponseParse,
             Self::Rejected(_) => BmcErrorClass::Other,
         }
     }
@@ -60,6 +76,7 @@ impl CoreError for TransportError {
             | Self::Lost(_)
             | Self::TooLong { .. }
             | Self::NoRoom(_)
+            | Self::Crowded(_)
             | Self::Unusable(_)
             | Self::Undecodable(_)
             | Self::Rejected(_) => None,
@@ -75,6 +92,7 @@ impl CoreError for TransportError {
             | Self::Status { .. }
             | Self::TooLong { .. }
             | Self::NoRoom(_)
+            | Self::Crowded(_)
             | Self::Unusable(_)
             | Self::Rejected(_)) => Err(other),
         }

@@ -1,5 +1,9 @@
 //! What goes wrong, and what it is called.
 
+use std::sync::Arc;
+
+use lockstep_redfish::{Endpoint, Explorer as _};
+
 use super::*;
 
 #[tokio::test]
@@ -255,4 +259,86 @@ async fn a_login_whose_answer_is_lost_is_tried_once_more() {
             .filter(|one| one.method == "POST" && one.path.ends_with("/Sessions"));
         assert_eq!(logins.count(), 2, "{lost} lost");
     }
+}
+
+/// A BMC that was found, with 32 modules of memory of so many bytes, the last of which it never
+/// shows.
+fn stalls_while_it_is_read(module: usize) -> ScriptedBmc {
+    let bmc = ScriptedBmc::plain();
+    let memory = format!("{SYSTEM}/Memory");
+    let path = |number: usize| format!("{memory}/{number}");
+    bmc.change(SYSTEM, |system| {
+        system["Memory"] = json!({"@odata.id": memory});
+    });
+    let members: Vec<_> = (0..32).map(|n| json!({"@odata.id": path(n)})).collect();
+    bmc.add(&memory, json!({"@odata.id": memory, "Members": members}));
+    for number in 0..31 {
+        let shown = json!({"@odata.id": path(number), "Description": "x".repeat(module)});
+        bmc.add(&path(number), shown);
+    }
+    bmc.fail("GET", "/Memory/31", 9, Fault::Never);
+    bmc
+}
+
+/// One BMC fills the memory for all that are explored here; by default it takes 32 of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn bmcs_that_stall_while_they_are_found_keep_no_worker_from_its_own() {
+    let options = BmcOptions {
+        exploration_room: 250 * 1024,
+        explorations_room: 250 * 1024,
+        ..quick()
+    };
+    let stranger = Arc::new(stalls_while_it_is_read(3000));
+    let own = ScriptedBmc::plain();
+    let redfish = Redfish::new(loopback(), options);
+    let worker = redfish.bmc(target(&own)).unwrap();
+    worker.observe().await.unwrap();
+    let search = {
+        let (redfish, stranger) = (redfish.clone(), Arc::clone(&stranger));
+        tokio::spawn(async move {
+            let endpoint = Endpoint {
+                address: format!("http://{}", stranger.address).parse().unwrap(),
+                tls: TlsTrust::PlainHttp,
+            };
+            redfish.explore(&endpoint, &credentials(PASSWORD)).await
+        })
+    };
+    let stalls = async {
+        while !stranger
+            .seen()
+            .iter()
+            .any(|seen| seen.path.ends_with("/Memory/31"))
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), stalls)
+        .await
+        .unwrap();
+    let observed = worker.observe().await;
+    search.abort();
+    assert!(observed.is_ok(), "{:?}", observed.err());
+}
+
+#[tokio::test]
+async fn a_want_of_memory_here_is_not_laid_to_the_machine() {
+    let bmc = ScriptedBmc::plain();
+    let options = BmcOptions {
+        calls_room: 16,
+        ..quick()
+    };
+    let port = Redfish::new(loopback(), options).bmc(target(&bmc)).unwrap();
+    let error = port.observe().await.unwrap_err();
+    assert_eq!(error.category(), "AgentBusy", "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("this agent is reading too much"),
+        "{error}"
+    );
+    assert!(
+        error
+            .remedy()
+            .starts_with("Nothing is wrong with this machine")
+    );
 }

@@ -55,9 +55,9 @@ impl Failure {
     }
 
     /// The service root could not be read. `None` if earlier calls took all the time, which says
-    /// nothing about the endpoint.
+    /// nothing about the endpoint; nor does a want of memory here.
     pub(super) fn of_identify(error: &BmcError) -> Option<Self> {
-        if matches!(error, BmcError::Busy { .. }) {
+        if matches!(error, BmcError::Busy { .. } | BmcError::Crowded { .. }) {
             return None;
         }
         let is_other = matches!(
@@ -74,7 +74,7 @@ impl Failure {
 
     /// What is behind a BMC that was identified could not be read.
     pub(super) fn of_explore(error: &BmcError) -> Option<Self> {
-        if matches!(error, BmcError::Busy { .. }) {
+        if matches!(error, BmcError::Busy { .. } | BmcError::Crowded { .. }) {
             return None;
         }
         Some(Self::of(error, error.category(), Bearing::There))
@@ -148,13 +148,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_redfish_service_is_told_apart_and_a_busy_lane_is_no_failure() {
+    fn what_is_no_redfish_service_is_told_apart_and_a_busy_lane_or_agent_is_no_failure() {
         let address = "https://10.0.0.7".to_owned();
         let busy = BmcError::Busy {
             address: address.clone(),
         };
         assert_eq!(Failure::of_identify(&busy), None);
         assert_eq!(Failure::of_explore(&busy), None);
+        let crowded = BmcError::Crowded {
+            address: address.clone(),
+            path: "/redfish/v1".to_owned(),
+            reason: "full".to_owned(),
+        };
+        assert_eq!(Failure::of_identify(&crowded), None);
+        assert_eq!(Failure::of_explore(&crowded), None);
         let web = BmcError::BadAnswer {
             address,
             path: "/redfish/v1".to_owned(),
