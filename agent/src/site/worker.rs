@@ -187,7 +187,10 @@ impl Worker {
                     break;
                 }
             }
-            self.adopt_input();
+            if self.adopt_input() {
+                *next_look = Instant::now();
+                self.whole_at = None;
+            }
         }
         Ok(())
     }
