@@ -59,10 +59,10 @@ pub const PROPOSED_LABEL: &str = "provisioning.opiproject.org/proposed";
 /// address in the spec is somebody else's.
 pub const DISCOVERED_ADDRESS: &str = "provisioning.opiproject.org/discovered-address";
 
-/// Annotation of what discovery proposed: the generation of its spec as long as nobody but the operator
-/// has written it; 1 if it is not there. With another generation it is somebody else's, and stays so:
-/// what the operator writes after them does not change this annotation.
-pub const PROPOSED_GENERATION: &str = "provisioning.opiproject.org/proposed-generation";
+/// Annotation of what discovery proposed, as long as nobody but the operator has written it: the
+/// generation and the digest of what the operator wrote last. With another spec, or without this, it
+/// is somebody else's, and stays so.
+pub const PROPOSED_SPEC: &str = "provisioning.opiproject.org/proposed-spec";
 
 /// Name of the ServiceAccount of every agent on a host, in the namespace [`names::hosts`].
 pub const HOST_AGENT: &str = "lockstep-host-agent";

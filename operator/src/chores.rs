@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use kube::{Resource, ResourceExt};
 use lockstep_crds::{
-    DISCOVERED_ADDRESS, Dpu, DpuHost, DpuHostStatus, DpuInventory, FINALIZER, PROPOSED_GENERATION,
-    PROPOSED_LABEL,
+    DISCOVERED_ADDRESS, Dpu, DpuHost, DpuHostStatus, DpuInventory, FINALIZER, PROPOSED_LABEL,
+    PROPOSED_SPEC,
 };
 use lockstep_planner::decision::Transition;
-use lockstep_planner::inventory::{Move, Plugged, Proposal, Subject};
+use lockstep_planner::inventory::{Approval, Move, Plugged, Proposal, Subject};
 use serde_json::{Value, json};
 
 use crate::joins::Joined;
@@ -35,7 +35,11 @@ pub(crate) enum Chore {
     /// The BMC of a proposed host has another address.
     MoveHost(Arc<DpuHost>, Move),
     /// A policy approves a proposed card.
-    Approve(Arc<Dpu>, String),
+    Approve(Arc<Dpu>, Approval),
+    /// A person has taken up a proposed card.
+    LeaveCard(Arc<Dpu>),
+    /// A person has taken up a proposed host.
+    LeaveHost(Arc<DpuHost>),
     /// The inventory of a card is told for the first time.
     Tell(Box<DpuInventory>),
     /// The inventory of a card has changed.
@@ -55,6 +59,8 @@ impl Chore {
             Self::MoveCard(dpu, _) => ("move dpu", dpu.name_any()),
             Self::MoveHost(host, _) => ("move dpuhost", host.name_any()),
             Self::Approve(dpu, _) => ("approve dpu", dpu.name_any()),
+            Self::LeaveCard(dpu) => ("leave dpu", dpu.name_any()),
+            Self::LeaveHost(host) => ("leave dpuhost", host.name_any()),
             Self::Tell(inventory) => ("tell dpuinventory", inventory.name_any()),
             Self::Retell(inventory, _) | Self::RetellPlugged(inventory, ..) => {
                 ("retell dpuinventory", inventory.name_any())
@@ -145,7 +151,14 @@ pub(crate) fn of_discovery(world: &World, namespace: &str, joined: &Joined) -> V
     let approvals = join.approvals.iter().filter_map(|approval| {
         let dpu = card(&approval.name, &approval.uid)?;
         let open = is_proposed(dpu.as_ref()) && !dpu.spec.approved;
-        open.then(|| Chore::Approve(dpu, approval.why.clone()))
+        open.then(|| Chore::Approve(dpu, approval.clone()))
+    });
+    let taken_up = join.taken_up.iter().filter_map(|taken| {
+        let (name, uid) = (&taken.name, &taken.uid);
+        match taken.subject {
+            Subject::Card => card(name, uid).map(Chore::LeaveCard),
+            Subject::Host => host(name, uid).map(Chore::LeaveHost),
+        }
     });
     let mut proposals: Vec<Chore> = join
         .proposals
@@ -167,6 +180,7 @@ pub(crate) fn of_discovery(world: &World, namespace: &str, joined: &Joined) -> V
         .chain(moves)
         .chain(proposals)
         .chain(approvals)
+        .chain(taken_up)
         .collect()
 }
 
@@ -190,15 +204,17 @@ pub(crate) async fn carry_out(writes: &Writes, chore: Chore) -> Result<(), Write
         Chore::WithdrawHost(host, why) => withdraw(writes, host.as_ref(), &why).await?,
         Chore::MoveCard(dpu, moved) => follow(writes, dpu.as_ref(), &moved).await?,
         Chore::MoveHost(host, moved) => follow(writes, host.as_ref(), &moved).await?,
-        Chore::Approve(dpu, why) => {
+        Chore::Approve(dpu, approval) => {
             // The join approves only what nobody but the operator has written.
             let change = json!({
-                "metadata": {"annotations": {PROPOSED_GENERATION: next_generation(dpu.as_ref())}},
+                "metadata": {"annotations": {PROPOSED_SPEC: approval.mark}},
                 "spec": {"approved": true},
             });
             let after = writes.change(dpu.as_ref(), &change, Cause::Approve).await?;
-            tell(writes, &after, "Approved", &why).await;
+            tell(writes, &after, "Approved", &approval.why).await;
         }
+        Chore::LeaveCard(dpu) => leave(writes, dpu.as_ref()).await?,
+        Chore::LeaveHost(host) => leave(writes, host.as_ref()).await?,
         Chore::Tell(inventory) => {
             writes.create(&*inventory, Cause::Inventory).await?;
         }
@@ -232,25 +248,23 @@ async fn withdraw<K: Ours>(writes: &Writes, object: &K, why: &str) -> Result<(),
 
 async fn follow<K: Ours>(writes: &Writes, object: &K, moved: &Move) -> Result<(), WriteError> {
     let to = &moved.address;
-    let mut change = json!({
-        "metadata": {"annotations": {DISCOVERED_ADDRESS: to}},
+    let change = json!({
+        "metadata": {"annotations": {DISCOVERED_ADDRESS: to, PROPOSED_SPEC: moved.mark}},
         "spec": {"bmc": {"address": to}},
     });
-    if moved.as_written {
-        let generation = next_generation(object);
-        change["metadata"]["annotations"][PROPOSED_GENERATION] = json!(generation);
-    }
     let after = writes.change(object, &change, Cause::Discover).await?;
     let message = format!("its BMC answers at {to} now");
     tell(writes, &after, "BmcMoved", &message).await;
     Ok(())
 }
 
-/// The generation of the spec once it has been written, for [`PROPOSED_GENERATION`], and so for
-/// objects only that nobody else has written. The write goes through only on the object as it was
-/// seen, and changes its spec.
-fn next_generation<K: Ours>(object: &K) -> String {
-    (object.meta().generation.unwrap_or(1) + 1).to_string()
+/// Takes away the mark of what the operator has written, which a person has changed.
+async fn leave<K: Ours>(writes: &Writes, object: &K) -> Result<(), WriteError> {
+    let change = json!({"metadata": {"annotations": {PROPOSED_SPEC: null}}});
+    writes.change(object, &change, Cause::Discover).await?;
+    let (kind, key) = (K::kind(&()), Key::of(object));
+    tracing::info!(%kind, %key, "a person has changed this proposal: it is theirs");
+    Ok(())
 }
 
 async fn tell<K: Ours>(writes: &Writes, object: &K, reason: &str, message: &str) {

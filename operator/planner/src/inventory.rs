@@ -16,6 +16,7 @@ mod ids;
 mod joined;
 mod keys;
 mod machines;
+mod mark;
 mod matching;
 mod moves;
 mod naming;
@@ -88,6 +89,8 @@ pub struct SiteJoin {
     pub moves: Vec<Move>,
     /// Proposed cards, by name, that a policy approves.
     pub approvals: Vec<Approval>,
+    /// Proposed objects that a person has changed, and that are marked as the operator's still.
+    pub taken_up: Vec<TakenUp>,
 }
 
 /// One card.
@@ -199,9 +202,20 @@ pub struct Move {
     pub uid: String,
     /// The address that its BMC answers at now.
     pub address: String,
-    /// Whether nobody but the operator has written it. Only then does it count as that once it has
-    /// been moved; what a person has changed stays theirs.
-    pub as_written: bool,
+    /// Its mark once it has been moved, if nobody but the operator has written it. Else it has none;
+    /// what a person has changed stays theirs.
+    pub mark: Option<String>,
+}
+
+/// A proposed object that a person has changed: its mark goes, so that it stays theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenUp {
+    /// Its kind.
+    pub subject: Subject,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
 }
 
 /// A proposed card that a policy approves.
@@ -213,6 +227,8 @@ pub struct Approval {
     pub uid: String,
     /// The policy, and what fitted.
     pub why: String,
+    /// Its mark once it has been approved.
+    pub mark: String,
 }
 
 /// Joins everything of one namespace. The same input gives the same output, in whatever order
@@ -267,6 +283,15 @@ pub fn join(view: &SiteView<'_>) -> SiteJoin {
         .retain(|moved| !leaves.contains(&(moved.subject, moved.name.as_str())));
     all.moves
         .sort_by(|one, other| (one.subject, &one.name).cmp(&(other.subject, &other.name)));
+    // A move says itself whose it is.
+    let moves: BTreeSet<(Subject, &str)> = all
+        .moves
+        .iter()
+        .map(|moved| (moved.subject, moved.name.as_str()))
+        .collect();
+    let mut taken_up = mark::taken_up(view);
+    taken_up.retain(|taken| !moves.contains(&(taken.subject, taken.name.as_str())));
+    all.taken_up = taken_up;
     all
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockstep_crds::{Dpu, PROPOSED_GENERATION};
+use lockstep_crds::{Dpu, PROPOSED_SPEC};
 use lockstep_operator::key::Key;
 use lockstep_planner::inventory::{SiteJoin, SiteView};
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ async fn an_approval_by_policy_and_a_withdrawal_say_why() {
     assert_eq!(seen[0].body["spec"], json!({"approved": true}));
     assert_eq!(seen[0].body["metadata"]["uid"], "uid-Dpu-c");
     let annotations = &seen[0].body["metadata"]["annotations"];
-    assert_eq!(*annotations, json!({PROPOSED_GENERATION: "2"}));
+    assert_eq!(*annotations, json!({PROPOSED_SPEC: "its mark"}));
     assert_eq!(seen[1].body["reason"], "Approved");
     assert_eq!(seen[1].body["note"], "policy p");
     site.catch_up::<Dpu>("dpus/c");
@@ -90,22 +90,29 @@ async fn an_approval_that_was_taken_back_is_not_given_again_when_the_bmc_moves()
     let path = paths.next().unwrap();
     let name = path.strip_prefix("dpus/").unwrap();
     assert_eq!(objects[path]["spec"]["approved"], true);
-    let mark = |dpu: &Value| dpu["metadata"]["annotations"][PROPOSED_GENERATION].clone();
+    let mark = |dpu: &Value| dpu["metadata"]["annotations"][PROPOSED_SPEC].clone();
 
     // Nobody else has written it, and it counts as that where its BMC is now, too.
     site.see(found("https://10.0.0.8", 21));
     assert_eq!(site.settle().await, [format!("BmcMoved Dpu {name}")]);
     let dpu = site.server.object(path);
-    assert_eq!(mark(&dpu), dpu["metadata"]["generation"].to_string());
+    let marked = mark(&dpu).as_str().unwrap().to_owned();
+    let generation = dpu["metadata"]["generation"].to_string();
+    assert_eq!(marked.split_once(':').unwrap().0, generation);
 
     site.server
         .write(path, |dpu| dpu["spec"]["approved"] = json!(false));
     site.sync();
     assert!(site.settle().await.is_empty());
+    assert_eq!(
+        mark(&site.server.object(path)),
+        Value::Null,
+        "it is a person's for good"
+    );
     site.see(found("https://10.0.0.9", 22));
     site.settle().await;
     let taken_back = site.server.object(path);
     assert_eq!(taken_back["spec"]["bmc"]["address"], "https://10.0.0.9");
     assert_eq!(taken_back["spec"]["approved"], false);
-    assert_eq!(mark(&taken_back), mark(&dpu), "it is a person's for good");
+    assert_eq!(mark(&taken_back), Value::Null);
 }

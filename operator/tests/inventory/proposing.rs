@@ -52,7 +52,7 @@ pub(crate) fn wants_everything(view: &SiteView<'_>) -> SiteJoin {
             name: name.clone(),
             uid: uid.clone(),
             address: "http://10.0.0.9".to_owned(),
-            as_written: true,
+            mark: Some("its mark".to_owned()),
         });
         join.withdrawals.push(Withdrawal {
             subject,
@@ -65,6 +65,7 @@ pub(crate) fn wants_everything(view: &SiteView<'_>) -> SiteJoin {
                 name,
                 uid,
                 why: "policy p".to_owned(),
+                mark: "its mark".to_owned(),
             });
         }
     };

@@ -46,6 +46,21 @@ impl Cluster {
         .unwrap();
     }
 
+    /// Changes an object as a person does.
+    pub(crate) async fn change(&self, what: &str, change: &Value) {
+        let change = change.to_string();
+        let patch = [
+            "-n",
+            "site-lab",
+            "patch",
+            what,
+            "--type=merge",
+            "-p",
+            &change,
+        ];
+        self.admin.run(&patch).await.unwrap();
+    }
+
     /// Writes an object as the site's agent.
     pub(crate) async fn report(&self, object: &Value) {
         let file = self.folder.join("object.json");

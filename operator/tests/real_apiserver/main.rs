@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod cluster;
+mod discovery;
 mod objects;
 mod replica;
 
@@ -109,6 +110,7 @@ async fn one_replica_tells_what_it_sees_and_the_next_takes_over() {
     a_directive_is_recorded(&cluster).await;
     an_inventory_is_told(&cluster).await;
     the_rights_of_discovery_are_there(&cluster).await;
+    discovery::a_proposal_is_the_operators_until_somebody_changes_it(&cluster).await;
 
     let second = Replica::start(&plane, folder.path(), "second", "site-lab");
     second.shows("/readyz", "200 OK").await;

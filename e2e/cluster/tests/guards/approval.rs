@@ -118,7 +118,7 @@ pub(crate) async fn marks_of_proposals(cluster: &Cluster) {
     };
     let marks = [
         mark("labels", "proposed"),
-        mark("annotations", "proposed-generation"),
+        mark("annotations", "proposed-spec"),
         mark("annotations", "discovered-address"),
     ];
     cluster

@@ -11,10 +11,10 @@ use lockstep_crds::dpu::InventorySummary;
 use lockstep_crds::dpu_inventory::Completeness;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost};
 
-use super::proposed::{card_may_yield, name, uid};
+use super::proposed::{card_waits, name, uid};
 use super::vendors::plain;
 use super::witnesses::is_vouched_for;
-use super::{Approval, JoinedCard};
+use super::{Approval, JoinedCard, mark};
 
 pub(super) fn approval(
     card: &Dpu,
@@ -23,7 +23,7 @@ pub(super) fn approval(
     recorded: &BTreeSet<&str>,
     alive: &BTreeSet<&str>,
 ) -> Option<Approval> {
-    let waits = card_may_yield(card, recorded) && !joined.inventory.views.is_empty();
+    let waits = card_waits(card, recorded) && !joined.inventory.views.is_empty();
     let policy_name = name(&policy.metadata);
     if !waits
         || joined.inventory.completeness == Completeness::Conflicting
@@ -35,7 +35,10 @@ pub(super) fn approval(
     let what = selectors
         .iter()
         .find_map(|selector| fits(selector, card, joined, alive))?;
+    let mut approved = card.clone();
+    approved.spec.approved = true;
     Some(Approval {
+        mark: mark::of_changed(&approved)?,
         name: name(&card.metadata).to_owned(),
         uid: uid(&card.metadata).to_owned(),
         why: format!("policy {policy_name} approves it: {what}"),

@@ -8,12 +8,15 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lockstep_crds::bmc::place;
 use lockstep_crds::report::FoundBmc;
-use lockstep_crds::{BmcEndpoint, DISCOVERED_ADDRESS, DpuReportSpec, names};
+use lockstep_crds::{
+    BmcEndpoint, DISCOVERED_ADDRESS, Dpu, DpuHost, DpuHostSpec, DpuReportSpec, DpuSpec, names,
+};
 
 use super::cards::Evidence;
 use super::machines::Machine;
+use super::mark::{self, Proposable, is_as_written};
 use super::proposals::found_host;
-use super::proposed::{annotation, is_as_written, name, proposed_id, uid};
+use super::proposed::{annotation, name, proposed_id, uid};
 use super::unclaimed::found_now;
 use super::{Move, Subject, endpoint};
 
@@ -21,14 +24,32 @@ pub(super) fn of_card(evidence: &Evidence<'_>) -> Option<Move> {
     let card = evidence.card?;
     let found = card_left_for(evidence)?;
     let bmc = card.spec.bmc.as_ref()?;
-    may_follow(bmc, found).then(|| to(Subject::Card, &card.metadata, found))
+    may_follow(bmc, found).then(|| {
+        let moved = Dpu {
+            spec: DpuSpec {
+                bmc: Some(bmc_at(bmc, found)),
+                ..card.spec.clone()
+            },
+            ..card.clone()
+        };
+        to(Subject::Card, card, &moved, found)
+    })
 }
 
 pub(super) fn of_host(machine: &Machine<'_>) -> Option<Move> {
     let host = machine.host?;
     let found = host_left_for(machine)?;
     let bmc = host.spec.bmc.as_ref()?;
-    may_follow(bmc, found).then(|| to(Subject::Host, &host.metadata, found))
+    may_follow(bmc, found).then(|| {
+        let moved = DpuHost {
+            spec: DpuHostSpec {
+                bmc: Some(bmc_at(bmc, found)),
+                ..host.spec.clone()
+            },
+            ..host.clone()
+        };
+        to(Subject::Host, host, &moved, found)
+    })
 }
 
 /// Where the BMC of a proposed card answers instead, under other credentials or another trust.
@@ -48,13 +69,28 @@ fn may_follow(bmc: &BmcEndpoint, found: &FoundBmc) -> bool {
         .is_ok_and(|there| there.credentials_ref == bmc.credentials_ref && there.tls == bmc.tls)
 }
 
-fn to(subject: Subject, metadata: &ObjectMeta, found: &FoundBmc) -> Move {
+/// The same BMC where it was found.
+fn bmc_at(bmc: &BmcEndpoint, found: &FoundBmc) -> BmcEndpoint {
+    BmcEndpoint {
+        address: new_address(found).to_owned(),
+        ..bmc.clone()
+    }
+}
+
+fn new_address(found: &FoundBmc) -> &str {
+    found.endpoint.address.trim_end_matches('/')
+}
+
+fn to<K: Proposable>(subject: Subject, object: &K, moved: &K, found: &FoundBmc) -> Move {
+    let metadata = object.metadata();
     Move {
         subject,
         name: name(metadata).to_owned(),
         uid: uid(metadata).to_owned(),
-        address: found.endpoint.address.trim_end_matches('/').to_owned(),
-        as_written: is_as_written(metadata),
+        address: new_address(found).to_owned(),
+        mark: is_as_written(object)
+            .then(|| mark::of_changed(moved))
+            .flatten(),
     }
 }
 

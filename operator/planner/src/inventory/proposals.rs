@@ -15,7 +15,7 @@ use lockstep_crds::host::{Disruption, HostRole, SlotPower};
 use lockstep_crds::report::{FoundBmc, MachineRole};
 use lockstep_crds::{
     BmcEndpoint, DISCOVERED_ADDRESS, Dpu, DpuHost, DpuHostSpec, DpuSpec, LocalRef, MachineIdentity,
-    PROPOSED_LABEL,
+    PROPOSED_LABEL, PROPOSED_SPEC,
 };
 
 use super::cards::Evidence;
@@ -27,7 +27,7 @@ use super::places::Seat;
 use super::proposed::{name, proposed_id};
 use super::unclaimed::{Unclaimed, site};
 use super::vendors::maker;
-use super::{FAMILY_LABEL, Proposal, SiteView, VENDOR_LABEL, endpoint};
+use super::{FAMILY_LABEL, Proposal, SiteView, VENDOR_LABEL, endpoint, mark};
 
 /// Objects that are proposed at once; the next join proposes the next ones.
 pub(super) const MOST_PROPOSALS: usize = 256;
@@ -312,7 +312,7 @@ impl Proposing {
                 .filter_map(|(label, value)| Some((label.to_owned(), value?)))
                 .collect(),
         );
-        card.metadata.annotations = discovered(card.spec.bmc.as_ref());
+        card.metadata.annotations = annotations(card.spec.bmc.as_ref(), mark::of_new(&card));
         self.proposals.push(Proposal::Card(Box::new(card)));
     }
 
@@ -329,15 +329,19 @@ impl Proposing {
     }
 }
 
-/// That the address is discovery's own.
-fn discovered(bmc: Option<&BmcEndpoint>) -> Option<BTreeMap<String, String>> {
-    let address = bmc?.address.clone();
-    Some(BTreeMap::from([(DISCOVERED_ADDRESS.to_owned(), address)]))
+/// That the address is discovery's own, and everything else.
+fn annotations(
+    bmc: Option<&BmcEndpoint>,
+    mark: Option<String>,
+) -> Option<BTreeMap<String, String>> {
+    let address = bmc.map(|bmc| (DISCOVERED_ADDRESS.to_owned(), bmc.address.clone()));
+    let mark = mark.map(|mark| (PROPOSED_SPEC.to_owned(), mark));
+    Some(address.into_iter().chain(mark).collect())
 }
 
 fn labelled_host(mut host: DpuHost, id: Option<String>) -> DpuHost {
-    host.metadata.annotations = discovered(host.spec.bmc.as_ref());
     host.metadata.labels = id.map(|id| BTreeMap::from([(PROPOSED_LABEL.to_owned(), id)]));
+    host.metadata.annotations = annotations(host.spec.bmc.as_ref(), mark::of_new(&host));
     host
 }
 

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lockstep_crds::host::{Disruption, HostRole};
-use lockstep_crds::{Dpu, DpuHost, PROPOSED_GENERATION, PROPOSED_LABEL};
+use lockstep_crds::{Dpu, DpuHost, PROPOSED_LABEL};
+
+use super::mark::{has_no_others, is_as_written};
 
 /// The id that discovery gave an object that it proposed.
 pub(super) fn proposed_id(metadata: &ObjectMeta) -> Option<&str> {
@@ -40,22 +42,9 @@ pub(super) fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a 
     annotations.get(key).map(String::as_str)
 }
 
-/// Whether nobody but the operator has written the spec. A person who changes anything of it,
-/// approval included, makes it theirs for good: what the operator writes into it later, such as
-/// another address, does not undo that.
-pub(super) fn is_as_written(metadata: &ObjectMeta) -> bool {
-    let written = match annotation(metadata, PROPOSED_GENERATION) {
-        Some(generation) => generation.parse().ok(),
-        None => Some(1),
-    };
-    // Only objects that no API server has seen have none.
-    metadata.generation.is_none() || metadata.generation == written
-}
-
-fn untouched(metadata: &ObjectMeta) -> bool {
-    metadata.deletion_timestamp.is_none()
-        && metadata.finalizers.iter().flatten().next().is_none()
-        && is_as_written(metadata)
+/// Whether nothing is to be undone for it, and it is not going.
+fn is_free(metadata: &ObjectMeta) -> bool {
+    metadata.deletion_timestamp.is_none() && metadata.finalizers.iter().flatten().next().is_none()
 }
 
 /// uids of cards that any host has a record of.
@@ -67,12 +56,19 @@ pub(super) fn recorded<'a>(hosts: &[&'a DpuHost]) -> BTreeSet<&'a str> {
         .collect()
 }
 
-/// Whether a card was proposed, is not approved or changed, and nothing was ever done to it.
-pub(super) fn card_may_yield(card: &Dpu, recorded: &BTreeSet<&str>) -> bool {
+/// Whether a card was proposed, is not approved or changed, and nothing was ever done to it: a
+/// policy may approve it.
+pub(super) fn card_waits(card: &Dpu, recorded: &BTreeSet<&str>) -> bool {
     proposed_id(&card.metadata).is_some()
         && !card.spec.approved
-        && untouched(&card.metadata)
+        && is_free(&card.metadata)
         && !recorded.contains(uid(&card.metadata))
+        && is_as_written(card)
+}
+
+/// Whether, besides, nobody has put anything on it that would be lost with it.
+pub(super) fn card_may_yield(card: &Dpu, recorded: &BTreeSet<&str>) -> bool {
+    has_no_others(&card.metadata) && card_waits(card, recorded)
 }
 
 /// Whether a host was proposed, is as it was proposed, and nothing was ever done to it.
@@ -84,9 +80,11 @@ pub(super) fn host_may_yield(host: &DpuHost) -> bool {
             && status.hold.is_none()
     });
     proposed_id(&host.metadata).is_some()
-        && untouched(&host.metadata)
+        && is_free(&host.metadata)
+        && has_no_others(&host.metadata)
         && host.spec.disruption == Disruption::Never
         && idle
+        && is_as_written(host)
 }
 
 /// Whether a host stands in for one that nobody has seen yet.

@@ -27,5 +27,6 @@ mod properties;
 mod proposing;
 mod replacing;
 mod requirements;
+mod restoring;
 mod site;
 mod speaking;

@@ -1,7 +1,8 @@
 //! Whoever changed a proposal decides about it from then on, wherever its BMC goes.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lockstep_crds::dpu::Pairing;
-use lockstep_crds::{Dpu, DpuHost, LocalRef, PROPOSED_GENERATION};
+use lockstep_crds::{LocalRef, PROPOSED_SPEC};
 use lockstep_planner::inventory::Subject;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -151,21 +152,9 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 /// Whether an object passes for one that nobody but the operator has written.
-fn as_written(generation: Option<i64>, mark: Option<&String>) -> bool {
-    let mark = mark.map_or(1, |mark| mark.parse().unwrap());
-    generation.unwrap() == mark
-}
-
-fn card_as_written(card: &Dpu) -> bool {
-    let annotations = card.metadata.annotations.as_ref();
-    let mark = annotations.and_then(|all| all.get(PROPOSED_GENERATION));
-    as_written(card.metadata.generation, mark)
-}
-
-fn host_as_written(host: &DpuHost) -> bool {
-    let annotations = host.metadata.annotations.as_ref();
-    let mark = annotations.and_then(|all| all.get(PROPOSED_GENERATION));
-    as_written(host.metadata.generation, mark)
+fn as_written(metadata: &ObjectMeta) -> bool {
+    let mut annotations = metadata.annotations.iter().flatten();
+    annotations.any(|(key, _)| key == PROPOSED_SPEC)
 }
 
 proptest! {
@@ -202,8 +191,9 @@ proptest! {
             let approved = site.cards[0].spec.approved;
             site = site.apply();
             prop_assert_eq!((site.cards.len(), site.hosts.len()), (1, 1));
-            prop_assert_eq!(card_as_written(&site.cards[0]), !card_edited);
-            prop_assert_eq!(host_as_written(&site.hosts[0]), !host_edited);
+            prop_assert_eq!(as_written(&site.cards[0].metadata), !card_edited);
+            prop_assert_eq!(as_written(&site.hosts[0].metadata), !host_edited);
+            prop_assert_eq!(&site.join().taken_up, &[]);
             prop_assert!(!card_edited || site.cards[0].spec.approved == approved);
         }
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lockstep_crds::{
     DISCOVERED_ADDRESS, Dpu, DpuBootPolicy, DpuHost, DpuHostSpec, DpuReportSpec, DpuSpec,
-    PROPOSED_GENERATION,
+    PROPOSED_SPEC,
 };
 use lockstep_planner::inventory::{JoinedCard, Proposal, SiteJoin, SiteView, Subject, join};
 use serde_json::{Value, json};
@@ -164,6 +164,16 @@ impl Site {
         )
     }
 
+    /// Everything is made anew from a backup: with its labels and annotations, and counted from 1.
+    pub fn restore(mut self) -> Self {
+        let cards = self.cards.iter_mut().map(|card| &mut card.metadata);
+        for meta in cards.chain(self.hosts.iter_mut().map(|host| &mut host.metadata)) {
+            meta.generation = Some(1);
+            meta.uid = Some(format!("{}-restored", meta.uid.as_deref().unwrap()));
+        }
+        self
+    }
+
     /// A person changes the spec of a card, and the API server counts it.
     pub fn edit_card(&mut self, index: usize, change: impl FnOnce(&mut DpuSpec)) {
         let card = &mut self.cards[index];
@@ -208,7 +218,7 @@ impl Site {
                 }
             };
             bmc.unwrap().address.clone_from(&moved.address);
-            written(meta, moved.as_written);
+            written(meta, moved.mark.clone());
             let annotations = meta.annotations.get_or_insert_default();
             annotations.insert(DISCOVERED_ADDRESS.to_owned(), moved.address.clone());
         }
@@ -217,7 +227,13 @@ impl Site {
             let card = cards.find(|card| card.metadata.uid.as_ref() == Some(&approval.uid));
             let card = card.unwrap();
             card.spec.approved = true;
-            written(&mut card.metadata, true);
+            written(&mut card.metadata, Some(approval.mark.clone()));
+        }
+        for taken in &joined.taken_up {
+            let cards = self.cards.iter_mut().map(|card| &mut card.metadata);
+            let mut all = cards.chain(self.hosts.iter_mut().map(|host| &mut host.metadata));
+            let meta = all.find(|meta| meta.uid.as_ref() == Some(&taken.uid));
+            marked(meta.unwrap(), None);
         }
         for proposal in joined.proposals {
             match proposal {
@@ -239,14 +255,18 @@ impl Site {
     }
 }
 
-/// The operator has written a spec, one that nobody else has written or another.
-fn written(meta: &mut ObjectMeta, as_written: bool) {
-    let generation = meta.generation.unwrap_or(1) + 1;
-    meta.generation = Some(generation);
-    if as_written {
-        let annotations = meta.annotations.get_or_insert_default();
-        annotations.insert(PROPOSED_GENERATION.to_owned(), generation.to_string());
-    }
+/// The operator has written a spec, and this is the mark from then on.
+fn written(meta: &mut ObjectMeta, mark: Option<String>) {
+    meta.generation = Some(meta.generation.unwrap_or(1) + 1);
+    marked(meta, mark);
+}
+
+fn marked(meta: &mut ObjectMeta, mark: Option<String>) {
+    let annotations = meta.annotations.get_or_insert_default();
+    match mark {
+        Some(mark) => annotations.insert(PROPOSED_SPEC.to_owned(), mark),
+        None => annotations.remove(PROPOSED_SPEC),
+    };
 }
 
 /// Names of the cards and of the hosts that are proposed.
