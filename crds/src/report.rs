@@ -449,6 +449,11 @@ pub struct FoundEndpoint {
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned_key_sha256: Option<String>,
+    /// SHA-256 of the public key that it showed when it was read, in lower-case hex, whatever the
+    /// trust rests on: by it the same BMC is known at another address. Absent without TLS.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown_key_sha256: Option<String>,
 }
 
 /// The search for BMCs of one site.

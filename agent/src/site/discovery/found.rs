@@ -53,6 +53,7 @@ pub(super) fn report(
             trust,
             ca_config_map: target.access.ca.clone(),
             pinned_key_sha256: pinned,
+            shown_key_sha256: pin.map(ToString::to_string),
         },
         sources: sources(target),
         also_at: also_at(known, &target.key),

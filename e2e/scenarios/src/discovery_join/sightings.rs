@@ -209,6 +209,7 @@ fn found(
             trust: FoundTrust::PinnedKey,
             ca_config_map: None,
             pinned_key_sha256: Some("ab".repeat(32)),
+            shown_key_sha256: Some("ab".repeat(32)),
         },
         sources: vec!["list".to_owned()],
         also_at: Vec::new(),
