@@ -27,6 +27,7 @@ mod proposed;
 mod requirements;
 mod returning;
 mod sightings;
+mod strangers;
 mod unclaimed;
 mod vendors;
 mod witnesses;
@@ -158,6 +159,9 @@ pub struct JoinedHost {
     /// What is told of it that cannot be, each with the remedy: two Nodes that run on it, an
     /// identity that another machine claims as well.
     pub contradictions: Vec<String>,
+    /// BMCs that show its identity and are not the one that its spec names, in words. Nothing that
+    /// they tell is taken, so nothing waits for this to be settled.
+    pub strangers: Vec<String>,
 }
 
 /// An object that should be created.

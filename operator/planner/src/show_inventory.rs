@@ -79,6 +79,7 @@ pub(crate) fn show_host_inventory(
         actors,
         capabilities,
         contradictions,
+        strangers,
     } = joined;
     record.firmware.clone_from(firmware);
     record.slots.clone_from(slots);
@@ -87,10 +88,15 @@ pub(crate) fn show_host_inventory(
         record.capabilities.clone_from(capabilities);
     }
     let conditions = &mut record.conditions;
-    if contradictions.is_empty() {
+    let told: Vec<&str> = [contradictions, strangers]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    if told.is_empty() {
         condition::remove(conditions, CONTRADICTED);
     } else {
-        let message = contradictions.join("; ");
+        let message = told.join("; ");
         let generation = view.host.metadata.generation;
         let reason = "Conflicting";
         let now = Time(now);

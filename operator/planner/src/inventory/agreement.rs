@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::{Key, Keys, Kind, contradictions};
 use super::matching::{Body, Rules};
+use super::strangers::{FoundAt, NamedBmc};
 
 /// What the bodies that are one machine come to.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,9 @@ pub(super) struct Summary {
     /// are known.
     places: BTreeSet<Key>,
     known_by: Keys,
+    /// The BMCs that its objects name, and those of it that were found.
+    named: Vec<NamedBmc>,
+    found_at: Vec<FoundAt>,
     /// The machine's own BMC is among them.
     by_bmc: bool,
     /// Somebody among them is there, not missing.
@@ -66,6 +70,8 @@ impl Summary {
                     .collect(),
                 None => Keys::new(),
             },
+            named: body.named.iter().cloned().collect(),
+            found_at: body.found_at.iter().cloned().collect(),
             by_bmc: body.by_bmc,
             there: !body.missing,
             members: vec![index],
@@ -85,6 +91,8 @@ impl Summary {
         self.seats.extend(other.seats);
         self.places.extend(other.places);
         self.known_by.extend(other.known_by);
+        self.named.extend(other.named);
+        self.found_at.extend(other.found_at);
         self.by_bmc |= other.by_bmc;
         self.there |= other.there;
         self.members.extend(other.members);
@@ -122,6 +130,7 @@ impl Claim<'_> {
 pub(super) fn are_one(key: &Key, claims: &[Claim<'_>]) -> bool {
     of_one_identity(claims)
         && of_one_object(claims)
+        && through_its_own_bmc(claims)
         && in_one_seat(claims)
         && with_a_card_in_common(claims)
         && (key.kind() != Kind::Serial || in_one_place(claims))
@@ -231,6 +240,15 @@ fn of_one_object(claims: &[Claim<'_>]) -> bool {
     let mut objects = claims.iter().filter(|claim| claim.summary.objects > 0);
     let (several, firm) = (objects.clone().count() > 1, objects.all(|claim| claim.firm));
     anchors <= 1 && (firm || !several)
+}
+
+/// Each BMC of it that was found is the one that its object names.
+fn through_its_own_bmc(claims: &[Claim<'_>]) -> bool {
+    let mut named = claims.iter().flat_map(|claim| &claim.summary.named);
+    named.all(|named| {
+        let mut found = claims.iter().flat_map(|claim| &claim.summary.found_at);
+        found.all(|found| named.is(found))
+    })
 }
 
 /// One view shows no card twice.

@@ -19,6 +19,7 @@ use super::machines::Machines;
 use super::matching::{Body, Contested, Matching, Rules, matched};
 use super::proposed::{age, card_may_yield, name, proposed_id, recorded, uid};
 use super::sightings::Sighting;
+use super::strangers::{self, FoundAt, NamedBmc, Stranger};
 
 /// What a card has one of.
 const SINGLE: &[Kind] = &[Kind::Serial, Kind::Uuid, Kind::DeviceSerial];
@@ -39,6 +40,8 @@ pub(super) struct Evidence<'a> {
     pub keys: Keys,
     /// Where its object says that its BMC is, and which it was proposed for.
     pub named: Keys,
+    /// It is of a BMC that shows what a card is known by whose object names another.
+    pub is_stranger: bool,
     /// Keys that another card claims as well.
     pub contested: BTreeSet<Key>,
     pub conflicts: Vec<Conflict>,
@@ -76,10 +79,17 @@ pub(super) fn cards<'a>(view: &SiteView<'a>, machines: &Machines<'a>) -> Vec<Evi
             source.body.keys.extend(ids::of_report(spec));
             source.body.keys.extend(place.clone());
             source.body.place = place;
+            let endpoint = spec.found.as_ref().map(|found| &found.endpoint);
+            source.body.found_at = endpoint.map(|endpoint| FoundAt::of(report, endpoint));
             sources.push(source);
         }
         let inside = spec.inventory.iter().flat_map(|inventory| &inventory.cards);
-        if let Some(machine) = machines.of_report.get(report) {
+        let machine = machines.of_report.get(report);
+        let is_stranger = |machine: &&usize| {
+            let machine = machines.list.get(**machine);
+            machine.is_some_and(|machine| machine.is_stranger)
+        };
+        if let Some(machine) = machine.filter(|machine| !is_stranger(machine)) {
             for card in inside {
                 let device = card.device_serial.as_deref().and_then(Key::device_serial);
                 let seat = (number, device.map(|key| key.value().to_owned()));
@@ -88,8 +98,13 @@ pub(super) fn cards<'a>(view: &SiteView<'a>, machines: &Machines<'a>) -> Vec<Evi
             }
         }
     }
-    let bodies: Vec<Body> = sources.iter().map(|source| source.body.clone()).collect();
+    let mut bodies: Vec<Body> = sources.iter().map(|source| source.body.clone()).collect();
+    let strangers = strangers::set_aside(&mut bodies, &CARDS);
     let matching = matched(&bodies, &CARDS);
+    tell_strangers(strangers, &mut sources);
+    for (source, body) in sources.iter_mut().zip(bodies) {
+        source.body.aside = body.aside;
+    }
     assembled(sources, &matching)
 }
 
@@ -138,6 +153,7 @@ fn of_object<'a>(
     let own = name(&card.metadata);
     // The BMC's word comes first: what the card's own system says against it is a stranger's.
     let mut known = expected.clone();
+    let mut bmc = None;
     for (report, vantage) in [
         (names::card_bmc(own), Vantage::CardBmc),
         (names::xpu(own), Vantage::CardOs),
@@ -155,6 +171,7 @@ fn of_object<'a>(
             if vantage == Vantage::CardBmc {
                 known.extend(sighting.keys.iter().cloned());
                 source.body.by_bmc = true;
+                bmc = Some(*spec);
             } else {
                 source.body.own_word = sighting.keys.difference(&known).cloned().collect();
             }
@@ -176,7 +193,31 @@ fn of_object<'a>(
     }
     source.body.keys.extend(expected.iter().cloned());
     source.body.demanded = expected;
+    source.body.named = NamedBmc::of(&card.metadata, card.spec.bmc.as_ref(), bmc);
     source
+}
+
+/// BMCs that show what a card is known by and are not the one that its object names.
+fn tell_strangers(strangers: Vec<Stranger>, sources: &mut [Source<'_>]) {
+    for stranger in strangers {
+        let found = sources.get(stranger.found);
+        let word = found.and_then(|found| found.sightings.first()).cloned();
+        let Some(object) = sources.get_mut(stranger.object) else {
+            continue;
+        };
+        let bmc = object
+            .card
+            .and_then(|card| Some((card, card.spec.bmc.as_ref()?)));
+        if let (Some(word), Some((card, bmc))) = (word, bmc) {
+            object.conflicts.push(Conflict {
+                field: "bmc.address".to_owned(),
+                said: vec![
+                    said_by_spec(card, &bmc.address),
+                    conflicts::said(&word, stranger.words),
+                ],
+            });
+        }
+    }
 }
 
 /// The identity that an object demands: of its spec, or the one that it was proposed by.
@@ -234,6 +275,7 @@ fn assembled<'a>(sources: Vec<Source<'a>>, matching: &Matching) -> Vec<Evidence<
         else {
             continue;
         };
+        evidence.is_stranger |= source.body.aside;
         evidence.keys.extend(source.body.keys);
         evidence.named.extend(source.named);
         evidence.sightings.extend(source.sightings);

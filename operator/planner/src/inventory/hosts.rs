@@ -29,6 +29,7 @@ pub(super) fn joined(
     let mut contradictions = machine.contradictions.clone();
     contradictions.truncate(MOST_CONTRADICTIONS);
     JoinedHost {
+        strangers: machine.strangers.clone(),
         node_name: machine.node_name().map(str::to_owned),
         firmware: first(|told| told.platform.is_some()).and_then(|told| told.platform.clone()),
         slots: first(|told| told.slots.is_some()).and_then(|told| told.slots.clone()),

@@ -18,6 +18,7 @@ use super::ids::{self, Found};
 use super::keys::{self, Key, Keys, Kind};
 use super::matching::{Body, Contested, Rules, matched};
 use super::proposed::{age, host_may_yield, name, uid};
+use super::strangers::{self, FoundAt, NamedBmc};
 
 const HOSTS: Rules = Rules {
     single: &[Kind::Uuid],
@@ -60,6 +61,10 @@ pub(super) struct Machine<'a> {
     pub keys: Keys,
     /// What is told of it that cannot be.
     pub contradictions: Vec<String>,
+    /// BMCs that show what it is known by and are not the one that its object names, in words.
+    pub strangers: Vec<String>,
+    /// It is such a BMC's, and nobody has an object for it: nothing that it tells is taken.
+    pub is_stranger: bool,
     /// An agent tells that it runs there, and the machine is another's: it proves no place.
     pub disputed: bool,
 }
@@ -210,6 +215,7 @@ fn of_object<'a>(
     let mut views = Vec::new();
     let mut by_bmc = false;
     let mut seen_inside = Keys::new();
+    let mut own = None;
     let report = names::host_bmc(name(&host.metadata));
     if let Some((report, spec)) = view.reports.get_key_value(report.as_str())
         && spec.subject_uid == uid(&host.metadata)
@@ -219,6 +225,7 @@ fn of_object<'a>(
         if keys::contradictions(&shown, &expected, &[Kind::Serial, Kind::Uuid]).is_empty() {
             keys.extend(shown);
             by_bmc = true;
+            own = Some(*spec);
             seen_inside = inside(spec);
             views.push(told);
         } else {
@@ -243,6 +250,7 @@ fn of_object<'a>(
             anchor: !host_may_yield(host),
             by_bmc,
             inside: seen_inside,
+            named: NamedBmc::of(&host.metadata, host.spec.bmc.as_ref(), own),
             place: found.place(&host.metadata),
             ..Body::default()
         },
@@ -274,6 +282,7 @@ fn of_found(told: MachineView<'_>) -> Source<'_> {
             by_bmc: true,
             inside: inside(told.spec),
             place,
+            found_at: endpoint.map(|endpoint| FoundAt::of(told.report, endpoint)),
             missing: told.missing(),
             ..Body::default()
         },
@@ -316,7 +325,8 @@ fn inside(spec: &DpuReportSpec) -> Keys {
 }
 
 fn assembled(sources: Vec<Source<'_>>) -> Machines<'_> {
-    let bodies: Vec<Body> = sources.iter().map(|source| source.body.clone()).collect();
+    let mut bodies: Vec<Body> = sources.iter().map(|source| source.body.clone()).collect();
+    let strangers = strangers::set_aside(&mut bodies, &HOSTS);
     let matching = matched(&bodies, &HOSTS);
     let mut machines = Machines {
         list: vec![Machine::default(); matching.clusters.len()],
@@ -345,6 +355,17 @@ fn assembled(sources: Vec<Source<'_>>) -> Machines<'_> {
     }
     for machine in &mut machines.list {
         settle(machine);
+    }
+    for (body, cluster) in bodies.iter().zip(&matching.cluster_of) {
+        if let Some(machine) = machines.list.get_mut(*cluster) {
+            machine.is_stranger |= body.aside && machine.host.is_none();
+        }
+    }
+    for stranger in strangers {
+        let cluster = matching.cluster_of.get(stranger.object);
+        if let Some(machine) = cluster.and_then(|at| machines.list.get_mut(*at)) {
+            machine.strangers.push(stranger.words);
+        }
     }
     for contested in &matching.contested {
         if !matches!(contested.key.kind(), Kind::Uuid | Kind::Node) {

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::agreement::{Claim, Summary, agreeing, are_one};
 use super::keys::{Key, Keys, Kind};
+use super::strangers::{FoundAt, NamedBmc};
 
 /// What is known of one machine from one place, or from several that are tied by name.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +33,12 @@ pub(super) struct Body {
     pub inside: Keys,
     /// The machine's own BMC tells this.
     pub by_bmc: bool,
+    /// An object: the BMC that it names, which is no other.
+    pub named: Option<NamedBmc>,
+    /// A BMC that was found: how.
+    pub found_at: Option<FoundAt>,
+    /// It shows what an object is known by that names another BMC: it is joined with nobody by that.
+    pub aside: bool,
     /// Where a BMC that was found, or that this was proposed for, answers now.
     pub place: Option<Key>,
     /// It tells of what was there before: it neither contradicts nor joins who is there.
@@ -77,7 +84,16 @@ fn counted(bodies: &[Body], rules: &Rules, comparisons: &mut usize) -> Matching 
         } else {
             &mut holders
         };
-        for key in &body.keys {
+        let stands = |key: &&Key| match key {
+            Key::Found(_) | Key::Endpoint(..) => true,
+            Key::Serial(_)
+            | Key::Uuid(_)
+            | Key::DeviceSerial(_)
+            | Key::Mac(_)
+            | Key::CardInside(_)
+            | Key::Node(_) => !body.aside,
+        };
+        for key in body.keys.iter().filter(stands) {
             those.entry(key).or_default().push(index);
         }
     }

@@ -131,6 +131,7 @@ impl Proposing {
                 Some(host) => {
                     names.insert(number, host.to_owned());
                 }
+                None if machine.is_stranger => {}
                 None if machine
                     .views
                     .iter()

@@ -38,6 +38,9 @@ pub(super) fn found_now<'e, 'a>(
 
 impl<'e, 'a> Unclaimed<'e, 'a> {
     pub(super) fn of(evidence: &'e Evidence<'a>, now: Timestamp) -> Option<Self> {
+        if evidence.is_stranger {
+            return None;
+        }
         let found = found_now(evidence);
         let there = || {
             let all = evidence.sightings.iter();

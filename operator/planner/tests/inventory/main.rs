@@ -30,3 +30,4 @@ mod requirements;
 mod restoring;
 mod site;
 mod speaking;
+mod strangers;

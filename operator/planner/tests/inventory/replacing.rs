@@ -118,7 +118,11 @@ fn an_address_that_a_user_wrote_is_the_users() {
         )
         .found("f1", "Card", "https://10.0.0.9", card("MT1"));
     assert!(site.join().moves.is_empty());
-    assert_eq!(conflicts(&site.joined("mine")), Vec::<String>::new());
+    assert_eq!(
+        conflicts(&site.joined("mine")),
+        ["bmc.address"],
+        "nor is the BMC elsewhere taken for its own"
+    );
 }
 
 #[test]

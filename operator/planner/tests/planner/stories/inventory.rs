@@ -205,3 +205,18 @@ fn a_host_of_which_two_nodes_are_told_is_not_free() {
     let conditions = &world.status().conditions;
     assert!(condition::find(conditions, condition::CONTRADICTED).is_none());
 }
+
+#[test]
+fn a_stranger_that_shows_a_hosts_identity_is_told_and_holds_nothing_up() {
+    let mut world = World::new(&["card1"]);
+    world.edit_host(|host| host.disruption = Disruption::Allowed);
+    world.power_on_host();
+    world.joined = Some(JoinedHost {
+        strangers: vec!["bmc-found-f9 shows its UUID".to_owned()],
+        ..JoinedHost::default()
+    });
+    world.until("Ready", secs(3600), World::is_ready);
+    let conditions = &world.status().conditions;
+    let told = condition::find(conditions, condition::CONTRADICTED).unwrap();
+    assert_eq!(told.message, "bmc-found-f9 shows its UUID");
+}

@@ -1,0 +1,242 @@
+//! BMCs that show what an object is known by and are not the BMC that it names.
+//!
+//! Whoever answers somewhere can show any UUID, and boards are sold with one for all. So where an
+//! object says which BMC is its own, a BMC that was found speaks for it only if it is that one: it
+//! answers at the place of `spec.bmc`, or shows the TLS key that is pinned there or that the object's
+//! own BMC was last read with. A key that is pinned decides alone, also at that place. Any other is
+//! a stranger: nothing that it tells is taken, nothing is proposed for it, and it is told. What
+//! discovery proposed, and nobody gave another address, follows its BMC instead.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use lockstep_crds::bmc::place;
+use lockstep_crds::report::FoundEndpoint;
+use lockstep_crds::{BmcEndpoint, DISCOVERED_ADDRESS, DpuReportSpec};
+
+use super::keys::{self, Key, Keys, Kind};
+use super::matching::{Body, Rules};
+use super::proposed::{annotation, proposed_id};
+
+/// A key that more objects share tells none of them from another.
+const MOST_SHARING: usize = 64;
+
+/// Strangers that are told of one object.
+const MOST_TOLD: usize = 8;
+
+/// The BMC that an object names.
+#[derive(Clone, Debug)]
+pub(super) struct NamedBmc {
+    address: String,
+    at: (bool, String),
+    pinned: Option<String>,
+    /// The key that it was last read with.
+    shown: Option<String>,
+}
+
+/// How a BMC was found.
+#[derive(Clone, Debug)]
+pub(super) struct FoundAt {
+    report: String,
+    address: String,
+    at: (bool, String),
+    shown: Option<String>,
+}
+
+/// Place and scheme.
+fn at(address: &str) -> (bool, String) {
+    let scheme = address.trim().get(..5).unwrap_or_default();
+    (scheme.eq_ignore_ascii_case("https"), place(address))
+}
+
+/// Whether the address in the spec is one that discovery wrote.
+pub(super) fn is_discovered(metadata: &ObjectMeta, bmc: &BmcEndpoint) -> bool {
+    proposed_id(metadata).is_some()
+        && annotation(metadata, DISCOVERED_ADDRESS)
+            .is_some_and(|address| place(address) == place(&bmc.address))
+}
+
+impl NamedBmc {
+    /// `own` is what the site agent reads there, where that is the machine that is meant.
+    pub(super) fn of(
+        metadata: &ObjectMeta,
+        bmc: Option<&BmcEndpoint>,
+        own: Option<&DpuReportSpec>,
+    ) -> Option<Self> {
+        let bmc = bmc.filter(|bmc| !is_discovered(metadata, bmc))?;
+        let told = own.and_then(keys::told_by_bmc);
+        Some(Self {
+            address: bmc.address.clone(),
+            at: at(&bmc.address),
+            pinned: bmc.tls.pinned_key_sha256.clone(),
+            shown: told.and_then(|told| told.key_pin.clone()),
+        })
+    }
+
+    /// Whether that one was found.
+    pub(super) fn is(&self, found: &FoundAt) -> bool {
+        match (&self.pinned, &self.shown, &found.shown) {
+            (Some(pinned), _, Some(shown)) => pinned == shown,
+            (None, Some(own), Some(shown)) if own == shown => true,
+            (None | Some(_), None | Some(_), None | Some(_)) => self.at == found.at,
+        }
+    }
+}
+
+impl FoundAt {
+    pub(super) fn of(report: &str, endpoint: &FoundEndpoint) -> Self {
+        let shown = endpoint.shown_key_sha256.as_ref();
+        Self {
+            report: report.to_owned(),
+            address: endpoint.address.clone(),
+            at: at(&endpoint.address),
+            shown: shown.or(endpoint.pinned_key_sha256.as_ref()).cloned(),
+        }
+    }
+}
+
+/// A BMC that shows what an object is known by, and is another than it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stranger {
+    /// Body of the object.
+    pub object: usize,
+    /// Body of the BMC.
+    pub found: usize,
+    /// What it shows, where it answers, and the remedy.
+    pub words: String,
+}
+
+/// Sets strangers aside: nobody is joined with them by what they show. Returns those to be told.
+pub(super) fn set_aside(bodies: &mut [Body], rules: &Rules) -> Vec<Stranger> {
+    let known = Known::of(bodies);
+    let mut told: BTreeMap<usize, Vec<Stranger>> = BTreeMap::new();
+    let mut aside = Vec::new();
+    for (index, body) in bodies.iter().enumerate() {
+        let Some(found) = &body.found_at else {
+            continue;
+        };
+        let sharing = known.sharing(body, bodies, rules);
+        let object = |index: &usize| bodies.get(*index);
+        let is_its = |index: &usize| {
+            object(index).is_some_and(|object| match &object.named {
+                Some(named) => named.is(found),
+                None => object.anchor,
+            })
+        };
+        let named: Vec<(usize, &NamedBmc, &Key)> = sharing
+            .iter()
+            .filter_map(|(index, key)| Some((*index, object(index)?.named.as_ref()?, *key)))
+            .collect();
+        if named.is_empty() || sharing.keys().any(is_its) {
+            continue;
+        }
+        aside.push(index);
+        for (object, named, key) in named.into_iter().filter(|_| !body.missing) {
+            let told = told.entry(object).or_default();
+            if told.len() < MOST_TOLD {
+                told.push(Stranger {
+                    object,
+                    found: index,
+                    words: words(named, found, key),
+                });
+            }
+        }
+    }
+    for index in aside {
+        if let Some(body) = bodies.get_mut(index) {
+            body.aside = true;
+        }
+    }
+    told.into_values().flatten().collect()
+}
+
+fn words(named: &NamedBmc, found: &FoundAt, key: &Key) -> String {
+    let what = match key {
+        Key::Endpoint(..) => "answers there with another key or scheme".to_owned(),
+        Key::Serial(_)
+        | Key::Uuid(_)
+        | Key::DeviceSerial(_)
+        | Key::Mac(_)
+        | Key::CardInside(_)
+        | Key::Node(_)
+        | Key::Found(_) => format!("shows its {}", key.kind().words()),
+    };
+    format!(
+        "{} at {} {what}, and spec.bmc names {}: no key proves them one, and its word is not taken; \
+         correct spec.bmc, or give that machine its own identity",
+        found.report, found.address, named.address
+    )
+}
+
+/// Objects by what they are known by.
+struct Known {
+    objects: BTreeMap<Key, Vec<usize>>,
+}
+
+impl Known {
+    fn of(bodies: &[Body]) -> Self {
+        let mut objects: BTreeMap<Key, Vec<usize>> = BTreeMap::new();
+        let each = bodies.iter().enumerate();
+        for (index, body) in each.clone().filter(|(_, body)| body.object) {
+            for key in own(body) {
+                objects.entry(key.clone()).or_default().push(index);
+            }
+        }
+        // What the agent on a host tells besides the host's UUID is that host's, unless it is the
+        // identity of another object: a BMC that shows it must not take the agent away.
+        let mut by_agents: Vec<(Key, Vec<usize>)> = Vec::new();
+        for (_, body) in each.filter(|(_, body)| body.agent) {
+            let uuids = body.keys.iter().filter(|key| key.kind() == Kind::Uuid);
+            let hosts: Vec<usize> = uuids
+                .filter_map(|key| objects.get(key))
+                .flatten()
+                .copied()
+                .collect();
+            let serials = body.keys.iter().filter(|key| key.kind() == Kind::Serial);
+            let new = serials.filter(|key| !hosts.is_empty() && !objects.contains_key(*key));
+            by_agents.extend(new.map(|key| (key.clone(), hosts.clone())));
+        }
+        for (key, hosts) in by_agents {
+            objects.entry(key).or_default().extend(hosts);
+        }
+        Self { objects }
+    }
+
+    /// The objects that are known by what a BMC shows and do not contradict it, each with the
+    /// strongest key.
+    fn sharing<'b>(
+        &self,
+        body: &'b Body,
+        bodies: &[Body],
+        rules: &Rules,
+    ) -> BTreeMap<usize, &'b Key> {
+        let mut sharing = BTreeMap::new();
+        for key in own(body) {
+            let those = self.objects.get(key).map(Vec::as_slice);
+            let those = those.filter(|those| those.len() <= MOST_SHARING);
+            for object in those.unwrap_or_default() {
+                let known: Option<Keys> =
+                    bodies.get(*object).map(|one| own(one).cloned().collect());
+                let agrees = known.is_some_and(|known| {
+                    keys::contradictions(&known, &body.keys, rules.single).is_empty()
+                });
+                if agrees {
+                    sharing.entry(*object).or_insert(key);
+                }
+            }
+        }
+        sharing
+    }
+}
+
+/// What tells the machine of a body from others, by more than the word of the card itself.
+fn own(body: &Body) -> impl Iterator<Item = &Key> {
+    let identifies = |key: &&Key| match key {
+        Key::Serial(_) | Key::Uuid(_) | Key::DeviceSerial(_) | Key::Endpoint(..) => true,
+        Key::Mac(_) | Key::CardInside(_) | Key::Node(_) | Key::Found(_) => false,
+    };
+    body.keys
+        .iter()
+        .filter(identifies)
+        .filter(|key| !body.own_word.contains(*key))
+}

@@ -1,0 +1,300 @@
+//! A BMC that shows what an object is known by and is not the one that it names speaks for nobody.
+
+use lockstep_crds::dpu_inventory::KnownPairing;
+use serde_json::{Value, json};
+
+use crate::site::{HOST_UUID, Site, UUID, conflicts, proposed, said, views};
+
+const ITS_OWN: &str = "https://10.0.1.1";
+const ELSEWHERE: &str = "https://10.66.0.66";
+
+fn pinned(address: &str) -> Value {
+    json!({
+        "address": address, "credentialsRef": {"name": "own"},
+        "tls": {"trust": "PinnedKey", "pinnedKeySha256": "cd".repeat(32)},
+    })
+}
+
+/// A BMC of which nobody verifies anything.
+fn unverified(address: &str) -> Value {
+    json!({
+        "address": address, "credentialsRef": {"name": "own"}, "tls": {"trust": "NoVerification"},
+    })
+}
+
+/// Found in a range of which nothing is verified; it shows that key, or none.
+fn by_anybody(site: Site, id: &str, role: &str, at: (&str, Option<&str>), told: Value) -> Site {
+    let (address, key) = at;
+    let mut more = told;
+    more["found"]["endpoint"] = json!({
+        "address": address, "credentials": "guests", "trust": "NoVerification",
+        "pinnedKeySha256": null, "shownKeySha256": key.map(|key| key.repeat(32)),
+    });
+    site.found(id, role, address, more)
+}
+
+fn host_with(cards: Value) -> Value {
+    json!({
+        "machine": {"systemUuid": HOST_UUID},
+        "inventory": {"system": {"systemUuid": HOST_UUID}, "cards": cards},
+    })
+}
+
+fn the_card() -> Value {
+    json!([{"serialNumber": "MT1"}])
+}
+
+fn stranger(site: Site, cards: Value) -> Site {
+    by_anybody(site, "f9", "Host", (ELSEWHERE, None), host_with(cards))
+}
+
+/// What the site agent reads at the BMC that an object names.
+fn hot(uid: &str, identity: Value, key: Option<&str>) -> Value {
+    json!({
+        "subjectUid": uid,
+        "reachable": {"ok": true, "since": "2026-05-01T00:00:00Z"},
+        "bmc": {
+            "identity": identity, "keyPin": key.map(|key| key.repeat(32)),
+            "stageKnowledge": "NotRead", "media": {"owner": "Nobody"}, "power": "On",
+            "capabilities": {
+                "virtualMedia": "NotRead", "sessions": "NotRead", "bootProgress": "NotRead",
+                "powerRestorePolicy": "NotRead",
+            },
+        },
+    })
+}
+
+fn host(bmc: Value) -> Site {
+    let identity = json!({"systemUuid": HOST_UUID});
+    Site::default()
+        .host("h", json!({"identity": identity, "bmc": bmc}))
+        .card("c", json!({"identity": {"serialNumber": "MT1"}}))
+}
+
+/// The BMC of the host answers where its object says, with the key that its object demands.
+fn known_host() -> Site {
+    let told = hot("uid-h", json!({"systemUuid": HOST_UUID}), Some("cd"));
+    host(pinned(ITS_OWN)).report("bmc-host-h", "HostBmc", "h", told)
+}
+
+fn witnesses(site: &Site) -> Vec<String> {
+    let witnesses = site.joined("c").witnesses.into_iter();
+    witnesses.map(|one| one.report).collect()
+}
+
+fn told_of_host(site: &Site) -> Vec<String> {
+    let joined = site.join();
+    let host = &joined.hosts["h"];
+    assert_eq!(host.contradictions, Vec::<String>::new());
+    host.strangers.clone()
+}
+
+#[test]
+fn a_bmc_that_is_not_the_hosts_proves_no_place() {
+    let site = stranger(known_host(), the_card());
+    let joined = site.joined("c");
+    let observed = |place: &lockstep_crds::dpu::HostPlace| place.pairing == KnownPairing::Observed;
+    assert!(!joined.places.iter().any(observed), "{:#?}", joined.places);
+    assert!(joined.witnesses.is_empty(), "{:#?}", joined.witnesses);
+    assert_eq!(views(&joined), Vec::new(), "and tells nothing of the card");
+    let told = told_of_host(&site);
+    let [told] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    for part in [
+        "bmc-found-f9",
+        ELSEWHERE,
+        ITS_OWN,
+        "shows its system UUID",
+        "correct spec.bmc",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+#[test]
+fn a_bmc_that_is_not_the_hosts_takes_no_node_and_no_witness_away() {
+    let with_its_own = known_host()
+        .found("f2", "Host", ITS_OWN, {
+            let mut told = host_with(the_card());
+            told["found"] = json!({"endpoint": {"pinnedKeySha256": "cd".repeat(32)}});
+            told
+        })
+        .agent("n", HOST_UUID, the_card());
+    let before = ["bmc-found-f2".to_owned(), "host-n".to_owned()];
+    assert_eq!(witnesses(&with_its_own), before);
+    for cards in [json!([{"serialNumber": "X9"}]), the_card(), json!([])] {
+        let site = stranger(with_its_own.clone(), cards);
+        assert_eq!(witnesses(&site), before);
+        let joined = site.join();
+        assert_eq!(joined.hosts["h"].node_name.as_deref(), Some("n"));
+        assert_eq!(conflicts(&joined.cards["c"]), Vec::<String>::new());
+        assert_eq!(told_of_host(&site).len(), 1);
+    }
+}
+
+/// The agent reads a serial number, too, of which the object says nothing.
+#[test]
+fn a_bmc_that_shows_what_the_hosts_agent_tells_takes_no_node_away() {
+    for machine in [
+        json!({"serialNumber": "S1"}),
+        json!({"serialNumber": "S1", "systemUuid": HOST_UUID}),
+    ] {
+        let site = known_host().report(
+            "host-n",
+            "HostOs",
+            "n",
+            json!({
+                "machine": {"systemUuid": HOST_UUID, "serialNumber": "S1"},
+                "inventory": {"cards": the_card()},
+            }),
+        );
+        let told = json!({"machine": machine, "inventory": {"cards": the_card()}});
+        let site = by_anybody(site, "f9", "Host", (ELSEWHERE, None), told);
+        let joined = site.join();
+        assert_eq!(joined.hosts["h"].node_name.as_deref(), Some("n"));
+        assert_eq!(witnesses(&site), ["host-n"]);
+        assert_eq!(proposed(&joined), (vec![], vec![]));
+    }
+}
+
+#[test]
+fn a_bmc_that_is_not_the_cards_tells_nothing_of_it() {
+    let identity = json!({"systemUuid": UUID, "serialNumber": "MT1"});
+    let told = json!({
+        "machine": identity,
+        "inventory": {
+            "system": identity,
+            "firmware": {"components": [{"name": "fw.mgmt", "running": "99.0"}], "omitted": 0},
+        },
+    });
+    let spec = json!({"identity": {"serialNumber": "MT1"}, "bmc": pinned("https://10.0.0.1")});
+    let site = Site::default()
+        .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
+        .card("c", spec)
+        .report(
+            "bmc-card-c",
+            "CardBmc",
+            "c",
+            hot("uid-c", identity, Some("cd")),
+        );
+    let own = site.clone();
+    let site = by_anybody(site, "f9", "Card", (ELSEWHERE, None), told.clone());
+    let joined = site.joined("c");
+    assert!(joined.inventory.firmware.is_none(), "{:?}", views(&joined));
+    assert_eq!(conflicts(&joined), ["bmc.address"]);
+    let said = said(&joined, "bmc.address");
+    assert_eq!(said[0], ("dpu/c".to_owned(), "https://10.0.0.1".to_owned()));
+    assert!(said[1].1.contains(ELSEWHERE), "{said:?}");
+    assert!(said[1].1.contains("correct spec.bmc"), "{said:?}");
+    assert_eq!(
+        proposed(&site.join()),
+        (vec![], vec![]),
+        "nor is it another card"
+    );
+    let own = by_anybody(own, "f9", "Card", (ELSEWHERE, Some("cd")), told);
+    assert!(own.joined("c").inventory.firmware.is_some(), "by its key");
+}
+
+#[test]
+fn what_a_stranger_lists_is_no_ground_to_approve_a_card() {
+    let approve = json!({"discovered": {"approve": [{"pairingObserved": true}]}});
+    let site = Site::default()
+        .policy("p", approve)
+        .host(
+            "h",
+            json!({"identity": {"systemUuid": HOST_UUID}, "bmc": pinned(ITS_OWN)}),
+        )
+        .found(
+            "f1",
+            "Card",
+            "https://10.0.0.1",
+            json!({"inventory": {"system": {"serialNumber": "MT1"}}}),
+        );
+    let site = stranger(site, the_card()).apply();
+    assert!(
+        site.join().approvals.is_empty(),
+        "{:?}",
+        site.join().approvals
+    );
+}
+
+#[test]
+fn a_bmc_speaks_for_its_host_at_another_address_where_its_key_proves_it() {
+    let name = "https://bmc-h.example";
+    for address in ["https://10.0.1.1", "https://[fd00::1]"] {
+        for (bmc, own, shown, is_its) in [
+            (pinned(name), None, Some("cd"), true),
+            (pinned(name), None, Some("ab"), false),
+            (pinned(name), None, None, false),
+            (unverified(name), Some("ab"), Some("ab"), true),
+            (unverified(name), Some("ab"), Some("ee"), false),
+            (unverified(name), Some("ab"), None, false),
+            (unverified(name), None, Some("ab"), false),
+            (unverified(name), None, None, false),
+            // The user writes the same address in another way.
+            (unverified(&format!("{address}:443/")), None, None, true),
+            (unverified(address), Some("ab"), Some("ee"), true),
+            // It answers there, and not with the key that is demanded, or not over TLS.
+            (pinned(address), None, Some("ab"), false),
+            (
+                unverified(&address.replace("https", "http")),
+                None,
+                None,
+                false,
+            ),
+        ] {
+            let told = hot("uid-h", json!({"systemUuid": HOST_UUID}), own);
+            let site = host(bmc.clone()).report("bmc-host-h", "HostBmc", "h", told);
+            let site = by_anybody(site, "f2", "Host", (address, shown), host_with(the_card()));
+            let case = format!("{bmc} {own:?} {shown:?} at {address}");
+            let expected: &[&str] = if is_its { &["bmc-found-f2"] } else { &[] };
+            assert_eq!(witnesses(&site), expected, "{case}");
+            assert_eq!(told_of_host(&site).is_empty(), is_its, "{case}");
+            assert_eq!(proposed(&site.join()), (vec![], vec![]), "{case}");
+        }
+    }
+}
+
+/// That one was found first, and a host was proposed for it.
+#[test]
+fn the_proposal_for_a_stranger_gives_way_and_does_not_come_back() {
+    let site = stranger(Site::default(), json!([])).apply();
+    assert_eq!(site.hosts.len(), 1);
+    let site = site.host(
+        "h",
+        json!({"identity": {"systemUuid": HOST_UUID}, "bmc": pinned(ITS_OWN)}),
+    );
+    let joined = site.join();
+    assert_eq!(joined.withdrawals.len(), 1);
+    assert_eq!(proposed(&joined), (vec![], vec![]));
+    let site = site.apply();
+    assert_eq!(site.hosts.len(), 1);
+    assert_eq!(proposed(&site.join()), (vec![], vec![]));
+    assert_eq!(told_of_host(&site).len(), 1);
+}
+
+#[test]
+fn a_stranger_that_is_not_found_any_more_is_not_told() {
+    let gone = json!({
+        "machine": {"systemUuid": HOST_UUID},
+        "inventory": {"system": {"systemUuid": HOST_UUID}, "cards": the_card()},
+        "found": {"missingSince": "2026-05-01T00:00:00Z"},
+    });
+    let site = known_host().found("f9", "Host", ELSEWHERE, gone);
+    assert_eq!(told_of_host(&site), Vec::<String>::new());
+    assert_eq!(views(&site.joined("c")), Vec::new());
+}
+
+/// Another maker's machine with the same serial number.
+#[test]
+fn what_contradicts_the_host_is_another_machine_and_no_stranger() {
+    let site = Site::default().host(
+        "h",
+        json!({"identity": {"systemUuid": HOST_UUID, "serialNumber": "S1"}, "bmc": pinned(ITS_OWN)}),
+    );
+    let other = json!({"inventory": {"system": {"systemUuid": UUID, "serialNumber": "S1"}}});
+    let site = site.found("f9", "Host", ELSEWHERE, other);
+    assert_eq!(told_of_host(&site), Vec::<String>::new());
+    assert_eq!(proposed(&site.join()).1.len(), 1);
+}
