@@ -2,23 +2,23 @@
 //!
 //! Only what discovery wrote is followed; an address that a user wrote is the user's. While the
 //! BMC still answers where the spec says, as the machine that was meant, nothing moves: one BMC
-//! may be found at several addresses. Nor does anything move to where other credentials, or another
+//! may be found at several addresses. A BMC that shows nothing that identifies it is not that machine,
+//! where the same one is found elsewhere. Nor does anything move to where other credentials, or another
 //! trust, are configured: a machine elsewhere would be shown a Secret that is not meant for it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lockstep_crds::bmc::place;
 use lockstep_crds::report::FoundBmc;
-use lockstep_crds::{
-    BmcEndpoint, DISCOVERED_ADDRESS, Dpu, DpuHost, DpuHostSpec, DpuReportSpec, DpuSpec, names,
-};
+use lockstep_crds::{BmcEndpoint, Dpu, DpuHost, DpuHostSpec, DpuReportSpec, DpuSpec, names};
 
 use super::cards::Evidence;
 use super::machines::Machine;
 use super::mark::{self, Proposable, is_as_written};
 use super::proposals::found_host;
-use super::proposed::{annotation, name, proposed_id, uid};
+use super::proposed::{name, uid};
+use super::strangers::is_discovered;
 use super::unclaimed::found_now;
-use super::{Move, Subject, endpoint};
+use super::{Move, Subject, endpoint, keys};
 
 pub(super) fn of_card(evidence: &Evidence<'_>) -> Option<Move> {
     let card = evidence.card?;
@@ -127,12 +127,22 @@ fn has_left<'f>(
     own: Option<&DpuReportSpec>,
     mut also: impl Iterator<Item = &'f FoundBmc>,
 ) -> bool {
-    let reachable = own.and_then(|spec| spec.reachable.as_ref());
-    let answers = reachable.is_some_and(|reachable| reachable.ok);
+    let answers = own.is_some_and(|spec| {
+        let reachable = spec.reachable.as_ref();
+        reachable.is_some_and(|reachable| reachable.ok) && identifies_itself(spec)
+    });
     let here = |found: &FoundBmc| place(&found.endpoint.address) == place(&bmc.address);
     let found_here = also.any(|found| found.missing_since.is_none() && here(found));
-    let discovered = annotation(metadata, DISCOVERED_ADDRESS)
-        .is_some_and(|address| place(address) == place(&bmc.address));
-    let ours = proposed_id(metadata).is_some() && metadata.deletion_timestamp.is_none();
-    ours && discovered && !answers && !found_here
+    let ours = is_discovered(metadata, bmc) && metadata.deletion_timestamp.is_none();
+    ours && !answers && !found_here
+}
+
+/// What a BMC shows now, before what its inventory was read of.
+fn identifies_itself(spec: &DpuReportSpec) -> bool {
+    let now = keys::told_by_bmc(spec).map(|bmc| keys::of_identity(&bmc.identity));
+    let read = || {
+        let inventory = spec.inventory.as_ref()?;
+        inventory.system.as_ref().map(keys::of_system)
+    };
+    now.or_else(read).is_some_and(|shown| !shown.is_empty())
 }

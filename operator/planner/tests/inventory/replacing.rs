@@ -97,15 +97,25 @@ fn a_proposed_object_follows_its_bmc() {
     );
     assert!(joined.withdrawals.is_empty() && joined.proposals.is_empty());
     assert!(site.clone().apply().join().moves.is_empty());
-    let answers = site.report(
-        "bmc-card-dpu-mt1",
-        "CardBmc",
-        "dpu-mt1",
-        json!({"subjectUid": "uid-dpu-mt1", "reachable": {"ok": true, "since": "2026-05-01T00:00:00Z"}}),
-    );
+    let answers = |shows: Value| {
+        let mut told = json!({
+            "subjectUid": "uid-dpu-mt1", "reachable": {"ok": true, "since": "2026-05-01T00:00:00Z"},
+        });
+        told["inventory"] = json!({"system": shows});
+        let site = site.clone();
+        site.report("bmc-card-dpu-mt1", "CardBmc", "dpu-mt1", told)
+    };
     assert!(
-        answers.join().moves.is_empty(),
+        answers(json!({"serialNumber": "MT1"}))
+            .join()
+            .moves
+            .is_empty(),
         "it answers at both addresses"
+    );
+    let nameless = answers(json!({"serialNumber": "None"})).join();
+    assert_eq!(
+        nameless.moves, joined.moves,
+        "who answers where it was may be anybody"
     );
 }
 
