@@ -8,6 +8,7 @@ mod approvals;
 mod cards;
 mod completeness;
 mod conflicts;
+mod departed;
 mod endpoint;
 mod gone;
 mod groups;
@@ -148,6 +149,8 @@ pub struct Verdict {
 pub struct JoinedHost {
     /// The Node that runs there, if exactly one agent proves it.
     pub node_name: Option<String>,
+    /// The Node that its status records, where that runs on another machine now.
+    pub departed: Option<String>,
     /// How it boots and holds.
     pub firmware: Option<BootPlatform>,
     /// Its slots.
@@ -271,12 +274,17 @@ pub fn join(view: &SiteView<'_>) -> SiteJoin {
     for evidence in cards_of_hosts.values_mut() {
         evidence.sort_by_key(|one| one.card.map(|card| proposed::name(&card.metadata)));
     }
-    for (host, machine) in &machines.of_host {
-        if let Some(machine) = machines.list.get(*machine) {
-            all.hosts.insert(
-                (*host).to_owned(),
-                hosts::joined(host, machine, &cards_of_hosts),
-            );
+    for host in &view.hosts {
+        let own = proposed::name(&host.metadata);
+        let Some(number) = machines.of_host.get(own) else {
+            continue;
+        };
+        if let Some(machine) = machines.list.get(*number) {
+            let joined = JoinedHost {
+                departed: departed::departed(host, *number, &machines, view),
+                ..hosts::joined(own, machine, &cards_of_hosts)
+            };
+            all.hosts.insert(own.to_owned(), joined);
         }
     }
     all.moves

@@ -8,9 +8,9 @@ use lockstep_crds::{DpuHost, DpuReportSpec, names};
 use crate::inventory::JoinedHost;
 
 /// The Node of a host: the one that the user names, else the one that an agent proves, else the
-/// one that was proved last, for as long as it exists. An agent that falls silent, or a second
-/// one that claims the same machine, must not make a host look free that was known to be in use
-/// (S12).
+/// one that was proved last, for as long as it exists and nothing newer says that it runs on another
+/// machine. An agent that falls silent, or a second one that claims the same machine, must not make
+/// a host look free that was known to be in use (S12).
 pub fn node_of(
     host: &DpuHost,
     joined: Option<&JoinedHost>,
@@ -20,7 +20,8 @@ pub fn node_of(
     let proved = || joined.and_then(|joined| joined.node_name.clone());
     let recorded = || {
         let recorded = host.status.as_ref()?.node_name.clone()?;
-        exists(&recorded).then_some(recorded)
+        let departed = joined.and_then(|joined| joined.departed.as_ref());
+        (exists(&recorded) && departed != Some(&recorded)).then_some(recorded)
     };
     named.or_else(proved).or_else(recorded)
 }
@@ -97,6 +98,12 @@ mod tests {
                 ..JoinedHost::default()
             })
         };
+        let departed = |node: &str| {
+            Some(JoinedHost {
+                departed: Some(node.to_owned()),
+                ..JoinedHost::default()
+            })
+        };
         let exists = |node: &str| node != "gone";
         let table = [
             (Some("a"), proved(Some("b")), Some("c"), Some("a")),
@@ -106,6 +113,9 @@ mod tests {
             (None, proved(None), Some("gone"), None),
             (None, None, Some("gone"), None),
             (None, proved(Some("gone")), None, Some("gone")),
+            (None, departed("c"), Some("c"), None),
+            (None, departed("other"), Some("c"), Some("c")),
+            (Some("c"), departed("c"), Some("c"), Some("c")),
             (Some("gone"), None, Some("c"), Some("gone")),
             (None, None, None, None),
         ];

@@ -74,6 +74,7 @@ pub(crate) fn show_host_inventory(
     let Some(joined) = &view.joined else { return };
     let JoinedHost {
         node_name: _,
+        departed: _,
         firmware,
         slots,
         actors,

@@ -310,11 +310,12 @@ fn tells_apart(key: &Key) -> bool {
 }
 
 /// A card may serve several hosts: it proves one machine only to the one agent and the one BMC
-/// that see it, and only where no system UUID could tell.
+/// that see it, and only where no system UUID could tell: an agent reads the UUID that a BMC shows, so
+/// one that tells none runs on another machine, which the card may have been moved to.
 fn told_by_a_card_inside(claims: &[Claim<'_>]) -> bool {
     let agents = claims.iter().filter(|claim| claim.summary.agents > 0);
     let told = claims
         .iter()
-        .filter(|claim| claim.summary.single.contains_key(&Kind::Uuid));
-    claims.len() == 2 && agents.count() == 1 && told.count() < 2
+        .any(|claim| claim.summary.agents == 0 && claim.summary.single.contains_key(&Kind::Uuid));
+    claims.len() == 2 && agents.count() == 1 && !told
 }

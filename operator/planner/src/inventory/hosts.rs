@@ -31,6 +31,7 @@ pub(super) fn joined(
     JoinedHost {
         strangers: machine.strangers.clone(),
         node_name: machine.node_name().map(str::to_owned),
+        departed: None,
         firmware: first(|told| told.platform.is_some()).and_then(|told| told.platform.clone()),
         slots: first(|told| told.slots.is_some()).and_then(|told| told.slots.clone()),
         capabilities: first(|told| told.capabilities.is_some())

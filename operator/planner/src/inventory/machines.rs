@@ -1,8 +1,10 @@
 //! Hosts: which objects, agents and BMCs are about one machine.
 //!
 //! The system UUID decides. A serial number joins where no UUID contradicts it, `spec.nodeName`
-//! ties the Node that it names, and where a UUID is junk a card that one agent and one BMC see
-//! proves that both look at the same machine.
+//! ties the Node that it names, and where no BMC shows a UUID a card that one agent and one BMC see
+//! proves that both look at the same machine. Where a BMC shows one, an agent that runs there reads
+//! it, too: one that tells none is not bound by a card alone, for a card may have been moved since
+//! the BMC was read. By UUID, agent and BMC must see a card in common where both tell of cards.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -294,7 +296,7 @@ fn of_found(told: MachineView<'_>) -> Source<'_> {
 
 /// The keys of a host, and of the cards in it, as one report tells them: what a BMC tells now
 /// before what its inventory says.
-fn host_keys(spec: &DpuReportSpec) -> Keys {
+pub(super) fn host_keys(spec: &DpuReportSpec) -> Keys {
     let mut told = Keys::new();
     if let Some(inventory) = &spec.inventory {
         if let Some(system) = &inventory.system {
@@ -319,7 +321,7 @@ fn host_keys(spec: &DpuReportSpec) -> Keys {
 }
 
 /// What one report tells of the cards in a host.
-fn inside(spec: &DpuReportSpec) -> Keys {
+pub(super) fn inside(spec: &DpuReportSpec) -> Keys {
     let cards = spec.inventory.iter().flat_map(|told| &told.cards);
     cards.flat_map(keys::of_seen).collect()
 }

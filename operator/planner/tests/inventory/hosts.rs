@@ -75,6 +75,91 @@ fn where_the_uuid_is_junk_a_card_that_both_see_proves_the_machine() {
     assert_eq!(twice.hosts["h"].node_name, None);
 }
 
+/// The BMC of `h` was read last before the card was moved to a machine whose firmware shows no UUID.
+#[test]
+fn the_machine_that_a_card_was_moved_to_is_not_the_host_that_it_came_from() {
+    let told = json!({
+        "machine": {"systemUuid": HOST_UUID},
+        "inventory": {"system": {"systemUuid": HOST_UUID}, "cards": [{"serialNumber": "MT1"}]},
+    });
+    let site = Site::default()
+        .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
+        .card("c", json!({"identity": {"serialNumber": "MT1"}}))
+        .found("f2", "Host", "https://10.0.1.1", told)
+        .agent("elsewhere", "", json!([{"serialNumber": "MT1"}]));
+    let joined = site.join();
+    assert_eq!(joined.hosts["h"].node_name, None);
+    let seen_by = joined.cards["c"].witnesses.iter();
+    let seen_by: Vec<_> = seen_by
+        .map(|one| (one.host.as_str(), one.report.as_str()))
+        .collect();
+    assert_eq!(
+        seen_by,
+        [("", "host-elsewhere"), ("h", "bmc-found-f2")],
+        "one word against the other: nothing is done to the card"
+    );
+}
+
+#[test]
+fn a_recorded_node_ends_with_a_newer_reading_that_cannot_be_of_the_host_and_with_nothing_less() {
+    let serial = |serial: &str| json!([{"serialNumber": serial}]);
+    let (before, after) = ("2026-04-30T00:00:00Z", "2026-05-02T00:00:00Z");
+    let lists = |cards: serde_json::Value, at: &str| {
+        let mut site = Site::default()
+            .host("h", json!({}))
+            .host("g", json!({"identity": {"systemUuid": OTHER_HOST_UUID}}))
+            .host_bmc("h", json!({"cards": cards}));
+        let status = json!({"nodeName": "n"});
+        site.hosts[0].status = Some(serde_json::from_value(status).unwrap());
+        site.reports.get_mut("bmc-host-h").unwrap().observed_at.0 = at.parse().unwrap();
+        site
+    };
+    for (case, site, is_gone) in [
+        (
+            "it is there",
+            lists(serial("MT1"), after).agent("n", "", serial("MT1")),
+            false,
+        ),
+        ("it is silent", lists(serial("MT1"), after), false),
+        (
+            "it tells nothing",
+            lists(serial("MT1"), after).agent("n", "", json!([])),
+            false,
+        ),
+        (
+            "the BMC is not read since",
+            lists(serial("MT2"), before).agent("n", "", serial("MT1")),
+            false,
+        ),
+        (
+            "the host is off",
+            lists(json!([]), after).agent("n", "", serial("MT1")),
+            false,
+        ),
+        (
+            "the card went elsewhere",
+            lists(serial("MT2"), after).agent("n", "", serial("MT1")),
+            true,
+        ),
+        (
+            "it is on another host",
+            lists(json!([]), after).agent("n", OTHER_HOST_UUID, json!([])),
+            true,
+        ),
+    ] {
+        let host = site.join().hosts["h"].clone();
+        assert_eq!(host.departed.as_deref(), is_gone.then_some("n"), "{case}");
+    }
+    let mut known = known().agent("n", OTHER_HOST_UUID, serial("MT1"));
+    known.hosts[0].status = Some(serde_json::from_value(json!({"nodeName": "n"})).unwrap());
+    let departed = known.join().hosts["h"].departed.clone();
+    assert_eq!(
+        departed.as_deref(),
+        Some("n"),
+        "its machine has another UUID"
+    );
+}
+
 #[test]
 fn platform_slots_and_actors_come_from_whoever_tells_them() {
     let site = known()
