@@ -309,3 +309,34 @@ fn a_machine_was_shown_when_its_worker_saw_it_and_not_when_the_search_heard_of_i
     let refused = read(&mut catalogue, two, 13).failure.unwrap();
     assert_eq!(refused.reason, "IdentityTwice");
 }
+
+/// By it the operator knows the same BMC at another address.
+#[test]
+fn the_key_that_was_shown_is_told_whatever_the_trust_rests_on() {
+    for (trust, address, is_pinned) in [
+        ("NoVerification", "https://10.0.0.1", false),
+        ("PinFirstSeen", "https://10.0.0.1", true),
+        ("PlainHttp", "http://10.0.0.1", false),
+    ] {
+        let section: DiscoverySection = serde_yaml::from_str(&format!(
+            "ranges: [{{addresses: ['{address}'], credentialsRef: {{name: c}}, tls: {{trust: {trust}}}}}]"
+        ))
+        .unwrap();
+        let territory = Territory::new(&section).unwrap();
+        let targets = territory.named(&[], Timestamp::UNIX_EPOCH).targets;
+        let pin = "ab".repeat(32).parse().unwrap();
+        let shown = (trust != "PlainHttp").then_some(&pin);
+        let mut catalogue = Catalogue::default();
+        let reading = Reading {
+            target: &targets[address],
+            pin: shown,
+            systems: vec![system("SN-1", 0)],
+            inspected: None,
+        };
+        catalogue.read(reading, Instant::now(), &Time(Timestamp::UNIX_EPOCH));
+        let told = catalogue.take_changed().remove(0).found.unwrap().endpoint;
+        let shown = shown.map(ToString::to_string);
+        assert_eq!(told.pinned_key_sha256, shown.clone().filter(|_| is_pinned));
+        assert_eq!(told.shown_key_sha256, shown, "{trust}");
+    }
+}
