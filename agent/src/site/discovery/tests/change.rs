@@ -331,6 +331,11 @@ fn the_key_that_was_shown_is_told_whatever_the_trust_rests_on() {
             target: &targets[address],
             pin: shown,
             systems: vec![system("SN-1", 0)],
+            here: &Here {
+                shown: [Bench::id("SN-1")].into(),
+                ..Here::default()
+            },
+            is_restless: false,
             inspected: None,
         };
         catalogue.read(reading, Instant::now(), &Time(Timestamp::UNIX_EPOCH));
