@@ -117,7 +117,7 @@ impl ReportWriter {
     }
 
     /// It was changed or deleted: it is read again before the next write.
-    pub fn is_stale(&mut self) {
+    pub fn forget(&mut self) {
         self.current = Current::Unread;
     }
 

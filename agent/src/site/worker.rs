@@ -116,10 +116,7 @@ impl Worker {
         let mut next_look = Instant::now();
         let mut troubles = 0_u32;
         while !self.ending.is_cancelled() {
-            if self.adopt_input() {
-                next_look = Instant::now();
-                self.whole_at = None;
-            }
+            self.adopt_and_look(&mut next_look);
             let wake = match self.turn(&mut next_look).await {
                 Ok(()) => {
                     troubles = 0;
@@ -137,8 +134,7 @@ impl Worker {
                 changed = self.input.changed() => if changed.is_err() { break },
                 _ = orders.changed(), if self.current.key.kind == MachineKind::Host => {}
                 () = eye.asked(), if self.current.key.kind == MachineKind::Host => {
-                    next_look = Instant::now();
-                    self.whole_at = None;
+                    self.look_at_once(&mut next_look);
                 }
                 () = tokio::time::sleep_until(wake) => {}
             }
@@ -187,12 +183,21 @@ impl Worker {
                     break;
                 }
             }
-            if self.adopt_input() {
-                *next_look = Instant::now();
-                self.whole_at = None;
-            }
+            self.adopt_and_look(next_look);
         }
         Ok(())
+    }
+
+    /// Takes over what is wanted now, and looks at once if that asks for it.
+    fn adopt_and_look(&mut self, next_look: &mut Instant) {
+        if self.adopt_input() {
+            self.look_at_once(next_look);
+        }
+    }
+
+    fn look_at_once(&mut self, next_look: &mut Instant) {
+        *next_look = Instant::now();
+        self.whole_at = None;
     }
 
     pub(super) fn current(&self) -> &MachineInput {

@@ -120,14 +120,12 @@ pub(crate) fn follow(view: &View, record: &mut DpuHostStatus, is_awaited: bool, 
         .status
         .as_ref()
         .is_some_and(DpuHostStatus::is_at_rest);
-    let rests = DpuHostStatus {
-        inspection: None,
-        ..record.clone()
+    let asked = record.inspection.take();
+    let rests = record.is_at_rest();
+    if is_awaited || !rests {
+        record.inspection = asked;
     }
-    .is_at_rest();
     if is_awaited || (rested && !rests) {
         ask(view, record, now);
-    } else if rests {
-        record.inspection = None;
     }
 }

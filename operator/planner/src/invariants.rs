@@ -92,9 +92,8 @@ pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
         );
     }
     let is_read = inspection::unread(view, now).is_empty();
-    let by_taint = taint::holds;
     check(
-        is_read || by_taint(&before) || !by_taint(after),
+        is_read || taint::holds(&before) || !taint::holds(after),
         "S5: a hold by taint began on what was seen while the domain was at rest",
     );
     match &plan.decision {

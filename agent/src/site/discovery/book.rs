@@ -281,10 +281,10 @@ impl Book {
             entry.verdict = entry.outcome.clone();
             entry.next = next;
         }
-        let (turns, refresh_at) = (entry.turns, entry.reread.next_at());
+        let (turns, next_at) = (entry.turns, entry.reread.next_at());
         let due = match next {
             Next::Poll => now + self.poll_pause(key, turns),
-            Next::Refresh => refresh_at,
+            Next::Refresh => next_at,
         };
         self.put_back(key, Class::Main, due);
     }
@@ -446,8 +446,13 @@ pub(super) fn backoff(failures: u32, key: &str, turn: u32) -> Duration {
     pause.min(PAUSES.1).mul_f64(0.5 + spread(key, turn) / 2.0)
 }
 
+/// About so long.
+pub(super) fn about(span: Duration, key: &str, turn: u32) -> Duration {
+    span.mul_f64(0.9 + spread(key, turn) / 5.0)
+}
+
 /// A number from 0 to 1 that differs from endpoint to endpoint and from turn to turn.
-pub(super) fn spread(key: &str, turn: u32) -> f64 {
+fn spread(key: &str, turn: u32) -> f64 {
     let mut hasher = DefaultHasher::new();
     (key, turn).hash(&mut hasher);
     f64::from((hasher.finish() >> 32) as u32) / f64::from(u32::MAX)

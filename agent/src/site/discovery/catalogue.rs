@@ -152,8 +152,8 @@ impl Catalogue {
 
     /// The machine of which a report of that name tells.
     pub(super) fn told_in(&self, name: &str) -> Option<String> {
-        let mut ids = self.machines.keys();
-        ids.find(|id| names::found_bmc(id) == name).cloned()
+        let id = name.strip_prefix(names::found_bmc("").as_str())?;
+        self.machines.contains_key(id).then(|| id.to_owned())
     }
 
     /// Where the BMC of a machine was seen.
@@ -184,8 +184,12 @@ impl Catalogue {
 
     /// The machines whose reports name this endpoint.
     pub(super) fn held_by(&self, key: &str) -> Vec<String> {
-        let held = self.machines.iter();
-        held.filter(|(_, machine)| machine.holder == key)
+        self.ids_where(|machine| machine.holder == key)
+    }
+
+    pub(super) fn ids_where(&self, is_so: impl Fn(&Machine) -> bool) -> Vec<String> {
+        let all = self.machines.iter();
+        all.filter(|(_, machine)| is_so(machine))
             .map(|(id, _)| id.clone())
             .collect()
     }

@@ -197,7 +197,7 @@ impl Engine {
         let seen = Seen::new(&visit.identified, &visit.version);
         let unread = Failure::of_unread(&explored.unread);
         let is_empty = explored.systems.is_empty();
-        let nothing = explored.systems.is_empty().then(|| {
+        let nothing = is_empty.then(|| {
             Failure::new(
                 "SystemNotFound",
                 format!("{key} serves no ComputerSystem: check that it is the BMC of a machine"),

@@ -57,7 +57,7 @@ impl Failure {
     /// The service root could not be read. `None` if earlier calls took all the time, which says
     /// nothing about the endpoint; nor does a want of memory here.
     pub(super) fn of_identify(error: &BmcError) -> Option<Self> {
-        if matches!(error, BmcError::Busy { .. } | BmcError::Crowded { .. }) {
+        if is_our_own(error) {
             return None;
         }
         let is_other = matches!(
@@ -74,7 +74,7 @@ impl Failure {
 
     /// What is behind a BMC that was identified could not be read.
     pub(super) fn of_explore(error: &BmcError) -> Option<Self> {
-        if matches!(error, BmcError::Busy { .. } | BmcError::Crowded { .. }) {
+        if is_our_own(error) {
             return None;
         }
         Some(Self::of(error, error.category(), Bearing::There))
@@ -83,15 +83,13 @@ impl Failure {
     /// Some of the systems that a BMC lists could not be read.
     pub(super) fn of_unread(unread: &[UnreadSystem]) -> Option<Self> {
         let first = unread.first()?;
-        let remedy = first.why.remedy();
-        let room = LONGEST.saturating_sub(remedy.chars().count() + 2);
-        let message = format!(
+        let what = format!(
             "not read of what it lists: {} in all, and of them {}: {}",
             unread.len(),
             first.path,
             first.why
         );
-        let message = format!("{}; {remedy}", clipped(&message, room));
+        let message = with_remedy(&what, first.why.remedy());
         Some(Self::new("SystemNotRead", message, Bearing::Beside))
     }
 
@@ -104,9 +102,7 @@ impl Failure {
     }
 
     fn of(error: &BmcError, reason: &'static str, bearing: Bearing) -> Self {
-        let remedy = error.remedy();
-        let room = LONGEST.saturating_sub(remedy.chars().count() + 2);
-        let message = format!("{}; {remedy}", clipped(&error.to_string(), room));
+        let message = with_remedy(&error.to_string(), error.remedy());
         Self::new(reason, message, bearing)
     }
 
@@ -120,6 +116,17 @@ impl Failure {
         };
         Self::new(reason, refusal.message.clone(), bearing)
     }
+}
+
+/// Whether what failed is the agent's own and says nothing about the endpoint.
+fn is_our_own(error: &BmcError) -> bool {
+    matches!(error, BmcError::Busy { .. } | BmcError::Crowded { .. })
+}
+
+/// What happened, clipped so that the remedy stays whole.
+fn with_remedy(what: &str, remedy: &str) -> String {
+    let room = LONGEST.saturating_sub(remedy.chars().count() + 2);
+    format!("{}; {remedy}", clipped(what, room))
 }
 
 /// The text, cut to so many characters.

@@ -107,8 +107,7 @@ impl Catalogue {
 
     /// Whether the endpoint has the report of a machine that it shows no more.
     pub(super) fn has_absent(&self, key: &str) -> bool {
-        let mut all = self.machines.values();
-        all.any(|machine| machine.holder == key && machine.sight.is_absent())
+        self.absent_at(key).next().is_some()
     }
 
     /// Whether that machine is one that the endpoint showed no more when it was read last.
@@ -120,9 +119,12 @@ impl Catalogue {
     /// Whether the endpoint has the report of a machine that it shows no more, and that is not
     /// told to be missing yet.
     pub(super) fn lacks(&self, key: &str) -> bool {
-        let absent = self.machines.values();
-        let mut absent = absent.filter(|one| one.sight.is_absent());
-        absent.any(|machine| machine.holder == key && !is_told_missing(machine))
+        self.absent_at(key).any(|machine| !is_told_missing(machine))
+    }
+
+    fn absent_at(&self, key: &str) -> impl Iterator<Item = &Machine> {
+        let all = self.machines.values();
+        all.filter(move |machine| machine.holder == key && machine.sight.is_absent())
     }
 
     /// The endpoint failed. Tells which endpoints show the same machines and are to be read.
@@ -159,13 +161,7 @@ impl Catalogue {
         at: &Time,
     ) -> Vec<String> {
         let mut ask = Vec::new();
-        let unseen: Vec<String> = self
-            .machines
-            .iter()
-            .filter(|(_, machine)| !is_looked_at(&machine.holder))
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in unseen {
+        for id in self.ids_where(|machine| !is_looked_at(&machine.holder)) {
             let failure = Failure::new(
                 "NoLongerNamed",
                 "no list, no lease and no answer in a range names its address any more: it is found again wherever it shows up",

@@ -191,6 +191,7 @@ fn conclude(
     let (now, at) = (Instant::now(), clock::now());
     match event {
         Ok(Event::Done(mut done)) => {
+            let moment = Moment { now, at: &at };
             if let Done::Checked(_, gone) = &mut *done {
                 gone.retain(|id| telling.has_been(id));
                 for id in gone {
@@ -199,11 +200,10 @@ fn conclude(
             }
             if let Done::Listed(Some(held)) = &*done {
                 for name in telling.compare(held) {
-                    let moment = Moment { now, at: &at };
                     engine.retell(&name, held.contains_key(&name), moment);
                 }
             }
-            if let Some(job) = engine.done(*done, Moment { now, at: &at }) {
+            if let Some(job) = engine.done(*done, moment) {
                 spawn(means, events, job);
             }
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use lockstep_redfish::{Identified, Service, SpkiPin};
 use tokio::time::Instant;
 
-use crate::site::discovery::book::{backoff, spread};
+use crate::site::discovery::book::{about, backoff};
 
 /// Changes in a row that are taken as they come: a machine is replaced, and put back.
 const TAKEN_AT_ONCE: u32 = 3;
@@ -202,10 +202,10 @@ impl Reread {
         self.again_at = self.rest_until.or(match again {
             Again::AtRefresh => None,
             Again::Next => Some(now),
-            Again::Hourly => Some(now + HOUR.mul_f64(0.9 + spread(key, turn) / 5.0)),
+            Again::Hourly => Some(now + about(HOUR, key, turn)),
             Again::Soon => Some(now + backoff(self.in_vain, key, turn)),
         });
-        self.refresh_at = now + refresh.mul_f64(0.9 + spread(key, turn) / 5.0);
+        self.refresh_at = now + about(refresh, key, turn);
         self.read_at = Some(now);
         self.seen = Some(seen);
         self.here = here;

@@ -23,17 +23,11 @@ impl Catalogue {
 
     /// Machines whose BMC was seen at this address, too.
     pub(super) fn also_at(&self, key: &str) -> Vec<String> {
-        let all = self.machines.iter();
-        all.filter(|(_, one)| found::aliases(&one.spec).iter().any(|other| other == key))
-            .map(|(id, _)| id.clone())
-            .collect()
+        self.ids_where(|one| found::aliases(&one.spec).iter().any(|other| other == key))
     }
 
     pub(super) fn rivalled_by(&self, key: &str) -> Vec<String> {
-        let all = self.machines.iter();
-        all.filter(|(_, machine)| machine.rivals.contains_key(key))
-            .map(|(id, _)| id.clone())
-            .collect()
+        self.ids_where(|machine| machine.rivals.contains_key(key))
     }
 
     pub(super) fn end_rival(&mut self, id: &str, key: &str) {

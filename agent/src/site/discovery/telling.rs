@@ -187,7 +187,7 @@ impl Telling {
                 continue;
             };
             if held.get(name).map(String::as_str) != Some(version) {
-                writer.is_stale();
+                writer.forget();
                 differing.push(name.clone());
             }
         }

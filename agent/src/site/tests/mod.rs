@@ -117,7 +117,13 @@ fn bench() -> Bench {
 
 impl Bench {
     fn start(&self, kind: MachineKind) -> Running {
+        self.start_with(kind, |_| {})
+    }
+
+    /// A worker that finds its input changed like this.
+    fn start_with(&self, kind: MachineKind, change: impl FnOnce(&mut MachineInput)) -> Running {
         let (worker, input, ending) = self.worker(kind);
+        input.send_modify(change);
         Running {
             input,
             ending,

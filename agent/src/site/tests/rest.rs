@@ -22,14 +22,9 @@ async fn glances(bench: &Bench, most: usize) -> (usize, usize) {
 #[tokio::test]
 async fn a_machine_at_rest_is_looked_at_as_a_whole_only_when_its_system_shows_something_new() {
     let bench = bench();
-    let (worker, input, ending) = bench.worker(MachineKind::Host);
-    input.send_modify(|input| input.activity = Activity::Proposed);
-    let task = tokio::spawn(worker.run());
-    let running = Running {
-        input,
-        ending,
-        task,
-    };
+    let running = bench.start_with(MachineKind::Host, |input| {
+        input.activity = Activity::Proposed;
+    });
     bench.api.until(HOST, |_| true).await;
     assert_eq!(glances(&bench, 2).await.0, 1);
     // What the system shows is told at once.
@@ -99,20 +94,13 @@ async fn a_medium_that_is_taken_out_is_seen_although_the_system_does_not_show_it
 #[tokio::test]
 async fn who_asks_for_a_host_at_rest_has_all_of_it_read() {
     let bench = bench();
-    let (worker, input, ending) = bench.worker(MachineKind::Host);
-    input.send_modify(|input| {
+    let running = bench.start_with(MachineKind::Host, |input| {
         input.activity = Activity::Proposed;
         input.identity = Some(lockstep_crds::MachineIdentity {
             serial_number: Some("SN1".to_owned()),
             ..Default::default()
         });
     });
-    let task = tokio::spawn(worker.run());
-    let running = Running {
-        input,
-        ending,
-        task,
-    };
     bench.api.until(HOST, |_| true).await;
     let expects = lockstep_crds::directive::HostExpects {
         name: "c1".to_owned(),
@@ -252,14 +240,7 @@ async fn what_was_not_read_is_read_again_soon() {
 #[tokio::test]
 async fn a_fresh_reading_that_is_asked_for_is_made_at_once_and_answered() {
     let bench = bench();
-    let (worker, input, ending) = bench.worker(MachineKind::Card);
-    input.send_modify(|input| input.activity = Activity::Kept);
-    let task = tokio::spawn(worker.run());
-    let running = Running {
-        input,
-        ending,
-        task,
-    };
+    let running = bench.start_with(MachineKind::Card, |input| input.activity = Activity::Kept);
     bench.api.until(CARD, |_| true).await;
     assert_eq!(
         bench.api.get(CARD).unwrap()["spec"]["inspected"],

@@ -6,7 +6,6 @@
 //! of what the host's BMC lists since. A BMC that lists no cards says nothing: many list none while
 //! the host is off.
 
-use lockstep_crds::report::Vantage;
 use lockstep_crds::{DpuHost, names};
 
 use super::SiteView;
@@ -40,18 +39,7 @@ pub(super) fn departed(
 
 /// What the BMC of a host lists by readings that are newer than that.
 fn listed_since(machine: &Machine<'_>, than: jiff::Timestamp) -> Keys {
-    let by_bmc = machine.views.iter().filter(|view| {
-        !view.missing()
-            && match view.spec.vantage {
-                Vantage::HostBmc | Vantage::FoundBmc => view.at().0 > than,
-                Vantage::CardBmc
-                | Vantage::CardOs
-                | Vantage::HostOs
-                | Vantage::Site
-                | Vantage::Scan
-                | Vantage::Spec
-                | Vantage::Unrecognized(_) => false,
-            }
-    });
+    let views = machine.views.iter();
+    let by_bmc = views.filter(|view| !view.missing() && view.is_of_bmc() && view.at().0 > than);
     by_bmc.flat_map(|view| inside(view.spec)).collect()
 }

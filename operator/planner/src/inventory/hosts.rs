@@ -75,18 +75,7 @@ fn host_firmware(of: &str, view: &MachineView<'_>) -> Option<Actor> {
 }
 
 fn host_bmc(of: &str, machine: &Machine<'_>) -> Option<Actor> {
-    let views = || {
-        machine.views.iter().filter(|view| match view.spec.vantage {
-            Vantage::HostBmc | Vantage::FoundBmc => true,
-            Vantage::CardBmc
-            | Vantage::CardOs
-            | Vantage::HostOs
-            | Vantage::Site
-            | Vantage::Scan
-            | Vantage::Spec
-            | Vantage::Unrecognized(_) => false,
-        })
-    };
+    let views = || machine.views.iter().filter(|view| view.is_of_bmc());
     let version = |view: &MachineView<'_>| {
         let bmc = view.inventory().and_then(|told| told.bmc.as_ref());
         bmc_version(bmc).map(str::to_owned)

@@ -42,6 +42,20 @@ impl<'a> MachineView<'a> {
         &self.spec.observed_at
     }
 
+    /// The word of the host's BMC.
+    pub(super) fn is_of_bmc(&self) -> bool {
+        match self.spec.vantage {
+            Vantage::HostBmc | Vantage::FoundBmc => true,
+            Vantage::CardBmc
+            | Vantage::CardOs
+            | Vantage::HostOs
+            | Vantage::Site
+            | Vantage::Scan
+            | Vantage::Spec
+            | Vantage::Unrecognized(_) => false,
+        }
+    }
+
     /// It was found once and is not any more.
     pub(super) fn missing(&self) -> bool {
         let found = self.spec.found.as_ref();

@@ -9,7 +9,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lockstep_crds::bmc::place;
 use lockstep_crds::report::FoundBmc;
-use lockstep_crds::{BmcEndpoint, Dpu, DpuHost, DpuHostSpec, DpuReportSpec, DpuSpec, names};
+use lockstep_crds::{BmcEndpoint, DpuReportSpec, names};
 
 use super::cards::Evidence;
 use super::machines::Machine;
@@ -25,13 +25,8 @@ pub(super) fn of_card(evidence: &Evidence<'_>) -> Option<Move> {
     let found = card_left_for(evidence)?;
     let bmc = card.spec.bmc.as_ref()?;
     may_follow(bmc, found).then(|| {
-        let moved = Dpu {
-            spec: DpuSpec {
-                bmc: Some(bmc_at(bmc, found)),
-                ..card.spec.clone()
-            },
-            ..card.clone()
-        };
+        let mut moved = card.clone();
+        moved.spec.bmc = Some(bmc_at(bmc, found));
         to(Subject::Card, card, &moved, found)
     })
 }
@@ -41,13 +36,8 @@ pub(super) fn of_host(machine: &Machine<'_>) -> Option<Move> {
     let found = host_left_for(machine)?;
     let bmc = host.spec.bmc.as_ref()?;
     may_follow(bmc, found).then(|| {
-        let moved = DpuHost {
-            spec: DpuHostSpec {
-                bmc: Some(bmc_at(bmc, found)),
-                ..host.spec.clone()
-            },
-            ..host.clone()
-        };
+        let mut moved = host.clone();
+        moved.spec.bmc = Some(bmc_at(bmc, found));
         to(Subject::Host, host, &moved, found)
     })
 }

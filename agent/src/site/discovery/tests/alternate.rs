@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::fleet::{Bench, bench, range, until};
-use super::replaced::unverified;
+use super::fleet::{Bench, bench, range, until, unverified};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const KEY: &str = "https://10.0.0.1";
@@ -31,20 +30,13 @@ async fn alternate(
     (reads, bench.writes() - before.1)
 }
 
-async fn told(bench: &Bench) {
-    until(5 * MINUTE, "all is told", || {
-        bench.api.get("dpureports/scan-s").is_some()
-    })
-    .await;
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_address_at_which_two_machines_take_turns_is_read_ever_less_often_and_told() {
     for turn in [MINUTE, 2 * MINUTE, Duration::from_secs(95)] {
         let bench = bench(&unverified("[10.0.0.1]"));
         bench.fleet.put(KEY, "SN-1");
         let search = bench.start();
-        told(&bench).await;
+        bench.all_told().await;
         let replace = |bench: &Bench, serial: &str| bench.fleet.replace(KEY, serial);
         alternate(&bench, turn, 12 * MINUTE, replace).await;
         assert_eq!(bench.failed(KEY).as_deref(), Some("MachinesAlternate"));
@@ -81,7 +73,7 @@ async fn a_bmc_that_shows_now_one_machine_and_now_another_is_read_ever_less_ofte
     ));
     bench.fleet.put(KEY, "SN-1");
     let search = bench.start();
-    told(&bench).await;
+    bench.all_told().await;
     let change = |bench: &Bench, serial: &str| {
         bench
             .fleet

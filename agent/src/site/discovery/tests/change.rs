@@ -125,10 +125,7 @@ async fn a_machine_that_is_gone_is_marked_after_a_grace_and_cleared_when_it_is_b
     let key = "https://10.0.0.1";
     bench.fleet.put(key, "SN-1");
     let search = bench.start();
-    until(5 * MINUTE, "all is told", || {
-        bench.api.get("dpureports/scan-s").is_some()
-    })
-    .await;
+    bench.all_told().await;
     let told = bench.found("SN-1").unwrap();
     let writes = bench.writes();
     bench.fleet.change(key, |bmc| bmc.manner = Manner::Dead);
@@ -221,10 +218,7 @@ async fn one_bmc_at_two_addresses_is_one_machine_and_no_contradiction() {
     bench.fleet.put(four, "SN-1");
     bench.fleet.put(six, "SN-1");
     let search = bench.start();
-    until(5 * MINUTE, "all is told", || {
-        bench.api.get("dpureports/scan-s").is_some()
-    })
-    .await;
+    bench.all_told().await;
     assert_eq!((bench.failed(four), bench.failed(six)), (None, None));
     let spec = bench.found("SN-1").unwrap();
     assert!(spec["inventory"].get("contradictions").is_none());

@@ -418,7 +418,22 @@ pub(super) fn range(rest: &str) -> String {
     )
 }
 
+/// One range of these addresses, behind which any key will do.
+pub(super) fn unverified(addresses: &str) -> String {
+    format!(
+        "  ranges:\n    - {{addresses: {addresses}, credentialsRef: {{name: c}}, tls: {{trust: NoVerification}}}}"
+    )
+}
+
 impl Bench {
+    /// Waits until what became of every endpoint is told.
+    pub(super) async fn all_told(&self) {
+        until(Duration::from_secs(300), "all is told", || {
+            self.api.get("dpureports/scan-s").is_some()
+        })
+        .await;
+    }
+
     pub(super) fn start(&self) -> Search {
         let section = self.means.site.config.discovery.clone().unwrap();
         let ending = CancellationToken::new();

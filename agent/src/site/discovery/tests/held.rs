@@ -19,10 +19,7 @@ async fn a_report_that_somebody_deleted_is_written_again_once_its_machine_is_rea
     bench.fleet.put(KEY, "SN-1");
     let search = bench.start();
     until(MINUTE, "it is found", || bench.found("SN-1").is_some()).await;
-    until(5 * MINUTE, "all is told", || {
-        bench.api.get("dpureports/scan-s").is_some()
-    })
-    .await;
+    bench.all_told().await;
     for report in [report_of("SN-1"), "dpureports/scan-s".to_owned()] {
         bench.api.remove(&report);
         until(6 * MINUTE, "it is told again", || {

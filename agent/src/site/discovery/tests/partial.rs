@@ -10,8 +10,7 @@ use tokio::time::Instant;
 
 use super::super::catalogue::{Catalogue, Reading};
 use super::super::territory::Territory;
-use super::fleet::{Bench, Manner, bench, system, until};
-use super::replaced::unverified;
+use super::fleet::{Bench, Manner, bench, system, until, unverified};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const KEY: &str = "https://10.0.0.1";

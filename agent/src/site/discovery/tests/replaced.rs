@@ -7,16 +7,9 @@ use tokio::time::Instant;
 
 use crate::site::attended::Attendance;
 
-use super::fleet::{Manner, bench, range, until};
+use super::fleet::{Manner, bench, range, until, unverified};
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-/// One range of these addresses, behind which any key will do.
-pub(super) fn unverified(addresses: &str) -> String {
-    format!(
-        "  ranges:\n    - {{addresses: {addresses}, credentialsRef: {{name: c}}, tls: {{trust: NoVerification}}}}"
-    )
-}
 
 /// A card is replaced, and the new one answers at the same address with another key.
 #[tokio::test(start_paused = true)]
@@ -25,10 +18,7 @@ async fn a_machine_in_whose_place_another_answers_is_missing_and_stays_so() {
     let key = "https://10.0.0.1";
     bench.fleet.put(key, "SN-1");
     let search = bench.start();
-    until(5 * MINUTE, "all is told", || {
-        bench.api.get("dpureports/scan-s").is_some()
-    })
-    .await;
+    bench.all_told().await;
     let writes = bench.writes();
     bench.fleet.replace(key, "SN-2");
     until(2 * MINUTE, "the new one is found", || {
@@ -192,10 +182,7 @@ async fn a_machine_whose_bmc_shows_nothing_any_more_is_missing_and_comes_back_wh
     let key = "https://10.0.0.1";
     bench.fleet.put(key, "SN-1");
     let search = bench.start();
-    until(5 * MINUTE, "all is told", || {
-        bench.api.get("dpureports/scan-s").is_some()
-    })
-    .await;
+    bench.all_told().await;
     let told = bench.found("SN-1").unwrap();
     // For some minutes, as while it starts.
     let bare = |is_bare: bool| {

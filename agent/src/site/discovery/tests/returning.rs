@@ -5,7 +5,7 @@ use std::time::Duration;
 use lockstep_redfish::SpkiPin;
 use tokio::time::Instant;
 
-use super::fleet::{Bench, Manner, bench, range, system, until};
+use super::fleet::{Bench, Manner, bench, range, system, until, unverified};
 use crate::site::attended::Attendance;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -135,8 +135,7 @@ async fn a_machine_beside_a_nameless_one_is_back_when_it_answers_again() {
 
 #[tokio::test(start_paused = true)]
 async fn two_with_one_identity_are_told_where_the_first_serves_a_nameless_one_too() {
-    let section = "  ranges:\n    - {addresses: [10.0.0.1, 10.0.0.2], credentialsRef: {name: c}, tls: {trust: NoVerification}}";
-    let bench = bench(section);
+    let bench = bench(&unverified("[10.0.0.1, 10.0.0.2]"));
     let two = "https://10.0.0.2";
     bench.fleet.put(KEY, "SN-1");
     bench
@@ -190,10 +189,7 @@ async fn the_key_of_a_second_address_is_remembered_by_the_next_process() {
     bench.fleet.put(KEY, "SN-1");
     bench.fleet.put(six, "SN-1");
     let search = bench.start();
-    until(5 * MINUTE, "all is told", || {
-        bench.api.get("dpureports/scan-s").is_some()
-    })
-    .await;
+    bench.all_told().await;
     let is_first = bench.address("SN-1").as_deref() == Some(KEY);
     let (first, other) = if is_first { (KEY, six) } else { (six, KEY) };
     let also_at = || bench.found("SN-1").unwrap()["found"]["alsoAt"].clone();

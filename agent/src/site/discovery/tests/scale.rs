@@ -132,10 +132,7 @@ async fn when_nothing_changes_nothing_is_written_and_a_bmc_gets_one_small_reques
     }
     bench.fleet.put("https://[fd00::11]", "SN-6");
     let search = bench.start();
-    until(5 * MINUTE, "all is told", || {
-        bench.api.get("dpureports/scan-s").is_some()
-    })
-    .await;
+    bench.all_told().await;
     let scan = bench.api.get("dpureports/scan-s").unwrap();
     assert_eq!(scan["spec"]["scan"]["identified"], 6);
     // Fourteen addresses and four, less those that answer.
