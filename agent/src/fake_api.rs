@@ -24,6 +24,7 @@ struct State {
     writes: Vec<String>,
     version: u64,
     gone: bool,
+    unlisted: Option<String>,
     refuses: Option<String>,
 }
 
@@ -61,6 +62,11 @@ impl FakeApi {
     /// Answers nothing but errors.
     pub(crate) fn vanish(&self, gone: bool) {
         self.state.lock().unwrap().gone = gone;
+    }
+
+    /// Lists go out of a cache that lacks this object.
+    pub(crate) fn lists_without(&self, key: Option<&str>) {
+        self.state.lock().unwrap().unlisted = key.map(str::to_owned);
     }
 
     /// Refuses the writes of one field manager.
@@ -113,7 +119,10 @@ impl FakeApi {
         match *method {
             Method::GET if !key.contains('/') => {
                 let prefix = format!("{key}/");
-                let of_kind = |(name, _): &(&String, &Value)| name.starts_with(&prefix);
+                let unlisted = state.unlisted.clone();
+                let of_kind = |(name, _): &(&String, &Value)| {
+                    name.starts_with(&prefix) && unlisted.as_ref() != Some(*name)
+                };
                 let items: Vec<&Value> = state
                     .objects
                     .iter()

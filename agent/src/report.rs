@@ -42,6 +42,9 @@ pub enum ReportError {
     /// Somebody else changed it; nothing was written.
     #[error("report {0} was changed by somebody else")]
     Conflict(String),
+    /// It was there and is not any more; nothing was written.
+    #[error("report {0} was deleted")]
+    Deleted(String),
     /// No answer in time.
     #[error("the API server gave no answer about report {0}")]
     NoAnswer(String),
@@ -64,6 +67,13 @@ enum Current {
         owners: Vec<OwnerReference>,
         spec: Box<DpuReportSpec>,
     },
+}
+
+/// What is done about a report that does not exist.
+#[derive(Clone, Copy, Debug)]
+enum IfAbsent {
+    Make,
+    Tell,
 }
 
 /// The only writer of one report.
@@ -129,19 +139,43 @@ impl ReportWriter {
         Ok(self.known())
     }
 
-    /// Writes `spec`, unless the report says just that. Tells whether it wrote.
+    /// Writes `spec`, unless the report says just that. Tells whether it wrote. A report that
+    /// does not exist is made.
     pub async fn write(&mut self, spec: &DpuReportSpec, cause: Cause) -> Result<bool, ReportError> {
+        self.read_and_write(spec, cause, IfAbsent::Make).await
+    }
+
+    /// The same for a report that was there: that somebody deleted it is told and not undone.
+    pub async fn change(
+        &mut self,
+        spec: &DpuReportSpec,
+        cause: Cause,
+    ) -> Result<bool, ReportError> {
+        self.read_and_write(spec, cause, IfAbsent::Tell).await
+    }
+
+    async fn read_and_write(
+        &mut self,
+        spec: &DpuReportSpec,
+        cause: Cause,
+        if_absent: IfAbsent,
+    ) -> Result<bool, ReportError> {
         if matches!(self.current, Current::Unread) {
             self.read().await?;
         }
-        let written = self.try_write(spec, cause).await;
+        let written = self.try_write(spec, cause, if_absent).await;
         if written.is_err() {
             self.current = Current::Unread;
         }
         written
     }
 
-    async fn try_write(&mut self, spec: &DpuReportSpec, cause: Cause) -> Result<bool, ReportError> {
+    async fn try_write(
+        &mut self,
+        spec: &DpuReportSpec,
+        cause: Cause,
+        if_absent: IfAbsent,
+    ) -> Result<bool, ReportError> {
         if let Current::Present {
             version,
             owners,
@@ -176,6 +210,10 @@ impl ReportWriter {
                 Err(ReportError::Api { cause, .. }) if is_not_found(&cause) => {}
                 Err(error) => return Err(error),
             }
+        }
+        match if_absent {
+            IfAbsent::Tell => return Err(ReportError::Deleted(self.name.clone())),
+            IfAbsent::Make => {}
         }
         let report = DpuReport {
             metadata: ObjectMeta {

@@ -14,15 +14,20 @@ use crate::DpuHostStatus;
 use crate::condition::{self, READY, RECONCILING};
 use crate::directive::Step;
 
+/// Most reports that one inspection names.
+pub const MOST_REPORTS: usize = 64;
+
 /// A fresh reading that the operator asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Inspection {
     /// When it was asked for, by the operator's clock.
     pub asked_at: Time,
-    /// Whether what the machines are made of is read too, for an image requires versions of it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub components: bool,
+    /// Reports of a search of which the machines are read too, for they alone tell versions that
+    /// an image requires.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 253)))]
+    pub reports: Vec<String>,
 }
 
 /// The inspection that a report answers: everything in it was read after that was asked for.

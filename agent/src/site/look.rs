@@ -238,13 +238,8 @@ impl Worker {
             self.bmc.as_ref(),
             &clock::now(),
         );
-        if let Some(asked) = asked {
-            if asked.components && self.passed_on.as_ref() != Some(&asked.inspected) {
-                let wanted = &self.site.inventories;
-                wanted.want(&facts.identity, &asked.inspected);
-                self.passed_on = Some(asked.inspected.clone());
-            }
-            self.inspected = Some(asked.inspected);
+        if asked.is_some() {
+            self.inspected = asked;
         }
         self.facts = Some(facts);
         self.bmc = Some(report);

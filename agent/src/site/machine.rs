@@ -100,9 +100,8 @@ pub struct MachineInput {
     pub directives: Vec<Directive>,
     /// What goes on, which says how often it is looked at.
     pub activity: Activity,
-    /// The fresh reading that its power domain waits for, and whether that is one of what the
-    /// machine is made of too.
-    pub inspection: Option<Asked>,
+    /// The fresh reading that its power domain waits for.
+    pub inspection: Option<Inspected>,
     /// Whether its object says that it is held; for hosts.
     pub held: bool,
     /// The work order of that hold.
@@ -110,15 +109,6 @@ pub struct MachineInput {
     /// Grows when everything was read anew, which may show an older state of
     /// the API server than the last one.
     pub resync: u64,
-}
-
-/// A fresh reading that the operator asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// What the reports say that answer it.
-    pub inspected: Inspected,
-    /// Whether the search reads the machine anew as well.
-    pub components: bool,
 }
 
 /// What is done for a machine.

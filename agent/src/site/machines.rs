@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 use lockstep_crds::directive::Directive;
+use lockstep_crds::inspection::Inspected;
 use lockstep_crds::{Dpu, DpuHost};
 
 use crate::site::activity::Activity;
-use crate::site::machine::{Asked, Care, MachineInput, MachineKey, MachineKind, Untended};
+use crate::site::machine::{Care, MachineInput, MachineKey, MachineKind, Untended};
 use crate::site::objects::{Known, Unreadable};
 
 /// Every machine of the site, with what can be done for it.
@@ -110,12 +111,9 @@ pub fn machines(
     found
 }
 
-fn inspection(host: &DpuHost) -> Option<Asked> {
+fn inspection(host: &DpuHost) -> Option<Inspected> {
     let asked = host.status.as_ref()?.inspection.as_ref()?;
-    Some(Asked {
-        inspected: asked.of(host.metadata.uid.as_deref()?),
-        components: asked.components,
-    })
+    Some(asked.of(host.metadata.uid.as_deref()?))
 }
 
 fn directives(site: &str, host: &DpuHost, key: &MachineKey) -> Vec<Directive> {

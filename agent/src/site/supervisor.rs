@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::site::context::Site;
+use crate::site::inventories;
 use crate::site::machine::{Care, MachineInput, MachineKey, Untended};
 use crate::site::machines::machines;
 use crate::site::objects::{Known, Objects};
@@ -61,6 +62,7 @@ pub async fn run(
         let (hosts, cards) = (objects.hosts.known(), objects.cards.known());
         let cares = machines(name, &hosts, &cards, objects.resync());
         want_images(&site, &objects, &hosts, &cards, &images);
+        site.inventories.want(inventories::wanted(&hosts.objects));
         let gone: Vec<MachineKey> = running
             .iter()
             .filter(|(key, running)| cares.get(key).is_none_or(|care| !running.work.suits(care)))

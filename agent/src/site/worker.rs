@@ -57,8 +57,6 @@ pub struct Worker {
     pub(super) failures: u32,
     /// The inspection that what was read whole last answers.
     pub(super) inspected: Option<Inspected>,
-    /// The last inspection for which discovery was told to read the machine too.
-    pub(super) passed_on: Option<Inspected>,
     /// When everything was read last; `None`: it is to be read at the next look.
     pub(super) whole_at: Option<Instant>,
     /// How long that is good for while nothing is wanted of the machine; apart from that of others.
@@ -99,7 +97,6 @@ impl Worker {
             bmc: None,
             failures: 0,
             inspected: None,
-            passed_on: None,
             whole_at: None,
             proposed_age: clock::jittered(WHOLE_AGE_PROPOSED, 10),
             execution: None,

@@ -5,9 +5,11 @@
 //! before every machine that answers has been read since. What takes back what was begun does
 //! not wait for that.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lockstep_crds::inspection::{Inspected, Inspection};
+use lockstep_crds::inspection::{Inspected, Inspection, MOST_REPORTS};
 use lockstep_crds::report::Vantage;
 use lockstep_crds::{DpuHostStatus, DpuReportSpec};
 
@@ -44,7 +46,7 @@ pub(crate) fn unread(view: &View, now: Timestamp) -> Vec<String> {
         // It was read all the time since it was made.
         return Vec::new();
     }
-    let asked = asked.filter(|asked| suffices(asked, !components.is_empty()));
+    let asked = asked.filter(|asked| suffices(asked, &components));
     let wanted = asked.map(|asked| asked.of(&view.host_uid()));
     let answers = |inspected: Option<&Inspected>| wanted.is_some() && inspected == wanted.as_ref();
     let is_old = |report: &DpuReportSpec| !answers(report.inspected.as_ref());
@@ -57,8 +59,8 @@ pub(crate) fn unread(view: &View, now: Timestamp) -> Vec<String> {
     });
     let components = components
         .into_iter()
-        .filter(|(_, inspected)| !answers(*inspected))
-        .map(|(what, _)| what);
+        .filter(|component| !answers(component.inspected))
+        .map(|component| component.what);
     host.map(|_| host::machine(view))
         .into_iter()
         .chain(cards.map(card::machine))
@@ -66,8 +68,27 @@ pub(crate) fn unread(view: &View, now: Timestamp) -> Vec<String> {
         .collect()
 }
 
-fn suffices(asked: &Inspection, components: bool) -> bool {
-    asked.components || !components
+/// A component that images require and that is known by a search alone, which reads a machine once
+/// in hours.
+struct Component<'a> {
+    what: String,
+    report: &'a str,
+    /// The inspection that the report answers.
+    inspected: Option<&'a Inspected>,
+}
+
+/// The reports that an inspection is to name for them.
+fn needed<'a>(components: &[Component<'a>]) -> BTreeSet<&'a str> {
+    let reports: BTreeSet<&str> = components
+        .iter()
+        .map(|component| component.report)
+        .collect();
+    reports.into_iter().take(MOST_REPORTS).collect()
+}
+
+fn suffices(asked: &Inspection, components: &[Component<'_>]) -> bool {
+    let is_named = |report: &&str| asked.reports.iter().any(|one| one == report);
+    needed(components).iter().all(is_named)
 }
 
 /// Whether the card is looked at for this host: its first one, by the agent of one site.
@@ -77,24 +98,23 @@ fn is_of(view: &View, card: &CardView) -> bool {
     spec.site == view.host.spec.site && first.is_some_and(|first| first.name == view.host_name())
 }
 
-/// Components that images require and that are known by a search alone, with the inspection that
-/// its report answers. The search reads a machine once in hours.
-fn components(view: &View, now: Timestamp) -> Vec<(String, Option<&Inspected>)> {
+fn components(view: &View, now: Timestamp) -> Vec<Component<'_>> {
     let is_installed = |card: &CardView| {
         let record = view.host.status.as_ref();
         record.is_some_and(|record| card::is_installed(record, card))
     };
     let cards = view.cards.iter();
-    let due = cards.filter(|card| is_approved(card) && !is_installed(card));
+    let due = cards.filter(|card| is_of(view, card) && is_approved(card) && !is_installed(card));
     let told = due.flat_map(|card| {
         let required = card.requirements.iter().flat_map(|required| &required.seen);
         let found = required.filter(move |seen| {
             let agent = seen.agent.filter(|lease| lease.is_fresh(now));
             seen.from == Vantage::FoundBmc && agent.is_some()
         });
-        found.map(|seen| {
-            let what = format!("{} of {}", seen.name, card::machine(card));
-            (what, seen.inspected.as_ref())
+        found.map(|seen| Component {
+            what: format!("{} of {}", seen.name, card::machine(card)),
+            report: &seen.report,
+            inspected: seen.inspected.as_ref(),
         })
     });
     told.collect()
@@ -102,14 +122,24 @@ fn components(view: &View, now: Timestamp) -> Vec<(String, Option<&Inspected>)> 
 
 /// Asks for an inspection, or for more than the last one was.
 fn ask(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
-    let components = !components(view, now).is_empty();
+    let components = components(view, now);
     let asked = record.inspection.as_ref();
-    if !asked.is_some_and(|asked| suffices(asked, components)) {
-        record.inspection = Some(Inspection {
-            asked_at: Time(now),
-            components,
-        });
+    if asked.is_some_and(|asked| suffices(asked, &components)) {
+        return;
     }
+    // What was named stays named, so that two reports which tell in turn are both read at last.
+    let mut reports = needed(&components);
+    let before = asked.map_or_else(BTreeSet::new, |asked| {
+        asked.reports.iter().map(String::as_str).collect()
+    });
+    if reports.union(&before).count() <= MOST_REPORTS {
+        reports.extend(before);
+    }
+    let reports = reports.into_iter().map(str::to_owned).collect();
+    record.inspection = Some(Inspection {
+        asked_at: Time(now),
+        reports,
+    });
 }
 
 /// Keeps the inspection as long as the domain is not at rest, and asks for one where it leaves

@@ -8,16 +8,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::DpuReportSpec;
 use lockstep_crds::inspection::Inspected;
-use lockstep_crds::{DpuReportSpec, names};
 use lockstep_redfish::{ExploredSystem, SpkiPin};
 use tokio::time::Instant;
 
-use crate::config::FirstTrust;
+use crate::site::discovery::claim::{Claim, Rival};
 use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::found;
 use crate::site::discovery::identity::id_of;
-use crate::site::discovery::missing::{LOOKS, Lost};
+use crate::site::discovery::missing::Lost;
 use crate::site::discovery::partial::Here;
 use crate::site::discovery::territory::Target;
 use crate::site::worker::keep_time;
@@ -68,14 +68,6 @@ impl Sight {
     }
 }
 
-/// Another endpoint that shows the machine.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rival {
-    since: Instant,
-    /// Whether the holder has shown the machine since; of the same BMC at another address, never.
-    pub(super) certain: bool,
-}
-
 /// What was read behind one endpoint.
 #[derive(Debug)]
 pub(super) struct Reading<'a> {
@@ -89,8 +81,8 @@ pub(super) struct Reading<'a> {
     pub(super) here: &'a Here,
     /// Whether it shows something else too often for what it does not show to be gone.
     pub(super) is_restless: bool,
-    /// The inspection that was asked for before it was read.
-    pub(super) inspected: Option<&'a Inspected>,
+    /// The inspections that were asked for before it was read.
+    pub(super) asked: &'a Inspections,
 }
 
 /// What follows from it for the endpoint.
@@ -115,13 +107,8 @@ pub(super) struct Finding {
     pub(super) barred_by: Vec<String>,
 }
 
-/// What a machine becomes for the endpoint that showed it.
-enum Claim {
-    Ours,
-    Alias,
-    Open,
-    Refused(Failure),
-}
+/// The inspections that are to be answered, by machine.
+pub(super) type Inspections = BTreeMap<String, Inspected>;
 
 /// All machines.
 #[derive(Debug, Default)]
@@ -150,10 +137,9 @@ impl Catalogue {
         self.machines.insert(machine.spec.subject.clone(), machine);
     }
 
-    /// The machine of which a report of that name tells.
-    pub(super) fn told_in(&self, name: &str) -> Option<String> {
-        let id = name.strip_prefix(names::found_bmc("").as_str())?;
-        self.machines.contains_key(id).then(|| id.to_owned())
+    /// Whether a machine is known, and so has a report.
+    pub(super) fn knows(&self, id: &str) -> bool {
+        self.machines.contains_key(id)
     }
 
     /// Where the BMC of a machine was seen.
@@ -167,6 +153,12 @@ impl Catalogue {
                 .collect()
         });
         places.unwrap_or_default()
+    }
+
+    /// Endpoints that show a machine and do not have its report.
+    pub(super) fn rivals_of(&self, id: &str) -> Vec<String> {
+        let machine = self.machines.get(id);
+        machine.map_or_else(Vec::new, |one| one.rivals.keys().cloned().collect())
     }
 
     /// Forgets a machine whose report an administrator deleted.
@@ -227,7 +219,7 @@ impl Catalogue {
             systems,
             here,
             is_restless,
-            inspected,
+            asked,
         } = reading;
         let mut finding = Finding::default();
         let absent = match (is_restless, systems.is_empty()) {
@@ -267,7 +259,7 @@ impl Catalogue {
                     let holder = self.holder(&id);
                     finding.left.extend(holder.filter(|key| *key != target.key));
                     let known = self.take(&id, target, pin, system, now, at);
-                    self.answer(&id, inspected, known.as_ref());
+                    self.answer(&id, asked.get(&id), known.as_ref());
                     before.insert(id, known);
                 }
                 Claim::Alias => finding.is_alias = true,
@@ -300,64 +292,6 @@ impl Catalogue {
         self.machines.get(id).map(|machine| machine.holder.clone())
     }
 
-    /// Whether the endpoint may speak for the machine.
-    fn claim(&mut self, id: &str, target: &Target, pin: Option<&SpkiPin>, now: Instant) -> Claim {
-        let Some(machine) = self.machines.get_mut(id) else {
-            return Claim::Ours;
-        };
-        let pin = pin.map(ToString::to_string);
-        let remembered = found::pin(&machine.spec);
-        let is_same_key = pin.is_some() && remembered == pin.as_deref();
-        let is_pinned = target.access.trust == FirstTrust::PinFirstSeen && remembered.is_some();
-        if is_pinned && !is_same_key {
-            return Claim::Refused(Failure::new(
-                "CertificateChanged",
-                format!(
-                    "{} shows the machine of {} with another key: compare the key with the BMC's own; if it is right, delete DpuReport bmc-found-{id}",
-                    target.key, machine.holder
-                ),
-                Bearing::There,
-            ));
-        }
-        if machine.holder == target.key {
-            return Claim::Ours;
-        }
-        let rival = machine.rivals.entry(target.key.clone()).or_insert(Rival {
-            since: now,
-            certain: false,
-        });
-        // Of two that are known to show one identity the first keeps the report a little longer.
-        let enough = if rival.certain { LOOKS } else { 1 };
-        let looks = machine.lost.as_ref().map_or(0, |lost| lost.looks);
-        if machine.sight.is_absent() || looks >= enough {
-            machine.rivals.remove(&target.key);
-            return Claim::Ours;
-        }
-        if is_same_key {
-            if found::tell_alias(&mut machine.spec, &target.key) {
-                self.changed.insert(id.to_owned());
-            }
-            return Claim::Alias;
-        }
-        if !rival.certain && machine.shown.is_none_or(|shown| shown <= rival.since) {
-            return Claim::Open;
-        }
-        let news = !rival.certain;
-        rival.certain = true;
-        let holder = machine.holder.clone();
-        if news {
-            self.tell_rivals(id);
-        }
-        Claim::Refused(Failure::new(
-            "IdentityTwice",
-            format!(
-                "{} and {holder} both show the identity of bmc-found-{id}: correct the serial number or UUID of one machine; until then {holder} is taken for it",
-                target.key
-            ),
-            Bearing::Beside,
-        ))
-    }
-
     /// Makes the machine's report say what its endpoint shows. Returns what it said before.
     fn take(
         &mut self,
@@ -385,12 +319,23 @@ impl Catalogue {
         known
     }
 
-    /// Says which inspection the report of a machine answers that was just read.
-    fn answer(&mut self, id: &str, inspected: Option<&Inspected>, known: Option<&DpuReportSpec>) {
+    /// Says which inspection the report of a machine answers that was just read: that which asks
+    /// for it, and where none does the last one.
+    fn answer(&mut self, id: &str, asked: Option<&Inspected>, known: Option<&DpuReportSpec>) {
         if let Some(machine) = self.machines.get_mut(id) {
             let before = known.and_then(|known| known.inspected.as_ref());
-            machine.spec.inspected = inspected.or(before).cloned();
+            machine.spec.inspected = asked.or(before).cloned();
         }
+    }
+
+    /// The endpoints that show machines of which an inspection is not answered yet.
+    pub(super) fn unanswered(&self, asked: &Inspections) -> BTreeSet<String> {
+        let asked = asked.iter().filter_map(|(id, asked)| {
+            let machine = self.machines.get(id)?;
+            let is_answered = machine.spec.inspected.as_ref() == Some(asked);
+            (!is_answered && machine.sight == Sight::Shown).then(|| machine.holder.clone())
+        });
+        asked.collect()
     }
 
     /// A report that says what it said before is no change.

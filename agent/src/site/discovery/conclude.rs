@@ -1,17 +1,28 @@
 //! What follows from what was done. Pure.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use lockstep_redfish::{BmcError, Endpoint, Explored, Identified};
 
 use crate::site::discovery::book::{Next, Outcome};
 use crate::site::discovery::catalogue::{Reading, TOO_MANY};
-use crate::site::discovery::engine::{Done, Engine, Job, Moment, Visit};
+use crate::site::discovery::engine::{Check, Done, Engine, Job, Moment, Visit};
 use crate::site::discovery::failure::{Bearing, Failure};
-use crate::site::discovery::identity::id_of;
+use crate::site::discovery::identity::id_in;
 use crate::site::discovery::login::{Memory, trust_to_log_in};
 use crate::site::discovery::reread::{Again, Seen, Whole};
 use crate::site::discovery::sweep::Door;
 use crate::site::discovery::territory::Target;
 use crate::site::inventories::Wanted;
+
+/// Looks for reports that stand in the way of an endpoint.
+fn check(key: &str, barred_by: Vec<String>) -> Job {
+    Job::Check(Check {
+        ids: barred_by,
+        barred: Some(key.to_owned()),
+    })
+}
 
 impl Engine {
     /// Takes in what became of a job; some lead to the next one at once.
@@ -30,7 +41,7 @@ impl Engine {
             }
             Done::Identified(key, result) => return self.identified(&key, result, moment),
             Done::Explored(visit, result) => return self.explored(&visit, result, moment),
-            Done::Checked(key, gone) => self.unbarred(&key, &gone, moment),
+            Done::Checked(gone) => self.gone(&gone, moment),
         }
         None
     }
@@ -97,7 +108,7 @@ impl Engine {
                 let mut barred_by = self.catalogue.held_by(key);
                 barred_by.extend(self.catalogue.also_at(key));
                 self.unusable(key, failure, moment);
-                return Some(Job::Check(key.to_owned(), barred_by));
+                return Some(check(key, barred_by));
             }
         };
         let (credentials, version) = match keys.credentials {
@@ -121,7 +132,7 @@ impl Engine {
                 credentials,
                 version,
                 identified,
-                inspected: self.inspections.get(key).cloned(),
+                asked: Arc::clone(&self.inspections),
             })));
         }
         match self.book.verdict(key).cloned() {
@@ -141,7 +152,7 @@ impl Engine {
                 self.book.unchanged(key, moment.now);
                 if failure.reason == TOO_MANY {
                     let barred_by = self.catalogue.held_by(key);
-                    return Some(Job::Check(key.to_owned(), barred_by));
+                    return Some(check(key, barred_by));
                 }
             }
             None => {
@@ -214,7 +225,7 @@ impl Engine {
             systems: explored.systems,
             here: &here,
             is_restless,
-            inspected: visit.inspected.as_ref(),
+            asked: &visit.asked,
         };
         let finding = self.catalogue.read(reading, moment.now, moment.at);
         for left in &finding.left {
@@ -246,16 +257,16 @@ impl Engine {
         };
         self.book
             .answered(key, outcome, Some(whole), next, moment.now);
-        if self.inspections.get(key) == visit.inspected.as_ref() {
-            self.inspections.remove(key);
-        } else {
+        // What was asked for while it was read is not answered by that.
+        let since = |id: &String| self.inspections.get(id) != visit.asked.get(id);
+        if here.shown.iter().any(since) && self.unanswered().contains(key) {
             self.book.hurry(key, true, moment.now);
         }
         for ask in &finding.ask {
             self.book.hurry(ask, false, moment.now);
         }
         self.ask(&finding.read, moment);
-        (!finding.barred_by.is_empty()).then(|| Job::Check(key.clone(), finding.barred_by))
+        (!finding.barred_by.is_empty()).then(|| check(key, finding.barred_by))
     }
 
     /// It answers, and cannot be used: it is looked at again after a poll interval.
@@ -281,38 +292,46 @@ impl Engine {
         }
     }
 
-    /// Machines are to be read because something is about to begin with them.
-    pub(super) fn inspect(&mut self, wanted: Vec<Wanted>, moment: Moment<'_>) {
-        for Wanted {
-            identity,
-            inspected,
-        } in wanted
-        {
-            let id = id_of(&identity);
-            if let Some(key) = id.and_then(|id| self.catalogue.holder(&id)) {
-                self.book.hurry(&key, true, moment.now);
-                self.inspections.insert(key, inspected);
-            }
+    /// Machines are to be read because something is about to begin with them. One that is not
+    /// known answers when it is found.
+    pub(super) fn inspect(&mut self, wanted: &Wanted, moment: Moment<'_>) {
+        let asked = wanted.iter().filter_map(|(report, inspected)| {
+            let id = id_in(report)?;
+            Some((id.to_owned(), inspected.clone()))
+        });
+        self.inspections = Arc::new(asked.collect());
+        for key in self.unanswered() {
+            self.book.hurry(&key, true, moment.now);
         }
     }
 
-    /// An administrator deleted reports, some of which stood in an endpoint's way.
-    fn unbarred(&mut self, key: &str, gone: &[String], moment: Moment<'_>) {
-        for id in gone {
+    /// The endpoints that are to be read for an inspection.
+    pub(super) fn unanswered(&self) -> BTreeSet<String> {
+        self.catalogue.unanswered(&self.inspections)
+    }
+
+    /// Reports were asked for and do not exist any more. An endpoint in whose way they stood is
+    /// read.
+    fn gone(&mut self, gone: &Check, moment: Moment<'_>) {
+        for id in &gone.ids {
             self.put_away(id, moment);
         }
-        if !gone.is_empty() {
+        if let Some(key) = gone.barred.as_ref().filter(|_| !gone.ids.is_empty()) {
             self.pins.remove(key);
             self.book.hurry(key, true, moment.now);
         }
     }
 
-    /// An administrator deleted the report of a machine. Wherever it was it is read anew.
+    /// The report of a machine was deleted. Its key is forgotten, and wherever it was seen it is
+    /// read anew.
     pub(super) fn put_away(&mut self, id: &str, moment: Moment<'_>) {
         tracing::info!("DpuReport bmc-found-{id} is gone: its machine and key are forgotten");
         for place in self.catalogue.places_of(id) {
             self.pins.remove(&place);
             self.book.hurry(&place, true, moment.now);
+        }
+        for rival in self.catalogue.rivals_of(id) {
+            self.book.hurry(&rival, true, moment.now);
         }
         self.catalogue.forget(id);
     }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lockstep_crds::inspection::Inspected;
 use lockstep_crds::{DpuReportSpec, names};
 use lockstep_redfish::{BmcError, Credentials, Endpoint, Explored, Identified};
 use tokio::time::Instant;
@@ -16,15 +15,16 @@ use tokio::time::Instant;
 use crate::config::DiscoverySection;
 use crate::site::attended::Attended;
 use crate::site::discovery::book::{Book, Outcome, Pace};
-use crate::site::discovery::catalogue::Catalogue;
+use crate::site::discovery::catalogue::{Catalogue, Inspections};
 use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::held::Held;
-use crate::site::discovery::identity::id_of;
+use crate::site::discovery::identity::{id_in, id_of};
 use crate::site::discovery::keyring::{Found, Keyring};
 use crate::site::discovery::leases::{Known, LeaseFile, Stamp};
 use crate::site::discovery::scan;
 use crate::site::discovery::slots::{CLASSES, Class, Slots};
 use crate::site::discovery::sweep::{Door, Sweep};
+use crate::site::discovery::telling::Differing;
 use crate::site::discovery::territory::{Access, Named, Target, Territory};
 
 /// Between two readings of Secrets, and after one that gave no answer.
@@ -65,8 +65,16 @@ pub(super) enum Job {
     Explore(Box<Visit>),
     /// List reports as they are held.
     List,
-    /// See whether these reports, which bar an endpoint, are still there.
-    Check(String, Vec<String>),
+    /// See whether these reports are still there.
+    Check(Check),
+}
+
+/// Machines whose reports may have been deleted.
+#[derive(Debug)]
+pub(super) struct Check {
+    pub(super) ids: Vec<String>,
+    /// An endpoint in whose way they stand.
+    pub(super) barred: Option<String>,
 }
 
 /// A login that is allowed.
@@ -78,8 +86,8 @@ pub(super) struct Visit {
     /// Version of the credentials.
     pub(super) version: String,
     pub(super) identified: Identified,
-    /// The inspection that it answers.
-    pub(super) inspected: Option<Inspected>,
+    /// The inspections that were asked for when it began.
+    pub(super) asked: Arc<Inspections>,
 }
 
 /// What became of it. `None` in place of a result: it outlived every deadline.
@@ -93,8 +101,8 @@ pub(super) enum Done {
     Explored(Box<Visit>, Option<Result<Explored, BmcError>>),
     /// Reports as they are held; `None` if nobody can tell.
     Listed(Option<Held>),
-    /// Those of the reports that are gone.
-    Checked(String, Vec<String>),
+    /// Those of the reports are gone.
+    Checked(Check),
 }
 
 /// Now, by both clocks.
@@ -117,8 +125,8 @@ pub(super) struct Engine {
     pub(super) keyring: Keyring,
     /// The keys of endpoints that were logged in to, for those that have no report.
     pub(super) pins: BTreeMap<String, String>,
-    /// The inspections for which endpoints are to be read.
-    pub(super) inspections: BTreeMap<String, Inspected>,
+    /// The inspections that are to be answered.
+    pub(super) inspections: Arc<Inspections>,
     pub(super) files: Vec<Known>,
     pub(super) named: Named,
     /// When Secrets are read; `None` while they are.
@@ -165,7 +173,7 @@ impl Engine {
             },
             keyring: Keyring::default(),
             pins: BTreeMap::new(),
-            inspections: BTreeMap::new(),
+            inspections: Arc::default(),
             named: Named::default(),
             keys_at: Some(now),
             leases_at: (!files.is_empty()).then_some(now),
@@ -273,6 +281,9 @@ impl Engine {
         let sees = machine.and_then(id_of);
         if sees.is_some_and(|id| self.catalogue.is_absent_at(&key, &id)) {
             self.book.read_if_older(&key, PUT_BACK, moment.now);
+        }
+        if self.unanswered().contains(&key) {
+            self.book.read_if_older(&key, Duration::ZERO, moment.now);
         }
         if let Some(seen) = attended
             && let Some(until) = self.book.may_wait(&key, &seen, moment.now)
@@ -400,22 +411,24 @@ impl Engine {
         self.list_at = Some(now + LIST);
     }
 
-    /// A report is not what was written, or is gone. The machine of one that somebody deleted is
-    /// forgotten, and read anew where it is: so its key is the first one again.
-    pub(super) fn retell(&mut self, name: &str, is_held: bool, moment: Moment<'_>) {
-        if *name == names::scan(&self.site) {
+    /// These reports are not listed as they were written. One that is not listed at all is looked
+    /// for before its machine is forgotten: a list may be older than it.
+    pub(super) fn retell(&mut self, differing: &Differing, moment: Moment<'_>) -> Option<Job> {
+        let scan = names::scan(&self.site);
+        let told = || differing.otherwise.iter().chain(&differing.not_at_all);
+        if told().any(|name| *name == scan) {
             self.scan = None;
             self.scan_at = moment.now;
-            return;
         }
-        let Some(id) = self.catalogue.told_in(name) else {
-            return;
+        let catalogue = &self.catalogue;
+        let known = |names: &[String]| -> Vec<String> {
+            let ids = names.iter().filter_map(|name| id_in(name));
+            let known = ids.filter(|id| catalogue.knows(id));
+            known.map(str::to_owned).collect()
         };
-        if is_held {
-            self.catalogue.changed.insert(id);
-        } else {
-            self.put_away(&id, moment);
-        }
+        let (changed, ids) = (known(&differing.otherwise), known(&differing.not_at_all));
+        self.catalogue.changed.extend(changed);
+        (!ids.is_empty()).then_some(Job::Check(Check { ids, barred: None }))
     }
 
     /// Lease files were looked at.

@@ -135,6 +135,21 @@ pub(super) fn pin(spec: &DpuReportSpec) -> Option<&str> {
     found.endpoint.pinned_key_sha256.as_deref()
 }
 
+/// Whether an endpoint that is trusted so, and showed this key, lacks what the machine's BMC
+/// proved itself by.
+pub(super) fn lacks_proof(spec: &DpuReportSpec, trust: FirstTrust, pin: Option<&str>) -> bool {
+    let Some(found) = &spec.found else {
+        return false;
+    };
+    let is_same_key = pin.is_some() && pin == found.endpoint.shown_key_sha256.as_deref();
+    match &found.endpoint.trust {
+        FoundTrust::PinnedKey => pin.is_none() || pin != self::pin(spec),
+        FoundTrust::Ca => trust != FirstTrust::Ca && !is_same_key,
+        FoundTrust::NoVerification | FoundTrust::PlainHttp => false,
+        FoundTrust::Unrecognized(_) => !is_same_key,
+    }
+}
+
 /// Makes the report say that the machine is there, and how it is looked at now; tells whether
 /// that is news.
 pub(super) fn is_back(spec: &mut DpuReportSpec, target: &Target, at: &Time) -> bool {
@@ -187,4 +202,46 @@ fn tell(
     inventory.contradictions.splice(0..0, told);
     inventory.contradictions.truncate(MOST_CONTRADICTIONS);
     inventory.contradictions != before
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_proves_less_than_a_machine_did_lacks_its_proof() {
+        let found = |trust: &str, pinned: Option<&str>| -> DpuReportSpec {
+            let endpoint = serde_json::json!({
+                "address": "https://10.0.0.1", "credentials": "c", "trust": trust,
+                "pinnedKeySha256": pinned, "shownKeySha256": "first",
+            });
+            let mut spec = DpuReportSpec::new(
+                Vantage::FoundBmc,
+                "f",
+                "0",
+                Time(jiff::Timestamp::UNIX_EPOCH),
+            );
+            let found = serde_json::json!({"site": "s", "role": "Card", "recognisedBy": "x", "sources": [], "endpoint": endpoint});
+            spec.found = Some(serde_json::from_value(found).unwrap());
+            spec
+        };
+        let (first, other) = (Some("first"), Some("other"));
+        for (was, pinned, trust, shown, lacks) in [
+            ("PinnedKey", first, FirstTrust::PinFirstSeen, first, false),
+            ("PinnedKey", first, FirstTrust::NoVerification, first, false),
+            ("PinnedKey", first, FirstTrust::NoVerification, other, true),
+            ("PinnedKey", first, FirstTrust::PlainHttp, None, true),
+            ("PinnedKey", first, FirstTrust::Ca, other, true),
+            ("Ca", None, FirstTrust::Ca, other, false),
+            ("Ca", None, FirstTrust::PinFirstSeen, first, false),
+            ("Ca", None, FirstTrust::PinFirstSeen, other, true),
+            ("Ca", None, FirstTrust::NoVerification, other, true),
+            ("NoVerification", None, FirstTrust::PlainHttp, None, false),
+            ("PlainHttp", None, FirstTrust::PlainHttp, None, false),
+            ("Later", None, FirstTrust::Ca, other, true),
+        ] {
+            let told = lacks_proof(&found(was, pinned), trust, shown);
+            assert_eq!(told, lacks, "{was} {trust:?} {shown:?}");
+        }
+    }
 }

@@ -8,17 +8,26 @@ use std::collections::BTreeMap;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use lockstep_crds::DpuReport;
+use tokio::time::Instant;
 
 use crate::kube_client::{REQUEST_DEADLINE, said};
 
-/// The resourceVersions of reports, by name.
-pub(super) type Held = BTreeMap<String, String>;
+/// Reports as they were listed.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// When the list was begun.
+    pub(super) begun: Instant,
+    /// The resourceVersions, by name.
+    pub(super) versions: BTreeMap<String, String>,
+}
 
-/// All reports of a namespace, out of the API server's cache.
+/// All reports of a namespace, out of the API server's cache: it may be older than what was read
+/// or written last, so a report that it lacks may exist.
 ///
 /// # Errors
 /// It does not answer, or refuses; then nothing is known.
 pub(super) async fn list(client: &Client, namespace: &str) -> Result<Held, String> {
+    let begun = Instant::now();
     let api: Api<DpuReport> = Api::namespaced(client.clone(), namespace);
     let params = ListParams::default().match_any();
     let listed = tokio::time::timeout(REQUEST_DEADLINE, api.list_metadata(&params)).await;
@@ -31,5 +40,8 @@ pub(super) async fn list(client: &Client, namespace: &str) -> Result<Held, Strin
         let version = report.resource_version().unwrap_or_default();
         (report.name_any(), version)
     });
-    Ok(versions.collect())
+    Ok(Held {
+        begun,
+        versions: versions.collect(),
+    })
 }

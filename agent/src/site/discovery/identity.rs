@@ -1,7 +1,7 @@
 //! The name of a machine, made of what identifies it. Pure.
 
-use lockstep_crds::MachineIdentity;
 use lockstep_crds::identity::{meaningful_serial, meaningful_uuid};
+use lockstep_crds::{MachineIdentity, names};
 use lockstep_redfish::SystemIdentity;
 use sha2::{Digest, Sha256};
 
@@ -23,6 +23,11 @@ pub(super) fn id_of(identity: &SystemIdentity) -> Option<String> {
     let mut id = hex::encode(Sha256::digest(text));
     id.truncate(20);
     Some(id)
+}
+
+/// The id of the machine of which a report of that name tells.
+pub(super) fn id_in(report: &str) -> Option<&str> {
+    report.strip_prefix(names::found_bmc("").as_str())
 }
 
 /// What an object of this machine would give as its identity.

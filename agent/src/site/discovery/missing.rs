@@ -216,7 +216,8 @@ impl Catalogue {
         if mark_missing(machine, now, at) {
             self.changed.insert(id.to_owned());
         }
-        machine.rivals.keys().cloned().collect()
+        let rivals = machine.rivals.iter().filter(|(_, rival)| !rival.barred);
+        rivals.map(|(key, _)| key.clone()).collect()
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod book;
 mod catalogue;
+mod claim;
 mod conclude;
 mod doors;
 mod engine;
@@ -43,9 +44,9 @@ use crate::clock;
 use crate::config::DiscoverySection;
 use crate::report::Cause;
 use crate::site::context::Site;
-use crate::site::discovery::engine::{Done, Engine, Job, Moment};
+use crate::site::discovery::engine::{Check, Done, Engine, Job, Moment};
 use crate::site::discovery::sweep::Door;
-use crate::site::discovery::telling::{Telling, Written};
+use crate::site::discovery::telling::{Telling, Told, Written};
 
 /// A guard around deadlines of the explorer's own: reading a service root.
 const LONGEST_IDENTIFY: Duration = Duration::from_secs(45);
@@ -93,6 +94,7 @@ pub async fn run(means: Means, section: DiscoverySection, ending: CancellationTo
         return;
     }
     let mut events: JoinSet<Event> = JoinSet::new();
+    let mut wanted = means.site.inventories.follow();
     loop {
         let wake = begin(&means, &mut engine, &mut telling, &mut events);
         tokio::select! {
@@ -104,10 +106,10 @@ pub async fn run(means: Means, section: DiscoverySection, ending: CancellationTo
                     next = events.try_join_next();
                 }
             }
-            () = means.site.inventories.grew() => {
+            Ok(()) = wanted.changed() => {
                 let at = clock::now();
                 let moment = Moment { now: Instant::now(), at: &at };
-                engine.inspect(means.site.inventories.take(), moment);
+                engine.inspect(&wanted.borrow_and_update(), moment);
             }
             () = tokio::time::sleep_until(wake) => {}
         }
@@ -134,7 +136,7 @@ async fn remember(
             Ok(reports) => {
                 for report in reports {
                     engine.remember(report.spec.clone(), Instant::now());
-                    telling.know(report);
+                    telling.know(report, Instant::now());
                 }
                 return true;
             }
@@ -192,26 +194,27 @@ fn conclude(
     match event {
         Ok(Event::Done(mut done)) => {
             let moment = Moment { now, at: &at };
-            if let Done::Checked(_, gone) = &mut *done {
-                gone.retain(|id| telling.has_been(id));
-                for id in gone {
+            if let Done::Checked(gone) = &mut *done {
+                gone.ids.retain(|id| telling.has_been(id));
+                for id in &gone.ids {
                     telling.forget(id);
                 }
             }
             if let Done::Listed(Some(held)) = &*done {
-                for name in telling.compare(held) {
-                    engine.retell(&name, held.contains_key(&name), moment);
+                let differing = telling.compare(held);
+                if let Some(job) = engine.retell(&differing, moment) {
+                    spawn(means, events, job);
                 }
             }
             if let Some(job) = engine.done(*done, moment) {
                 spawn(means, events, job);
             }
         }
-        Ok(Event::Written(written)) => {
-            if telling.written(*written, now) {
-                means.site.metrics.wrote(Cause::Facts.manager());
-            }
-        }
+        Ok(Event::Written(written)) => match telling.written(*written, now) {
+            Told::News => means.site.metrics.wrote(Cause::Facts.manager()),
+            Told::NothingNew => {}
+            Told::Deleted(id) => engine.put_away(&id, Moment { now, at: &at }),
+        },
         Err(error) => tracing::error!("a part of the search ended badly: {error}"),
     }
 }
@@ -257,8 +260,9 @@ async fn perform(means: &Means, job: Job) -> Done {
             let held = held.inspect_err(|error| tracing::debug!("reports not listed: {error}"));
             Done::Listed(held.ok())
         }
-        Job::Check(key, ids) => {
-            Done::Checked(key, telling::gone(&site.client, namespace, ids).await)
+        Job::Check(Check { ids, barred }) => {
+            let ids = telling::gone(&site.client, namespace, ids).await;
+            Done::Checked(Check { ids, barred })
         }
     }
 }

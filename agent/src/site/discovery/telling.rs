@@ -30,12 +30,19 @@ pub(super) struct Write {
     name: String,
     writer: ReportWriter,
     spec: Box<DpuReportSpec>,
+    /// Whether the report of a machine was there.
+    stood: bool,
 }
 
 impl Write {
     /// Writes it, unless the report says just that.
     pub(super) async fn perform(mut self) -> Written {
-        let result = self.writer.write(&self.spec, Cause::Facts).await;
+        let (writer, spec) = (&mut self.writer, &self.spec);
+        let result = if self.stood {
+            writer.change(spec, Cause::Facts).await
+        } else {
+            writer.write(spec, Cause::Facts).await
+        };
         Written {
             name: self.name,
             writer: self.writer,
@@ -54,14 +61,34 @@ pub(super) struct Written {
     result: Result<bool, ReportError>,
 }
 
+/// What came of telling something.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// It was written.
+    News,
+    /// It was there, or could not be written.
+    NothingNew,
+    /// Somebody has deleted the report of this machine.
+    Deleted(String),
+}
+
 /// One report. Its writer is absent while it writes.
 #[derive(Debug)]
 struct Desk {
     writer: Option<ReportWriter>,
     wanted: Option<Box<DpuReportSpec>>,
     failures: u32,
-    /// The report was there once.
-    has_been: bool,
+    /// When it was written or taken in last; `None`: the report was never there.
+    stood: Option<Instant>,
+}
+
+/// Reports that are not listed as they were written.
+#[derive(Debug, Default)]
+pub(super) struct Differing {
+    /// Listed with another version.
+    pub(super) otherwise: Vec<String>,
+    /// Not listed.
+    pub(super) not_at_all: Vec<String>,
 }
 
 /// The writers of all reports of the search.
@@ -84,14 +111,14 @@ impl Telling {
     }
 
     /// Takes in a report as the API server holds it.
-    pub(super) fn know(&mut self, report: DpuReport) {
+    pub(super) fn know(&mut self, report: DpuReport, now: Instant) {
         let writer = ReportWriter::knowing(self.api.clone(), report);
         let name = writer.name().to_owned();
         let desk = Desk {
             writer: Some(writer),
             wanted: None,
             failures: 0,
-            has_been: true,
+            stood: Some(now),
         };
         self.desks.insert(name, desk);
     }
@@ -104,7 +131,7 @@ impl Telling {
             writer: Some(ReportWriter::new(api.clone(), name.clone(), None)),
             wanted: None,
             failures: 0,
-            has_been: false,
+            stood: None,
         });
         desk.wanted = Some(Box::new(spec));
         if desk.writer.is_some() && desk.failures == 0 {
@@ -123,13 +150,19 @@ impl Telling {
                 continue;
             };
             self.under_way += 1;
-            return Some(Write { name, writer, spec });
+            let stood = desk.stood.is_some() && spec.vantage == Vantage::FoundBmc;
+            return Some(Write {
+                name,
+                writer,
+                spec,
+                stood,
+            });
         }
         None
     }
 
-    /// Takes a writer back; tells whether it wrote.
-    pub(super) fn written(&mut self, written: Written, now: Instant) -> bool {
+    /// Takes a writer back.
+    pub(super) fn written(&mut self, written: Written, now: Instant) -> Told {
         self.under_way = self.under_way.saturating_sub(1);
         let Written {
             name,
@@ -138,26 +171,30 @@ impl Telling {
             result,
         } = written;
         let Some(desk) = self.desks.get_mut(&name) else {
-            return false;
+            return Told::NothingNew;
         };
         desk.writer = Some(writer);
         match result {
             Ok(wrote) => {
-                desk.has_been = true;
+                desk.stood = Some(now);
                 desk.failures = 0;
                 if desk.wanted.as_ref() == Some(&spec) {
                     desk.wanted = None;
                 } else {
                     self.queue.insert((now, name));
                 }
-                wrote
+                if wrote { Told::News } else { Told::NothingNew }
+            }
+            Err(ReportError::Deleted(_)) => {
+                self.forget(&spec.subject);
+                Told::Deleted(spec.subject)
             }
             Err(error) => {
                 tracing::warn!("{error}");
                 desk.failures = desk.failures.saturating_add(1);
                 let pause = clock::backoff(desk.failures, PAUSES.0, PAUSES.1);
                 self.queue.insert((now + pause, name));
-                false
+                Told::NothingNew
             }
         }
     }
@@ -172,24 +209,32 @@ impl Telling {
     /// somebody deleted.
     pub(super) fn has_been(&self, id: &str) -> bool {
         let desk = self.desks.get(&names::found_bmc(id));
-        desk.is_some_and(|desk| desk.has_been && desk.writer.is_some())
+        desk.is_some_and(|desk| desk.stood.is_some() && desk.writer.is_some())
     }
 
-    /// Names of reports that are not held as they were written, or not at all. They are read again
-    /// before they are written the next time.
-    pub(super) fn compare(&mut self, held: &Held) -> Vec<String> {
-        let mut differing = Vec::new();
+    /// Reports that are not listed as they were written before the list was begun. They are read
+    /// again before they are written the next time.
+    pub(super) fn compare(&mut self, held: &Held) -> Differing {
+        let mut differing = Differing::default();
         for (name, desk) in &mut self.desks {
-            let Some(writer) = desk.writer.as_mut().filter(|_| desk.wanted.is_none()) else {
+            let is_older = desk.stood.is_some_and(|stood| stood < held.begun);
+            let is_settled = is_older && desk.wanted.is_none();
+            let Some(writer) = desk.writer.as_mut().filter(|_| is_settled) else {
                 continue;
             };
             let Some(version) = writer.version() else {
                 continue;
             };
-            if held.get(name).map(String::as_str) != Some(version) {
-                writer.forget();
-                differing.push(name.clone());
+            let listed = held.versions.get(name);
+            if listed.map(String::as_str) == Some(version) {
+                continue;
             }
+            writer.forget();
+            let those = match listed {
+                Some(_) => &mut differing.otherwise,
+                None => &mut differing.not_at_all,
+            };
+            those.push(name.clone());
         }
         differing
     }

@@ -4,7 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::inspection::Inspected;
 
 use super::*;
-use crate::site::machine::Asked;
+use crate::site::objects::Objects;
+use crate::site::supervisor;
+use crate::site::wanted::Wanted;
 
 /// Until so many looks at the system alone.
 async fn glances(bench: &Bench, most: usize) -> (usize, usize) {
@@ -251,16 +253,13 @@ async fn a_fresh_reading_that_is_asked_for_is_made_at_once_and_answered() {
         .bmc
         .set(|facts| facts.media = Reading::Read(vec![samples::slot(Some("http://192.0.2.9/a"))]));
     assert_eq!(glances(&bench, 1).await.0, 1);
-    let asked = |second: i64, components: bool| Asked {
-        inspected: Inspected {
-            host_uid: "uid-h".to_owned(),
-            asked_at: Time(jiff::Timestamp::from_second(second).unwrap()),
-        },
-        components,
+    let asked = |second: i64| Inspected {
+        host_uid: "uid-h".to_owned(),
+        asked_at: Time(jiff::Timestamp::from_second(second).unwrap()),
     };
     running.input.send_modify(|input| {
         input.activity = Activity::UnderWay;
-        input.inspection = Some(asked(1, false));
+        input.inspection = Some(asked(1));
     });
     let told = bench
         .api
@@ -269,24 +268,6 @@ async fn a_fresh_reading_that_is_asked_for_is_made_at_once_and_answered() {
         })
         .await;
     assert_eq!(told["spec"]["bmc"]["media"]["owner"], "Foreign");
-    assert!(bench.site.inventories.take().is_empty());
-    // What the machine is made of is the search's to read, and asked of it once.
-    running
-        .input
-        .send_modify(|input| input.inspection = Some(asked(2, true)));
-    bench
-        .api
-        .until(CARD, |report| {
-            report["spec"]["inspected"]["askedAt"] == "1970-01-01T00:00:02Z"
-        })
-        .await;
-    let before = bench.bmc.looks().0;
-    while bench.bmc.looks().0 < before + 2 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let wanted = bench.site.inventories.take();
-    assert_eq!(wanted.len(), 1, "{wanted:?}");
-    assert_eq!(wanted[0].inspected, asked(2, true).inspected);
     // At rest again, it says so until something else is asked.
     running.input.send_modify(|input| {
         input.activity = Activity::Kept;
@@ -299,6 +280,34 @@ async fn a_fresh_reading_that_is_asked_for_is_made_at_once_and_answered() {
         .api
         .until(CARD, |report| report["spec"]["bmc"]["power"] == "On")
         .await;
-    assert_eq!(told["spec"]["inspected"]["askedAt"], "1970-01-01T00:00:02Z");
+    assert_eq!(told["spec"]["inspected"]["askedAt"], "1970-01-01T00:00:01Z");
     running.end().await;
+}
+
+/// No worker looks at a host whose object names no BMC, and the search may know it all the same.
+#[tokio::test]
+async fn the_search_is_told_what_inspections_want_although_nobody_names_the_bmc() {
+    let bench = bench();
+    let host = json!({
+        "apiVersion": "provisioning.opiproject.org/v1alpha1", "kind": "DpuHost",
+        "metadata": {"name": "h1", "namespace": "site", "uid": "uid-h1"},
+        "spec": {"site": "s", "policyRef": {"name": "p"}},
+        "status": {"inspection": {
+            "askedAt": "1970-01-01T00:00:01Z", "reports": ["bmc-found-1"],
+        }},
+    });
+    bench.api.put("dpuhosts/h1", host);
+    let ending = CancellationToken::new();
+    let objects = Objects::watch(&bench.site.client, &bench.site.config, &ending);
+    assert!(objects.are_read().await);
+    let mut told = bench.site.inventories.follow();
+    let (images, _watched) = watch::channel(Wanted::new());
+    let site = Arc::clone(&bench.site);
+    let task = tokio::spawn(supervisor::run(site, objects, images, ending.clone()));
+    let is_named = told.wait_for(|wanted| wanted.contains_key("bmc-found-1"));
+    let named = tokio::time::timeout(Duration::from_secs(10), is_named);
+    let asked = named.await.unwrap().unwrap()["bmc-found-1"].clone();
+    assert_eq!(asked.host_uid, "uid-h1");
+    ending.cancel();
+    task.await.unwrap();
 }

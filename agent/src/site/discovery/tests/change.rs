@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::config::DiscoverySection;
 
-use super::super::catalogue::{Catalogue, Reading};
+use super::super::catalogue::{Catalogue, Inspections, Reading};
 use super::super::partial::Here;
 use super::super::territory::Territory;
 use super::fleet::{Bench, Manner, bench, range, system, until};
@@ -290,7 +290,7 @@ fn a_machine_was_shown_when_its_worker_saw_it_and_not_when_the_search_heard_of_i
             },
             is_restless: false,
             systems,
-            inspected: None,
+            asked: &Inspections::new(),
         };
         catalogue.read(reading, begun + minutes * MINUTE, &at)
     };
@@ -330,7 +330,7 @@ fn the_key_that_was_shown_is_told_whatever_the_trust_rests_on() {
                 ..Here::default()
             },
             is_restless: false,
-            inspected: None,
+            asked: &Inspections::new(),
         };
         catalogue.read(reading, Instant::now(), &Time(Timestamp::UNIX_EPOCH));
         let told = catalogue.take_changed().remove(0).found.unwrap().endpoint;

@@ -88,3 +88,64 @@ async fn a_key_that_was_seen_first_counts_although_its_report_is_not_written_yet
     .await;
     search.end().await;
 }
+
+/// The API server lists out of a cache that does not have the report yet; a read would find it.
+#[tokio::test(start_paused = true)]
+async fn a_list_that_lacks_a_report_which_exists_forgets_no_key() {
+    let bench = bench(&range("addresses: [10.0.0.1]"));
+    bench.fleet.put(KEY, "SN-1");
+    let search = bench.start();
+    until(MINUTE, "it is found", || bench.found("SN-1").is_some()).await;
+    bench.api.lists_without(Some(&report_of("SN-1")));
+    bench
+        .fleet
+        .change(KEY, |bmc| bmc.key = Some("a stranger's".to_owned()));
+    tokio::time::sleep(20 * MINUTE).await;
+    assert!(bench.found("SN-1").is_some(), "nobody deleted it");
+    let shown = bench.fleet.calls("explore");
+    assert_eq!(shown.len(), 1, "name and password were shown: {shown:?}");
+    search.end().await;
+}
+
+/// A stranger in a range of which nothing is verified shows the identity while the BMC is silent.
+#[tokio::test(start_paused = true)]
+async fn a_stranger_elsewhere_does_not_make_the_first_key_forgotten() {
+    let section = "  ranges:
+    - {addresses: [10.0.0.1], credentialsRef: {name: c}, tls: {trust: PinFirstSeen}}
+    - {addresses: [10.66.0.66], credentialsRef: {name: guests}, tls: {trust: NoVerification}}";
+    let bench = bench(section);
+    super::fleet::secret(&bench.api, "guests", "g", "b");
+    bench.fleet.put(KEY, "SN-1");
+    let search = bench.start();
+    until(MINUTE, "it is found", || bench.found("SN-1").is_some()).await;
+    bench.fleet.change(KEY, |bmc| bmc.manner = Manner::Dead);
+    bench.fleet.put("https://10.66.0.66", "SN-1");
+    bench.fleet.change("https://10.66.0.66", |bmc| {
+        bmc.key = Some("a stranger's".to_owned());
+    });
+    tokio::time::sleep(60 * MINUTE).await;
+    bench.fleet.change(KEY, |bmc| {
+        bmc.manner = Manner::Answers;
+        bmc.key = Some("a stranger's".to_owned());
+    });
+    tokio::time::sleep(60 * MINUTE).await;
+    let shown = bench.fleet.calls("explore");
+    let own: Vec<_> = shown.iter().filter(|call| call.to == KEY).collect();
+    assert_eq!(
+        own.len(),
+        1,
+        "name and password were shown to another key: {own:?}"
+    );
+    // Whoever deletes the report means that it moved there.
+    assert_eq!(
+        bench.failed("https://10.66.0.66").as_deref(),
+        Some("CertificateChanged")
+    );
+    bench.fleet.change(KEY, |bmc| bmc.manner = Manner::Dead);
+    bench.api.remove(&report_of("SN-1"));
+    until(10 * MINUTE, "it is found elsewhere", || {
+        bench.address("SN-1").as_deref() == Some("https://10.66.0.66")
+    })
+    .await;
+    search.end().await;
+}

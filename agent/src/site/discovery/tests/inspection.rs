@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::inspection::Inspected;
+use lockstep_crds::names;
 use lockstep_redfish::SpkiPin;
 use tokio::time::Instant;
 
-use super::fleet::{Manner, bench, range, system, until};
+use super::fleet::{Bench, Manner, bench, range, until};
 use crate::site::attended::Attendance;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -17,6 +18,26 @@ fn asked(second: i64) -> Inspected {
         host_uid: "uid-h".to_owned(),
         asked_at: Time(jiff::Timestamp::from_second(second).unwrap()),
     }
+}
+
+fn of_h() -> Inspected {
+    asked(1)
+}
+
+fn of_g() -> Inspected {
+    Inspected {
+        host_uid: "uid-g".to_owned(),
+        ..asked(2)
+    }
+}
+
+/// Inspections ask for machines with these serial numbers.
+fn want(bench: &Bench, asked: &[(&str, Inspected)]) {
+    let wanted = asked.iter().map(|(serial, inspected)| {
+        let report = names::found_bmc(&Bench::id(serial));
+        (report, inspected.clone())
+    });
+    bench.means.site.inventories.want(wanted.collect());
 }
 
 #[tokio::test(start_paused = true)]
@@ -39,11 +60,7 @@ async fn a_machine_is_read_at_once_where_an_inspection_asks_for_it() {
         let wanted = format!("1970-01-01T00:00:{second:02}Z");
         told["inspected"]["askedAt"] == wanted
     };
-    let identity = system("SN-1", 0).identity;
-    let wants = |second| {
-        let inventories = &bench.means.site.inventories;
-        inventories.want(&identity, &asked(second));
-    };
+    let wants = |second| want(&bench, &[("SN-1", asked(second))]);
     let reads = bench.fleet.calls("explore").len();
     wants(1);
     until(MINUTE / 10, "it is read", || answers(1)).await;
@@ -65,9 +82,75 @@ async fn a_machine_is_read_at_once_where_an_inspection_asks_for_it() {
     bench.fleet.change(key, |bmc| bmc.manner = Manner::Answers);
     until(20 * MINUTE, "it is read at last", || answers(4)).await;
     // A machine that nobody found is nobody's to read.
-    let inventories = &bench.means.site.inventories;
-    inventories.want(&system("SN-9", 0).identity, &asked(5));
+    want(&bench, &[("SN-1", asked(4)), ("SN-9", asked(5))]);
     tokio::time::sleep(MINUTE).await;
     assert!(answers(4));
+    search.end().await;
+}
+
+/// One BMC lists the cards of two hosts.
+#[tokio::test(start_paused = true)]
+async fn two_hosts_ask_for_machines_behind_one_bmc_and_both_are_answered() {
+    let bench = bench(&range("addresses: [10.0.0.1]"));
+    let key = "https://10.0.0.1";
+    bench.fleet.put(key, "SN-1");
+    bench
+        .fleet
+        .change(key, |bmc| bmc.others = vec!["SN-2".to_owned()]);
+    let search = bench.start();
+    until(MINUTE, "found", || {
+        bench.found("SN-1").is_some() && bench.found("SN-2").is_some()
+    })
+    .await;
+    let says = |serial: &str| bench.found(serial).unwrap()["inspected"]["hostUid"].clone();
+    want(&bench, &[("SN-1", of_h()), ("SN-2", of_g())]);
+    tokio::time::sleep(60 * MINUTE).await;
+    assert_eq!(
+        (says("SN-1"), says("SN-2")),
+        ("uid-h".into(), "uid-g".into())
+    );
+    search.end().await;
+}
+
+/// The first is answered, and works on; then the second asks.
+#[tokio::test(start_paused = true)]
+async fn what_answers_one_host_goes_on_answering_it_when_another_asks() {
+    let bench = bench(&range("addresses: [10.0.0.1]"));
+    let key = "https://10.0.0.1";
+    bench.fleet.put(key, "SN-1");
+    bench
+        .fleet
+        .change(key, |bmc| bmc.others = vec!["SN-2".to_owned()]);
+    let search = bench.start();
+    until(MINUTE, "found", || {
+        bench.found("SN-1").is_some() && bench.found("SN-2").is_some()
+    })
+    .await;
+    let says = |serial: &str| bench.found(serial).unwrap()["inspected"]["hostUid"].clone();
+    want(&bench, &[("SN-1", of_h())]);
+    until(MINUTE, "answered", || says("SN-1") == "uid-h").await;
+    want(&bench, &[("SN-1", of_h()), ("SN-2", of_g())]);
+    until(MINUTE, "answered", || says("SN-2") == "uid-g").await;
+    tokio::time::sleep(60 * MINUTE).await;
+    assert_eq!(says("SN-1"), "uid-h");
+    search.end().await;
+}
+
+/// The report of the machine comes a moment after its worker asked.
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_is_found_after_it_was_asked_for_is_answered() {
+    let bench = bench(&range("addresses: [10.0.0.1]"));
+    let key = "https://10.0.0.1";
+    let search = bench.start();
+    tokio::time::sleep(MINUTE).await;
+    want(&bench, &[("SN-1", of_h())]);
+    tokio::time::sleep(MINUTE).await;
+    bench.fleet.put(key, "SN-1");
+    until(60 * MINUTE, "it is found", || bench.found("SN-1").is_some()).await;
+    tokio::time::sleep(60 * MINUTE).await;
+    assert_eq!(
+        bench.found("SN-1").unwrap()["inspected"]["hostUid"],
+        "uid-h"
+    );
     search.end().await;
 }

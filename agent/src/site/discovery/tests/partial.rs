@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_redfish::{BmcError, Explored, UnreadSystem};
 use tokio::time::Instant;
 
-use super::super::catalogue::{Catalogue, Reading};
+use super::super::catalogue::{Catalogue, Inspections, Reading};
 use super::super::territory::Territory;
 use super::fleet::{Bench, Manner, bench, system, until, unverified};
 
@@ -165,7 +165,7 @@ fn what_was_not_read_may_be_whoever_was_there_or_if_that_is_nobody_anyone_not_se
         target,
         pin: None,
         here: &here,
-        inspected: None,
+        asked: &Inspections::new(),
         is_restless: false,
         systems: explored.systems,
     };

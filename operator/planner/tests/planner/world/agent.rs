@@ -324,16 +324,14 @@ impl World {
     /// Reads what cards are made of, where an inspection asks for it.
     fn search(&mut self) {
         let asks = |status: &DpuHostStatus| status.inspection.clone();
-        let components = self
-            .kept_record()
-            .and_then(asks)
-            .is_some_and(|asked| asked.components);
-        let Some(asked) = self.asked().filter(|_| components) else {
+        let inspection = self.kept_record().and_then(asks);
+        let (Some(asked), Some(inspection)) = (self.asked(), inspection) else {
             return;
         };
         for card in &mut self.cards {
             let required = card.requirements.iter_mut();
-            for seen in required.flat_map(|required| &mut required.seen) {
+            let seen = required.flat_map(|required| &mut required.seen);
+            for seen in seen.filter(|seen| inspection.reports.contains(&seen.report)) {
                 seen.inspected = Some(asked.clone());
                 if let Some(runs) = &card.runs {
                     seen.running = Some(runs.clone());
