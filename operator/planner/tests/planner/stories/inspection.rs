@@ -94,17 +94,19 @@ fn a_version_that_a_search_told_hours_ago_is_read_again() {
         }];
         world.cards[0].runs = Some("BF-24.7".into());
         wants_the_next(&mut world);
+        let named = |w: &World| w.status().inspection.clone().map(|asked| asked.reports);
+        world.until("it is asked", secs(1200), |w| named(w).is_some());
+        assert_eq!(named(&world).unwrap(), ["bmc-found-1"]);
+        // Another report tells it, which is no reason to forget the first.
+        let seen = &mut world.cards[0].requirements[0].seen[0];
+        (seen.report, seen.inspected) = ("bmc-found-2".into(), None);
+        world.until("that is asked, too", secs(1200), |w| {
+            named(w).is_some_and(|reports| reports == ["bmc-found-1", "bmc-found-2"])
+        });
         world.settle(secs(1200));
         assert!(world.recorded.is_empty(), "{}", world.told());
         assert_eq!(world.host_machine.is_on(), up);
         assert_eq!(world.card_says(0), "Stalled Stalled: RequirementNotMet");
-        let named = |w: &World| w.status().inspection.clone().unwrap().reports;
-        assert_eq!(named(&world), ["bmc-found-1"]);
-        // Another report tells it, which is no reason to forget the first.
-        let seen = &mut world.cards[0].requirements[0].seen[0];
-        (seen.report, seen.inspected) = ("bmc-found-2".into(), None);
-        world.settle(secs(1200));
-        assert_eq!(named(&world), ["bmc-found-1", "bmc-found-2"]);
         world.cards[0].runs = Some("BF-24.10".into());
         world.cards[0].requirements[0].seen[0].running = Some("BF-24.10".into());
         world.until("Ready", secs(7200), World::is_ready);
