@@ -8,7 +8,6 @@ mod approvals;
 mod cards;
 mod completeness;
 mod conflicts;
-mod departed;
 mod endpoint;
 mod gone;
 mod groups;
@@ -25,6 +24,7 @@ mod places;
 mod plugged;
 mod proposals;
 mod proposed;
+mod recorded_node;
 mod requirements;
 mod returning;
 mod sightings;
@@ -48,6 +48,7 @@ pub use self::gone::FORGOTTEN_AFTER;
 use self::hosts::CardsOfHosts;
 use self::machines::Machines;
 use self::places::Seat;
+use self::recorded_node::recorded;
 pub use self::requirements::required;
 
 pub use self::plugged::{Around, Plugged, plugged};
@@ -147,9 +148,11 @@ pub struct Verdict {
 /// One host.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JoinedHost {
-    /// The Node that runs there, if exactly one agent proves it.
+    /// The Node that runs there, if exactly one agent proves it, and not by a card alone against
+    /// the one that its status records.
     pub node_name: Option<String>,
-    /// The Node that its status records, where that runs on another machine now.
+    /// The Node that its status records, where its own agent proves since that it runs on another
+    /// machine.
     pub departed: Option<String>,
     /// How it boots and holds.
     pub firmware: Option<BootPlatform>,
@@ -160,7 +163,8 @@ pub struct JoinedHost {
     /// What it can be asked to do.
     pub capabilities: Option<CapabilityRecord>,
     /// What is told of it that cannot be, each with the remedy: two Nodes that run on it, an
-    /// identity that another machine claims as well.
+    /// identity that another machine claims as well, a Node in its status that its BMC or the
+    /// agent there speaks against.
     pub contradictions: Vec<String>,
     /// BMCs that show its identity and are not the one that its spec names, in words. Nothing that
     /// they tell is taken, so nothing waits for this to be settled.
@@ -280,10 +284,8 @@ pub fn join(view: &SiteView<'_>) -> SiteJoin {
             continue;
         };
         if let Some(machine) = machines.list.get(*number) {
-            let joined = JoinedHost {
-                departed: departed::departed(host, *number, &machines, view),
-                ..hosts::joined(own, machine, &cards_of_hosts)
-            };
+            let recorded = recorded(host, *number, &machines, view);
+            let joined = hosts::joined(own, machine, recorded, &cards_of_hosts);
             all.hosts.insert(own.to_owned(), joined);
         }
     }

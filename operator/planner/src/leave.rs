@@ -14,6 +14,7 @@ use crate::beside::{
 use crate::host::{self, directed, expects, machine, target};
 use crate::intent::{Draft, Intent, plain};
 use crate::mechanism::{BESIDE, Mechanism, hold, mechanism, said, work_order};
+use crate::node_binding::node_in_doubt;
 use crate::pairing;
 use crate::reach;
 use crate::reason::Reason;
@@ -276,7 +277,7 @@ fn require_disruption(view: &View) -> Result<(), Intent> {
         return require_uncontradicted(view);
     };
     let why = match readiness(view) {
-        Some(Readiness::NotReady) => return Ok(()),
+        Some(Readiness::NotReady) => return require_uncontradicted(view),
         Some(Readiness::Ready) => "is Ready",
         Some(Readiness::Unknown) => "says nothing, and what ran there may run still",
         None => "does not exist, so nobody can tell what runs there",
@@ -287,11 +288,10 @@ fn require_disruption(view: &View) -> Result<(), Intent> {
     ))
 }
 
-/// A host that no Node is known of may be drained by nobody; not so if it is only not known
-/// which of several Nodes runs there.
+/// A host that no Node is known of, or whose Node is down, may be drained by nobody; not so if it is
+/// only not known which of several Nodes runs there.
 fn require_uncontradicted(view: &View) -> Result<(), Intent> {
-    let joined = view.joined.as_ref();
-    match joined.and_then(|joined| joined.contradictions.first()) {
+    match node_in_doubt(view) {
         None => Ok(()),
         Some(why) => Err(Intent::stall(
             Reason::DrainNotProved,

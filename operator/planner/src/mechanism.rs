@@ -11,6 +11,7 @@ use lockstep_crds::report::BmcReport;
 
 use crate::host::{expects, machine, target};
 use crate::intent::{Draft, Intent, TaintStep, plain};
+use crate::node_binding::node_in_doubt;
 use crate::reason::Reason;
 use crate::slot_power;
 use crate::stage;
@@ -99,6 +100,9 @@ fn no_taint_hold(view: &View, spec: &DpuBootPolicySpec) -> Option<String> {
         return Some(format!(
             "NodeTainted needs a Node, and {node} does not exist"
         ));
+    }
+    if let Some(why) = node_in_doubt(view) {
+        return Some(format!("NodeTainted needs to know the Node, and {why}"));
     }
     (host.disruption == Disruption::Never)
         .then(|| format!("NodeTainted needs disruption: Allowed: {BESIDE}"))

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use lockstep_crds::{DpuHost, DpuReportSpec, names};
 
 use crate::inventory::JoinedHost;
+use crate::view::View;
 
 /// The Node of a host: the one that the user names, else the one that an agent proves, else the
-/// one that was proved last, for as long as it exists and nothing newer says that it runs on another
-/// machine. An agent that falls silent, or a second one that claims the same machine, must not make
-/// a host look free that was known to be in use (S12).
+/// one that was proved last, for as long as it exists and its own agent does not prove since that it
+/// runs on another host. An agent that falls silent, a second one that claims the same machine, or a
+/// BMC that tells otherwise must not make a host look free that was known to be in use (S12).
 pub fn node_of(
     host: &DpuHost,
     joined: Option<&JoinedHost>,
@@ -24,6 +25,15 @@ pub fn node_of(
         (exists(&recorded) && departed != Some(&recorded)).then_some(recorded)
     };
     named.or_else(proved).or_else(recorded)
+}
+
+/// Why it is not settled which Node runs on a host. Who names one in the spec has settled it, and
+/// so has an agent that proves it now.
+pub(crate) fn node_in_doubt(view: &View) -> Option<&str> {
+    let joined = view.joined.as_ref()?;
+    let settled = view.host.spec.node_name.is_some() || joined.node_name.is_some();
+    let why = joined.contradictions.first().map(String::as_str);
+    why.filter(|_| !settled)
 }
 
 /// Reports that an agent has left behind under the name of a Node that is gone, while the agent

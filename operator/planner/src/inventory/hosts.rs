@@ -9,6 +9,7 @@ use super::JoinedHost;
 use super::cards::Evidence;
 use super::machines::{Machine, MachineView};
 use super::places::shown;
+use super::recorded_node::Recorded;
 use super::sightings::{Sighting, bmc_version};
 
 const MOST_ACTORS: usize = 16;
@@ -20,18 +21,26 @@ pub(super) type CardsOfHosts<'e, 'a> = BTreeMap<String, Vec<&'e Evidence<'a>>>;
 pub(super) fn joined(
     name: &str,
     machine: &Machine<'_>,
+    recorded: Recorded,
     cards: &CardsOfHosts<'_, '_>,
 ) -> JoinedHost {
     let first = |get: fn(&Inventory) -> bool| {
         let told = machine.views.iter().filter_map(MachineView::inventory);
         told.into_iter().find(|inventory| get(inventory))
     };
-    let mut contradictions = machine.contradictions.clone();
-    contradictions.truncate(MOST_CONTRADICTIONS);
+    let (departed, opposed) = match recorded {
+        Recorded::Unopposed => (None, None),
+        Recorded::Departed(node) => (Some(node), None),
+        Recorded::Opposed(why) => (None, Some(why)),
+    };
+    let proved = machine.node_name().filter(|_| opposed.is_none());
+    let own = machine.contradictions.iter().cloned();
+    let contradictions = opposed.iter().cloned().chain(own);
+    let contradictions = contradictions.take(MOST_CONTRADICTIONS).collect();
     JoinedHost {
         strangers: machine.strangers.clone(),
-        node_name: machine.node_name().map(str::to_owned),
-        departed: None,
+        node_name: proved.map(str::to_owned),
+        departed,
         firmware: first(|told| told.platform.is_some()).and_then(|told| told.platform.clone()),
         slots: first(|told| told.slots.is_some()).and_then(|told| told.slots.clone()),
         capabilities: first(|told| told.capabilities.is_some())

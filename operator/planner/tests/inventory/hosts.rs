@@ -1,6 +1,6 @@
 //! Hosts: their Node, platform, slots and who takes part when they boot.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::site::{HOST_UUID, OTHER_HOST_UUID, Site, proposed};
 
@@ -100,64 +100,182 @@ fn the_machine_that_a_card_was_moved_to_is_not_the_host_that_it_came_from() {
     );
 }
 
+const BEFORE: &str = "2026-04-30T00:00:00Z";
+const AFTER: &str = "2026-05-02T00:00:00Z";
+
+fn serial(serial: &str) -> Value {
+    json!([{"serialNumber": serial}])
+}
+
+/// Facts of that report have last changed then.
+fn changed(mut site: Site, report: &str, at: &str) -> Site {
+    let told = site.reports.get_mut(report).unwrap();
+    told.observed_at.0 = at.parse().unwrap();
+    site
+}
+
+/// The host `h`, in whose status Node `n` was recorded.
+fn recorded(spec: Value) -> Site {
+    let mut site = Site::default().host("h", spec);
+    site.hosts[0].status = Some(serde_json::from_value(json!({"nodeName": "n"})).unwrap());
+    site
+}
+
+/// What its BMC lists since then, and another host, whose BMC shows another UUID.
+fn lists(cards: Value, at: &str) -> Site {
+    let site = recorded(json!({}))
+        .host("g", json!({}))
+        .host_bmc("g", json!({"system": {"systemUuid": OTHER_HOST_UUID}}));
+    changed(
+        site.host_bmc("h", json!({"cards": cards})),
+        "bmc-host-h",
+        at,
+    )
+}
+
+/// The Node that is recorded stays: `told` stands in what contradicts it, or nothing does.
+fn assert_it_stays(site: &Site, told: Option<&str>, case: &str) {
+    let host = site.join().hosts["h"].clone();
+    assert_eq!(host.departed, None, "{case}");
+    assert_eq!(host.node_name, None, "{case}");
+    match (told, host.contradictions.as_slice()) {
+        (None, []) => {}
+        (Some(told), [said]) => {
+            for part in [
+                told,
+                "status.nodeName records Node n",
+                "spec.nodeName",
+                "delete the DpuReport host-n",
+            ] {
+                assert!(said.contains(part), "{case}: {part}: {said}");
+            }
+        }
+        (_, said) => panic!("{case}: {said:?}"),
+    }
+}
+
 #[test]
-fn a_recorded_node_ends_with_a_newer_reading_that_cannot_be_of_the_host_and_with_nothing_less() {
-    let serial = |serial: &str| json!([{"serialNumber": serial}]);
-    let (before, after) = ("2026-04-30T00:00:00Z", "2026-05-02T00:00:00Z");
-    let lists = |cards: serde_json::Value, at: &str| {
-        let mut site = Site::default()
-            .host("h", json!({}))
-            .host("g", json!({"identity": {"systemUuid": OTHER_HOST_UUID}}))
-            .host_bmc("h", json!({"cards": cards}));
-        let status = json!({"nodeName": "n"});
-        site.hosts[0].status = Some(serde_json::from_value(status).unwrap());
-        site.reports.get_mut("bmc-host-h").unwrap().observed_at.0 = at.parse().unwrap();
-        site
-    };
-    for (case, site, is_gone) in [
-        (
-            "it is there",
-            lists(serial("MT1"), after).agent("n", "", serial("MT1")),
-            false,
-        ),
-        ("it is silent", lists(serial("MT1"), after), false),
+fn silence_and_empty_lists_say_nothing_against_a_recorded_node() {
+    for (case, site) in [
+        ("no report", lists(serial("MT1"), AFTER)),
         (
             "it tells nothing",
-            lists(serial("MT1"), after).agent("n", "", json!([])),
-            false,
-        ),
-        (
-            "the BMC is not read since",
-            lists(serial("MT2"), before).agent("n", "", serial("MT1")),
-            false,
+            lists(serial("MT1"), AFTER).agent("n", "", json!([])),
         ),
         (
             "the host is off",
-            lists(json!([]), after).agent("n", "", serial("MT1")),
-            false,
-        ),
-        (
-            "the card went elsewhere",
-            lists(serial("MT2"), after).agent("n", "", serial("MT1")),
-            true,
-        ),
-        (
-            "it is on another host",
-            lists(json!([]), after).agent("n", OTHER_HOST_UUID, json!([])),
-            true,
+            lists(json!([]), AFTER).agent("n", "", serial("MT1")),
         ),
     ] {
-        let host = site.join().hosts["h"].clone();
-        assert_eq!(host.departed.as_deref(), is_gone.then_some("n"), "{case}");
+        assert_it_stays(&site, None, case);
     }
-    let mut known = known().agent("n", OTHER_HOST_UUID, serial("MT1"));
-    known.hosts[0].status = Some(serde_json::from_value(json!({"nodeName": "n"})).unwrap());
-    let departed = known.join().hosts["h"].departed.clone();
-    assert_eq!(
-        departed.as_deref(),
-        Some("n"),
-        "its machine has another UUID"
-    );
+    let there = lists(serial("MT1"), AFTER).agent("n", "", serial("MT1"));
+    let host = there.join().hosts["h"].clone();
+    assert_eq!(host.node_name.as_deref(), Some("n"));
+    assert_eq!(host.contradictions, Vec::<String>::new());
+}
+
+/// A card was replaced in its host, and the agent has not told since; or it went elsewhere with the
+/// Node. These are the same facts.
+#[test]
+fn a_recorded_node_stays_and_is_told_where_its_agent_sees_other_cards() {
+    let told = Some("host-n sees none of the cards that bmc-host-h lists");
+    for at in [BEFORE, AFTER] {
+        let site = lists(serial("MT2"), at).agent("n", "", serial("MT1"));
+        assert_it_stays(&site, told, at);
+        assert_it_stays(&site.silent("host-n"), told, at);
+    }
+}
+
+/// The board was replaced, or the BMC shows another UUID since its update.
+#[test]
+fn a_recorded_node_stays_and_is_told_where_its_agent_tells_another_uuid() {
+    let told = Some("host-n tells another system UUID than bmc-host-h");
+    for at in [BEFORE, AFTER] {
+        let shown = json!({"system": {"systemUuid": OTHER_HOST_UUID}});
+        let site = recorded(json!({})).host_bmc("h", shown);
+        let site = changed(site, "bmc-host-h", at).agent("n", HOST_UUID, json!([]));
+        assert_it_stays(&site, told, at);
+        assert_it_stays(&site.silent("host-n"), told, at);
+    }
+    let site = recorded(json!({"identity": {"systemUuid": HOST_UUID}}));
+    let site = site.agent("n", OTHER_HOST_UUID, serial("MT1"));
+    let told = Some("host-n tells another system UUID than this host is known by");
+    assert_it_stays(&site, told, "the spec");
+    // Discovery proposes a host for the machine of which that agent alone tells.
+    let site = site
+        .card("c", json!({"identity": {"serialNumber": "MT1"}}))
+        .apply();
+    assert_eq!(site.hosts.len(), 2, "{:?}", site.hosts);
+    assert_it_stays(&site, told, "proposed");
+}
+
+#[test]
+fn a_recorded_node_ends_when_its_agent_is_newly_proved_on_another_host() {
+    let moved = || lists(serial("MT2"), BEFORE).agent("n", OTHER_HOST_UUID, serial("MT1"));
+    let host = moved().join().hosts["h"].clone();
+    assert_eq!(host.departed.as_deref(), Some("n"));
+    assert_eq!(host.contradictions, Vec::<String>::new());
+    assert_eq!(moved().join().hosts["g"].node_name.as_deref(), Some("n"));
+    let sees_its_card = lists(serial("MT1"), BEFORE).agent("n", OTHER_HOST_UUID, serial("MT1"));
+    for (case, site) in [
+        ("its agent is silent", moved().silent("host-n")),
+        ("that BMC does not answer", moved().silent("bmc-host-g")),
+        (
+            "as old as what the BMC says",
+            changed(moved(), "host-n", BEFORE),
+        ),
+        (
+            "not later than clocks differ",
+            changed(moved(), "host-n", "2026-04-30T00:00:59Z"),
+        ),
+        (
+            "the BMC was read since",
+            changed(moved(), "bmc-host-h", AFTER),
+        ),
+        ("it sees the card that is there", sees_its_card),
+    ] {
+        let host = site.join().hosts["h"].clone();
+        assert_eq!(host.departed, None, "{case}");
+        assert_eq!(host.contradictions.len(), 1, "{case}");
+    }
+}
+
+#[test]
+fn a_recorded_node_ends_when_a_person_names_it_on_another_host_and_its_agent_agrees() {
+    let junk = |name: &str| {
+        recorded(json!({}))
+            .host("g", json!({"nodeName": name}))
+            .host_bmc("h", json!({"cards": serial("MT2")}))
+            .agent("n", "", serial("MT1"))
+    };
+    let moved = changed(junk("n"), "bmc-host-h", BEFORE);
+    assert_eq!(moved.join().hosts["h"].departed.as_deref(), Some("n"));
+    let told = Some("host-n sees none of the cards");
+    assert_it_stays(&moved.clone().silent("host-n"), told, "silent");
+    assert_it_stays(&junk("n"), told, "as old");
+    assert_it_stays(&junk("m"), told, "another is named");
+}
+
+/// The card was moved to the machine of `m` since the BMC of `h` was read.
+#[test]
+fn a_card_alone_takes_no_host_from_the_node_that_is_recorded() {
+    let site = lists(serial("MT1"), BEFORE).agent("m", "", serial("MT1"));
+    let told = Some("Node m is known to run here by a card alone");
+    assert_it_stays(&site, told, "no report");
+    let site = site.agent("n", "", json!([]));
+    assert_it_stays(&site, told, "it sees none any more");
+    let mut unrecorded = site;
+    unrecorded.hosts[0].status = None;
+    let host = unrecorded.join().hosts["h"].clone();
+    assert_eq!(host.node_name.as_deref(), Some("m"));
+    let known = recorded(json!({"identity": {"systemUuid": HOST_UUID}}));
+    let known = known
+        .agent("m", HOST_UUID, json!([]))
+        .agent("n", "", serial("MT1"));
+    let host = known.join().hosts["h"].clone();
+    assert_eq!(host.node_name.as_deref(), Some("m"), "by the UUID");
+    assert_eq!(host.contradictions, Vec::<String>::new());
 }
 
 #[test]

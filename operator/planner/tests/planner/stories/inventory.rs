@@ -1,11 +1,16 @@
 //! What the joined inventory adds to statuses, what it costs, and the Node that it proves.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::boot_policy::HoldMechanism;
 use lockstep_crds::condition;
 use lockstep_crds::dpu::InventorySummary;
 use lockstep_crds::host::{Disruption, SlotPower};
-use lockstep_crds::inventory::BootPlatform;
-use lockstep_planner::inventory::{JoinedHost, Verdict};
+use lockstep_crds::inventory::{BootPlatform, CardSeen, Inventory};
+use lockstep_crds::report::Vantage;
+use lockstep_crds::{DpuReportSpec, names};
+use lockstep_planner::inventory::{JoinedHost, SiteView, Verdict, join};
 use lockstep_planner::view::{CardJoined, NodeSeen, Readiness};
 
 use crate::world::operator::Writes;
@@ -204,6 +209,96 @@ fn a_host_of_which_two_nodes_are_told_is_not_free() {
     world.until("Ready", secs(3600), World::is_ready);
     let conditions = &world.status().conditions;
     assert!(condition::find(conditions, condition::CONTRADICTED).is_none());
+}
+
+/// What the join makes of a host whose BMC lists another card than the agent on its Node sees.
+fn with_a_card_replaced(world: &World) -> JoinedHost {
+    let report = |name: &str, vantage: Vantage, subject: &str, card: &str| {
+        let at = Time(world.now);
+        let cards = vec![CardSeen {
+            serial_number: Some(card.to_owned()),
+            ..CardSeen::default()
+        }];
+        let inventory = Inventory {
+            cards,
+            ..Inventory::default()
+        };
+        let spec = DpuReportSpec {
+            inventory: Some(inventory),
+            ..DpuReportSpec::new(vantage, subject, "0.1.0", at)
+        };
+        (name.to_owned(), spec)
+    };
+    let host = world.host.as_ref().unwrap();
+    let name = host.metadata.name.clone().unwrap();
+    let mut bmc = report(&names::host_bmc(&name), Vantage::HostBmc, &name, "MT2");
+    bmc.1.subject_uid = host.metadata.uid.clone().unwrap();
+    let reports = [bmc, report("host-node1", Vantage::HostOs, "node1", "MT1")];
+    let reports: BTreeMap<&str, &DpuReportSpec> = reports
+        .iter()
+        .map(|(name, spec)| (name.as_str(), spec))
+        .collect();
+    let joined = join(&SiteView {
+        hosts: vec![host],
+        alive: reports.keys().copied().collect(),
+        reports,
+        now: world.now,
+        ..SiteView::default()
+    });
+    joined.hosts[&name].clone()
+}
+
+#[test]
+fn a_recorded_node_that_is_spoken_against_is_not_taken_down_without_a_drain() {
+    for ready in [Readiness::Ready, Readiness::Unknown, Readiness::NotReady] {
+        let mut world = World::new(&["card1"]);
+        world.edit_host(|host| host.disruption = Disruption::Never);
+        with_node(&mut world, "node1", ready);
+        world.power_on_host();
+        world.settle(secs(60));
+        assert_eq!(world.status().node_name.as_deref(), Some("node1"));
+        with_node(&mut world, "node1", ready);
+        world.joined = Some(with_a_card_replaced(&world));
+        world.edit_host(|host| host.disruption = Disruption::Allowed);
+        world.settle(secs(300));
+        assert_eq!(world.host_says(), "Stalled: DrainNotProved", "{ready:?}");
+        assert_eq!(world.status().node_name.as_deref(), Some("node1"));
+        assert!(world.effects.is_empty(), "{}", world.told());
+        let conditions = &world.status().conditions;
+        let told = condition::find(conditions, condition::CONTRADICTED).unwrap();
+        assert!(told.message.contains("Node node1"), "{}", told.message);
+        // A person settles it: then the Node alone tells.
+        world.edit_host(|host| host.node_name = Some("node1".into()));
+        world.joined = Some(with_a_card_replaced(&world));
+        if ready == Readiness::NotReady {
+            world.until("Ready", secs(3600), World::is_ready);
+        } else {
+            world.settle(secs(300));
+            assert_eq!(world.host_says(), "Stalled: DrainNotProved", "{ready:?}");
+            assert!(world.effects.is_empty(), "{}", world.told());
+        }
+    }
+}
+
+#[test]
+fn a_node_that_is_spoken_against_is_not_tainted() {
+    let mut world = World::new(&["card1"]);
+    world.coupled = true;
+    world.edit_policy(|policy| policy.hold.mechanisms = vec![HoldMechanism::NodeTainted]);
+    world.edit_host(|host| host.slot_power_when_host_off = SlotPower::No);
+    with_node(&mut world, "node1", Readiness::NotReady);
+    world.settle(secs(60));
+    assert_eq!(world.status().node_name.as_deref(), Some("node1"));
+    world.joined = Some(with_a_card_replaced(&world));
+    world.edit_host(|host| host.disruption = Disruption::Allowed);
+    world.settle(secs(300));
+    assert_eq!(
+        world.host_says(),
+        "Stalled: HoldNeedsNode",
+        "{}",
+        world.told()
+    );
+    assert!(world.tainted.is_empty(), "{}", world.told());
 }
 
 #[test]
