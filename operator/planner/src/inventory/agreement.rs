@@ -21,7 +21,7 @@ pub(super) struct Summary {
     /// are known.
     places: BTreeSet<Key>,
     known_by: Keys,
-    /// The BMCs that its objects name, and those of it that were found.
+    /// The BMCs that its objects name which give way to none, and those of it that were found.
     named: Vec<NamedBmc>,
     found_at: Vec<FoundAt>,
     /// The machine's own BMC is among them.
@@ -70,7 +70,7 @@ impl Summary {
                     .collect(),
                 None => Keys::new(),
             },
-            named: body.named.iter().cloned().collect(),
+            named: body.named.iter().filter(|_| body.anchor).cloned().collect(),
             found_at: body.found_at.iter().cloned().collect(),
             by_bmc: body.by_bmc,
             there: !body.missing,

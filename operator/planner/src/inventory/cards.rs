@@ -80,7 +80,8 @@ pub(super) fn cards<'a>(view: &SiteView<'a>, machines: &Machines<'a>) -> Vec<Evi
             source.body.keys.extend(place.clone());
             source.body.place = place;
             let endpoint = spec.found.as_ref().map(|found| &found.endpoint);
-            source.body.found_at = endpoint.map(|endpoint| FoundAt::of(report, endpoint));
+            source.body.found_at =
+                endpoint.map(|endpoint| FoundAt::of(report, ids::of_report(spec), endpoint));
             sources.push(source);
         }
         let inside = spec.inventory.iter().flat_map(|inventory| &inventory.cards);

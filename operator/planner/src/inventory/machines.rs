@@ -290,15 +290,16 @@ fn of_found(told: MachineView<'_>) -> Source<'_> {
     let place = endpoint
         .filter(|_| !told.missing())
         .and_then(endpoint::key_of_found);
+    let id = ids::of_report(told.spec);
     keys.extend(place.clone());
-    keys.extend(ids::of_report(told.spec));
+    keys.extend(id.clone());
     Source {
         body: Body {
             keys,
             by_bmc: true,
             inside: inside(told.spec),
             place,
-            found_at: endpoint.map(|endpoint| FoundAt::of(told.report, endpoint)),
+            found_at: endpoint.map(|endpoint| FoundAt::of(told.report, id, endpoint)),
             missing: told.missing(),
             ..Body::default()
         },

@@ -3,9 +3,10 @@
 //! Whoever answers somewhere can show any UUID, and boards are sold with one for all. So where an
 //! object says which BMC is its own, a BMC that was found speaks for it only if it is that one: it
 //! answers at the place of `spec.bmc`, or shows the TLS key that is pinned there or that the object's
-//! own BMC was last read with. A key that is pinned decides alone, also at that place. Any other is
-//! a stranger: nothing that it tells is taken, nothing is proposed for it, and it is told. What
-//! discovery proposed, and nobody gave another address, follows its BMC instead.
+//! own BMC was last read with. A key that is pinned decides alone, also at that place. Where discovery
+//! wrote that address, the BMC that it proposed the object for speaks for it wherever that is found,
+//! as long as it has the same id. Any other is a stranger: nothing that it tells is taken, nothing is
+//! proposed for it, and it is told. An object that gives way to another has no say in this.
 
 use std::collections::BTreeMap;
 
@@ -32,12 +33,15 @@ pub(super) struct NamedBmc {
     pinned: Option<String>,
     /// The key that it was last read with.
     shown: Option<String>,
+    /// The id for which discovery proposed the object, and wrote the address.
+    proposed_for: Option<Key>,
 }
 
 /// How a BMC was found.
 #[derive(Clone, Debug)]
 pub(super) struct FoundAt {
     report: String,
+    id: Option<Key>,
     address: String,
     at: (bool, String),
     shown: Option<String>,
@@ -63,9 +67,11 @@ impl NamedBmc {
         bmc: Option<&BmcEndpoint>,
         own: Option<&DpuReportSpec>,
     ) -> Option<Self> {
-        let bmc = bmc.filter(|bmc| !is_discovered(metadata, bmc))?;
+        let bmc = bmc?;
         let told = own.and_then(keys::told_by_bmc);
+        let id = proposed_id(metadata).filter(|_| is_discovered(metadata, bmc));
         Some(Self {
+            proposed_for: id.map(|id| Key::Found(id.to_owned())),
             address: bmc.address.clone(),
             at: at(&bmc.address),
             pinned: bmc.tls.pinned_key_sha256.clone(),
@@ -75,6 +81,9 @@ impl NamedBmc {
 
     /// Whether that one was found.
     pub(super) fn is(&self, found: &FoundAt) -> bool {
+        if self.proposed_for.is_some() && self.proposed_for == found.id {
+            return true;
+        }
         match (&self.pinned, &self.shown, &found.shown) {
             (Some(pinned), _, Some(shown)) => pinned == shown,
             (None, Some(own), Some(shown)) if own == shown => true,
@@ -84,10 +93,11 @@ impl NamedBmc {
 }
 
 impl FoundAt {
-    pub(super) fn of(report: &str, endpoint: &FoundEndpoint) -> Self {
+    pub(super) fn of(report: &str, id: Option<Key>, endpoint: &FoundEndpoint) -> Self {
         let shown = endpoint.shown_key_sha256.as_ref();
         Self {
             report: report.to_owned(),
+            id,
             address: endpoint.address.clone(),
             at: at(&endpoint.address),
             shown: shown.or(endpoint.pinned_key_sha256.as_ref()).cloned(),
@@ -115,13 +125,15 @@ pub(super) fn set_aside(bodies: &mut [Body], rules: &Rules) -> Vec<Stranger> {
         let Some(found) = &body.found_at else {
             continue;
         };
-        let sharing = known.sharing(body, bodies, rules);
+        let mut sharing = known.sharing(body, bodies, rules);
         let object = |index: &usize| bodies.get(*index);
+        let stays = |index: &usize| object(index).is_some_and(|object| object.anchor);
+        if sharing.keys().any(stays) {
+            sharing.retain(|index, _| stays(index));
+        }
         let is_its = |index: &usize| {
-            object(index).is_some_and(|object| match &object.named {
-                Some(named) => named.is(found),
-                None => object.anchor,
-            })
+            let named = object(index).map(|object| &object.named);
+            named.is_some_and(|named| named.as_ref().is_none_or(|named| named.is(found)))
         };
         let named: Vec<(usize, &NamedBmc, &Key)> = sharing
             .iter()

@@ -1,6 +1,8 @@
 //! A BMC that shows what an object is known by and is not the one that it names speaks for nobody.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::dpu_inventory::KnownPairing;
+use lockstep_crds::host::Disruption;
 use serde_json::{Value, json};
 
 use crate::site::{HOST_UUID, Site, UUID, conflicts, proposed, said, views};
@@ -297,4 +299,163 @@ fn what_contradicts_the_host_is_another_machine_and_no_stranger() {
     let site = site.found("f9", "Host", ELSEWHERE, other);
     assert_eq!(told_of_host(&site), Vec::<String>::new());
     assert_eq!(proposed(&site.join()).1.len(), 1);
+}
+
+/// Who vouches for the card in that host.
+fn vouching(site: &Site, host: &str) -> Vec<String> {
+    let witnesses = site.joined("c").witnesses.into_iter();
+    let there = witnesses.filter(|one| one.host == host);
+    there.map(|one| one.report).collect()
+}
+
+/// The stranger was found first, and a host was proposed for it that stays for a person's card.
+#[test]
+fn a_proposal_that_is_kept_for_a_stranger_does_not_make_it_speak_for_the_host() {
+    let site = stranger(Site::default(), json!([])).apply();
+    let own = site.hosts[0].metadata.name.clone().unwrap();
+    let refers = json!({"identity": {"serialNumber": "K1"}, "hostRefs": [{"name": own}]});
+    let bmc = json!({"identity": {"systemUuid": HOST_UUID}, "bmc": pinned(ITS_OWN)});
+    let told = hot("uid-h", json!({"systemUuid": HOST_UUID}), Some("cd"));
+    let site = site
+        .host("h", bmc)
+        .card("k", refers)
+        .card("c", json!({"identity": {"serialNumber": "MT1"}}))
+        .report("bmc-host-h", "HostBmc", "h", told);
+    let mut site = stranger(site, the_card());
+    for pass in 0..3 {
+        assert_eq!(witnesses(&site), Vec::<String>::new(), "pass {pass}");
+        site = site.apply();
+    }
+}
+
+/// Another object names that BMC, and says nothing of its identity.
+#[test]
+fn a_bmc_that_another_object_names_does_not_speak_for_the_host() {
+    let site = known_host().host("a", json!({"bmc": unverified(ELSEWHERE)}));
+    let site = stranger(site, the_card());
+    assert_eq!(vouching(&site, "h"), Vec::<String>::new());
+}
+
+#[test]
+fn a_strangers_card_bmc_that_is_missing_is_not_told() {
+    let identity = json!({"systemUuid": UUID, "serialNumber": "MT1"});
+    let spec = json!({"identity": {"serialNumber": "MT1"}, "bmc": pinned("https://10.0.0.1")});
+    let own = hot("uid-c", identity.clone(), Some("cd"));
+    let site = Site::default()
+        .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
+        .card("c", spec)
+        .report("bmc-card-c", "CardBmc", "c", own);
+    let told = json!({
+        "machine": identity, "inventory": {"system": identity},
+        "found": {"missingSince": "2026-05-01T00:00:00Z"},
+    });
+    let site = by_anybody(site, "f9", "Card", (ELSEWHERE, None), told);
+    assert_eq!(conflicts(&site.joined("c")), Vec::<String>::new());
+}
+
+/// A host that discovery proposed for the BMC `f2`, with its card; a person took it up, or not.
+fn proposed_for_its_bmc(told: Value, taken_up: bool) -> (Site, String) {
+    let mut site = Site::default().found("f2", "Host", ITS_OWN, told).apply();
+    if taken_up {
+        site.edit_host(0, |host| host.disruption = Disruption::Allowed);
+    }
+    let own = site.hosts[0].metadata.name.clone().unwrap();
+    let refers = json!({"identity": {"serialNumber": "MT1"}, "hostRefs": [{"name": own}]});
+    (site.card("c", refers), own)
+}
+
+#[test]
+fn a_second_bmc_with_its_uuid_does_not_speak_for_a_host_that_was_proposed() {
+    for taken_up in [true, false] {
+        let (site, own) = proposed_for_its_bmc(host_with(json!([])), taken_up);
+        let site = stranger(site, the_card());
+        assert_eq!(vouching(&site, &own), Vec::<String>::new(), "{taken_up}");
+        let joined = site.join();
+        let [told] = joined.hosts[&own].strangers.as_slice() else {
+            panic!("{:?}", joined.hosts[&own])
+        };
+        for part in ["bmc-found-f9", ELSEWHERE, ITS_OWN, "shows its system UUID"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert_eq!(joined.hosts[&own].contradictions, Vec::<String>::new());
+        assert_eq!(proposed(&joined), (vec![], vec![]));
+        assert_eq!((joined.withdrawals, joined.moves), (vec![], vec![]));
+    }
+}
+
+#[test]
+fn what_a_stranger_lists_in_a_proposed_host_is_no_ground_to_approve_a_card() {
+    let approve = json!({"discovered": {"approve": [{"pairingObserved": true}]}});
+    let card = json!({"inventory": {"system": {"serialNumber": "MT1"}}});
+    let site = Site::default()
+        .policy("p", approve)
+        .found("f1", "Card", "https://10.0.0.1", card)
+        .found("f2", "Host", ITS_OWN, host_with(json!([])))
+        .apply();
+    let mut site = stranger(site, the_card());
+    for pass in 0..3 {
+        assert!(site.join().approvals.is_empty(), "pass {pass}");
+        site = site.apply();
+    }
+}
+
+/// Its BMC showed a serial number alone when it was found, and has another id since it shows a UUID.
+#[test]
+fn the_bmc_of_a_host_that_was_proposed_speaks_for_it_also_under_another_id() {
+    let identity = json!({"systemUuid": HOST_UUID, "serialNumber": "S1"});
+    let key = json!({"endpoint": {"pinnedKeySha256": "ab".repeat(32)}});
+    let told = json!({
+        "machine": identity, "inventory": {"system": identity, "cards": the_card()}, "found": key,
+    });
+    let before = json!({
+        "machine": {"serialNumber": "S1"}, "inventory": {"system": {"serialNumber": "S1"}},
+    });
+    for taken_up in [true, false] {
+        for (address, is_its) in [(ITS_OWN, true), (ELSEWHERE, true), (ELSEWHERE, false)] {
+            let (mut site, own) = proposed_for_its_bmc(before.clone(), taken_up);
+            let old = site.reports.get_mut("bmc-found-f2").unwrap();
+            let gone = "2026-05-01T00:00:00Z".parse().unwrap();
+            old.found.as_mut().unwrap().missing_since = Some(Time(gone));
+            let mut told = told.clone();
+            if !is_its {
+                told["found"] = json!({"endpoint": {"pinnedKeySha256": "ee".repeat(32)}});
+            }
+            let site = site.found("f3", "Host", address, told);
+            let expected: &[&str] = if is_its { &["bmc-found-f3"] } else { &[] };
+            let case = format!("{address} {is_its} {taken_up}");
+            assert_eq!(vouching(&site, &own), expected, "{case}");
+            let joined = site.join();
+            assert_eq!(joined.hosts[&own].strangers.is_empty(), is_its, "{case}");
+            let follows = is_its && address == ELSEWHERE;
+            assert_eq!(joined.moves.len(), usize::from(follows), "{case}");
+        }
+    }
+}
+
+/// The id is that of the host's own BMC, whatever key it shows and wherever it answers.
+#[test]
+fn the_bmc_that_a_host_was_proposed_for_speaks_for_it_wherever_it_is_found() {
+    for key in ["ab", "ee"] {
+        let (site, own) = proposed_for_its_bmc(host_with(json!([])), true);
+        let mut told = host_with(the_card());
+        told["found"] = json!({"endpoint": {"pinnedKeySha256": key.repeat(32)}});
+        let site = site.found("f2", "Host", ELSEWHERE, told);
+        assert_eq!(vouching(&site, &own), ["bmc-found-f2"], "{key}");
+        assert!(site.join().hosts[&own].strangers.is_empty(), "{key}");
+    }
+}
+
+/// Nobody knows a BMC of it: the one that is found first is as good as any.
+#[test]
+fn a_host_that_was_proposed_for_its_agent_gets_the_bmc_that_is_found_later() {
+    let mut site = Site::default().agent("n", HOST_UUID, the_card()).apply();
+    assert_eq!(site.hosts.len(), 1, "{:?}", site.hosts);
+    let own = site.hosts[0].metadata.name.clone().unwrap();
+    site.edit_host(0, |host| host.disruption = Disruption::Allowed);
+    let refers = json!({"identity": {"serialNumber": "MT1"}, "hostRefs": [{"name": own}]});
+    site.cards.clear();
+    let site = stranger(site.card("c", refers), the_card());
+    let both = ["bmc-found-f9", "host-n"];
+    assert_eq!(vouching(&site, &own), both);
+    assert!(site.join().hosts[&own].strangers.is_empty());
 }
