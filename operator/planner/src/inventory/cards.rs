@@ -19,7 +19,7 @@ use super::machines::Machines;
 use super::matching::{Body, Contested, Matching, Rules, matched};
 use super::proposed::{age, card_may_yield, name, proposed_id, recorded, uid};
 use super::sightings::Sighting;
-use super::strangers::{self, FoundAt, NamedBmc, Stranger};
+use super::strangers::{self, FoundAt, NamedBmc, SharedKeys, Stranger};
 
 /// What a card has one of.
 const SINGLE: &[Kind] = &[Kind::Serial, Kind::Uuid, Kind::DeviceSerial];
@@ -62,6 +62,7 @@ pub(super) fn cards<'a>(view: &SiteView<'a>, machines: &Machines<'a>) -> Vec<Evi
     let paths = endpoint::paths(&view.reports);
     let recorded = recorded(&view.hosts);
     let found = Found::of(&view.reports);
+    let shared = SharedKeys::of(&view.reports);
     let mut sources: Vec<Source<'a>> = Vec::new();
     let mut strangers: Vec<Source<'a>> = Vec::new();
     for card in &view.cards {
@@ -81,7 +82,7 @@ pub(super) fn cards<'a>(view: &SiteView<'a>, machines: &Machines<'a>) -> Vec<Evi
             source.body.place = place;
             let endpoint = spec.found.as_ref().map(|found| &found.endpoint);
             source.body.found_at =
-                endpoint.map(|endpoint| FoundAt::of(report, ids::of_report(spec), endpoint));
+                endpoint.map(|endpoint| FoundAt::of(report, spec, endpoint, &shared));
             sources.push(source);
         }
         let inside = spec.inventory.iter().flat_map(|inventory| &inventory.cards);

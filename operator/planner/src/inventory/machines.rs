@@ -20,7 +20,7 @@ use super::ids::{self, Found};
 use super::keys::{self, Key, Keys, Kind};
 use super::matching::{Body, Contested, Rules, matched};
 use super::proposed::{age, host_may_yield, name, uid};
-use super::strangers::{self, FoundAt, NamedBmc};
+use super::strangers::{self, FoundAt, NamedBmc, SharedKeys};
 
 const HOSTS: Rules = Rules {
     single: &[Kind::Uuid],
@@ -169,6 +169,7 @@ pub(super) fn machines<'a>(view: &SiteView<'a>) -> Machines<'a> {
     let mut strangers = Vec::new();
     let paths = endpoint::paths(&view.reports);
     let found = Found::of(&view.reports);
+    let shared = SharedKeys::of(&view.reports);
     for host in &view.hosts {
         sources.push(of_object(view, host, (&paths, &found), &mut strangers));
     }
@@ -177,7 +178,7 @@ pub(super) fn machines<'a>(view: &SiteView<'a>) -> Machines<'a> {
         let told = MachineView { report, spec };
         match &spec.vantage {
             Vantage::HostOs => agents.entry(&spec.subject).or_default().push(told),
-            Vantage::FoundBmc if is_found_host(spec) => sources.push(of_found(told)),
+            Vantage::FoundBmc if is_found_host(spec) => sources.push(of_found(told, &shared)),
             Vantage::FoundBmc
             | Vantage::CardBmc
             | Vantage::HostBmc
@@ -284,22 +285,22 @@ fn is_found_host(spec: &DpuReportSpec) -> bool {
     })
 }
 
-fn of_found(told: MachineView<'_>) -> Source<'_> {
+fn of_found<'a>(told: MachineView<'a>, shared: &SharedKeys<'_>) -> Source<'a> {
     let mut keys = host_keys(told.spec);
     let endpoint = told.spec.found.as_ref().map(|found| &found.endpoint);
     let place = endpoint
         .filter(|_| !told.missing())
         .and_then(endpoint::key_of_found);
-    let id = ids::of_report(told.spec);
     keys.extend(place.clone());
-    keys.extend(id.clone());
+    keys.extend(ids::of_report(told.spec));
     Source {
         body: Body {
             keys,
             by_bmc: true,
             inside: inside(told.spec),
             place,
-            found_at: endpoint.map(|endpoint| FoundAt::of(told.report, id, endpoint)),
+            found_at: endpoint
+                .map(|endpoint| FoundAt::of(told.report, told.spec, endpoint, shared)),
             missing: told.missing(),
             ..Body::default()
         },

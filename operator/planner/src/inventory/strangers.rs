@@ -3,19 +3,22 @@
 //! Whoever answers somewhere can show any UUID, and boards are sold with one for all. So where an
 //! object says which BMC is its own, a BMC that was found speaks for it only if it is that one: it
 //! answers at the place of `spec.bmc`, or shows the TLS key that is pinned there or that the object's
-//! own BMC was last read with. A key that is pinned decides alone, also at that place. Where discovery
+//! own BMC was last read with. A key that is pinned decides alone, also at that place; one that several
+//! machines are found to show, as makers leave it in, tells none from another. Where discovery
 //! wrote that address, the BMC that it proposed the object for speaks for it wherever that is found,
 //! as long as it has the same id. Any other is a stranger: nothing that it tells is taken, nothing is
 //! proposed for it, and it is told. An object that gives way to another has no say in this.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lockstep_crds::bmc::place;
 use lockstep_crds::report::FoundEndpoint;
 use lockstep_crds::{BmcEndpoint, DISCOVERED_ADDRESS, DpuReportSpec};
 
+use super::ids;
 use super::keys::{self, Key, Keys, Kind};
+use super::machines::host_keys;
 use super::matching::{Body, Rules};
 use super::proposed::{annotation, proposed_id};
 
@@ -45,6 +48,40 @@ pub(super) struct FoundAt {
     address: String,
     at: (bool, String),
     shown: Option<String>,
+    /// Other machines show that key, too.
+    is_shared: bool,
+}
+
+/// TLS keys that BMCs of several machines show.
+pub(super) struct SharedKeys<'a>(BTreeSet<&'a str>);
+
+impl<'a> SharedKeys<'a> {
+    /// Of what is found now. One BMC may be found at several addresses, and several systems
+    /// behind it.
+    pub(super) fn of(reports: &BTreeMap<&str, &'a DpuReportSpec>) -> Self {
+        let mut machines: BTreeMap<&str, BTreeMap<Key, String>> = BTreeMap::new();
+        for (spec, found) in reports
+            .values()
+            .filter_map(|spec| Some((spec, spec.found.as_ref()?)))
+        {
+            let is_alone = found.missing_since.is_none() && found.endpoint.system_path.is_none();
+            let uuid = host_keys(spec)
+                .into_iter()
+                .find(|key| key.kind() == Kind::Uuid);
+            if let (true, Some(uuid), Some(key)) = (is_alone, uuid, shown(&found.endpoint)) {
+                let there = place(&found.endpoint.address);
+                machines.entry(key).or_default().insert(uuid, there);
+            }
+        }
+        machines.retain(|_, machines| machines.values().collect::<BTreeSet<_>>().len() > 1);
+        Self(machines.into_keys().collect())
+    }
+}
+
+/// The key that a BMC was found with.
+fn shown(endpoint: &FoundEndpoint) -> Option<&str> {
+    let shown = endpoint.shown_key_sha256.as_deref();
+    shown.or(endpoint.pinned_key_sha256.as_deref())
 }
 
 /// Place and scheme.
@@ -85,22 +122,30 @@ impl NamedBmc {
             return true;
         }
         match (&self.pinned, &self.shown, &found.shown) {
-            (Some(pinned), _, Some(shown)) => pinned == shown,
-            (None, Some(own), Some(shown)) if own == shown => true,
+            (Some(pinned), _, Some(shown)) => {
+                pinned == shown && (!found.is_shared || self.at == found.at)
+            }
+            (None, Some(own), Some(shown)) if own == shown && !found.is_shared => true,
             (None | Some(_), None | Some(_), None | Some(_)) => self.at == found.at,
         }
     }
 }
 
 impl FoundAt {
-    pub(super) fn of(report: &str, id: Option<Key>, endpoint: &FoundEndpoint) -> Self {
-        let shown = endpoint.shown_key_sha256.as_ref();
+    pub(super) fn of(
+        report: &str,
+        spec: &DpuReportSpec,
+        endpoint: &FoundEndpoint,
+        shared: &SharedKeys<'_>,
+    ) -> Self {
+        let shown = shown(endpoint);
         Self {
             report: report.to_owned(),
-            id,
+            id: ids::of_report(spec),
             address: endpoint.address.clone(),
             at: at(&endpoint.address),
-            shown: shown.or(endpoint.pinned_key_sha256.as_ref()).cloned(),
+            is_shared: shown.is_some_and(|key| shared.0.contains(key)),
+            shown: shown.map(str::to_owned),
         }
     }
 }

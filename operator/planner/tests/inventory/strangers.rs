@@ -258,6 +258,59 @@ fn a_bmc_speaks_for_its_host_at_another_address_where_its_key_proves_it() {
     }
 }
 
+/// Its maker left the same key in every BMC, and whoever has one of them has it.
+#[test]
+fn a_key_that_other_machines_show_proves_no_bmc_at_another_address() {
+    let other = |uuid: &str| json!({"machine": {"systemUuid": uuid}});
+    let also = |site: Site, key: &str, told: Value| {
+        by_anybody(site, "f3", "Host", ("https://10.0.1.3", Some(key)), told)
+    };
+    for (bmc, own) in [(pinned(ITS_OWN), None), (unverified(ITS_OWN), Some("cd"))] {
+        let told = hot("uid-h", json!({"systemUuid": HOST_UUID}), own);
+        let site = host(bmc).report("bmc-host-h", "HostBmc", "h", told);
+        let at = |address| {
+            let place = (address, Some("cd"));
+            by_anybody(site.clone(), "f2", "Host", place, host_with(the_card()))
+        };
+        let mut gone = other(UUID);
+        gone["found"] = json!({"missingSince": "2026-05-01T00:00:00Z"});
+        for (case, site, is_its) in [
+            ("its own key", at(ELSEWHERE), true),
+            ("another key", also(at(ELSEWHERE), "ee", other(UUID)), true),
+            (
+                "the key of others",
+                also(at(ELSEWHERE), "cd", other(UUID)),
+                false,
+            ),
+            (
+                "where it answers",
+                also(at(ITS_OWN), "cd", other(UUID)),
+                true,
+            ),
+            (
+                "nobody knows which",
+                also(at(ELSEWHERE), "cd", json!({})),
+                true,
+            ),
+            ("not there", also(at(ELSEWHERE), "cd", gone), true),
+        ] {
+            let expected: &[&str] = if is_its { &["bmc-found-f2"] } else { &[] };
+            assert_eq!(vouching(&site, "h"), expected, "{case} {own:?}");
+            assert_eq!(told_of_host(&site).is_empty(), is_its, "{case} {own:?}");
+        }
+        // Of one BMC that serves two systems.
+        let mut second = also(at(ELSEWHERE), "cd", other(UUID));
+        let found = second
+            .reports
+            .get_mut("bmc-found-f3")
+            .unwrap()
+            .found
+            .as_mut();
+        found.unwrap().endpoint.system_path = Some("/redfish/v1/Systems/2".to_owned());
+        assert_eq!(vouching(&second, "h"), ["bmc-found-f2"], "{own:?}");
+    }
+}
+
 /// That one was found first, and a host was proposed for it.
 #[test]
 fn the_proposal_for_a_stranger_gives_way_and_does_not_come_back() {
