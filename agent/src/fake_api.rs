@@ -25,6 +25,7 @@ struct State {
     version: u64,
     gone: bool,
     unlisted: Option<String>,
+    slow: BTreeMap<String, Duration>,
     refuses: Option<String>,
 }
 
@@ -69,6 +70,12 @@ impl FakeApi {
         self.state.lock().unwrap().unlisted = key.map(str::to_owned);
     }
 
+    /// What it answers to reads of this object is on its way for so long.
+    pub(crate) fn read_slowly(&self, key: &str, delay: Duration) {
+        let mut state = self.state.lock().unwrap();
+        state.slow.insert(key.to_owned(), delay);
+    }
+
     /// Refuses the writes of one field manager.
     pub(crate) fn refuse(&self, manager: Option<&str>) {
         self.state.lock().unwrap().refuses = manager.map(str::to_owned);
@@ -97,7 +104,17 @@ impl FakeApi {
             return std::future::pending().await;
         }
         let body = to_bytes(request.into_body(), usize::MAX).await.unwrap();
-        self.respond(&method, &path, &query, &body)
+        let response = self.respond(&method, &path, &query, &body);
+        let delay = {
+            let state = self.state.lock().unwrap();
+            let key = path.split_once("/namespaces/site/").map(|(_, key)| key);
+            key.filter(|_| method == Method::GET)
+                .and_then(|key| state.slow.get(key).copied())
+        };
+        if let Some(delay) = delay {
+            tokio::time::sleep(delay).await;
+        }
+        response
     }
 
     fn respond(

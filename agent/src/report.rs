@@ -267,8 +267,9 @@ impl ReportWriter {
     }
 }
 
-fn is_not_found(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.is_not_found())
+/// Whether the API server says that it does not exist. Anything on the way may say 404.
+pub(crate) fn is_not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.reason == "NotFound")
 }
 
 /// The JSON merge patch that makes `new` of `old`.

@@ -46,7 +46,6 @@ pub(crate) fn unread(view: &View, now: Timestamp) -> Vec<String> {
         // It was read all the time since it was made.
         return Vec::new();
     }
-    let asked = asked.filter(|asked| suffices(asked, &components));
     let wanted = asked.map(|asked| asked.of(&view.host_uid()));
     let answers = |inspected: Option<&Inspected>| wanted.is_some() && inspected == wanted.as_ref();
     let is_old = |report: &DpuReportSpec| !answers(report.inspected.as_ref());
@@ -75,20 +74,6 @@ struct Component<'a> {
     report: &'a str,
     /// The inspection that the report answers.
     inspected: Option<&'a Inspected>,
-}
-
-/// The reports that an inspection is to name for them.
-fn needed<'a>(components: &[Component<'a>]) -> BTreeSet<&'a str> {
-    let reports: BTreeSet<&str> = components
-        .iter()
-        .map(|component| component.report)
-        .collect();
-    reports.into_iter().take(MOST_REPORTS).collect()
-}
-
-fn suffices(asked: &Inspection, components: &[Component<'_>]) -> bool {
-    let is_named = |report: &&str| asked.reports.iter().any(|one| one == report);
-    needed(components).iter().all(is_named)
 }
 
 /// Whether the card is looked at for this host: its first one, by the agent of one site.
@@ -120,30 +105,20 @@ fn components(view: &View, now: Timestamp) -> Vec<Component<'_>> {
     told.collect()
 }
 
-/// Asks for an inspection, or for more than the last one was.
-fn ask(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
+/// The reports of searches that alone tell what is due.
+fn needed(view: &View, now: Timestamp) -> Vec<String> {
     let components = components(view, now);
-    let asked = record.inspection.as_ref();
-    if asked.is_some_and(|asked| suffices(asked, &components)) {
-        return;
-    }
-    // What was named stays named, so that two reports which tell in turn are both read at last.
-    let mut reports = needed(&components);
-    let before = asked.map_or_else(BTreeSet::new, |asked| {
-        asked.reports.iter().map(String::as_str).collect()
-    });
-    if reports.union(&before).count() <= MOST_REPORTS {
-        reports.extend(before);
-    }
-    let reports = reports.into_iter().map(str::to_owned).collect();
-    record.inspection = Some(Inspection {
-        asked_at: Time(now),
-        reports,
-    });
+    let reports: BTreeSet<&str> = components
+        .iter()
+        .map(|component| component.report)
+        .collect();
+    let reports = reports.into_iter().take(MOST_REPORTS);
+    reports.map(str::to_owned).collect()
 }
 
 /// Keeps the inspection as long as the domain is not at rest, and asks for one where it leaves
-/// its rest. `is_awaited`: whether something waits for it.
+/// its rest. `is_awaited`: whether something waits for it. What it names may change meanwhile: a
+/// report that answers it was made since it was asked for, whenever it was named.
 pub(crate) fn follow(view: &View, record: &mut DpuHostStatus, is_awaited: bool, now: Timestamp) {
     let rested = view
         .host
@@ -152,10 +127,13 @@ pub(crate) fn follow(view: &View, record: &mut DpuHostStatus, is_awaited: bool, 
         .is_some_and(DpuHostStatus::is_at_rest);
     let asked = record.inspection.take();
     let rests = record.is_at_rest();
-    if is_awaited || !rests {
-        record.inspection = asked;
-    }
-    if is_awaited || (rested && !rests) {
-        ask(view, record, now);
-    }
+    let kept = asked
+        .filter(|_| is_awaited || !rests)
+        .map(|asked| asked.asked_at);
+    let begins = is_awaited || (rested && !rests);
+    let asked_at = kept.or_else(|| begins.then_some(Time(now)));
+    record.inspection = asked_at.map(|asked_at| Inspection {
+        asked_at,
+        reports: needed(view, now),
+    });
 }

@@ -352,6 +352,16 @@ impl Book {
         }
     }
 
+    /// The endpoints that failed so when they were last logged in to.
+    pub(super) fn refused(&self, reason: &str) -> Vec<String> {
+        let all = self.entries.iter();
+        let refused = all.filter(|(_, entry)| match &entry.verdict {
+            Outcome::Failed(failure) => failure.reason == reason,
+            Outcome::NotYet | Outcome::Identified => false,
+        });
+        refused.map(|(key, _)| key.clone()).collect()
+    }
+
     /// Whether an endpoint that was identified is to be read whole, with credentials of this
     /// version.
     pub(super) fn is_to_be_read(

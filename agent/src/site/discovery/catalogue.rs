@@ -56,6 +56,8 @@ pub(super) enum Sight {
     Nothing,
     /// Others, as so often before in turn with this one.
     InTurn,
+    /// The machine, without proof that it is its BMC.
+    Unproved,
 }
 
 impl Sight {
@@ -63,7 +65,7 @@ impl Sight {
     pub(super) fn is_absent(self) -> bool {
         match self {
             Self::Others | Self::Nothing | Self::InTurn => true,
-            Self::Shown | Self::NotRead => false,
+            Self::Shown | Self::NotRead | Self::Unproved => false,
         }
     }
 }
@@ -202,6 +204,17 @@ impl Catalogue {
         held.find_map(|machine| found::pin(&machine.spec))
     }
 
+    /// The key of a BMC that was seen at this endpoint beside that of its report.
+    pub(super) fn pin_also_at(&self, key: &str) -> Option<&str> {
+        let mut all = self.machines.values();
+        let is_there = |one: &&Machine| found::aliases(&one.spec).iter().any(|other| other == key);
+        all.find_map(|one| {
+            Some(one)
+                .filter(is_there)
+                .and_then(|one| found::pin(&one.spec))
+        })
+    }
+
     /// Whether the key is that of a BMC that was met elsewhere, with the same credentials.
     pub(super) fn is_met(&self, pin: &str, credentials: &str) -> bool {
         self.machines.values().any(|machine| {
@@ -256,9 +269,13 @@ impl Catalogue {
             }
             match self.claim(&id, target, pin, now) {
                 Claim::Ours => {
-                    let holder = self.holder(&id);
-                    finding.left.extend(holder.filter(|key| *key != target.key));
+                    let left = self.holder(&id).filter(|key| *key != target.key);
+                    let keeps = left.is_some() && self.keeps_key(&id, target);
                     let known = self.take(&id, target, pin, system, now, at);
+                    match left {
+                        Some(left) if keeps => self.tell_alias(&id, &left),
+                        left => finding.left.extend(left),
+                    }
                     self.answer(&id, asked.get(&id), known.as_ref());
                     before.insert(id, known);
                 }
@@ -269,6 +286,9 @@ impl Catalogue {
                 }
                 Claim::Refused(failure) => {
                     if failure.reason == "CertificateChanged" {
+                        finding
+                            .read
+                            .extend(self.unproved(&id, target, &failure, now, at));
                         finding.barred_by.push(id);
                     }
                     finding.failure = Some(failure);
@@ -283,7 +303,8 @@ impl Catalogue {
         if !here.is_partial {
             self.end_rivalries(&target.key, &here.shown);
         }
-        finding.read = self.release(target, here, absent, now, at);
+        let read = self.release(target, here, absent, now, at);
+        finding.read.extend(read);
         finding.lacks = self.lacks(&target.key);
         finding
     }

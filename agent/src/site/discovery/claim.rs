@@ -4,11 +4,13 @@
 //! place of a machine that proved more than he does, by its key or by a certificate, whatever trust
 //! his own range has: that takes an administrator, who deletes the report.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::names;
 use lockstep_redfish::SpkiPin;
 use tokio::time::Instant;
 
 use crate::config::FirstTrust;
-use crate::site::discovery::catalogue::Catalogue;
+use crate::site::discovery::catalogue::{Catalogue, Sight};
 use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::found;
 use crate::site::discovery::missing::LOOKS;
@@ -33,6 +35,53 @@ pub(super) enum Claim {
 }
 
 impl Catalogue {
+    /// Whether the key of the address from which a machine goes to this endpoint counts there
+    /// still. It does unless the BMC just got another address: where it was seen at both, or where
+    /// the new one is reached in another way, somebody may have silenced the first to be the next
+    /// who is shown name and password there.
+    pub(super) fn keeps_key(&self, id: &str, target: &Target) -> bool {
+        let Some(machine) = self.machines.get(id) else {
+            return false;
+        };
+        let was = machine.spec.found.as_ref().map(|found| &found.endpoint);
+        let is_elsewhere = was.is_some_and(|was| {
+            target.access.trust != FirstTrust::PinFirstSeen
+                || was.credentials != target.access.credentials
+        });
+        let is_alias = found::aliases(&machine.spec).contains(&target.key);
+        found::pin(&machine.spec).is_some()
+            && !machine.sight.is_absent()
+            && (is_alias || is_elsewhere)
+    }
+
+    pub(super) fn tell_alias(&mut self, id: &str, key: &str) {
+        if let Some(machine) = self.machines.get_mut(id)
+            && found::tell_alias(&mut machine.spec, key)
+        {
+            self.changed.insert(id.to_owned());
+        }
+    }
+
+    /// The endpoint shows a machine without the proof for it. If it has its report it is as if it
+    /// did not answer.
+    pub(super) fn unproved(
+        &mut self,
+        id: &str,
+        target: &Target,
+        failure: &Failure,
+        now: Instant,
+        at: &Time,
+    ) -> Vec<String> {
+        let machine = self.machines.get_mut(id);
+        match machine.filter(|machine| machine.holder == target.key) {
+            Some(machine) => {
+                machine.sight = Sight::Unproved;
+                self.lose(id, failure, now, at)
+            }
+            None => Vec::new(),
+        }
+    }
+
     /// Whether the endpoint may speak for the machine.
     pub(super) fn claim(
         &mut self,
@@ -45,16 +94,10 @@ impl Catalogue {
             return Claim::Ours;
         };
         let pin = pin.map(ToString::to_string);
-        let remembered = found::pin(&machine.spec);
-        let is_same_key = pin.is_some() && remembered == pin.as_deref();
-        let is_pinned = target.access.trust == FirstTrust::PinFirstSeen && remembered.is_some();
-        let is_holder = machine.holder == target.key;
-        if is_holder && (is_same_key || !is_pinned) {
-            return Claim::Ours;
-        }
-        let lacks = found::lacks_proof(&machine.spec, target.access.trust, pin.as_deref());
-        if is_holder {
-            return Claim::Refused(other_proof(id, &target.key, &machine.holder));
+        let lacks = found::lacks_proof(&machine.spec, target, pin.as_deref());
+        let refused = || Claim::Refused(other_proof(id, pin.as_deref(), &machine.holder));
+        if machine.holder == target.key {
+            return if lacks { refused() } else { Claim::Ours };
         }
         let rival = machine.rivals.entry(target.key.clone()).or_insert(Rival {
             since: now,
@@ -62,21 +105,21 @@ impl Catalogue {
             barred: false,
         });
         rival.barred = lacks;
-        if is_pinned && lacks {
-            return Claim::Refused(other_proof(id, &target.key, &machine.holder));
+        if lacks && target.access.trust == FirstTrust::PinFirstSeen {
+            return refused();
         }
         // Of two that are known to show one identity the first keeps the report a little longer.
         let enough = if rival.certain { LOOKS } else { 1 };
         let looks = machine.lost.as_ref().map_or(0, |lost| lost.looks);
         let is_lost = machine.sight.is_absent() || looks >= enough;
         if is_lost && lacks {
-            return Claim::Refused(other_proof(id, &target.key, &machine.holder));
+            return refused();
         }
         if is_lost {
             machine.rivals.remove(&target.key);
             return Claim::Ours;
         }
-        if is_same_key {
+        if found::is_same_key(&machine.spec, pin.as_deref()) {
             if found::tell_alias(&mut machine.spec, &target.key) {
                 self.changed.insert(id.to_owned());
             }
@@ -102,12 +145,18 @@ impl Catalogue {
     }
 }
 
-fn other_proof(id: &str, key: &str, holder: &str) -> Failure {
+/// An endpoint shows a machine of which another one proved more.
+pub(super) fn other_proof(id: &str, pin: Option<&str>, holder: &str) -> Failure {
+    let what = pin.map_or_else(
+        || "what answers here".to_owned(),
+        |pin| format!("key {pin}"),
+    );
     Failure::new(
         "CertificateChanged",
         format!(
-            "{key} shows the machine of {holder} and does not prove to be its BMC, by the key that was seen first or by a certificate of its CA bundle: compare its key with the BMC's own; if it is right, delete DpuReport bmc-found-{id}"
+            "delete DpuReport {} if {what} is its BMC's own: it was found at {holder} and proved more",
+            names::found_bmc(id)
         ),
-        Bearing::There,
+        Bearing::Beside,
     )
 }

@@ -7,7 +7,7 @@ use lockstep_redfish::{BmcError, Endpoint, Explored, Identified};
 
 use crate::site::discovery::book::{Next, Outcome};
 use crate::site::discovery::catalogue::{Reading, TOO_MANY};
-use crate::site::discovery::engine::{Check, Done, Engine, Job, Moment, Visit};
+use crate::site::discovery::engine::{Check, Done, Engine, Gone, Job, Moment, Visit};
 use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::identity::id_in;
 use crate::site::discovery::login::{Memory, trust_to_log_in};
@@ -97,7 +97,8 @@ impl Engine {
             here: self
                 .catalogue
                 .pin_of(key)
-                .or_else(|| self.pins.get(key).map(String::as_str)),
+                .or_else(|| self.pins.get(key).map(String::as_str))
+                .or_else(|| self.catalogue.pin_also_at(key)),
             is_met: pin
                 .as_deref()
                 .is_some_and(|pin| self.catalogue.is_met(pin, credentials)),
@@ -312,8 +313,8 @@ impl Engine {
 
     /// Reports were asked for and do not exist any more. An endpoint in whose way they stood is
     /// read.
-    fn gone(&mut self, gone: &Check, moment: Moment<'_>) {
-        for id in &gone.ids {
+    fn gone(&mut self, gone: &Gone, moment: Moment<'_>) {
+        for (id, _) in &gone.ids {
             self.put_away(id, moment);
         }
         if let Some(key) = gone.barred.as_ref().filter(|_| !gone.ids.is_empty()) {
@@ -330,8 +331,9 @@ impl Engine {
             self.pins.remove(&place);
             self.book.hurry(&place, true, moment.now);
         }
-        for rival in self.catalogue.rivals_of(id) {
-            self.book.hurry(&rival, true, moment.now);
+        let refused = self.book.refused("CertificateChanged");
+        for other in self.catalogue.rivals_of(id).into_iter().chain(refused) {
+            self.book.hurry(&other, true, moment.now);
         }
         self.catalogue.forget(id);
     }

@@ -77,6 +77,15 @@ pub(super) struct Check {
     pub(super) barred: Option<String>,
 }
 
+/// Machines whose reports were deleted.
+#[derive(Debug)]
+pub(super) struct Gone {
+    /// Each with when its report was asked for.
+    pub(super) ids: Vec<(String, Instant)>,
+    /// The endpoint in whose way they stood.
+    pub(super) barred: Option<String>,
+}
+
 /// A login that is allowed.
 #[derive(Debug)]
 pub(super) struct Visit {
@@ -102,7 +111,7 @@ pub(super) enum Done {
     /// Reports as they are held; `None` if nobody can tell.
     Listed(Option<Held>),
     /// Those of the reports are gone.
-    Checked(Check),
+    Checked(Gone),
 }
 
 /// Now, by both clocks.

@@ -33,12 +33,8 @@ pub(super) fn report(
     known: Option<&DpuReportSpec>,
     at: &Time,
 ) -> DpuReportSpec {
-    let (trust, pinned) = match target.access.trust {
-        FirstTrust::Ca => (FoundTrust::Ca, None),
-        FirstTrust::PinFirstSeen => (FoundTrust::PinnedKey, pin.map(ToString::to_string)),
-        FirstTrust::NoVerification => (FoundTrust::NoVerification, None),
-        FirstTrust::PlainHttp => (FoundTrust::PlainHttp, None),
-    };
+    let trust = proof(target, pin, known);
+    let pinned = (trust == FoundTrust::PinnedKey).then_some(pin).flatten();
     let version = env!("CARGO_PKG_VERSION");
     let mut spec = DpuReportSpec::new(Vantage::FoundBmc, id, version, at.clone());
     spec.machine = identity::machine(&system.identity);
@@ -52,7 +48,7 @@ pub(super) fn report(
             credentials: target.access.credentials.clone(),
             trust,
             ca_config_map: target.access.ca.clone(),
-            pinned_key_sha256: pinned,
+            pinned_key_sha256: pinned.map(ToString::to_string),
             shown_key_sha256: pin.map(ToString::to_string),
         },
         sources: sources(target),
@@ -73,6 +69,25 @@ pub(super) fn report(
     }
     spec.inventory = Some(inventory);
     spec
+}
+
+/// What its BMC proves itself by. One that was found by its key goes by that also in a range where
+/// nothing is verified, and so does one that left an address at which it had a certificate: else it
+/// would be anybody's from then on.
+fn proof(target: &Target, pin: Option<&SpkiPin>, known: Option<&DpuReportSpec>) -> FoundTrust {
+    let before = known.and_then(|known| known.found.as_ref());
+    let has_more = before.is_some_and(|found| match &found.endpoint.trust {
+        FoundTrust::PinnedKey => true,
+        FoundTrust::Ca | FoundTrust::Unrecognized(_) => found.endpoint.address != target.key,
+        FoundTrust::NoVerification | FoundTrust::PlainHttp => false,
+    });
+    match target.access.trust {
+        FirstTrust::Ca => FoundTrust::Ca,
+        FirstTrust::PinFirstSeen => FoundTrust::PinnedKey,
+        FirstTrust::NoVerification if has_more && pin.is_some() => FoundTrust::PinnedKey,
+        FirstTrust::NoVerification => FoundTrust::NoVerification,
+        FirstTrust::PlainHttp => FoundTrust::PlainHttp,
+    }
 }
 
 /// Its other addresses as they were told before.
@@ -135,19 +150,35 @@ pub(super) fn pin(spec: &DpuReportSpec) -> Option<&str> {
     found.endpoint.pinned_key_sha256.as_deref()
 }
 
-/// Whether an endpoint that is trusted so, and showed this key, lacks what the machine's BMC
-/// proved itself by.
-pub(super) fn lacks_proof(spec: &DpuReportSpec, trust: FirstTrust, pin: Option<&str>) -> bool {
-    let Some(found) = &spec.found else {
+/// Whether an endpoint that showed this key lacks what the machine's BMC proved itself by. At its
+/// own address it may have a certificate in place of that, if the range asks for one by now.
+pub(super) fn lacks_proof(spec: &DpuReportSpec, target: &Target, pin: Option<&str>) -> bool {
+    let Some(endpoint) = spec.found.as_ref().map(|found| &found.endpoint) else {
         return false;
     };
-    let is_same_key = pin.is_some() && pin == found.endpoint.shown_key_sha256.as_deref();
-    match &found.endpoint.trust {
-        FoundTrust::PinnedKey => pin.is_none() || pin != self::pin(spec),
-        FoundTrust::Ca => trust != FirstTrust::Ca && !is_same_key,
+    let access = &target.access;
+    let is_its_own = endpoint.address == target.key;
+    let has_certificate = access.trust == FirstTrust::Ca;
+    match endpoint.trust {
+        FoundTrust::PinnedKey => !(is_same_key(spec, pin) || is_its_own && has_certificate),
+        FoundTrust::Ca => {
+            let is_same_bundle = has_certificate && endpoint.ca_config_map == access.ca;
+            !(is_its_own || is_same_bundle || is_same_key(spec, pin))
+        }
         FoundTrust::NoVerification | FoundTrust::PlainHttp => false,
-        FoundTrust::Unrecognized(_) => !is_same_key,
+        FoundTrust::Unrecognized(_) => !is_its_own,
     }
+}
+
+/// Whether that is the key by which the machine's BMC is known, if it is by any.
+pub(super) fn is_same_key(spec: &DpuReportSpec, pin: Option<&str>) -> bool {
+    let endpoint = spec.found.as_ref().map(|found| &found.endpoint);
+    let known = endpoint.and_then(|endpoint| match endpoint.trust {
+        FoundTrust::PinnedKey => endpoint.pinned_key_sha256.as_deref(),
+        FoundTrust::Ca => endpoint.shown_key_sha256.as_deref(),
+        FoundTrust::NoVerification | FoundTrust::PlainHttp | FoundTrust::Unrecognized(_) => None,
+    });
+    pin.is_some() && pin == known
 }
 
 /// Makes the report say that the machine is there, and how it is looked at now; tells whether
@@ -207,41 +238,99 @@ fn tell(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::site::discovery::territory::Territory;
+
+    fn found(trust: &str, ca: Option<&str>, pinned: Option<&str>) -> DpuReportSpec {
+        let endpoint = serde_json::json!({
+            "address": "https://10.0.0.1", "credentials": "c", "trust": trust,
+            "caConfigMap": ca, "pinnedKeySha256": pinned, "shownKeySha256": "first",
+        });
+        let at = Time(jiff::Timestamp::UNIX_EPOCH);
+        let mut spec = DpuReportSpec::new(Vantage::FoundBmc, "f", "0", at);
+        let found = serde_json::json!({
+            "site": "s", "role": "Card", "recognisedBy": "x", "sources": [], "endpoint": endpoint,
+        });
+        spec.found = Some(serde_json::from_value(found).unwrap());
+        spec
+    }
+
+    /// The endpoint at one of two addresses, in a range of such trust.
+    fn target(is_its_own: bool, trust: &str) -> Target {
+        let host = if is_its_own { "10.0.0.1" } else { "10.0.0.2" };
+        let (scheme, tls) = match trust {
+            "ours" | "theirs" => (
+                "https",
+                format!("{{trust: Ca, caConfigMapRef: {{name: {trust}}}}}"),
+            ),
+            "PlainHttp" => ("http", "{trust: PlainHttp}".to_owned()),
+            other => ("https", format!("{{trust: {other}}}")),
+        };
+        let key = format!("{scheme}://{host}");
+        let section = serde_yaml::from_str(&format!(
+            "ranges: [{{addresses: ['{key}'], credentialsRef: {{name: c}}, tls: {tls}}}]"
+        ))
+        .unwrap();
+        let territory = Territory::new(&section).unwrap();
+        let mut named = territory.named(&[], jiff::Timestamp::UNIX_EPOCH);
+        named.targets.remove(&key).unwrap()
+    }
 
     #[test]
     fn who_proves_less_than_a_machine_did_lacks_its_proof() {
-        let found = |trust: &str, pinned: Option<&str>| -> DpuReportSpec {
-            let endpoint = serde_json::json!({
-                "address": "https://10.0.0.1", "credentials": "c", "trust": trust,
-                "pinnedKeySha256": pinned, "shownKeySha256": "first",
-            });
-            let mut spec = DpuReportSpec::new(
-                Vantage::FoundBmc,
-                "f",
-                "0",
-                Time(jiff::Timestamp::UNIX_EPOCH),
-            );
-            let found = serde_json::json!({"site": "s", "role": "Card", "recognisedBy": "x", "sources": [], "endpoint": endpoint});
-            spec.found = Some(serde_json::from_value(found).unwrap());
-            spec
-        };
         let (first, other) = (Some("first"), Some("other"));
-        for (was, pinned, trust, shown, lacks) in [
-            ("PinnedKey", first, FirstTrust::PinFirstSeen, first, false),
-            ("PinnedKey", first, FirstTrust::NoVerification, first, false),
-            ("PinnedKey", first, FirstTrust::NoVerification, other, true),
-            ("PinnedKey", first, FirstTrust::PlainHttp, None, true),
-            ("PinnedKey", first, FirstTrust::Ca, other, true),
-            ("Ca", None, FirstTrust::Ca, other, false),
-            ("Ca", None, FirstTrust::PinFirstSeen, first, false),
-            ("Ca", None, FirstTrust::PinFirstSeen, other, true),
-            ("Ca", None, FirstTrust::NoVerification, other, true),
-            ("NoVerification", None, FirstTrust::PlainHttp, None, false),
-            ("PlainHttp", None, FirstTrust::PlainHttp, None, false),
-            ("Later", None, FirstTrust::Ca, other, true),
+        let pinned = found("PinnedKey", None, first);
+        let certified = found("Ca", Some("ours"), None);
+        let unproved = found("NoVerification", None, None);
+        for (spec, is_its_own, trust, shown, lacks) in [
+            (&pinned, false, "PinFirstSeen", first, false),
+            (&pinned, false, "NoVerification", first, false),
+            (&pinned, false, "NoVerification", other, true),
+            (&pinned, false, "PlainHttp", None, true),
+            (&pinned, false, "ours", other, true),
+            (&pinned, true, "ours", other, false),
+            (&pinned, true, "NoVerification", other, true),
+            (&certified, false, "ours", other, false),
+            (&certified, false, "theirs", other, true),
+            (&certified, false, "PinFirstSeen", first, false),
+            (&certified, false, "NoVerification", other, true),
+            (&certified, true, "theirs", other, false),
+            (&unproved, false, "PlainHttp", None, false),
+            (&unproved, false, "NoVerification", other, false),
         ] {
-            let told = lacks_proof(&found(was, pinned), trust, shown);
-            assert_eq!(told, lacks, "{was} {trust:?} {shown:?}");
+            let told = lacks_proof(spec, &target(is_its_own, trust), shown);
+            assert_eq!(told, lacks, "{spec:?} {is_its_own} {trust} {shown:?}");
+        }
+    }
+
+    #[test]
+    fn a_machine_that_was_found_by_its_key_stays_so_where_nothing_is_verified() {
+        let pin = SpkiPin::of(b"first");
+        let certified = found("Ca", Some("ours"), None);
+        for (known, is_its_own, trust, told) in [
+            (
+                Some(found("PinnedKey", None, None)),
+                true,
+                "NoVerification",
+                "PinnedKey",
+            ),
+            (Some(found("PinnedKey", None, None)), true, "ours", "Ca"),
+            (
+                Some(certified.clone()),
+                false,
+                "NoVerification",
+                "PinnedKey",
+            ),
+            (Some(certified), true, "NoVerification", "NoVerification"),
+            (
+                Some(found("NoVerification", None, None)),
+                false,
+                "PinFirstSeen",
+                "PinnedKey",
+            ),
+            (None, false, "NoVerification", "NoVerification"),
+        ] {
+            let proved = proof(&target(is_its_own, trust), Some(&pin), known.as_ref());
+            assert_eq!(serde_json::json!(proved), told, "{known:?} {trust}");
         }
     }
 }

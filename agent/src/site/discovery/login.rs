@@ -16,9 +16,10 @@ pub(super) struct Memory<'a> {
 
 /// The trust in which to log in, if the endpoint may be shown credentials at all.
 ///
-/// `tls` is the trust in which it was identified. With `PinFirstSeen` the login goes to the very
-/// key that was identified and to no other; and that key must be the one that was seen first
-/// there, or that of a BMC that moved here.
+/// `tls` is the trust in which it was identified. Where no certificate is asked for, the login goes
+/// to the very key that was identified and to no other, for whoever has a key is known by it. With
+/// `PinFirstSeen` that key must be the one that was seen first there, or that of a BMC that moved
+/// here.
 pub(super) fn trust_to_log_in(
     key: &str,
     trust: FirstTrust,
@@ -27,7 +28,11 @@ pub(super) fn trust_to_log_in(
     memory: Memory<'_>,
 ) -> Result<TlsTrust, Failure> {
     match trust {
-        FirstTrust::Ca | FirstTrust::NoVerification | FirstTrust::PlainHttp => return Ok(tls),
+        FirstTrust::Ca | FirstTrust::PlainHttp => return Ok(tls),
+        FirstTrust::NoVerification => {
+            let pin = identified.tls_pin.clone();
+            return Ok(pin.map_or(tls, TlsTrust::PinnedKey));
+        }
         FirstTrust::PinFirstSeen => {}
     }
     let Some(pin) = &identified.tls_pin else {
@@ -38,16 +43,16 @@ pub(super) fn trust_to_log_in(
         ));
     };
     match memory.here {
-        Some(first) if first != pin.to_string() && !memory.is_met => Err(changed(key, pin)),
+        Some(first) if first != pin.to_string() && !memory.is_met => Err(changed(pin)),
         Some(_) | None => Ok(TlsTrust::PinnedKey(pin.clone())),
     }
 }
 
-fn changed(key: &str, pin: &SpkiPin) -> Failure {
+fn changed(pin: &SpkiPin) -> Failure {
     Failure::new(
         "CertificateChanged",
         format!(
-            "{key} shows key {pin} and not the one seen first; nothing was logged in to. Compare it with the BMC's own; if it is right, delete the bmc-found report of this address (or the one that has it in alsoAt), or restart the agent if there is none"
+            "key {pin} is not the one seen first here; nothing was logged in to. If it is the BMC's own, delete the bmc-found report of this address (or with it in alsoAt), or restart the agent if none has it"
         ),
         Bearing::Gone,
     )

@@ -15,6 +15,7 @@ use lockstep_crds::report::Reachability;
 use tokio::time::Instant;
 
 use crate::site::discovery::catalogue::{Catalogue, Machine, Sight};
+use crate::site::discovery::claim::other_proof;
 use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::found;
 use crate::site::discovery::partial::Here;
@@ -45,6 +46,12 @@ impl Catalogue {
             match machine.sight {
                 // Whether it is there was not seen.
                 Sight::Others | Sight::Nothing | Sight::NotRead => continue,
+                // It shows what it showed.
+                Sight::Unproved => {
+                    let failure = other_proof(&id, None, &target.key);
+                    self.lose(&id, &failure, then, at);
+                    continue;
+                }
                 // It answers, so nobody is out of reach.
                 Sight::InTurn => {
                     machine.lost = None;
@@ -245,7 +252,7 @@ fn is_told_missing(machine: &Machine) -> bool {
 /// Why a machine is absent that the endpoint has proved to have no more.
 fn absence(sight: Sight, key: &str) -> Option<Failure> {
     match sight {
-        Sight::Shown | Sight::NotRead | Sight::InTurn => None,
+        Sight::Shown | Sight::NotRead | Sight::InTurn | Sight::Unproved => None,
         Sight::Others => Some(Failure::new(
             "AnotherMachine",
             format!(

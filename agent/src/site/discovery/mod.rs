@@ -44,7 +44,7 @@ use crate::clock;
 use crate::config::DiscoverySection;
 use crate::report::Cause;
 use crate::site::context::Site;
-use crate::site::discovery::engine::{Check, Done, Engine, Job, Moment};
+use crate::site::discovery::engine::{Check, Done, Engine, Gone, Job, Moment};
 use crate::site::discovery::sweep::Door;
 use crate::site::discovery::telling::{Telling, Told, Written};
 
@@ -195,8 +195,9 @@ fn conclude(
         Ok(Event::Done(mut done)) => {
             let moment = Moment { now, at: &at };
             if let Done::Checked(gone) = &mut *done {
-                gone.ids.retain(|id| telling.has_been(id));
-                for id in &gone.ids {
+                gone.ids
+                    .retain(|(id, answer)| telling.stood_before(id, *answer));
+                for (id, _) in &gone.ids {
                     telling.forget(id);
                 }
             }
@@ -262,7 +263,7 @@ async fn perform(means: &Means, job: Job) -> Done {
         }
         Job::Check(Check { ids, barred }) => {
             let ids = telling::gone(&site.client, namespace, ids).await;
-            Done::Checked(Check { ids, barred })
+            Done::Checked(Gone { ids, barred })
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures::StreamExt;
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::{Api, Client};
@@ -12,8 +13,9 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::kube_client::{REQUEST_DEADLINE, said};
-use crate::report::{Cause, ReportError, ReportWriter};
+use crate::report::{Cause, ReportError, ReportWriter, is_not_found};
 use crate::site::discovery::held::Held;
+use crate::site::discovery::identity::id_in;
 
 /// Writes under way at one time.
 const MOST: usize = 8;
@@ -205,15 +207,17 @@ impl Telling {
         (self.under_way < MOST).then_some(*due)
     }
 
-    /// Whether the report of a machine has been there: one that was never written is not one that
-    /// somebody deleted.
-    pub(super) fn has_been(&self, id: &str) -> bool {
+    /// Whether the report of a machine was there, and was not written since: one that was never
+    /// written is not one that somebody deleted, and neither is one that is newer than the answer.
+    pub(super) fn stood_before(&self, id: &str, answer: Instant) -> bool {
         let desk = self.desks.get(&names::found_bmc(id));
-        desk.is_some_and(|desk| desk.stood.is_some() && desk.writer.is_some())
+        let desk = desk.filter(|desk| desk.writer.is_some());
+        desk.is_some_and(|desk| desk.stood.is_some_and(|stood| stood < answer))
     }
 
-    /// Reports that are not listed as they were written before the list was begun. They are read
-    /// again before they are written the next time.
+    /// Reports that are not listed as they were written before the list was begun. What is listed
+    /// with another version is read again before it is written the next time; what is not listed
+    /// is compared again with each list.
     pub(super) fn compare(&mut self, held: &Held) -> Differing {
         let mut differing = Differing::default();
         for (name, desk) in &mut self.desks {
@@ -229,12 +233,17 @@ impl Telling {
             if listed.map(String::as_str) == Some(version) {
                 continue;
             }
+            // A machine is asked for before anything follows from that.
+            if listed.is_none() && id_in(name).is_some() {
+                differing.not_at_all.push(name.clone());
+                continue;
+            }
             writer.forget();
-            let those = match listed {
-                Some(_) => &mut differing.otherwise,
-                None => &mut differing.not_at_all,
-            };
-            those.push(name.clone());
+            if listed.is_some() {
+                differing.otherwise.push(name.clone());
+            } else {
+                differing.not_at_all.push(name.clone());
+            }
         }
         differing
     }
@@ -306,16 +315,23 @@ fn is_ours(spec: &DpuReportSpec, site: &str) -> bool {
     }
 }
 
-/// Those of the machines whose reports do not exist. Silence proves nothing.
-pub(super) async fn gone(client: &Client, namespace: &str, ids: Vec<String>) -> Vec<String> {
+/// Those of the machines whose reports do not exist, each with when it was asked for. Silence proves
+/// nothing.
+pub(super) async fn gone(
+    client: &Client,
+    namespace: &str,
+    ids: Vec<String>,
+) -> Vec<(String, Instant)> {
     let api: Api<DpuReport> = Api::namespaced(client.clone(), namespace);
-    let mut gone = Vec::new();
-    for id in ids {
-        let name = names::found_bmc(&id);
-        let found = tokio::time::timeout(REQUEST_DEADLINE, api.get_metadata_opt(&name)).await;
-        if matches!(found, Ok(Ok(None))) {
-            gone.push(id);
+    let asked = futures::stream::iter(ids).map(|id| {
+        let api = api.clone();
+        async move {
+            let begun = Instant::now();
+            let name = names::found_bmc(&id);
+            let found = tokio::time::timeout(REQUEST_DEADLINE, api.get_metadata(&name)).await;
+            matches!(found, Ok(Err(error)) if is_not_found(&error)).then_some((id, begun))
         }
-    }
-    gone
+    });
+    let gone: Vec<Option<(String, Instant)>> = asked.buffer_unordered(MOST).collect().await;
+    gone.into_iter().flatten().collect()
 }

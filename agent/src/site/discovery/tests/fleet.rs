@@ -317,7 +317,10 @@ impl Doors for Fleet {
             });
             let url: url::Url = format!("https://{door}").parse().unwrap();
             let key = url.origin().ascii_serialization();
-            state.bmcs.get(&key).map(|bmc| bmc.manner)
+            let plain: url::Url = format!("http://{door}").parse().unwrap();
+            let plain = plain.origin().ascii_serialization();
+            let bmc = state.bmcs.get(&key).or_else(|| state.bmcs.get(&plain));
+            bmc.map(|bmc| bmc.manner)
         };
         match manner {
             Some(Manner::Dead) | None => {

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::fleet::{Bench, Manner, bench, range, until};
+use super::proof::{pin, shown_to};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const KEY: &str = "https://10.0.0.1";
@@ -147,5 +149,97 @@ async fn a_stranger_elsewhere_does_not_make_the_first_key_forgotten() {
         bench.address("SN-1").as_deref() == Some("https://10.66.0.66")
     })
     .await;
+    search.end().await;
+}
+
+/// One list out of an old cache, and later somebody deletes the report.
+#[tokio::test(start_paused = true)]
+async fn a_deletion_is_noticed_although_a_list_lacked_the_report_once() {
+    let bench = bench(&range("addresses: [10.0.0.1]"));
+    bench.fleet.put(KEY, "SN-1");
+    let search = bench.start();
+    until(MINUTE, "it is found", || bench.found("SN-1").is_some()).await;
+    bench.all_told().await;
+    bench.api.lists_without(Some(&report_of("SN-1")));
+    tokio::time::sleep(6 * MINUTE).await;
+    bench.api.lists_without(None);
+    tokio::time::sleep(6 * MINUTE).await;
+    bench.api.remove(&report_of("SN-1"));
+    until(60 * MINUTE, "it is told again", || {
+        bench.found("SN-1").is_some()
+    })
+    .await;
+    search.end().await;
+}
+
+/// The same where the API server gives no answer just when the report is asked for.
+#[tokio::test(start_paused = true)]
+async fn a_deletion_is_noticed_although_one_question_had_no_answer() {
+    let bench = bench(&range("addresses: [10.0.0.1]"));
+    bench.fleet.put(KEY, "SN-1");
+    let search = bench.start();
+    until(MINUTE, "it is found", || bench.found("SN-1").is_some()).await;
+    bench.all_told().await;
+    bench.api.remove(&report_of("SN-1"));
+    // Longer than anybody waits for an answer.
+    bench.api.read_slowly(&report_of("SN-1"), MINUTE);
+    tokio::time::sleep(6 * MINUTE).await;
+    bench.api.read_slowly(&report_of("SN-1"), Duration::ZERO);
+    until(60 * MINUTE, "it is told again", || {
+        bench.found("SN-1").is_some()
+    })
+    .await;
+    search.end().await;
+}
+
+/// Certificates were renewed, and somebody deletes all reports; the API server is slow.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_older_than_a_report_makes_nobody_forget_it() {
+    let bench = bench(&range(
+        "addresses: [10.0.0.1, 10.0.0.2, 10.0.0.3, 10.0.0.4, 10.0.0.5, 10.0.0.6]",
+    ));
+    let mut serials: Vec<(String, String)> = Vec::new();
+    for number in 1..=6 {
+        let serial = format!("SN-{number}");
+        let key = format!("https://10.0.0.{number}");
+        bench.fleet.put(&key, &serial);
+        serials.push((serial, key));
+    }
+    // The first one that is asked for.
+    serials.sort_by_key(|(serial, _)| Bench::id(serial));
+    let (serial, key) = serials.remove(0);
+    let begun = Instant::now();
+    let search = bench.start();
+    bench.all_told().await;
+    bench
+        .fleet
+        .change(&key, |bmc| bmc.key = Some("its new one".to_owned()));
+    for (other, _) in &serials {
+        let seconds = Duration::from_secs(14);
+        bench.api.read_slowly(&report_of(other), seconds);
+    }
+    tokio::time::sleep_until(begun + Duration::from_millis(299_900)).await;
+    bench.api.remove(&report_of(&serial));
+    for (other, _) in &serials {
+        bench.api.remove(&report_of(other));
+    }
+    until(MINUTE, "it is found with its new key", || {
+        bench.found(&serial).is_some()
+    })
+    .await;
+    let told = bench.found(&serial).unwrap();
+    assert_eq!(
+        told["found"]["endpoint"]["pinnedKeySha256"],
+        pin("its new one")
+    );
+    bench
+        .fleet
+        .change(&key, |bmc| bmc.key = Some("a stranger's".to_owned()));
+    tokio::time::sleep(30 * MINUTE).await;
+    assert_eq!(
+        shown_to(&bench, &key, "a stranger's"),
+        0,
+        "name and password were shown to another key"
+    );
     search.end().await;
 }

@@ -154,3 +154,37 @@ async fn a_machine_that_is_found_after_it_was_asked_for_is_answered() {
     );
     search.end().await;
 }
+
+/// The key of another BMC answers at the address of a machine of which an inspection asks.
+#[tokio::test(start_paused = true)]
+async fn a_bmc_that_cannot_answer_an_inspection_is_not_read_whole_at_every_look() {
+    let bench = bench(&range("addresses: [10.0.0.1, 10.0.0.2]"));
+    let (key, two) = ("https://10.0.0.1", "https://10.0.0.2");
+    let reads = |to: &str| {
+        let explored = bench.fleet.calls("explore");
+        explored.iter().filter(|call| call.to == to).count()
+    };
+    bench.fleet.put(key, "SN-1");
+    bench.fleet.put(two, "SN-2");
+    let search = bench.start();
+    until(MINUTE, "they are found", || {
+        bench.found("SN-1").is_some() && bench.found("SN-2").is_some()
+    })
+    .await;
+    // As where a chassis has two controllers, and the other one took the address.
+    bench
+        .fleet
+        .change(key, |bmc| bmc.key = Some("key of SN-2".to_owned()));
+    tokio::time::sleep(30 * MINUTE).await;
+    let before = reads(key);
+    tokio::time::sleep(60 * MINUTE).await;
+    let unasked = reads(key) - before;
+    want(&bench, &[("SN-1", of_h())]);
+    tokio::time::sleep(60 * MINUTE).await;
+    let asked = reads(key) - before - unasked;
+    assert!(
+        asked <= 12,
+        "{asked} whole reads in an hour, {unasked} where nobody asks"
+    );
+    search.end().await;
+}

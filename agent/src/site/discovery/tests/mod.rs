@@ -6,6 +6,7 @@ mod fleet;
 mod held;
 mod inspection;
 mod partial;
+mod proof;
 mod replaced;
 mod returning;
 mod scale;
