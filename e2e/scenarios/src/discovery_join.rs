@@ -8,7 +8,7 @@ mod places;
 mod sightings;
 mod teller;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use kube::{Api, ResourceExt};
@@ -78,24 +78,10 @@ pub async fn run(context: Context) -> Result<Report> {
     stories.moved_and_replaced(&mut report).await?;
     stories.users_object_wins(&mut report).await?;
     stories.approved(&mut report).await?;
-    comes_to_rest(&world).await?;
+    story::comes_to_rest(&world.control_plane, QUIET, SOON).await?;
     world.check()?;
     world.stop().await?;
     Ok(report)
-}
-
-/// Once what follows from the stories is written, nothing more is.
-async fn comes_to_rest(world: &World) -> Result<()> {
-    let deadline = Instant::now() + SOON;
-    loop {
-        let mark = world.mark()?;
-        let quiet = async || Ok(story::writes(&world.control_plane, mark)?.is_empty());
-        match story::stays_so(QUIET, "nothing is written while nothing changes", quiet).await {
-            Err(error) if Instant::now() > deadline => return Err(error),
-            Err(_) => {}
-            Ok(()) => return Ok(()),
-        }
-    }
 }
 
 struct Stories<'a> {

@@ -28,6 +28,8 @@ use crate::{simulated, story};
 const FOUND: Duration = Duration::from_secs(300);
 /// For the operator to join it.
 const JOINED: Duration = Duration::from_secs(180);
+/// Longer than the operator takes to follow what it wrote itself.
+const AT_REST: Duration = Duration::from_secs(10);
 /// Several scans.
 const QUIET: Duration = Duration::from_secs(30);
 
@@ -100,6 +102,8 @@ pub async fn run(context: Context) -> Result<Report> {
     outcomes(&mut report, &reports, &fleets, &mute, &no_secret).await?;
     linked(&mut report, &world, &fleets).await?;
 
+    // What stood in for a host that was found after its card gives way first.
+    story::comes_to_rest(&world.control_plane, AT_REST, JOINED).await?;
     let mark = world.mark()?;
     let quiet = async || Ok(story::writes(&world.control_plane, mark)?.is_empty());
     story::stays_so(QUIET, "repeated scans write nothing", quiet).await?;

@@ -248,3 +248,25 @@ pub async fn stays_so(
     }
     Ok(())
 }
+
+/// Waits until operator and agents have written nothing for so long: what follows from what was
+/// done before is told by then.
+///
+/// # Errors
+/// When that is not so in time.
+pub async fn comes_to_rest(
+    control_plane: &ControlPlane,
+    quiet: Duration,
+    deadline: Duration,
+) -> Result<()> {
+    let end = Instant::now() + deadline;
+    loop {
+        let mark = control_plane.audit_log().mark()?;
+        let is_quiet = async || Ok(writes(control_plane, mark)?.is_empty());
+        match stays_so(quiet, "nothing is written while nothing changes", is_quiet).await {
+            Err(error) if Instant::now() > end => return Err(error),
+            Err(_) => {}
+            Ok(()) => return Ok(()),
+        }
+    }
+}
