@@ -148,8 +148,8 @@ pub struct Verdict {
 /// One host.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JoinedHost {
-    /// The Node that runs there, if exactly one agent proves it, and not by a card alone against
-    /// the one that its status records.
+    /// The Node that runs there, if exactly one agent proves it. The one that the status records
+    /// goes before it as long as that exists and has not departed.
     pub node_name: Option<String>,
     /// The Node that its status records, where its own agent proves since that it runs on another
     /// machine.

@@ -8,9 +8,8 @@ use lockstep_crds::{DpuHost, DpuReportSpec, names};
 use crate::inventory::JoinedHost;
 use crate::view::View;
 
-/// The Node of a host: the one that the user names, else the one that an agent proves, else the
-/// one that was proved last, for as long as it exists and its own agent does not prove since that it
-/// runs on another host. An agent that falls silent, a second one that claims the same machine, or a
+/// The Node of a host: the one that the user names, else the one that was proved last, for as long as
+/// it exists and does not prove to run on another host, else the one that an agent proves. An agent that falls silent, a second one that claims the same machine, or a
 /// BMC that tells otherwise must not make a host look free that was known to be in use (S12).
 pub fn node_of(
     host: &DpuHost,
@@ -24,16 +23,16 @@ pub fn node_of(
         let departed = joined.and_then(|joined| joined.departed.as_ref());
         (exists(&recorded) && departed != Some(&recorded)).then_some(recorded)
     };
-    named.or_else(proved).or_else(recorded)
+    named.or_else(recorded).or_else(proved)
 }
 
 /// Why it is not settled which Node runs on a host. Who names one in the spec has settled it, and
-/// so has an agent that proves it now.
+/// so has an agent that proves the one that counts.
 pub(crate) fn node_in_doubt(view: &View) -> Option<&str> {
     let joined = view.joined.as_ref()?;
-    let settled = view.host.spec.node_name.is_some() || joined.node_name.is_some();
+    let is_proved = joined.node_name.is_some() && joined.node_name == view.node_name;
     let why = joined.contradictions.first().map(String::as_str);
-    why.filter(|_| !settled)
+    why.filter(|_| !is_proved && view.host.spec.node_name.is_none())
 }
 
 /// Reports that an agent has left behind under the name of a Node that is gone, while the agent
@@ -117,7 +116,8 @@ mod tests {
         let exists = |node: &str| node != "gone";
         let table = [
             (Some("a"), proved(Some("b")), Some("c"), Some("a")),
-            (None, proved(Some("b")), Some("c"), Some("b")),
+            (None, proved(Some("b")), Some("c"), Some("c")),
+            (None, proved(Some("b")), Some("gone"), Some("b")),
             (None, proved(None), Some("c"), Some("c")),
             (None, None, Some("c"), Some("c")),
             (None, proved(None), Some("gone"), None),

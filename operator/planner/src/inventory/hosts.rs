@@ -33,13 +33,12 @@ pub(super) fn joined(
         Recorded::Departed(node) => (Some(node), None),
         Recorded::Opposed(why) => (None, Some(why)),
     };
-    let proved = machine.node_name().filter(|_| opposed.is_none());
     let own = machine.contradictions.iter().cloned();
     let contradictions = opposed.iter().cloned().chain(own);
     let contradictions = contradictions.take(MOST_CONTRADICTIONS).collect();
     JoinedHost {
         strangers: machine.strangers.clone(),
-        node_name: proved.map(str::to_owned),
+        node_name: machine.node_name().map(str::to_owned),
         departed,
         firmware: first(|told| told.platform.is_some()).and_then(|told| told.platform.clone()),
         slots: first(|told| told.slots.is_some()).and_then(|told| told.slots.clone()),

@@ -3,9 +3,10 @@
 //! A Node that was proved once stays the host's (S12): neither silence, nor a second claim, nor a
 //! reading that differs may make a host look free. A BMC shows another UUID after its firmware or
 //! its board was replaced, and lists other cards once one was; whoever is told otherwise may run
-//! there still. So a recorded Node ends only by its own agent, which is alive, tells it later than
-//! the host's BMC was read, and is proved on another host by more than its own word. Everything
-//! else that cannot be is told, and stops what would take the host down. A BMC that lists no cards
+//! there still. So a recorded Node that exists ends only by its own agent, which is alive, tells it
+//! later than the host's BMC was read, and is proved on another host by more than its own word; or, if
+//! no agent tells of it, by a person who names it there. Everything else that cannot be is told, another
+//! Node's proof included, and stops what would take the host down. A BMC that lists no cards
 //! says nothing: many list none while the host is off.
 
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ use super::SiteView;
 use super::agreement::sees_other_cards;
 use super::keys::{self, Keys, Kind};
 use super::machines::{Machine, MachineView, Machines, host_keys, inside};
-use super::proposed::{name, proposed_id};
+use super::proposed::{host_may_yield, name};
 use crate::standing::CLOCK_SKEW;
 
 /// What has become of the Node in a host's status.
@@ -42,6 +43,11 @@ pub(super) fn recorded(
     let (Some(node), Some(machine)) = (node, machines.list.get(own)) else {
         return Recorded::Unopposed;
     };
+    if !view.reports.contains_key(names::host(node).as_str())
+        && is_named_elsewhere(node, host, view)
+    {
+        return Recorded::Departed(node.to_owned());
+    }
     let agent = Agent::elsewhere(node, own, machines, view);
     if let Some(agent) = &agent
         && agent.has_left(machine, view)
@@ -50,17 +56,14 @@ pub(super) fn recorded(
     }
     let other = machine.node_name().filter(|other| *other != node);
     let why = match other {
-        Some(other) if is_proved_by_identity(other, machine, view) => None,
-        Some(other) => Some(format!(
-            "Node {other} is known to run here by a card alone, which may have been moved to it"
-        )),
+        Some(other) => Some(format!("{} tells of this machine, too", names::host(other))),
         None => agent.and_then(|agent| agent.speaks_against(machine)),
     };
     why.map_or(Recorded::Unopposed, |why| {
         Recorded::Opposed(format!(
             "status.nodeName records Node {node}, and {why}; Node {node} counts as the one that runs \
-             here until that is settled: name the Node that does in spec.nodeName; if {node} runs on \
-             another machine, have a DpuHost with its own BMC stand for that one, or name {node} in its \
+             here until that is settled: name the Node that does in spec.nodeName; if {node} does not \
+             run any more, delete that Node; if it runs on another machine, have a DpuHost with its own BMC stand for that one, or name {node} in its \
              spec.nodeName, and delete the DpuReport {}, which the agent there writes anew",
             names::host(node)
         ))
@@ -107,7 +110,18 @@ impl<'m, 'a> Agent<'m, 'a> {
         is_alive
             && newest.is_none_or(|newest| self.is_newer(newest))
             && !sees_what_is_there
+            && !self.is_known_at(from)
             && self.is_proved_there(view)
+    }
+
+    /// Whether it tells the very UUID that the host is known by, or whose that is is not settled.
+    fn is_known_at(&self, from: &Machine<'_>) -> bool {
+        let objects = from.host.iter().chain(&from.yielding);
+        let demanded = objects.filter_map(|host| host.spec.identity.as_ref());
+        let mut known: Keys = demanded.flat_map(keys::of_identity).collect();
+        known.extend(by_bmc(from).flat_map(|view| host_keys(view.spec)));
+        let mut uuids = self.keys.iter().filter(|key| key.kind() == Kind::Uuid);
+        uuids.any(|uuid| known.contains(uuid)) || !from.contradictions.is_empty()
     }
 
     /// Facts have the time of their last change, by the clock of whoever read them: an equal time
@@ -122,8 +136,7 @@ impl<'m, 'a> Agent<'m, 'a> {
         let Some(host) = self.machine.host else {
             return false;
         };
-        let is_named = host.spec.node_name.as_deref() == Some(self.node)
-            && proposed_id(&host.metadata).is_none();
+        let is_named = is_named_by_person(self.node, host);
         let is_shown = || {
             by_bmc(self.machine).any(|bmc| {
                 let mut shown = host_keys(bmc.spec).into_iter();
@@ -174,16 +187,14 @@ fn by_bmc<'m, 'a>(machine: &'m Machine<'a>) -> impl Iterator<Item = &'m MachineV
     views.filter(|view| view.is_of_bmc() && !view.missing())
 }
 
-/// Whether the agent on a Node that is bound to the machine tells what identifies that machine,
-/// not only a card that both see.
-fn is_proved_by_identity(node: &str, machine: &Machine<'_>, view: &SiteView<'_>) -> bool {
-    let Some(agent) = view.reports.get(names::host(node).as_str()) else {
-        return false;
-    };
-    let objects = machine.host.iter().chain(&machine.yielding);
-    let demanded = objects.filter_map(|host| host.spec.identity.as_ref());
-    let mut known: Keys = demanded.flat_map(keys::of_identity).collect();
-    known.extend(by_bmc(machine).flat_map(|view| host_keys(view.spec)));
-    let mut told = host_keys(agent).into_iter();
-    told.any(|key| matches!(key.kind(), Kind::Uuid | Kind::Serial) && known.contains(&key))
+/// Whether a person says that this Node runs on that host. Discovery writes names, too, into objects
+/// that may still give way.
+fn is_named_by_person(node: &str, host: &DpuHost) -> bool {
+    host.spec.node_name.as_deref() == Some(node) && !host_may_yield(host)
+}
+
+fn is_named_elsewhere(node: &str, than: &DpuHost, view: &SiteView<'_>) -> bool {
+    let own = name(&than.metadata);
+    let mut others = view.hosts.iter().filter(|host| name(&host.metadata) != own);
+    others.any(|host| is_named_by_person(node, host))
 }

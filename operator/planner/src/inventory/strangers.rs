@@ -65,12 +65,13 @@ impl<'a> SharedKeys<'a> {
             .filter_map(|spec| Some((spec, spec.found.as_ref()?)))
         {
             let is_alone = found.missing_since.is_none() && found.endpoint.system_path.is_none();
-            let uuid = host_keys(spec)
-                .into_iter()
-                .find(|key| key.kind() == Kind::Uuid);
-            if let (true, Some(uuid), Some(key)) = (is_alone, uuid, shown(&found.endpoint)) {
+            let identity = host_keys(spec);
+            let by = |kind| identity.iter().find(move |key| key.kind() == kind);
+            let strongest = by(Kind::Uuid).or_else(|| by(Kind::Serial)).cloned();
+            if let (true, Some(machine), Some(key)) = (is_alone, strongest, shown(&found.endpoint))
+            {
                 let there = place(&found.endpoint.address);
-                machines.entry(key).or_default().insert(uuid, there);
+                machines.entry(key).or_default().insert(machine, there);
             }
         }
         machines.retain(|_, machines| machines.values().collect::<BTreeSet<_>>().len() > 1);

@@ -25,6 +25,7 @@ mod places;
 mod plugging;
 mod properties;
 mod proposing;
+mod recorded_node;
 mod replacing;
 mod requirements;
 mod restoring;

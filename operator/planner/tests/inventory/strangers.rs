@@ -512,3 +512,46 @@ fn a_host_that_was_proposed_for_its_agent_gets_the_bmc_that_is_found_later() {
     assert_eq!(vouching(&site, &own), both);
     assert!(site.join().hosts[&own].strangers.is_empty());
 }
+
+// Reader 9.
+
+fn k(site: Site, id: &str, role: &str, at: (&str, &str), machine: Value) -> Site {
+    let told = json!({"machine": machine.clone(), "inventory": {"system": machine}});
+    by_anybody(site, id, role, (at.0, Some(at.1)), told)
+}
+
+/// Cards of a maker that are known by serial numbers alone: each shows the key of all.
+#[test]
+fn a_key_that_cards_without_a_uuid_share_proves_nothing_elsewhere() {
+    for pinned_key in [true, false] {
+        let at = "https://10.0.0.1";
+        let bmc = if pinned_key {
+            pinned(at)
+        } else {
+            unverified(at)
+        };
+        let identity = json!({"serialNumber": "MT1"});
+        let mut site = Site::default()
+            .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
+            .card("c", json!({"identity": identity, "bmc": bmc}))
+            .report(
+                "bmc-card-c",
+                "CardBmc",
+                "c",
+                hot("uid-c", identity.clone(), Some("cd")),
+            );
+        for n in 2..9 {
+            let told = json!({"serialNumber": format!("MT{n}")});
+            site = k(
+                site,
+                &format!("f{n}"),
+                "Card",
+                (&format!("https://10.0.0.{n}"), "cd"),
+                told,
+            );
+        }
+        let site = k(site, "f99", "Card", (ELSEWHERE, "cd"), identity);
+        let told = conflicts(&site.joined("c"));
+        assert_eq!(told, ["bmc.address"], "pinned: {pinned_key}");
+    }
+}

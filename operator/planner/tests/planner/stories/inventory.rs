@@ -162,6 +162,12 @@ fn a_renamed_node_is_the_same_host() {
     assert_eq!(world.status().node_name.as_deref(), Some("old-name"));
     with_node(&mut world, "new-name", Readiness::Ready);
     world.settle(secs(60));
+    assert_eq!(world.status().node_name.as_deref(), Some("old-name"));
+    // The old Node is deleted.
+    world.node = None;
+    world.settle(secs(60));
+    with_node(&mut world, "new-name", Readiness::Ready);
+    world.settle(secs(60));
     assert_eq!(world.status().node_name.as_deref(), Some("new-name"));
     assert!(
         world.effects.is_empty() && world.is_ready(),
@@ -314,4 +320,67 @@ fn a_stranger_that_shows_a_hosts_identity_is_told_and_holds_nothing_up() {
     let conditions = &world.status().conditions;
     let told = condition::find(conditions, condition::CONTRADICTED).unwrap();
     assert_eq!(told.message, "bmc-found-f9 shows its UUID");
+}
+
+/// Reader 9: the BMC of the host shows the UUID of a board that ran Node `spare` once; that agent has been
+/// silent since, and its Node is NotReady. `node1` runs on the host, and is Ready.
+#[test]
+fn a_silent_agent_does_not_make_a_host_look_free_of_its_recorded_node() {
+    let mut world = World::new(&["card1"]);
+    world.edit_host(|host| host.disruption = Disruption::Never);
+    with_node(&mut world, "node1", Readiness::Ready);
+    world.power_on_host();
+    world.settle(secs(60));
+    assert_eq!(world.status().node_name.as_deref(), Some("node1"));
+    let at = Time(world.now);
+    let told = |name: String, vantage: Vantage, subject: &str, uuid: &str| {
+        let machine = lockstep_crds::MachineIdentity {
+            system_uuid: Some(uuid.to_owned()),
+            serial_number: None,
+        };
+        let spec = DpuReportSpec {
+            machine: Some(machine),
+            ..DpuReportSpec::new(vantage, subject, "0.1.0", at.clone())
+        };
+        (name, spec)
+    };
+    let (old, new) = (
+        "7e5c0a3e-3f1c-4a55-9d0e-0a1b2c3d4e5f",
+        "0a7d8c55-11aa-4b6f-8f6e-99aabbccdd01",
+    );
+    let mut host = world.host.clone().unwrap();
+    host.spec.identity = None;
+    let name = host.metadata.name.clone().unwrap();
+    let mut bmc = told(names::host_bmc(&name), Vantage::HostBmc, &name, new);
+    bmc.1.subject_uid = host.metadata.uid.clone().unwrap();
+    let reports = [
+        bmc,
+        told(names::host("node1"), Vantage::HostOs, "node1", old),
+        told(names::host("spare"), Vantage::HostOs, "spare", new),
+    ];
+    let site = SiteView {
+        hosts: vec![&host],
+        reports: reports
+            .iter()
+            .map(|(name, spec)| (name.as_str(), spec))
+            .collect(),
+        alive: [reports[0].0.as_str(), reports[1].0.as_str()].into(),
+        now: world.now,
+        ..SiteView::default()
+    };
+    let joined = join(&site).hosts[&name].clone();
+    world.joined = Some(joined);
+    // What the operator reads of Node `spare`.
+    world.node = Some(NodeSeen {
+        ready: Readiness::NotReady,
+        boot_id: None,
+    });
+    world.edit_host(|host| host.disruption = Disruption::Allowed);
+    world.settle(secs(600));
+    assert!(
+        world.effects.is_empty(),
+        "taken down: {} Node {:?}",
+        world.host_says(),
+        world.status().node_name
+    );
 }
