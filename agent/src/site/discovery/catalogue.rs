@@ -211,7 +211,7 @@ impl Catalogue {
         all.find_map(|one| {
             Some(one)
                 .filter(is_there)
-                .and_then(|one| found::pin(&one.spec))
+                .and_then(|one| found::key(&one.spec))
         })
     }
 

@@ -24,6 +24,15 @@ pub(super) struct Rival {
     pub(super) certain: bool,
     /// Whether it lacks what the holder proved to be with, so that it is no use to ask it.
     pub(super) barred: bool,
+    /// Whether it shows the key by which the machine is known: it is the same BMC.
+    is_same: bool,
+}
+
+impl Rival {
+    /// Whether the holder has answered since it was met.
+    fn was_met_before(&self, shown: Option<Instant>) -> bool {
+        shown.is_some_and(|shown| shown > self.since)
+    }
 }
 
 /// What a machine becomes for the endpoint that showed it.
@@ -54,6 +63,23 @@ impl Catalogue {
             && (is_alias || is_elsewhere)
     }
 
+    /// Tells at which other addresses the BMC of a machine answers. One that is met before the
+    /// holder answers again may be the address that it got instead.
+    pub(super) fn tell_aliases(&mut self, id: &str) {
+        let Some(machine) = self.machines.get_mut(id) else {
+            return;
+        };
+        for (key, rival) in &machine.rivals {
+            if rival.is_same
+                && rival.was_met_before(machine.shown)
+                && found::tell_alias(&mut machine.spec, key)
+            {
+                self.changed.insert(id.to_owned());
+            }
+        }
+    }
+
+    /// The address that a machine left goes on to count.
     pub(super) fn tell_alias(&mut self, id: &str, key: &str) {
         if let Some(machine) = self.machines.get_mut(id)
             && found::tell_alias(&mut machine.spec, key)
@@ -103,11 +129,10 @@ impl Catalogue {
             since: now,
             certain: false,
             barred: false,
+            is_same: false,
         });
         rival.barred = lacks;
-        if lacks && target.access.trust == FirstTrust::PinFirstSeen {
-            return refused();
-        }
+        rival.is_same = found::is_same_key(&machine.spec, pin.as_deref());
         // Of two that are known to show one identity the first keeps the report a little longer.
         let enough = if rival.certain { LOOKS } else { 1 };
         let looks = machine.lost.as_ref().map_or(0, |lost| lost.looks);
@@ -119,13 +144,11 @@ impl Catalogue {
             machine.rivals.remove(&target.key);
             return Claim::Ours;
         }
-        if found::is_same_key(&machine.spec, pin.as_deref()) {
-            if found::tell_alias(&mut machine.spec, &target.key) {
-                self.changed.insert(id.to_owned());
-            }
+        if rival.is_same {
+            self.tell_aliases(id);
             return Claim::Alias;
         }
-        if !rival.certain && machine.shown.is_none_or(|shown| shown <= rival.since) {
+        if !rival.certain && !rival.was_met_before(machine.shown) {
             return Claim::Open;
         }
         let news = !rival.certain;

@@ -205,11 +205,6 @@ impl Engine {
             return;
         }
         if let Some(found) = &spec.found {
-            if let Some(pin) = &found.endpoint.pinned_key_sha256 {
-                let others = found.also_at.iter();
-                self.pins
-                    .extend(others.map(|other| (other.clone(), pin.clone())));
-            }
             let address = Some(&found.endpoint.address).filter(|_| found.missing_since.is_none());
             if let Some(target) = address.and_then(|address| self.territory.scanned_at(address)) {
                 self.book.remember(&target, now);

@@ -170,15 +170,19 @@ pub(super) fn lacks_proof(spec: &DpuReportSpec, target: &Target, pin: Option<&st
     }
 }
 
-/// Whether that is the key by which the machine's BMC is known, if it is by any.
-pub(super) fn is_same_key(spec: &DpuReportSpec, pin: Option<&str>) -> bool {
-    let endpoint = spec.found.as_ref().map(|found| &found.endpoint);
-    let known = endpoint.and_then(|endpoint| match endpoint.trust {
+/// The key by which the machine's BMC is known, if it is by any.
+pub(super) fn key(spec: &DpuReportSpec) -> Option<&str> {
+    let endpoint = &spec.found.as_ref()?.endpoint;
+    match endpoint.trust {
         FoundTrust::PinnedKey => endpoint.pinned_key_sha256.as_deref(),
         FoundTrust::Ca => endpoint.shown_key_sha256.as_deref(),
         FoundTrust::NoVerification | FoundTrust::PlainHttp | FoundTrust::Unrecognized(_) => None,
-    });
-    pin.is_some() && pin == known
+    }
+}
+
+/// Whether that is it.
+pub(super) fn is_same_key(spec: &DpuReportSpec, pin: Option<&str>) -> bool {
+    pin.is_some() && pin == key(spec)
 }
 
 /// Makes the report say that the machine is there, and how it is looked at now; tells whether

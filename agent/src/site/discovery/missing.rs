@@ -62,8 +62,9 @@ impl Catalogue {
             machine.shown = machine.shown.max(Some(then));
             machine.lost = None;
             if found::is_back(&mut machine.spec, target, at) {
-                self.changed.insert(id);
+                self.changed.insert(id.clone());
             }
+            self.tell_aliases(&id);
         }
     }
 
@@ -120,7 +121,10 @@ impl Catalogue {
     /// Whether that machine is one that the endpoint showed no more when it was read last.
     pub(super) fn is_absent_at(&self, key: &str, id: &str) -> bool {
         let machine = self.machines.get(id);
-        machine.is_some_and(|machine| machine.holder == key && machine.sight != Sight::Shown)
+        machine.is_some_and(|machine| {
+            let is_in_doubt = !matches!(machine.sight, Sight::Shown | Sight::Unproved);
+            machine.holder == key && is_in_doubt
+        })
     }
 
     /// Whether the endpoint has the report of a machine that it shows no more, and that is not

@@ -1,5 +1,6 @@
 //! The search against a fleet and an API server in memory, in time that stands still and leaps.
 
+mod addresses;
 mod alternate;
 mod change;
 mod fleet;

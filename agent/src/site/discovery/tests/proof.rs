@@ -44,10 +44,10 @@ async fn the_key_of_an_address_is_kept_when_the_other_one_of_its_bmc_takes_over(
     bench.all_told().await;
     let is_first = bench.address("SN-1").as_deref() == Some(KEY);
     let (first, other) = if is_first { (KEY, six) } else { (six, KEY) };
-    assert_eq!(
-        bench.found("SN-1").unwrap()["found"]["alsoAt"],
-        json!([other])
-    );
+    until(10 * MINUTE, "both are told", || {
+        bench.found("SN-1").unwrap()["found"]["alsoAt"] == json!([other])
+    })
+    .await;
     bench.fleet.change(first, |bmc| bmc.manner = Manner::Dead);
     until(10 * MINUTE, "the other one stands for it", || {
         bench.address("SN-1").as_deref() == Some(other)

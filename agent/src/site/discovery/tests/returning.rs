@@ -193,7 +193,10 @@ async fn the_key_of_a_second_address_is_remembered_by_the_next_process() {
     let is_first = bench.address("SN-1").as_deref() == Some(KEY);
     let (first, other) = if is_first { (KEY, six) } else { (six, KEY) };
     let also_at = || bench.found("SN-1").unwrap()["found"]["alsoAt"].clone();
-    assert_eq!(also_at(), serde_json::json!([other]));
+    until(HOUR, "both are told", || {
+        also_at() == serde_json::json!([other])
+    })
+    .await;
     bench.fleet.change(other, |bmc| {
         bmc.key = Some("a stranger's".to_owned());
         bmc.serial = "SN-9".to_owned();
