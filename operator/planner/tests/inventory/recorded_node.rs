@@ -6,11 +6,13 @@ use serde_json::{Value, json};
 use crate::site::{HOST_UUID, OTHER_HOST_UUID, Site};
 
 const BEFORE: &str = "2026-04-30T00:00:00Z";
+const AFTER: &str = "2026-05-02T00:00:00Z";
 
 fn serial(serial: &str) -> Value {
     json!([{"serialNumber": serial}])
 }
 
+/// Facts of that report have last changed then.
 fn changed(mut site: Site, report: &str, at: &str) -> Site {
     let told = site.reports.get_mut(report).unwrap();
     told.observed_at.0 = at.parse().unwrap();
@@ -21,6 +23,7 @@ fn record(site: &mut Site, host: usize, node: &str) {
     site.hosts[host].status = Some(serde_json::from_value(json!({"nodeName": node})).unwrap());
 }
 
+/// The host `h`, in whose status Node `n` was recorded.
 fn recorded(spec: Value) -> Site {
     let mut site = Site::default().host("h", spec);
     record(&mut site, 0, "n");
@@ -236,4 +239,163 @@ fn another_agent_that_is_alive_does_not_take_the_host_from_the_recorded_node() {
         Some("m"),
         "n is deleted"
     );
+}
+
+/// What its BMC lists since then, and another host, whose BMC shows another UUID.
+fn lists(cards: Value, at: &str) -> Site {
+    let site = recorded(json!({}))
+        .host("g", json!({}))
+        .host_bmc("g", json!({"system": {"systemUuid": OTHER_HOST_UUID}}));
+    changed(
+        site.host_bmc("h", json!({"cards": cards})),
+        "bmc-host-h",
+        at,
+    )
+}
+
+/// The Node that is recorded stays: `told` stands in what contradicts it, or nothing does.
+fn assert_it_stays(site: &Site, told: Option<&str>, case: &str) {
+    let host = site.join().hosts["h"].clone();
+    assert_eq!(host.departed, None, "{case}");
+    let node = lockstep_planner::node_of(&site.hosts[0], Some(&host), |_| true);
+    assert_eq!(node.as_deref(), Some("n"), "{case}");
+    match (told, host.contradictions.as_slice()) {
+        (None, []) => {}
+        (Some(told), [said]) => {
+            for part in [
+                told,
+                "status.nodeName records Node n",
+                "spec.nodeName",
+                "delete the DpuReport host-n",
+            ] {
+                assert!(said.contains(part), "{case}: {part}: {said}");
+            }
+        }
+        (_, said) => panic!("{case}: {said:?}"),
+    }
+}
+
+#[test]
+fn silence_and_empty_lists_say_nothing_against_a_recorded_node() {
+    for (case, site) in [
+        ("no report", lists(serial("MT1"), AFTER)),
+        (
+            "it tells nothing",
+            lists(serial("MT1"), AFTER).agent("n", "", json!([])),
+        ),
+        (
+            "the host is off",
+            lists(json!([]), AFTER).agent("n", "", serial("MT1")),
+        ),
+    ] {
+        assert_it_stays(&site, None, case);
+    }
+    let there = lists(serial("MT1"), AFTER).agent("n", "", serial("MT1"));
+    let host = there.join().hosts["h"].clone();
+    assert_eq!(host.node_name.as_deref(), Some("n"));
+    assert_eq!(host.contradictions, Vec::<String>::new());
+}
+
+/// A card was replaced in its host, and the agent has not told since; or it went elsewhere with the
+/// Node. These are the same facts.
+#[test]
+fn a_recorded_node_stays_and_is_told_where_its_agent_sees_other_cards() {
+    let told = Some("host-n sees none of the cards that bmc-host-h lists");
+    for at in [BEFORE, AFTER] {
+        let site = lists(serial("MT2"), at).agent("n", "", serial("MT1"));
+        assert_it_stays(&site, told, at);
+        assert_it_stays(&site.silent("host-n"), told, at);
+    }
+}
+
+/// The board was replaced, or the BMC shows another UUID since its update.
+#[test]
+fn a_recorded_node_stays_and_is_told_where_its_agent_tells_another_uuid() {
+    let told = Some("host-n tells another system UUID than bmc-host-h");
+    for at in [BEFORE, AFTER] {
+        let shown = json!({"system": {"systemUuid": OTHER_HOST_UUID}});
+        let site = recorded(json!({})).host_bmc("h", shown);
+        let site = changed(site, "bmc-host-h", at).agent("n", HOST_UUID, json!([]));
+        assert_it_stays(&site, told, at);
+        assert_it_stays(&site.silent("host-n"), told, at);
+    }
+    let site = recorded(json!({"identity": {"systemUuid": HOST_UUID}}));
+    let site = site.agent("n", OTHER_HOST_UUID, serial("MT1"));
+    let told = Some("host-n tells another system UUID than this host is known by");
+    assert_it_stays(&site, told, "the spec");
+    // Discovery proposes a host for the machine of which that agent alone tells.
+    let site = site
+        .card("c", json!({"identity": {"serialNumber": "MT1"}}))
+        .apply();
+    assert_eq!(site.hosts.len(), 2, "{:?}", site.hosts);
+    assert_it_stays(&site, told, "proposed");
+}
+
+#[test]
+fn a_recorded_node_ends_when_its_agent_is_newly_proved_on_another_host() {
+    let moved = || lists(serial("MT2"), BEFORE).agent("n", OTHER_HOST_UUID, serial("MT1"));
+    let host = moved().join().hosts["h"].clone();
+    assert_eq!(host.departed.as_deref(), Some("n"));
+    assert_eq!(host.contradictions, Vec::<String>::new());
+    assert_eq!(moved().join().hosts["g"].node_name.as_deref(), Some("n"));
+    let sees_its_card = lists(serial("MT1"), BEFORE).agent("n", OTHER_HOST_UUID, serial("MT1"));
+    for (case, site) in [
+        ("its agent is silent", moved().silent("host-n")),
+        ("that BMC does not answer", moved().silent("bmc-host-g")),
+        (
+            "as old as what the BMC says",
+            changed(moved(), "host-n", BEFORE),
+        ),
+        (
+            "not later than clocks differ",
+            changed(moved(), "host-n", "2026-04-30T00:00:59Z"),
+        ),
+        (
+            "the BMC was read since",
+            changed(moved(), "bmc-host-h", AFTER),
+        ),
+        ("it sees the card that is there", sees_its_card),
+    ] {
+        let host = site.join().hosts["h"].clone();
+        assert_eq!(host.departed, None, "{case}");
+        assert_eq!(host.contradictions.len(), 1, "{case}");
+    }
+}
+
+#[test]
+fn a_recorded_node_ends_when_a_person_names_it_on_another_host_and_its_agent_agrees() {
+    let junk = |name: &str| {
+        recorded(json!({}))
+            .host("g", json!({"nodeName": name}))
+            .host_bmc("h", json!({"cards": serial("MT2")}))
+            .agent("n", "", serial("MT1"))
+    };
+    let moved = changed(junk("n"), "bmc-host-h", BEFORE);
+    assert_eq!(moved.join().hosts["h"].departed.as_deref(), Some("n"));
+    let told = Some("host-n sees none of the cards");
+    assert_it_stays(&moved.clone().silent("host-n"), told, "silent");
+    assert_it_stays(&junk("n"), told, "as old");
+    assert_it_stays(&junk("m"), told, "another is named");
+}
+
+/// The card was moved to the machine of `m` since the BMC of `h` was read.
+#[test]
+fn another_proof_takes_no_host_from_the_node_that_is_recorded() {
+    let site = lists(serial("MT1"), BEFORE).agent("m", "", serial("MT1"));
+    let told = Some("host-m tells of this machine, too");
+    assert_it_stays(&site, told, "no report");
+    let site = site.agent("n", "", json!([]));
+    assert_it_stays(&site, told, "it sees none any more");
+    let mut unrecorded = site;
+    unrecorded.hosts[0].status = None;
+    let host = unrecorded.join().hosts["h"].clone();
+    assert_eq!(host.node_name.as_deref(), Some("m"));
+    let known = recorded(json!({"identity": {"systemUuid": HOST_UUID}}));
+    let known = known
+        .agent("m", HOST_UUID, json!([]))
+        .agent("n", "", serial("MT1"));
+    assert_it_stays(&known, told, "by the UUID");
+    let host = &known.join().hosts["h"];
+    let node = lockstep_planner::node_of(&known.hosts[0], Some(host), |node| node != "n");
+    assert_eq!(node.as_deref(), Some("m"), "n is deleted");
 }
