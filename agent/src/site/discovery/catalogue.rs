@@ -350,13 +350,12 @@ impl Catalogue {
     }
 
     /// The endpoints that show machines of which an inspection is not answered yet.
-    pub(super) fn unanswered(&self, asked: &Inspections) -> BTreeSet<String> {
-        let asked = asked.iter().filter_map(|(id, asked)| {
+    pub(super) fn unanswered(&self, asked: &Inspections) -> impl Iterator<Item = &str> {
+        asked.iter().filter_map(|(id, asked)| {
             let machine = self.machines.get(id)?;
             let is_answered = machine.spec.inspected.as_ref() == Some(asked);
-            (!is_answered && machine.sight == Sight::Shown).then(|| machine.holder.clone())
-        });
-        asked.collect()
+            (!is_answered && machine.sight == Sight::Shown).then_some(machine.holder.as_str())
+        })
     }
 
     /// A report that says what it said before is no change.

@@ -260,7 +260,7 @@ impl Engine {
             .answered(key, outcome, Some(whole), next, moment.now);
         // What was asked for while it was read is not answered by that.
         let since = |id: &String| self.inspections.get(id) != visit.asked.get(id);
-        if here.shown.iter().any(since) && self.unanswered().contains(key) {
+        if here.shown.iter().any(since) && self.is_unanswered(key) {
             self.book.hurry(key, true, moment.now);
         }
         for ask in &finding.ask {
@@ -301,14 +301,17 @@ impl Engine {
             Some((id.to_owned(), inspected.clone()))
         });
         self.inspections = Arc::new(asked.collect());
-        for key in self.unanswered() {
+        let unanswered = self.catalogue.unanswered(&self.inspections);
+        let unanswered: BTreeSet<String> = unanswered.map(str::to_owned).collect();
+        for key in unanswered {
             self.book.hurry(&key, true, moment.now);
         }
     }
 
-    /// The endpoints that are to be read for an inspection.
-    pub(super) fn unanswered(&self) -> BTreeSet<String> {
-        self.catalogue.unanswered(&self.inspections)
+    /// Whether the endpoint is to be read for an inspection.
+    pub(super) fn is_unanswered(&self, key: &str) -> bool {
+        let mut unanswered = self.catalogue.unanswered(&self.inspections);
+        unanswered.any(|holder| holder == key)
     }
 
     /// Reports were asked for and do not exist any more. An endpoint in whose way they stood is

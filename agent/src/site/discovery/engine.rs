@@ -286,7 +286,7 @@ impl Engine {
         if sees.is_some_and(|id| self.catalogue.is_absent_at(&key, &id)) {
             self.book.read_if_older(&key, PUT_BACK, moment.now);
         }
-        if self.unanswered().contains(&key) {
+        if self.is_unanswered(&key) {
             self.book.read_if_older(&key, Duration::ZERO, moment.now);
         }
         if let Some(seen) = attended

@@ -5,10 +5,9 @@ use std::time::Duration;
 use lockstep_redfish::SpkiPin;
 use serde_json::json;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::fleet::{Manner, bench, range, secret, system, until};
-use super::proof::shown_to;
+use super::proof::assert_a_stranger_is_shown_nothing;
 use crate::site::attended::Attendance;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -87,17 +86,8 @@ async fn a_pin_outlives_a_takeover_under_a_ca_and_a_restart() {
         } else {
             search
         };
-        bench.fleet.change(KEY, |bmc| {
-            bmc.manner = Manner::Answers;
-            bmc.key = Some("a stranger's".to_owned());
-        });
-        tokio::time::sleep(60 * MINUTE).await;
-        assert!(bench.found("SN-1").is_some(), "nobody deleted it");
-        assert_eq!(
-            shown_to(&bench, KEY, "a stranger's"),
-            0,
-            "restart {restart}"
-        );
+        let case = format!("restart {restart}");
+        assert_a_stranger_is_shown_nothing(&bench, KEY, &case).await;
         search.end().await;
     }
 }
@@ -134,10 +124,7 @@ async fn who_is_refused_at_its_own_address_is_read_seldom_though_a_worker_sees_i
         .fleet
         .change(KEY, |bmc| bmc.key = Some("boot 2".to_owned()));
     let section = "ranges: [{addresses: ['10.0.0.1'], credentialsRef: {name: c}, tls: {trust: NoVerification}}]";
-    let section = serde_yaml::from_str(section).unwrap();
-    let ending = CancellationToken::new();
-    let search = super::super::run(bench.means.clone(), section, ending.clone());
-    let search = tokio::spawn(search);
+    let search = bench.start_with(section);
     until(10 * MINUTE, "it is refused", || {
         bench.failed(KEY).as_deref() == Some("CertificateChanged")
     })
@@ -155,6 +142,5 @@ async fn who_is_refused_at_its_own_address_is_read_seldom_though_a_worker_sees_i
     }
     let reads = bench.fleet.calls("explore").len() - before;
     assert!(reads <= 2, "{reads} whole reads in an hour");
-    ending.cancel();
-    search.await.unwrap();
+    search.end().await;
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lockstep_crds::inventory::Inventory;
+use lockstep_crds::names;
 use lockstep_crds::report::MachineRole;
 use lockstep_redfish::{
     BmcError, Credentials, Endpoint, Explored, ExploredSystem, Explorer, Identified, Service,
@@ -18,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::SiteConfig;
+use crate::config::{DiscoverySection, SiteConfig};
 use crate::fake_api::FakeApi;
 use crate::health::Metrics;
 use crate::lease::Mandate;
@@ -414,6 +415,11 @@ pub(super) fn bench(discovery: &str) -> Bench {
     }
 }
 
+/// Where the report about the machine with this serial number is.
+pub(super) fn report_of(serial: &str) -> String {
+    format!("dpureports/{}", names::found_bmc(&Bench::id(serial)))
+}
+
 /// One range with these fields and the usual way in.
 pub(super) fn range(rest: &str) -> String {
     format!(
@@ -439,6 +445,15 @@ impl Bench {
 
     pub(super) fn start(&self) -> Search {
         let section = self.means.site.config.discovery.clone().unwrap();
+        self.search(section)
+    }
+
+    /// As after a restart with this section `discovery`.
+    pub(super) fn start_with(&self, section: &str) -> Search {
+        self.search(serde_yaml::from_str(section).unwrap())
+    }
+
+    fn search(&self, section: DiscoverySection) -> Search {
         let ending = CancellationToken::new();
         let task = tokio::spawn(run(self.means.clone(), section, ending.clone()));
         Search { ending, task }
@@ -451,8 +466,7 @@ impl Bench {
 
     /// The report about the machine with this serial number.
     pub(super) fn found(&self, serial: &str) -> Option<Value> {
-        let id = super::super::identity::id_of(&system(serial, 0).identity).unwrap();
-        let report = self.api.get(&format!("dpureports/bmc-found-{id}"))?;
+        let report = self.api.get(&report_of(serial))?;
         Some(report["spec"].clone())
     }
 

@@ -5,15 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::fleet::{Bench, Manner, bench, range, until};
+use super::fleet::{Bench, Manner, bench, range, report_of, until};
 use super::proof::{pin, shown_to};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const KEY: &str = "https://10.0.0.1";
-
-fn report_of(serial: &str) -> String {
-    format!("dpureports/bmc-found-{}", Bench::id(serial))
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_report_that_somebody_deleted_is_written_again_once_its_machine_is_read() {

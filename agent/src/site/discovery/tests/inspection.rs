@@ -8,7 +8,7 @@ use lockstep_crds::names;
 use lockstep_redfish::SpkiPin;
 use tokio::time::Instant;
 
-use super::fleet::{Bench, Manner, bench, range, until};
+use super::fleet::{Bench, Manner, Search, bench, range, until};
 use crate::site::attended::Attendance;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -88,10 +88,7 @@ async fn a_machine_is_read_at_once_where_an_inspection_asks_for_it() {
     search.end().await;
 }
 
-/// One BMC lists the cards of two hosts.
-#[tokio::test(start_paused = true)]
-async fn two_hosts_ask_for_machines_behind_one_bmc_and_both_are_answered() {
-    let bench = bench(&range("addresses: [10.0.0.1]"));
+async fn start_with_two_behind_one(bench: &Bench) -> Search {
     let key = "https://10.0.0.1";
     bench.fleet.put(key, "SN-1");
     bench
@@ -102,6 +99,14 @@ async fn two_hosts_ask_for_machines_behind_one_bmc_and_both_are_answered() {
         bench.found("SN-1").is_some() && bench.found("SN-2").is_some()
     })
     .await;
+    search
+}
+
+/// One BMC lists the cards of two hosts.
+#[tokio::test(start_paused = true)]
+async fn two_hosts_ask_for_machines_behind_one_bmc_and_both_are_answered() {
+    let bench = bench(&range("addresses: [10.0.0.1]"));
+    let search = start_with_two_behind_one(&bench).await;
     let says = |serial: &str| bench.found(serial).unwrap()["inspected"]["hostUid"].clone();
     want(&bench, &[("SN-1", of_h()), ("SN-2", of_g())]);
     tokio::time::sleep(60 * MINUTE).await;
@@ -116,16 +121,7 @@ async fn two_hosts_ask_for_machines_behind_one_bmc_and_both_are_answered() {
 #[tokio::test(start_paused = true)]
 async fn what_answers_one_host_goes_on_answering_it_when_another_asks() {
     let bench = bench(&range("addresses: [10.0.0.1]"));
-    let key = "https://10.0.0.1";
-    bench.fleet.put(key, "SN-1");
-    bench
-        .fleet
-        .change(key, |bmc| bmc.others = vec!["SN-2".to_owned()]);
-    let search = bench.start();
-    until(MINUTE, "found", || {
-        bench.found("SN-1").is_some() && bench.found("SN-2").is_some()
-    })
-    .await;
+    let search = start_with_two_behind_one(&bench).await;
     let says = |serial: &str| bench.found(serial).unwrap()["inspected"]["hostUid"].clone();
     want(&bench, &[("SN-1", of_h())]);
     until(MINUTE, "answered", || says("SN-1") == "uid-h").await;

@@ -7,14 +7,10 @@ use lockstep_redfish::SpkiPin;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::fleet::{Bench, Manner, bench, range, secret, until};
+use super::fleet::{Bench, Manner, bench, range, report_of, secret, until};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const KEY: &str = "https://10.0.0.1";
-
-fn report_of(serial: &str) -> String {
-    format!("dpureports/bmc-found-{}", Bench::id(serial))
-}
 
 pub(super) fn pin(key: &str) -> String {
     SpkiPin::of(key.as_bytes()).to_string()
@@ -26,6 +22,21 @@ pub(super) fn shown_to(bench: &Bench, to: &str, key: &str) -> usize {
         .iter()
         .filter(|call| call.to == to && call.pinned.as_deref() == Some(&pin(key)));
     those.count()
+}
+
+/// A stranger's key answers where a BMC was, of which nobody deletes the report.
+pub(super) async fn assert_a_stranger_is_shown_nothing(bench: &Bench, at: &str, case: &str) {
+    bench.fleet.change(at, |bmc| {
+        bmc.manner = Manner::Answers;
+        bmc.key = Some("a stranger's".to_owned());
+    });
+    tokio::time::sleep(60 * MINUTE).await;
+    assert!(bench.found("SN-1").is_some(), "nobody deleted it");
+    assert_eq!(
+        shown_to(bench, at, "a stranger's"),
+        0,
+        "{case}: name and password were shown to another key"
+    );
 }
 
 const PINNED_AND_NOT: &str = "  ranges:
@@ -53,17 +64,7 @@ async fn the_key_of_an_address_is_kept_when_the_other_one_of_its_bmc_takes_over(
         bench.address("SN-1").as_deref() == Some(other)
     })
     .await;
-    bench.fleet.change(first, |bmc| {
-        bmc.manner = Manner::Answers;
-        bmc.key = Some("a stranger's".to_owned());
-    });
-    tokio::time::sleep(60 * MINUTE).await;
-    assert!(bench.found("SN-1").is_some(), "nobody deleted it");
-    assert_eq!(
-        shown_to(&bench, first, "a stranger's"),
-        0,
-        "name and password were shown to another key"
-    );
+    assert_a_stranger_is_shown_nothing(&bench, first, "the other address").await;
     search.end().await;
 }
 
@@ -80,17 +81,7 @@ async fn a_pin_outlives_an_address_without_verification() {
     tokio::time::sleep(20 * MINUTE).await;
     bench.fleet.change(KEY, |bmc| bmc.manner = Manner::Dead);
     tokio::time::sleep(20 * MINUTE).await;
-    bench.fleet.change(KEY, |bmc| {
-        bmc.manner = Manner::Answers;
-        bmc.key = Some("a stranger's".to_owned());
-    });
-    tokio::time::sleep(60 * MINUTE).await;
-    assert!(bench.found("SN-1").is_some(), "nobody deleted it");
-    assert_eq!(
-        shown_to(&bench, KEY, "a stranger's"),
-        0,
-        "name and password were shown to another key"
-    );
+    assert_a_stranger_is_shown_nothing(&bench, KEY, "no verification").await;
     search.end().await;
 }
 
@@ -308,10 +299,7 @@ async fn a_bmc_that_has_no_key_any_more_is_found_once_its_report_is_deleted() {
     bench.fleet.readdress(KEY, plain);
     bench.fleet.change(plain, |bmc| bmc.key = None);
     let section = "ranges: [{addresses: ['http://10.0.0.1'], credentialsRef: {name: c}, tls: {trust: PlainHttp}}]";
-    let section = serde_yaml::from_str(section).unwrap();
-    let ending = tokio_util::sync::CancellationToken::new();
-    let search = super::super::run(bench.means.clone(), section, ending.clone());
-    let search = tokio::spawn(search);
+    let search = bench.start_with(section);
     until(60 * MINUTE, "it is refused", || {
         bench.failed(plain).as_deref() == Some("CertificateChanged")
     })
@@ -322,8 +310,7 @@ async fn a_bmc_that_has_no_key_any_more_is_found_once_its_report_is_deleted() {
         bench.address("SN-1").as_deref() == Some(plain)
     })
     .await;
-    ending.cancel();
-    search.await.unwrap();
+    search.end().await;
 }
 
 /// What is told names the report that is to be deleted, and the key that is to be compared.

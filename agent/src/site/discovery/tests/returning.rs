@@ -5,7 +5,7 @@ use std::time::Duration;
 use lockstep_redfish::SpkiPin;
 use tokio::time::Instant;
 
-use super::fleet::{Bench, Manner, bench, range, system, until, unverified};
+use super::fleet::{Bench, Manner, bench, range, report_of, system, until, unverified};
 use crate::site::attended::Attendance;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -214,9 +214,7 @@ async fn the_key_of_a_second_address_is_remembered_by_the_next_process() {
     assert_eq!(shown(), before, "after a restart");
     assert_eq!(bench.failed(other).as_deref(), Some("CertificateChanged"));
     // Whoever deletes the report means that the new key is right.
-    bench
-        .api
-        .remove(&format!("dpureports/bmc-found-{}", Bench::id("SN-1")));
+    bench.api.remove(&report_of("SN-1"));
     until(10 * MINUTE, "the new one is found", || {
         bench.found("SN-9").is_some()
     })

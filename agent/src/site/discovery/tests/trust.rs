@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::site::attended::Attendance;
 
-use super::fleet::{Bench, bench, range, secret, until};
+use super::fleet::{bench, range, report_of, secret, until};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -111,9 +111,7 @@ async fn a_key_that_changed_is_never_logged_in_to_until_its_report_is_deleted() 
     .await;
     assert_eq!(bench.fleet.calls("explore").len(), 1);
     // Somebody compared the keys.
-    bench
-        .api
-        .remove(&format!("dpureports/bmc-found-{}", Bench::id("SN-1")));
+    bench.api.remove(&report_of("SN-1"));
     until(5 * MINUTE, "it is found with the new key", || {
         bench.found("SN-1").is_some()
     })
