@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::site::discovery::claim::{Claim, Rival};
 use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::found;
-use crate::site::discovery::identity::id_of;
+use crate::site::discovery::identity::{self, id_of};
 use crate::site::discovery::missing::Lost;
 use crate::site::discovery::partial::Here;
 use crate::site::discovery::territory::Target;
@@ -198,32 +198,6 @@ impl Catalogue {
         (self.machines.len() - missing, missing)
     }
 
-    /// The key that was seen first at this endpoint.
-    pub(super) fn pin_of(&self, key: &str) -> Option<&str> {
-        let mut held = self.machines.values().filter(|one| one.holder == key);
-        held.find_map(|machine| found::pin(&machine.spec))
-    }
-
-    /// The key of a BMC that was seen at this endpoint beside that of its report.
-    pub(super) fn pin_also_at(&self, key: &str) -> Option<&str> {
-        let mut all = self.machines.values();
-        let is_there = |one: &&Machine| found::aliases(&one.spec).iter().any(|other| other == key);
-        all.find_map(|one| {
-            Some(one)
-                .filter(is_there)
-                .and_then(|one| found::key(&one.spec))
-        })
-    }
-
-    /// Whether the key is that of a BMC that was met elsewhere, with the same credentials.
-    pub(super) fn is_met(&self, pin: &str, credentials: &str) -> bool {
-        self.machines.values().any(|machine| {
-            let found = machine.spec.found.as_ref();
-            found::pin(&machine.spec) == Some(pin)
-                && found.is_some_and(|found| found.endpoint.credentials == credentials)
-        })
-    }
-
     /// Takes in what was read behind an endpoint.
     pub(super) fn read(&mut self, reading: Reading<'_>, now: Instant, at: &Time) -> Finding {
         let Reading {
@@ -267,10 +241,15 @@ impl Catalogue {
                 finding.barred_by.clone_from(&before_here);
                 continue;
             }
-            match self.claim(&id, target, pin, now) {
+            let machine = identity::machine(&system.identity);
+            match self.claim(&id, target, pin, machine.as_ref(), now) {
                 Claim::Ours => {
                     let left = self.holder(&id).filter(|key| *key != target.key);
                     let keeps = left.is_some() && self.keeps_key(&id, target);
+                    // It may be a second address.
+                    if self.is_in_sight(&id) {
+                        finding.read.extend(left.clone());
+                    }
                     let known = self.take(&id, target, pin, system, now, at);
                     match left {
                         Some(left) if keeps => self.tell_alias(&id, &left),
@@ -307,6 +286,12 @@ impl Catalogue {
         finding.read.extend(read);
         finding.lacks = self.lacks(&target.key);
         finding
+    }
+
+    /// Whether its endpoint showed the machine when it was looked at last.
+    fn is_in_sight(&self, id: &str) -> bool {
+        let machine = self.machines.get(id);
+        machine.is_some_and(|one| one.lost.is_none() && !one.sight.is_absent())
     }
 
     pub(super) fn holder(&self, id: &str) -> Option<String> {

@@ -2,10 +2,11 @@
 //!
 //! The one that showed it first, until it no longer shows it; then another. But nobody takes the
 //! place of a machine that proved more than he does, by its key or by a certificate, whatever trust
-//! his own range has: that takes an administrator, who deletes the report.
+//! his own range has: that takes an administrator, who deletes the report. One BMC that is found
+//! without proof first, and at another address with it, is spoken for there.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lockstep_crds::names;
+use lockstep_crds::{MachineIdentity, names};
 use lockstep_redfish::SpkiPin;
 use tokio::time::Instant;
 
@@ -14,6 +15,7 @@ use crate::site::discovery::catalogue::{Catalogue, Sight};
 use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::found;
 use crate::site::discovery::missing::LOOKS;
+use crate::site::discovery::proof;
 use crate::site::discovery::territory::Target;
 
 /// Another endpoint that shows the machine.
@@ -24,7 +26,7 @@ pub(super) struct Rival {
     pub(super) certain: bool,
     /// Whether it lacks what the holder proved to be with, so that it is no use to ask it.
     pub(super) barred: bool,
-    /// Whether it shows the key by which the machine is known: it is the same BMC.
+    /// Whether it shows the key that the machine was found with: it is the same BMC.
     is_same: bool,
 }
 
@@ -114,13 +116,14 @@ impl Catalogue {
         id: &str,
         target: &Target,
         pin: Option<&SpkiPin>,
+        shown: Option<&MachineIdentity>,
         now: Instant,
     ) -> Claim {
         let Some(machine) = self.machines.get_mut(id) else {
             return Claim::Ours;
         };
         let pin = pin.map(ToString::to_string);
-        let lacks = found::lacks_proof(&machine.spec, target, pin.as_deref());
+        let lacks = proof::is_lacked(&machine.spec, target, pin.as_deref());
         let refused = || Claim::Refused(other_proof(id, pin.as_deref(), &machine.holder));
         if machine.holder == target.key {
             return if lacks { refused() } else { Claim::Ours };
@@ -132,7 +135,7 @@ impl Catalogue {
             is_same: false,
         });
         rival.barred = lacks;
-        rival.is_same = found::is_same_key(&machine.spec, pin.as_deref());
+        rival.is_same = proof::is_same_bmc(&machine.spec, pin.as_deref(), shown);
         // Of two that are known to show one identity the first keeps the report a little longer.
         let enough = if rival.certain { LOOKS } else { 1 };
         let looks = machine.lost.as_ref().map_or(0, |lost| lost.looks);
@@ -140,7 +143,8 @@ impl Catalogue {
         if is_lost && lacks {
             return refused();
         }
-        if is_lost {
+        // A report says the most that its BMC proved itself by.
+        if is_lost || rival.is_same && proof::proves_more(&machine.spec, target) {
             machine.rivals.remove(&target.key);
             return Claim::Ours;
         }

@@ -10,7 +10,7 @@ use crate::site::discovery::catalogue::{Reading, TOO_MANY};
 use crate::site::discovery::engine::{Check, Done, Engine, Gone, Job, Moment, Visit};
 use crate::site::discovery::failure::{Bearing, Failure};
 use crate::site::discovery::identity::id_in;
-use crate::site::discovery::login::{Memory, trust_to_log_in};
+use crate::site::discovery::login::trust_to_log_in;
 use crate::site::discovery::reread::{Again, Seen, Whole};
 use crate::site::discovery::sweep::Door;
 use crate::site::discovery::territory::Target;
@@ -91,25 +91,12 @@ impl Engine {
         let target = self.book.target(key)?;
         let keys = self.keyring.get(&target.access)?.clone();
         let tls = keys.tls.ok()?;
-        let pin = identified.tls_pin.as_ref().map(ToString::to_string);
-        let credentials = &target.access.credentials;
-        let memory = Memory {
-            here: self
-                .catalogue
-                .pin_of(key)
-                .or_else(|| self.pins.get(key).map(String::as_str))
-                .or_else(|| self.catalogue.pin_also_at(key)),
-            is_met: pin
-                .as_deref()
-                .is_some_and(|pin| self.catalogue.is_met(pin, credentials)),
-        };
-        let tls = match trust_to_log_in(key, target.access.trust, tls, &identified, memory) {
+        let memory = self.catalogue.memory(&target, &identified, &self.logged_in);
+        let tls = match trust_to_log_in(key, target.access.trust, tls, &identified, &memory) {
             Ok(tls) => tls,
             Err(failure) => {
-                let mut barred_by = self.catalogue.held_by(key);
-                barred_by.extend(self.catalogue.also_at(key));
                 self.unusable(key, failure, moment);
-                return Some(check(key, barred_by));
+                return Some(check(key, memory.told_by));
             }
         };
         let (credentials, version) = match keys.credentials {
@@ -176,7 +163,7 @@ impl Engine {
             Some(Err(_)) | None => self.slots.give_back(key),
         }
         if let Some(pin) = &visit.identified.tls_pin {
-            self.pins.insert(key.to_owned(), pin.to_string());
+            self.logged_in.insert(key.to_owned(), pin.to_string());
         }
         match result {
             Some(Ok(explored)) => {
@@ -230,7 +217,7 @@ impl Engine {
         };
         let finding = self.catalogue.read(reading, moment.now, moment.at);
         for left in &finding.left {
-            self.pins.remove(left);
+            self.logged_in.remove(left);
         }
         let outcome = match finding.failure.or(nothing).or(unread).or(restless) {
             Some(failure) => Outcome::Failed(failure),
@@ -321,7 +308,7 @@ impl Engine {
             self.put_away(id, moment);
         }
         if let Some(key) = gone.barred.as_ref().filter(|_| !gone.ids.is_empty()) {
-            self.pins.remove(key);
+            self.logged_in.remove(key);
             self.book.hurry(key, true, moment.now);
         }
     }
@@ -331,7 +318,7 @@ impl Engine {
     pub(super) fn put_away(&mut self, id: &str, moment: Moment<'_>) {
         tracing::info!("DpuReport bmc-found-{id} is gone: its machine and key are forgotten");
         for place in self.catalogue.places_of(id) {
-            self.pins.remove(&place);
+            self.logged_in.remove(&place);
             self.book.hurry(&place, true, moment.now);
         }
         let refused = self.book.refused("CertificateChanged");

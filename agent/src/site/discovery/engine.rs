@@ -21,6 +21,7 @@ use crate::site::discovery::held::Held;
 use crate::site::discovery::identity::{id_in, id_of};
 use crate::site::discovery::keyring::{Found, Keyring};
 use crate::site::discovery::leases::{Known, LeaseFile, Stamp};
+use crate::site::discovery::login::LoggedIn;
 use crate::site::discovery::scan;
 use crate::site::discovery::slots::{CLASSES, Class, Slots};
 use crate::site::discovery::sweep::{Door, Sweep};
@@ -132,8 +133,7 @@ pub(super) struct Engine {
     pub(super) slots: Slots,
     pub(super) catalogue: Catalogue,
     pub(super) keyring: Keyring,
-    /// The keys of endpoints that were logged in to, for those that have no report.
-    pub(super) pins: BTreeMap<String, String>,
+    pub(super) logged_in: LoggedIn,
     /// The inspections that are to be answered.
     pub(super) inspections: Arc<Inspections>,
     pub(super) files: Vec<Known>,
@@ -181,7 +181,7 @@ impl Engine {
                 ..Catalogue::default()
             },
             keyring: Keyring::default(),
-            pins: BTreeMap::new(),
+            logged_in: LoggedIn::new(),
             inspections: Arc::default(),
             named: Named::default(),
             keys_at: Some(now),

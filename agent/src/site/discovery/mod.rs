@@ -20,6 +20,7 @@ mod leases;
 mod login;
 mod missing;
 mod partial;
+mod proof;
 mod reread;
 mod rivals;
 mod scan;

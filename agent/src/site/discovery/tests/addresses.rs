@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use lockstep_crds::names;
 use lockstep_redfish::SpkiPin;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::fleet::{Manner, bench, range, secret, system, until};
+use super::fleet::{Bench, Manner, bench, range, report_of, secret, system, until, unverified};
 use super::proof::assert_a_stranger_is_shown_nothing;
 use crate::site::attended::Attendance;
 
@@ -142,5 +143,85 @@ async fn who_is_refused_at_its_own_address_is_read_seldom_though_a_worker_sees_i
     }
     let reads = bench.fleet.calls("explore").len() - before;
     assert!(reads <= 2, "{reads} whole reads in an hour");
+    search.end().await;
+}
+
+/// One BMC that is found without verification first, and at a second address later.
+#[tokio::test(start_paused = true)]
+async fn one_bmc_that_was_found_without_proof_is_one_at_two_addresses() {
+    let pinned_and_not = "  ranges:
+    - {addresses: [10.0.0.1], credentialsRef: {name: c}, tls: {trust: PinFirstSeen}}
+    - {addresses: [10.66.0.66], credentialsRef: {name: guests}, tls: {trust: NoVerification}}";
+    for (section, other, speaks, trust) in [
+        (pinned_and_not.to_owned(), KEY, KEY, "PinnedKey"),
+        (
+            unverified("[10.0.0.1, 10.66.0.66]"),
+            KEY,
+            GUEST,
+            "NoVerification",
+        ),
+    ] {
+        let bench = bench(&section);
+        secret(&bench.api, "guests", "g", "b");
+        bench.fleet.put(GUEST, "SN-1");
+        let search = bench.start();
+        until(MINUTE, "it is found", || bench.found("SN-1").is_some()).await;
+        bench.fleet.put(other, "SN-1");
+        until(60 * MINUTE, "both are told", || {
+            bench.found("SN-1").unwrap()["found"]["alsoAt"].is_array()
+        })
+        .await;
+        let found = bench.found("SN-1").unwrap()["found"].clone();
+        assert_eq!(found["endpoint"]["address"], speaks, "{found}");
+        assert_eq!(found["endpoint"]["trust"], trust, "{found}");
+        assert_eq!((bench.failed(KEY), bench.failed(GUEST)), (None, None));
+        let (begun, writes) = (Instant::now(), bench.writes());
+        while begun.elapsed() < 60 * MINUTE {
+            tokio::time::sleep(MINUTE).await;
+            assert_eq!((bench.failed(KEY), bench.failed(GUEST)), (None, None));
+        }
+        assert_eq!(bench.writes(), writes, "it stays so");
+        if trust == "PinnedKey" {
+            search.end().await;
+            let search = bench.start();
+            assert_a_stranger_is_shown_nothing(&bench, KEY, "after a restart").await;
+            search.end().await;
+        } else {
+            search.end().await;
+        }
+    }
+}
+
+/// A machine that is gone was at the address to which another one moved, whose BMC is replaced.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_names_each_report_that_keeps_a_key_at_the_address() {
+    let bench = bench(&range("addresses: [10.0.0.1, 10.0.0.2]"));
+    bench.fleet.put(KEY, "SN-1");
+    bench.fleet.put(TWO, "SN-2");
+    let search = bench.start();
+    bench.all_told().await;
+    bench.fleet.change(TWO, |bmc| bmc.manner = Manner::Dead);
+    bench.fleet.replace(KEY, "SN-2");
+    until(60 * MINUTE, "it moved, the other one is missing", || {
+        bench.address("SN-2").as_deref() == Some(KEY) && bench.is_missing("SN-1")
+    })
+    .await;
+    bench
+        .fleet
+        .change(KEY, |bmc| bmc.key = Some("its new one".to_owned()));
+    until(30 * MINUTE, "it is refused", || {
+        bench.failed(KEY).as_deref() == Some("CertificateChanged")
+    })
+    .await;
+    let message = bench.message(KEY);
+    for serial in ["SN-1", "SN-2"] {
+        let report = names::found_bmc(&Bench::id(serial));
+        assert!(message.contains(&report), "{message}");
+        bench.api.remove(&report_of(serial));
+    }
+    until(15 * MINUTE, "it is found", || {
+        bench.address("SN-2").as_deref() == Some(KEY)
+    })
+    .await;
     search.end().await;
 }

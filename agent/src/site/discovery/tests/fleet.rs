@@ -476,10 +476,20 @@ impl Bench {
 
     /// The outcome of an endpoint that failed.
     pub(super) fn failed(&self, key: &str) -> Option<String> {
+        let one = self.failure(key)?;
+        Some(one["reason"].as_str().unwrap().to_owned())
+    }
+
+    /// What is told of an endpoint that failed.
+    pub(super) fn message(&self, key: &str) -> String {
+        let one = self.failure(key).unwrap();
+        one["message"].as_str().unwrap().to_owned()
+    }
+
+    fn failure(&self, key: &str) -> Option<Value> {
         let scan = self.api.get("dpureports/scan-s")?;
         let failed = scan["spec"]["scan"]["failed"].as_array()?.clone();
-        let one = failed.into_iter().find(|one| one["address"] == key)?;
-        Some(one["reason"].as_str().unwrap().to_owned())
+        failed.into_iter().find(|one| one["address"] == key)
     }
 
     pub(super) fn address(&self, serial: &str) -> Option<String> {

@@ -13,3 +13,4 @@ mod returning;
 mod scale;
 mod schedule;
 mod trust;
+mod worlds;

@@ -330,10 +330,7 @@ async fn a_refusal_tells_its_remedy_to_the_end() {
         bench.failed(GUEST).as_deref() == Some("CertificateChanged")
     })
     .await;
-    let scan = bench.api.get("dpureports/scan-s").unwrap();
-    let failed = scan["spec"]["scan"]["failed"].as_array().unwrap().clone();
-    let one = failed.iter().find(|one| one["address"] == GUEST).unwrap();
-    let message = one["message"].as_str().unwrap();
+    let message = bench.message(GUEST);
     assert!(
         message.contains(&names::found_bmc(&Bench::id("SN-1"))),
         "{message}"
