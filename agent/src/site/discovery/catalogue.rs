@@ -251,6 +251,9 @@ impl Catalogue {
                         finding.read.extend(left.clone());
                     }
                     let known = self.take(&id, target, pin, system, now, at);
+                    if !self.has_key_of(&id, known.as_ref()) {
+                        finding.read.extend(self.rivals_of(&id));
+                    }
                     match left {
                         Some(left) if keeps => self.tell_alias(&id, &left),
                         left => finding.left.extend(left),
@@ -286,6 +289,13 @@ impl Catalogue {
         finding.read.extend(read);
         finding.lacks = self.lacks(&target.key);
         finding
+    }
+
+    /// Whether a machine shows the key that it showed before, by which others are told from it.
+    fn has_key_of(&self, id: &str, known: Option<&DpuReportSpec>) -> bool {
+        let machine = self.machines.get(id);
+        let now = machine.and_then(|machine| found::shown_key(&machine.spec));
+        known.is_none_or(|known| found::shown_key(known) == now)
     }
 
     /// Whether its endpoint showed the machine when it was looked at last.

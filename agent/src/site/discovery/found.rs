@@ -131,6 +131,12 @@ pub(super) fn pin(spec: &DpuReportSpec) -> Option<&str> {
     found.endpoint.pinned_key_sha256.as_deref()
 }
 
+/// The key that its endpoint showed when it was read last.
+pub(super) fn shown_key(spec: &DpuReportSpec) -> Option<&str> {
+    let found = spec.found.as_ref()?;
+    found.endpoint.shown_key_sha256.as_deref()
+}
+
 /// The Secret that its endpoint was logged in to with.
 pub(super) fn credentials(spec: &DpuReportSpec) -> Option<&String> {
     let found = spec.found.as_ref()?;

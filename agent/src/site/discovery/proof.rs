@@ -5,6 +5,7 @@ use lockstep_crds::{DpuReportSpec, MachineIdentity};
 use lockstep_redfish::SpkiPin;
 
 use crate::config::FirstTrust;
+use crate::site::discovery::found;
 use crate::site::discovery::territory::Target;
 
 /// What its BMC proves itself by. One that was found by its key goes by that also in a range where
@@ -72,8 +73,6 @@ pub(super) fn is_same_bmc(
     pin: Option<&str>,
     shown: Option<&MachineIdentity>,
 ) -> bool {
-    let before = spec.found.as_ref();
-    let key = before.and_then(|found| found.endpoint.shown_key_sha256.as_deref());
     let differ = |one: &Option<String>, other: &Option<String>| matches!((one, other), (Some(one), Some(other)) if one != other);
     let is_another = spec
         .machine
@@ -83,7 +82,7 @@ pub(super) fn is_same_bmc(
             differ(&one.system_uuid, &other.system_uuid)
                 || differ(&one.serial_number, &other.serial_number)
         });
-    pin.is_some() && pin == key && !is_another
+    pin.is_some() && pin == found::shown_key(spec) && !is_another
 }
 
 /// Whether an endpoint in a range of that trust proves more than the one with the report did.

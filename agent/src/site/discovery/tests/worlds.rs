@@ -95,17 +95,17 @@ impl Witness {
         }
         self.seen = calls.len();
         for (place, owner) in &mut self.owners {
-            let names = |report: &serde_json::Value| {
-                let also = report["found"]["alsoAt"].as_array();
-                let pins = ["pinnedKeySha256", "shownKeySha256"];
-                let has_key = pins.iter().any(|field| {
-                    let pinned = report["found"]["endpoint"][field].as_str();
-                    pinned.is_some() && pinned == owner.key.as_deref()
-                });
-                has_key && also.is_some_and(|also| also.contains(&json!(place)))
+            let has_key = |report: &serde_json::Value| {
+                let endpoint = &report["found"]["endpoint"];
+                let keys = ["pinnedKeySha256", "shownKeySha256"];
+                let mut keys = keys.iter().filter_map(|field| endpoint[field].as_str());
+                keys.any(|key| Some(key) == owner.key.as_deref())
             };
             let mut reports = SERIALS.iter().filter_map(|serial| bench.found(serial));
-            owner.is_kept |= reports.any(|report| names(&report));
+            owner.is_kept |= reports.any(|report| {
+                let is_its = report["found"]["endpoint"]["address"] == *place;
+                !is_its && names(&report, place) && has_key(&report)
+            });
         }
         Ok(())
     }
@@ -139,12 +139,9 @@ impl Witness {
 
     /// Somebody deletes a report.
     fn deleted(&mut self, report: &serde_json::Value) {
-        let found = &report["found"];
-        let also = found["alsoAt"].as_array().cloned().unwrap_or_default();
+        let key = report["found"]["endpoint"]["shownKeySha256"].as_str();
         for (place, owner) in &mut self.owners {
-            let is_named = found["endpoint"]["address"] == *place || also.contains(&json!(place));
-            let key = owner.key.as_deref();
-            if is_named || found["endpoint"]["shownKeySha256"].as_str() == key {
+            if names(report, place) || key.is_some() && key == owner.key.as_deref() {
                 *owner = Owner::default();
             }
         }
@@ -153,14 +150,20 @@ impl Witness {
     /// What no report tells outlives neither the agent nor what stood in its way.
     fn forgotten(&mut self, bench: &Bench) {
         let reports = SERIALS.iter().filter_map(|serial| bench.found(serial));
-        let told: Vec<String> = reports.map(|report| report["found"].to_string()).collect();
-        for owner in self.owners.values_mut() {
-            let is_told = |key: &String| told.iter().any(|told| told.contains(key));
-            if !owner.key.as_ref().is_some_and(is_told) {
+        let reports: Vec<serde_json::Value> = reports.collect();
+        for (place, owner) in &mut self.owners {
+            if !reports.iter().any(|report| names(report, place)) {
                 *owner = Owner::default();
             }
         }
     }
+}
+
+/// Whether a report is about the BMC at that address.
+fn names(report: &serde_json::Value, place: &str) -> bool {
+    let also = report["found"]["alsoAt"].as_array();
+    report["found"]["endpoint"]["address"] == place
+        || also.is_some_and(|also| also.contains(&json!(place)))
 }
 
 async fn happen(events: Vec<(Event, Duration)>) -> Result<(), TestCaseError> {
