@@ -140,9 +140,7 @@ fn is_same_firmware(one: &JoinedCard, other: &JoinedCard) -> bool {
 fn is_same_host(one: &JoinedHost, other: &JoinedHost) -> bool {
     let timeless = |host: &JoinedHost| JoinedHost {
         capabilities: host.capabilities.clone().map(|record| CapabilityRecord {
-            probed_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
-                jiff::Timestamp::UNIX_EPOCH,
-            ),
+            probed_at: None,
             ..record
         }),
         ..host.clone()

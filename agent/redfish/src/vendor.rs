@@ -15,7 +15,6 @@ mod octeon;
 mod pensando;
 mod supermicro;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::inventory::{CapabilityRecord, InstallMethod, Probed};
 use lockstep_crds::observed::{BootStage, Offer};
 use lockstep_crds::report::MachineRole;
@@ -215,7 +214,7 @@ pub(crate) fn generic(kind: Kind) -> &'static Vendor {
 /// The capabilities of a family of cards that has no Redfish service to probe: nothing of Redfish,
 /// and the ways in band that its table names. `None` for families that can be probed, and for
 /// unknown ones.
-pub fn declared_capabilities(family: &str, at: &Time) -> Option<CapabilityRecord> {
+pub fn declared_capabilities(family: &str) -> Option<CapabilityRecord> {
     let vendor = ALL
         .iter()
         .find(|vendor| vendor.family == Some(family) && !vendor.redfish)?;
@@ -225,7 +224,7 @@ pub fn declared_capabilities(family: &str, at: &Time) -> Option<CapabilityRecord
         source: format!("table {}", vendor.table),
     };
     Some(CapabilityRecord {
-        probed_at: at.clone(),
+        probed_at: None,
         vendor_table: vendor.table.to_owned(),
         reset: none.clone(),
         bmc_reset: none.clone(),
@@ -332,15 +331,14 @@ mod tests {
 
     #[test]
     fn what_has_no_redfish_is_declared_and_nothing_of_it_is_offered() {
-        let now: Time = serde_json::from_str("\"2026-06-01T00:00:00Z\"").unwrap();
         for (family, ways) in [("DSC", 1), ("Octeon 10", 0)] {
-            let record = declared_capabilities(family, &now).unwrap();
+            let record = declared_capabilities(family).unwrap();
             assert_eq!(record.reset.offer, Offer::NotOffered);
             assert!(record.reset.source.starts_with("table "));
             assert_eq!(record.install_methods.len(), ways);
         }
-        assert!(declared_capabilities("BlueField-3", &now).is_none());
-        assert!(declared_capabilities("unheard of", &now).is_none());
+        assert!(declared_capabilities("BlueField-3").is_none());
+        assert!(declared_capabilities("unheard of").is_none());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use lockstep_crds::inventory::Inventory;
 use lockstep_local::inventory::{Inventory as Machine, Listed};
 use lockstep_local::netlink::Told;
 use lockstep_local::{Fact, LocalFacts, Root};
+use lockstep_redfish::declared_capabilities;
 
 use bounds::Unreads;
 pub use fit::MOST_BYTES;
@@ -68,8 +69,11 @@ impl Reading {
         let (ports, listed) = ports
             .map(|ports| parts::ports(ports, machine))
             .map_or((None, Vec::new()), |(list, ports)| (Some(list), ports));
+        let system = parts::system(machine, whose, &mut unread);
+        let family = system.as_ref().and_then(|system| system.family.as_deref());
         let mut inventory = Inventory {
-            system: parts::system(machine, whose, &mut unread),
+            capabilities: family.and_then(declared_capabilities),
+            system,
             firmware: parts::firmware(machine, whose, &mut unread),
             os: parts::os(facts, &mut unread),
             cpu: parts::cpu(machine, &mut unread),

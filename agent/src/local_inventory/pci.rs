@@ -13,6 +13,7 @@ use lockstep_local::pci::{
     Named, Part, Sriov,
 };
 use lockstep_local::smbios::SlotUse;
+use lockstep_redfish::declared_capabilities;
 
 use super::bounds::{self, Unreads, end, known_number, known_text, text};
 use super::{Whose, entries, parts};
@@ -246,9 +247,14 @@ fn card(machine: &Machine, seen: &MachineCard, unread: &mut Unreads) -> CardSeen
     macs.sort();
     macs.dedup();
     macs.truncate(MOST_PARTS);
+    let family = text(&card.family, 64);
     CardSeen {
+        capabilities: family
+            .as_deref()
+            .and_then(declared_capabilities)
+            .map(Box::new),
         vendor: text(&card.maker, 128),
-        family: text(&card.family, 64),
+        family,
         serial_number: unread
             .known("cards", card.serial.as_ref())
             .and_then(|serial| text(serial, 64)),

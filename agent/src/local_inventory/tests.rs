@@ -371,6 +371,11 @@ fn an_empty_machine_tells_why_it_tells_nothing() {
 
 /// A host with one card in a slot and a disk of its own.
 fn host() -> (tempfile::TempDir, Machine) {
+    host_of("0x15b3", "0xa2dc")
+}
+
+/// A host with a card of these PCI ids.
+fn host_of(maker: &str, model: &str) -> (tempfile::TempDir, Machine) {
     let dir = tempfile::tempdir().unwrap();
     let write = |path: &str, text: &[u8]| {
         let path = dir.path().join(path);
@@ -378,10 +383,10 @@ fn host() -> (tempfile::TempDir, Machine) {
         fs::write(path, text).unwrap();
     };
     for (folder, id, class) in [
-        ("0000:3b:00.0", "0xa2dc", "0x020000"),
+        ("0000:3b:00.0", model, "0x020000"),
         ("0000:02:00.0", "0x10d3", "0x020000"),
     ] {
-        let vendor = if id == "0xa2dc" { "0x15b3" } else { "0x8086" };
+        let vendor = if id == model { maker } else { "0x8086" };
         for (file, text) in [("vendor", vendor), ("device", id), ("class", class)] {
             let path = format!("sys/bus/pci/devices/{folder}/{file}");
             write(&path, format!("{text}\n").as_bytes());
@@ -425,6 +430,31 @@ fn a_host_tells_of_its_cards_and_a_card_of_itself() {
         of_card.system.unwrap().family.as_deref(),
         Some("BlueField-3")
     );
+}
+
+#[test]
+fn what_a_card_without_a_redfish_service_can_do_is_declared() {
+    for (maker, model, table) in [
+        ("0x1dd8", "0x1002", Some("pensando-dsc")),
+        ("0x177d", "0xb900", Some("octeon-10")),
+        ("0x15b3", "0xa2dc", None),
+    ] {
+        let (dir, _) = host_of(maker, model);
+        let reading = Reading::take(&Root::new(dir.path()), &Told::nothing("a test"));
+        let of_host = reading.inventory(Whose::Host);
+        let seen = of_host.cards[0].capabilities.as_deref();
+        let of_card = reading.inventory(Whose::Card);
+        for declared in [seen, of_card.capabilities.as_ref()] {
+            let declared = declared.map(|declared| declared.vendor_table.as_str());
+            assert_eq!(declared, table, "{model}");
+        }
+        let again = Reading::take(&Root::new(dir.path()), &Told::nothing("a test"));
+        assert_eq!(
+            again.inventory(Whose::Host),
+            of_host,
+            "time alone is no news"
+        );
+    }
 }
 
 #[test]

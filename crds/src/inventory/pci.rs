@@ -221,6 +221,9 @@ pub struct CardSeen {
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub firmware: Vec<super::FirmwareComponent>,
+    /// What it can be asked to do, of a family that has no Redfish service to probe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Box<super::CapabilityRecord>>,
 }
 
 open_enum! {

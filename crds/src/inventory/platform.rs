@@ -43,11 +43,13 @@ open_enum! {
 }
 
 /// What one card or host can really be asked to do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CapabilityRecord {
-    /// When this was probed.
-    pub probed_at: Time,
+    /// When this was probed. Absent where nothing was asked: a family without a Redfish service is
+    /// declared by its table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probed_at: Option<Time>,
     /// The table of vendor knowledge that was applied, such as `bluefield-3`; `generic` without one.
     #[schemars(length(max = 64))]
     pub vendor_table: String,

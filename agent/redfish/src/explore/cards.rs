@@ -11,7 +11,7 @@ use super::ports::Adapter;
 use super::walk::Walk;
 use crate::document::{bounded, link, number, references, short, text, truth};
 use crate::room::Document;
-use crate::vendor::{self, Vendor, Words};
+use crate::vendor::{self, Vendor, Words, declared_capabilities};
 
 const GROUP: &str = "cards";
 
@@ -279,6 +279,7 @@ fn seen(
         part_number: meaningful(document, "PartNumber"),
         slot,
         health,
+        capabilities: vendor.family.and_then(declared_capabilities).map(Box::new),
         ..CardSeen::default()
     }
 }
@@ -304,6 +305,18 @@ mod tests {
             "Slot": {"Lanes": 16, "HotPluggable": false,
                 "Location": {"PartLocation": {"ServiceLabel": "Slot 2"}}},
         })
+    }
+
+    #[test]
+    fn a_card_without_a_redfish_service_is_declared_where_its_host_lists_it() {
+        let document = json!({
+            "Manufacturer": "Pensando Systems", "Model": "DSC2-200", "SerialNumber": "FPN1",
+        });
+        let devices = [device("/d/1", document, None)];
+        let found = cards(&devices, &[], &slot_names(&[], &devices));
+        let declared = found[0].capabilities.as_ref().unwrap();
+        assert_eq!(declared.vendor_table, "pensando-dsc");
+        assert_eq!(declared.probed_at, None, "nothing was asked");
     }
 
     #[test]

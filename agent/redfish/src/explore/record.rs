@@ -114,7 +114,7 @@ fn record(
     };
     let own = &facts.capabilities;
     let mut record = CapabilityRecord {
-        probed_at: now.clone(),
+        probed_at: Some(now.clone()),
         vendor_table: system.vendor.table.to_owned(),
         reset: of(&own.reset),
         bmc_reset: by_action(

@@ -179,6 +179,7 @@ fn of_seen(card: &CardSeen) -> Inventory {
             omitted: 0,
         }),
         ports: (!ports.is_empty()).then_some(PortList { ports, omitted: 0 }),
+        capabilities: card.capabilities.as_deref().cloned(),
         ..Inventory::default()
     }
 }

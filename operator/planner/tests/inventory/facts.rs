@@ -66,6 +66,36 @@ fn every_field_of_the_minimum_is_missed() {
     assert_eq!(told(diskless).1, "Complete");
 }
 
+/// A card without a Redfish service, which its host alone tells of.
+#[test]
+fn what_a_card_is_declared_to_do_stands_in_its_inventory() {
+    let offer = json!({"offer": "NotOffered", "source": "table pensando-dsc"});
+    let mut declared = json!({"vendorTable": "pensando-dsc", "installMethods": ["DevlinkFlash"]});
+    for name in [
+        "reset",
+        "bmcReset",
+        "bootOverride",
+        "virtualMedia",
+        "simpleUpdate",
+        "multipartPush",
+        "bootProgress",
+        "secureBoot",
+        "spdm",
+        "sessions",
+        "events",
+    ] {
+        declared[name] = offer.clone();
+    }
+    let seen = json!([{"family": "DSC", "serialNumber": "FPN1", "capabilities": declared}]);
+    let card = Site::default()
+        .card("c", json!({"identity": {"serialNumber": "FPN1"}}))
+        .agent("node1", UUID, seen)
+        .joined("c");
+    let told = card.inventory.capabilities.unwrap();
+    assert_eq!(told.facts.vendor_table, "pensando-dsc");
+    assert_eq!(told.facts.probed_at, None);
+}
+
 /// A card on auxiliary power, of which its BMC can read the FRU alone (R157).
 #[test]
 fn a_card_that_shows_but_its_fru_is_partly_known() {

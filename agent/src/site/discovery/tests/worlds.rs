@@ -72,7 +72,7 @@ fn events() -> impl Strategy<Value = Vec<(Event, Duration)>> {
 #[derive(Clone, Debug, Default)]
 struct Owner {
     key: Option<String>,
-    /// Its BMC was seen at another address as well while it had this one.
+    /// The report of its BMC names this address beside its own.
     is_kept: bool,
     /// Its BMC was shown name and password at another one since.
     has_moved: bool,
@@ -101,11 +101,10 @@ impl Witness {
                 let mut keys = keys.iter().filter_map(|field| endpoint[field].as_str());
                 keys.any(|key| Some(key) == owner.key.as_deref())
             };
-            let mut reports = SERIALS.iter().filter_map(|serial| bench.found(serial));
-            owner.is_kept |= reports.any(|report| {
-                let is_its = report["found"]["endpoint"]["address"] == *place;
-                !is_its && names(&report, place) && has_key(&report)
-            });
+            let reports = SERIALS.iter().filter_map(|serial| bench.found(serial));
+            for report in reports.filter(|report| names(report, place) && has_key(report)) {
+                owner.is_kept = report["found"]["endpoint"]["address"] != *place;
+            }
         }
         Ok(())
     }
