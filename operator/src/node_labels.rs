@@ -1,5 +1,8 @@
 //! The labels that tell on a Node which cards are proved to sit in its machine, for selectors of
 //! pods. Their prefix is one that no kubelet may set for its own Node.
+//!
+//! Only cards that were approved count: that a card is there at all may be the word of the agent on
+//! that very Node, whose token whoever is root there has.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,13 +74,17 @@ pub(crate) fn of_ours(node: &Node) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The cards that the last join of a namespace places at each Node.
+/// The approved cards that the last join of a namespace places at each Node.
 pub(crate) fn cards_at_nodes(world: &World, namespace: &str) -> AtNodes {
     let mut found = AtNodes::new();
     let Some(joined) = world.joins.of(namespace) else {
         return found;
     };
     for (name, card) in &joined.join.cards {
+        let object = world.cards.get(&Key::new(namespace, name.as_str()));
+        if !object.is_some_and(|card| card.spec.approved) {
+            continue;
+        }
         let observed = card.places.iter();
         for place in observed.filter(|place| place.pairing == KnownPairing::Observed) {
             let key = Key::new(namespace, place.name.as_str());

@@ -58,16 +58,18 @@ pub(crate) fn references(value: &Value) -> Vec<String> {
     }
 }
 
-/// A whole number, also where it is written as text or with a fraction of zero.
+/// A whole number of something, also where it is written as text or with a fraction of zero. One
+/// below zero counts nothing.
 pub(crate) fn number(document: &Value, key: &str) -> Option<i64> {
-    match document.get(key)? {
+    let told = match document.get(key)? {
         Value::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)),
         Value::String(text) => {
             let text = text.trim();
             text.parse().ok().or_else(|| whole(text.parse().ok()?))
         }
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-    }
+    };
+    told.filter(|told| *told >= 0)
 }
 
 /// A number that may have a fraction, also where it is written as text.
@@ -207,11 +209,12 @@ mod tests {
 
     #[test]
     fn numbers_and_references_are_taken_however_they_are_wrapped() {
-        let document = json!({"a": 16, "b": " 16 ", "c": 16.0, "d": "16.5", "e": null, "f": [16]});
-        let read: Vec<_> = ["a", "b", "c", "d", "e", "f"]
+        let document =
+            json!({"a": 16, "b": " 16 ", "c": 16.0, "d": "16.5", "e": null, "f": [16], "g": -4});
+        let read: Vec<_> = ["a", "b", "c", "d", "e", "f", "g"]
             .map(|key| number(&document, key))
             .into();
-        assert_eq!(read, [Some(16), Some(16), Some(16), None, None, None]);
+        assert_eq!(read, [Some(16), Some(16), Some(16), None, None, None, None]);
         assert_eq!(decimal(&document, "d"), Some(16.5));
         let one = json!({"@odata.id": "/a"});
         for wrapped in [json!([one]), json!([[one]]), one.clone()] {

@@ -140,6 +140,16 @@ pub enum BmcError {
         /// What there is.
         found: String,
     },
+    /// The BMC lists more systems than are read of one.
+    #[error("{path} was not asked for: of the systems of {address} the first {most} are read")]
+    TooManySystems {
+        /// The address.
+        address: String,
+        /// The system.
+        path: String,
+        /// How many are read.
+        most: usize,
+    },
     /// The machine is not the one meant. Nothing was changed.
     #[error("the machine behind {address} is a stranger: {mismatch}")]
     Stranger {
@@ -249,6 +259,7 @@ impl BmcError {
             | Self::ReadFailed { .. }
             | Self::BadAnswer { .. }
             | Self::SystemNotFound { .. }
+            | Self::TooManySystems { .. }
             | Self::Stranger { .. }
             | Self::NotOffered { .. }
             | Self::WrongPowerState { .. }
@@ -276,6 +287,7 @@ impl BmcError {
             Self::ReadFailed { .. } => "ReadFailed",
             Self::BadAnswer { .. } => "BadAnswer",
             Self::SystemNotFound { .. } => "SystemNotFound",
+            Self::TooManySystems { .. } => "TooManySystems",
             Self::Stranger { .. } => "IdentityMismatch",
             Self::NotOffered { .. } => "NotOffered",
             Self::WrongPowerState { .. } => "WrongPowerState",
@@ -323,6 +335,9 @@ impl BmcError {
             }
             Self::BadAnswer { .. } => {
                 "Check that the address is a Redfish service and not a proxy or web interface; update the BMC's firmware."
+            }
+            Self::TooManySystems { .. } => {
+                "Write the objects of those machines by hand, with bmc.systemPath."
             }
             Self::SystemNotFound { .. } => {
                 "Correct systemPath or the expected system UUID to one of the systems that the BMC serves."

@@ -53,8 +53,8 @@ pub(crate) struct Vendor {
     pub(crate) pci_recovery: &'static [(u16, u16)],
     /// Chassis, by id, in which the part number of the card stands; the first that has one.
     pub(crate) part_number_in: &'static [&'static str],
-    /// Where its mode is told; empty: it has one mode only, or no document tells.
-    pub(crate) mode: &'static [ModeTold],
+    /// Where its mode is told; empty: it has one mode only. `None`: no document tells.
+    pub(crate) mode: Option<&'static [ModeTold]>,
     /// Further documents below the ComputerSystem that tell of what its host may do.
     pub(crate) host_access_in: Option<&'static str>,
     /// Ways to install that need no BMC.

@@ -349,6 +349,7 @@ fn reason_of(error: &BmcError) -> (&'static str, Passing) {
         | BmcError::CredentialsRefused { .. }
         | BmcError::AccessDenied { .. }
         | BmcError::SystemNotFound { .. }
+        | BmcError::TooManySystems { .. }
         | BmcError::Stranger { .. }
         | BmcError::NotOffered { .. }
         | BmcError::Client { .. } => (error.category(), Passing::No),

@@ -210,6 +210,14 @@ fn card(root: &Root, devices: &[&Device<'_>], mut conflicts: Vec<String>) -> Opt
     let recovery = functions
         .iter()
         .any(|(_, model)| model.role == Role::Recovery);
+    let serials: Vec<Fact<_>> = devices
+        .iter()
+        .map(|device| {
+            let config = device.config.as_ref();
+            config.and_then(|config| config.serial.clone().map_or(Fact::NotOffered, Fact::Known))
+        })
+        .collect();
+    let device_serial = first_known(serials.iter());
     let config = first_known(devices.iter().map(|device| &device.config));
     let health = if recovery {
         Fact::Known(Health::Recovery)
@@ -250,8 +258,7 @@ fn card(root: &Root, devices: &[&Device<'_>], mut conflicts: Vec<String>) -> Opt
         serial: field(Vpd::serial),
         part_number: field(Vpd::part_number),
         revision: field(Vpd::revision),
-        device_serial: config
-            .and_then(|config| config.serial.map_or(Fact::NotOffered, Fact::Known)),
+        device_serial,
         vpd,
         error_handling: error_handling(root, &first.above),
         conflicts,

@@ -584,3 +584,22 @@ proptest! {
 }
 
 mod named;
+
+/// What any function of a card tells is told of the card.
+#[test]
+fn the_device_serial_number_that_only_the_second_device_has_is_the_cards() {
+    let tree = Tree::new();
+    tree.function("0000:00:01.0/0000:03:00.0", 0x15b3, 0xa2dc)
+        .vpd("MT2251XZ0001")
+        .config(None);
+    tree.function("0000:00:02.0/0000:04:00.0", 0x15b3, 0xa2dc)
+        .vpd("MT2251XZ0001")
+        .config(Some(0xb83f_d2ff_ff00_1122));
+    let cards = tree.cards();
+    assert_eq!(cards.len(), 1);
+    assert!(
+        cards[0].device_serial.is_known(),
+        "{:?}",
+        cards[0].device_serial
+    );
+}

@@ -114,10 +114,14 @@ fn access(vendor: &Vendor, bios: Option<&Value>, document: Option<&Value>) -> Ho
     let attribute = |name: &str| short(bios?.get("Attributes")?, name, 32);
     let property = |name: &str| short(document?, name, 32);
     HostAccess {
-        mode: vendor.mode.iter().find_map(|told| match told {
-            ModeTold::Attribute(name) => attribute(name),
-            ModeTold::Property(name) => property(name),
-        }),
+        mode: vendor
+            .mode
+            .unwrap_or_default()
+            .iter()
+            .find_map(|told| match told {
+                ModeTold::Attribute(name) => attribute(name),
+                ModeTold::Property(name) => property(name),
+            }),
         host_privilege: attribute("HostPrivilegeLevel"),
         host_rshim: property("HostRshim"),
     }
@@ -126,7 +130,7 @@ fn access(vendor: &Vendor, bios: Option<&Value>, document: Option<&Value>) -> Ho
 /// The settings of the firmware, where something of them is wanted.
 pub(super) async fn bios(walk: &mut Walk<'_>, system: &System) -> Option<Document> {
     let vendor = system.vendor;
-    let wanted = vendor.option_roms.is_some() || !vendor.mode.is_empty();
+    let wanted = vendor.option_roms.is_some() || vendor.mode.is_some_and(|mode| !mode.is_empty());
     if !wanted {
         return None;
     }
@@ -135,7 +139,7 @@ pub(super) async fn bios(walk: &mut Walk<'_>, system: &System) -> Option<Documen
 
 /// Whether a card is in a mode in which its boot ends in UEFI; `None`: nothing tells.
 pub(super) fn ends_in_uefi(vendor: &Vendor, access: Option<&HostAccess>) -> Option<bool> {
-    if vendor.mode.is_empty() {
+    if vendor.mode?.is_empty() {
         return Some(false);
     }
     let mode = access?.mode.as_deref()?;

@@ -15,8 +15,8 @@ use crate::vendor::{self, Vendor, Words, declared_capabilities};
 
 const GROUP: &str = "cards";
 
-/// PCIe devices that are read.
-const MOST_DEVICES: usize = 24;
+/// PCIe devices that are read. Chipsets list theirs, too.
+const MOST_DEVICES: usize = 48;
 
 /// Network adapters of one chassis that are read.
 const MOST_ADAPTERS: usize = 8;
@@ -48,8 +48,10 @@ pub(super) async fn adapters(walk: &mut Walk<'_>, system: &System) -> Adapters {
     for (_, chassis) in &system.chassis {
         let listed = walk
             .members("ports", chassis, "NetworkAdapters", MOST_ADAPTERS)
-            .await;
-        for (path, document) in listed.unwrap_or_default().documents {
+            .await
+            .unwrap_or_default();
+        left_out(walk, "ports", "network adapters", listed.omitted);
+        for (path, document) in listed.documents {
             let adapter = Adapter::read(walk, path, document).await;
             let of_card = !system.is_card() && by_words(&adapter.document).is_some();
             if of_card {
@@ -78,10 +80,21 @@ pub(super) async fn read(
     let slots: Vec<&Value> = listed.flatten().collect();
     let devices = devices(walk, system).await;
     let names = slot_names(&slots, &devices);
-    (
-        slot_list(&slots, &devices),
-        cards(&devices, &adapters.of_cards, &names),
-    )
+    let mut cards = cards(&devices, &adapters.of_cards, &names);
+    let beyond = cards.len().saturating_sub(MOST_CARDS);
+    left_out(walk, GROUP, "cards", i64::try_from(beyond).unwrap_or(0));
+    cards.truncate(MOST_CARDS);
+    (slot_list(&slots, &devices), cards)
+}
+
+/// Says that there is more of something than is read.
+fn left_out(walk: &mut Walk<'_>, group: &str, what: &str, count: i64) {
+    if count > 0 {
+        walk.note(
+            group,
+            &format!("{count} more {what} are listed and not read"),
+        );
+    }
 }
 
 async fn devices(walk: &mut Walk<'_>, system: &System) -> Vec<Device> {
@@ -89,17 +102,18 @@ async fn devices(walk: &mut Walk<'_>, system: &System) -> Vec<Device> {
     for (_, chassis) in &system.chassis {
         let room = MOST_DEVICES - found.len();
         let listed = walk.members(GROUP, chassis, "PCIeDevices", room).await;
-        found.extend(listed.unwrap_or_default().documents);
+        let listed = listed.unwrap_or_default();
+        left_out(walk, GROUP, "PCIe devices", listed.omitted);
+        found.extend(listed.documents);
     }
     // Some list them below the system only.
     if found.is_empty()
         && let Some(listed) = system.document.get("PCIeDevices")
     {
         let paths = references(listed);
-        found = walk
-            .listed(GROUP, &system.path, paths, MOST_DEVICES)
-            .await
-            .documents;
+        let listed = walk.listed(GROUP, &system.path, paths, MOST_DEVICES).await;
+        left_out(walk, GROUP, "PCIe devices", listed.omitted);
+        found = listed.documents;
     }
     let mut devices = Vec::new();
     for (path, document) in found {
@@ -251,9 +265,7 @@ fn cards(
             None => cards.push((None, CardSeen { macs, ..own })),
         }
     }
-    let mut cards: Vec<CardSeen> = cards.into_iter().map(|(_, card)| card).collect();
-    cards.truncate(MOST_CARDS);
-    cards
+    cards.into_iter().map(|(_, card)| card).collect()
 }
 
 /// The devices that the controllers of an adapter link.

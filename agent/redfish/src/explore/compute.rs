@@ -29,8 +29,7 @@ fn processors(system: &Value, listed: &Listed) -> CpuFacts {
     let cpus: Vec<&Value> = all.into_iter().filter(is_cpu).collect();
     let sum = |key: &str| {
         let told = cpus.iter().map(|cpu| number(cpu, key));
-        let sum: Option<i64> = told.sum();
-        sum.filter(|_| !cpus.is_empty() && listed.omitted == 0)
+        total(told).filter(|_| !cpus.is_empty() && listed.omitted == 0)
     };
     let summary = system.get("ProcessorSummary");
     let summed = |key: &str| summary.and_then(|summary| number(summary, key));
@@ -47,6 +46,11 @@ fn processors(system: &Value, listed: &Listed) -> CpuFacts {
         cores: sum("TotalCores").or_else(|| summed("CoreCount")),
         threads: sum("TotalThreads").or_else(|| summed("LogicalProcessorCount")),
     }
+}
+
+/// What all of them come to, if each is told and the sum is a number.
+fn total(mut all: impl Iterator<Item = Option<i64>>) -> Option<i64> {
+    all.try_fold(0_i64, |sum, one| sum.checked_add(one?))
 }
 
 /// As kernels call it.
@@ -74,7 +78,7 @@ fn modules(system: &Value, listed: &Listed) -> MemoryFacts {
         .iter()
         .map(|(_, one)| module(one))
         .collect();
-    let sum: Option<i64> = modules.iter().map(|module| module.size_bytes).sum();
+    let sum = total(modules.iter().map(|module| module.size_bytes));
     let sum = sum.filter(|_| !modules.is_empty() && listed.omitted == 0);
     let summary = system.get("MemorySummary");
     let told = summary.and_then(|summary| decimal(summary, "TotalSystemMemoryGiB"));

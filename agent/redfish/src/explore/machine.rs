@@ -83,14 +83,21 @@ fn facts(system: &System, assemblies: &[Document]) -> (SystemFacts, Vec<String>)
     (facts, contradictions)
 }
 
-/// A text that says something: no placeholder, and of a length that the API takes.
+/// A text that says something: no placeholder, and cut to the length that the API takes.
 pub(super) fn meaningful(document: &Value, key: &str) -> Option<String> {
     short(document, key, 64).filter(|value| identity::meaningful(value).is_some())
 }
 
 /// The serial number, if it tells a part from others.
 pub(super) fn serial_number(document: &Value) -> Option<String> {
-    short(document, "SerialNumber", 64).filter(|value| meaningful_serial(value).is_some())
+    whole_serial(&text(document, "SerialNumber")?)
+}
+
+/// A serial number without its padding. One that is longer than the API takes is none: cut, two
+/// could be one.
+pub(super) fn whole_serial(told: &str) -> Option<String> {
+    let serial = meaningful_serial(told)?;
+    (serial.chars().count() <= 64).then(|| serial.to_owned())
 }
 
 /// Whether a chassis holds more than one system.

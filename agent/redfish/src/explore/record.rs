@@ -82,8 +82,15 @@ async fn spdm(walk: &mut Walk<'_>, root: &Value) -> Probed {
     let Some(members) = collection.get("Members") else {
         return probed(Offer::NotRead, None, &path);
     };
-    let mut outcome = probed(Offer::NotOffered, None, &path);
-    for member in references(members).into_iter().take(MOST_ROOTS_OF_TRUST) {
+    let members = references(members);
+    // What is not looked at may offer it.
+    let offer = if members.len() > MOST_ROOTS_OF_TRUST {
+        Offer::NotRead
+    } else {
+        Offer::NotOffered
+    };
+    let mut outcome = probed(offer, None, &path);
+    for member in members.into_iter().take(MOST_ROOTS_OF_TRUST) {
         match walk.read(&member).await {
             Ok(one) if action(&one, "ComponentIntegrity.SPDMGetSignedMeasurements").is_some() => {
                 return probed(Offer::Offered, None, &member);

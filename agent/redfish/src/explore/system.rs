@@ -1,7 +1,7 @@
 //! One ComputerSystem and everything that belongs to it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lockstep_crds::identity::{meaningful, meaningful_serial, meaningful_uuid};
+use lockstep_crds::identity::{meaningful, meaningful_uuid};
 use lockstep_crds::inventory::Inventory;
 use lockstep_crds::report::MachineRole;
 use serde_json::Value;
@@ -20,7 +20,7 @@ use crate::vendor::Vendor;
 use crate::{reading, redfish};
 
 /// Chassis of one system that are read.
-const MOST_CHASSIS: usize = 4;
+const MOST_CHASSIS: usize = 8;
 
 /// A system, what holds it and what manages it.
 #[derive(Debug)]
@@ -71,10 +71,12 @@ impl System {
                 .collect();
             paths.extend(wanted);
         }
-        let chassis = walk
-            .listed("system", "", paths, MOST_CHASSIS)
-            .await
-            .documents;
+        let listed = walk.listed("system", "", paths, MOST_CHASSIS).await;
+        if listed.omitted > 0 {
+            let why = format!("{} more chassis are linked and not read", listed.omitted);
+            walk.note("system", &why);
+        }
+        let chassis = listed.documents;
         let documents: Vec<&Value> = chassis.iter().map(|(_, one)| &**one).collect();
         let recognised = recognise(&root, &document, &documents);
         let (manager, no_manager) = match manager(walk, &document).await {
@@ -148,7 +150,7 @@ fn identity(walk: &mut Walk<'_>, system: &System) -> SystemIdentity {
     identity.service_uuid = identity.service_uuid.filter(is_uuid);
     identity.system_uuid = identity.system_uuid.filter(is_uuid);
     let serial = identity.serial_number.take();
-    identity.serial_number = serial.filter(|text| meaningful_serial(text).is_some());
+    identity.serial_number = serial.and_then(|serial| machine::whole_serial(&serial));
     for value in [&mut identity.part_number, &mut identity.sku] {
         *value = value.take().filter(says_something);
     }

@@ -147,7 +147,16 @@ async fn paths(walk: &mut Walk<'_>) -> Result<(Vec<String>, Vec<UnreadSystem>), 
             found: "a list that does not say which there are".to_owned(),
         });
     };
-    for path in listed.into_iter().take(MOST_SYSTEMS) {
+    for (index, path) in listed.into_iter().enumerate() {
+        if index >= MOST_SYSTEMS {
+            let why = BmcError::TooManySystems {
+                address: walk.link().origin().to_owned(),
+                path: path.clone(),
+                most: MOST_SYSTEMS,
+            };
+            unread.push(UnreadSystem { path, why });
+            continue;
+        }
         match walk.essential(&path).await {
             // Some collections name themselves, or one system twice.
             Ok(document) => {

@@ -333,7 +333,10 @@ impl<'a> Walk<'a> {
             }
             match self.read(path).await {
                 Ok(document) => found.documents.push((path.clone(), document)),
-                Err(Missing::Absent) => dead += 1,
+                Err(Missing::Absent) => {
+                    dead += 1;
+                    found.omitted = found.omitted.saturating_add(1);
+                }
                 Err(Missing::Failed(why)) => {
                     self.note(group, &why);
                     found.omitted = found.omitted.saturating_add(1);

@@ -26,7 +26,7 @@ pub(super) const BLUEFIELD_2: Vendor = Vendor {
     clues: &[Clue::Model("BlueField-2"), Clue::PartNumber("MBF2")],
     pci: &[(0x15b3, 0xa2d6)],
     pci_recovery: &[(0x15b3, 0x0214), (0x15b3, 0x0215)],
-    mode: &[ModeTold::Attribute("NicMode")],
+    mode: Some(&[ModeTold::Attribute("NicMode")]),
     in_band: &[InstallMethod::Rshim],
     ..FAMILY
 };
@@ -45,9 +45,14 @@ pub(super) const BLUEFIELD_3: Vendor = Vendor {
         Clue::PartNumber("P66102"),
         Clue::PartNumber("0WJ9T5"),
     ],
-    pci: &[(0x15b3, 0xa2dc)],
-    pci_recovery: &[(0x15b3, 0x021c), (0x15b3, 0x021d)],
-    mode: &[ModeTold::Property("Mode"), ModeTold::Attribute("NicMode")],
+    pci: &[(0x15b3, 0xa2dc), (0x15b3, 0xa2d9)],
+    pci_recovery: &[
+        (0x15b3, 0x021a),
+        (0x15b3, 0x021b),
+        (0x15b3, 0x021c),
+        (0x15b3, 0x021d),
+    ],
+    mode: Some(&[ModeTold::Property("Mode"), ModeTold::Attribute("NicMode")]),
     host_access_in: Some("Oem/Nvidia"),
     in_band: &[InstallMethod::Rshim],
     ..FAMILY
@@ -60,6 +65,7 @@ pub(super) const BLUEFIELD_4: Vendor = Vendor {
     clues: &[Clue::Model("BlueField-4")],
     pci: &[(0x15b3, 0xa2df)],
     pci_recovery: &[(0x15b3, 0x0220), (0x15b3, 0x0221)],
+    mode: None,
     ..FAMILY
 };
 

@@ -12,7 +12,7 @@ pub(super) const CARD: Vendor = Vendor {
     pci: &[],
     pci_recovery: &[],
     part_number_in: &[],
-    mode: &[],
+    mode: Some(&[]),
     host_access_in: None,
     in_band: &[],
     option_roms: None,

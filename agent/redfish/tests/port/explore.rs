@@ -4,7 +4,7 @@ use lockstep_redfish::{Endpoint, Explorer, MOST_REQUESTS};
 
 use super::*;
 
-fn endpoint(bmc: &ScriptedBmc) -> Endpoint {
+pub(super) fn endpoint(bmc: &ScriptedBmc) -> Endpoint {
     Endpoint {
         address: format!("http://{}", bmc.address).parse().unwrap(),
         tls: TlsTrust::PlainHttp,

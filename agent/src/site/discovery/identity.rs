@@ -34,7 +34,9 @@ pub(super) fn id_in(report: &str) -> Option<&str> {
 pub(super) fn machine(identity: &SystemIdentity) -> Option<MachineIdentity> {
     let machine = MachineIdentity {
         system_uuid: uuid(identity.system_uuid.as_deref()),
-        serial_number: serial(identity).map(|serial| serial.chars().take(64).collect()),
+        serial_number: serial(identity)
+            .filter(|serial| serial.chars().count() <= 64)
+            .map(str::to_owned),
     };
     (machine != MachineIdentity::default()).then_some(machine)
 }

@@ -303,7 +303,9 @@ async fn capabilities_are_what_is_offered_with_where_it_stood() {
             );
         }
         let stage = record.final_stage.as_ref().map(ToString::to_string);
-        assert_eq!(stage.as_deref(), Some("OsRunning"), "{name}");
+        // Of a BlueField-4 nothing tells in which mode it is.
+        let wanted = (name != "bluefield-4").then_some("OsRunning");
+        assert_eq!(stage.as_deref(), wanted, "{name}");
         let ways: BTreeSet<_> = record
             .install_methods
             .iter()

@@ -68,7 +68,7 @@ const MINIMUM: &[Must] = &[
     Must {
         what: "cpu.cores",
         group: "cpu",
-        told: |spec| facts(&spec.cpu).is_some_and(|cpu| cpu.cores.is_some()),
+        told: |spec| facts(&spec.cpu).is_some_and(|cpu| cpu.cores.is_some_and(|cores| cores > 0)),
         tellers: THE_CARD,
     },
     Must {
@@ -76,7 +76,8 @@ const MINIMUM: &[Must] = &[
         group: "memory",
         told: |spec| {
             facts(&spec.memory)
-                .is_some_and(|memory| memory.total_bytes.or(memory.usable_bytes).is_some())
+                .and_then(|memory| memory.total_bytes.or(memory.usable_bytes))
+                .is_some_and(|bytes| bytes > 0)
         },
         tellers: THE_CARD,
     },

@@ -5,7 +5,10 @@
 
 /// The name that is shown, and how spellings of it begin, in lower case letters and digits.
 const MAKERS: &[(&str, &[&str])] = &[
-    ("NVIDIA", &["nvidia", "mellanox", "httpswwwmellanox"]),
+    (
+        "NVIDIA",
+        &["nvidia", "mellanox", "mlnx", "httpswwwmellanox"],
+    ),
     ("Intel", &["intel"]),
     (
         "AMD",

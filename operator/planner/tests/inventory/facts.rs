@@ -338,3 +338,43 @@ fn the_lists_are_bounded() {
     assert_eq!(card.inventory.conflicts.len(), 32);
     assert!(card.inventoried.message.chars().count() <= 1024);
 }
+
+/// Numbers that no machine has are not what a card must show.
+#[test]
+fn cores_and_memory_that_no_machine_has_are_missing() {
+    let mut inventory = whole();
+    inventory["cpu"]["cores"] = json!(-4);
+    inventory["memory"]["totalBytes"] = json!(i64::MIN);
+    let card = Site::default()
+        .card("c", json!({}))
+        .card_bmc("c", inventory)
+        .joined("c");
+    assert_eq!(card.inventoried.reason, "Partial");
+}
+
+/// Spellings of one maker that our own BMC port looks for (`CARD_MAKERS` in
+/// agent/redfish/src/vendor.rs), as a host's BMC tells them of a card in it.
+#[test]
+fn the_spellings_that_the_port_knows_are_one_maker() {
+    let mut wrong = Vec::new();
+    for (vendor, spelling) in [("NVIDIA", "MLNX"), ("NVIDIA", "Mellanox Technologies")] {
+        let mut inventory = whole();
+        inventory["system"]["vendor"] = json!(vendor);
+        let card = Site::default()
+            .host(
+                "h",
+                json!({"identity": {"systemUuid": crate::site::HOST_UUID}}),
+            )
+            .card("c", json!({}))
+            .card_bmc("c", inventory)
+            .host_bmc(
+                "h",
+                json!({"cards": [{"serialNumber": "MT1", "vendor": spelling}]}),
+            )
+            .joined("c");
+        if card.inventoried.reason == "Conflicting" {
+            wrong.push((spelling, conflicts(&card)));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
