@@ -11,6 +11,7 @@ use lockstep_planner::decision::Transition;
 
 use crate::key::Key;
 use crate::metrics::Metrics;
+use crate::patience::Patience;
 use crate::queue::Ended;
 use crate::world::World;
 use crate::writes::Writes;
@@ -47,6 +48,7 @@ pub struct Context {
     /// What people were told last of each host that is not looked after, so that
     /// they are told once.
     told: Mutex<BTreeMap<Key, String>>,
+    patience: Mutex<Patience>,
 }
 
 impl Context {
@@ -57,6 +59,7 @@ impl Context {
             writes,
             metrics,
             told: Mutex::default(),
+            patience: Mutex::default(),
         }
     }
 
@@ -76,6 +79,12 @@ impl Context {
             };
             self.writes.event(&host.object_ref(&()), &complaint).await;
         }
+    }
+
+    /// Whether a host waits for the next join, and not for long yet.
+    pub(crate) fn is_patient(&self, host: &Key, waits: bool, now: Instant) -> bool {
+        let mut patience = self.patience.lock().unwrap_or_else(PoisonError::into_inner);
+        patience.lasts(host, waits, now)
     }
 
     /// The host is looked after again.

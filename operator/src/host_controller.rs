@@ -1,5 +1,7 @@
 //! One power domain: observe, plan, record, conclude. Decides nothing itself.
 
+use std::time::Instant;
+
 use jiff::{SignedDuration, Timestamp};
 use lockstep_planner::{Decision, Plan, Reason, View, plan};
 
@@ -24,6 +26,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
         Ok(Some(view)) => view,
         Ok(None) => {
             context.content(key);
+            context.is_patient(key, false, Instant::now());
             return Outcome::done("gone");
         }
         Err(error) => {
@@ -36,11 +39,17 @@ pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
             return Outcome::done("unreadable");
         }
     };
-    // Which Node runs on a host, and which cards sit in it, is known by joining all reports.
+    // Which Node runs on a host, and which cards sit in it, is known by joining all reports. Of a host
+    // that was edited since, the planner knows that nobody knows.
     if !joined || !caught_up(context, &view) {
         return Outcome::soon("behind");
     }
     let plan = plan(&view, now);
+    // What is only said while the host is joined anew would be taken back in a moment.
+    let is_patient = context.is_patient(key, view.joined.is_none(), Instant::now());
+    if is_patient && !records(&view, &plan) && plan.taints.is_empty() {
+        return Outcome::soon("behind");
+    }
     let (decision, reason) = describe(&plan.decision);
     context.metrics.decided(decision, reason);
     tracing::debug!(host = %key, decision, reason, "planned");

@@ -32,24 +32,46 @@ impl Joined {
     /// it said before of which card it is.
     pub fn card(&self, name: &str, dpu: &Dpu) -> Option<&JoinedCard> {
         let of = self.cards.get(name)?;
-        let same = of.metadata.uid == dpu.metadata.uid
-            && is_same_machine(
-                (&of.spec.identity, &of.spec.bmc),
-                (&dpu.spec.identity, &dpu.spec.bmc),
-            );
-        self.join.cards.get(name).filter(|_| same)
+        let joined = self.join.cards.get(name);
+        joined.filter(|_| stands_for_same_card(of, dpu))
     }
 
     /// What was joined for this very host.
     pub fn host(&self, name: &str, host: &DpuHost) -> Option<&JoinedHost> {
         let of = self.hosts.get(name)?;
-        let same = of.metadata.uid == host.metadata.uid
-            && is_same_machine(
-                (&of.spec.identity, &of.spec.bmc),
-                (&host.spec.identity, &host.spec.bmc),
-            );
-        self.join.hosts.get(name).filter(|_| same)
+        let joined = self.join.hosts.get(name);
+        joined.filter(|_| stands_for_same_host(of, host))
     }
+
+    /// Drops what was said of objects that `new` is made of as they were edited since: of them
+    /// nothing was said before.
+    fn forget_edited(&mut self, new: &Self) {
+        let Self { join, cards, hosts } = self;
+        join.cards.retain(|name, _| {
+            let both = cards.get(name).zip(new.cards.get(name));
+            both.is_none_or(|(old, new)| stands_for_same_card(old, new))
+        });
+        join.hosts.retain(|name, _| {
+            let both = hosts.get(name).zip(new.hosts.get(name));
+            both.is_none_or(|(old, new)| stands_for_same_host(old, new))
+        });
+    }
+}
+
+fn stands_for_same_card(one: &Dpu, other: &Dpu) -> bool {
+    one.metadata.uid == other.metadata.uid
+        && is_same_machine(
+            (&one.spec.identity, &one.spec.bmc),
+            (&other.spec.identity, &other.spec.bmc),
+        )
+}
+
+fn stands_for_same_host(one: &DpuHost, other: &DpuHost) -> bool {
+    one.metadata.uid == other.metadata.uid
+        && is_same_machine(
+            (&one.spec.identity, &one.spec.bmc),
+            (&other.spec.identity, &other.spec.bmc),
+        )
 }
 
 type Named<'a> = (&'a Option<MachineIdentity>, &'a Option<BmcEndpoint>);
@@ -76,9 +98,12 @@ impl Joins {
     }
 
     /// Replaces the join of a namespace; returns the names of cards and of hosts of which
-    /// something else is said now.
+    /// something else is said now, or something again since they were edited.
     pub(crate) fn set(&mut self, namespace: &str, new: Joined) -> (Vec<String>, Vec<String>) {
-        let old = self.by_namespace.remove(namespace);
+        let mut old = self.by_namespace.remove(namespace);
+        if let Some(old) = &mut old {
+            old.forget_edited(&new);
+        }
         let changed = match &old {
             None => (
                 new.cards.keys().cloned().collect(),

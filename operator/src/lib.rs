@@ -28,6 +28,7 @@ mod node_labels;
 mod node_taint;
 mod nodes;
 pub mod orphan_controller;
+mod patience;
 pub mod policy_controller;
 pub mod process;
 pub mod queue;

@@ -11,7 +11,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use lockstep_crds::dpu_inventory::DpuInventorySpec;
 use lockstep_crds::report::Vantage;
-use lockstep_crds::{Dpu, DpuHost, DpuReport};
+use lockstep_crds::{Dpu, DpuHost, DpuReport, MachineIdentity};
 use lockstep_operator::assemble::assemble;
 use lockstep_operator::joins::Joined;
 use lockstep_operator::key::Key;
@@ -334,6 +334,35 @@ fn a_node_that_is_proved_is_the_hosts_until_another_is() {
     node(&mut world, "n2", "True");
     join(&mut world, &[], &[(&recorded, Some("n2"))]);
     assert_eq!(view(&world).node_name.as_deref(), Some("n2"));
+}
+
+/// What it says is what the join before said, and till then its plan knew nothing.
+#[test]
+fn who_was_edited_is_woken_by_the_next_join() {
+    let mut world = world();
+    let (dpu, machine) = (card("c", "g"), host("h"));
+    let told = || seen(&[("host-n1", "h")], &[]);
+    put(&mut world, dpu.clone());
+    put(&mut world, machine.clone());
+    put(&mut world, host("g"));
+    join(&mut world, &[(&dpu, told())], &[(&machine, Some("n1"))]);
+    let identity: MachineIdentity = serde_json::from_value(json!({"serialNumber": "S2"})).unwrap();
+
+    let mut edited = machine;
+    edited.metadata.resource_version = Some("20".into());
+    edited.spec.identity = Some(identity.clone());
+    put(&mut world, edited.clone());
+    assert!(view(&world).joined.is_none(), "that was another machine");
+    let wake = join(&mut world, &[(&dpu, told())], &[(&edited, Some("n1"))]);
+    assert_eq!(wake.hosts, BTreeSet::from([key("h")]));
+    assert!(view(&world).joined.is_some());
+
+    let mut other = dpu;
+    other.metadata.resource_version = Some("21".into());
+    other.spec.identity = Some(identity);
+    put(&mut world, other.clone());
+    let wake = join(&mut world, &[(&other, told())], &[(&edited, Some("n1"))]);
+    assert_eq!(wake.hosts, BTreeSet::from([key("g")]));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use lockstep_operator::metrics::Metrics;
 use lockstep_operator::record::{RecordError, carry_out};
 use lockstep_operator::writes::{WriteError, Writes};
 use lockstep_planner::decision::{Finalizers, NodeTaint, TaintEffect, Transition};
+use lockstep_planner::inventory::JoinedHost;
 use lockstep_planner::view::{CardView, Wanted};
 use lockstep_planner::{Decision, Plan, View};
 use serde_json::{Value, json};
@@ -52,7 +53,7 @@ fn view(server: &ApiServer) -> View {
         }],
         conflicts: Vec::new(),
         guards_intact: true,
-        joined: None,
+        joined: Some(JoinedHost::default()),
     }
 }
 

@@ -96,9 +96,18 @@ pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
         is_read || taint::holds(&before) || !taint::holds(after),
         "S5: a hold by taint began on what was seen while the domain was at rest",
     );
+    check(
+        view.joined.is_some() || taint::holds(&before) || !taint::holds(after),
+        "S12: a hold by taint began before it was joined which Node the host's is",
+    );
     match &plan.decision {
         Decision::Start(directives) => {
             for directive in directives {
+                check(
+                    view.joined.is_some()
+                        || give_back::undoes(&directive.target.kind, &directive.action),
+                    "S12: an effect before it was joined which Node runs on the host",
+                );
                 check(
                     is_read || give_back::undoes(&directive.target.kind, &directive.action),
                     "S5: an effect on what was seen while the domain was at rest",

@@ -21,6 +21,7 @@ mod install;
 pub mod intent;
 pub mod invariants;
 pub mod inventory;
+mod joining;
 pub mod leave;
 pub mod ledger;
 mod mechanism;

@@ -14,7 +14,9 @@ use crate::project;
 use crate::reason::Reason;
 use crate::view::{CardView, View};
 use crate::wait::{self, as_decision, limited, weigh};
-use crate::{card, custody, give_back, host, inspection, ledger, slot_power, taint, takedown};
+use crate::{
+    card, custody, give_back, host, inspection, joining, ledger, slot_power, taint, takedown,
+};
 
 /// How long only to observe after the record turned out older than reality.
 const ADOPTING: SignedDuration = SignedDuration::from_secs(60);
@@ -32,7 +34,7 @@ pub(crate) struct Verdict {
     pub(crate) taints_follow: bool,
     /// The hold by taint that was booked now.
     pub(crate) booked: Option<TaintStep>,
-    /// Whether something waits for everything to be read once more.
+    /// Whether something waits for everything to be read once more, or to be joined.
     pub(crate) awaits_inspection: bool,
 }
 
@@ -135,10 +137,11 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
     let mode = spec.map_or(PolicyMode::Enforce, |spec| spec.mode);
     let (mut host, mut cards) = intents(view, record, spec, now);
     let goes_ahead = |intent: &Intent| mode == PolicyMode::Enforce || undoes_deleted(view, intent);
-    let reading = inspection::awaited(view, now);
+    // It is read meanwhile: else each of the two would be awaited again after the other.
+    let first = joining::awaited(view).or_else(|| inspection::awaited(view, now));
     let mut awaits_inspection = false;
-    if let Some(reading) = reading.as_ref().filter(|_| mode == PolicyMode::Enforce) {
-        awaits_inspection = taint::put_off(&mut cards, reading);
+    if let Some(first) = first.as_ref().filter(|_| mode == PolicyMode::Enforce) {
+        awaits_inspection = taint::put_off(&mut cards, first);
     }
     let booked = taint_step(&host, &cards).filter(|step| goes_ahead(&Intent::Taint(step.clone())));
     if let Some(step) = &booked {
@@ -158,7 +161,7 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
     }
     let mut retries = Vec::new();
     let (drafts, mut refusals) = admit(record, drafts, now);
-    let (drafts, too_early) = put_off(drafts, reading.as_ref());
+    let (drafts, too_early) = put_off(drafts, first.as_ref());
     awaits_inspection |= !too_early.is_empty();
     refusals.extend(too_early);
     for admit::Refusal { draft, instead } in &refusals {
@@ -205,16 +208,16 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
     }
 }
 
-/// Keeps back whatever begins something, while it is read what that rests on.
-fn put_off(drafts: Vec<Draft>, reading: Option<&Intent>) -> (Vec<Draft>, Vec<admit::Refusal>) {
-    let Some(reading) = reading else {
+/// Keeps back whatever begins something, while it is read or joined what that rests on.
+fn put_off(drafts: Vec<Draft>, first: Option<&Intent>) -> (Vec<Draft>, Vec<admit::Refusal>) {
+    let Some(first) = first else {
         return (drafts, Vec::new());
     };
     let (undoing, beginning): (Vec<Draft>, Vec<Draft>) =
         drafts.into_iter().partition(Draft::undoes);
     let refused = beginning.into_iter().map(|draft| admit::Refusal {
         draft,
-        instead: reading.clone(),
+        instead: first.clone(),
     });
     (undoing, refused.collect())
 }

@@ -99,6 +99,8 @@ reasons! {
     SiteAgentSilent => AtOnce("Look at the site agent's pod and its logs"),
     /// A machine has not been reported on yet.
     Inspecting => IfItLasts("Look at the site agent's log for that machine"),
+    /// The host is new, or its `identity` or `bmc` was changed, and which Node runs there is joined anew from all reports.
+    Joining => IfItLasts("Look at the operator's log: it says why the reports of the namespace are not joined"),
     /// A BMC does not answer. That alone is no reason to reset anything.
     BmcUnreachable => AtOnce("Check the BMC's power, address and network"),
     /// A BMC cannot be used until a person corrects something.

@@ -53,12 +53,13 @@ fn wanted<'a>(view: &'a View, record: &'a DpuHostStatus) -> Option<(&'a str, Tai
     (exists || view.tainted.contains_key(node)).then_some((node, effect))
 }
 
-/// Has cards wait for `reading` before a hold by taint begins for them; tells whether any does.
-pub(crate) fn put_off(cards: &mut [Intent], reading: &Intent) -> bool {
+/// Has cards wait for what comes `first` before a hold by taint begins for them; tells whether any
+/// does.
+pub(crate) fn put_off(cards: &mut [Intent], first: &Intent) -> bool {
     let mut waits = false;
     for card in cards {
         if matches!(card, Intent::Taint(TaintStep::Begin { .. })) {
-            *card = reading.clone();
+            *card = first.clone();
             waits = true;
         }
     }

@@ -171,6 +171,7 @@ fn calm(world: &mut World) {
     world.host_machine.answers = true;
     world.host_machine.stranger(false);
     world.guards_intact = true;
+    world.joined.get_or_insert_default();
     for card in &mut world.cards {
         card.machine.answers = true;
         card.machine.stranger(false);

@@ -45,6 +45,8 @@ pub enum Event {
     Untaint,
     /// An agent proves which Node runs on the host, or none does.
     Proves(Option<&'static str>),
+    /// Identity or BMC of the host were edited, and nobody has joined it since.
+    Edited,
     DeleteHost,
     Card(usize, OfCard),
 }
@@ -189,6 +191,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         1 => Just(Event::Offline),
         1 => Just(Event::Untaint),
         1 => prop_oneof![Just(None), Just(Some("node1")), Just(Some("node2"))].prop_map(Event::Proves),
+        1 => Just(Event::Edited),
         1 => Just(Event::DeleteHost),
     ];
     let card = (0..2_usize, of_card()).prop_map(|(index, event)| Event::Card(index, event));
@@ -267,6 +270,7 @@ pub fn happen(world: &mut World, event: &Event, spare: &mut Option<DpuBootPolicy
                 ..JoinedHost::default()
             });
         }
+        Event::Edited => world.joined = None,
         Event::DeleteHost => world.delete_host(),
         Event::Card(index, event) => {
             if *index < world.cards.len() {

@@ -322,7 +322,7 @@ fn a_stranger_that_shows_a_hosts_identity_is_told_and_holds_nothing_up() {
     assert_eq!(told.message, "bmc-found-f9 shows its UUID");
 }
 
-/// Reader 9: the BMC of the host shows the UUID of a board that ran Node `spare` once; that agent has been
+/// The BMC of the host shows the UUID of a board that ran Node `spare` once; that agent has been
 /// silent since, and its Node is NotReady. `node1` runs on the host, and is Ready.
 #[test]
 fn a_silent_agent_does_not_make_a_host_look_free_of_its_recorded_node() {
@@ -383,4 +383,80 @@ fn a_silent_agent_does_not_make_a_host_look_free_of_its_recorded_node() {
         world.host_says(),
         world.status().node_name
     );
+}
+
+/// A person edits its identity, as the message asks; the next join tells of it in a moment.
+#[test]
+fn a_host_is_not_free_before_it_was_joined_as_it_is_now() {
+    for recorded in [None, Some("node1")] {
+        let mut world = World::new(&["card1"]);
+        world.strict = true;
+        world.edit_host(|host| host.disruption = Disruption::Never);
+        if let Some(node) = recorded {
+            with_node(&mut world, node, Readiness::NotReady);
+        }
+        world.power_on_host();
+        world.settle(secs(60));
+        world.node = recorded.and(Some(NodeSeen {
+            ready: Readiness::NotReady,
+            boot_id: None,
+        }));
+        world.joined = Some(JoinedHost {
+            contradictions: vec!["n1 and n2 are both told to run there".to_owned()],
+            ..JoinedHost::default()
+        });
+        world.edit_host(|host| host.disruption = Disruption::Allowed);
+        world.settle(secs(120));
+        assert_eq!(world.host_says(), "Stalled: DrainNotProved");
+        let contradicted = world.joined.take();
+        world.settle(secs(60));
+        assert_eq!(world.host_says(), "Reconciling: Joining");
+        let message = world.status().message.clone().unwrap();
+        assert!(
+            message.contains("its identity is being joined anew"),
+            "{message}"
+        );
+        world.settle(secs(1200));
+        assert_eq!(world.host_says(), "Stalled: Joining");
+        world.joined = contradicted;
+        world.settle(secs(120));
+        assert_eq!(world.host_says(), "Stalled: DrainNotProved");
+        assert!(world.effects.is_empty(), "{}", world.told());
+        world.joined = Some(JoinedHost::default());
+        world.until("Ready", secs(3600), World::is_ready);
+    }
+}
+
+#[test]
+fn no_node_is_tainted_before_its_host_was_joined_as_it_is_now() {
+    let mut world = World::new(&["card1"]);
+    world.strict = true;
+    world.coupled = true;
+    world.edit_policy(|policy| policy.hold.mechanisms = vec![HoldMechanism::NodeTainted]);
+    with_node(&mut world, "node1", Readiness::NotReady);
+    world.settle(secs(60));
+    assert_eq!(world.status().node_name.as_deref(), Some("node1"));
+    let joined = world.joined.take();
+    world.edit_host(|host| {
+        host.disruption = Disruption::Allowed;
+        host.slot_power_when_host_off = SlotPower::No;
+    });
+    world.settle(secs(300));
+    assert_eq!(world.host_says(), "Reconciling: Joining");
+    assert!(world.tainted.is_empty(), "{}", world.told());
+    world.joined = joined;
+    world.until("the taint", secs(300), |w| w.tainted.contains_key("node1"));
+}
+
+#[test]
+fn what_was_begun_is_taken_back_before_its_host_is_joined_again() {
+    let mut world = World::new(&["card1"]);
+    world.strict = true;
+    world.until("booting", secs(300), |w| w.is_installing(0));
+    assert!(!world.host_machine.is_on());
+    world.joined = None;
+    world.delete_card(0);
+    world.until("released", secs(7200), |w| w.host_machine.is_on());
+    world.until("let go", secs(600), |w| w.cards[0].dpu.is_none());
+    assert!(world.status().hold.is_none(), "{}", world.told());
 }

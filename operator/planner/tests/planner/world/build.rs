@@ -8,6 +8,7 @@ use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::{
     Dpu, DpuBootPolicy, DpuBootPolicySpec, DpuHost, DpuHostSpec, DpuSpec, MachineIdentity,
 };
+use lockstep_planner::inventory::JoinedHost;
 use serde_json::{Value, json};
 
 use super::agent::SiteAgent;
@@ -118,7 +119,7 @@ impl World {
             conflicts: Vec::new(),
             card_conflicts: BTreeMap::new(),
             guards_intact: true,
-            joined: None,
+            joined: Some(JoinedHost::default()),
             effects: Vec::new(),
             owed: false,
             recorded: Vec::new(),
