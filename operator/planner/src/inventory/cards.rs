@@ -195,7 +195,7 @@ fn of_object<'a>(
     }
     source.body.keys.extend(expected.iter().cloned());
     source.body.demanded = expected;
-    source.body.named = NamedBmc::of(&card.metadata, card.spec.bmc.as_ref(), bmc);
+    source.body.named = NamedBmc::of(card, card.spec.bmc.as_ref(), bmc);
     source
 }
 

@@ -267,7 +267,7 @@ fn of_object<'a>(
             anchor: !host_may_yield(host),
             by_bmc,
             inside: seen_inside,
-            named: NamedBmc::of(&host.metadata, host.spec.bmc.as_ref(), own),
+            named: NamedBmc::of(host, host.spec.bmc.as_ref(), own),
             place: found.place(&host.metadata),
             ..Body::default()
         },

@@ -6,7 +6,8 @@
 //! own BMC was last read with. A key that is pinned decides alone, also at that place; one that several
 //! machines are found to show, as makers leave it in, tells none from another. Where discovery
 //! wrote that address, the BMC that it proposed the object for speaks for it wherever that is found,
-//! as long as it has the same id. Any other is a stranger: nothing that it tells is taken, nothing is
+//! as long as it has the same id, and, once a person took the object up, the key that is pinned
+//! there, if one is. Any other is a stranger: nothing that it tells is taken, nothing is
 //! proposed for it, and it is told. An object that gives way to another has no say in this.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use lockstep_crds::{BmcEndpoint, DISCOVERED_ADDRESS, DpuReportSpec};
 use super::ids;
 use super::keys::{self, Key, Keys, Kind};
 use super::machines::host_keys;
+use super::mark::{Proposable, is_as_written};
 use super::matching::{Body, Rules};
 use super::proposed::{annotation, proposed_id};
 
@@ -38,6 +40,9 @@ pub(super) struct NamedBmc {
     shown: Option<String>,
     /// The id for which discovery proposed the object, and wrote the address.
     proposed_for: Option<Key>,
+    /// Nobody but discovery has written the object: whoever has the id is meant, also with another
+    /// key than it wrote. An id can be shown by anybody, and a person's pin is there for that.
+    is_as_proposed: bool,
 }
 
 /// How a BMC was found.
@@ -101,14 +106,16 @@ pub(super) fn is_discovered(metadata: &ObjectMeta, bmc: &BmcEndpoint) -> bool {
 impl NamedBmc {
     /// `own` is what the site agent reads there, where that is the machine that is meant.
     pub(super) fn of(
-        metadata: &ObjectMeta,
+        object: &impl Proposable,
         bmc: Option<&BmcEndpoint>,
         own: Option<&DpuReportSpec>,
     ) -> Option<Self> {
         let bmc = bmc?;
+        let metadata = object.metadata();
         let told = own.and_then(keys::told_by_bmc);
         let id = proposed_id(metadata).filter(|_| is_discovered(metadata, bmc));
         Some(Self {
+            is_as_proposed: id.is_some() && is_as_written(object),
             proposed_for: id.map(|id| Key::Found(id.to_owned())),
             address: bmc.address.clone(),
             at: at(&bmc.address),
@@ -119,7 +126,8 @@ impl NamedBmc {
 
     /// Whether that one was found.
     pub(super) fn is(&self, found: &FoundAt) -> bool {
-        if self.proposed_for.is_some() && self.proposed_for == found.id {
+        let has_key = self.is_as_proposed || self.pinned.is_none() || self.pinned == found.shown;
+        if has_key && self.proposed_for.is_some() && self.proposed_for == found.id {
             return true;
         }
         match (&self.pinned, &self.shown, &found.shown) {

@@ -485,16 +485,48 @@ fn the_bmc_of_a_host_that_was_proposed_speaks_for_it_also_under_another_id() {
     }
 }
 
-/// The id is that of the host's own BMC, whatever key it shows and wherever it answers.
+/// The id is that of the host's own BMC, wherever it answers. A key that is pinned where a person
+/// took the host up is asked, too: anybody can have the id.
 #[test]
 fn the_bmc_that_a_host_was_proposed_for_speaks_for_it_wherever_it_is_found() {
-    for key in ["ab", "ee"] {
-        let (site, own) = proposed_for_its_bmc(host_with(json!([])), true);
-        let mut told = host_with(the_card());
-        told["found"] = json!({"endpoint": {"pinnedKeySha256": key.repeat(32)}});
-        let site = site.found("f2", "Host", ELSEWHERE, told);
-        assert_eq!(vouching(&site, &own), ["bmc-found-f2"], "{key}");
-        assert!(site.join().hosts[&own].strangers.is_empty(), "{key}");
+    let pin = |site: &mut Site, key: Option<&str>| {
+        site.edit_host(0, |host| {
+            let tls = &mut host.bmc.as_mut().unwrap().tls;
+            tls.pinned_key_sha256 = key.map(|key| key.repeat(32));
+        });
+    };
+    // What discovery pinned is "ab".
+    for (taken_up, pinned, key, is_its) in [
+        (false, Some("ab"), "ab", true),
+        (false, Some("ab"), "ee", true),
+        (true, Some("ab"), "ab", true),
+        (true, Some("ab"), "ee", false),
+        (true, Some("ee"), "ee", true),
+        (true, Some("ee"), "ab", false),
+        (true, None, "ee", true),
+    ] {
+        let told = |trust: &str| {
+            let mut told = host_with(the_card());
+            let mut endpoint = json!({"trust": trust, "shownKeySha256": key.repeat(32)});
+            endpoint["pinnedKeySha256"] = match trust {
+                "PinnedKey" => endpoint["shownKeySha256"].clone(),
+                _ => Value::Null,
+            };
+            told["found"] = json!({"endpoint": endpoint});
+            told
+        };
+        for trust in ["PinnedKey", "NoVerification"] {
+            let (mut site, own) = proposed_for_its_bmc(host_with(json!([])), false);
+            if taken_up {
+                pin(&mut site, pinned);
+            }
+            let site = site.found("f2", "Host", ELSEWHERE, told(trust));
+            let case = format!("{taken_up} {pinned:?} {key} {trust}");
+            let expected: &[&str] = if is_its { &["bmc-found-f2"] } else { &[] };
+            assert_eq!(vouching(&site, &own), expected, "{case}");
+            let joined = site.join();
+            assert_eq!(joined.hosts[&own].strangers.is_empty(), is_its, "{case}");
+        }
     }
 }
 
@@ -513,9 +545,8 @@ fn a_host_that_was_proposed_for_its_agent_gets_the_bmc_that_is_found_later() {
     assert!(site.join().hosts[&own].strangers.is_empty());
 }
 
-// Reader 9.
-
-fn k(site: Site, id: &str, role: &str, at: (&str, &str), machine: Value) -> Site {
+/// A BMC of a maker whose BMCs all show one key.
+fn of_that_maker(site: Site, id: &str, role: &str, at: (&str, &str), machine: Value) -> Site {
     let told = json!({"machine": machine.clone(), "inventory": {"system": machine}});
     by_anybody(site, id, role, (at.0, Some(at.1)), told)
 }
@@ -542,7 +573,7 @@ fn a_key_that_cards_without_a_uuid_share_proves_nothing_elsewhere() {
             );
         for n in 2..9 {
             let told = json!({"serialNumber": format!("MT{n}")});
-            site = k(
+            site = of_that_maker(
                 site,
                 &format!("f{n}"),
                 "Card",
@@ -550,7 +581,7 @@ fn a_key_that_cards_without_a_uuid_share_proves_nothing_elsewhere() {
                 told,
             );
         }
-        let site = k(site, "f99", "Card", (ELSEWHERE, "cd"), identity);
+        let site = of_that_maker(site, "f99", "Card", (ELSEWHERE, "cd"), identity);
         let told = conflicts(&site.joined("c"));
         assert_eq!(told, ["bmc.address"], "pinned: {pinned_key}");
     }
