@@ -57,30 +57,62 @@ pub(super) struct FoundAt {
     is_shared: bool,
 }
 
-/// TLS keys that BMCs of several machines show.
+/// TLS keys that BMCs of several machines show, or showed when they were read last: a key that was in
+/// several hands is so still while the others do not answer.
 pub(super) struct SharedKeys<'a>(BTreeSet<&'a str>);
 
 impl<'a> SharedKeys<'a> {
-    /// Of what is found now. One BMC may be found at several addresses, and several systems
-    /// behind it.
+    /// One BMC may be found at several addresses, and several systems behind it.
     pub(super) fn of(reports: &BTreeMap<&str, &'a DpuReportSpec>) -> Self {
-        let mut machines: BTreeMap<&str, BTreeMap<Key, String>> = BTreeMap::new();
+        let mut holders: BTreeMap<&str, Holders> = BTreeMap::new();
         for (spec, found) in reports
             .values()
             .filter_map(|spec| Some((spec, spec.found.as_ref()?)))
         {
-            let is_alone = found.missing_since.is_none() && found.endpoint.system_path.is_none();
-            let identity = host_keys(spec);
+            let mut identity = host_keys(spec);
+            identity.retain(|key| matches!(key.kind(), Kind::Uuid | Kind::Serial));
             let by = |kind| identity.iter().find(move |key| key.kind() == kind);
             let strongest = by(Kind::Uuid).or_else(|| by(Kind::Serial)).cloned();
+            let is_alone = found.endpoint.system_path.is_none();
             if let (true, Some(machine), Some(key)) = (is_alone, strongest, shown(&found.endpoint))
             {
                 let there = place(&found.endpoint.address);
-                machines.entry(key).or_default().insert(machine, there);
+                let holders = holders.entry(key).or_default();
+                if found.missing_since.is_some() {
+                    holders.missing.push((identity, there));
+                } else {
+                    holders.known.extend(identity);
+                    holders.found.insert(machine, there);
+                }
             }
         }
-        machines.retain(|_, machines| machines.values().collect::<BTreeSet<_>>().len() > 1);
-        Self(machines.into_keys().collect())
+        holders.retain(|_, holders| holders.are_several());
+        Self(holders.into_keys().collect())
+    }
+}
+
+/// The machines whose BMCs show one key.
+#[derive(Default)]
+struct Holders {
+    /// Where each is found.
+    found: BTreeMap<Key, String>,
+    /// What those are known by.
+    known: Keys,
+    /// What others were known by, and where they were found.
+    missing: Vec<(Keys, String)>,
+}
+
+impl Holders {
+    fn are_several(&self) -> bool {
+        // Under another id, what is missing may be what is found elsewhere by now.
+        let gone = self.missing.iter();
+        let gone = gone.filter(|(identity, _)| identity.is_disjoint(&self.known));
+        let places: BTreeSet<&String> = self
+            .found
+            .values()
+            .chain(gone.map(|(_, there)| there))
+            .collect();
+        places.len() > 1
     }
 }
 

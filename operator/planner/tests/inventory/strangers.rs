@@ -274,6 +274,8 @@ fn a_key_that_other_machines_show_proves_no_bmc_at_another_address() {
         };
         let mut gone = other(UUID);
         gone["found"] = json!({"missingSince": "2026-05-01T00:00:00Z"});
+        let mut itself = gone.clone();
+        itself["machine"] = json!({"systemUuid": HOST_UUID});
         for (case, site, is_its) in [
             ("its own key", at(ELSEWHERE), true),
             ("another key", also(at(ELSEWHERE), "ee", other(UUID)), true),
@@ -292,7 +294,21 @@ fn a_key_that_other_machines_show_proves_no_bmc_at_another_address() {
                 also(at(ELSEWHERE), "cd", json!({})),
                 true,
             ),
-            ("not there", also(at(ELSEWHERE), "cd", gone), true),
+            (
+                "not there for now",
+                also(at(ELSEWHERE), "cd", gone.clone()),
+                false,
+            ),
+            (
+                "not there, where it answers",
+                also(at(ITS_OWN), "cd", gone),
+                true,
+            ),
+            (
+                "itself, under another id",
+                also(at(ELSEWHERE), "cd", itself.clone()),
+                true,
+            ),
         ] {
             let expected: &[&str] = if is_its { &["bmc-found-f2"] } else { &[] };
             assert_eq!(vouching(&site, "h"), expected, "{case} {own:?}");
