@@ -165,6 +165,10 @@ pub struct BmcReport {
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_pin: Option<String>,
+    /// Address and port that it was read at: what a DNS name led to.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers_at: Option<String>,
     /// Maker and model.
     #[schemars(length(max = 128))]
     #[serde(default, skip_serializing_if = "Option::is_none")]

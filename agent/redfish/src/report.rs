@@ -66,6 +66,7 @@ pub fn bmc_report(
     BmcReport {
         identity: identity(facts),
         key_pin: facts.identity.tls_pin.as_ref().map(ToString::to_string),
+        answers_at: Some(bounded(&facts.channel.remote.to_string(), 64)),
         model: (!model.is_empty()).then(|| bounded(&model, 128)),
         firmware_version: facts
             .identity
@@ -297,6 +298,12 @@ mod tests {
             assert_eq!(report.media.owner, owner);
             assert!(!serde_json::to_string(&report).unwrap().contains("secret"));
         }
+    }
+
+    #[test]
+    fn it_is_told_where_the_bmc_was_read() {
+        let report = bmc_report(&facts(), ours, None, &now());
+        assert_eq!(report.answers_at.as_deref(), Some("192.0.2.1:80"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Whoever answers somewhere can show any UUID, and boards are sold with one for all. So where an
 //! object says which BMC is its own, a BMC that was found speaks for it only if it is that one: it
-//! answers at the place of `spec.bmc`, or shows the TLS key that is pinned there or that the object's
+//! answers at the place of `spec.bmc`, or at the one that its name led the site agent to, or shows the TLS key that is pinned there or that the object's
 //! own BMC was last read with. A key that is pinned decides alone, also at that place; one that several
 //! machines are found to show, as makers leave it in, tells none from another. Where discovery
 //! wrote that address, the BMC that it proposed the object for speaks for it wherever that is found,
@@ -35,6 +35,8 @@ const MOST_TOLD: usize = 8;
 pub(super) struct NamedBmc {
     address: String,
     at: (bool, String),
+    /// Where it was last read: `spec.bmc` may be a name, and a search finds addresses.
+    read_at: Option<(bool, String)>,
     pinned: Option<String>,
     /// The key that it was last read with.
     shown: Option<String>,
@@ -145,12 +147,19 @@ impl NamedBmc {
         let bmc = bmc?;
         let metadata = object.metadata();
         let told = own.and_then(keys::told_by_bmc);
+        let at = at(&bmc.address);
+        let read_at = told.and_then(|told| told.answers_at.as_deref());
+        let read_at = read_at.map(|peer| {
+            let scheme = if at.0 { "https" } else { "http" };
+            (at.0, place(&format!("{scheme}://{peer}")))
+        });
         let id = proposed_id(metadata).filter(|_| is_discovered(metadata, bmc));
         Some(Self {
             is_as_proposed: id.is_some() && is_as_written(object),
             proposed_for: id.map(|id| Key::Found(id.to_owned())),
             address: bmc.address.clone(),
-            at: at(&bmc.address),
+            at,
+            read_at,
             pinned: bmc.tls.pinned_key_sha256.clone(),
             shown: told.and_then(|told| told.key_pin.clone()),
         })
@@ -162,12 +171,11 @@ impl NamedBmc {
         if has_key && self.proposed_for.is_some() && self.proposed_for == found.id {
             return true;
         }
+        let is_there = self.at == found.at || self.read_at.as_ref() == Some(&found.at);
         match (&self.pinned, &self.shown, &found.shown) {
-            (Some(pinned), _, Some(shown)) => {
-                pinned == shown && (!found.is_shared || self.at == found.at)
-            }
+            (Some(pinned), _, Some(shown)) => pinned == shown && (!found.is_shared || is_there),
             (None, Some(own), Some(shown)) if own == shown && !found.is_shared => true,
-            (None | Some(_), None | Some(_), None | Some(_)) => self.at == found.at,
+            (None | Some(_), None | Some(_), None | Some(_)) => is_there,
         }
     }
 }

@@ -602,3 +602,44 @@ fn a_key_that_cards_without_a_uuid_share_proves_nothing_elsewhere() {
         assert_eq!(told, ["bmc.address"], "pinned: {pinned_key}");
     }
 }
+
+/// `spec.bmc` is a name, the search finds an address, and every BMC of the fleet shows one key: where
+/// the site agent was led by the name, it is the host's own.
+#[test]
+fn a_bmc_that_its_object_names_by_dns_is_its_own_where_that_name_leads() {
+    let name = "https://bmc-h.example";
+    for bmc in [pinned(name), unverified(name)] {
+        for (peer, found_at, is_its) in [
+            (Some("10.0.1.1:443"), ITS_OWN, true),
+            (Some("[::ffff:10.0.1.1]:443"), ITS_OWN, true),
+            (Some("[fd00::1]:443"), "https://[fd00::1]", true),
+            (Some("10.0.1.1:443"), ELSEWHERE, false),
+            (Some("10.0.1.1:8443"), ITS_OWN, false),
+            (Some("10.0.1.1:443"), "http://10.0.1.1", false),
+            (None, ITS_OWN, false),
+        ] {
+            let mut told = hot("uid-h", json!({"systemUuid": HOST_UUID}), Some("cd"));
+            told["bmc"]["answersAt"] = json!(peer);
+            let site = host(bmc.clone()).report("bmc-host-h", "HostBmc", "h", told);
+            let place = (found_at, Some("cd"));
+            let site = by_anybody(site, "f2", "Host", place, host_with(the_card()));
+            let other = json!({"systemUuid": UUID});
+            let site = of_that_maker(site, "f3", "Host", ("https://10.0.1.3", "cd"), other);
+            let expected: &[&str] = if is_its { &["bmc-found-f2"] } else { &[] };
+            let case = format!("{peer:?} {found_at} {bmc}");
+            assert_eq!(vouching(&site, "h"), expected, "{case}");
+            assert_eq!(told_of_host(&site).is_empty(), is_its, "{case}");
+        }
+    }
+}
+
+/// Where another BMC answers at that address now, its key is asked as ever.
+#[test]
+fn where_a_name_leads_a_pinned_key_decides_still() {
+    let mut told = hot("uid-h", json!({"systemUuid": HOST_UUID}), Some("cd"));
+    told["bmc"]["answersAt"] = json!("10.0.1.1:443");
+    let site = host(pinned("https://bmc-h.example")).report("bmc-host-h", "HostBmc", "h", told);
+    let place = (ITS_OWN, Some("ee"));
+    let site = by_anybody(site, "f2", "Host", place, host_with(the_card()));
+    assert_eq!(vouching(&site, "h"), Vec::<String>::new());
+}

@@ -112,6 +112,7 @@ impl Machine {
         BmcReport {
             identity: self.identity.clone(),
             key_pin: Some("ab".repeat(32)),
+            answers_at: Some("10.0.1.1:443".to_owned()),
             model: None,
             firmware_version: None,
             power: Some(self.power.clone()),
