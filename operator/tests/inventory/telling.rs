@@ -167,6 +167,13 @@ async fn a_node_tells_which_cards_sit_in_it_until_none_does() {
     site.see(host("h"));
     assert!(label(&site).await.is_empty(), "nothing is joined yet");
     site.pass(0).await;
+    assert!(label(&site).await.is_empty(), "nobody approved it");
+    let mut approved = resting("c");
+    approved.spec.approved = true;
+    approved.metadata.generation = Some(2);
+    approved.metadata.resource_version = Some("30".to_owned());
+    site.see(approved);
+    site.pass(2).await;
     let seen = label(&site).await;
     assert_eq!(lines(&seen), ["PATCH nodes/n"]);
     assert_eq!(seen[0].body, json!({"metadata": {"labels": {COUNT: "1"}}}));
@@ -174,7 +181,7 @@ async fn a_node_tells_which_cards_sit_in_it_until_none_does() {
 
     let dpu = key("c");
     site.context.world.write().put::<Dpu>(&dpu, None, at(0));
-    site.pass(2).await;
+    site.pass(4).await;
     let seen = label(&site).await;
     assert_eq!(seen[0].body, json!({"metadata": {"labels": {COUNT: null}}}));
     let labels = &site.server.object("nodes/n")["metadata"]["labels"];
