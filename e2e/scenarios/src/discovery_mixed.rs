@@ -1,7 +1,8 @@
-//! `discovery-mixed`: a site agent is given ranges, lists and leases, and finds what is there:
+//! `discovery-mixed`: a site agent is given ranges, lists and a dnsmasq's leases, and finds what is there:
 //! sushy-tools' BMCs, simulated ones of every vendor over IPv4 and IPv6, dead ones, slow ones,
 //! ones that refuse it, one that accepts and says nothing for ever, and traps for credentials.
 
+mod dhcp;
 mod fleet;
 mod trap;
 
@@ -15,8 +16,10 @@ use lockstep_cluster::{Look, eventually};
 use lockstep_crds::dpu_inventory::KnownPairing;
 use lockstep_crds::report::{MachineRole, Vantage};
 use lockstep_crds::{DpuInventory, DpuReport, names};
+use tokio::net::TcpStream;
 
-use self::fleet::{DEAD, Fleets};
+use self::dhcp::Dhcp;
+use self::fleet::{DEAD, Fleets, STRAY};
 use self::trap::Trap;
 use crate::objects::{NAMESPACE, SITE};
 use crate::registry::Context;
@@ -41,9 +44,11 @@ pub async fn run(context: Context) -> Result<Report> {
     let mut report = Report::default();
     // First, so that none of their many ports is one that was free for the agent before.
     let fleets = Fleets::start(&context.folder).await?;
-    let no_secret = Trap::listening().await?;
-    let leased = Trap::listening().await?;
-    let mute = Trap::mute().await?;
+    let any = "127.0.0.1:0".parse().context("a loopback address")?;
+    let no_secret = Trap::listening(any).await?;
+    let mute = Trap::mute(any).await?;
+    let stray = Trap::listening(STRAY).await?;
+    let dhcp = Dhcp::start(&context.folder, &fleets.clients(&stray)?).await?;
     let mut world = World::start(
         &context.folder,
         Kind::Nothing,
@@ -51,9 +56,7 @@ pub async fn run(context: Context) -> Result<Report> {
         &context.binaries,
     )
     .await?;
-    let leases = context.folder.join("dnsmasq.leases");
-    std::fs::write(&leases, fleet::leases(leased.address())).context("cannot write the leases")?;
-    let section = fleets.section(&no_secret, &mute, &leased, &leases)?;
+    let section = fleets.section(&no_secret, &mute, dhcp.leases())?;
     simulated::configure(world.agent_config(), &section)?;
     world
         .control_plane
@@ -97,9 +100,16 @@ pub async fn run(context: Context) -> Result<Report> {
         "{} machines were made up",
         found.len() - truth.len()
     );
-    report.say("role, family, serial number, cores and memory of each are as the simulators say");
+    report.say(
+        "how each was found, role, family, serial number, cores and memory are as they should be",
+    );
 
-    outcomes(&mut report, &reports, &fleets, &mute, &no_secret).await?;
+    outcomes(
+        &mut report,
+        &reports,
+        expected(&fleets, &mute, &no_secret, &dhcp)?,
+    )
+    .await?;
     linked(&mut report, &world, &fleets).await?;
 
     // What stood in for a host that was found after its card gives way first.
@@ -111,13 +121,18 @@ pub async fn run(context: Context) -> Result<Report> {
         "writes in {} s of repeated scans: 0",
         QUIET.as_secs()
     ));
-    for trap in [&no_secret, &leased, &mute] {
+    for trap in [&no_secret, &mute] {
         ensure!(
             trap.credentials_seen() == 0,
             "credentials were shown to {}",
             trap.address()
         );
     }
+    nobody_called(&stray).await?;
+    report.say(format!(
+        "calls to {}, which only a lease outside of its file's networks names: 0",
+        stray.address()
+    ));
     fleets.nobody_was_shown_a_strange_credential()?;
     report.say("credentials were shown only where they were allowed, by every server's own count");
     ensure!(
@@ -128,6 +143,7 @@ pub async fn run(context: Context) -> Result<Report> {
     ensure!(changes.is_empty(), "something was changed: {changes:?}");
     report.say("changing requests besides sessions: 0");
     world.check()?;
+    dhcp.stop().await?;
     fleets.stop()?;
     world.stop().await?;
     Ok(report)
@@ -147,15 +163,14 @@ async fn found(reports: &Api<DpuReport>) -> Result<BTreeMap<String, DpuReport>> 
         .collect())
 }
 
-/// What became of those that could not be identified.
-async fn outcomes(
-    report: &mut Report,
-    reports: &Api<DpuReport>,
+/// What is to become of those that cannot be identified, and of the lease file.
+fn expected(
     fleets: &Fleets,
     mute: &Trap,
     no_secret: &Trap,
-) -> Result<()> {
-    let mut expected: BTreeMap<String, &str> = BTreeMap::new();
+    dhcp: &Dhcp,
+) -> Result<BTreeMap<String, &'static str>> {
+    let mut expected = BTreeMap::new();
     for url in fleets.refusing()? {
         expected.insert(url, "CredentialsRefused");
     }
@@ -164,6 +179,31 @@ async fn outcomes(
     }
     expected.insert(mute.url(), "NoAnswer");
     expected.insert(no_secret.url(), "SecretMissing");
+    let leases = format!("file://{}", dhcp.leases().display());
+    expected.insert(leases, "LeaseOutsideNetworks");
+    Ok(expected)
+}
+
+/// Fails if anybody called a trap, or if it would not have noticed.
+async fn nobody_called(trap: &Trap) -> Result<()> {
+    let calls = trap.accepted();
+    ensure!(calls == 0, "{} was called {calls} times", trap.address());
+    let _call = TcpStream::connect(trap.address())
+        .await
+        .with_context(|| format!("{} cannot be called", trap.address()))?;
+    let heard = async || match trap.accepted() {
+        0 => Look::not_yet("not noticed"),
+        _ => Look::Holds(()),
+    };
+    Ok(eventually(AT_REST, "the trap notices who calls it", heard).await?)
+}
+
+/// Waits until the scan says all of it.
+async fn outcomes(
+    report: &mut Report,
+    reports: &Api<DpuReport>,
+    expected: BTreeMap<String, &'static str>,
+) -> Result<()> {
     let told = eventually(FOUND, "every endpoint has its outcome", async || {
         let scan = match reports.get(&names::scan(SITE)).await {
             Ok(scan) => scan,

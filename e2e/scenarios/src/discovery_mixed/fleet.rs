@@ -1,15 +1,16 @@
 //! Who is there to be found, and what is true of each.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lockstep_crds::DpuReport;
 use lockstep_lab::{FakeBmcs, LabSpec, MachineSpec};
 use lockstep_xpusim::Listen;
 
 use super::MachineRole;
+use super::dhcp::Client;
 use super::trap::Trap;
 use crate::objects;
 use crate::simulated::{self, PASSWORD, range};
@@ -22,6 +23,14 @@ pub(super) const DEAD: usize = 21;
 /// First address of the BMCs that are found by knocking.
 const FIRST: &str = "127.60.0.1:8443";
 const RANGE: &str = "127.60.0.0/24";
+/// First address of the BMCs that only leases name.
+const FIRST_LEASED: &str = "127.61.0.50:8443";
+/// What the section of the lease file has credentials for: half of what dnsmasq serves.
+const LEASED: &str = "127.61.0.0/25";
+const LEASED_PORT: u16 = 8443;
+/// Where a trap has a lease: in the other half, on the port of that section.
+pub(super) const STRAY: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 61, 0, 200)), LEASED_PORT);
 
 /// Found by knocking at every address of a network; all take the same account.
 fn by_network() -> String {
@@ -66,13 +75,13 @@ fn by_list() -> String {
     yaml
 }
 
-/// Leases as dnsmasq writes them: one of a trap, one that has no business here.
-pub(super) fn leases(trap: SocketAddr) -> String {
+/// Named by leases only: no list has them, and no network that is scanned.
+fn by_lease() -> String {
     format!(
-        "1893456000 52:54:00:00:00:01 {} trap 01:52:54:00:00:00:01\n\
-         1893456000 52:54:00:00:00:02 192.0.2.77 elsewhere *\n\
-         duid 00:01:00:01:2c:3d:4e:5f:52:54:00:00:00:03\n",
-        trap.ip()
+        "domains:
+  - hosts: [{{name: leased-host, personality: dell-host, password: {PASSWORD}}}]
+    cards: [{{name: leased-card, personality: bluefield-3, password: {PASSWORD}, slots: [{{host: leased-host}}]}}]
+"
     )
 }
 
@@ -80,6 +89,7 @@ pub(super) fn leases(trap: SocketAddr) -> String {
 pub(super) struct Fleets {
     network: Simulated,
     listed: Simulated,
+    leased: Simulated,
     sushy: Vec<FakeBmcs>,
     dead: Vec<String>,
 }
@@ -88,6 +98,7 @@ pub(super) struct Fleets {
 #[derive(Debug)]
 pub(super) struct Truth {
     pub(super) name: String,
+    source: String,
     role: MachineRole,
     serial: Option<String>,
     family: Option<&'static str>,
@@ -103,6 +114,12 @@ impl Truth {
             .found
             .as_ref()
             .context("nothing says how it was found")?;
+        ensure!(
+            found.sources == [self.source.as_str()],
+            "it was found by {:?}, not by {}",
+            found.sources,
+            self.source
+        );
         let inventory = spec.inventory.as_ref().context("no inventory")?;
         let system = inventory.system.clone().unwrap_or_default();
         // What sushy-tools shows does not tell a card from a host.
@@ -144,10 +161,22 @@ impl Truth {
     }
 }
 
+fn client_at(name: &str, address: SocketAddr) -> Result<Client> {
+    let SocketAddr::V4(address) = address else {
+        bail!("{address} is not what dnsmasq serves");
+    };
+    Ok(Client {
+        name: name.to_owned(),
+        address: *address.ip(),
+    })
+}
+
 impl Fleets {
     pub(super) async fn start(folder: &Path) -> Result<Self> {
         let network = Simulated::start(&by_network(), Listen::Addresses(FIRST.parse()?)).await?;
         let listed = Simulated::start(&by_list(), Listen::Ports("[::1]:0".parse()?)).await?;
+        let leased = Listen::Addresses(FIRST_LEASED.parse()?);
+        let leased = Simulated::start(&by_lease(), leased).await?;
         let mut sushy = Vec::new();
         for number in 0..SUSHY {
             let spec = LabSpec::new(vec![
@@ -165,19 +194,38 @@ impl Fleets {
         Ok(Self {
             network,
             listed,
+            leased,
             sushy,
             dead,
         })
     }
 
+    fn simulated(&self) -> [&Simulated; 3] {
+        [&self.network, &self.listed, &self.leased]
+    }
+
+    /// Who gets a lease: the BMCs that nothing else names, and the trap.
+    pub(super) fn clients(&self, stray: &Trap) -> Result<Vec<Client>> {
+        let mut clients = Vec::new();
+        for name in self.leased.fleet.names() {
+            clients.push(self.client(name)?);
+        }
+        clients.push(client_at("stray", stray.address())?);
+        Ok(clients)
+    }
+
+    /// The leased BMC of this name.
+    fn client(&self, name: &str) -> Result<Client> {
+        let url = self.leased.server.url(name)?;
+        let address = url.trim_start_matches("https://").parse();
+        client_at(
+            name,
+            address.with_context(|| format!("{url} is no address"))?,
+        )
+    }
+
     /// The section `discovery` for all of it.
-    pub(super) fn section(
-        &self,
-        no_secret: &Trap,
-        mute: &Trap,
-        leased: &Trap,
-        leases: &Path,
-    ) -> Result<String> {
+    pub(super) fn section(&self, no_secret: &Trap, mute: &Trap, leases: &Path) -> Result<String> {
         let users = self.network.by_user()?;
         let user = users.keys().next().context("an empty fleet")?;
         ensure!(users.len() == 1, "the network's BMCs take several accounts");
@@ -202,18 +250,17 @@ impl Fleets {
             range(&quoted(&fronts), "bmc-sushy", "PlainHttp"),
             range(&quoted(&[no_secret.url()]), "bmc-nobody-made", "PlainHttp"),
             range(&quoted(&[mute.url()]), "bmc-sushy", "PlainHttp"),
-            // Its network is nobody's: a lease alone gives nobody a credential.
             format!(
-                "  leases:\n    - {{file: {}, networks: [127.61.0.0/24], ports: [{}], credentialsRef: {{name: bmc-sushy}}, tls: {{trust: PlainHttp}}}}\n",
+                "  leases:\n    - {{file: {}, networks: [{LEASED}], ports: [{LEASED_PORT}], credentialsRef: {{name: {}}}, tls: {{trust: PinFirstSeen}}}}\n",
                 leases.display(),
-                leased.address().port(),
+                simulated::secret_of(user),
             ),
         ]
         .concat())
     }
 
     pub(super) fn secrets(&self) -> Result<String> {
-        let simulated = simulated::secrets(&[&self.network, &self.listed])?;
+        let simulated = simulated::secrets(&self.simulated())?;
         let sushy = self.sushy.first().context("no sushy-tools")?.credentials();
         Ok(format!(
             "{simulated}{}",
@@ -238,7 +285,7 @@ impl Fleets {
     /// Everything that can be found, by system UUID.
     pub(super) fn truth(&self) -> Result<BTreeMap<String, Truth>> {
         let mut all = BTreeMap::new();
-        for fleet in [&self.network, &self.listed] {
+        for fleet in self.simulated() {
             for name in fleet.fleet.names() {
                 if name.starts_with("refusing-") {
                     continue;
@@ -249,6 +296,13 @@ impl Fleets {
                     .hardware;
                 let truth = Truth {
                     name: name.clone(),
+                    source: if std::ptr::eq(fleet, &raw const self.network) {
+                        format!("range {RANGE}")
+                    } else if std::ptr::eq(fleet, &raw const self.leased) {
+                        format!("lease {}", self.client(name)?.mac())
+                    } else {
+                        "list".to_owned()
+                    },
                     role: match state.role {
                         "card" => MachineRole::Card,
                         _ => MachineRole::Host,
@@ -271,6 +325,7 @@ impl Fleets {
                 uuid.to_lowercase(),
                 Truth {
                     name,
+                    source: "list".to_owned(),
                     role: MachineRole::Unclear,
                     serial: None,
                     family: None,
@@ -285,7 +340,7 @@ impl Fleets {
     /// Cards and the hosts they sit in, by system UUID, as far as both can be found.
     pub(super) fn pairs(&self) -> Result<BTreeSet<(String, String)>> {
         let mut pairs = BTreeSet::new();
-        for fleet in [&self.network, &self.listed] {
+        for fleet in self.simulated() {
             for name in fleet.fleet.names() {
                 let state = fleet.fleet.state(name)?;
                 if name.starts_with("refusing-") {
@@ -315,7 +370,7 @@ impl Fleets {
 
     /// Every BMC that takes our password never had to refuse one; the others not more than twice.
     pub(super) fn nobody_was_shown_a_strange_credential(&self) -> Result<()> {
-        for fleet in [&self.network, &self.listed] {
+        for fleet in self.simulated() {
             for name in fleet.fleet.names() {
                 let refused = fleet.fleet.requests(name)?.unauthorized;
                 let most = if name.starts_with("refusing-") { 2 } else { 0 };
@@ -326,8 +381,10 @@ impl Fleets {
     }
 
     pub(super) fn changes(&self) -> Result<Vec<String>> {
-        let mut all = self.network.changes()?;
-        all.extend(self.listed.changes()?);
+        let mut all = Vec::new();
+        for fleet in self.simulated() {
+            all.extend(fleet.changes()?);
+        }
         for (number, bmcs) in self.sushy.iter().enumerate() {
             for name in [
                 format!("sushy-card-{number}"),

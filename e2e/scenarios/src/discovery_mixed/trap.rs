@@ -28,19 +28,19 @@ pub(super) struct Trap {
 
 impl Trap {
     /// One that shows a service root over plain HTTP and refuses everything else.
-    pub(super) async fn listening() -> Result<Self> {
-        Self::start(true).await
+    pub(super) async fn listening(address: SocketAddr) -> Result<Self> {
+        Self::start(address, true).await
     }
 
     /// One that accepts connections and never says a word.
-    pub(super) async fn mute() -> Result<Self> {
-        Self::start(false).await
+    pub(super) async fn mute(address: SocketAddr) -> Result<Self> {
+        Self::start(address, false).await
     }
 
-    async fn start(speaks: bool) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")
+    async fn start(address: SocketAddr, speaks: bool) -> Result<Self> {
+        let listener = TcpListener::bind(address)
             .await
-            .context("no free port")?;
+            .with_context(|| format!("cannot listen on {address}"))?;
         let address = listener.local_addr()?;
         let counts = Arc::new(Counts::default());
         let shared = Arc::clone(&counts);
