@@ -227,11 +227,12 @@ impl Domain {
     /// Whether a fault strikes now that is not about a request; it is noted.
     pub(crate) fn strikes(&mut self, machine: Index, fault: Fault) -> Option<Rule> {
         let rule = self.machines[machine].faults.strike(fault)?;
-        self.note(machine, What::FaultStruck { fault });
+        self.struck(machine, fault);
         Some(rule)
     }
 
-    /// The same for a request.
+    /// The same for a request. It is counted, and not in the effect log: most that strikes
+    /// requests changes what is told, and nothing that is done.
     pub(crate) fn strikes_request(
         &mut self,
         machine: Index,
@@ -239,9 +240,30 @@ impl Domain {
         method: &str,
         path: &str,
     ) -> Option<Rule> {
-        self.machines[machine]
-            .faults
-            .strike_request(fault, method, path)
+        let faults = &mut self.machines[machine].faults;
+        let rule = faults.strike_request(fault, method, path)?;
+        self.meets(machine, fault);
+        Some(rule)
+    }
+
+    /// Notes that a fault struck.
+    fn struck(&mut self, machine: Index, fault: Fault) {
+        self.meets(machine, fault);
+        self.note(machine, What::FaultStruck { fault });
+    }
+
+    /// Counts that a fault was met: it struck, or what it demands was given.
+    fn meets(&mut self, machine: Index, fault: Fault) {
+        let met = &mut self.machines[machine].requests.met;
+        *met.entry(fault).or_default() += 1;
+    }
+
+    /// Counts a demand that a request fulfils, if it is made of it.
+    pub(crate) fn fulfils(&mut self, machine: Index, fault: Fault, method: &str, path: &str) {
+        let faults = &self.machines[machine].faults;
+        if faults.covers(fault, method, path) {
+            self.meets(machine, fault);
+        }
     }
 
     /// Switches a fault on.

@@ -18,7 +18,9 @@ pub use table::{ABOUT, About, Layer};
 macro_rules! faults {
     ($($name:ident),* $(,)?) => {
         /// One misbehaviour. [`ABOUT`] says what each does.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
         #[serde(rename_all = "kebab-case")]
         #[expect(missing_docs, reason = "the table says what each does")]
         pub enum Fault { $($name),* }
@@ -63,6 +65,7 @@ faults![
     ZeroDates,
     OddOffset,
     StaleStageTime,
+    StagesSkipped,
     BiosEmpty,
     BiosError,
     OemVersion,
@@ -99,7 +102,6 @@ faults![
     SessionsForgotten,
     PasswordChangeRequired,
     StageStuck,
-    StagesSkipped,
     CrashAt,
 ];
 
@@ -192,6 +194,12 @@ impl Faults {
 
     pub(crate) fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Whether `fault` would strike a request now. Uses up nothing.
+    pub(crate) fn covers(&self, fault: Fault, method: &str, path: &str) -> bool {
+        let mut rules = self.rules.iter();
+        rules.any(|rule| rule.fault == fault && rule.covers(method, path))
     }
 
     /// The rule by which `fault` strikes a request now. Uses up one of its times.

@@ -90,6 +90,9 @@ pub struct RequestCounts {
     pub span_ms: u64,
     /// By `METHOD path`.
     pub by_path: std::collections::BTreeMap<String, u64>,
+    /// How often each fault was met: it struck, or what it demands was given. What a fault of
+    /// documents leaves as it was it has not struck.
+    pub met: std::collections::BTreeMap<Fault, u64>,
 }
 
 /// Something that happens to a machine without its BMC being asked.
@@ -125,6 +128,11 @@ pub enum Strike {
     SetPassword {
         /// The new one.
         password: String,
+    },
+    /// Somebody writes a firmware version that runs from the next boot on.
+    WriteFirmware {
+        /// That version.
+        version: String,
     },
     /// All sessions end.
     EndSessions,
@@ -243,6 +251,7 @@ impl Fleet {
                 .try_into()
                 .unwrap_or(u64::MAX),
             by_path: requests.by_path.clone(),
+            met: requests.met.clone(),
         })
     }
 
@@ -317,6 +326,7 @@ impl Fleet {
                     domain.note(machine, What::AccountChanged { user });
                 }
             }
+            Strike::WriteFirmware { version } => domain.write_firmware(machine, version),
             Strike::EndSessions => domain.machines[machine].accounts.sessions.clear(),
             Strike::SetLatency { latency } => domain.machines[machine].latency = latency,
         }

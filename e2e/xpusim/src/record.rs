@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::clock::Moment;
+use crate::fault::Fault;
 
 /// One entry of the system event log.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct Requests {
     pub(crate) total: u64,
     /// Answered with 401, but for those of sessions that had ended.
     pub(crate) unauthorized: u64,
+    /// How often each fault was met.
+    pub(crate) met: BTreeMap<Fault, u64>,
     /// When the first and the last one came, in real time.
     pub(crate) span: Option<(Instant, Instant)>,
 }

@@ -62,15 +62,13 @@ impl Domain {
         self.enter(machine, stage);
         let faults = &mut self.machines[machine].faults;
         if faults.strike_stage(Fault::CrashAt, stage).is_some() {
-            let fault = Fault::CrashAt;
-            self.note(machine, What::FaultStruck { fault });
+            self.struck(machine, Fault::CrashAt);
             self.crash(machine, stage < Stage::OsStarting);
             return;
         }
         let faults = &mut self.machines[machine].faults;
         if faults.strike_stage(Fault::StageStuck, stage).is_some() {
-            let fault = Fault::StageStuck;
-            self.note(machine, What::FaultStruck { fault });
+            self.struck(machine, Fault::StageStuck);
             return;
         }
         if self.machines[machine].livefish {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Domain, Event, Index, Refused};
 use crate::effect::{Cause, What};
 use crate::fault::Fault;
-use crate::machine::{Task, TaskState, Work};
+use crate::machine::{Firmware, Task, TaskState, Work};
 use crate::personality::Activation;
 use crate::reset::Power;
 use crate::stage::Stage;
@@ -141,6 +141,20 @@ impl Domain {
             state: state.as_str().to_owned(),
         };
         self.note(machine, what);
+    }
+
+    /// Somebody else writes a version that waits for the next boot.
+    pub(crate) fn write_firmware(&mut self, machine: Index, version: String) {
+        let firmware = &mut self.machines[machine].firmware;
+        let waits = |one: &&mut Firmware| {
+            matches!(one.activation, Activation::Boot | Activation::PowerCycle) && !one.installs_os
+        };
+        if let Some(one) = firmware.iter_mut().find(waits) {
+            let name = format!("firmware {}", one.id);
+            one.pending = Some(version.clone());
+            let value = version;
+            self.note(machine, What::Setting { name, value });
+        }
     }
 
     /// A written version waits for its activation, or runs at once.

@@ -74,6 +74,7 @@ table! {
     "zero-dates", Document, "dates are 0000-00-00T00:00:00Z", "6.6";
     "odd-offset", Document, "dates have an offset without a colon", "6.6";
     "stale-stage-time", Document, "LastStateTime never moves", "1.1, 7";
+    "stages-skipped", Document, "only the first and the last stage of a boot are shown", "0, 7";
     "bios-empty", Document, "the Bios has no attributes until a boot after an update", "6.7, 7";
     "bios-error", Document, "the Bios is answered with 500, and its body is right", "6.7, 7";
     "oem-version", Document, "versions carry a prefix of the vendor's", "6.18";
@@ -107,6 +108,5 @@ table! {
     "sessions-forgotten", Behaviour, "every session token is refused, once each time it strikes", "6.22";
     "password-change-required", Behaviour, "nothing works but changing the own password", "6.23, 7";
     "stage-stuck", Behaviour, "the boot does not go beyond `stage`", "7";
-    "stages-skipped", Behaviour, "only the first and the last stage of a boot are shown", "0, 7";
     "crash-at", Behaviour, "the machine crashes when it reaches `stage`", "7";
 }

@@ -22,8 +22,13 @@ pub(super) fn post(
         Map::new()
     } else {
         let empty = request.body.iter().all(u8::is_ascii_whitespace);
-        if empty && struck(domain, machine, request, Fault::BodyDemanded) {
+        let demand = Fault::BodyDemanded;
+        if empty && struck(domain, machine, request, demand) {
             return Err(Message::MalformedJson);
+        }
+        // What is created must be told anyway.
+        if !empty && !matches!(post, Post::Sessions | Post::Accounts | Post::Volumes) {
+            domain.fulfils(machine, demand, request.method, request.path);
         }
         object(request.body)?
     };

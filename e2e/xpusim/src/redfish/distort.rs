@@ -4,9 +4,12 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::message::Message;
+use super::tree;
 use super::{Body, Reply, Request};
 use crate::domain::{Domain, Index};
 use crate::fault::{Fault, Layer};
+use crate::machine::Machine;
+use crate::stage::Stage;
 
 /// Members of a collection that is far too large.
 const HUGE: usize = 5_000;
@@ -30,19 +33,24 @@ pub(super) fn distort(
     faults.dedup();
     for fault in faults {
         let (method, path) = (request.method, request.path);
-        if domain
-            .strikes_request(machine, fault, method, path)
-            .is_some()
-        {
-            apply(fault, document, request.path);
-            if fault == Fault::BiosError && path.ends_with("/Bios") {
-                reply.status = StatusCode::INTERNAL_SERVER_ERROR;
-            }
+        let one = &domain.machines[machine];
+        if !one.faults.covers(fault, method, path) {
+            continue;
+        }
+        let right = document.clone();
+        apply(fault, one, document, path);
+        let fails = fault == Fault::BiosError && path.ends_with("/Bios");
+        if fails {
+            reply.status = StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        // What says the same as before was not struck.
+        if fails || *document != right {
+            domain.strikes_request(machine, fault, method, path);
         }
     }
 }
 
-fn apply(fault: Fault, document: &mut Value, path: &str) {
+fn apply(fault: Fault, one: &Machine, document: &mut Value, path: &str) {
     match fault {
         Fault::NestedAllowable => allowable(document, &|values| json!([values])),
         Fault::NoAllowable => {
@@ -127,8 +135,17 @@ fn apply(fault: Fault, document: &mut Value, path: &str) {
                 });
             }
         }
-        // These are read from the rules where the document is made.
-        Fault::StaleStageTime | Fault::BiosEmpty => {}
+        Fault::StaleStageTime => {
+            set(document, &["LastStateTime"], &"1970-01-01T00:00:00Z".into());
+        }
+        Fault::StagesSkipped => skip_stages(one, document),
+        Fault::BiosEmpty => {
+            // After an update the attributes come back with the first boot (6.7).
+            let waiting = one.firmware.iter().any(|one| one.pending.is_some());
+            if waiting && path.contains("/Bios") {
+                set(document, &["Attributes"], &json!({}));
+            }
+        }
         // This one is about the status.
         Fault::BiosError => {}
         // Not about documents: the caller does not ask.
@@ -174,8 +191,20 @@ fn apply(fault: Fault, document: &mut Value, path: &str) {
         | Fault::SessionsForgotten
         | Fault::PasswordChangeRequired
         | Fault::StageStuck
-        | Fault::StagesSkipped
         | Fault::CrashAt => {}
+    }
+}
+
+/// A stage between the first and the last one is told as the first.
+fn skip_stages(one: &Machine, document: &mut Value) {
+    let first = Stage::ResetBootRom;
+    let between = one
+        .stage
+        .is_some_and(|stage| stage != first && stage < one.final_stage());
+    if between && let Some(told) = document.get_mut("BootProgress") {
+        for (name, word) in tree::stage_words(one.personality.boot.progress, first) {
+            told[name] = word.into();
+        }
     }
 }
 

@@ -58,28 +58,39 @@ pub(super) fn check(
 ) -> Result<(), Message> {
     let has_etags = domain.machines[machine].personality.offers.etags;
     let (method, path) = (request.method, request.path);
+    let Some(wanted) = request.headers.get(header::IF_MATCH) else {
+        let demanded = domain.strikes_request(machine, Fault::EtagDemanded, method, path);
+        return match demanded {
+            Some(_) => Err(Message::PreconditionRequired),
+            None => Ok(()),
+        };
+    };
+    domain.fulfils(machine, Fault::EtagDemanded, method, path);
     let mut strikes = |fault| {
         domain
             .strikes_request(machine, fault, method, path)
             .is_some()
     };
-    let Some(wanted) = request.headers.get(header::IF_MATCH) else {
-        return if strikes(Fault::EtagDemanded) {
-            Err(Message::PreconditionRequired)
-        } else {
-            Ok(())
-        };
-    };
     if strikes(Fault::EtagRefused) {
         return Err(Message::HeaderInvalid("If-Match"));
     }
-    if wanted == "*" || !has_etags {
+    if !has_etags {
+        return Ok(());
+    }
+    if wanted == "*" {
+        // Any tag will do, also one that nobody could give.
+        domain.fulfils(machine, Fault::EtagWeak, method, path);
+        domain.fulfils(machine, Fault::EtagNeverMatches, method, path);
         return Ok(());
     }
     if strikes(Fault::EtagNeverMatches) {
         return Err(Message::PreconditionFailed);
     }
-    let tag = of(document, weak(domain, machine));
+    // Where nothing is compared, weak tags do no harm.
+    let weak = domain
+        .strikes_request(machine, Fault::EtagWeak, method, path)
+        .is_some();
+    let tag = of(document, weak);
     if wanted == tag.as_str() {
         Ok(())
     } else {

@@ -24,6 +24,7 @@ use schema::kind;
 pub(super) use security::{is_role, session};
 pub(super) use services::task;
 pub(super) use storage::RAID_TYPES;
+pub(super) use system::stage_words;
 
 /// A resource, or a place that only takes POST.
 #[derive(Debug)]

@@ -152,3 +152,33 @@ fn a_broken_card_shows_its_recovery_id_to_its_host() {
     domain.set_livefish(machine, true);
     assert_eq!(read(&mut domain, 0, path)["DeviceId"], "0x021C");
 }
+
+#[test]
+fn a_fault_is_met_where_it_shows_or_where_its_demand_is_fulfilled() {
+    let (mut domain, machine) = of("generic-dpu");
+    let met = |domain: &Domain, fault: Fault| {
+        let met = &domain.machines[machine].requests.met;
+        met.get(&fault).copied().unwrap_or_default()
+    };
+    let system = "/redfish/v1/Systems/DPU";
+    let rule = Rule {
+        times: Some(1),
+        ..Rule::always(Fault::NullMembers)
+    };
+    domain.switch_on(machine, rule);
+    read(&mut domain, machine, system);
+    assert_eq!(met(&domain, Fault::NullMembers), 0, "it has no members");
+    let systems = read(&mut domain, machine, "/redfish/v1/Systems");
+    assert_eq!(systems["Members"], Value::Null);
+    assert_eq!(met(&domain, Fault::NullMembers), 1);
+
+    domain.switch_on(machine, Rule::always(Fault::BodyDemanded));
+    let reset = format!("{system}/Actions/ComputerSystem.Reset");
+    for (body, wanted) in [(Value::Null, 400), (json!({"ResetType": "ForceOff"}), 204)] {
+        let before = met(&domain, Fault::BodyDemanded);
+        let reply = ask(&mut domain, machine, "POST", &reset, &body);
+        assert_eq!(reply.status, wanted);
+        assert_eq!(met(&domain, Fault::BodyDemanded), before + 1, "{body}");
+    }
+    assert!(domain.machines[machine].requests.met.len() == 2);
+}

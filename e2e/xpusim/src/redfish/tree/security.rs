@@ -3,8 +3,6 @@
 use serde_json::{Value, json};
 
 use super::{Delete, Node, Patch, Post, ROOT, View, collection, healthy, kind, link};
-use crate::fault::Fault;
-use crate::machine::Firmware;
 
 pub(super) fn sessions(view: &View<'_>, rest: &[&str]) -> Option<Node> {
     let path = format!("{ROOT}/SessionService");
@@ -186,14 +184,6 @@ pub(super) fn secure_boot(view: &View<'_>, rest: &[&str]) -> Option<Node> {
 pub(super) fn bios(view: &View<'_>, rest: &[&str]) -> Option<Node> {
     let path = format!("{}/Bios", view.system());
     let name = view.personality.ids.bios_settings;
-    // After an update the attributes come back with the first boot (6.7).
-    let waiting = view
-        .machine
-        .firmware
-        .iter()
-        .any(|one: &Firmware| one.pending.is_some());
-    let rules = view.machine.faults.rules();
-    let empty = waiting && rules.iter().any(|rule| rule.fault == Fault::BiosEmpty);
     match rest {
         [] => Some(Node::read(json!({
             "@odata.id": path,
@@ -201,7 +191,7 @@ pub(super) fn bios(view: &View<'_>, rest: &[&str]) -> Option<Node> {
             "Id": "Bios",
             "Name": "Firmware settings",
             "AttributeRegistry": "BiosAttributeRegistry.v1_0_0",
-            "Attributes": if empty { json!({}) } else { json!(view.machine.bios) },
+            "Attributes": view.machine.bios,
             "@Redfish.Settings": {
                 "@odata.type": "#Settings.v1_3_5.Settings",
                 "SettingsObject": link(format!("{path}/{name}")),
@@ -220,7 +210,7 @@ pub(super) fn bios(view: &View<'_>, rest: &[&str]) -> Option<Node> {
                     "Id": name,
                     "Name": "Firmware settings for the next boot",
                     "AttributeRegistry": "BiosAttributeRegistry.v1_0_0",
-                    "Attributes": if empty { json!({}) } else { json!(attributes) },
+                    "Attributes": attributes,
                 }))
                 .patched_by(Patch::BiosSettings),
             )

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::{Node, Patch, Post, ROOT, View, collection, healthy, kind, link, network, numbered};
 use super::{manager, security, services, storage};
-use crate::fault::Fault;
 use crate::machine::{Enabled, Override};
 use crate::personality::{Listing, MediaPlace, Progress};
 use crate::redfish::change::modes;
@@ -163,34 +162,35 @@ fn status(view: &View<'_>) -> Value {
 
 fn progress(view: &View<'_>) -> Option<Value> {
     let machine = view.machine;
-    let on = |fault| {
-        machine
-            .faults
-            .rules()
-            .iter()
-            .any(|rule| rule.fault == fault)
-    };
-    let mut stage = machine.stage.unwrap_or(Stage::ResetBootRom);
-    let first_or_last = stage == Stage::ResetBootRom || stage >= machine.final_stage();
-    if on(Fault::StagesSkipped) && !first_or_last {
-        stage = Stage::ResetBootRom;
+    let kind = view.personality.boot.progress;
+    if kind == Progress::Hidden {
+        return None;
     }
-    let time = if on(Fault::StaleStageTime) {
-        "1970-01-01T00:00:00Z".to_owned()
-    } else {
-        view.date(machine.stage_since)
-    };
-    match view.personality.boot.progress {
-        Progress::Hidden => None,
-        Progress::Standard => Some(json!({
-            "LastState": if machine.stage.is_none() { "None" } else { stage.standard() },
-            "LastStateTime": time,
-        })),
-        Progress::Bluefield => Some(json!({
-            "LastState": if stage == Stage::OsRunning { "OSRunning" } else { "OEM" },
-            "OemLastState": stage.bluefield(),
-            "LastStateTime": time,
-        })),
+    let mut told = json!({"LastStateTime": view.date(machine.stage_since)});
+    for (name, word) in stage_words(kind, machine.stage.unwrap_or(Stage::ResetBootRom)) {
+        told[name] = word.into();
+    }
+    if kind == Progress::Standard && machine.stage.is_none() {
+        told["LastState"] = "None".into();
+    }
+    Some(told)
+}
+
+/// What `BootProgress` says of a stage, by property.
+pub(in crate::redfish) fn stage_words(
+    kind: Progress,
+    stage: Stage,
+) -> Vec<(&'static str, &'static str)> {
+    match kind {
+        Progress::Hidden => Vec::new(),
+        Progress::Standard => vec![("LastState", stage.standard())],
+        Progress::Bluefield => {
+            let runs = stage == Stage::OsRunning;
+            vec![
+                ("LastState", if runs { "OSRunning" } else { "OEM" }),
+                ("OemLastState", stage.bluefield()),
+            ]
+        }
     }
 }
 
