@@ -1,43 +1,41 @@
-//! `bmc-quirks`: what BMCs get wrong in the field, and what the product's BMC port makes of it.
+//! `bmc-quirks`: what BMCs get wrong in the field, and what the product's BMC ports make of it.
 //!
-//! One row for each quirk of the field notes. Faults of the simulator stand for them; the port
-//! that is tried is the product's own. What it asked, and what was really done, is judged by the
-//! simulator's request counter and effect log: never by what the port says of itself.
+//! One row for each quirk of the field notes. Faults of the simulator stand for them; the ports
+//! that are tried are the product's own: the one to the BMC of a known machine, and the search.
+//! What they asked, which faults they met, and what was really done, is judged by the simulator's
+//! counters and effect log: never by what a port says of itself.
 
+mod asked;
 mod case;
 mod judge;
+mod step;
 mod table;
+mod told;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt, stream};
-use lockstep_cluster::{Look, eventually};
-use lockstep_redfish::{
-    AllowedNetworks, Bmc, BmcError, BmcOptions, BmcTarget, BootOverride, BootTarget, Credentials,
-    Effect, ExpectedIdentity, ImageUrl, MediaMatch, Redfish, RedfishBmc, TlsTrust,
-};
+use lockstep_redfish::{Bmc as _, Redfish};
 use lockstep_xpusim::effect::What;
 use lockstep_xpusim::spec::FleetSpec;
-use lockstep_xpusim::{Fleet, Listen, Server, Strike};
+use lockstep_xpusim::{Fleet, Listen, Server};
 
 use crate::registry::Context;
 use crate::report::Report;
 
-use case::{Case, Step};
-use judge::{Asked, Came, has_struck, is_change, judge, nothing_twice};
+use case::{Case, Port, Unmet};
+use judge::{Came, is_change, judge, nothing_twice};
+use step::{Ports, product, take};
 use table::ROWS;
+use told::Told;
 
-const IMAGE: &str = "https://192.0.2.1/i/0123456789abcdef/card.iso";
 const PASSWORD: &str = "a-good-password-1";
 /// The fleet lives so much faster than real machines.
 const SCALE: u32 = 100;
 /// Most of their time the cases wait.
 const AT_ONCE: usize = 8;
-/// For what a machine or its BMC does by itself.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs the scenario.
 ///
@@ -47,7 +45,7 @@ pub async fn run(_: Context) -> Result<Report> {
     let fleet = fleet()?;
     let address = "127.0.0.1:0".parse().context("a loopback address")?;
     let server = Server::start(&fleet, Listen::Ports(address), true).await?;
-    let redfish = port_of_the_product()?;
+    let redfish = product()?;
 
     let (fleet, server, redfish) = (&fleet, &server, &redfish);
     let tried = ROWS.iter().enumerate().flat_map(|(row, quirk)| {
@@ -68,7 +66,7 @@ pub async fn run(_: Context) -> Result<Report> {
 
     let mut report = Report::default();
     let mut wrong = Vec::new();
-    let (mut cases, mut requests, mut changes) = (0, 0, 0);
+    let (mut cases, mut explored, mut requests, mut changes) = (0, 0, 0, 0);
     for (row, quirk) in ROWS.iter().enumerate() {
         let mut told = Vec::new();
         for (position, case) in quirk.cases.iter().enumerate() {
@@ -76,6 +74,7 @@ pub async fn run(_: Context) -> Result<Report> {
             match &done[&(row, position)] {
                 Ok(tally) => {
                     cases += 1;
+                    explored += usize::from(case.port() == Port::Explorer);
                     requests += tally.requests;
                     changes += tally.changes;
                     told.push(format!(
@@ -89,12 +88,12 @@ pub async fn run(_: Context) -> Result<Report> {
                 )),
             }
         }
-        told.extend(
-            quirk
-                .unmet
-                .iter()
-                .map(|(fault, why)| format!("{fault}: not met, {why}")),
-        );
+        for unmet in quirk.unmet {
+            match never_asked(fleet, unmet) {
+                Ok(said) => told.push(said),
+                Err(error) => wrong.push(format!("{} {}: {error:#}", quirk.source, quirk.quirk)),
+            }
+        }
         told.extend(quirk.not_here.iter().map(|why| format!("not tried: {why}")));
         report.say(format!(
             "{} {}: {}",
@@ -105,12 +104,13 @@ pub async fn run(_: Context) -> Result<Report> {
     }
     ensure!(
         wrong.is_empty(),
-        "{} case(s) not as the table says:\n{}",
+        "{} thing(s) not as the table says:\n{}",
         wrong.len(),
         wrong.join("\n")
     );
     report.figure("quirks", ROWS.len());
     report.figure("cases", cases);
+    report.figure("of them of the search", explored);
     report.figure("requests of all cases", requests);
     report.figure("changing requests, none of them twice", changes);
     Ok(report)
@@ -147,39 +147,6 @@ fn fleet() -> Result<Arc<Fleet>> {
     Ok(Fleet::new(&FleetSpec::parse(&yaml)?)?)
 }
 
-/// The port as the site agent has it, with less patience.
-fn port_of_the_product() -> Result<Redfish> {
-    let options = BmcOptions {
-        call_deadline: Duration::from_secs(12),
-        media_deadline: Duration::from_secs(12),
-        connect_timeout: Duration::from_secs(2),
-        read_timeout: Duration::from_secs(3),
-        confirm_window: Duration::from_secs(2),
-        ..BmcOptions::default()
-    };
-    let loopback = "127.0.0.0/8".parse().context("a network")?;
-    Ok(Redfish::new(AllowedNetworks(vec![loopback]), options))
-}
-
-fn open(fleet: &Fleet, server: &Server, redfish: &Redfish, name: &str) -> Result<RedfishBmc> {
-    let state = fleet.state(name)?;
-    let target = BmcTarget {
-        address: server.url(name)?.parse().context("the BMC's URL")?,
-        system_path: None,
-        credentials: Credentials {
-            username: state.user,
-            password: state.password,
-        },
-        tls: TlsTrust::CaBundle(server.certificate_pem(name)?),
-        expected: ExpectedIdentity {
-            system_uuid: Some(state.uuid),
-            serial_number: Some(state.serial),
-            tls_pin: None,
-        },
-    };
-    Ok(redfish.bmc(target)?)
-}
-
 async fn try_case(
     fleet: &Fleet,
     server: &Server,
@@ -187,18 +154,15 @@ async fn try_case(
     name: &str,
     case: &Case,
 ) -> Result<Tally> {
-    let bmc = open(fleet, server, redfish, name)?;
+    let ports = Ports::open(fleet, server, redfish, name)?;
     for strikes in case.faults {
         fleet.switch_on(name, strikes.rule())?;
     }
     let mut last = None;
     for step in case.steps {
-        last = take(fleet, &bmc, name, *step).await?.or(last);
+        last = take(fleet, &ports, name, *step).await?.or(last);
     }
-    let came = judge(
-        case.expect,
-        &last.context("no step asks the port for anything")?,
-    )?;
+    let last = last.context("no step asks a port for anything")?;
     let counted = fleet.requests(name)?;
     let changes = counted
         .by_path
@@ -227,12 +191,21 @@ async fn try_case(
     nothing_twice(&log)?;
     for strikes in case.faults {
         ensure!(
-            has_struck(&log, strikes.fault),
+            counted.met.contains_key(&strikes.fault),
             "{} has never struck: the case proves nothing",
             strikes.fault
         );
     }
-    bmc.close().await;
+    ports.bmc.close().await;
+    let mut clean = None;
+    if let Ok(Came::Explored(_)) = &last {
+        for strikes in case.faults {
+            fleet.switch_off(name, strikes.fault)?;
+        }
+        let explored = ports.explore().await;
+        clean = Some(Told::of(&explored.context("without the faults")?)?);
+    }
+    let came = judge(case.expect, &last, clean.as_ref())?;
     Ok(Tally {
         came,
         requests: counted.total,
@@ -240,63 +213,38 @@ async fn try_case(
     })
 }
 
-/// Takes one step; what the port gave, if it was asked.
-async fn take(fleet: &Fleet, bmc: &RedfishBmc, name: &str, step: Step) -> Result<Option<Asked>> {
-    let effect = |result: Result<Effect, BmcError>| Ok(Some(result.map(Came::Effect)));
-    match step {
-        Step::Observe => {
-            let facts = bmc.observe().await;
-            return Ok(Some(facts.map(|facts| Came::Facts(Box::new(facts)))));
-        }
-        Step::Insert => return effect(bmc.insert_media(&ImageUrl::new(IMAGE)).await),
-        Step::Eject => return effect(bmc.eject_media(&MediaMatch::Any).await),
-        Step::Once(target) => {
-            let target = match target {
-                "Cd" => BootTarget::Cd,
-                "Pxe" => BootTarget::Pxe,
-                "UefiHttp" => BootTarget::UefiHttp,
-                other => BootTarget::Other(other.to_owned()),
-            };
-            return effect(bmc.set_boot_override(&BootOverride::Once(target)).await);
-        }
-        Step::Power(action) => return effect(bmc.power(action).await),
-        Step::Press(reset, power) => {
-            fleet.strike(name, Strike::Press { reset })?;
-            until(fleet, name, "its power state", |state| state.power == power).await?;
-        }
-        Step::Reaches(stage) => {
-            until(fleet, name, "its boot stage", |state| {
-                state.stage == Some(stage)
-            })
-            .await?;
-        }
-        Step::RestartBmc => {
-            fleet.strike(name, Strike::RestartBmc)?;
-            until(fleet, name, "its BMC", |state| state.bmc_up).await?;
-        }
-        Step::RenewCertificate => fleet.strike(name, Strike::RenewCertificate)?,
-        Step::ChangePassword => {
-            let password = "another-password-2".to_owned();
-            fleet.strike(name, Strike::SetPassword { password })?;
+/// That no request of a whole port, in any case of the table, would have met a fault.
+fn never_asked(fleet: &Fleet, unmet: &Unmet) -> Result<String> {
+    for (row, quirk) in ROWS.iter().enumerate() {
+        for (position, case) in quirk.cases.iter().enumerate() {
+            if !unmet.by.contains(&case.port()) {
+                continue;
+            }
+            let counted = fleet.requests(&name(row, position))?;
+            let found = counted.by_path.keys().find(|one| (unmet.would)(one));
+            ensure!(
+                found.is_none(),
+                "{} can be met: {} asked {found:?}, in the case {}",
+                unmet.fault,
+                shown_ports(unmet.by),
+                shown(case)
+            );
         }
     }
-    Ok(None)
+    Ok(format!(
+        "{}: never met by {}, {}",
+        unmet.fault,
+        shown_ports(unmet.by),
+        unmet.why
+    ))
 }
 
-async fn until(
-    fleet: &Fleet,
-    name: &str,
-    what: &str,
-    holds: impl Fn(&lockstep_xpusim::MachineState) -> bool,
-) -> Result<()> {
-    let looked = eventually(PATIENCE, format!("{name}: {what}"), async || {
-        match fleet.state(name) {
-            Ok(state) if holds(&state) => Look::Holds(()),
-            Ok(state) => Look::not_yet(format!("{:?} {:?}", state.power, state.stage)),
-            Err(unknown) => Look::Never(unknown.into()),
-        }
+fn shown_ports(ports: &[Port]) -> String {
+    let named = ports.iter().map(|port| match port {
+        Port::Machine => "the port of a machine",
+        Port::Explorer => "the search",
     });
-    Ok(looked.await?)
+    named.collect::<Vec<_>>().join(" and ")
 }
 
 fn shown(case: &Case) -> String {
@@ -317,7 +265,7 @@ fn shown(case: &Case) -> String {
 
 #[cfg(test)]
 mod tests {
-    use lockstep_xpusim::fault::Fault;
+    use lockstep_xpusim::fault::{Fault, Layer};
 
     use super::*;
 
@@ -334,17 +282,33 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_of_the_simulator_is_in_the_table() {
+    fn every_fault_of_the_simulator_is_in_the_table_for_each_port_that_it_concerns() {
         for fault in Fault::ALL {
-            let tried = ROWS
-                .iter()
-                .flat_map(|row| row.cases)
-                .any(|case| case.faults.iter().any(|one| one.fault == *fault));
-            let unmet = ROWS
-                .iter()
-                .flat_map(|row| row.unmet)
-                .any(|(one, _)| one == fault);
-            assert!(tried != unmet, "{fault}: tried {tried}, unmet {unmet}");
+            let cases = || ROWS.iter().flat_map(|row| row.cases);
+            let strikes = |case: &Case| case.faults.iter().any(|one| one.fault == *fault);
+            for port in [Port::Machine, Port::Explorer] {
+                let tried = cases().any(|case| case.port() == port && strikes(case));
+                let mut unmet = ROWS.iter().flat_map(|row| row.unmet);
+                let unmet = unmet.any(|one| one.fault == *fault && one.by.contains(&port));
+                assert!(
+                    !(tried && unmet),
+                    "{fault} by {port:?}: tried and not to be met"
+                );
+                // The search changes nothing, and connections fail for it as for the other.
+                let concerns = port == Port::Machine || fault.about().layer == Layer::Document;
+                assert!(
+                    tried || unmet || !concerns,
+                    "{fault} by {port:?}: neither tried nor unmet"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_search_is_allowed_no_change_at_all() {
+        let cases = ROWS.iter().flat_map(|row| row.cases);
+        for case in cases.filter(|case| case.port() == Port::Explorer) {
+            assert_eq!(case.changes, 0, "{}", shown(case));
         }
     }
 }

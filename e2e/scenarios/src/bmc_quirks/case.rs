@@ -1,4 +1,4 @@
-//! The vocabulary of the table: what goes wrong where, what is asked, what must come of it.
+//! The vocabulary of the table: what goes wrong where, who asks for what, what must come of it.
 
 use lockstep_redfish::{BmcFacts, PowerAction};
 use lockstep_xpusim::fault::{Fault, Rule};
@@ -11,12 +11,33 @@ pub(super) struct Row {
     pub(super) source: &'static str,
     /// What BMCs do.
     pub(super) quirk: &'static str,
-    /// How the port fares with it.
+    /// How the ports fare with it.
     pub(super) cases: &'static [Case],
-    /// Faults of it that no request of the port can meet, and why.
-    pub(super) unmet: &'static [(Fault, &'static str)],
+    /// Faults of it that no request of a port can meet.
+    pub(super) unmet: &'static [Unmet],
     /// Why something of it, or all of it, is not tried.
     pub(super) not_here: &'static [&'static str],
+}
+
+/// Who asks the BMC: the product has two ports to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Port {
+    /// The port to the BMC of a machine that is known.
+    Machine,
+    /// The search: who is there, and what is behind it.
+    Explorer,
+}
+
+/// A fault that no request of some ports can meet. In the whole table none of them may make a
+/// request that would.
+pub(super) struct Unmet {
+    pub(super) fault: Fault,
+    /// These ports.
+    pub(super) by: &'static [Port],
+    /// Whether a request (`METHOD path`) would meet it.
+    pub(super) would: fn(&str) -> bool,
+    /// Why they never make one.
+    pub(super) why: &'static str,
 }
 
 /// One machine, what is wrong with its BMC, and what the port makes of it.
@@ -36,7 +57,7 @@ pub(super) struct Case {
 }
 
 /// One thing that happens.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// The port reads everything.
     Observe,
@@ -58,6 +79,20 @@ pub(super) enum Step {
     RenewCertificate,
     /// Somebody changes our password on the BMC.
     ChangePassword,
+    /// Somebody writes firmware that runs from the next boot on.
+    WriteFirmware,
+    /// The explorer asks who is there, then reads what is behind it.
+    Explore,
+}
+
+impl Case {
+    /// Who is tried.
+    pub(super) fn port(&self) -> Port {
+        match self.steps.contains(&Step::Explore) {
+            true => Port::Explorer,
+            false => Port::Machine,
+        }
+    }
 }
 
 /// What must come of the last step.
@@ -65,6 +100,12 @@ pub(super) enum Step {
 pub(super) enum Expect {
     /// Facts, of which this holds.
     Facts(fn(&BmcFacts) -> bool),
+    /// One machine, of which these groups are unread, and these told otherwise than without the
+    /// faults; all others are as they are then.
+    Machine {
+        unread: &'static [&'static str],
+        otherwise: &'static [&'static str],
+    },
     /// A change was sent, and reading back showed this.
     Sent(Shown),
     /// It was as wanted already.

@@ -1,27 +1,30 @@
-//! What came of a case: what the port says, against what the simulator counted and logged.
+//! What came of a case: what a port says, against what the simulator counted and logged.
 
-use anyhow::{Result, ensure};
-use lockstep_redfish::{BmcError, BmcFacts, Confirmation, Effect};
+use anyhow::{Context as _, Result, ensure};
+use lockstep_redfish::{BmcError, BmcFacts, Confirmation, Effect, Explored};
 use lockstep_xpusim::effect::{Cause, What};
-use lockstep_xpusim::fault::{Fault, Layer};
 
 use super::case::{Expect, Shown};
+use super::told::Told;
 
-/// What the port gave.
+/// What a port gave.
 pub(super) enum Came {
     Facts(Box<BmcFacts>),
     Effect(Effect),
+    Explored(Box<Explored>),
 }
 
 /// What it answered to one verb.
 pub(super) type Asked = Result<Came, BmcError>;
 
-/// What came of the last step in a few words, if it is as expected.
-pub(super) fn judge(expect: Expect, last: &Asked) -> Result<String> {
+/// What came of the last step in a few words, if it is as expected. `clean` is what an exploration
+/// gives without the faults.
+pub(super) fn judge(expect: Expect, last: &Asked, clean: Option<&Told>) -> Result<String> {
     let came = match last {
         Ok(Came::Facts(_)) => "facts".to_owned(),
         Ok(Came::Effect(effect)) if !effect.sent => "nothing to do".to_owned(),
         Ok(Came::Effect(effect)) => format!("sent, {:?}", shown_as(&effect.confirmation)),
+        Ok(Came::Explored(_)) => explored_as(expect),
         Err(error) => error.category().to_owned(),
     };
     let as_expected = match (expect, last) {
@@ -29,13 +32,19 @@ pub(super) fn judge(expect: Expect, last: &Asked) -> Result<String> {
             ensure!(holds(facts), "the facts are not as expected: {facts:?}");
             true
         }
+        (Expect::Machine { unread, otherwise }, Ok(Came::Explored(explored))) => {
+            let clean = clean.context("nothing to compare it with")?;
+            Told::of(explored)?.check(clean, unread, otherwise)?;
+            true
+        }
         (Expect::Sent(shown), Ok(Came::Effect(effect))) => {
             effect.sent && shown_as(&effect.confirmation) == shown
         }
         (Expect::Unneeded, Ok(Came::Effect(effect))) => !effect.sent,
         (Expect::Error(category), Err(error)) => error.category() == category,
-        (Expect::Facts(_), Ok(Came::Effect(_)) | Err(_))
-        | (Expect::Sent(_) | Expect::Unneeded, Ok(Came::Facts(_)) | Err(_))
+        (Expect::Facts(_), Ok(Came::Effect(_) | Came::Explored(_)) | Err(_))
+        | (Expect::Sent(_) | Expect::Unneeded, Ok(Came::Facts(_) | Came::Explored(_)) | Err(_))
+        | (Expect::Machine { .. }, Ok(Came::Facts(_) | Came::Effect(_)) | Err(_))
         | (Expect::Error(_), Ok(_)) => false,
     };
     ensure!(
@@ -46,6 +55,22 @@ pub(super) fn judge(expect: Expect, last: &Asked) -> Result<String> {
             .map_or_else(String::new, |error| format!(" ({error})"))
     );
     Ok(came)
+}
+
+fn explored_as(expect: Expect) -> String {
+    match expect {
+        Expect::Machine { unread, otherwise } => {
+            let said = |what: &str, groups: &[&str]| match groups {
+                [] => String::new(),
+                some => format!(", {what} {}", some.join(" ")),
+            };
+            let unread = said("unread", unread);
+            format!("a machine{unread}{}", said("otherwise", otherwise))
+        }
+        Expect::Facts(_) | Expect::Sent(_) | Expect::Unneeded | Expect::Error(_) => {
+            "a machine".to_owned()
+        }
+    }
 }
 
 fn shown_as(confirmation: &Confirmation) -> Shown {
@@ -103,17 +128,6 @@ pub(super) fn nothing_twice(log: &[What]) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Whether the log shows that a fault struck. What is read wrongly it does not note.
-pub(super) fn has_struck(log: &[What], fault: Fault) -> bool {
-    match fault.about().layer {
-        Layer::Document | Layer::Etag | Layer::Request => true,
-        Layer::Connection | Layer::Behaviour => {
-            // It changes what is shown, not what is done.
-            fault == Fault::StagesSkipped || log.contains(&What::FaultStruck { fault })
-        }
-    }
 }
 
 #[cfg(test)]

@@ -9,40 +9,65 @@ use lockstep_xpusim::fault::Fault;
 use lockstep_xpusim::reset::{Power, ResetType};
 use lockstep_xpusim::stage::Stage;
 
-use super::case::Expect::{Error, Facts, Sent, Unneeded};
+use super::asked;
+use super::case::Expect::{Error, Facts, Machine as Found, Sent, Unneeded};
+use super::case::Port::{Explorer, Machine};
 use super::case::Shown::{Confirmed, Differs, NotObservable, NotSeen};
 use super::case::Step::{
-    ChangePassword, Eject, Insert, Observe, Once, Power as Reset, Press, Reaches, RenewCertificate,
-    RestartBmc,
+    ChangePassword, Eject, Explore, Insert, Observe, Once, Power as Reset, Press, Reaches,
+    RenewCertificate, RestartBmc, WriteFirmware,
 };
-use super::case::{Case, Row, always};
+use super::case::{Case, Expect, Row, Unmet, always};
 
 const RESET: &str = "Actions/ComputerSystem.Reset";
 /// Longer than any case lasts, in simulated seconds.
 const FOR_EVER: u64 = 10_000_000;
 const OFF: PowerAction = PowerAction::ForceOff;
 
+/// The search finds the machine, and nothing of it is unread or told otherwise than without the
+/// faults.
+const WHOLE: Expect = otherwise(&[]);
+
+/// The search reads everything, and tells these groups otherwise.
+const fn otherwise(otherwise: &'static [&'static str]) -> Expect {
+    Found {
+        unread: &[],
+        otherwise,
+    }
+}
+
+/// The search could not read these groups, and tells those otherwise.
+const fn unread(unread: &'static [&'static str], otherwise: &'static [&'static str]) -> Expect {
+    Found { unread, otherwise }
+}
+
 /// One line for each case: rustfmt leaves it so. A machine, what is wrong with its BMC, what
-/// happens `=>` what comes of it, the most requests, the changing ones.
+/// happens (`|`: in one case, and in another) `=>` what comes of it, the most requests, the
+/// changing ones.
 macro_rules! table {
     ($($source:literal $quirk:literal {
-        $($machine:literal $faults:tt $steps:tt => $expect:expr, $requests:literal, $changes:literal;)*
-        $(unmet $fault:ident: $why:literal;)*
+        $($machine:literal $faults:tt $($steps:tt)|+ => $expect:expr, $requests:literal, $changes:literal;)*
+        $(unmet $fault:ident by $by:tt unless $would:path: $why:literal;)*
         $(not here: $not_here:literal;)?
     })*) => {
         /// Every row.
         pub(super) static ROWS: &[Row] = &[$(Row {
             source: $source,
             quirk: $quirk,
-            cases: &[$(Case {
+            cases: &[$($(Case {
                 machine: $machine,
                 faults: &$faults,
                 steps: &$steps,
                 expect: $expect,
                 requests: $requests,
                 changes: $changes,
+            }),+),*],
+            unmet: &[$(Unmet {
+                fault: Fault::$fault,
+                by: &$by,
+                would: $would,
+                why: $why,
             }),*],
-            unmet: &[$((Fault::$fault, $why)),*],
             not_here: &[$($not_here)?],
         }),*];
     };
@@ -53,16 +78,21 @@ table! {
         "generic-dpu" [always(Fault::NoAllowable)] [Reset(OFF)] => Sent(Confirmed), 9, 1;
         "generic-host" [always(Fault::NoAllowable)] [Reset(OFF)] => Sent(Confirmed), 9, 1;
         "generic-dpu" [always(Fault::WrongAllowable)] [Reset(OFF)] => Sent(Confirmed), 9, 1;
+        "generic-dpu" [always(Fault::NoAllowable)] [Explore] => otherwise(&["capabilities", "now"]), 47, 0;
+        "generic-dpu" [always(Fault::WrongAllowable)] [Explore] => otherwise(&["capabilities", "now"]), 47, 0;
         "intel-e2100" [] [Reset(OFF)] => Error("NotOffered"), 7, 0;
     }
     "6.2" "nested lists, misspelt enumerations, other types, half documents" {
         "generic-dpu" [always(Fault::NestedAllowable)] [Reset(OFF)] => Sent(Confirmed), 9, 1;
         "generic-dpu" [always(Fault::NestedAllowable)] [Insert] => Sent(Confirmed), 13, 1;
+        "generic-dpu" [always(Fault::NestedAllowable)] [Explore] => WHOLE, 47, 0;
         "generic-dpu" [always(Fault::EnumTypo)] [Observe] => Facts(power_is_odd), 11, 0;
         "generic-dpu" [always(Fault::EnumTypo)] [Reset(OFF)] => Error("StageForbids"), 12, 0;
-        "dell-host" [always(Fault::WrongTypes)] [Observe] => Error("SystemNotFound"), 6, 0;
-        "generic-dpu" [always(Fault::Garbage).at("/Systems/")] [Observe] => Error("BadAnswer"), 7, 0;
+        "generic-dpu" [always(Fault::EnumTypo)] [Explore] => otherwise(&["now"]), 47, 0;
+        "dell-host" [always(Fault::WrongTypes)] [Observe] | [Explore] => Error("SystemNotFound"), 6, 0;
+        "generic-dpu" [always(Fault::Garbage).at("/Systems/")] [Observe] | [Explore] => Error("BadAnswer"), 7, 0;
         "generic-dpu" [always(Fault::Garbage).at("/Managers/")] [Observe] => Facts(without_manager), 11, 0;
+        "generic-dpu" [always(Fault::Garbage).at("/Managers/")] [Explore] => unread(&["bmc"], &["bmc", "capabilities"]), 45, 0;
     }
     "6.3" "Paused and other power states; a restart of what is off" {
         "bluefield-3" [] [Press(ResetType::GracefulShutdown, Power::Paused), Observe] => Facts(is_paused), 11, 0;
@@ -78,9 +108,12 @@ table! {
     "6.5" "empty, padded and placeholder strings, null lists" {
         "dell-host" [always(Fault::EmptyStrings)] [Observe] => Facts(is_nameless), 12, 0;
         "dell-host" [always(Fault::EmptyStrings)] [Reset(OFF)] => Error("IdentityMismatch"), 7, 0;
+        "dell-host" [always(Fault::EmptyStrings)] [Explore] => otherwise(&["bmc", "disks", "identity", "memory", "now", "system"]), 52, 0;
         "generic-dpu" [always(Fault::JunkIdentity)] [Reset(OFF)] => Error("IdentityMismatch"), 7, 0;
+        "generic-dpu" [always(Fault::JunkIdentity)] [Explore] => otherwise(&["bmc", "disks", "identity", "memory", "now", "system"]), 47, 0;
         "generic-dpu" [always(Fault::PaddedStrings)] [Reset(OFF)] => Sent(Confirmed), 9, 1;
-        "generic-dpu" [always(Fault::NullMembers)] [Observe] => Error("SystemNotFound"), 6, 0;
+        "generic-dpu" [always(Fault::PaddedStrings)] [Explore] => WHOLE, 47, 0;
+        "generic-dpu" [always(Fault::NullMembers)] [Observe] | [Explore] => Error("SystemNotFound"), 6, 0;
     }
     "6.6" "dates that are none, and clocks that are wrong" {
         "bluefield-3" [always(Fault::ClockAtEpoch)] [Observe] => Facts(runs), 11, 0;
@@ -88,19 +121,30 @@ table! {
         "bluefield-3" [always(Fault::OddOffset)] [Observe] => Facts(runs), 11, 0;
         "bluefield-3" [always(Fault::StaleStageTime)] [Observe] => Facts(runs), 11, 0;
         "generic-host" [always(Fault::ZeroDates)] [Reset(OFF)] => Sent(Confirmed), 11, 1;
+        "bluefield-3" [always(Fault::ClockAtEpoch)] [Explore] => WHOLE, 55, 0;
+        "bluefield-3" [always(Fault::ZeroDates)] [Explore] => WHOLE, 55, 0;
+        "bluefield-3" [always(Fault::OddOffset)] [Explore] => WHOLE, 55, 0;
+        "bluefield-3" [always(Fault::StaleStageTime)] [Explore] => WHOLE, 55, 0;
         not here: "the simulator's certificates have no dates that a wrong clock would refuse, and no verb sets NTP";
     }
     "6.7" "the Bios fails or is empty until the Arm has booted" {
-        "bluefield-3" [always(Fault::BiosError)] [Observe] => Facts(runs), 11, 0;
-        "bluefield-3" [always(Fault::BiosEmpty)] [Observe] => Facts(runs), 11, 0;
-        not here: "no verb of the port needs the Bios";
+        "bluefield-2" [always(Fault::BiosError)] [Explore] => unread(&["platform"], &["capabilities", "hostAccess"]), 50, 0;
+        "bluefield-2" [always(Fault::BiosEmpty)] [WriteFirmware, Explore] => otherwise(&["capabilities", "hostAccess"]), 48, 0;
+        unmet BiosError by [Machine] unless asked::about_the_bios: "no verb of the port needs the Bios";
+        unmet BiosEmpty by [Machine] unless asked::about_the_bios: "no verb of the port needs the Bios";
     }
     "6.8" "resources that fail, stall or never end" {
         "bluefield-2" [always(Fault::AnswerStatus).status(500).at("/Managers/")] [Observe] => Facts(without_manager), 15, 0;
         "bluefield-3" [always(Fault::Hang).at("/Managers/")] [Observe] => Facts(without_manager), 11, 0;
         "bluefield-3" [always(Fault::SlowReply).seconds(1).at("/Managers/")] [Observe] => Facts(runs), 11, 0;
+        "bluefield-3" [always(Fault::SlowReply).seconds(1).at("/Managers/")] [Explore] => WHOLE, 55, 0;
+        "bluefield-2" [always(Fault::AnswerStatus).status(500).at("/Managers/")] [Explore] => unread(&["bmc"], &["bmc", "capabilities", "now"]), 48, 0;
+        "bluefield-3" [always(Fault::Hang).at("/Managers/")] [Explore] => unread(&["bmc"], &["bmc", "capabilities", "now"]), 53, 0;
         "generic-host" [always(Fault::HugeCollection)] [Observe] => Error("SystemNotFound"), 38, 0;
+        "generic-host" [always(Fault::HugeCollection).at("/Memory")] [Explore] => unread(&["memory"], &["memory"]), 48, 0;
         "generic-host" [always(Fault::HangConnection)] [Observe] => Error("Unreachable"), 0, 0;
+        "generic-host" [always(Fault::HangConnection)] [Explore] => Error("Unreachable"), 0, 0;
+        not here: "of the search, a list of systems that is longer than it reads";
     }
     "6.9" "links that lead nowhere or in circles, resources without names" {
         "generic-host" [always(Fault::DeadMember)] [Reset(OFF)] => Sent(Confirmed), 11, 1;
@@ -108,6 +152,9 @@ table! {
         "generic-host" [always(Fault::CyclicMember)] [Reset(OFF)] => Sent(Confirmed), 11, 1;
         "generic-host" [always(Fault::CyclicMember)] [Insert] => Sent(Confirmed), 14, 1;
         "dell-host" [always(Fault::MissingNames)] [Insert] => Sent(Confirmed), 14, 1;
+        "dell-host" [always(Fault::MissingNames)] [Explore] => otherwise(&["memory"]), 52, 0;
+        "generic-host" [always(Fault::DeadMember)] [Explore] => WHOLE, 66, 0;
+        "generic-host" [always(Fault::CyclicMember)] [Explore] => WHOLE, 54, 0;
         not here: "$expand is never asked for";
     }
     "6.10" "ETags that are weak, demanded, never match, or are refused" {
@@ -117,8 +164,8 @@ table! {
         "generic-dpu" [always(Fault::EtagRefused)] [Once("Cd")] => Sent(Confirmed), 10, 2;
     }
     "6.11" "settings in an object of their own, some without an apply time" {
-        "bluefield-3" [always(Fault::ApplyTimeRefused)] [Once("UefiHttp")] => Sent(Confirmed), 11, 1;
-        not here: "the port never asks for an apply time, and changes no Bios settings";
+        "bluefield-3" [] [Once("UefiHttp")] => Sent(Confirmed), 11, 1;
+        unmet ApplyTimeRefused by [Machine, Explorer] unless asked::changes_the_bios: "an apply time is asked for with Bios settings, and no verb changes those";
     }
     "6.12" "a one-time override is consumed, ignored, kept for ever, lost, or limited" {
         "generic-dpu" [always(Fault::OnceLost)] [Once("Cd"), Reset(PowerAction::ForceRestart), Reaches(Stage::OsStarting), Observe] => Facts(no_override), 17, 2;
@@ -131,7 +178,7 @@ table! {
     "6.13" "202 with a Location of any kind, or none" {
         "intel-e2100" [always(Fault::LocationMissing)] [Insert] => Sent(Confirmed), 17, 1;
         "intel-e2100" [always(Fault::LocationAbsolute)] [Insert] => Sent(Confirmed), 17, 1;
-        unmet TaskMonitorGone: "the port reads the state that a task leads to, never its monitor";
+        unmet TaskMonitorGone by [Machine, Explorer] unless asked::asks_a_monitor: "the port reads the state that a task leads to, never its monitor";
     }
     "6.14" "tasks vanish" {
         "intel-e2100" [always(Fault::TaskLost)] [Insert] => Sent(Confirmed), 19, 1;
@@ -139,7 +186,7 @@ table! {
     "6.15" "tasks complete with a warning, or never" {
         "intel-e2100" [always(Fault::TaskWarning)] [Insert] => Sent(Confirmed), 17, 1;
         "intel-e2100" [always(Fault::TaskStuck)] [Insert] => Sent(NotSeen), 20, 1;
-        unmet WrongVersion: "the port has no verb that updates firmware";
+        unmet WrongVersion by [Machine, Explorer] unless asked::updates: "the port has no verb that updates firmware";
     }
     "6.16" "firmware tasks run side by side and clobber each other" {
         not here: "the port has no verb that updates firmware";
@@ -147,15 +194,16 @@ table! {
     "6.17" "busy is 400, 409 or 503" {
         "generic-host" [always(Fault::AnswerStatus).status(503).times(2).at("/Systems/").by("GET")] [Observe] => Facts(runs), 14, 0;
         "generic-host" [always(Fault::AnswerStatus).status(503).at(RESET).by("POST")] [Reset(OFF)] => Error("OutcomeUnknown"), 10, 1;
-        unmet UpdateBusy: "the port has no verb that updates firmware";
+        unmet UpdateBusy by [Machine, Explorer] unless asked::updates: "the port has no verb that updates firmware";
     }
     "6.18" "versions in another form" {
         "bluefield-3" [always(Fault::OemVersion)] [Observe] => Facts(runs), 11, 0;
+        "bluefield-3" [always(Fault::OemVersion)] [Explore] => otherwise(&["bmc", "firmware", "identity", "now", "platform"]), 55, 0;
         not here: "versions are shown as they are read; nothing is decided by a firmware version";
     }
     "6.19" "the BMC cannot fetch the image" {
         "generic-dpu" [always(Fault::MediaRefused)] [Insert] => Error("OutcomeUnknown"), 12, 1;
-        unmet ImageUnreachable: "the port has no verb that updates firmware";
+        unmet ImageUnreachable by [Machine, Explorer] unless asked::updates: "the port has no verb that updates firmware";
     }
     "6.20" "multipart uploads with rules of their own" {
         not here: "the port uploads nothing";
@@ -170,31 +218,34 @@ table! {
         "bluefield-3" [] [Insert] => Error("NotOffered"), 8, 0;
     }
     "6.22" "no session is to be had, or it is forgotten" {
-        "dell-host" [always(Fault::SessionsFull)] [Observe] => Error("SessionRefused"), 5, 0;
+        "dell-host" [always(Fault::SessionsFull)] [Observe] | [Explore] => Error("SessionRefused"), 5, 0;
         "dell-host" [always(Fault::SessionsForgotten).times(1)] [Observe] => Facts(runs), 14, 0;
         "dell-host" [always(Fault::SessionsForgotten).times(1)] [Reset(OFF)] => Sent(Confirmed), 11, 1;
         "dell-host" [always(Fault::SessionsForgotten)] [Observe] => Error("AccessDenied"), 8, 0;
+        "dell-host" [always(Fault::SessionsForgotten).times(1)] [Explore] => WHOLE, 54, 0;
     }
     "6.23" "wrong passwords lock the account; some must be changed first" {
         "bluefield-3" [] [ChangePassword, Observe, Observe, Observe, Observe] => Error("CredentialsRefused"), 7, 0;
-        "bluefield-3" [always(Fault::PasswordChangeRequired)] [Observe] => Error("AccessDenied"), 6, 0;
+        "bluefield-3" [] [ChangePassword, Explore, Explore, Explore] => Error("CredentialsRefused"), 9, 0;
+        "bluefield-3" [always(Fault::PasswordChangeRequired)] [Observe] | [Explore] => Error("AccessDenied"), 6, 0;
     }
     "6.24" "accounts by slot, by name, or not at all" {
         not here: "the port reads and changes no account";
     }
     "6.25" "another certificate than the one that is trusted" {
-        "generic-dpu" [] [RenewCertificate, Observe] => Error("CertificateRefused"), 0, 0;
+        "generic-dpu" [] [RenewCertificate, Observe] | [RenewCertificate, Explore] => Error("CertificateRefused"), 0, 0;
         not here: "old algorithms and TLS 1.2 alone are up to the TLS library; no verb installs a certificate";
     }
     "6.26" "connections that are reset, redirects, methods and paths that are not there" {
         "hpe-host" [always(Fault::ResetConnection).times(1)] [Observe] => Facts(runs), 12, 0;
-        "hpe-host" [always(Fault::ResetConnection)] [Observe] => Error("Unreachable"), 0, 0;
+        "hpe-host" [always(Fault::ResetConnection)] [Observe] | [Explore] => Error("Unreachable"), 0, 0;
         "hpe-host" [always(Fault::CloseSilently)] [Observe] => Facts(runs), 12, 0;
+        "hpe-host" [always(Fault::CloseSilently)] [Explore] => WHOLE, 52, 0;
         "hpe-host" [always(Fault::DropRequest).at(RESET).by("POST")] [Reset(OFF)] => Error("OutcomeUnknown"), 8, 1;
         "hpe-host" [always(Fault::ResetRefused)] [Reset(OFF)] => Error("Refused"), 8, 1;
-        "generic-host" [always(Fault::RedirectToHttp)] [Observe] => Error("BadAnswer"), 4, 0;
-        unmet NoHead: "the port never asks with HEAD";
-        unmet SlashMissing: "paths are taken as the BMC names them, without a slash added";
+        "generic-host" [always(Fault::RedirectToHttp)] [Observe] | [Explore] => Error("BadAnswer"), 4, 0;
+        unmet NoHead by [Machine, Explorer] unless asked::is_head: "the port never asks with HEAD";
+        unmet SlashMissing by [Machine, Explorer] unless asked::ends_in_a_slash: "paths are taken as the BMC names them, without a slash added";
     }
     "6.27" "the answer to a change is lost" {
         "generic-host" [always(Fault::LoseReply).at(RESET).by("POST")] [Reset(OFF)] => Error("OutcomeUnknown"), 10, 1;
@@ -207,6 +258,7 @@ table! {
         "dell-host" [always(Fault::AnswerStatus).status(503).times(2).by("GET")] [Observe] => Facts(runs), 14, 0;
         "dell-host" [always(Fault::AnswerStatus).status(500).at("/Systems/")] [Observe] => Error("ReadFailed"), 9, 0;
         "dell-host" [always(Fault::AnswerStatus).status(404).at("/Systems/")] [Observe] => Error("ReadFailed"), 7, 0;
+        "dell-host" [always(Fault::AnswerStatus).status(503).times(2).at("/Systems/")] [Explore] => WHOLE, 54, 0;
         "dell-host" [always(Fault::Hang)] [Observe] => Error("NoAnswer"), 6, 0;
     }
     "6.29" "actions that want a body, be it an empty one" {
@@ -218,6 +270,7 @@ table! {
     "6.31" "an error object in an answer of 200" {
         "bluefield-3" [always(Fault::ErrorInOk)] [Observe] => Facts(runs), 11, 0;
         "generic-dpu" [always(Fault::ErrorInOk)] [Reset(OFF)] => Sent(Confirmed), 9, 1;
+        "bluefield-3" [always(Fault::ErrorInOk)] [Explore] => WHOLE, 55, 0;
     }
     "6.32" "few requests, one session, no walk through the tree" {
         "bluefield-3" [] [Observe, Observe] => Facts(runs), 17, 0;
@@ -226,9 +279,10 @@ table! {
     }
     "7" "boots that stop, skip stages or crash" {
         "generic-dpu" [always(Fault::StageStuck).in_stage(Stage::Uefi)] [Press(ResetType::ForceRestart, Power::On), Reaches(Stage::Uefi), Observe] => Facts(in_uefi), 11, 0;
-        "generic-dpu" [always(Fault::StagesSkipped)] [Press(ResetType::ForceRestart, Power::On), Reaches(Stage::OsRunning), Observe] => Facts(runs), 11, 0;
+        "bluefield-3" [always(Fault::StagesSkipped), always(Fault::StageStuck).in_stage(Stage::Uefi)] [Press(ResetType::ForceRestart, Power::On), Reaches(Stage::Uefi), Observe] => Facts(in_boot_rom), 11, 0;
+        "bluefield-3" [always(Fault::StagesSkipped), always(Fault::StageStuck).in_stage(Stage::Uefi)] [Press(ResetType::ForceRestart, Power::On), Reaches(Stage::Uefi), Explore] => otherwise(&["now"]), 55, 0;
         "bluefield-3" [always(Fault::CrashAt).in_stage(Stage::OsStarting).times(1)] [Press(ResetType::ForceRestart, Power::On), Reaches(Stage::OsCrashDumping), Observe] => Facts(is_crashed), 11, 0;
-        unmet WrongCard: "the port has no verb that updates firmware";
+        unmet WrongCard by [Machine, Explorer] unless asked::updates: "the port has no verb that updates firmware";
     }
 }
 
@@ -269,6 +323,10 @@ fn no_override(facts: &BmcFacts) -> bool {
         .boot_override
         .value()
         .is_some_and(|state| state.target == Some(wanted))
+}
+
+fn in_boot_rom(facts: &BmcFacts) -> bool {
+    stage(facts) == Some(BootStage::ResetBootRom)
 }
 
 fn in_uefi(facts: &BmcFacts) -> bool {
