@@ -58,6 +58,9 @@ async fn answer(
         method: parts.method.clone(),
         path: path.clone(),
         body: text,
+        authorized: [header::AUTHORIZATION, SESSION_TOKEN]
+            .iter()
+            .any(|name| parts.headers.contains_key(name)),
         forwarded: false,
         status: None,
         delivered: false,
@@ -175,6 +178,8 @@ async fn forward(
         .insert(header::CONTENT_LENGTH, body.len().into());
     Ok(Response::from_parts(parts, Full::new(body)))
 }
+
+const SESSION_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 
 /// Headers that belong to one connection, and the length, which is set anew.
 const HOP_BY_HOP: [HeaderName; 5] = [

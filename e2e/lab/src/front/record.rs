@@ -23,6 +23,8 @@ pub struct Request {
     pub path: String,
     /// Body as text; empty if there was none.
     pub body: String,
+    /// Whether it carried credentials or the token of a session.
+    pub authorized: bool,
     /// Whether the BMC got the request, so that it may have had an effect.
     pub forwarded: bool,
     /// Status of the answer, once there is one: the BMC's, or that of a fault rule.
@@ -37,6 +39,11 @@ impl Request {
         !(self.method == Method::GET
             || self.method == Method::HEAD
             || self.path.contains("/SessionService/Sessions"))
+    }
+
+    /// Whether the BMC refused the credentials that it carried.
+    pub fn is_refused(&self) -> bool {
+        self.authorized && self.status == Some(401)
     }
 
     /// The `ResetType` it asks for, if it is a reset.

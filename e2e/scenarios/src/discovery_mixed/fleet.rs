@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use lockstep_crds::DpuReport;
-use lockstep_lab::{FakeBmcs, LabSpec, MachineSpec};
+use lockstep_lab::{Credentials, FakeBmcs, LabSpec, MachineSpec};
 use lockstep_xpusim::Listen;
 
 use super::MachineRole;
@@ -20,6 +20,12 @@ use crate::world::Simulated;
 const SUSHY: usize = 20;
 /// Listed endpoints where nothing listens.
 pub(super) const DEAD: usize = 21;
+/// Passwords of the same user in other ranges: whoever is shown the Secret of a range that is not
+/// its own refuses it.
+const NETWORK_PASSWORD: &str = "xpusim-network-1";
+const LEASED_PASSWORD: &str = "xpusim-leased-1";
+const NETWORK_SECRET: &str = "bmc-network";
+const LEASED_SECRET: &str = "bmc-leased";
 /// First address of the BMCs that are found by knocking.
 const FIRST: &str = "127.60.0.1:8443";
 const RANGE: &str = "127.60.0.0/24";
@@ -37,11 +43,11 @@ fn by_network() -> String {
     format!(
         "domains:
   - count: 50
-    hosts: [{{name: \"v4-host-{{n}}\", personality: dell-host, password: {PASSWORD}}}]
+    hosts: [{{name: \"v4-host-{{n}}\", personality: dell-host, password: {NETWORK_PASSWORD}}}]
     cards:
-      - {{name: \"v4-bf3-{{n}}\", personality: bluefield-3, password: {PASSWORD}, slots: [{{host: \"v4-host-{{n}}\"}}]}}
-      - {{name: \"v4-bf2-{{n}}\", personality: bluefield-2, password: {PASSWORD}, slots: [{{host: \"v4-host-{{n}}\", number: 2}}]}}
-      - {{name: \"v4-ipu-{{n}}\", personality: intel-e2100, password: {PASSWORD}, slots: [{{host: \"v4-host-{{n}}\", number: 3}}]}}
+      - {{name: \"v4-bf3-{{n}}\", personality: bluefield-3, password: {NETWORK_PASSWORD}, slots: [{{host: \"v4-host-{{n}}\"}}]}}
+      - {{name: \"v4-bf2-{{n}}\", personality: bluefield-2, password: {NETWORK_PASSWORD}, slots: [{{host: \"v4-host-{{n}}\", number: 2}}]}}
+      - {{name: \"v4-ipu-{{n}}\", personality: intel-e2100, password: {NETWORK_PASSWORD}, slots: [{{host: \"v4-host-{{n}}\", number: 3}}]}}
 "
     )
 }
@@ -79,10 +85,47 @@ fn by_list() -> String {
 fn by_lease() -> String {
     format!(
         "domains:
-  - hosts: [{{name: leased-host, personality: dell-host, password: {PASSWORD}}}]
-    cards: [{{name: leased-card, personality: bluefield-3, password: {PASSWORD}, slots: [{{host: leased-host}}]}}]
+  - hosts: [{{name: leased-host, personality: dell-host, password: {LEASED_PASSWORD}}}]
+    cards: [{{name: leased-card, personality: bluefield-3, password: {LEASED_PASSWORD}, slots: [{{host: leased-host}}]}}]
 "
     )
+}
+
+/// The two ranges of sushy-tools' BMCs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Half {
+    /// With the one that accepts and says nothing.
+    BesideMute,
+    /// Without it.
+    Apart,
+}
+
+impl Half {
+    fn of(number: usize) -> Self {
+        if number.is_multiple_of(2) {
+            Self::BesideMute
+        } else {
+            Self::Apart
+        }
+    }
+
+    fn secret(self) -> &'static str {
+        match self {
+            Self::BesideMute => "bmc-sushy-beside",
+            Self::Apart => "bmc-sushy-apart",
+        }
+    }
+
+    fn credentials(self) -> Credentials {
+        let default = Credentials::default();
+        match self {
+            Self::BesideMute => default,
+            Self::Apart => Credentials {
+                password: "lockstep-apart".to_owned(),
+                ..default
+            },
+        }
+    }
 }
 
 /// Everything that is there.
@@ -92,6 +135,15 @@ pub(super) struct Fleets {
     leased: Simulated,
     sushy: Vec<FakeBmcs>,
     dead: Vec<String>,
+}
+
+/// A BMC of sushy-tools.
+#[derive(Debug)]
+pub(super) struct Front {
+    pub(super) uuid: String,
+    pub(super) half: Half,
+    url: String,
+    name: String,
 }
 
 /// What is true of one machine.
@@ -171,6 +223,22 @@ fn client_at(name: &str, address: SocketAddr) -> Result<Client> {
     })
 }
 
+fn sushy_machines(number: usize) -> [MachineSpec; 2] {
+    [
+        MachineSpec::card(&format!("sushy-card-{number}")),
+        MachineSpec::host(&format!("sushy-host-{number}")),
+    ]
+}
+
+/// The account that every BMC of a fleet takes.
+fn only_user(fleet: &Simulated) -> Result<String> {
+    let mut users = fleet.by_user()?.into_keys();
+    match (users.next(), users.next()) {
+        (Some(user), None) => Ok(user),
+        _ => bail!("the BMCs of a range take no account or several"),
+    }
+}
+
 impl Fleets {
     pub(super) async fn start(folder: &Path) -> Result<Self> {
         let network = Simulated::start(&by_network(), Listen::Addresses(FIRST.parse()?)).await?;
@@ -179,10 +247,8 @@ impl Fleets {
         let leased = Simulated::start(&by_lease(), leased).await?;
         let mut sushy = Vec::new();
         for number in 0..SUSHY {
-            let spec = LabSpec::new(vec![
-                MachineSpec::card(&format!("sushy-card-{number}")),
-                MachineSpec::host(&format!("sushy-host-{number}")),
-            ]);
+            let mut spec = LabSpec::new(sushy_machines(number));
+            spec.credentials = Half::of(number).credentials();
             sushy.push(FakeBmcs::up(&folder.join(format!("sushy-{number}")), &spec).await?);
         }
         let dead = (0..DEAD)
@@ -226,57 +292,66 @@ impl Fleets {
 
     /// The section `discovery` for all of it.
     pub(super) fn section(&self, no_secret: &Trap, mute: &Trap, leases: &Path) -> Result<String> {
-        let users = self.network.by_user()?;
-        let user = users.keys().next().context("an empty fleet")?;
-        ensure!(users.len() == 1, "the network's BMCs take several accounts");
         let quoted = |urls: &[String]| {
             let urls: Vec<String> = urls.iter().map(|url| format!("\"{url}\"")).collect();
             format!("addresses: [{}]", urls.join(", "))
         };
-        let fronts = self
-            .fronts()?
-            .iter()
-            .map(|(url, ..)| url.clone())
-            .collect::<Vec<_>>();
+        let half = |half: Half| -> Result<Vec<String>> {
+            let fronts = self.fronts()?.into_iter();
+            Ok(fronts
+                .filter(|front| front.half == half)
+                .map(|front| front.url)
+                .collect())
+        };
+        let apart = half(Half::Apart)?;
+        let mut beside = half(Half::BesideMute)?;
+        beside.push(mute.url());
         Ok([
             "discovery:\n  scanIntervalSeconds: 10\n  ranges:\n".to_owned(),
             range(
                 &format!("networks: [{RANGE}], ports: [8443]"),
-                &simulated::secret_of(user),
+                NETWORK_SECRET,
                 "PinFirstSeen",
             ),
             self.listed.listed()?,
-            range(&quoted(&self.dead), &simulated::secret_of(user), "PinFirstSeen"),
-            range(&quoted(&fronts), "bmc-sushy", "PlainHttp"),
+            range(&quoted(&self.dead), NETWORK_SECRET, "PinFirstSeen"),
+            range(&quoted(&beside), Half::BesideMute.secret(), "PlainHttp"),
+            range(&quoted(&apart), Half::Apart.secret(), "PlainHttp"),
             range(&quoted(&[no_secret.url()]), "bmc-nobody-made", "PlainHttp"),
-            range(&quoted(&[mute.url()]), "bmc-sushy", "PlainHttp"),
             format!(
-                "  leases:\n    - {{file: {}, networks: [{LEASED}], ports: [{LEASED_PORT}], credentialsRef: {{name: {}}}, tls: {{trust: PinFirstSeen}}}}\n",
+                "  leases:\n    - {{file: {}, networks: [{LEASED}], ports: [{LEASED_PORT}], credentialsRef: {{name: {LEASED_SECRET}}}, tls: {{trust: PinFirstSeen}}}}\n",
                 leases.display(),
-                simulated::secret_of(user),
             ),
         ]
         .concat())
     }
 
     pub(super) fn secrets(&self) -> Result<String> {
-        let simulated = simulated::secrets(&self.simulated())?;
-        let sushy = self.sushy.first().context("no sushy-tools")?.credentials();
-        Ok(format!(
-            "{simulated}{}",
-            objects::secret("bmc-sushy", &sushy.username, &sushy.password)
-        ))
+        let mut yaml = simulated::secrets(&[&self.listed])?;
+        for (name, fleet, password) in [
+            (NETWORK_SECRET, &self.network, NETWORK_PASSWORD),
+            (LEASED_SECRET, &self.leased, LEASED_PASSWORD),
+        ] {
+            yaml.push_str(&objects::secret(name, &only_user(fleet)?, password));
+        }
+        for half in [Half::BesideMute, Half::Apart] {
+            let Credentials { username, password } = half.credentials();
+            yaml.push_str(&objects::secret(half.secret(), &username, &password));
+        }
+        Ok(yaml)
     }
 
-    /// URL, name and UUID of the sushy-tools machines.
-    fn fronts(&self) -> Result<Vec<(String, String, String)>> {
+    /// The sushy-tools machines.
+    pub(super) fn fronts(&self) -> Result<Vec<Front>> {
         let mut all = Vec::new();
         for (number, bmcs) in self.sushy.iter().enumerate() {
-            for spec in [
-                MachineSpec::card(&format!("sushy-card-{number}")),
-                MachineSpec::host(&format!("sushy-host-{number}")),
-            ] {
-                all.push((bmcs.bmc(&spec.name)?.url(), spec.name, spec.uuid));
+            for spec in sushy_machines(number) {
+                all.push(Front {
+                    url: bmcs.bmc(&spec.name)?.url(),
+                    uuid: spec.uuid.to_lowercase(),
+                    name: spec.name,
+                    half: Half::of(number),
+                });
             }
         }
         Ok(all)
@@ -320,11 +395,11 @@ impl Fleets {
                 all.insert(state.uuid.to_lowercase(), truth);
             }
         }
-        for (_, name, uuid) in self.fronts()? {
+        for front in self.fronts()? {
             all.insert(
-                uuid.to_lowercase(),
+                front.uuid,
                 Truth {
-                    name,
+                    name: front.name,
                     source: "list".to_owned(),
                     role: MachineRole::Unclear,
                     serial: None,
@@ -368,13 +443,33 @@ impl Fleets {
         self.dead.clone()
     }
 
-    /// Every BMC that takes our password never had to refuse one; the others not more than twice.
+    /// Every BMC that takes our password never had to refuse one; each of the others did, and not
+    /// more than twice.
     pub(super) fn nobody_was_shown_a_strange_credential(&self) -> Result<()> {
         for fleet in self.simulated() {
             for name in fleet.fleet.names() {
                 let refused = fleet.fleet.requests(name)?.unauthorized;
-                let most = if name.starts_with("refusing-") { 2 } else { 0 };
-                ensure!(refused <= most, "{name} had to refuse {refused} requests");
+                let allowed = if name.starts_with("refusing-") {
+                    1..=2
+                } else {
+                    0..=0
+                };
+                ensure!(
+                    allowed.contains(&refused),
+                    "{name} refused {refused} requests, not {allowed:?}"
+                );
+            }
+        }
+        for (number, bmcs) in self.sushy.iter().enumerate() {
+            for MachineSpec { name, .. } in sushy_machines(number) {
+                let requests = bmcs.bmc(&name)?.requests();
+                let shown = requests.iter().filter(|one| one.authorized).count();
+                ensure!(shown > 0, "{name} was shown no credentials at all");
+                let refused = requests.iter().filter(|one| one.is_refused()).count();
+                ensure!(
+                    refused == 0,
+                    "{name} refused {refused} of {shown} requests with credentials"
+                );
             }
         }
         Ok(())
@@ -386,10 +481,7 @@ impl Fleets {
             all.extend(fleet.changes()?);
         }
         for (number, bmcs) in self.sushy.iter().enumerate() {
-            for name in [
-                format!("sushy-card-{number}"),
-                format!("sushy-host-{number}"),
-            ] {
+            for MachineSpec { name, .. } in sushy_machines(number) {
                 let changes = bmcs.bmc(&name)?.changes();
                 all.extend(changes.iter().map(|one| format!("{name}: {one:?}")));
             }
