@@ -1,96 +1,27 @@
 //! Who is there to be found, and what is true of each.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use lockstep_crds::DpuReport;
 use lockstep_lab::{Credentials, FakeBmcs, LabSpec, MachineSpec};
 use lockstep_xpusim::Listen;
 
 use super::MachineRole;
 use super::dhcp::Client;
+use super::layout::{
+    DEAD, FIRST, FIRST_LEASED, LEASED, LEASED_PASSWORD, LEASED_PORT, LEASED_SECRET,
+    NETWORK_PASSWORD, NETWORK_SECRET, RANGE, REFUSING, by_lease, by_list, by_network,
+};
 use super::trap::Trap;
+use super::truth::{self, Truth};
 use crate::objects;
-use crate::simulated::{self, PASSWORD, range};
+use crate::simulated::{self, range};
 use crate::world::Simulated;
 
 /// Processes of sushy-tools, a card and a host each.
 const SUSHY: usize = 20;
-/// Listed endpoints where nothing listens.
-pub(super) const DEAD: usize = 21;
-/// Passwords of the same user in other ranges: whoever is shown the Secret of a range that is not
-/// its own refuses it.
-const NETWORK_PASSWORD: &str = "xpusim-network-1";
-const LEASED_PASSWORD: &str = "xpusim-leased-1";
-const NETWORK_SECRET: &str = "bmc-network";
-const LEASED_SECRET: &str = "bmc-leased";
-/// First address of the BMCs that are found by knocking.
-const FIRST: &str = "127.60.0.1:8443";
-const RANGE: &str = "127.60.0.0/24";
-/// First address of the BMCs that only leases name.
-const FIRST_LEASED: &str = "127.61.0.50:8443";
-/// What the section of the lease file has credentials for: half of what dnsmasq serves.
-const LEASED: &str = "127.61.0.0/25";
-const LEASED_PORT: u16 = 8443;
-/// Where a trap has a lease: in the other half, on the port of that section.
-pub(super) const STRAY: SocketAddr =
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 61, 0, 200)), LEASED_PORT);
-
-/// Found by knocking at every address of a network; all take the same account.
-fn by_network() -> String {
-    format!(
-        "domains:
-  - count: 50
-    hosts: [{{name: \"v4-host-{{n}}\", personality: dell-host, password: {NETWORK_PASSWORD}}}]
-    cards:
-      - {{name: \"v4-bf3-{{n}}\", personality: bluefield-3, password: {NETWORK_PASSWORD}, slots: [{{host: \"v4-host-{{n}}\"}}]}}
-      - {{name: \"v4-bf2-{{n}}\", personality: bluefield-2, password: {NETWORK_PASSWORD}, slots: [{{host: \"v4-host-{{n}}\", number: 2}}]}}
-      - {{name: \"v4-ipu-{{n}}\", personality: intel-e2100, password: {NETWORK_PASSWORD}, slots: [{{host: \"v4-host-{{n}}\", number: 3}}]}}
-"
-    )
-}
-
-/// Listed, on [::1]: 5 % slow, 5 % with another password than ours.
-fn by_list() -> String {
-    let mut yaml = "domains:\n".to_owned();
-    for (host, card) in [
-        ("hpe-host", "bluefield-3"),
-        ("lenovo-host", "bluefield-4"),
-        ("supermicro-host", "generic-dpu"),
-        ("generic-host", "intel-e2100"),
-    ] {
-        for (tag, count, password, latency) in [
-            ("", 20, PASSWORD, 0),
-            ("slow-", 2, PASSWORD, 700),
-            ("refusing-", 3, "somebody-elses-1", 0),
-        ] {
-            let name = |what: &str| format!("\"{tag}{what}-{{n}}\"");
-            let rest = format!("password: {password}, latency: {{fixed: {latency}}}");
-            yaml.push_str(&format!(
-                "  - count: {count}
-    hosts: [{{name: {host_name}, personality: {host}, {rest}}}]
-    cards: [{{name: {card_name}, personality: {card}, {rest}, slots: [{{host: {host_name}}}]}}]
-",
-                host_name = name(host),
-                card_name = name(&format!("{host}-{card}")),
-            ));
-        }
-    }
-    yaml
-}
-
-/// Named by leases only: no list has them, and no network that is scanned.
-fn by_lease() -> String {
-    format!(
-        "domains:
-  - hosts: [{{name: leased-host, personality: dell-host, password: {LEASED_PASSWORD}}}]
-    cards: [{{name: leased-card, personality: bluefield-3, password: {LEASED_PASSWORD}, slots: [{{host: leased-host}}]}}]
-"
-    )
-}
-
 /// The two ranges of sushy-tools' BMCs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Half {
@@ -144,73 +75,6 @@ pub(super) struct Front {
     pub(super) half: Half,
     url: String,
     name: String,
-}
-
-/// What is true of one machine.
-#[derive(Debug)]
-pub(super) struct Truth {
-    pub(super) name: String,
-    source: String,
-    role: MachineRole,
-    serial: Option<String>,
-    family: Option<&'static str>,
-    cores: Option<i64>,
-    memory: Option<i64>,
-}
-
-impl Truth {
-    /// Whether the report says so too.
-    pub(super) fn compare(&self, report: &DpuReport) -> Result<()> {
-        let spec = &report.spec;
-        let found = spec
-            .found
-            .as_ref()
-            .context("nothing says how it was found")?;
-        ensure!(
-            found.sources == [self.source.as_str()],
-            "it was found by {:?}, not by {}",
-            found.sources,
-            self.source
-        );
-        let inventory = spec.inventory.as_ref().context("no inventory")?;
-        let system = inventory.system.clone().unwrap_or_default();
-        // What sushy-tools shows does not tell a card from a host.
-        if self.role != MachineRole::Unclear {
-            ensure!(
-                found.role == self.role,
-                "the role is {}, not {}, by {}",
-                found.role,
-                self.role,
-                found.recognised_by
-            );
-        }
-        if let Some(serial) = &self.serial {
-            ensure!(
-                system.serial_number.as_ref() == Some(serial),
-                "the serial number is {:?}, not {serial}",
-                system.serial_number
-            );
-        }
-        if let Some(family) = self.family {
-            ensure!(
-                system.family.as_deref() == Some(family),
-                "the family is {:?}, not {family}",
-                system.family
-            );
-        }
-        if let Some(cores) = self.cores {
-            let told = inventory.cpu.as_ref().and_then(|cpu| cpu.cores);
-            ensure!(told == Some(cores), "cores are {told:?}, not {cores}");
-        }
-        if let Some(memory) = self.memory {
-            let told = inventory
-                .memory
-                .as_ref()
-                .and_then(|memory| memory.total_bytes);
-            ensure!(told == Some(memory), "memory is {told:?}, not {memory}");
-        }
-        Ok(())
-    }
 }
 
 fn client_at(name: &str, address: SocketAddr) -> Result<Client> {
@@ -362,7 +226,7 @@ impl Fleets {
         let mut all = BTreeMap::new();
         for fleet in self.simulated() {
             for name in fleet.fleet.names() {
-                if name.starts_with("refusing-") {
+                if name.starts_with(REFUSING) {
                     continue;
                 }
                 let state = fleet.fleet.state(name)?;
@@ -383,12 +247,9 @@ impl Fleets {
                         _ => MachineRole::Host,
                     },
                     serial: Some(state.serial),
-                    family: match state.personality {
-                        "bluefield-2" => Some("BlueField-2"),
-                        "bluefield-3" => Some("BlueField-3"),
-                        "bluefield-4" => Some("BlueField-4"),
-                        _ => None,
-                    },
+                    vendor: None,
+                    model: hardware.model,
+                    family: truth::family_of(state.personality)?,
                     cores: Some(i64::from(hardware.cores)),
                     memory: Some(i64::from(hardware.memory.0) << 30),
                 };
@@ -403,6 +264,8 @@ impl Fleets {
                     source: "list".to_owned(),
                     role: MachineRole::Unclear,
                     serial: None,
+                    vendor: Some("Sushy Emulator"),
+                    model: "3500RX",
                     family: None,
                     cores: None,
                     memory: None,
@@ -418,7 +281,7 @@ impl Fleets {
         for fleet in self.simulated() {
             for name in fleet.fleet.names() {
                 let state = fleet.fleet.state(name)?;
-                if name.starts_with("refusing-") {
+                if name.starts_with(REFUSING) {
                     continue;
                 }
                 for host in &state.hosts {
@@ -434,7 +297,7 @@ impl Fleets {
     pub(super) fn refusing(&self) -> Result<Vec<String>> {
         let names = self.listed.fleet.names().iter();
         names
-            .filter(|name| name.starts_with("refusing-"))
+            .filter(|name| name.starts_with(REFUSING))
             .map(|name| Ok(self.listed.server.url(name)?.to_owned()))
             .collect()
     }
@@ -449,7 +312,7 @@ impl Fleets {
         for fleet in self.simulated() {
             for name in fleet.fleet.names() {
                 let refused = fleet.fleet.requests(name)?.unauthorized;
-                let allowed = if name.starts_with("refusing-") {
+                let allowed = if name.starts_with(REFUSING) {
                     1..=2
                 } else {
                     0..=0
@@ -472,6 +335,26 @@ impl Fleets {
                 );
             }
         }
+        Ok(())
+    }
+
+    /// Shows a BMC the Secret of another range, as no agent may.
+    pub(super) async fn show_a_strange_credential(&self) -> Result<()> {
+        let fronts = self.fronts()?;
+        let apart = fronts.iter().find(|front| front.half == Half::Apart);
+        let url = &apart.context("no BMC is apart")?.url;
+        let Credentials { username, password } = Half::BesideMute.credentials();
+        let answer = reqwest::Client::new()
+            .get(format!("{url}/redfish/v1/Systems"))
+            .basic_auth(username, Some(password))
+            .send()
+            .await
+            .with_context(|| format!("{url} does not answer"))?;
+        ensure!(
+            answer.status() == reqwest::StatusCode::UNAUTHORIZED,
+            "{url} takes the password of another range: {}",
+            answer.status()
+        );
         Ok(())
     }
 

@@ -14,7 +14,6 @@ const ROOT: &str = r##"{"@odata.id":"/redfish/v1/","@odata.type":"#ServiceRoot.v
 #[derive(Debug, Default)]
 struct Counts {
     accepted: AtomicUsize,
-    open: AtomicUsize,
     credentials: AtomicUsize,
 }
 
@@ -48,12 +47,10 @@ impl Trap {
             while let Ok((stream, _)) = listener.accept().await {
                 let counts = Arc::clone(&shared);
                 counts.accepted.fetch_add(1, Ordering::Relaxed);
-                counts.open.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(async move {
                     if let Err(error) = serve(stream, speaks, &counts).await {
                         tracing::debug!("a caller of a trap left: {error}");
                     }
-                    counts.open.fetch_sub(1, Ordering::Relaxed);
                 });
             }
         });
@@ -75,11 +72,6 @@ impl Trap {
     /// Connections so far.
     pub(super) fn accepted(&self) -> usize {
         self.counts.accepted.load(Ordering::Relaxed)
-    }
-
-    /// Connections that are open.
-    pub(super) fn open(&self) -> usize {
-        self.counts.open.load(Ordering::Relaxed)
     }
 
     /// Requests that carried credentials.
