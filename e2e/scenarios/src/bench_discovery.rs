@@ -10,6 +10,7 @@ use kube::Api;
 use kube::api::ListParams;
 use lockstep_cluster::{Look, eventually};
 use lockstep_crds::host::HostRole;
+use lockstep_crds::inventory::Inventory;
 use lockstep_crds::report::Vantage;
 use lockstep_crds::{DpuHost, DpuInventory, DpuReport};
 use lockstep_xpusim::Listen;
@@ -166,7 +167,8 @@ async fn first_inventory(
         async || match reports.list(&ListParams::default()).await {
             Ok(all) => {
                 let whole = all.items.iter().filter(|report| {
-                    report.spec.vantage == Vantage::FoundBmc && report.spec.inventory.is_some()
+                    report.spec.vantage == Vantage::FoundBmc
+                        && report.spec.inventory.as_ref().is_some_and(is_full)
                 });
                 match whole.count() {
                     found if found >= live => Look::Holds(()),
@@ -199,6 +201,18 @@ async fn first_inventory(
     drop(mute);
     world.stop().await?;
     Ok(Measured { full, p99, missed })
+}
+
+/// Whether all that every simulated BMC of the fleet serves was read, and nothing was left unread.
+fn is_full(inventory: &Inventory) -> bool {
+    let system = inventory.system.as_ref();
+    let firmware = inventory.firmware.as_ref();
+    system.is_some_and(|system| system.serial_number.is_some() && system.model.is_some())
+        && firmware.is_some_and(|list| !list.components.is_empty() && list.omitted == 0)
+        && inventory.ports.is_some()
+        && inventory.bmc.is_some()
+        && inventory.capabilities.is_some()
+        && inventory.unread.is_empty()
 }
 
 /// Every machine has its object and every card its inventory, and nothing more is written: the

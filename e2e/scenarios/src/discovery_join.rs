@@ -8,13 +8,15 @@ mod places;
 mod sightings;
 mod teller;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use lockstep_cluster::{Look, eventually};
 use lockstep_crds::dpu_inventory::{Completeness, KnownPairing};
-use lockstep_crds::{Dpu, DpuHost, DpuInventory, Phase};
+use lockstep_crds::{Dpu, DpuHost, DpuInventory, PROPOSED_LABEL, Phase};
 
 use self::sightings::{Card, host_bmc, host_os};
 use self::teller::{Teller, Who};
@@ -246,7 +248,7 @@ impl Stories<'_> {
             .apply_text(&format!(
                 "apiVersion: provisioning.opiproject.org/v1alpha1\nkind: DpuBootPolicy\n\
                  metadata: {{name: discovered, namespace: {NAMESPACE}}}\n\
-                 spec: {{discovered: {{approve: [{{serialNumbers: [MT2251XZ0061, MT2251XZ0062], pairingObserved: true}}]}}}}\n"
+                 spec: {{discovered: {{approve: [{{serialNumbers: [MT2251XZ0061, MT2251XZ0062, MT2251XZ0063], pairingObserved: true}}]}}}}\n"
             ))
             .await?;
         let seen = card(
@@ -283,12 +285,59 @@ impl Stories<'_> {
             .await?;
         let other = self
             .proposed("a2", "a card that nobody sees in a host")
-            .await?;
-        ensure!(
-            !other.spec.approved,
-            "a pairing was asked for, and nobody has seen one"
+            .await?
+            .name_any();
+        // Whoever has approved this one has judged that one as well.
+        let later = card(
+            "a3",
+            "MT2251XZ0063",
+            "63",
+            "https://10.0.0.63",
+            "02:00:00:00:00:63",
         );
-        report.say(format!("approved: {name} by the policy, and nothing else"));
+        let in_a = vec![
+            second().seen("SLOT 1", "0000:3b:00.0"),
+            seen.seen("SLOT 3", "0000:5f:00.0"),
+            later.seen("SLOT 4", "0000:60:00.0"),
+        ];
+        self.teller.tell(Who::Site, [later.found()]).await?;
+        self.proposed("a3", "a card that is seen later").await?;
+        self.teller
+            .tell(
+                Who::Host("node-a"),
+                host_os("node-a", HOST_A, "boot-2", in_a),
+            )
+            .await?;
+        let after = self.proposed("a3", "that card").await?.name_any();
+        self.card(&after, "approved after it was seen", |dpu| {
+            dpu.spec.approved
+        })
+        .await?;
+        self.card(&other, "judged and not approved", |dpu| {
+            !dpu.spec.approved
+                && dpu
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| status.phase == Some(Phase::Discovered))
+        })
+        .await?;
+        story::comes_to_rest(self.teller.control_plane, QUIET, SOON).await?;
+        let approved: BTreeSet<String> = self
+            .cards
+            .list(&ListParams::default().labels(PROPOSED_LABEL))
+            .await?
+            .items
+            .into_iter()
+            .filter(|dpu| dpu.spec.approved)
+            .map(|dpu| dpu.name_any())
+            .collect();
+        ensure!(
+            approved == BTreeSet::from([name.clone(), after.clone()]),
+            "a pairing was asked for and seen of {name} and {after} only, and these are approved: {approved:?}"
+        );
+        report.say(format!(
+            "approved: {name} and {after} by the policy, and nothing else once all was at rest"
+        ));
         Ok(())
     }
 }

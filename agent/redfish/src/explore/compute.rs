@@ -29,13 +29,13 @@ fn processors(system: &Value, listed: &Listed) -> CpuFacts {
     let cpus: Vec<&Value> = all.into_iter().filter(is_cpu).collect();
     let sum = |key: &str| {
         let told = cpus.iter().map(|cpu| number(cpu, key));
-        total(told).filter(|_| !cpus.is_empty() && listed.omitted == 0)
+        total(told).filter(|_| !cpus.is_empty() && listed.wanting() == 0)
     };
     let summary = system.get("ProcessorSummary");
     let summed = |key: &str| summary.and_then(|summary| number(summary, key));
     let count = i64::try_from(cpus.len())
         .ok()
-        .filter(|count| *count > 0 && listed.omitted == 0);
+        .filter(|count| *count > 0 && listed.wanting() == 0);
     let first = cpus.first().copied();
     CpuFacts {
         architecture: first.and_then(architecture),
@@ -79,14 +79,14 @@ fn modules(system: &Value, listed: &Listed) -> MemoryFacts {
         .map(|(_, one)| module(one))
         .collect();
     let sum = total(modules.iter().map(|module| module.size_bytes));
-    let sum = sum.filter(|_| !modules.is_empty() && listed.omitted == 0);
+    let sum = sum.filter(|_| !modules.is_empty() && listed.wanting() == 0);
     let summary = system.get("MemorySummary");
     let told = summary.and_then(|summary| decimal(summary, "TotalSystemMemoryGiB"));
     MemoryFacts {
         total_bytes: told.and_then(gibibytes).or(sum),
         usable_bytes: None,
         modules,
-        omitted: listed.omitted,
+        omitted: listed.wanting(),
     }
 }
 
@@ -128,6 +128,7 @@ mod tests {
         Listed {
             documents: documents.iter().enumerate().map(named).collect(),
             omitted,
+            dead: 0,
         }
     }
 

@@ -25,7 +25,7 @@ pub const MOST_REQUESTS: u32 = 160;
 const MOST_SILENCES: u32 = 4;
 
 /// Dead links in one collection before the rest of it is given up.
-const MOST_DEAD: usize = 3;
+const MOST_DEAD: i64 = 3;
 
 /// Why there is no document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,15 @@ pub(crate) struct Listed {
     pub(crate) documents: Vec<(String, Document)>,
     /// How many were not.
     pub(crate) omitted: i64,
+    /// How many are listed and not there.
+    pub(crate) dead: i64,
+}
+
+impl Listed {
+    /// How many of those that are listed are not among the documents.
+    pub(crate) fn wanting(&self) -> i64 {
+        self.omitted.saturating_add(self.dead)
+    }
 }
 
 /// One exploration. Holds the BMC's lane for one document at a time, so that calls which cannot
@@ -324,26 +333,22 @@ impl<'a> Walk<'a> {
             .collect();
         let most = most.min(MOST_MEMBERS);
         let mut found = Listed::default();
-        let mut dead = 0;
         let mut left = 0;
         for (index, path) in paths.iter().enumerate() {
-            if found.documents.len() == most || dead == MOST_DEAD {
+            if found.documents.len() == most || found.dead == MOST_DEAD {
                 left = paths.len() - index;
                 break;
             }
             match self.read(path).await {
                 Ok(document) => found.documents.push((path.clone(), document)),
-                Err(Missing::Absent) => {
-                    dead += 1;
-                    found.omitted = found.omitted.saturating_add(1);
-                }
+                Err(Missing::Absent) => found.dead += 1,
                 Err(Missing::Failed(why)) => {
                     self.note(group, &why);
                     found.omitted = found.omitted.saturating_add(1);
                 }
             }
         }
-        if dead == MOST_DEAD && left > 0 {
+        if found.dead == MOST_DEAD && left > 0 {
             self.note(group, &format!("{list} names members that are not there"));
         }
         found.omitted = found

@@ -144,7 +144,7 @@ table! {
         "generic-host" [always(Fault::HugeCollection).at("/Memory")] [Explore] => unread(&["memory"], &["memory"]), 48, 0;
         "generic-host" [always(Fault::HangConnection)] [Observe] => Error("Unreachable"), 0, 0;
         "generic-host" [always(Fault::HangConnection)] [Explore] => Error("Unreachable"), 0, 0;
-        not here: "of the search, a list of systems that is longer than it reads";
+        "generic-host" [always(Fault::HugeCollection)] [Explore] => Error("TooManySystems"), 45, 0;
     }
     "6.9" "links that lead nowhere or in circles, resources without names" {
         "generic-host" [always(Fault::DeadMember)] [Reset(OFF)] => Sent(Confirmed), 11, 1;
@@ -153,7 +153,7 @@ table! {
         "generic-host" [always(Fault::CyclicMember)] [Insert] => Sent(Confirmed), 14, 1;
         "dell-host" [always(Fault::MissingNames)] [Insert] => Sent(Confirmed), 14, 1;
         "dell-host" [always(Fault::MissingNames)] [Explore] => otherwise(&["memory"]), 52, 0;
-        "generic-host" [always(Fault::DeadMember)] [Explore] => WHOLE, 66, 0;
+        "generic-host" [always(Fault::DeadMember)] [Explore] => otherwise(&["cpu", "memory"]), 66, 0;
         "generic-host" [always(Fault::CyclicMember)] [Explore] => WHOLE, 54, 0;
         not here: "$expand is never asked for";
     }

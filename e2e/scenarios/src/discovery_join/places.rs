@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use kube::ResourceExt;
-use lockstep_crds::dpu_inventory::KnownPairing;
+use lockstep_crds::dpu_inventory::{KnownPairing, SeenInHost};
 
 use super::looks::{node_of, uuid_of};
 use super::sightings::{host_bmc, host_os};
@@ -10,6 +10,23 @@ use super::teller::Who;
 use super::{HOST_A, HOST_B, Stories, first, second};
 use crate::objects;
 use crate::report::Report;
+
+/// Whether a card is seen there alone: system UUID, Node, slot and the one function. The host that
+/// it was proposed for stays until somebody corrects `hostRefs`, and is told not to list it.
+fn is_only_in(hosts: &[SeenInHost], there: (&str, &str, &str, &str)) -> bool {
+    let is_unknown = |seen: &&SeenInHost| seen.pairing == KnownPairing::Unknown;
+    let (unknown, seen): (Vec<_>, Vec<_>) = hosts.iter().partition(is_unknown);
+    matches!(&seen[..], [only] if is_in(only, there)) && unknown.len() == 1
+}
+
+/// Whether that is what a sighting says.
+fn is_in(seen: &SeenInHost, (uuid, node, slot, function): (&str, &str, &str, &str)) -> bool {
+    seen.pairing == KnownPairing::Observed
+        && seen.system_uuid.as_deref() == Some(uuid)
+        && seen.node_name.as_deref() == Some(node)
+        && seen.slot.as_deref() == Some(slot)
+        && seen.functions == [function]
+}
 
 impl Stories<'_> {
     pub(super) async fn swapped(&self, report: &mut Report) -> Result<()> {
@@ -32,19 +49,19 @@ impl Stories<'_> {
                 ],
             )
             .await?;
-        let name = self.proposed("c1", "the first card").await?.name_any();
-        self.inventory(&name, "in the other host", |inventory| {
-            let hosts = &inventory.spec.hosts;
-            let there = |uuid: &str| {
-                hosts.iter().any(|host| {
-                    host.pairing == KnownPairing::Observed
-                        && host.system_uuid.as_deref() == Some(uuid)
-                })
-            };
-            there(HOST_B) && !there(HOST_A)
-        })
-        .await?;
-        report.say("swapped: each card is shown where it is seen now");
+        for (id, seen_in) in [
+            ("c1", (HOST_B, "node-b", "SLOT 2", "0000:5e:00.0")),
+            ("c2", (HOST_A, "node-a", "SLOT 1", "0000:3b:00.0")),
+        ] {
+            let name = self.proposed(id, "a card").await?.name_any();
+            self.inventory(&name, "in the other host and nowhere else", |inventory| {
+                let conflicts = &inventory.spec.conflicts;
+                is_only_in(&inventory.spec.hosts, seen_in)
+                    && conflicts.iter().any(|conflict| conflict.field == "hosts")
+            })
+            .await?;
+        }
+        report.say("swapped: both cards are shown where they are seen now and nowhere else, and that they were proposed for other hosts");
         Ok(())
     }
 
