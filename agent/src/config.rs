@@ -69,6 +69,20 @@ pub struct StoreSection {
     /// the system's trust store counts.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// With it, images are served over HTTPS alone.
+    #[serde(default)]
+    pub tls: Option<StoreTlsSection>,
+}
+
+/// The certificate under which images are served. Its files may be renewed at
+/// any time; connections that come afterwards are served with the new ones.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StoreTlsSection {
+    /// PEM chain, the store's own certificate first.
+    pub cert_file: PathBuf,
+    /// PEM key of that certificate.
+    pub key_file: PathBuf,
 }
 
 /// What goes into the seeds of cards.
@@ -202,6 +216,12 @@ impl SiteConfig {
         {
             return Err("store.advertiseUrl must be http(s)://HOST:PORT without a path".to_owned());
         }
+        if self.store.tls.is_some() && advertise.scheme() != "https" {
+            return Err(
+                "store.advertiseUrl must be an https URL, since store.tls lets images be read over HTTPS alone"
+                    .to_owned(),
+            );
+        }
         if self.xpu.api_server.scheme() != "https" {
             return Err("xpu.apiServer must be an https URL: cards send a token to it".to_owned());
         }
@@ -259,6 +279,11 @@ xpu:
                 "http://10.0.0.5:8080",
                 "http://10.0.0.5:8080/x",
                 "advertiseUrl",
+            ),
+            (
+                "advertiseUrl:",
+                "tls: {certFile: /tls/tls.crt, keyFile: /tls/tls.key}\n  advertiseUrl:",
+                "must be an https URL, since store.tls",
             ),
             ("https://10.0.0.1", "http://10.0.0.1", "apiServer"),
             (

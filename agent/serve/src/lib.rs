@@ -2,7 +2,9 @@
 //!
 //! What callers may hold is bounded: how long a request may take to be told, how long a
 //! connection may stand still, and how many there are. One that moves may last as long as it
-//! likes, for BMCs read images slowly.
+//! likes, for BMCs read images slowly. A port speaks HTTP, or HTTPS under a [`Certificate`].
+
+mod tls;
 
 use std::collections::HashMap;
 use std::io;
@@ -24,9 +26,12 @@ use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+pub use tls::{Certificate, CertificateError};
 
 /// What the kernel holds for a slow reader. It tells of room only once a third of it is free, so
 /// a large one would make whoever reads steadily look as if they stood still.
@@ -84,9 +89,30 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(&all[..]).await
 }
 
-/// Serves until `ending`, and then what is being read.
+/// Serves HTTP until `ending`, and then what is being read.
 pub async fn serve(
     listener: TcpListener,
+    router: Router,
+    bounds: Bounds,
+    ending: CancellationToken,
+) {
+    serve_as(listener, None, router, bounds, ending).await;
+}
+
+/// As [`serve`], but HTTPS alone. A handshake may take as long as the head of a request.
+pub async fn serve_tls(
+    listener: TcpListener,
+    certificate: Arc<Certificate>,
+    router: Router,
+    bounds: Bounds,
+    ending: CancellationToken,
+) {
+    serve_as(listener, Some(certificate), router, bounds, ending).await;
+}
+
+async fn serve_as(
+    listener: TcpListener,
+    certificate: Option<Arc<Certificate>>,
     router: Router,
     bounds: Bounds,
     ending: CancellationToken,
@@ -105,8 +131,9 @@ pub async fn serve(
             continue;
         };
         let (router, ending) = (router.clone(), ending.clone());
+        let certificate = certificate.clone();
         connections.spawn(async move {
-            if let Err(error) = converse(stream, router, bounds, ending).await {
+            if let Err(error) = converse(stream, certificate, router, bounds, ending).await {
                 tracing::debug!(%peer, %error, "connection ended");
             }
             drop((taken, place));
@@ -145,22 +172,41 @@ async fn next(
 
 async fn converse(
     stream: TcpStream,
+    certificate: Option<Arc<Certificate>>,
+    router: Router,
+    bounds: Bounds,
+    ending: CancellationToken,
+) -> io::Result<()> {
+    if let Err(error) = set_socket_send_buffer_size(&stream, SEND_BUFFER) {
+        tracing::debug!("send buffer: {error}");
+    }
+    let stream = Watched::new(stream, bounds.still);
+    let spoken = match certificate {
+        None => speak(stream, router, bounds, ending).await,
+        Some(certificate) => {
+            let shaken = TlsAcceptor::from(certificate.current()).accept(stream);
+            let shaken = timeout(bounds.head, shaken);
+            match ending.run_until_cancelled(shaken).await {
+                None => Ok(()),
+                Some(stream) => speak(stream??, router, bounds, ending).await,
+            }
+        }
+    };
+    spoken.map_err(io::Error::other)
+}
+
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     router: Router,
     bounds: Bounds,
     ending: CancellationToken,
 ) -> hyper::Result<()> {
-    if let Err(error) = set_socket_send_buffer_size(&stream, SEND_BUFFER) {
-        tracing::debug!("send buffer: {error}");
-    }
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head)
         .keep_alive(bounds.keep_alive)
         .max_buf_size(HEAD)
-        .serve_connection(
-            TokioIo::new(Watched::new(stream, bounds.still)),
-            TowerToHyperService::new(router),
-        );
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended,

@@ -47,6 +47,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use axum::Router;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use lockstep_crds::names;
@@ -75,7 +76,7 @@ use crate::site::objects::Objects;
 use crate::site::orders::OrderBook;
 use crate::site::refused::RefusedCredentials;
 use crate::site::wanted::Wanted;
-use lockstep_serve::Bounds;
+use lockstep_serve::{Bounds, Certificate};
 
 /// How long connections that read images may hold up the end.
 const LAST_BYTES: Duration = Duration::from_secs(5);
@@ -97,6 +98,7 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
         Some(path) => kube_client::read_bundle(path)?,
         None => kube_client::trusted_bundle(&kube_config)?,
     };
+    let certificate = certificate(&config)?;
     let store = Store::open(store_config(&config)?)?;
     let metrics = Arc::new(Metrics::new(Some(store.clone())));
     let networks = AllowedNetworks(config.allowed_networks.clone());
@@ -129,10 +131,10 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
     let health = listen("health", site.config.health).await?;
     // A BMC may have to read an image for as long as an effect is under way.
     let worked = CancellationToken::new();
-    let serving = tokio::spawn(lockstep_serve::serve(
+    let serving = tokio::spawn(serve_images(
         images,
+        certificate,
         site.store.router(),
-        Bounds::IMAGES,
         worked.clone(),
     ));
     let health = tokio::spawn(health::serve(health, metrics, ending.clone()));
@@ -264,6 +266,30 @@ async fn listen(what: &str, address: SocketAddr) -> Result<TcpListener> {
     lockstep_serve::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}; choose another address for `{what}`"))
+}
+
+async fn serve_images(
+    listener: TcpListener,
+    certificate: Option<Arc<Certificate>>,
+    router: Router,
+    ending: CancellationToken,
+) {
+    let bounds = Bounds::IMAGES;
+    match certificate {
+        None => lockstep_serve::serve(listener, router, bounds, ending).await,
+        Some(certificate) => {
+            lockstep_serve::serve_tls(listener, certificate, router, bounds, ending).await;
+        }
+    }
+}
+
+/// Under which images are served, if over HTTPS.
+fn certificate(config: &SiteConfig) -> Result<Option<Arc<Certificate>>> {
+    let Some(tls) = &config.store.tls else {
+        return Ok(None);
+    };
+    let opened = Certificate::open(tls.cert_file.clone(), tls.key_file.clone());
+    Ok(Some(Arc::new(opened.context("store.tls")?)))
 }
 
 fn store_config(config: &SiteConfig) -> Result<StoreConfig> {

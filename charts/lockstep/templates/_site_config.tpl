@@ -17,6 +17,11 @@ store:
   {{- if .store.caConfigMap }}
   caFile: /etc/lockstep-store-ca/ca.crt
   {{- end }}
+  {{- if .store.tlsSecret }}
+  tls:
+    certFile: /etc/lockstep-store-tls/tls.crt
+    keyFile: /etc/lockstep-store-tls/tls.key
+  {{- end }}
 stateDir: /var/lib/lockstep/state
 xpu:
   apiServer: {{ .xpu.apiServer | quote }}
