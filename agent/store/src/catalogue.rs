@@ -50,10 +50,13 @@ pub(crate) enum Victim {
     Partial(Digest),
 }
 
-/// The quota cannot be met, since this much is in use.
+/// Even without all that nobody uses there is no room.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NoRoom {
-    pub(crate) held: u64,
+pub(crate) enum NoRoom {
+    /// In the quota, since this much is in use.
+    Quota { held: u64 },
+    /// On the volume.
+    Volume,
 }
 
 impl State {
@@ -66,13 +69,15 @@ impl State {
     }
 
     /// What has to go so that the download of `digest` may take `want` bytes
-    /// in all: least recently used first, never a granted image or a running
-    /// download, and nothing when even that would not be enough.
+    /// in all and the volume has `lacking` more bytes free: least recently used
+    /// first, never a granted image or a running download, and nothing when
+    /// even that would not be enough.
     pub(crate) fn make_room(
         &self,
         digest: &Digest,
         want: u64,
         quota: u64,
+        lacking: u64,
     ) -> Result<Vec<Victim>, NoRoom> {
         let mut held = 0_u64;
         let mut idle = Vec::new();
@@ -94,20 +99,22 @@ impl State {
             }
         }
         if want.saturating_add(held) > quota {
-            return Err(NoRoom { held });
+            return Err(NoRoom::Quota { held });
+        }
+        let sum = |all: u64, (_, bytes, _): &(SystemTime, u64, Victim)| all.saturating_add(*bytes);
+        if idle.iter().fold(0, sum) < lacking {
+            return Err(NoRoom::Volume);
         }
         idle.sort_by_key(|(last_used, _, _)| *last_used);
-        let mut used = idle
-            .iter()
-            .fold(held.saturating_add(want), |sum, (_, bytes, _)| {
-                sum.saturating_add(*bytes)
-            });
+        let mut used = idle.iter().fold(held.saturating_add(want), sum);
+        let mut freed = 0_u64;
         let mut victims = Vec::new();
         for (_, bytes, victim) in idle {
-            if used <= quota {
+            if used <= quota && freed >= lacking {
                 break;
             }
-            used -= bytes;
+            used = used.saturating_sub(bytes);
+            freed = freed.saturating_add(bytes);
             victims.push(victim);
         }
         Ok(victims)
@@ -151,7 +158,7 @@ mod tests {
     #[test]
     fn least_recently_used_goes_first_and_no_more_than_needed() {
         let state = state();
-        let room = |want| state.make_room(&digest("x"), want, 100);
+        let room = |want| state.make_room(&digest("x"), want, 100, 0);
         assert_eq!(room(10), Ok(vec![]));
         assert_eq!(room(11), Ok(vec![Victim::Blob(digest("old"))]));
         assert_eq!(
@@ -162,7 +169,7 @@ mod tests {
             ])
         );
         assert_eq!(room(100).unwrap().len(), 3);
-        assert_eq!(room(101), Err(NoRoom { held: 0 }));
+        assert_eq!(room(101), Err(NoRoom::Quota { held: 0 }));
     }
 
     #[test]
@@ -170,14 +177,32 @@ mod tests {
         let mut state = state();
         state.grants.put("card", digest("old"), None);
         state.partials.get_mut(&digest("idle")).unwrap().active = true;
-        let room = |want| state.make_room(&digest("x"), want, 100);
+        let room = |want| state.make_room(&digest("x"), want, 100, 0);
         assert_eq!(room(40), Ok(vec![Victim::Blob(digest("new"))]));
-        assert_eq!(room(41), Err(NoRoom { held: 60 }));
+        assert_eq!(room(41), Err(NoRoom::Quota { held: 60 }));
     }
 
     #[test]
     fn a_download_does_not_count_against_itself() {
         let state = state();
-        assert_eq!(state.make_room(&digest("idle"), 30, 100), Ok(vec![]));
+        assert_eq!(state.make_room(&digest("idle"), 30, 100, 0), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_full_volume_costs_what_nobody_uses_however_large_the_quota() {
+        let mut state = state();
+        let room = |state: &State, lacking| state.make_room(&digest("x"), 1, 1000, lacking);
+        assert_eq!(room(&state, 40), Ok(vec![Victim::Blob(digest("old"))]));
+        assert_eq!(
+            room(&state, 41),
+            Ok(vec![
+                Victim::Blob(digest("old")),
+                Victim::Partial(digest("idle"))
+            ])
+        );
+        assert_eq!(room(&state, 90).unwrap().len(), 3);
+        assert_eq!(room(&state, 91), Err(NoRoom::Volume));
+        state.grants.put("card", digest("old"), None);
+        assert_eq!(room(&state, 51), Err(NoRoom::Volume));
     }
 }

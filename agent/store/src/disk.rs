@@ -46,6 +46,8 @@ pub(crate) struct Stamp {
     inode: u64,
     len: u64,
     modified: SystemTime,
+    /// The one time that whoever writes to the file cannot set back.
+    changed: (i64, i64),
 }
 
 impl Stamp {
@@ -64,6 +66,7 @@ impl Stamp {
             inode: metadata.ino(),
             len: metadata.len(),
             modified: metadata.modified().ok()?,
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
     }
 }

@@ -94,6 +94,13 @@ impl Inner {
         Some(blob.clone())
     }
 
+    /// Whether an open file is the one that was hashed last, unchanged.
+    pub(crate) fn is_as_verified(&self, digest: &Digest, file: &File) -> bool {
+        let state = lock(&self.state);
+        let blob = state.blobs.get(digest);
+        blob.is_some_and(|blob| blob.stamp == Stamp::of(file))
+    }
+
     pub(crate) async fn verified_slot(
         self: &Arc<Self>,
         digest: &Digest,
@@ -173,7 +180,7 @@ impl Inner {
     }
 
     /// Makes room for a download of `size` bytes of which `missing` are still
-    /// to come, evicting what nobody uses.
+    /// to come, in the quota and on the volume, evicting what nobody uses.
     pub(crate) fn reserve(
         &self,
         digest: &Digest,
@@ -181,16 +188,25 @@ impl Inner {
         missing: u64,
     ) -> Result<(), FetchError> {
         let mut state = lock(&self.state);
-        let reserved = |state: &State| state.partials.get(digest).map_or(0, |each| each.bytes);
-        if size > reserved(&state) {
-            let victims =
-                state
-                    .make_room(digest, size, self.quota_bytes)
-                    .map_err(|NoRoom { held }| FetchError::QuotaExceeded {
-                        needed: size,
+        let reserved = state.partials.get(digest).map_or(0, |each| each.bytes);
+        let full = |free: u64| FetchError::DiskFull {
+            path: self.layout.root().to_owned(),
+            reason: format!("{missing} bytes needed, {free} free"),
+        };
+        let free = self.layout.free_bytes()?;
+        let lacking = missing.saturating_sub(free);
+        if size > reserved || lacking > 0 {
+            let want = size.max(reserved);
+            let victims = state
+                .make_room(digest, want, self.quota_bytes, lacking)
+                .map_err(|no_room| match no_room {
+                    NoRoom::Quota { held } => FetchError::QuotaExceeded {
+                        needed: want,
                         held,
                         quota: self.quota_bytes,
-                    })?;
+                    },
+                    NoRoom::Volume => full(free),
+                })?;
             for victim in victims {
                 tracing::info!(?victim, wanted_by = %digest, "evicted from the image store");
                 match victim {
@@ -205,17 +221,13 @@ impl Inner {
                 }
             }
             if let Some(partial) = state.partials.get_mut(digest) {
-                partial.bytes = size;
+                partial.bytes = want;
             }
         }
-        let free = self.layout.free_bytes()?;
-        if missing > free {
-            return Err(FetchError::DiskFull {
-                path: self.layout.root().to_owned(),
-                reason: format!("{missing} bytes needed, {free} free"),
-            });
+        match self.layout.free_bytes()? {
+            free if missing > free => Err(full(free)),
+            _enough => Ok(()),
         }
-        Ok(())
     }
 
     /// Notes a use of an image, for the order of eviction; also on disk, for

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -52,9 +53,12 @@ pub(crate) struct Resume {
 }
 
 /// The download of one digest, by the only one who may write it.
+///
+/// Work on the disk goes on after the session was dropped. It has a share of `active` and of the
+/// lock on `file`, in this order, so that nobody tidies up, or begins anew, before it has ended.
 #[derive(Debug)]
 pub(crate) struct Session {
-    active: Active,
+    active: Arc<Active>,
     file: Arc<File>,
     received: u64,
     resume: Option<Resume>,
@@ -75,33 +79,24 @@ pub(crate) enum Published {
 struct Active {
     inner: Arc<Inner>,
     digest: Digest,
-    /// Publishing goes on after a drop and needs the files.
-    publishing: bool,
 }
 
-impl Active {
-    fn new(inner: &Arc<Inner>, digest: Digest) -> Self {
-        let now = SystemTime::now();
-        let mut state = lock(&inner.state);
-        let partial = state.partials.entry(digest).or_insert(Partial {
-            bytes: 0,
-            active: true,
-            last_used: now,
-        });
-        partial.active = true;
-        partial.last_used = now;
-        drop(state);
-        Self {
-            inner: Arc::clone(inner),
-            digest,
-            publishing: false,
-        }
-    }
+/// Keeps a download from being thrown out.
+fn mark(inner: &Inner, digest: Digest) {
+    let now = SystemTime::now();
+    let mut state = lock(&inner.state);
+    let partial = state.partials.entry(digest).or_insert(Partial {
+        bytes: 0,
+        active: true,
+        last_used: now,
+    });
+    partial.active = true;
+    partial.last_used = now;
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
-        let Self { inner, digest, .. } = self;
+        let Self { inner, digest } = self;
         let layout = &inner.layout;
         let on_disk = fs::metadata(layout.part(digest)).map_or(0, |meta| meta.len());
         let useful = on_disk > 0 && layout.resume(digest).exists();
@@ -111,7 +106,7 @@ impl Drop for Active {
             partial.bytes = on_disk;
             partial.last_used = SystemTime::now();
         }
-        if !useful && !self.publishing {
+        if !useful {
             state.partials.remove(digest);
             if let Err(error) = layout.remove_partial(digest) {
                 tracing::warn!(%digest, %error, "useless partial download not removed");
@@ -122,28 +117,39 @@ impl Drop for Active {
 
 impl Session {
     pub(crate) async fn open(inner: &Arc<Inner>, digest: Digest) -> Result<Self, FetchError> {
-        let active = Active::new(inner, digest);
-        let layout = inner.layout.clone();
-        let path = layout.part(&digest);
+        let owner = Arc::clone(inner);
+        let path = inner.layout.part(&digest);
         let part = path.clone();
         let opening = blocking(&path, move || -> Result<_, DiskError> {
-            let file = open_locked(&part).at(&part)?;
-            let resume: Option<Resume> = fs::read(layout.resume(&digest))
+            let file = loop {
+                let file = open_locked(&part).at(&part)?;
+                mark(&owner, digest);
+                // It may have been thrown out just before that.
+                if is_named(&file, &part).at(&part)? {
+                    break file;
+                }
+            };
+            // From here on whoever has the lock tidies up, and nobody else.
+            let active = Active {
+                inner: owner,
+                digest,
+            };
+            let resume: Option<Resume> = fs::read(active.inner.layout.resume(&digest))
                 .ok()
                 .and_then(|bytes| serde_json::from_slice(&bytes).ok());
             if resume.is_none() {
                 file.set_len(0).at(&part)?;
             }
             let received = file.metadata().at(&part)?.len();
-            Ok((file, received, resume))
+            Ok((active, file, received, resume))
         });
         let waited = timeout(HANDOVER, opening).await.map_err(|_| DiskError {
             path: path.clone(),
             error: io::ErrorKind::TimedOut.into(),
         })?;
-        let (file, received, resume) = waited??;
+        let (active, file, received, resume) = waited??;
         Ok(Self {
-            active,
+            active: Arc::new(active),
             file: Arc::new(file),
             received,
             resume,
@@ -185,24 +191,27 @@ impl Session {
         let layout = self.active.inner.layout.clone();
         let digest = self.active.digest;
         let path = layout.part(&digest);
-        let file = Arc::clone(&self.file);
+        let (active, file) = (Arc::clone(&self.active), Arc::clone(&self.file));
         self.received = 0;
         self.pieced = false;
         self.resume.clone_from(&resume);
         let part = path.clone();
-        blocking(&path, move || -> Result<(), DiskError> {
+        let work = move |file: &File| -> Result<(), DiskError> {
             let note = layout.resume(&digest);
             // In this order, so that no crash leaves old bytes under a new
             // validator.
             remove(&note)?;
             file.set_len(0).at(&part)?;
-            match resume {
-                None => Ok(()),
-                Some(resume) => {
-                    let json = serde_json::to_vec(&resume).at(&note)?;
-                    write_atomic(&note, &json)
-                }
+            if let Some(resume) = resume {
+                let json = serde_json::to_vec(&resume).at(&note)?;
+                write_atomic(&note, &json)?;
             }
+            Ok(())
+        };
+        blocking(&path, move || {
+            let done = work(&file);
+            drop((active, file));
+            done
         })
         .await??;
         Ok(())
@@ -211,11 +220,16 @@ impl Session {
     /// Writes what came next.
     pub(crate) async fn append(&mut self, bytes: Bytes) -> Result<(), FetchError> {
         let path = self.active.inner.layout.part(&self.active.digest);
-        let file = Arc::clone(&self.file);
+        let (active, file) = (Arc::clone(&self.active), Arc::clone(&self.file));
         let at = self.received;
         let len = bytes.len() as u64;
         let part = path.clone();
-        blocking(&path, move || file.write_all_at(&bytes, at).at(&part)).await??;
+        blocking(&path, move || {
+            let written = file.write_all_at(&bytes, at).at(&part);
+            drop((active, file));
+            written
+        })
+        .await??;
         self.received += len;
         Ok(())
     }
@@ -225,12 +239,14 @@ impl Session {
     pub(crate) async fn publish(&mut self) -> Result<Published, FetchError> {
         let inner = Arc::clone(&self.active.inner);
         let digest = self.active.digest;
-        let file = Arc::clone(&self.file);
+        let (active, file) = (Arc::clone(&self.active), Arc::clone(&self.file));
         let path = inner.layout.part(&digest);
-        self.active.publishing = true;
-        let published = blocking(&path, move || publish(&inner, digest, &file)).await;
-        self.active.publishing = false;
-        Ok(published??)
+        let published = blocking(&path, move || {
+            let published = publish(&inner, digest, &file);
+            drop((active, file));
+            published
+        });
+        Ok(published.await??)
     }
 }
 
@@ -281,7 +297,7 @@ fn publish(inner: &Inner, digest: Digest, file: &File) -> Result<Published, Disk
 
 /// Opens the file and waits for whoever still writes it. Whoever that was may
 /// have published or removed it meanwhile; then the name means another file.
-fn open_locked(path: &std::path::Path) -> io::Result<File> {
+fn open_locked(path: &Path) -> io::Result<File> {
     loop {
         let file = OpenOptions::new()
             .read(true)
@@ -291,12 +307,18 @@ fn open_locked(path: &std::path::Path) -> io::Result<File> {
             .mode(0o600)
             .open(path)?;
         flock(&file, FlockOperation::LockExclusive)?;
-        let ours = file.metadata()?;
-        match fs::metadata(path) {
-            Ok(named) if (named.dev(), named.ino()) == (ours.dev(), ours.ino()) => return Ok(file),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        if is_named(&file, path)? {
+            return Ok(file);
         }
+    }
+}
+
+/// Whether the name still means this file.
+fn is_named(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }

@@ -29,6 +29,8 @@ use crate::{BlobInfo, Digest};
 
 /// What one response holds in memory at a time.
 const CHUNK: u64 = 256 * 1024;
+/// How often an image is hashed for one request whose file goes on changing.
+const OPENED_AT_MOST: usize = 3;
 
 pub(crate) fn router(inner: Arc<Inner>) -> Router {
     Router::new()
@@ -111,14 +113,26 @@ fn etag(entry: &Entry) -> String {
     format!("\"{}\"", &Digest::of(&named).hex()[..32])
 }
 
+/// The image's file, which is the very one that was hashed: another one may have got its name
+/// after that.
 async fn open(inner: &Arc<Inner>, digest: &Digest) -> Result<(BlobInfo, File), Unusable> {
-    let info = inner.verified(digest).await?;
     let path = inner.layout.blob(digest);
-    let wanted = path.clone();
-    let opened: Result<File, DiskError> = blocking(&path, move || File::open(&wanted).at(&wanted))
-        .await
-        .map_err(Unusable::Disk)?;
-    Ok((info, opened.map_err(Unusable::Disk)?))
+    for _ in 0..OPENED_AT_MOST {
+        let info = inner.verified(digest).await?;
+        let wanted = path.clone();
+        let opened: Result<File, DiskError> =
+            blocking(&path, move || File::open(&wanted).at(&wanted))
+                .await
+                .map_err(Unusable::Disk)?;
+        let file = opened.map_err(Unusable::Disk)?;
+        if inner.is_as_verified(digest, &file) {
+            return Ok((info, file));
+        }
+    }
+    Err(Unusable::Disk(DiskError {
+        path,
+        error: io::Error::other("the file changes each time it is hashed"),
+    }))
 }
 
 /// BMCs may read an image in thousands of small ranges: only the first

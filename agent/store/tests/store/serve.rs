@@ -2,7 +2,7 @@
 
 use std::fs::Permissions;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
 use http::{Method, StatusCode, header};
 use lockstep_store::{GrantError, Store};
@@ -404,6 +404,27 @@ async fn an_image_damaged_after_it_was_served_is_not_served_again() {
         assert_eq!(card.store.status().damaged, [card.digest]);
         assert!(card.store.info(&card.digest).is_none());
     }
+}
+
+#[tokio::test]
+async fn a_change_that_sets_the_time_back_is_noticed() {
+    let card = card().await;
+    let path = card.grant("card", None).await;
+    assert_eq!(card.get(&path, &[]).await.status(), StatusCode::OK);
+    let blob = card.site.blob(&card.digest);
+    let before = std::fs::metadata(&blob).unwrap();
+    // Of two changes within one tick of its clock a file system shows one.
+    until("the clock of files moves", || {
+        std::fs::set_permissions(&blob, Permissions::from_mode(0o644)).unwrap();
+        std::fs::metadata(&blob).unwrap().ctime_nsec() != before.ctime_nsec()
+    })
+    .await;
+    let file = std::fs::OpenOptions::new().write(true).open(&blob).unwrap();
+    file.write_all_at(b"other", 1000).unwrap();
+    file.set_modified(before.modified().unwrap()).unwrap();
+    let response = card.get(&path, &[]).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(card.store.status().damaged, [card.digest]);
 }
 
 #[tokio::test]
