@@ -1,7 +1,7 @@
 //! Serving granted images to BMCs.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -12,13 +12,14 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::stream;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE,
     RANGE, RETRY_AFTER,
 };
 use http::{HeaderMap, Method, StatusCode, Uri};
+use rustix::io::{ReadWriteFlags, preadv2};
 
 use crate::disk::{At, DiskError, blocking};
 use crate::grants::Entry;
@@ -161,6 +162,8 @@ struct Sending {
     file: Arc<File>,
     overlay: Option<SeedSlot>,
     rest: Range<u64>,
+    /// What was handed out last: its memory is used again once it has been sent.
+    sent: Bytes,
 }
 
 impl Drop for Sending {
@@ -176,6 +179,7 @@ fn body(entry: Arc<Entry>, file: File, slot: Option<SeedSlot>, bytes: Range<u64>
         entry,
         file: Arc::new(file),
         rest: bytes,
+        sent: Bytes::new(),
     };
     Body::from_stream(stream::try_unfold(sending, |mut sending| async move {
         let chunk = sending.next().await?;
@@ -193,15 +197,12 @@ impl Sending {
         }
         let at = self.rest.start;
         let len = (self.rest.end - at).min(CHUNK);
-        let file = Arc::clone(&self.file);
-        let reading = tokio::task::spawn_blocking(move || -> io::Result<Vec<u8>> {
-            // At most CHUNK, so it fits.
-            let mut buffer = vec![0; len as usize];
-            file.read_exact_at(&mut buffer, at)?;
-            Ok(buffer)
-        });
-        let read = reading.await.map_err(io::Error::other).flatten();
-        let mut buffer = match read {
+        let mut buffer = std::mem::take(&mut self.sent)
+            .try_into_mut()
+            .unwrap_or_default();
+        // At most CHUNK, so it fits.
+        buffer.resize(len as usize, 0);
+        let mut buffer = match read(&self.file, buffer, at).await {
             Ok(buffer) => buffer,
             Err(error) => {
                 lock(&self.entry.stats).failures += 1;
@@ -215,6 +216,32 @@ impl Sending {
         }
         self.rest.start += len;
         lock(&self.entry.stats).bytes_served += len;
-        Ok(Some(buffer.into()))
+        self.sent = buffer.freeze();
+        Ok(Some(self.sent.clone()))
     }
+}
+
+/// Fills the buffer: at once with what the system has in memory, and off the async threads with
+/// what it has to read first.
+async fn read(file: &Arc<File>, mut buffer: BytesMut, at: u64) -> io::Result<BytesMut> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        let mut rest = [IoSliceMut::new(&mut buffer[filled..])];
+        match preadv2(file, &mut rest, at + filled as u64, ReadWriteFlags::NOWAIT) {
+            Ok(read) if read > 0 => filled += read,
+            // Not in memory, not known to this file system, or the end: a plain read says which.
+            Ok(_) | Err(_) => break,
+        }
+    }
+    if filled == buffer.len() {
+        return Ok(buffer);
+    }
+    let file = Arc::clone(file);
+    tokio::task::spawn_blocking(move || {
+        file.read_exact_at(&mut buffer[filled..], at + filled as u64)?;
+        Ok(buffer)
+    })
+    .await
+    .map_err(io::Error::other)
+    .flatten()
 }
