@@ -43,9 +43,30 @@ pub async fn binaries() -> Result<Binaries> {
             agent: folder.join("lockstep-agent"),
         });
     }
+    eprintln!("building static operator and agent (minutes on a clean machine)");
+    let release = build(&["lockstep-operator", "lockstep-agent"]).await?;
+    Ok(Binaries {
+        operator: release.join("lockstep-operator"),
+        agent: release.join("lockstep-agent"),
+    })
+}
+
+/// The image store as a process of its own, built like the agent that it is part of.
+///
+/// # Errors
+/// When the build fails.
+pub async fn store_process() -> Result<PathBuf> {
+    const NAME: &str = "lockstep-store-process";
+    if let Some(folder) = std::env::var_os(BINARIES) {
+        return Ok(PathBuf::from(folder).join(NAME));
+    }
+    Ok(build(&[NAME]).await?.join(NAME))
+}
+
+/// Builds static release binaries; returns their folder.
+async fn build(packages: &[&str]) -> Result<PathBuf> {
     let workspace = workspace();
     let folder = workspace.join("target/static");
-    eprintln!("building static operator and agent (minutes on a clean machine)");
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(&workspace)
         .args([
@@ -57,7 +78,7 @@ pub async fn binaries() -> Result<Binaries> {
             "--target-dir",
         ])
         .arg(&folder)
-        .args(["-p", "lockstep-operator", "-p", "lockstep-agent"])
+        .args(packages.iter().flat_map(|package| ["-p", package]))
         // `--target` keeps the flag from build scripts and proc macros.
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .stdin(Stdio::null())
@@ -68,11 +89,7 @@ pub async fn binaries() -> Result<Binaries> {
         status.success(),
         "building the static binaries failed: {status}"
     );
-    let release = folder.join(TARGET).join("release");
-    Ok(Binaries {
-        operator: release.join("lockstep-operator"),
-        agent: release.join("lockstep-agent"),
-    })
+    Ok(folder.join(TARGET).join("release"))
 }
 
 /// An installer image with our agent in it.

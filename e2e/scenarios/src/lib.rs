@@ -38,6 +38,8 @@ pub mod restore;
 pub mod simulated;
 pub mod simulated_fleet;
 pub mod simulator_conformance;
+pub mod store_crash;
+pub mod store_process;
 pub mod story;
 pub mod strike;
 pub mod upgrade_mid_operation;

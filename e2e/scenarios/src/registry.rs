@@ -11,7 +11,8 @@ use crate::report::Report;
 use crate::{
     aarch64_agent, address_swap, adopt_update, bad_input, bmc_quirks, crash_points, dead_man,
     discovery_join, discovery_local, discovery_mixed, first_light, found_to_ready, helm,
-    host_in_use, host_wait, restore, simulated_fleet, simulator_conformance, upgrade_mid_operation,
+    host_in_use, host_wait, restore, simulated_fleet, simulator_conformance, store_crash,
+    upgrade_mid_operation,
 };
 
 /// What a scenario gets.
@@ -78,6 +79,12 @@ pub const ALL: &[Scenario] = &[
         about: "a host that is up, or whose Node is Ready, is not touched, nor are its cards",
         tier: Tier::Ci,
         run: |context| Box::pin(host_in_use::run(context)),
+    },
+    Scenario {
+        name: "store-crash",
+        about: "the image store killed after every durable step, its volume filled: nothing unverified, nothing lost",
+        tier: Tier::All,
+        run: |context| Box::pin(store_crash::run(context)),
     },
     Scenario {
         name: "address-swap",

@@ -1,0 +1,72 @@
+//! What is said to the process and what it answers: one line of JSON each, in
+//! order. It ends when nobody can speak to it any more.
+
+use lockstep_store::Digest;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// What to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "do")]
+pub enum Order {
+    /// Have an image in the store.
+    Fetch {
+        /// Its sha256.
+        digest: Digest,
+        /// Its size, if it is known beforehand.
+        size: Option<u64>,
+        /// Where it may come from, in order.
+        sources: Vec<Url>,
+    },
+    /// Let a card read an image.
+    Grant {
+        /// Which.
+        digest: Digest,
+        /// Who.
+        card: String,
+    },
+    /// End what a card was granted.
+    Revoke {
+        /// Who.
+        card: String,
+    },
+    /// Tell what the store holds.
+    Status,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "answer")]
+pub enum Answer {
+    /// The store is open, and images are served here.
+    Serves {
+        /// The port on loopback.
+        port: u16,
+    },
+    /// The image is in the store.
+    Stored {
+        /// Its size.
+        size: u64,
+    },
+    /// The card reads the image under this path.
+    Granted {
+        /// Below the address of the server.
+        path: String,
+    },
+    /// The grants of the card are void.
+    Revoked,
+    /// What the store holds.
+    Holds {
+        /// Bytes of images.
+        images: u64,
+        /// Bytes of downloads, with what is reserved for the running ones.
+        partials: u64,
+    },
+    /// It cannot be done.
+    Failed {
+        /// The bounded word for it.
+        category: String,
+        /// The whole of it.
+        message: String,
+    },
+}
