@@ -12,6 +12,7 @@ pub mod adopt_update;
 pub mod artefacts;
 pub mod bad_input;
 pub mod bench_discovery;
+pub mod bench_store;
 pub mod bmc_quirks;
 pub mod crash_points;
 pub mod cross;
