@@ -62,10 +62,11 @@ pub async fn run(context: Context) -> Result<Report> {
         size: Some(SIZE),
         sources: vec![nginx.url("/source").parse()?],
     };
-    match store.order(&fetch).await? {
-        Answer::Stored { .. } => {}
-        other => bail!("the image was not fetched: {other:?}"),
-    }
+    let answer = store.order(&fetch).await?;
+    ensure!(
+        matches!(answer, Answer::Stored { .. }),
+        "the image was not fetched: {answer:?}"
+    );
     std::fs::remove_file(&source)?;
     let fetched = resident(&store)?;
     let path = granted(&mut store, digest).await?;
@@ -115,10 +116,11 @@ async fn granted(store: &mut StoreProcess, digest: Digest) -> Result<String> {
         digest,
         card: "card".to_owned(),
     };
-    match store.order(&order).await? {
-        Answer::Granted { path } => Ok(path),
-        other => bail!("the image was not granted: {other:?}"),
-    }
+    let answer = store.order(&order).await?;
+    let Answer::Granted { path } = answer else {
+        bail!("the image was not granted: {answer:?}");
+    };
+    Ok(path)
 }
 
 /// How fast a new process hashes the image before its first use, against openssl: the best of

@@ -281,14 +281,15 @@ impl Crash {
                 digest: image.digest,
                 card: "looks".to_owned(),
             };
-            match store.order(&order).await? {
-                Answer::Granted { path } => {
-                    let bytes = get(store.port(), &path).await?;
-                    ensure!(bytes == image.bytes, "{} is another image", image.name);
-                }
-                Answer::Failed { category, .. } if category == "ImageNotStored" => {}
-                other => bail!("{}: {other:?}", image.name),
+            let answer = store.order(&order).await?;
+            if let Answer::Granted { path } = &answer {
+                let bytes = get(store.port(), path).await?;
+                ensure!(bytes == image.bytes, "{} is another image", image.name);
+                continue;
             }
+            let is_absent =
+                matches!(&answer, Answer::Failed { category, .. } if category == "ImageNotStored");
+            ensure!(is_absent, "{}: {answer:?}", image.name);
         }
         let revoke = Order::Revoke {
             card: "looks".to_owned(),
@@ -315,10 +316,10 @@ fn part_exists(dir: &Path, image: &Image) -> bool {
 }
 
 async fn stored(store: &mut StoreProcess, order: &Order) -> Result<()> {
-    match store.order(order).await? {
-        Answer::Stored { .. } => Ok(()),
-        other => bail!("not fetched: {other:?}"),
-    }
+    let answer = store.order(order).await?;
+    let is_stored = matches!(answer, Answer::Stored { .. });
+    ensure!(is_stored, "not fetched: {answer:?}");
+    Ok(())
 }
 
 async fn grant(store: &mut StoreProcess, digest: Digest, card: &str) -> Result<String> {
@@ -326,10 +327,11 @@ async fn grant(store: &mut StoreProcess, digest: Digest, card: &str) -> Result<S
         digest,
         card: card.to_owned(),
     };
-    match store.order(&order).await? {
-        Answer::Granted { path } => Ok(path),
-        other => bail!("not granted: {other:?}"),
-    }
+    let answer = store.order(&order).await?;
+    let Answer::Granted { path } = answer else {
+        bail!("not granted: {answer:?}");
+    };
+    Ok(path)
 }
 
 /// What a card gets.

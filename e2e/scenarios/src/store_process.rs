@@ -30,10 +30,11 @@ impl StoreProcess {
     /// When it does not.
     pub async fn start<S: AsRef<OsStr>>(program: &[S], log: &Path) -> Result<Self> {
         let mut store = Self::spawn(program, log)?;
-        match store.answer().await? {
-            Answer::Serves { port } => store.port = port,
-            other => bail!("the store began with {other:?}"),
-        }
+        let answer = store.answer().await?;
+        let Answer::Serves { port } = answer else {
+            bail!("the store began with {answer:?}");
+        };
+        store.port = port;
         Ok(store)
     }
 

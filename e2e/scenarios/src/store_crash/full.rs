@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lockstep_cluster::{Look, eventually};
 use lockstep_store_process::{Answer, Order};
 
@@ -136,7 +136,7 @@ pub(super) async fn run(folder: &Path, binary: &Path, report: &mut Report) -> Re
     .await?;
     let filler = volume.fill()?;
     source.release();
-    full(store.answer().await?)?;
+    full(&store.answer().await?)?;
     ensure!(
         get(store.port(), &path).await? == granted.bytes,
         "the kept image is another"
@@ -169,12 +169,11 @@ pub(super) async fn run(folder: &Path, binary: &Path, report: &mut Report) -> Re
 }
 
 async fn refused(store: &mut StoreProcess, order: &Order) -> Result<()> {
-    full(store.order(order).await?)
+    full(&store.order(order).await?)
 }
 
-fn full(answer: Answer) -> Result<()> {
-    match answer {
-        Answer::Failed { category, .. } if category == "DiskFull" => Ok(()),
-        other => bail!("a full volume, and the store says {other:?}"),
-    }
+fn full(answer: &Answer) -> Result<()> {
+    let is_full = matches!(answer, Answer::Failed { category, .. } if category == "DiskFull");
+    ensure!(is_full, "a full volume, and the store says {answer:?}");
+    Ok(())
 }
