@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::document::{bounded, error_message, link, number, references};
 use crate::documents::Documents;
 use crate::error::BmcError;
-use crate::link::{Link, MOST_MEMBERS};
+use crate::link::Link;
 use crate::room::{Document, Held, weigh};
 use crate::scrub::Scrub;
 use crate::transport::CUT;
@@ -331,7 +331,6 @@ impl<'a> Walk<'a> {
             .into_iter()
             .filter(|path| known.insert(key(path).to_owned()))
             .collect();
-        let most = most.min(MOST_MEMBERS);
         let mut found = Listed::default();
         let mut left = 0;
         for (index, path) in paths.iter().enumerate() {

@@ -62,7 +62,7 @@ async fn a_card_beyond_the_devices_that_are_read_is_not_left_out_in_silence() {
         let bmc = ScriptedBmc::plain();
         let chassis = format!("{CHASSIS}/1");
         let path = format!("{chassis}/PCIeDevices");
-        in_chassis(&bmc, &[chassis.clone()]);
+        in_chassis(&bmc, std::slice::from_ref(&chassis));
         bmc.add(
             &chassis,
             json!({"@odata.id": chassis, "ChassisType": "RackMount", "PCIeDevices": {"@odata.id": path}}),
