@@ -18,6 +18,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::built_module::BuiltModule;
 use crate::command::run;
 use crate::console::Console;
 use crate::image::{Archive, Kernel};
@@ -50,6 +51,8 @@ pub struct GuestSpec {
     pub files: Vec<(String, Vec<u8>)>,
     /// Drivers to load, in order; the rest is built in.
     pub modules: Vec<&'static str>,
+    /// Drivers that Debian's kernel does not have, loaded last.
+    pub built_modules: Vec<BuiltModule>,
     /// Arguments for QEMU: devices, disks, tables.
     pub hardware: Vec<String>,
 }
@@ -294,8 +297,18 @@ fn write_initramfs(kernel: &Kernel, spec: &GuestSpec, path: &Path) -> Result<()>
         archive.file_from(place.trim_start_matches('/'), 0o755, &library)?;
     }
     let mut order = String::new();
-    let modules = [&BUSES[..], &spec.modules].concat();
-    for module in kernel.modules_for(&modules)? {
+    let needs = spec.built_modules.iter().flat_map(|built| built.needs);
+    let modules: Vec<&str> = BUSES
+        .iter()
+        .chain(&spec.modules)
+        .chain(needs)
+        .copied()
+        .collect();
+    let mut files = kernel.modules_for(&modules)?;
+    for built in &spec.built_modules {
+        files.push(built.file(kernel)?);
+    }
+    for module in files {
         let name = module
             .file_name()
             .context("a module path without a file name")?

@@ -13,6 +13,7 @@
 //! Nothing here judges the product by what it says of itself: the witnesses are serial consoles
 //! ([`Console`]), what each BMC was asked ([`front::Request`]) and the processes of the VMs.
 
+mod built_module;
 pub mod cache;
 mod command;
 mod console;
@@ -27,6 +28,7 @@ pub mod image;
 mod lab;
 pub mod requirements;
 
+pub use built_module::BuiltModule;
 pub use console::{Console, Line};
 pub use domain::{Disk, MachineSpec, SlotPower};
 pub use emulator::Credentials;

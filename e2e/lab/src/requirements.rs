@@ -48,7 +48,7 @@ pub fn ensure() -> Result<()> {
 
 /// The same for packages of the caller's choice. `NAME:ARCHITECTURE` is the package of a foreign
 /// architecture, which dpkg is told about.
-pub fn ensure_these(packages: &[&'static str]) -> Result<()> {
+pub fn ensure_these(packages: &[&str]) -> Result<()> {
     let missing = missing_of(packages)?;
     if missing.is_empty() {
         return Ok(());
@@ -100,7 +100,7 @@ pub fn missing() -> Result<Vec<&'static str>> {
     missing_of(&PACKAGES)
 }
 
-fn missing_of(packages: &[&'static str]) -> Result<Vec<&'static str>> {
+fn missing_of<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>> {
     let listed = Command::new("dpkg-query")
         .args([
             "-W",

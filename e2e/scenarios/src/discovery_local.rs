@@ -195,6 +195,7 @@ async fn guest_spec(plane: &ControlPlane, binaries: &Binaries, folder: &Path) ->
         ],
         // The first of them makes eth0, which has a network behind it.
         modules: vec!["virtio_net", "virtio_blk", "nvme", "e1000e"],
+        built_modules: Vec::new(),
         hardware: hardware::arguments(&tables),
     })
 }
