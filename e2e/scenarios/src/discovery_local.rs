@@ -45,6 +45,15 @@ const TOOLS: [&str; 5] = [
     "usr/bin/lsblk",
     "sbin/ip",
 ];
+/// Values that each tool has of this hardware, twice where both agents report them.
+const COMPARED: [(&str, usize); 6] = [
+    ("dmidecode", 48),
+    ("ip", 8),
+    ("kernel", 4),
+    ("lsblk", 16),
+    ("lscpu", 10),
+    ("lspci", 69),
+];
 /// Until the agents have said everything, on a slow machine.
 const TOLD: Duration = Duration::from_secs(240);
 /// From a change of hardware to the report.
@@ -255,6 +264,7 @@ async fn compare(
     report: &mut Report,
 ) -> Result<()> {
     let mut result = Comparison::default();
+    // A host's report tells the functions of cards only, and here is none.
     tools::functions(guest, card, &mut result).await?;
     for (inventory, serial) in [
         (card, "baseboard-serial-number"),
@@ -268,7 +278,7 @@ async fn compare(
     }
     report.figure(
         "values equal to those of the guest's own tools",
-        result.end(150)?,
+        result.end(&COMPARED)?,
     );
     let offloads = card.offloads.as_ref().context("no offloads")?;
     report.figure("offloads told", offloads.offloads.len());
@@ -292,48 +302,70 @@ async fn compare(
     Ok(())
 }
 
-/// A disk is taken out of its slot and put back; both agents say so.
+/// A disk is taken out of its slot and put back; both agents say so, that of the card of its PCI
+/// function too, and it has what `lspci` has then.
 async fn unplug_and_replug(
     plane: &ControlPlane,
     guest: &mut Guest,
     report: &mut Report,
 ) -> Result<()> {
-    let has = |inventory: &Inventory| {
+    let has_disk = |inventory: &Inventory| {
         inventory.disks.as_ref().is_some_and(|list| {
             list.disks
                 .iter()
                 .any(|disk| disk.serial_number.as_deref() == Some("NVME-2"))
         })
     };
+    let has_function = |inventory: &Inventory| {
+        inventory.functions.as_ref().is_some_and(|list| {
+            list.functions
+                .iter()
+                .any(|function| function.address == hardware::FUNCTION)
+        })
+    };
     for there in [false, true] {
         let began = Instant::now();
-        if there {
+        let what = if there {
             let device = json!({
                 "driver": "nvme", "id": hardware::DISK, "bus": "rp3",
                 "serial": "NVME-2", "drive": "blocks2",
             });
             guest.monitor("device_add", &device).await?;
+            "replug"
         } else {
             let device = json!({"id": hardware::DISK});
             guest.monitor("device_del", &device).await?;
-        }
-        for name in [OF_CARD, OF_HOST] {
-            let wanted = |inventory: &Inventory| has(inventory) == there;
-            let what = if there {
-                "the disk put in"
-            } else {
-                "the disk taken out"
-            };
-            eventually(NOTICED, format!("{what} in {name}"), async || {
-                look(plane, name, wanted).await
-            })
-            .await?;
-        }
-        let what = if there { "replug" } else { "unplug" };
+            "unplug"
+        };
+        let of_card = |inventory: &Inventory| {
+            has_disk(inventory) == there && has_function(inventory) == there
+        };
+        let of_host = |inventory: &Inventory| has_disk(inventory) == there;
+        let card = noticed(plane, what, OF_CARD, of_card).await?;
+        noticed(plane, what, OF_HOST, of_host).await?;
         report.figure(
             &format!("seconds from {what} to both reports"),
             began.elapsed().as_secs_f32(),
         );
+        let least = if there { 69 } else { 62 };
+        let mut result = Comparison::default();
+        tools::functions(guest, &card, &mut result).await?;
+        let equal = result
+            .end(&[("lspci", least)])
+            .with_context(|| format!("after the {what}"))?;
+        report.figure(&format!("values equal after the {what}"), equal);
     }
     Ok(())
+}
+
+/// Waits for the inventory in the object of this name to be the wanted one.
+async fn noticed(
+    plane: &ControlPlane,
+    what: &str,
+    name: &str,
+    wanted: impl Fn(&Inventory) -> bool,
+) -> Result<Inventory> {
+    let waited = format!("the {what} of a disk in {name}");
+    let told = eventually(NOTICED, waited, async || look(plane, name, &wanted).await).await?;
+    Ok(told)
 }

@@ -2,6 +2,8 @@
 
 /// The disk that is taken out and put back, by QEMU's id.
 pub(super) const DISK: &str = "disk2";
+/// Its PCI function: buses are numbered port by port, and it sits below the third.
+pub(super) const FUNCTION: &str = "0000:03:00.0";
 
 /// Ports with slots, what sits in them, disks, and the tables in files of this folder.
 pub(super) fn arguments(tables: &[String]) -> Vec<String> {

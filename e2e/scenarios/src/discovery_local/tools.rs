@@ -7,37 +7,58 @@ use lockstep_crds::inventory::{Inventory, PciFunction};
 use lockstep_lab::Guest;
 use serde_json::Value;
 
-/// How many values were compared, and which differ.
+/// How many values of each tool were compared, and which differ.
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
-    equal: usize,
+    tool: &'static str,
+    equal: BTreeMap<&'static str, usize>,
     differ: Vec<String>,
 }
 
 impl Comparison {
+    /// What follows was said by this tool.
+    pub(super) fn by(&mut self, tool: &'static str) {
+        self.tool = tool;
+    }
+
+    /// What neither of them has was not compared.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "callers make the values for this comparison alone"
     )]
-    fn hold<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, tool: T, report: T) {
-        if tool == report {
-            self.equal += 1;
-        } else {
-            self.differ.push(format!(
-                "{what}: the tool says {tool:?}, the report {report:?}"
-            ));
+    pub(super) fn hold<T: PartialEq + std::fmt::Debug>(
+        &mut self,
+        what: &str,
+        tool: Option<T>,
+        report: Option<T>,
+    ) {
+        let by = self.tool;
+        if tool != report {
+            self.differ
+                .push(format!("{what}: {by} says {tool:?}, the report {report:?}"));
+        } else if tool.is_some() {
+            *self.equal.entry(by).or_default() += 1;
         }
     }
 
-    /// How many values are equal, if all are.
-    pub(super) fn end(self, at_least: usize) -> Result<usize> {
+    /// How many values are equal, by tool, if all are and every tool said as much as is known of
+    /// this hardware: one that says little must not hide behind the others.
+    pub(super) fn end(self, at_least: &[(&str, usize)]) -> Result<String> {
         ensure!(self.differ.is_empty(), "{}", self.differ.join("; "));
-        ensure!(
-            self.equal >= at_least,
-            "only {} values were compared",
-            self.equal
-        );
-        Ok(self.equal)
+        for (tool, least) in at_least {
+            let compared = self.equal.get(tool).copied().unwrap_or_default();
+            ensure!(
+                compared >= *least,
+                "only {compared} values of {tool} were compared, not {least}"
+            );
+        }
+        let by_tool: Vec<String> = self
+            .equal
+            .iter()
+            .map(|(tool, count)| format!("{tool} {count}"))
+            .collect();
+        let all: usize = self.equal.values().sum();
+        Ok(format!("{all} ({})", by_tool.join(", ")))
     }
 }
 
@@ -61,6 +82,7 @@ pub(super) async fn functions(
     inventory: &Inventory,
     result: &mut Comparison,
 ) -> Result<()> {
+    result.by("lspci");
     let said = guest.run("/usr/bin/lspci -Dnvmmk").await?;
     let list = inventory.functions.as_ref().context("no functions")?;
     let told: BTreeMap<&str, &PciFunction> = list
@@ -69,12 +91,12 @@ pub(super) async fn functions(
         .map(|function| (function.address.as_str(), function))
         .collect();
     let records = records(&said);
-    result.hold("functions", records.len(), told.len());
+    result.hold("functions", Some(records.len()), Some(told.len()));
     for record in records {
         let field = |name: &str| record.get(name).copied();
         let address = field("Slot").context("lspci without Slot")?;
         let Some(function) = told.get(address) else {
-            result.hold(address, true, false);
+            result.hold(address, Some(true), None);
             continue;
         };
         let pair = |a: &str, b: &str| Some(format!("{}:{}", field(a)?, field(b)?));
@@ -85,7 +107,7 @@ pub(super) async fn functions(
         }
         let class = field("Class").unwrap_or_default();
         let class = format!("{class}{}", field("ProgIf").unwrap_or("00"));
-        result.hold(address, class, function.class.clone());
+        result.hold(address, Some(class), Some(function.class.clone()));
         result.hold(address, field("Driver"), function.driver.as_deref());
         if let Some(slot) = field("PhySlot") {
             result.hold(address, Some(slot), function.slot.as_deref());
@@ -135,6 +157,7 @@ pub(super) async fn firmware(
     serial: &str,
     result: &mut Comparison,
 ) -> Result<()> {
+    result.by("dmidecode");
     let system = inventory.system.as_ref().context("no system")?;
     for (keyword, told) in [
         ("system-uuid", &system.system_uuid),
@@ -151,7 +174,11 @@ pub(super) async fn firmware(
     let said = guest.run("/usr/sbin/dmidecode -q -t 17").await?;
     let memory = inventory.memory.as_ref().context("no memory")?;
     let modules = records(&said);
-    result.hold("memory sockets", modules.len(), memory.modules.len());
+    result.hold(
+        "memory sockets",
+        Some(modules.len()),
+        Some(memory.modules.len()),
+    );
     for (record, module) in modules.iter().zip(&memory.modules) {
         let field = |name: &str| record.get(name).map(|value| (*value).to_owned());
         let known = |name: &str| field(name).filter(|value| value != "Not Specified");
@@ -178,7 +205,7 @@ pub(super) async fn firmware(
     let said = guest.run("/usr/sbin/dmidecode -q -t 9").await?;
     let slots = inventory.slots.as_ref().context("no slots")?;
     let records = records(&said);
-    result.hold("slots", records.len(), slots.slots.len());
+    result.hold("slots", Some(records.len()), Some(slots.slots.len()));
     for (record, slot) in records.iter().zip(&slots.slots) {
         let field = |name: &str| record.get(name).copied();
         result.hold("slot", field("Designation"), Some(slot.name.as_str()));
@@ -194,6 +221,7 @@ pub(super) async fn processors(
     inventory: &Inventory,
     result: &mut Comparison,
 ) -> Result<()> {
+    result.by("lscpu");
     let said = guest.run("/usr/bin/lscpu -J").await?;
     let said: Value = serde_json::from_str(&said).context("lscpu")?;
     let mut fields = BTreeMap::new();
@@ -231,6 +259,7 @@ pub(super) async fn disks(
     inventory: &Inventory,
     result: &mut Comparison,
 ) -> Result<()> {
+    result.by("lsblk");
     let said = guest
         .run("/usr/bin/lsblk -J -b -d -o NAME,SIZE,MODEL,SERIAL,TYPE")
         .await?;
@@ -247,11 +276,11 @@ pub(super) async fn disks(
                 .is_some_and(|name| name.starts_with("fd"))
         })
         .collect();
-    result.hold("disks", listed.len(), disks.len());
+    result.hold("disks", Some(listed.len()), Some(disks.len()));
     for one in listed {
         let name = one["name"].as_str().unwrap_or_default();
         let Some(disk) = disks.iter().find(|disk| disk.name == name) else {
-            result.hold(name, true, false);
+            result.hold(name, Some(true), None);
             continue;
         };
         let text = |field: &str| one[field].as_str().map(|text| text.trim().to_owned());
@@ -271,6 +300,7 @@ pub(super) async fn ports(
     inventory: &Inventory,
     result: &mut Comparison,
 ) -> Result<()> {
+    result.by("ip");
     let said = guest.run("/sbin/ip -j -d link").await?;
     let said: Value = serde_json::from_str(&said).context("ip -j link")?;
     let ports = &inventory.ports.as_ref().context("no ports")?.ports;
@@ -280,11 +310,11 @@ pub(super) async fn ports(
         .flatten()
         .filter(|one| one["parentdev"].is_string())
         .collect();
-    result.hold("ports", listed.len(), ports.len());
+    result.hold("ports", Some(listed.len()), Some(ports.len()));
     for one in listed {
         let name = one["ifname"].as_str().unwrap_or_default();
         let Some(port) = ports.iter().find(|port| port.name == name) else {
-            result.hold(name, true, false);
+            result.hold(name, Some(true), None);
             continue;
         };
         let mac = one["permaddr"].as_str().or(one["address"].as_str());
@@ -302,6 +332,7 @@ pub(super) async fn system(
     inventory: &Inventory,
     result: &mut Comparison,
 ) -> Result<()> {
+    result.by("kernel");
     let os = inventory.os.as_ref().context("no os")?;
     let kernel = guest.run("uname -r").await?;
     result.hold("kernel", Some(kernel.trim().to_owned()), os.kernel.clone());
@@ -314,4 +345,28 @@ pub(super) async fn system(
         .and_then(|memory| memory.usable_bytes);
     result.hold("memory", total.trim().parse().ok(), memory);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_neither_has_is_not_counted_and_what_one_has_differs() {
+        let some = |values: &[(Option<u8>, Option<u8>)]| {
+            let mut result = Comparison::default();
+            result.by("tool");
+            for (tool, report) in values {
+                result.hold("value", *tool, *report);
+            }
+            result
+        };
+        let equal = [(None, None), (Some(1), Some(1))];
+        assert_eq!(some(&equal).end(&[("tool", 1)]).unwrap(), "1 (tool 1)");
+        assert!(some(&equal).end(&[("tool", 2)]).is_err());
+        assert!(some(&equal).end(&[("other", 1)]).is_err());
+        for differs in [(Some(1), None), (None, Some(1)), (Some(1), Some(2))] {
+            assert!(some(&[differs]).end(&[]).is_err());
+        }
+    }
 }
