@@ -2,9 +2,10 @@
 //! what its own tools say, and they notice what is taken out and put in while it runs.
 //!
 //! A VM with slots, disks, memory modules and ports runs both agents, with their identities as
-//! they would have them. Witnesses: `lspci`, `dmidecode`, `lscpu`, `lsblk`, `ip` and the
-//! kernel in the same guest, and QEMU.
+//! they would have them. Witnesses: `lspci`, `dmidecode`, `lscpu`, `lsblk`, `ip`,
+//! `devlink` (of the kernel's simulated card), `ethtool` and the kernel in the same guest, and QEMU.
 
+mod drivers;
 mod hardware;
 mod tools;
 
@@ -31,24 +32,29 @@ const CARD: &str = "card1";
 const OF_HOST: &str = "host-node1";
 const OF_CARD: &str = "xpu-card1";
 /// The tools, by the packages that they come from.
-const PACKAGES: [&str; 5] = [
+const PACKAGES: [&str; 6] = [
     "binutils",
     "dmidecode",
+    "ethtool",
     "iproute2",
     "pciutils",
     "util-linux",
 ];
-const TOOLS: [&str; 5] = [
+const TOOLS: [&str; 7] = [
     "usr/bin/lspci",
     "usr/sbin/dmidecode",
     "usr/bin/lscpu",
     "usr/bin/lsblk",
     "sbin/ip",
+    "sbin/devlink",
+    "usr/sbin/ethtool",
 ];
 /// Values that each tool has of this hardware, twice where both agents report them.
-const COMPARED: [(&str, usize); 6] = [
+const COMPARED: [(&str, usize); 8] = [
+    ("devlink", 4),
     ("dmidecode", 48),
-    ("ip", 8),
+    ("ethtool", 86),
+    ("ip", 12),
     ("kernel", 4),
     ("lsblk", 16),
     ("lscpu", 10),
@@ -77,6 +83,7 @@ pub async fn run(context: Context) -> Result<Report> {
     report.figure("seconds to boot the guest", began.elapsed().as_secs());
 
     let began = Instant::now();
+    drivers::plug_simulated(&mut guest).await?;
     start_agents(&mut guest).await?;
     let card = told(&plane, &mut guest, OF_CARD).await?;
     let host = told(&plane, &mut guest, OF_HOST).await?;
@@ -204,7 +211,7 @@ async fn guest_spec(plane: &ControlPlane, binaries: &Binaries, folder: &Path) ->
         ],
         // The first of them makes eth0, which has a network behind it.
         modules: vec!["virtio_net", "virtio_blk", "nvme", "e1000e"],
-        built_modules: Vec::new(),
+        built_modules: vec![drivers::NETDEVSIM],
         hardware: hardware::arguments(&tables),
     })
 }
@@ -275,7 +282,11 @@ async fn compare(
         tools::disks(guest, inventory, &mut result).await?;
         tools::ports(guest, inventory, &mut result).await?;
         tools::system(guest, inventory, &mut result).await?;
+        drivers::devlink(guest, inventory, &mut result).await?;
+        drivers::names(guest, inventory, &mut result).await?;
     }
+    // A host's report tells no offloads.
+    drivers::offloads(guest, card, &mut result).await?;
     report.figure(
         "values equal to those of the guest's own tools",
         result.end(&COMPARED)?,
