@@ -105,7 +105,8 @@ pub trait Explorer: Send + Sync + fmt::Debug {
     /// What kept it from being read; [`BmcError::BadAnswer`] for what is no Redfish service.
     async fn identify(&self, endpoint: &Endpoint) -> Result<Identified, BmcError>;
 
-    /// Logs in, reads everything in at most [`MOST_REQUESTS`] reads, logs out.
+    /// Logs in, reads everything, logs out. But for the ComputerSystems themselves that takes at
+    /// most [`MOST_REQUESTS`] reads.
     ///
     /// # Errors
     /// What kept every ComputerSystem from being read, or the list of them. One of several that cannot be read is told
