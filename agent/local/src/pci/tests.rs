@@ -583,8 +583,6 @@ proptest! {
     }
 }
 
-mod named;
-
 /// What any function of a card tells is told of the card.
 #[test]
 fn the_device_serial_number_that_only_the_second_device_has_is_the_cards() {
@@ -603,3 +601,5 @@ fn the_device_serial_number_that_only_the_second_device_has_is_the_cards() {
         cards[0].device_serial
     );
 }
+
+mod named;

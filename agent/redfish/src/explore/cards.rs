@@ -50,7 +50,7 @@ pub(super) async fn adapters(walk: &mut Walk<'_>, system: &System) -> Adapters {
             .members("ports", chassis, "NetworkAdapters", MOST_ADAPTERS)
             .await
             .unwrap_or_default();
-        left_out(walk, "ports", "network adapters", listed.omitted);
+        walk.note_left_out("ports", "network adapters", listed.omitted);
         for (path, document) in listed.documents {
             let adapter = Adapter::read(walk, path, document).await;
             let of_card = !system.is_card() && by_words(&adapter.document).is_some();
@@ -82,19 +82,9 @@ pub(super) async fn read(
     let names = slot_names(&slots, &devices);
     let mut cards = cards(&devices, &adapters.of_cards, &names);
     let beyond = cards.len().saturating_sub(MOST_CARDS);
-    left_out(walk, GROUP, "cards", i64::try_from(beyond).unwrap_or(0));
+    walk.note_left_out(GROUP, "cards", i64::try_from(beyond).unwrap_or(0));
     cards.truncate(MOST_CARDS);
     (slot_list(&slots, &devices), cards)
-}
-
-/// Says that there is more of something than is read.
-fn left_out(walk: &mut Walk<'_>, group: &str, what: &str, count: i64) {
-    if count > 0 {
-        walk.note(
-            group,
-            &format!("{count} more {what} are listed and not read"),
-        );
-    }
 }
 
 async fn devices(walk: &mut Walk<'_>, system: &System) -> Vec<Device> {
@@ -103,7 +93,7 @@ async fn devices(walk: &mut Walk<'_>, system: &System) -> Vec<Device> {
         let room = MOST_DEVICES - found.len();
         let listed = walk.members(GROUP, chassis, "PCIeDevices", room).await;
         let listed = listed.unwrap_or_default();
-        left_out(walk, GROUP, "PCIe devices", listed.omitted);
+        walk.note_left_out(GROUP, "PCIe devices", listed.omitted);
         found.extend(listed.documents);
     }
     // Some list them below the system only.
@@ -112,7 +102,7 @@ async fn devices(walk: &mut Walk<'_>, system: &System) -> Vec<Device> {
     {
         let paths = references(listed);
         let listed = walk.listed(GROUP, &system.path, paths, MOST_DEVICES).await;
-        left_out(walk, GROUP, "PCIe devices", listed.omitted);
+        walk.note_left_out(GROUP, "PCIe devices", listed.omitted);
         found = listed.documents;
     }
     let mut devices = Vec::new();

@@ -72,10 +72,7 @@ impl System {
             paths.extend(wanted);
         }
         let listed = walk.listed("system", "", paths, MOST_CHASSIS).await;
-        if listed.omitted > 0 {
-            let why = format!("{} more chassis are linked and not read", listed.omitted);
-            walk.note("system", &why);
-        }
+        walk.note_left_out("system", "chassis", listed.omitted);
         let chassis = listed.documents;
         let documents: Vec<&Value> = chassis.iter().map(|(_, one)| &**one).collect();
         let recognised = recognise(&root, &document, &documents);

@@ -366,6 +366,16 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Notes that there is more of something than is read.
+    pub(crate) fn note_left_out(&mut self, group: &str, what: &str, count: i64) {
+        if count > 0 {
+            self.note(
+                group,
+                &format!("{count} more {what} are listed and not read"),
+            );
+        }
+    }
+
     /// What was noted since this was last asked.
     pub(crate) fn take_unread(&mut self) -> Vec<Unread> {
         std::mem::take(&mut self.unread)

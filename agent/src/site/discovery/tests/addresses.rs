@@ -7,8 +7,10 @@ use lockstep_redfish::SpkiPin;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::fleet::{Bench, Manner, bench, range, report_of, secret, system, until, unverified};
-use super::proof::assert_a_stranger_is_shown_nothing;
+use super::fleet::{
+    Bench, Manner, bench, leased, range, report_of, secret, system, until, unverified,
+};
+use super::proof::{PINNED_AND_NOT, assert_a_stranger_is_shown_nothing};
 use crate::site::attended::Attendance;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -26,11 +28,7 @@ const PINNED_AND_CA: &str = "  ranges:
 async fn a_new_bmc_gets_the_address_that_another_left() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("dnsmasq.leases");
-    let bench = bench(&format!(
-        "  leases:
-    - {{file: {}, networks: [10.0.0.0/24], credentialsRef: {{name: c}}, tls: {{trust: PinFirstSeen}}}}",
-        file.display()
-    ));
+    let bench = bench(&leased(&file));
     bench.fleet.put(KEY, "SN-1");
     std::fs::write(&file, "0 52:54:00:00:00:01 10.0.0.1 * *\n").unwrap();
     let search = bench.start();
@@ -149,11 +147,8 @@ async fn who_is_refused_at_its_own_address_is_read_seldom_though_a_worker_sees_i
 /// One BMC that is found without verification first, and at a second address later.
 #[tokio::test(start_paused = true)]
 async fn one_bmc_that_was_found_without_proof_is_one_at_two_addresses() {
-    let pinned_and_not = "  ranges:
-    - {addresses: [10.0.0.1], credentialsRef: {name: c}, tls: {trust: PinFirstSeen}}
-    - {addresses: [10.66.0.66], credentialsRef: {name: guests}, tls: {trust: NoVerification}}";
     for (section, other, speaks, trust) in [
-        (pinned_and_not.to_owned(), KEY, KEY, "PinnedKey"),
+        (PINNED_AND_NOT.to_owned(), KEY, KEY, "PinnedKey"),
         (
             unverified("[10.0.0.1, 10.66.0.66]"),
             KEY,

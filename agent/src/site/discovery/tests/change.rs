@@ -11,7 +11,7 @@ use crate::config::DiscoverySection;
 use super::super::catalogue::{Catalogue, Inspections, Reading};
 use super::super::partial::Here;
 use super::super::territory::Territory;
-use super::fleet::{Bench, Manner, bench, range, system, until};
+use super::fleet::{Bench, Manner, bench, leased, range, system, until};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -240,11 +240,7 @@ async fn one_bmc_at_two_addresses_is_one_machine_and_no_contradiction() {
 async fn leases_are_followed_as_they_come_and_go() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("dnsmasq.leases");
-    let bench = bench(&format!(
-        "  leases:
-    - {{file: {}, networks: [10.0.0.0/24], credentialsRef: {{name: c}}, tls: {{trust: PinFirstSeen}}}}",
-        file.display()
-    ));
+    let bench = bench(&leased(&file));
     bench.fleet.put("https://10.0.0.1", "SN-1");
     let search = bench.start();
     let told = format!("file://{}", file.display());

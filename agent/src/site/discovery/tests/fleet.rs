@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -424,6 +425,15 @@ pub(super) fn report_of(serial: &str) -> String {
 pub(super) fn range(rest: &str) -> String {
     format!(
         "  ranges:\n    - {{{rest}, credentialsRef: {{name: c}}, tls: {{trust: PinFirstSeen}}}}"
+    )
+}
+
+/// One lease file, whose addresses are looked at in one network in the usual way.
+pub(super) fn leased(file: &Path) -> String {
+    format!(
+        "  leases:
+    - {{file: {}, networks: [10.0.0.0/24], credentialsRef: {{name: c}}, tls: {{trust: PinFirstSeen}}}}",
+        file.display()
     )
 }
 

@@ -39,7 +39,7 @@ pub(super) async fn assert_a_stranger_is_shown_nothing(bench: &Bench, at: &str, 
     );
 }
 
-const PINNED_AND_NOT: &str = "  ranges:
+pub(super) const PINNED_AND_NOT: &str = "  ranges:
     - {addresses: [10.0.0.1], credentialsRef: {name: c}, tls: {trust: PinFirstSeen}}
     - {addresses: [10.66.0.66], credentialsRef: {name: guests}, tls: {trust: NoVerification}}";
 const GUEST: &str = "https://10.66.0.66";
