@@ -16,7 +16,7 @@ use crate::{
 /// Where a QEMU guest with user networking finds the host's loopback.
 pub(super) const GUEST_VIEW: &str = "10.0.2.2";
 /// First address of the Service range: the `kubernetes` Service.
-const SERVICE_ADDRESS: &str = "10.96.0.1";
+pub(crate) const SERVICE_ADDRESS: &str = "10.96.0.1";
 
 /// Records every write, with what was sent unless it is confidential, and no read.
 const AUDIT_POLICY: &str = "\

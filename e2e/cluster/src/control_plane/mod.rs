@@ -18,6 +18,7 @@ use lockstep_process::{Daemon, Lifetime, Program};
 use tokio::net::TcpStream;
 
 use self::access::{connect, kubeconfig_path, url};
+pub(crate) use self::apiserver::SERVICE_ADDRESS;
 use crate::{
     deadline::{Look, eventually},
     kubeconfig::{self, Credential},

@@ -38,6 +38,7 @@ use lockstep_process::{Daemon, Lifetime, Program};
 
 use crate::{
     ControlPlane, command,
+    control_plane::SERVICE_ADDRESS,
     deadline::{Look, eventually},
     pki::Subject,
     ports,
@@ -67,8 +68,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Builds the tools if need be, starts a node for `plane`, and returns when it is Ready.
-    /// It ends with this process at the latest. One node per control plane.
+    /// Builds the tools if need be, starts a node for `plane`, and returns when it is Ready and its
+    /// pods can reach the apiserver. It ends with this process at the latest. One node per control plane.
     ///
     /// # Errors
     /// When `plane` has no controller manager, when the machine lacks something (root, runc, CNI
@@ -137,6 +138,7 @@ impl Node {
             .await?;
         node.start_programs(plane, &identity, &pause).await?;
         node.ready(plane).await?;
+        node.service_leads_to_apiserver().await?;
         Ok(node)
     }
 
@@ -316,6 +318,25 @@ impl Node {
                 Some(ready) if ready.status == "True" => Look::Holds(()),
                 Some(ready) => Look::not_yet(ready.message.unwrap_or_default()),
                 None => Look::not_yet("no Ready condition"),
+            }
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Node conditions say nothing of kube-proxy: until it has the endpoint, the Service refuses
+    /// every connection.
+    async fn service_leads_to_apiserver(&mut self) -> Result<()> {
+        let what = "the `kubernetes` Service leading to the apiserver";
+        eventually(READY_DEADLINE, what, async || {
+            if let Err(ended) = self.check() {
+                return Look::Never(ended);
+            }
+            let mut nc = self.namespaces.command("/bin/busybox");
+            nc.args(["nc", "-w", "5", SERVICE_ADDRESS, "443"]);
+            match command::run(nc, None, Duration::from_secs(10)).await {
+                Ok(_closed) => Look::Holds(()),
+                Err(error) => Look::not_yet(format!("{error:#}")),
             }
         })
         .await?;
