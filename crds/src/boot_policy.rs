@@ -84,9 +84,15 @@ pub struct DiscoveredPolicy {
     pub approve: Vec<InventorySelector>,
 }
 
-/// Cards by what they are made of. Everything given must fit; empty lists fit everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Cards by what they are made of. Everything given must fit, and something must be given: a
+/// selector whose only key is misspelt must not fit every card.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(has(self.families) && size(self.families) > 0) || (has(self.partNumbers) && size(self.partNumbers) > 0) || (has(self.serialNumbers) && size(self.serialNumbers) > 0) || (has(self.pairingObserved) && self.pairingObserved)")
+        .message("a selector needs families, partNumbers, serialNumbers or pairingObserved: true")
+)]
 pub struct InventorySelector {
     /// Families, such as `BlueField-3`.
     #[schemars(length(max = 16), inner(length(max = 64)))]

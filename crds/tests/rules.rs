@@ -306,6 +306,14 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "DpuBootPolicy",
+            "a selector needs families",
+            json!({"spec": {"discovered": {"approve": [{"families": ["BlueField-3"]}, {"families": [], "pairingObserved": false}]}}}),
+            json!({"spec": {"discovered": {"approve": [
+                {"families": ["BlueField-3"]}, {"partNumbers": ["P"]}, {"serialNumbers": ["S"]}, {"pairingObserved": true},
+            ]}}}),
+        ),
+        case(
+            "DpuBootPolicy",
             "a host that waits for its cards needs order XpuFirst",
             json!({"spec": {"order": "Parallel"}}),
             json!({"spec": {"order": "Parallel", "hostWait": {"until": "None"}}}),

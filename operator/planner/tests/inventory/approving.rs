@@ -32,7 +32,6 @@ fn approved(site: &Site) -> Vec<String> {
 #[test]
 fn what_fits_a_selector_is_approved() {
     for (selector, why) in [
-        (json!({}), "it approves every card"),
         (
             json!({"families": ["BlueField-2", "bluefield-3"]}),
             "family BlueField-3",
@@ -54,6 +53,8 @@ fn what_does_not_fit_is_not() {
         json!({"families": ["BlueField-2"]}),
         json!({"families": ["BlueField-3"], "serialNumbers": ["MT2"]}),
         json!({"partNumbers": ["P-2"]}),
+        json!({}),
+        json!({"families": []}),
     ] {
         assert!(approved(&site(selector.clone())).is_empty(), "{selector}");
     }
@@ -68,25 +69,25 @@ fn a_pairing_that_is_asked_for_must_be_seen() {
 
 #[test]
 fn a_conflict_is_never_approved() {
-    let site = site(json!({})).own_agent("dpu-mt1", json!({"system": {"partNumber": "P-2"}}));
+    let site = site(json!({"serialNumbers": ["MT1"]})).own_agent("dpu-mt1", json!({"system": {"partNumber": "P-2"}}));
     assert_eq!(site.joined("dpu-mt1").inventoried.reason, "Conflicting");
     assert!(approved(&site).is_empty());
 }
 
 #[test]
 fn only_proposed_cards_that_wait_and_stay_are_approved() {
-    let mut mine = site(json!({}));
+    let mut mine = site(json!({"serialNumbers": ["MT1"]}));
     mine.cards[0].metadata.labels = None;
     assert!(approved(&mine).is_empty(), "a user's");
-    let mut done = site(json!({}));
+    let mut done = site(json!({"serialNumbers": ["MT1"]}));
     done.cards[0].spec.approved = true;
     assert!(approved(&done).is_empty(), "approved already");
-    let yielding = site(json!({})).card(
+    let yielding = site(json!({"serialNumbers": ["MT1"]})).card(
         "mine",
         json!({"hostRefs": [{"name": "h"}], "identity": {"serialNumber": "MT1"}}),
     );
     assert!(approved(&yielding).is_empty(), "it gives way");
-    let mut other = site(json!({}));
+    let mut other = site(json!({"serialNumbers": ["MT1"]}));
     other.hosts[0].spec.policy_ref.name = "another".to_owned();
     assert!(
         approved(&other).is_empty(),
@@ -96,11 +97,11 @@ fn only_proposed_cards_that_wait_and_stay_are_approved() {
 
 #[test]
 fn a_policy_approves_a_card_once_and_never_over_a_person() {
-    let mut site = site(json!({})).apply();
+    let mut site = site(json!({"serialNumbers": ["MT1"]})).apply();
     assert!(site.cards[0].spec.approved);
     site.edit_card(0, |card| card.approved = false);
     assert!(approved(&site).is_empty());
-    let mut by_hand = crate::approving::site(json!({}));
+    let mut by_hand = crate::approving::site(json!({"serialNumbers": ["MT1"]}));
     by_hand.edit_card(0, |card| card.approved = true);
     by_hand.edit_card(0, |card| card.approved = false);
     assert!(approved(&by_hand).is_empty());
@@ -108,12 +109,12 @@ fn a_policy_approves_a_card_once_and_never_over_a_person() {
 
 #[test]
 fn a_policy_approves_only_what_stands_as_it_was_proposed() {
-    let mut changed = site(json!({}));
+    let mut changed = site(json!({"serialNumbers": ["MT1"]}));
     changed.edit_card(0, |card| card.host_refs[0].pairing = Pairing::Asserted);
     assert!(approved(&changed).is_empty());
     // Somebody's own object with the label of a proposal, about a card that nobody has seen.
     let mut unseen = Site::default()
-        .policy("p", json!({"discovered": {"approve": [{}]}}))
+        .policy("p", json!({"discovered": {"approve": [{"serialNumbers": ["MT1"]}]}}))
         .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
         .card(
             "mine",

@@ -192,7 +192,11 @@ fn site_of(steps: Vec<Told>) -> Site {
                 if !site.policies.is_empty() {
                     continue;
                 }
-                let selector = json!({"pairingObserved": observed});
+                let selector = if observed {
+                    json!({"pairingObserved": true})
+                } else {
+                    json!({"serialNumbers": ["MT1", "MT2", "MT3", "MT4"]})
+                };
                 site.policy("p", json!({"discovered": {"approve": [selector]}}))
             }
             Told::Silent(n, true) => site.silent(&format!("host-n{n}")),
