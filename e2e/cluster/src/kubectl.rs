@@ -10,11 +10,14 @@ use tokio::process::Command;
 
 use crate::{
     command,
+    deadline::{Look, eventually},
     tools::{Tool, Tools},
 };
 
 /// Longest time one call may take, unless another is given.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// For the API server to serve what was just applied, on a loaded machine.
+const CRD_DEADLINE: Duration = Duration::from_secs(60);
 /// Between kubectl's own time limit and the end of our patience with it.
 const SLACK: Duration = Duration::from_secs(5);
 
@@ -80,6 +83,23 @@ impl Kubectl {
         let timeout = format!("--timeout={}s", deadline.as_secs());
         let command = self.command(&["wait", "-n", namespace, target, &condition, &timeout]);
         command::run(command, None, deadline + SLACK).await
+    }
+
+    /// Waits until the API server serves every CustomResourceDefinition.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn wait_for_crds(&self) -> Result<()> {
+        let args = ["wait", "--for=condition=Established", "crd", "--all"];
+        eventually(CRD_DEADLINE, "every CRD being served", async || {
+            // kubectl does not wait for one that has no conditions at all yet: it fails.
+            match self.run(&args).await {
+                Ok(_met) => Look::Holds(()),
+                Err(error) => Look::not_yet(format!("{error:#}")),
+            }
+        })
+        .await?;
+        Ok(())
     }
 
     /// The command itself, for callers that want to watch it run (`kubectl get -w`).

@@ -35,17 +35,6 @@ async fn get(kubectl: &Kubectl, args: &[&str]) -> Value {
     serde_json::from_str(&kubectl.run(&all).await.unwrap()).unwrap()
 }
 
-async fn established(kubectl: &Kubectl) {
-    let args = [
-        "wait",
-        "--for=condition=Established",
-        "crd",
-        "--all",
-        "--timeout=30s",
-    ];
-    kubectl.run(&args).await.unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn bases_and_samples_are_accepted_without_a_warning() {
     let folder = tempfile::tempdir().unwrap();
@@ -54,7 +43,7 @@ async fn bases_and_samples_are_accepted_without_a_warning() {
         .unwrap();
     let kubectl = plane.kubectl();
     apply(&kubectl, "-k", "config/default").await;
-    established(&kubectl).await;
+    kubectl.wait_for_crds().await.unwrap();
     apply(&kubectl, "-k", "config/site").await;
     for entry in std::fs::read_dir(workspace("config/samples")).unwrap() {
         let path = entry.unwrap().path();
@@ -213,7 +202,7 @@ async fn charts_install_upgrade_and_leave_objects_in_place() {
         .await
         .unwrap();
     helm(&["install", "crds", &crds]).await.unwrap();
-    established(&kubectl).await;
+    kubectl.wait_for_crds().await.unwrap();
     kubectl
         .run(&["create", "namespace", "site-paris"])
         .await
@@ -375,7 +364,7 @@ async fn a_site_with_a_held_host_stays_when_it_is_taken_out_of_the_values() {
     };
     let crds = workspace("charts/lockstep-crds");
     helm(&["install", "crds", &crds]).await.unwrap();
-    established(&kubectl).await;
+    kubectl.wait_for_crds().await.unwrap();
     helm(&["install", "lockstep", &lockstep, "-f", two])
         .await
         .unwrap();

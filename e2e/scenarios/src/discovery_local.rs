@@ -106,8 +106,7 @@ async fn install(plane: &ControlPlane) -> Result<()> {
             .await
             .with_context(|| format!("applying {part}"))?;
     }
-    let args = ["wait", "--for=condition=Established", "crd", "--all"];
-    kubectl.run(&args).await?;
+    kubectl.wait_for_crds().await?;
     let bmc = objects::Bmc {
         address: "http://192.0.2.1".to_owned(),
         uuid: "4c4c4544-0051-3510-8052-b4c04f4d3132".to_owned(),

@@ -125,16 +125,7 @@ async fn the_api_server_keeps_every_writer_to_its_own() {
 
 async fn kinds_are_served(cluster: &Cluster) {
     let kubectl = &cluster.kubectl;
-    kubectl
-        .run(&[
-            "wait",
-            "--for=condition=Established",
-            "crd",
-            "--all",
-            "--timeout=30s",
-        ])
-        .await
-        .unwrap();
+    kubectl.wait_for_crds().await.unwrap();
     let crds: Value =
         serde_json::from_str(&kubectl.run(&["get", "crd", "-o", "json"]).await.unwrap()).unwrap();
     for crd in crds["items"].as_array().unwrap() {

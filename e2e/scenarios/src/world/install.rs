@@ -25,17 +25,7 @@ impl World {
                 .await
                 .with_context(|| format!("applying {part}"))?;
         }
-        for crd in lockstep_crds::all() {
-            let name = crd.metadata.name.unwrap_or_default();
-            kubectl
-                .run(&[
-                    "wait",
-                    "--for=condition=Established",
-                    &format!("crd/{name}"),
-                    "--timeout=30s",
-                ])
-                .await?;
-        }
+        kubectl.wait_for_crds().await?;
         let credentials = match &self.machines {
             Machines::Vms(lab) => lab.credentials(),
             Machines::Fake(fake) => fake.credentials(),

@@ -69,7 +69,8 @@ fn a_pairing_that_is_asked_for_must_be_seen() {
 
 #[test]
 fn a_conflict_is_never_approved() {
-    let site = site(json!({"serialNumbers": ["MT1"]})).own_agent("dpu-mt1", json!({"system": {"partNumber": "P-2"}}));
+    let site = site(json!({"serialNumbers": ["MT1"]}))
+        .own_agent("dpu-mt1", json!({"system": {"partNumber": "P-2"}}));
     assert_eq!(site.joined("dpu-mt1").inventoried.reason, "Conflicting");
     assert!(approved(&site).is_empty());
 }
@@ -114,7 +115,10 @@ fn a_policy_approves_only_what_stands_as_it_was_proposed() {
     assert!(approved(&changed).is_empty());
     // Somebody's own object with the label of a proposal, about a card that nobody has seen.
     let mut unseen = Site::default()
-        .policy("p", json!({"discovered": {"approve": [{"serialNumbers": ["MT1"]}]}}))
+        .policy(
+            "p",
+            json!({"discovered": {"approve": [{"serialNumbers": ["MT1"]}]}}),
+        )
         .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
         .card(
             "mine",

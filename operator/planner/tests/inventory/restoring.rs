@@ -9,7 +9,10 @@ use crate::site::{HOST_UUID, Site, proposed_card, proposed_host};
 /// A card that is found in a host, and a policy that approves it.
 fn proposed() -> Site {
     Site::default()
-        .policy("p", json!({"discovered": {"approve": [{"serialNumbers": ["MT1"]}]}}))
+        .policy(
+            "p",
+            json!({"discovered": {"approve": [{"serialNumbers": ["MT1"]}]}}),
+        )
         .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
         .agent("n", HOST_UUID, json!([{"serialNumber": "MT1"}]))
         .apply()
@@ -148,7 +151,10 @@ fn a_label_of_the_operator_that_a_person_changed_makes_it_theirs() {
 /// However the API server writes it down: with what is left out, and in whatever order.
 #[test]
 fn a_proposal_is_known_in_whatever_form_it_is_read_back() {
-    let empty = Site::default().policy("p", json!({"discovered": {"approve": [{"serialNumbers": ["MT1"]}]}}));
+    let empty = Site::default().policy(
+        "p",
+        json!({"discovered": {"approve": [{"serialNumbers": ["MT1"]}]}}),
+    );
     let shown = json!({
         "inventory": {"system": {"serialNumber": "MT1", "systemUuid": HOST_UUID}},
     });
