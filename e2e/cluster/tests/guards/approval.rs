@@ -158,7 +158,7 @@ pub(crate) async fn approving_policies(cluster: &Cluster) {
     cluster.allows("apply", PERSON, &approves).await;
     let observe = patch("dpubp", "approving", r#"{"spec":{"mode":"Plan"}}"#);
     cluster.run(EDITOR, &observe).await.unwrap();
-    let wider = families(&[]);
+    let wider = families(&["A", "B"]);
     let wider = json!({"spec": wider}).to_string();
     cluster
         .refuses_call(POLICY, EDITOR, &patch("dpubp", "approving", &wider))
