@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use jiff::Timestamp;
 use lockstep_crds::dpu_inventory::DpuInventorySpec;
-use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReport, condition, names};
+use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReport, names};
 use lockstep_planner::inventory::{Around, Plugged, SiteJoin, SiteView, plugged};
 use lockstep_planner::left_behind;
 
@@ -16,6 +16,7 @@ use crate::context::{Context, Outcome};
 use crate::inventory_objects::{change, timeless, wanted};
 use crate::joins::{Joined, alive, has_evidence};
 use crate::key::Key;
+use crate::kstatus;
 use crate::queue::Ended;
 use crate::quiet::Quiet;
 use crate::refused::Refused;
@@ -257,11 +258,7 @@ fn is_on_its_way(world: &World, site: &Key, dpu: &Dpu) -> bool {
     let Some(host) = host else {
         return false;
     };
-    let host = host.status.as_ref();
-    let card = dpu.status.as_ref().map(|status| &status.conditions);
-    let host = host.map(|status| &status.conditions);
-    let moves = |conditions: &Vec<_>| condition::find(conditions, condition::RECONCILING).is_some();
-    card.is_none_or(moves) || host.is_some_and(moves)
+    kstatus::is_card_on_its_way(dpu) || kstatus::is_host_on_its_way(host)
 }
 
 /// Does as many of the chores as one pass may, and tells when to look again, and what was refused.

@@ -1,7 +1,20 @@
-//! The three conditions of kstatus, for objects that have no plan of their own.
+//! The three conditions of kstatus: set, for objects that have no plan of their own, and read.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use lockstep_crds::condition::{self, READY, RECONCILING, STALLED};
+use lockstep_crds::{Dpu, DpuHost};
+
+/// Whether a card is being brought to what is wanted of it; one of which nothing is told yet is.
+pub(crate) fn is_card_on_its_way(card: &Dpu) -> bool {
+    let status = card.status.as_ref();
+    status.is_none_or(|status| condition::find(&status.conditions, RECONCILING).is_some())
+}
+
+/// Whether a host is.
+pub(crate) fn is_host_on_its_way(host: &DpuHost) -> bool {
+    let status = host.status.as_ref();
+    status.is_some_and(|status| condition::find(&status.conditions, RECONCILING).is_some())
+}
 
 /// How an object fares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

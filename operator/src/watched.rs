@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::author::Author;
 use crate::guards;
 use crate::key::Key;
+use crate::kstatus;
 use crate::node_labels;
 use crate::table::Entry;
 use crate::world::{Wake, World};
@@ -100,6 +101,12 @@ impl<K> Change<'_, K> {
         self.old.is_some() != self.new.is_some()
     }
 
+    /// Whether what was on its way is so no more: its inventory waited for that.
+    fn comes_to_rest(&self, is_on_its_way: fn(&K) -> bool) -> bool {
+        let before = self.old.and_then(Entry::readable);
+        before.is_some_and(is_on_its_way) && !self.object().is_some_and(is_on_its_way)
+    }
+
     /// The object as it is now, if it exists and can be read.
     fn object(&self) -> Option<&K> {
         self.new.and_then(Entry::readable)
@@ -117,7 +124,7 @@ impl<K> Change<'_, K> {
 fn host_changed(world: &mut World, change: &Change<'_, DpuHost>, wake: &mut Wake) {
     let rivals = world.claims.host(change.key, change.object());
     wake.hosts.insert(change.key.clone());
-    if change.alters_spec() {
+    if change.alters_spec() || change.comes_to_rest(kstatus::is_host_on_its_way) {
         wake.sites.insert(site_of(change.key));
     }
     if change.begins_or_ends() {
@@ -128,7 +135,7 @@ fn host_changed(world: &mut World, change: &Change<'_, DpuHost>, wake: &mut Wake
 
 fn card_changed(world: &mut World, change: &Change<'_, Dpu>, wake: &mut Wake) {
     let rivals = world.claims.card(change.key, change.object());
-    if change.alters_spec() {
+    if change.alters_spec() || change.comes_to_rest(kstatus::is_card_on_its_way) {
         wake.sites.insert(site_of(change.key));
     }
     world.index_card(change.key, change.new, wake);

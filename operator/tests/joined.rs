@@ -395,13 +395,30 @@ fn news_of_machines_are_joined_and_news_of_anything_else_is_not() {
     assert!(store.sites.is_empty());
     assert_eq!(put(&mut world, card("c", "h")).sites, site);
     assert_eq!(put(&mut world, host("h")).sites, site);
-    let mut told = card("c", "h");
-    told.metadata.resource_version = Some("30".into());
-    told.status = serde_json::from_value(json!({"message": "x"})).unwrap();
+    let status = |version: &str, conditions: Value| {
+        let mut told = card("c", "h");
+        told.metadata.resource_version = Some(version.into());
+        told.status = serde_json::from_value(json!({"conditions": conditions})).unwrap();
+        told
+    };
+    let moves = || {
+        json!([{"type": "Reconciling", "status": "True", "reason": "x", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"}])
+    };
     assert!(
-        put(&mut world, told).sites.is_empty(),
+        put(&mut world, status("30", moves())).sites.is_empty(),
         "a status is our own word"
     );
+    // But what is told of a card on its way is written when it is at rest.
+    assert_eq!(put(&mut world, status("31", json!([]))).sites, site);
+    assert!(put(&mut world, status("32", moves())).sites.is_empty());
+    let mut at_work = host("h");
+    at_work.metadata.resource_version = Some("33".into());
+    at_work.status = serde_json::from_value(json!({"conditions": moves()})).unwrap();
+    assert!(put(&mut world, at_work).sites.is_empty());
+    let mut at_rest = host("h");
+    at_rest.metadata.resource_version = Some("34".into());
+    assert_eq!(put(&mut world, at_rest).sites, site);
     assert_eq!(world.everybody().sites, site);
     // A Node that comes or goes tells which of its agents' reports were left behind.
     join(&mut world, &[], &[]);
