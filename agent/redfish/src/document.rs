@@ -150,10 +150,24 @@ pub(crate) fn listed(values: &[String]) -> String {
     shown.join(", ")
 }
 
+/// What a BMC says, for people: short, one line, and without what `scrub` hides.
+pub(crate) fn line(said: &str, scrub: &Scrub) -> String {
+    const LONGEST: usize = 300;
+    // Before it is cut: half a secret is one too.
+    scrub
+        .clean(said)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(LONGEST)
+        .collect()
+}
+
 /// The message of a Redfish error body, for people: short, one line, and
 /// without what `scrub` hides.
 pub(crate) fn error_message(body: &str, scrub: &Scrub) -> String {
-    const LONGEST: usize = 300;
     /// More memory than any explanation takes.
     const ROOM: usize = 1024 * 1024;
     let parsed = (weigh(body.as_bytes()) <= ROOM).then(|| serde_json::from_str(body));
@@ -166,16 +180,7 @@ pub(crate) fn error_message(body: &str, scrub: &Scrub) -> String {
     let message = extended
         .or_else(|| error.and_then(|error| text(error, "message")))
         .unwrap_or_else(|| body.to_owned());
-    // Before it is cut: half a secret is one too.
-    let mut line: String = scrub
-        .clean(&message)
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(LONGEST)
-        .collect();
+    let mut line = line(&message, scrub);
     if line.is_empty() {
         line.push_str("no explanation");
     }

@@ -2,6 +2,8 @@
 //!
 //! Messages carry no credentials and no image URLs.
 
+use std::time::Duration;
+
 use crate::identity::IdentityMismatch;
 use crate::target::SpkiPin;
 
@@ -211,6 +213,19 @@ pub enum BmcError {
         /// What the BMC said.
         detail: String,
     },
+    /// The BMC is busy with something else, or not ready yet. Nothing was changed, and it is no
+    /// failure: the same may be asked for later.
+    #[error("{address} is too busy for {verb}: {detail}")]
+    UpdateBusy {
+        /// The address.
+        address: String,
+        /// The change.
+        verb: &'static str,
+        /// What the BMC said.
+        detail: String,
+        /// How long it asked to be left alone (`Retry-After`).
+        retry_after: Option<Duration>,
+    },
     /// A change was, or may have been, sent, and nothing tells what became of it.
     #[error("{address} may or may not have carried out {verb}: {reason}")]
     OutcomeUnknown {
@@ -266,6 +281,7 @@ impl BmcError {
             | Self::StageForbids { .. }
             | Self::SlotOccupied { .. }
             | Self::Refused { .. }
+            | Self::UpdateBusy { .. }
             | Self::Client { .. } => EffectCertainty::None,
         }
     }
@@ -294,6 +310,7 @@ impl BmcError {
             Self::StageForbids { .. } => "StageForbids",
             Self::SlotOccupied { .. } => "SlotOccupied",
             Self::Refused { .. } => "Refused",
+            Self::UpdateBusy { .. } => "UpdateBusy",
             Self::OutcomeUnknown { .. } => "OutcomeUnknown",
             Self::Client { .. } => "Client",
         }
@@ -357,6 +374,9 @@ impl BmcError {
             }
             Self::Refused { .. } => {
                 "Read the BMC's explanation; correct what it names, or use another method."
+            }
+            Self::UpdateBusy { .. } => {
+                "Wait until what runs on the BMC has ended; if that never happens, look at its tasks and reset the BMC."
             }
             Self::OutcomeUnknown { .. } => {
                 "Nothing is sent again before observation shows that the effect neither happened nor is pending."

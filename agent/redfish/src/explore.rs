@@ -9,7 +9,7 @@ mod boot;
 mod cards;
 mod compute;
 mod disks;
-mod firmware;
+pub(crate) mod firmware;
 mod machine;
 mod ports;
 mod recognise;

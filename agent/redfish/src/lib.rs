@@ -11,6 +11,9 @@
 //! [`BmcError::OutcomeUnknown`]. A state that is already as wanted sends
 //! nothing. Reads are retried within the call's deadline.
 //!
+//! Updates are asked for through [`Updater`]: what a BMC tells of them are facts, and [`judge`]
+//! says what the facts mean.
+//!
 //! nv-redfish supplies the protocol and the platforms' repairs; documents are
 //! read leniently, so that one odd property never hides the others.
 
@@ -35,6 +38,7 @@ mod stage;
 mod target;
 mod tls;
 mod transport;
+mod update;
 mod vendor;
 
 pub use credential_gate::Refusals;
@@ -52,10 +56,15 @@ pub use facts::{
 };
 pub use identity::{ExpectedIdentity, IdentityField, IdentityMismatch, prove_identity};
 pub use network::AllowedNetworks;
-pub use port::Bmc;
+pub use port::{Bmc, Updater};
 pub use redfish::RedfishBmc;
 pub use registry::{BmcOptions, Redfish};
 pub use report::{UrlOwner, bmc_report, inserted, override_in_force, override_setting};
 pub use stage::{BootStage, stage_of};
 pub use target::{BmcTarget, Credentials, SpkiPin, SpkiPinError, TlsTrust};
+pub use update::{
+    Activation, ActivationReset, Components, NotReady, Progress, Push, PushError, SimpleUpdate,
+    SimpleUpdateOffer, TaskFacts, TaskMessage, TaskReading, TaskSighting, TaskState, UpdateFacts,
+    UpdateService, UpdateTicket, WantedVersion, judge, readiness, same_version,
+};
 pub use vendor::declared_capabilities;

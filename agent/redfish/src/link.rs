@@ -4,6 +4,7 @@
 mod brief;
 mod change;
 mod login;
+mod offer;
 mod root;
 mod system;
 
@@ -35,7 +36,8 @@ pub(crate) const ROOT: &str = "/redfish/v1/";
 /// Members of a collection that are looked at.
 pub(crate) const MOST_MEMBERS: usize = 32;
 
-pub(crate) use change::Change;
+pub(crate) use change::{Change, Proven};
+pub(crate) use offer::{Offering, is_error};
 pub(crate) use system::own_path;
 
 type Failure = RepairError<TransportError>;
@@ -46,6 +48,10 @@ pub(crate) struct Link {
     target: BmcTarget,
     origin: String,
     http: Arc<HttpBmc<Transport>>,
+    /// The same HTTP, for answers that matter as a whole.
+    transport: Transport,
+    /// Who we are in the next request.
+    credentials: BmcCredentials,
     repaired: CompatBmc<HttpBmc<Transport>>,
     observed: ObservedPeer,
     /// An address that passed the check, for when none has answered yet.
@@ -117,7 +123,7 @@ impl Link {
             },
         )?;
         let http = Arc::new(HttpBmc::new(
-            client,
+            client.clone(),
             target.address.clone(),
             BmcCredentials::Anonymous,
             CacheSettings::with_capacity(0),
@@ -129,6 +135,8 @@ impl Link {
             origin: origin.to_owned(),
             repaired: CompatBmc::new(Arc::clone(&http), Arc::new(unknown)),
             http,
+            transport: client,
+            credentials: BmcCredentials::Anonymous,
             observed,
             checked,
             root: Arc::default(),

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::effect::{BootOverride, Effect, MediaMatch, PowerAction};
 use crate::error::BmcError;
 use crate::facts::{BmcFacts, ImageUrl, PowerRestorePolicy, SystemGlance};
+use crate::update::{Components, Push, SimpleUpdate, TaskReading, UpdateFacts, UpdateTicket};
 
 /// What the site agent asks of one BMC.
 ///
@@ -46,4 +47,28 @@ pub trait Bmc: Send + Sync + fmt::Debug {
 
     /// Ends the session, if there is one. Best effort; the next call opens a new one.
     async fn close(&self);
+}
+
+/// What is asked of one BMC about updates. Beside [`Bmc`], with its contract: the two effects prove
+/// the machine's identity in the same session just before their one request, which is sent once.
+///
+/// Both effects re-read the UpdateService and refuse what it does not offer, and what comes while
+/// it is not enabled. Neither looks at tasks: [`crate::readiness`] does, from facts that the caller
+/// reads just before, of this BMC and of every other that the update can disturb.
+#[async_trait]
+pub trait Updater: Send + Sync + fmt::Debug {
+    /// Reads what the UpdateService offers, what runs, and which versions there are. What cannot be
+    /// read says so in the facts.
+    async fn observe_updates(&self, components: &Components) -> Result<UpdateFacts, BmcError>;
+
+    /// Asks the BMC to fetch an image and write it. Accepted is not done.
+    async fn simple_update(&self, update: &SimpleUpdate) -> Result<UpdateTicket, BmcError>;
+
+    /// Sends an image to the BMC. It goes over a session of its own beside other calls, which it
+    /// would else keep waiting for as long as it takes: they must not be such as a write in
+    /// progress forbids.
+    async fn push(&self, push: Push) -> Result<UpdateTicket, BmcError>;
+
+    /// Looks at the task of an accepted update.
+    async fn task(&self, ticket: &UpdateTicket) -> Result<TaskReading, BmcError>;
 }

@@ -6,6 +6,7 @@ mod confirm;
 mod media;
 mod observe;
 mod power;
+mod update;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,10 +23,11 @@ use crate::effect::{BootOverride, Effect, MediaMatch, PowerAction};
 use crate::error::BmcError;
 use crate::facts::{BmcFacts, ImageUrl, PowerRestorePolicy, SystemGlance};
 use crate::link::{Link, check_gate};
-use crate::port::Bmc;
+use crate::port::{Bmc, Updater};
 use crate::registry::Shared;
 use crate::room::Room;
 use crate::target::BmcTarget;
+use crate::update::{Components, Push, SimpleUpdate, TaskReading, UpdateFacts, UpdateTicket};
 
 /// One BMC over Redfish. Made by [`crate::Redfish::bmc`].
 pub struct RedfishBmc {
@@ -38,7 +40,8 @@ pub struct RedfishBmc {
 
 /// What a call holds while it runs.
 struct Turn<'a> {
-    _lane: MutexGuard<'a, ()>,
+    /// Released early by what other calls need not wait for.
+    lane: Option<MutexGuard<'a, ()>>,
     link: MappedMutexGuard<'a, Link>,
     deadline: Instant,
     /// Until when an accepted change is looked for, once it is accepted.
@@ -103,7 +106,7 @@ impl RedfishBmc {
         let mut link = MutexGuard::map(slot, |slot| slot.as_mut().expect("an open link"));
         link.begin_call();
         Ok(Turn {
-            _lane: lane,
+            lane: Some(lane),
             link,
             deadline,
             confirm_window: self.shared.options.confirm_window,
@@ -161,6 +164,36 @@ impl Bmc for RedfishBmc {
         if let Some(link) = link {
             link.log_out().await;
         }
+    }
+}
+
+#[async_trait]
+impl Updater for RedfishBmc {
+    async fn observe_updates(&self, components: &Components) -> Result<UpdateFacts, BmcError> {
+        let mut turn = self.turn(self.shared.options.update_deadline).await?;
+        update::observe(&mut turn, components).await
+    }
+
+    async fn simple_update(&self, update: &SimpleUpdate) -> Result<UpdateTicket, BmcError> {
+        let mut turn = self.turn(self.shared.options.update_deadline).await?;
+        update::simple(&mut turn, update).await
+    }
+
+    async fn push(&self, push: Push) -> Result<UpdateTicket, BmcError> {
+        // A link of its own, which logs out when this is dropped.
+        let aside = Self::new(
+            Arc::clone(&self.shared),
+            self.target.clone(),
+            self.origin.clone(),
+            Arc::clone(&self.lane),
+        );
+        let mut turn = aside.turn(self.shared.options.update_deadline).await?;
+        update::push(&mut turn, push, self.shared.options.push_deadline).await
+    }
+
+    async fn task(&self, ticket: &UpdateTicket) -> Result<TaskReading, BmcError> {
+        let mut turn = self.short_turn().await?;
+        update::task(&mut turn, ticket).await
     }
 }
 

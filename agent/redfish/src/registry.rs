@@ -23,6 +23,11 @@ pub struct BmcOptions {
     /// For a whole `insert_media`: some BMCs answer only when they have
     /// downloaded the image.
     pub media_deadline: Duration,
+    /// For a whole call about updates but a push: there may be many tasks and components, and some
+    /// BMCs answer only when they have fetched the image.
+    pub update_deadline: Duration,
+    /// For the sending of an image, and the answer to it.
+    pub push_deadline: Duration,
     /// For one connection.
     pub connect_timeout: Duration,
     /// For one read.
@@ -55,6 +60,8 @@ impl Default for BmcOptions {
         Self {
             call_deadline: Duration::from_secs(30),
             media_deadline: Duration::from_secs(300),
+            update_deadline: Duration::from_secs(120),
+            push_deadline: Duration::from_secs(2400),
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(12),
             read_tries: 3,

@@ -37,6 +37,11 @@ impl Scrub {
         scrub
     }
 
+    /// For words that only URLs have to be taken out of.
+    pub(crate) fn nothing() -> Self {
+        Self { words: Vec::new() }
+    }
+
     /// Hides a session's token as well.
     pub(crate) fn hide_token(&mut self, token: &str) {
         self.words.retain(|(_, stand_in)| *stand_in != "[token]");

@@ -6,6 +6,7 @@
 
 mod failure;
 mod members;
+mod receipt;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use url::Url;
 pub(crate) use failure::TransportError;
 use failure::classify;
 pub(crate) use members::CUT;
+pub(crate) use receipt::Receipt;
 
 use crate::room::{Held, Room, weigh};
 use crate::tls::ObservedPeer;
@@ -415,7 +417,8 @@ fn condition_refused(status: u16, body: &str) -> bool {
     }
 }
 
-/// No verb of the port uploads or streams; nv-redfish's trait has them all.
+/// What nv-redfish's trait has and the port does not use: uploads are sent by [`Transport::offer`],
+/// which keeps what a BMC answers.
 fn outside_the_port(what: &str) -> TransportError {
     TransportError::Rejected(format!("{what} is no part of the BMC port"))
 }

@@ -365,6 +365,7 @@ fn reason_of(error: &BmcError) -> (&'static str, Passing) {
         | BmcError::StageForbids { .. }
         | BmcError::SlotOccupied { .. }
         | BmcError::Refused { .. }
+        | BmcError::UpdateBusy { .. }
         | BmcError::OutcomeUnknown { .. } => (error.category(), Passing::Maybe),
     }
 }

@@ -10,7 +10,7 @@ use crate::document::{bounded, link, short, text, truth};
 const GROUP: &str = "firmware";
 
 /// Components that are read.
-const MOST: usize = 32;
+pub(crate) const MOST: usize = 32;
 
 pub(super) async fn read(walk: &mut Walk<'_>, system: &System) -> Option<FirmwareList> {
     let service = link(walk.link().root(), "UpdateService");
@@ -24,7 +24,10 @@ pub(super) async fn read(walk: &mut Walk<'_>, system: &System) -> Option<Firmwar
     let list = match listed {
         Some(listed) => list(&listed),
         None => FirmwareList {
-            components: without_inventory(system),
+            components: without_inventory(
+                system.manager.as_ref().map(|(_, manager)| &**manager),
+                &system.document,
+            ),
             omitted: 0,
         },
     };
@@ -44,7 +47,8 @@ fn list(listed: &Listed) -> FirmwareList {
     }
 }
 
-fn component(path: &str, item: &Value) -> Option<FirmwareComponent> {
+/// A component, as its SoftwareInventory tells; `None` for what neither runs nor waits.
+pub(crate) fn component(path: &str, item: &Value) -> Option<FirmwareComponent> {
     let last = path.trim_end_matches('/').rsplit('/').next()?;
     let name = text(item, "Id").unwrap_or_else(|| last.to_owned());
     // What an iDRAC could go back to: it neither runs nor waits.
@@ -73,7 +77,7 @@ fn component(path: &str, item: &Value) -> Option<FirmwareComponent> {
 }
 
 /// What system and manager tell by themselves.
-fn without_inventory(system: &System) -> Vec<FirmwareComponent> {
+pub(crate) fn without_inventory(manager: Option<&Value>, system: &Value) -> Vec<FirmwareComponent> {
     let one = |name: &str, running: String| FirmwareComponent {
         name: bounded(name, 96),
         running: Some(running),
@@ -81,7 +85,7 @@ fn without_inventory(system: &System) -> Vec<FirmwareComponent> {
         updateable: None,
     };
     let mut components = Vec::new();
-    if let Some((_, manager)) = &system.manager {
+    if let Some(manager) = manager {
         let version = short(manager, "FirmwareVersion", 128);
         components.extend(version.map(|version| one("BMC", version)));
         let further = manager.get("AdditionalFirmwareVersions");
@@ -95,7 +99,7 @@ fn without_inventory(system: &System) -> Vec<FirmwareComponent> {
             }
         }
     }
-    let bios = short(&system.document, "BiosVersion", 128);
+    let bios = short(system, "BiosVersion", 128);
     components.extend(bios.map(|version| one("BIOS", version)));
     components.truncate(MOST);
     components
@@ -150,10 +154,13 @@ mod tests {
             "Bootloader": "5", "Oem": {}, "Kernel": "",
         }});
         machine.manager = Some(("/redfish/v1/Managers/1".to_owned(), manager.into()));
-        let told: Vec<_> = without_inventory(&machine)
-            .into_iter()
-            .map(|one| (one.name, one.running.unwrap()))
-            .collect();
+        let told: Vec<_> = without_inventory(
+            machine.manager.as_ref().map(|(_, manager)| &**manager),
+            &machine.document,
+        )
+        .into_iter()
+        .map(|one| (one.name, one.running.unwrap()))
+        .collect();
         let wanted = [("BMC", "MEV-2.0.0"), ("Bootloader", "5"), ("BIOS", "7")];
         assert_eq!(
             told,

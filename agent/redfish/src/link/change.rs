@@ -15,7 +15,7 @@ use crate::transport::TransportError;
 /// The right to change one thing once: the machine's identity was proved by
 /// the read just before. Every change uses it up.
 pub(crate) struct Proven<'a> {
-    link: &'a mut Link,
+    pub(super) link: &'a mut Link,
     /// The ComputerSystem that the proof was read from.
     pub(crate) system: Value,
     /// Its path.
@@ -36,7 +36,7 @@ pub(crate) struct Change<'a> {
 
 impl Change<'_> {
     /// What must not show in the answer to it.
-    fn scrub(&self, link: &Link) -> Scrub {
+    pub(super) fn scrub(&self, link: &Link) -> Scrub {
         match self.image {
             Some(url) => link.scrub.and_image(url),
             None => link.scrub.clone(),
@@ -117,7 +117,7 @@ impl Link {
 
     /// What a failed change means for the caller. Whatever may have reached
     /// the BMC, and was not refused by it, is an unknown outcome.
-    fn unchanged(&self, change: &Change<'_>, failure: Failure) -> BmcError {
+    pub(super) fn unchanged(&self, change: &Change<'_>, failure: Failure) -> BmcError {
         let address = self.origin.clone();
         let verb = change.verb;
         let scrub = change.scrub(self);

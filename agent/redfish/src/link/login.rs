@@ -25,10 +25,16 @@ impl Link {
     /// Sends name and password with every request from now on.
     pub(super) fn show_password(&mut self) {
         let credentials = &self.target.credentials;
-        self.http.set_credentials(BmcCredentials::new(
+        self.act_as(BmcCredentials::new(
             credentials.username.clone(),
             credentials.password.clone(),
         ));
+    }
+
+    /// Who we are in requests from now on.
+    fn act_as(&mut self, credentials: BmcCredentials) {
+        self.http.set_credentials(credentials.clone());
+        self.credentials = credentials;
     }
 
     /// A call begins.
@@ -76,7 +82,7 @@ impl Link {
             "Password": self.target.credentials.password,
         });
         // Whoever opens a session is nobody yet: neither a token that has ended nor a password.
-        self.http.set_credentials(BmcCredentials::Anonymous);
+        self.act_as(BmcCredentials::Anonymous);
         let collection_id = ODataId::from(collection.clone());
         let limit = deadline.min(Instant::now() + self.shared.options.read_timeout);
         let mut answer = self
@@ -92,8 +98,7 @@ impl Link {
         match answer {
             Ok(session) => {
                 self.scrub.hide_token(&session.auth_token);
-                self.http
-                    .set_credentials(BmcCredentials::token(session.auth_token));
+                self.act_as(BmcCredentials::token(session.auth_token));
                 self.login = Login::Session(session.location.to_string());
                 self.sessions.offer = Offer::Offered;
                 self.sessions.source = collection;

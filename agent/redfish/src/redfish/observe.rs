@@ -95,7 +95,7 @@ pub(crate) async fn facts(
 
 /// A part that the facts can do without: its failure is a fact too, unless it
 /// is about us and not about the part.
-fn optional<T>(read: Result<Reading<T>, BmcError>) -> Result<Reading<T>, BmcError> {
+pub(super) fn optional<T>(read: Result<Reading<T>, BmcError>) -> Result<Reading<T>, BmcError> {
     match read {
         Ok(reading) => Ok(reading),
         Err(error @ BmcError::CredentialsRefused { .. }) => Err(error),

@@ -11,6 +11,7 @@ mod identity;
 mod observe;
 mod scripted;
 mod trust;
+mod updates;
 
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ fn quick() -> BmcOptions {
     BmcOptions {
         call_deadline: Duration::from_secs(5),
         media_deadline: Duration::from_secs(5),
+        update_deadline: Duration::from_secs(5),
+        push_deadline: Duration::from_secs(5),
         connect_timeout: Duration::from_secs(1),
         read_timeout: Duration::from_secs(2),
         confirm_window: Duration::from_millis(300),

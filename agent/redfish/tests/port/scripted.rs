@@ -33,6 +33,8 @@ pub(crate) struct Seen {
     pub(crate) path: String,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Value,
+    /// The body as it came.
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// What happens instead of the usual answer.
@@ -40,6 +42,8 @@ pub(crate) struct Seen {
 pub(crate) enum Fault {
     /// This status and body, without the effect.
     Answer(u16, String),
+    /// The same with these headers.
+    AnswerWith(u16, Vec<(&'static str, String)>, String),
     /// 307 to this place.
     Redirect(String),
     /// The connection closes without an answer, after the effect.
@@ -308,6 +312,7 @@ fn read_request<S: Read>(stream: &mut S) -> Option<Seen> {
         path,
         headers,
         body: serde_json::from_slice(&body).unwrap_or_default(),
+        bytes: body,
     })
 }
 
@@ -325,6 +330,9 @@ fn answer(state: &mut State, seen: &Seen) -> Answer {
         });
     match fault {
         Some(Fault::Answer(status, body)) => return Answer::Reply(status, Vec::new(), body),
+        Some(Fault::AnswerWith(status, headers, body)) => {
+            return Answer::Reply(status, headers, body);
+        }
         Some(Fault::Redirect(target)) => {
             return Answer::Reply(307, vec![("Location", target)], String::new());
         }

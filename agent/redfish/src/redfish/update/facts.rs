@@ -1,0 +1,148 @@
+//! What a BMC tells of updates, in one pass.
+
+use lockstep_crds::inventory::FirmwareComponent;
+use serde_json::Value;
+
+use crate::document::{link, links};
+use crate::documents::{Documents, Within, manager_path};
+use crate::error::BmcError;
+use crate::explore::firmware;
+use crate::facts::Reading;
+use crate::redfish::Turn;
+use crate::redfish::observe::optional;
+use crate::scrub::Scrub;
+use crate::update::{
+    Components, TaskFacts, TaskState, UpdateFacts, UpdateService, last_reset, service, task_facts,
+};
+
+/// Tasks that are looked at. OpenBMC keeps a hundred (bmcweb, `maxTaskCount`).
+const MOST_TASKS: usize = 100;
+
+pub(in crate::redfish) async fn observe(
+    turn: &mut Turn<'_>,
+    components: &Components,
+) -> Result<UpdateFacts, BmcError> {
+    let deadline = turn.deadline;
+    let system = turn.link.system(deadline).await?;
+    let scrub = turn.link.scrub().clone();
+    let documents = &mut Within {
+        link: &mut turn.link,
+        deadline,
+    };
+    let manager = optional(read_manager(documents, &system).await)?;
+    let service = optional(read_service(documents).await)?;
+    let (service, inventory) = match service {
+        Reading::Read((service, inventory)) => (Reading::Read(service), inventory),
+        Reading::NotOffered => (Reading::NotOffered, None),
+        Reading::NotRead(why) => (Reading::NotRead(why), None),
+    };
+    let tasks = optional(unfinished(documents, &scrub).await)?;
+    let firmware = match (&service, inventory) {
+        (Reading::NotRead(why), _) => Reading::NotRead(why.clone()),
+        (_, Some(inventory)) => optional(versions(documents, &inventory, components).await)?,
+        (_, None) => {
+            let manager = manager.value().map(|(_, manager)| manager);
+            told_without_inventory(manager, &system)
+        }
+    };
+    Ok(UpdateFacts {
+        service,
+        tasks,
+        firmware,
+        last_reset: reset_of(&manager),
+    })
+}
+
+pub(super) fn reset_of(manager: &Reading<(String, Value)>) -> Reading<String> {
+    match manager {
+        Reading::Read((_, manager)) => last_reset(manager),
+        Reading::NotOffered => Reading::NotOffered,
+        Reading::NotRead(why) => Reading::NotRead(why.clone()),
+    }
+}
+
+pub(super) async fn read_manager(
+    documents: &mut impl Documents,
+    system: &Value,
+) -> Result<Reading<(String, Value)>, BmcError> {
+    let Some(path) = manager_path(documents, system).await? else {
+        return Ok(Reading::NotOffered);
+    };
+    let document = documents.get(&path).await?;
+    Ok(Reading::Read((path, document.into_value())))
+}
+
+/// The UpdateService, and where its FirmwareInventory is.
+pub(super) async fn read_service(
+    documents: &mut impl Documents,
+) -> Result<Reading<(UpdateService, Option<String>)>, BmcError> {
+    let Some(path) = link(documents.root(), "UpdateService") else {
+        return Ok(Reading::NotOffered);
+    };
+    let document = documents.get(&path).await?;
+    let inventory = link(&document, "FirmwareInventory");
+    Ok(Reading::Read((service(&document, path), inventory)))
+}
+
+/// The tasks that have not ended.
+async fn unfinished(
+    documents: &mut impl Documents,
+    scrub: &Scrub,
+) -> Result<Reading<Vec<TaskFacts>>, BmcError> {
+    let Some(service) = link(documents.root(), "Tasks") else {
+        return Ok(Reading::NotOffered);
+    };
+    let service = documents.get(&service).await?;
+    let Some(collection) = link(&service, "Tasks") else {
+        return Ok(Reading::NotOffered);
+    };
+    drop(service);
+    let members = links(&*documents.get(&collection).await?, "Members");
+    if members.len() > MOST_TASKS {
+        return Ok(Reading::NotRead(format!(
+            "{collection} lists {} tasks, and {MOST_TASKS} are read; remove those that have ended",
+            members.len()
+        )));
+    }
+    let mut found = Vec::new();
+    for path in members {
+        // Tasks go away while others are looked at.
+        let Some(document) = documents.get_if_there(&path).await? else {
+            continue;
+        };
+        let task = task_facts(&document, path, scrub);
+        if !task.has_ended() && task.state != Some(TaskState::Service) {
+            found.push(task);
+        }
+    }
+    Ok(Reading::Read(found))
+}
+
+async fn versions(
+    documents: &mut impl Documents,
+    inventory: &str,
+    components: &Components,
+) -> Result<Reading<Vec<FirmwareComponent>>, BmcError> {
+    let members = links(&*documents.get(inventory).await?, "Members");
+    let mut found = Vec::new();
+    let wanted = members.into_iter().filter(|path| components.covers(path));
+    for path in wanted.take(firmware::MOST) {
+        let Some(document) = documents.get_if_there(&path).await? else {
+            continue;
+        };
+        found.extend(firmware::component(&path, &document));
+    }
+    Ok(Reading::Read(found))
+}
+
+fn told_without_inventory(
+    manager: Option<&Value>,
+    system: &Value,
+) -> Reading<Vec<FirmwareComponent>> {
+    let told = firmware::without_inventory(manager, system);
+    if told.is_empty() {
+        Reading::NotOffered
+    } else {
+        Reading::Read(told)
+    }
+}

@@ -1,0 +1,135 @@
+//! Whether an update may begin. Pure: no I/O, no clock.
+
+use super::{TaskFacts, UpdateFacts};
+use crate::facts::Reading;
+
+/// Why no update may begin now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotReady {
+    /// Something goes on, or is not known: for what, and what ends it.
+    Wait(String),
+    /// There is no way, until somebody changes something.
+    Refused(String),
+}
+
+/// Whether an update may begin at a BMC, by what was read of it and of the other BMCs that it may
+/// disturb or be disturbed by, each with its name for people (S1).
+///
+/// # Errors
+/// When a task runs anywhere, or something of it is not known: what was not read allows nothing.
+pub fn readiness(own: &UpdateFacts, others: &[(&str, &UpdateFacts)]) -> Result<(), NotReady> {
+    let service = match &own.service {
+        Reading::Read(service) => service,
+        Reading::NotOffered => {
+            let why = "this BMC has no UpdateService; use another way in".to_owned();
+            return Err(NotReady::Refused(why));
+        }
+        Reading::NotRead(why) => {
+            return Err(NotReady::Wait(format!(
+                "the UpdateService was not read ({why}); it is read again"
+            )));
+        }
+    };
+    if service.enabled == Some(false) {
+        let why = "ServiceEnabled of the UpdateService is false; enable it at the BMC".to_owned();
+        return Err(NotReady::Refused(why));
+    }
+    if let Some(state) = service.state.as_deref().filter(|state| *state != "Enabled") {
+        return Err(NotReady::Wait(format!(
+            "the state of the UpdateService is {state}; it is Enabled a few minutes after a start of the BMC"
+        )));
+    }
+    idle("this BMC", &own.tasks)?;
+    for (name, facts) in others {
+        idle(name, &facts.tasks)?;
+    }
+    Ok(())
+}
+
+fn idle(name: &str, tasks: &Reading<Vec<TaskFacts>>) -> Result<(), NotReady> {
+    match tasks {
+        Reading::NotOffered => Ok(()),
+        Reading::NotRead(why) => Err(NotReady::Wait(format!(
+            "the tasks of {name} were not read ({why}); they are read again"
+        ))),
+        Reading::Read(tasks) => match tasks.first() {
+            None => Ok(()),
+            Some(task) => Err(NotReady::Wait(format!(
+                "the task {} runs on {name}{}; it is begun when that has ended",
+                task.name.as_deref().unwrap_or(&task.path),
+                task.percent
+                    .map_or_else(String::new, |percent| format!(", at {percent} %"))
+            ))),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::scrub::Scrub;
+    use crate::update::{UpdateService, task_facts};
+
+    #[test]
+    fn nothing_begins_while_something_goes_on_anywhere_or_is_not_known() {
+        let service = |state: &str| UpdateService {
+            path: "/u".to_owned(),
+            enabled: Some(true),
+            state: Some(state.to_owned()),
+            simple_update: None,
+            multipart_push: None,
+            http_push: None,
+            max_image_bytes: None,
+        };
+        let facts = |service, tasks| UpdateFacts {
+            service,
+            tasks,
+            firmware: Reading::NotOffered,
+            last_reset: Reading::NotOffered,
+        };
+        let idle = facts(Reading::Read(service("Enabled")), Reading::Read(Vec::new()));
+        let running = json!({"Name": "Collect", "TaskState": "Running", "PercentComplete": 4});
+        let running = task_facts(&running, "/t".to_owned(), &Scrub::nothing());
+        let busy = facts(Reading::NotOffered, Reading::Read(vec![running]));
+        let blind = facts(
+            Reading::Read(service("Enabled")),
+            Reading::NotRead("HTTP 500".to_owned()),
+        );
+        let late = facts(
+            Reading::Read(service("Starting")),
+            Reading::Read(Vec::new()),
+        );
+        let none = facts(Reading::NotOffered, Reading::NotOffered);
+        assert_eq!(readiness(&idle, &[("the host", &none)]), Ok(()));
+        for (own, others, says) in [
+            (
+                &idle,
+                vec![("the host's BMC", &busy)],
+                "Collect runs on the host's BMC, at 4 %",
+            ),
+            (&blind, vec![], "HTTP 500"),
+            (
+                &idle,
+                vec![("the host's BMC", &blind)],
+                "tasks of the host's BMC were not read",
+            ),
+            (&late, vec![], "Starting"),
+        ] {
+            match readiness(own, &others) {
+                Err(NotReady::Wait(why)) => assert!(why.contains(says), "{why}"),
+                other => panic!("{says}: {other:?}"),
+            }
+        }
+        assert!(matches!(readiness(&none, &[]), Err(NotReady::Refused(_))));
+        let mut disabled = idle.clone();
+        if let Reading::Read(service) = &mut disabled.service {
+            service.enabled = Some(false);
+        }
+        assert!(matches!(
+            readiness(&disabled, &[]),
+            Err(NotReady::Refused(_))
+        ));
+    }
+}
