@@ -213,9 +213,7 @@ fn boundary() -> String {
 
 /// Reads the task once for what tells it from later ones. Best effort: it was accepted.
 async fn first_look(link: &mut Link, mut ticket: UpdateTicket, deadline: Instant) -> UpdateTicket {
-    if ticket.started.is_none()
-        && let Some(path) = ticket.task.clone()
-    {
+    if let Some(path) = ticket.task.clone() {
         match link.get(&path, deadline).await {
             Ok(task) => ticket.learn(&task),
             Err(error) => tracing::debug!(bmc = link.origin(), %error, "no first look at a task"),

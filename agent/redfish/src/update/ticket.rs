@@ -100,9 +100,10 @@ impl UpdateTicket {
         }
     }
 
-    /// Learns from the first look at the task what tells it from later ones.
+    /// Learns from the first look at the task what tells it from later ones. It counts more than
+    /// the answer to the request: later looks read what it reads.
     pub(crate) fn learn(&mut self, task: &Value) {
-        if is_task(task) && self.started.is_none() {
+        if is_task(task) {
             self.started = task_facts(task, String::new(), &Scrub::nothing()).started;
         }
     }
