@@ -315,6 +315,7 @@ impl SimulatedFleet {
                 | What::OverrideLost { .. }
                 | What::MediaInserted { .. }
                 | What::MediaEjected { .. }
+                | What::ImageArrived { .. }
                 | What::TaskStarted { .. }
                 | What::TaskEnded { .. }
                 | What::FirmwareActivated { .. }

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub(crate) use update::Image;
+
 use crate::clock::Moment;
 use crate::effect::{Cause, Effect, EffectLog, What};
 use crate::fault::{Fault, Rule};
@@ -98,6 +100,8 @@ pub(crate) enum Refused {
     WrongState(Power),
     /// Something else is going on.
     Busy,
+    /// The UpdateService is busy: with this HTTP status, and for so many seconds.
+    UpdateBusy(u16, Option<u64>),
     /// The slot holds something already, or nothing.
     Occupied,
     /// A fault of the BMC's.

@@ -141,6 +141,15 @@ pub enum What {
         /// The version that the disk now holds.
         version: String,
     },
+    /// The whole of an update's image has come to the BMC: it was pulled, or pushed.
+    ImageArrived {
+        /// Its URL, or the file name that came with it.
+        image: String,
+        /// Its length.
+        bytes: u64,
+        /// SHA-256 of what came, in hex.
+        sha256: String,
+    },
     /// A task began.
     TaskStarted {
         /// Its id.

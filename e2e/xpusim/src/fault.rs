@@ -69,6 +69,7 @@ faults![
     BiosEmpty,
     BiosError,
     OemVersion,
+    UpdateServiceLate,
     // How ETags fail.
     EtagWeak,
     EtagDemanded,
@@ -79,6 +80,8 @@ faults![
     ApplyTimeRefused,
     LocationMissing,
     LocationAbsolute,
+    TaskUnnamed,
+    UpdateWithoutTask,
     // What is not done, or done otherwise.
     ResetIgnored,
     ResetRefused,
@@ -94,6 +97,13 @@ faults![
     TaskWarning,
     TaskStuck,
     TaskMonitorGone,
+    TaskCritical,
+    TaskErrorText,
+    PercentShort,
+    PartFailed,
+    UpdatesClobber,
+    BmcRestartsInUpdate,
+    CertificateChangesWithBmc,
     WrongVersion,
     WrongCard,
     ImageUnreachable,
@@ -137,7 +147,7 @@ pub struct Rule {
     /// How long, where the fault has a length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u64>,
-    /// The HTTP status, for `answer-status`.
+    /// The HTTP status, for `answer-status` and `update-busy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// The stage, for `stage-stuck` and `crash-at`.

@@ -3,6 +3,7 @@
 
 mod certificate;
 mod connection;
+mod pull;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

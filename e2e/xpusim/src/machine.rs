@@ -176,9 +176,28 @@ pub(crate) struct Bmc {
     pub(crate) life: u64,
     pub(crate) tasks: Vec<Task>,
     pub(crate) next_task: u64,
+    /// Images that the BMC is about to fetch.
+    pub(crate) pulls: Vec<Pull>,
     /// Grows when it gets a new certificate.
     pub(crate) certificate: u64,
     pub(crate) network_host_name: String,
+}
+
+/// An image that a BMC fetches for a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pull {
+    pub(crate) task: u64,
+    /// The BMC's life that it belongs to.
+    pub(crate) life: u64,
+    pub(crate) url: String,
+}
+
+/// What came of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Arrived {
+    pub(crate) bytes: u64,
+    /// In hex.
+    pub(crate) sha256: String,
 }
 
 /// A task.
@@ -193,17 +212,33 @@ pub(crate) struct Task {
     pub(crate) fetched: bool,
     pub(crate) work: Work,
     pub(crate) message: String,
+    /// Where it stops.
+    pub(crate) percent_at_end: u8,
 }
 
 /// What a task does when it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
-    /// Writes firmware: inventory id and version.
-    Firmware { id: &'static str, version: String },
+    /// Writes firmware: inventory ids and the version.
+    Firmware {
+        ids: Vec<&'static str>,
+        version: String,
+        image: String,
+        fetch: Fetch,
+    },
     /// Inserts an image.
     Media { slot: usize, image: String },
     /// Collects a log bundle.
     Collect,
+}
+
+/// How far the image of an update has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fetch {
+    /// It is there, or nobody looks for it: what is not on loopback is never fetched.
+    Over,
+    /// It is on its way; the rest of the update waits for it if it is due.
+    Underway { due: bool },
 }
 
 /// `TaskState` and `TaskStatus`.
@@ -213,6 +248,10 @@ pub(crate) enum TaskState {
     Completed,
     /// Completed, with a status of Warning.
     Warned,
+    /// Completed, with a status of Critical.
+    Critical,
+    /// Completed, with a status of OK and a message that says otherwise.
+    Hidden,
     Exception,
 }
 
@@ -220,16 +259,16 @@ impl TaskState {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Running => "Running",
-            Self::Completed | Self::Warned => "Completed",
+            Self::Completed | Self::Warned | Self::Critical | Self::Hidden => "Completed",
             Self::Exception => "Exception",
         }
     }
 
     pub(crate) fn status(self) -> &'static str {
         match self {
-            Self::Running | Self::Completed => "OK",
+            Self::Running | Self::Completed | Self::Hidden => "OK",
             Self::Warned => "Warning",
-            Self::Exception => "Critical",
+            Self::Critical | Self::Exception => "Critical",
         }
     }
 }

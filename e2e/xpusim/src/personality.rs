@@ -255,6 +255,10 @@ pub struct Update {
     pub protocols: &'static [&'static str],
     /// Where multipart pushes go.
     pub multipart: Option<&'static str>,
+    /// `MaxImageSizeBytes`.
+    pub most_bytes: Option<u64>,
+    /// The reset that a task names when it has ended.
+    pub names_reset: Option<&'static str>,
     /// Firmware inventory.
     pub firmware: &'static [Firmware],
     /// Whether the inventory is shown.

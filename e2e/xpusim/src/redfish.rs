@@ -24,6 +24,7 @@ use crate::fault::Fault;
 
 pub(crate) use connection::{After, Before, after, before};
 use message::Message;
+pub(crate) use push::{Parts, Upload};
 use tree::{Node, View};
 
 /// A request, as far as it matters.
@@ -34,6 +35,8 @@ pub(crate) struct Request<'a> {
     pub(crate) query: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a [u8],
+    /// What a multipart body came to: it is read as it comes, and not kept.
+    pub(crate) upload: Option<&'a Upload>,
 }
 
 /// An answer.
@@ -79,7 +82,9 @@ impl Reply {
 impl From<Message> for Reply {
     fn from(message: Message) -> Self {
         let reply = Self::new(message.status(), Body::Json(message.error()));
-        if reply.status == StatusCode::UNAUTHORIZED {
+        if let Message::UpdateBusy(_, Some(seconds)) = message {
+            reply.with(header::RETRY_AFTER, seconds.to_string())
+        } else if reply.status == StatusCode::UNAUTHORIZED {
             reply.with(header::WWW_AUTHENTICATE, "Basic realm=\"BMC\"")
         } else {
             reply
@@ -236,7 +241,9 @@ fn task_reply(domain: &mut Domain, machine: Index, node: &Node) -> Option<Reply>
         ),
         crate::machine::TaskState::Running
         | crate::machine::TaskState::Completed
-        | crate::machine::TaskState::Warned => Reply::done(),
+        | crate::machine::TaskState::Warned
+        | crate::machine::TaskState::Critical
+        | crate::machine::TaskState::Hidden => Reply::done(),
     })
 }
 

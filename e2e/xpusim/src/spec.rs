@@ -158,6 +158,9 @@ pub struct ImageSpec {
     /// The version it installs; the file's name without its extension if absent.
     #[serde(default)]
     pub version: Option<String>,
+    /// SHA-256 in hex that the bytes of an update must have, as a signature would have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
 }
 
 /// What an image does when it is booted.

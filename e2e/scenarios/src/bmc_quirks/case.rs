@@ -1,6 +1,6 @@
 //! The vocabulary of the table: what goes wrong where, who asks for what, what must come of it.
 
-use lockstep_redfish::{BmcFacts, PowerAction};
+use lockstep_redfish::{BmcFacts, PowerAction, Progress};
 use lockstep_xpusim::fault::{Fault, Rule};
 use lockstep_xpusim::reset::{Power, ResetType};
 use lockstep_xpusim::stage::Stage;
@@ -69,6 +69,15 @@ pub(super) enum Step {
     Once(&'static str),
     /// The port asks for a reset.
     Power(PowerAction),
+    /// The port asks the BMC to fetch an image for these components.
+    Update(&'static [&'static str]),
+    /// The port sends an image for a component.
+    Push(&'static str),
+    /// A task ends, or the BMC restarts over it.
+    Ended,
+    /// The port looks at the update that was accepted last, of its first component; whether the
+    /// system was restarted since.
+    Look { restarted: bool },
     /// Somebody at the button; it is over when the machine has this power state.
     Press(ResetType, Power),
     /// The machine comes as far as this by itself.
@@ -110,6 +119,10 @@ pub(super) enum Expect {
     Sent(Shown),
     /// It was as wanted already.
     Unneeded,
+    /// An update was accepted.
+    Accepted,
+    /// An update of which this is to be said.
+    Comes(fn(&Progress) -> bool),
     /// An error of this category.
     Error(&'static str),
 }

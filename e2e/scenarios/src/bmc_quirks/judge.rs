@@ -1,7 +1,7 @@
 //! What came of a case: what a port says, against what the simulator counted and logged.
 
 use anyhow::{Context as _, Result, ensure};
-use lockstep_redfish::{BmcError, BmcFacts, Confirmation, Effect, Explored};
+use lockstep_redfish::{BmcError, BmcFacts, Confirmation, Effect, Explored, Progress};
 use lockstep_xpusim::effect::{Cause, What};
 
 use super::case::{Expect, Shown};
@@ -11,6 +11,8 @@ use super::told::Told;
 pub(super) enum Came {
     Facts(Box<BmcFacts>),
     Effect(Effect),
+    Accepted,
+    Update(Progress),
     Explored(Box<Explored>),
 }
 
@@ -25,6 +27,8 @@ pub(super) fn judge(expect: Expect, last: &Asked, clean: Option<&Told>) -> Resul
         Ok(Came::Effect(effect)) if !effect.sent => "nothing to do".to_owned(),
         Ok(Came::Effect(effect)) => format!("sent, {:?}", shown_as(&effect.confirmation)),
         Ok(Came::Explored(_)) => explored_as(expect),
+        Ok(Came::Accepted) => "accepted".to_owned(),
+        Ok(Came::Update(progress)) => format!("{progress:?}"),
         Err(error) => error.category().to_owned(),
     };
     let as_expected = match (expect, last) {
@@ -41,11 +45,19 @@ pub(super) fn judge(expect: Expect, last: &Asked, clean: Option<&Told>) -> Resul
             effect.sent && shown_as(&effect.confirmation) == shown
         }
         (Expect::Unneeded, Ok(Came::Effect(effect))) => !effect.sent,
+        (Expect::Accepted, Ok(Came::Accepted)) => true,
+        (Expect::Comes(holds), Ok(Came::Update(progress))) => holds(progress),
         (Expect::Error(category), Err(error)) => error.category() == category,
-        (Expect::Facts(_), Ok(Came::Effect(_) | Came::Explored(_)) | Err(_))
-        | (Expect::Sent(_) | Expect::Unneeded, Ok(Came::Facts(_) | Came::Explored(_)) | Err(_))
-        | (Expect::Machine { .. }, Ok(Came::Facts(_) | Came::Effect(_)) | Err(_))
-        | (Expect::Error(_), Ok(_)) => false,
+        (
+            Expect::Facts(_)
+            | Expect::Sent(_)
+            | Expect::Unneeded
+            | Expect::Machine { .. }
+            | Expect::Accepted
+            | Expect::Comes(_)
+            | Expect::Error(_),
+            Ok(_) | Err(_),
+        ) => false,
     };
     ensure!(
         as_expected,
@@ -67,9 +79,12 @@ fn explored_as(expect: Expect) -> String {
             let unread = said("unread", unread);
             format!("a machine{unread}{}", said("otherwise", otherwise))
         }
-        Expect::Facts(_) | Expect::Sent(_) | Expect::Unneeded | Expect::Error(_) => {
-            "a machine".to_owned()
-        }
+        Expect::Facts(_)
+        | Expect::Sent(_)
+        | Expect::Unneeded
+        | Expect::Accepted
+        | Expect::Comes(_)
+        | Expect::Error(_) => "a machine".to_owned(),
     }
 }
 
@@ -114,6 +129,7 @@ pub(super) fn nothing_twice(log: &[What]) -> Result<()> {
             | What::OverrideConsumed { .. }
             | What::OverrideLost { .. }
             | What::Installed { .. }
+            | What::ImageArrived { .. }
             | What::TaskEnded { .. }
             | What::FirmwareActivated { .. }
             | What::Login { .. }

@@ -1,20 +1,26 @@
 //! The steps of a case, on the product's own ports and behind a BMC's back.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use lockstep_cluster::{Look, eventually};
 use lockstep_redfish::{
-    AllowedNetworks, Bmc, BmcError, BmcOptions, BmcTarget, BootOverride, BootTarget, Credentials,
-    Effect, Endpoint, ExpectedIdentity, Explored, Explorer, ImageUrl, MediaMatch, Redfish,
-    RedfishBmc, TlsTrust,
+    Activation, ActivationReset, AllowedNetworks, Bmc, BmcError, BmcOptions, BmcTarget,
+    BootOverride, BootTarget, Components, Credentials, Effect, Endpoint, ExpectedIdentity,
+    Explored, Explorer, ImageUrl, MediaMatch, Push, Redfish, RedfishBmc, SimpleUpdate, TlsTrust,
+    UpdateTicket, Updater, WantedVersion, judge as judge_update,
 };
+use lockstep_xpusim::effect::What;
 use lockstep_xpusim::{Fleet, Server, Strike};
 
 use super::case::Step;
 use super::judge::{Asked, Came};
 
 const IMAGE: &str = "https://192.0.2.1/i/0123456789abcdef/card.iso";
+/// The version that updates bring, and the image that it is in.
+const VERSION: &str = "2.0.0";
+const UPDATE: &str = "https://192.0.2.1/i/0123456789abcdef/2.0.0.fwpkg";
 /// For what a machine or its BMC does by itself.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -40,6 +46,8 @@ pub(super) struct Ports {
     redfish: Redfish,
     endpoint: Endpoint,
     credentials: Credentials,
+    /// The update that was accepted last, and its first component.
+    accepted: Mutex<Option<(UpdateTicket, &'static str)>>,
 }
 
 impl Ports {
@@ -74,6 +82,7 @@ impl Ports {
             redfish: redfish.clone(),
             endpoint,
             credentials,
+            accepted: Mutex::default(),
         })
     }
 
@@ -84,6 +93,45 @@ impl Ports {
             .explore(&self.endpoint, &self.credentials)
             .await
     }
+}
+
+impl Ports {
+    fn accept(&self, component: &'static str, offered: Result<UpdateTicket, BmcError>) -> Asked {
+        let ticket = offered?;
+        let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        *accepted = Some((ticket, component));
+        Ok(Came::Accepted)
+    }
+
+    async fn look(&self, restarted: bool) -> Asked {
+        let accepted = self
+            .accepted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let (ticket, component) = accepted.unwrap_or_default();
+        let reading = self.bmc.task(&ticket).await?;
+        let components = Components::Named(vec![component.to_owned()]);
+        let facts = self.bmc.observe_updates(&components).await?;
+        let told = facts.firmware.value().map_or(&[][..], Vec::as_slice);
+        let wanted = WantedVersion {
+            component,
+            version: VERSION,
+            before: None,
+            now: told.iter().find(|one| one.name == component),
+            activation: Activation::After(ActivationReset::System),
+            activated: restarted,
+        };
+        Ok(Came::Update(judge_update(
+            &ticket,
+            Some(&reading),
+            &[wanted],
+        )))
+    }
+}
+
+fn target(component: &str) -> String {
+    format!("/redfish/v1/UpdateService/FirmwareInventory/{component}")
 }
 
 /// Takes one step; what a port gave, if it was asked.
@@ -116,6 +164,23 @@ pub(super) async fn take(
             return effect(bmc.set_boot_override(&BootOverride::Once(target)).await);
         }
         Step::Power(action) => return effect(bmc.power(action).await),
+        Step::Update(components) => {
+            let update = SimpleUpdate {
+                image: ImageUrl::new(UPDATE),
+                targets: components.iter().map(|one| target(one)).collect(),
+            };
+            let first = components.first().copied().unwrap_or_default();
+            let offered = bmc.simple_update(&update).await;
+            return Ok(Some(ports.accept(first, offered)));
+        }
+        Step::Push(component) => {
+            let mut push = Push::new("2.0.0.fwpkg", 5, &b"image"[..])?;
+            push.targets = vec![target(component)];
+            let offered = bmc.push(push).await;
+            return Ok(Some(ports.accept(component, offered)));
+        }
+        Step::Look { restarted } => return Ok(Some(ports.look(restarted).await)),
+        Step::Ended => ended(fleet, name).await?,
         Step::Press(reset, power) => {
             fleet.strike(name, Strike::Press { reset })?;
             until(fleet, name, "its power state", |state| state.power == power).await?;
@@ -141,6 +206,25 @@ pub(super) async fn take(
         }
     }
     Ok(None)
+}
+
+/// Waits until every task has ended, or the BMC is back from a restart that ended them.
+async fn ended(fleet: &Fleet, name: &str) -> Result<()> {
+    let looked = eventually(PATIENCE, format!("{name}: its tasks"), async || {
+        let (state, effects) = match (fleet.state(name), fleet.effects(name, 0)) {
+            (Ok(state), Ok(effects)) => (state, effects),
+            (Err(unknown), _) | (_, Err(unknown)) => return Look::Never(unknown.into()),
+        };
+        let count =
+            |wanted: fn(&What) -> bool| effects.iter().filter(|one| wanted(&one.what)).count();
+        let begun = count(|what| matches!(what, What::TaskStarted { .. }));
+        let over = count(|what| matches!(what, What::TaskEnded { .. } | What::BmcDown));
+        match state.bmc_up && over >= begun {
+            true => Look::Holds(()),
+            false => Look::not_yet(format!("{over} of {begun}")),
+        }
+    });
+    Ok(looked.await?)
 }
 
 async fn until(

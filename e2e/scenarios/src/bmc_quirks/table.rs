@@ -4,25 +4,33 @@
 //! Faults stand for quirks, personalities for vendors. The figures of a case are the most
 //! requests that its BMC may get (logins included) and the changing ones that it must get.
 
-use lockstep_redfish::{BmcFacts, BootProgress, BootStage, PowerAction, PowerState, Reading};
+use lockstep_redfish::{
+    BmcFacts, BootProgress, BootStage, PowerAction, PowerState, Progress, Reading,
+};
 use lockstep_xpusim::fault::Fault;
 use lockstep_xpusim::reset::{Power, ResetType};
 use lockstep_xpusim::stage::Stage;
 
 use super::asked;
-use super::case::Expect::{Error, Facts, Machine as Found, Sent, Unneeded};
+use super::case::Expect::{Accepted, Comes, Error, Facts, Machine as Found, Sent, Unneeded};
 use super::case::Port::{Explorer, Machine};
 use super::case::Shown::{Confirmed, Differs, NotObservable, NotSeen};
 use super::case::Step::{
-    ChangePassword, Eject, Explore, Insert, Observe, Once, Power as Reset, Press, Reaches,
-    RenewCertificate, RestartBmc, WriteFirmware,
+    ChangePassword, Eject, Ended, Explore, Insert, Observe, Once, Power as Reset, Press, Push,
+    Reaches, RenewCertificate, RestartBmc, Update, WriteFirmware,
 };
-use super::case::{Case, Expect, Row, Unmet, always};
+use super::case::{Case, Expect, Row, Step, Unmet, always};
 
 const RESET: &str = "Actions/ComputerSystem.Reset";
 /// Longer than any case lasts, in simulated seconds.
 const FOR_EVER: u64 = 10_000_000;
 const OFF: PowerAction = PowerAction::ForceOff;
+const RESTART: PowerAction = PowerAction::ForceRestart;
+/// An update of one component.
+const UEFI: &[&str] = &["UEFI"];
+/// The update is looked at before the restart that activates it, and after it.
+const LOOK: Step = Step::Look { restarted: false };
+const LOOK_AGAIN: Step = Step::Look { restarted: true };
 
 /// The search finds the machine, and nothing of it is unread or told otherwise than without the
 /// faults.
@@ -178,35 +186,62 @@ table! {
     "6.13" "202 with a Location of any kind, or none" {
         "intel-e2100" [always(Fault::LocationMissing)] [Insert] => Sent(Confirmed), 17, 1;
         "intel-e2100" [always(Fault::LocationAbsolute)] [Insert] => Sent(Confirmed), 17, 1;
-        unmet TaskMonitorGone by [Machine, Explorer] unless asked::asks_a_monitor: "the port reads the state that a task leads to, never its monitor";
+        "generic-dpu" [always(Fault::LocationMissing)] [Update(UEFI), Ended, LOOK] => Comes(waits), 20, 1;
+        "generic-dpu" [always(Fault::LocationAbsolute)] [Update(UEFI), Ended, LOOK] => Comes(waits), 20, 1;
+        "generic-dpu" [always(Fault::TaskUnnamed)] [Update(UEFI), Ended, LOOK] => Comes(is_lost), 18, 1;
+        "generic-dpu" [always(Fault::UpdateWithoutTask)] [Update(UEFI), Ended, LOOK] => Comes(is_lost), 18, 1;
+        "generic-dpu" [always(Fault::UpdateWithoutTask)] [Update(UEFI), Ended, Reset(RESTART), LOOK_AGAIN] => Comes(is_done), 24, 2;
+        "generic-dpu" [always(Fault::TaskMonitorGone), always(Fault::AnswerStatus).status(404).at("/TaskService/Tasks/")] [Update(UEFI), Ended, LOOK] => Comes(is_lost), 20, 1;
+        unmet TaskMonitorGone by [Explorer] unless asked::asks_a_monitor: "the search looks at no task";
     }
     "6.14" "tasks vanish" {
         "intel-e2100" [always(Fault::TaskLost)] [Insert] => Sent(Confirmed), 19, 1;
+        "generic-dpu" [always(Fault::TaskLost)] [Update(UEFI), Ended, LOOK] => Comes(is_lost), 20, 1;
+        "generic-dpu" [always(Fault::BmcRestartsInUpdate)] [Update(UEFI), Ended, LOOK] => Comes(is_lost), 24, 1;
+        "generic-dpu" [always(Fault::BmcRestartsInUpdate)] [Update(UEFI), Ended, Reset(RESTART), LOOK_AGAIN] => Comes(is_done), 30, 2;
     }
     "6.15" "tasks complete with a warning, or never" {
         "intel-e2100" [always(Fault::TaskWarning)] [Insert] => Sent(Confirmed), 17, 1;
         "intel-e2100" [always(Fault::TaskStuck)] [Insert] => Sent(NotSeen), 20, 1;
-        unmet WrongVersion by [Machine, Explorer] unless asked::updates: "the port has no verb that updates firmware";
+        "generic-dpu" [always(Fault::TaskWarning)] [Update(UEFI), Ended, LOOK] => Comes(has_failed), 20, 1;
+        "generic-dpu" [always(Fault::TaskCritical)] [Update(UEFI), Ended, LOOK] => Comes(has_failed), 20, 1;
+        "generic-dpu" [always(Fault::TaskErrorText)] [Update(UEFI), Ended, LOOK] => Comes(has_failed), 20, 1;
+        "generic-dpu" [always(Fault::PercentShort)] [Update(UEFI), Ended, LOOK] => Comes(waits), 20, 1;
+        "generic-dpu" [always(Fault::PartFailed)] [Update(&["UEFI", "NIC"]), Ended, LOOK] => Comes(has_failed), 20, 1;
+        "generic-dpu" [always(Fault::WrongVersion)] [Update(UEFI), Ended, Reset(RESTART), LOOK_AGAIN] => Comes(has_failed), 26, 2;
+        "generic-dpu" [] [Update(UEFI), LOOK] => Comes(goes_on), 20, 1;
+        "generic-dpu" [] [Update(UEFI), Ended, Reset(RESTART), LOOK_AGAIN] => Comes(is_done), 26, 2;
+        unmet WrongVersion by [Explorer] unless asked::updates: "the search updates nothing";
     }
     "6.16" "firmware tasks run side by side and clobber each other" {
-        not here: "the port has no verb that updates firmware";
+        "generic-dpu" [] [Update(UEFI), Update(&["NIC"])] => Error("UpdateBusy"), 14, 2;
+        "generic-dpu" [always(Fault::UpdatesClobber)] [Update(&["NIC"]), Update(UEFI)] => Accepted, 16, 2;
+        not here: "that a caller waits for tasks of this and of other BMCs is up to the caller, which has them as facts";
     }
     "6.17" "busy is 400, 409 or 503" {
         "generic-host" [always(Fault::AnswerStatus).status(503).times(2).at("/Systems/").by("GET")] [Observe] => Facts(runs), 14, 0;
         "generic-host" [always(Fault::AnswerStatus).status(503).at(RESET).by("POST")] [Reset(OFF)] => Error("OutcomeUnknown"), 10, 1;
-        unmet UpdateBusy by [Machine, Explorer] unless asked::updates: "the port has no verb that updates firmware";
+        "generic-dpu" [always(Fault::UpdateBusy)] [Update(UEFI)] => Error("UpdateBusy"), 9, 1;
+        "generic-dpu" [always(Fault::UpdateBusy).status(409).seconds(30)] [Update(UEFI)] => Error("UpdateBusy"), 9, 1;
+        "generic-dpu" [always(Fault::UpdateBusy).status(400)] [Push("UEFI")] => Error("UpdateBusy"), 10, 1;
+        "generic-dpu" [always(Fault::UpdateServiceLate).seconds(FOR_EVER)] [Update(UEFI)] => Error("UpdateBusy"), 8, 0;
+        "generic-dpu" [always(Fault::UpdateServiceLate).seconds(FOR_EVER)] [Explore] => WHOLE, 47, 0;
+        unmet UpdateBusy by [Explorer] unless asked::updates: "the search updates nothing";
     }
     "6.18" "versions in another form" {
         "bluefield-3" [always(Fault::OemVersion)] [Observe] => Facts(runs), 11, 0;
         "bluefield-3" [always(Fault::OemVersion)] [Explore] => otherwise(&["bmc", "firmware", "identity", "now", "platform"]), 55, 0;
-        not here: "versions are shown as they are read; nothing is decided by a firmware version";
+        "generic-dpu" [always(Fault::OemVersion)] [Update(UEFI), Ended, Reset(RESTART), LOOK_AGAIN] => Comes(is_done), 26, 2;
     }
     "6.19" "the BMC cannot fetch the image" {
         "generic-dpu" [always(Fault::MediaRefused)] [Insert] => Error("OutcomeUnknown"), 12, 1;
-        unmet ImageUnreachable by [Machine, Explorer] unless asked::updates: "the port has no verb that updates firmware";
+        "generic-dpu" [always(Fault::ImageUnreachable)] [Update(UEFI), Ended, LOOK] => Comes(has_failed), 20, 1;
+        unmet ImageUnreachable by [Explorer] unless asked::updates: "the search updates nothing";
     }
     "6.20" "multipart uploads with rules of their own" {
-        not here: "the port uploads nothing";
+        "generic-dpu" [] [Push("UEFI"), Ended, LOOK] => Comes(waits), 26, 1;
+        "bluefield-3" [] [Push("DPU_UEFI"), Ended, LOOK] => Comes(waits), 26, 1;
+        "intel-e2100" [] [Push("IMC")] => Error("NotOffered"), 9, 0;
     }
     "6.21" "virtual media below the system or the manager; late, or not to be ejected" {
         "generic-dpu" [always(Fault::MediaLate).seconds(30)] [Insert] => Sent(Confirmed), 15, 1;
@@ -234,6 +269,7 @@ table! {
     }
     "6.25" "another certificate than the one that is trusted" {
         "generic-dpu" [] [RenewCertificate, Observe] | [RenewCertificate, Explore] => Error("CertificateRefused"), 0, 0;
+        "generic-dpu" [always(Fault::CertificateChangesWithBmc)] [RestartBmc, Observe] => Error("CertificateRefused"), 0, 0;
         not here: "old algorithms and TLS 1.2 alone are up to the TLS library; no verb installs a certificate";
     }
     "6.26" "connections that are reset, redirects, methods and paths that are not there" {
@@ -253,6 +289,8 @@ table! {
         "generic-dpu" [always(Fault::LoseReply).at("InsertMedia").by("POST")] [Insert, Insert] => Unneeded, 16, 1;
         "generic-dpu" [always(Fault::LoseReply).by("PATCH")] [Once("Cd"), Once("Cd")] => Unneeded, 9, 1;
         "generic-dpu" [always(Fault::Hang).at("InsertMedia").by("POST")] [Insert] => Error("OutcomeUnknown"), 12, 1;
+        "generic-dpu" [always(Fault::LoseReply).at("SimpleUpdate").by("POST")] [Update(UEFI)] => Error("OutcomeUnknown"), 9, 1;
+        "generic-dpu" [always(Fault::LoseReply).at("update-multipart").by("POST")] [Push("UEFI")] => Error("OutcomeUnknown"), 10, 1;
     }
     "6.28" "errors that pass by themselves, and errors that do not" {
         "dell-host" [always(Fault::AnswerStatus).status(503).times(2).by("GET")] [Observe] => Facts(runs), 14, 0;
@@ -282,7 +320,8 @@ table! {
         "bluefield-3" [always(Fault::StagesSkipped), always(Fault::StageStuck).in_stage(Stage::Uefi)] [Press(ResetType::ForceRestart, Power::On), Reaches(Stage::Uefi), Observe] => Facts(in_boot_rom), 11, 0;
         "bluefield-3" [always(Fault::StagesSkipped), always(Fault::StageStuck).in_stage(Stage::Uefi)] [Press(ResetType::ForceRestart, Power::On), Reaches(Stage::Uefi), Explore] => otherwise(&["now"]), 55, 0;
         "bluefield-3" [always(Fault::CrashAt).in_stage(Stage::OsStarting).times(1)] [Press(ResetType::ForceRestart, Power::On), Reaches(Stage::OsCrashDumping), Observe] => Facts(is_crashed), 11, 0;
-        unmet WrongCard by [Machine, Explorer] unless asked::updates: "the port has no verb that updates firmware";
+        "generic-dpu" [always(Fault::WrongCard)] [Update(UEFI), Ended, LOOK] => Comes(has_failed), 20, 1;
+        unmet WrongCard by [Explorer] unless asked::updates: "the search updates nothing";
     }
 }
 
@@ -323,6 +362,26 @@ fn no_override(facts: &BmcFacts) -> bool {
         .boot_override
         .value()
         .is_some_and(|state| state.target == Some(wanted))
+}
+
+fn goes_on(progress: &Progress) -> bool {
+    matches!(progress, Progress::Running { .. })
+}
+
+fn waits(progress: &Progress) -> bool {
+    matches!(progress, Progress::AwaitsActivation { .. })
+}
+
+fn is_done(progress: &Progress) -> bool {
+    *progress == Progress::Done
+}
+
+fn has_failed(progress: &Progress) -> bool {
+    matches!(progress, Progress::Failed { .. })
+}
+
+fn is_lost(progress: &Progress) -> bool {
+    matches!(progress, Progress::Lost { .. })
 }
 
 fn in_boot_rom(facts: &BmcFacts) -> bool {

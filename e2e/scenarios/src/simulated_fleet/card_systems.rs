@@ -169,6 +169,7 @@ impl Card {
                 | What::OverrideLost { .. }
                 | What::MediaInserted { .. }
                 | What::MediaEjected { .. }
+                | What::ImageArrived { .. }
                 | What::TaskStarted { .. }
                 | What::TaskEnded { .. }
                 | What::FirmwareActivated { .. }

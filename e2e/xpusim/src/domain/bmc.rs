@@ -42,9 +42,16 @@ impl Domain {
         one.bmc.next_task = 0;
         one.accounts.sessions.clear();
         one.accounts.basic_users.clear();
+        one.bmc.pulls.clear();
         let was_up = std::mem::replace(&mut one.bmc.up, false);
         if was_up {
             self.note(machine, What::BmcDown);
+        }
+        if self
+            .strikes(machine, Fault::CertificateChangesWithBmc)
+            .is_some()
+        {
+            self.renew_certificate(machine);
         }
         if self.strikes(machine, Fault::OverrideLostWithBmc).is_some() {
             let boot = &mut self.machines[machine].boot;

@@ -24,6 +24,11 @@ impl Domain {
         self.settle(now);
     }
 
+    /// Updates one component.
+    fn write(&mut self, machine: Index, component: usize, url: &str) -> Result<u64, Refused> {
+        self.update(machine, &[component], &Image::Pulled(url))
+    }
+
     fn state(&self, machine: Index) -> (Power, Option<Stage>, u64) {
         let one = &self.machines[machine];
         (one.power, one.stage, one.boots)
@@ -204,7 +209,7 @@ fn power_lost_in_the_middle_of_an_update_breaks_the_card() {
         .iter()
         .position(|one| one.installs_os);
     let task = domain
-        .update(CARD, os.unwrap(), "http://store/bf-bundle-3.0.bfb")
+        .write(CARD, os.unwrap(), "http://store/bf-bundle-3.0.bfb")
         .unwrap();
     assert_eq!(domain.state(CARD).1, Some(Stage::FirmwareUpdating));
     domain.ask(HOST, ResetType::ForceOff);
@@ -233,10 +238,10 @@ fn an_update_of_the_os_goes_through_stage_seven_and_reaches_the_new_version() {
         .position(|one| one.installs_os)
         .unwrap();
     domain
-        .update(CARD, os, "http://store/bf-bundle-3.0.bfb")
+        .write(CARD, os, "http://store/bf-bundle-3.0.bfb")
         .unwrap();
     assert_eq!(
-        domain.update(CARD, 0, "http://store/x.fwpkg"),
+        domain.write(CARD, 0, "http://store/x.fwpkg"),
         Err(Refused::Busy)
     );
     domain.pass(3600);
@@ -259,7 +264,7 @@ fn firmware_waits_for_its_activation() {
         .firmware
         .iter()
         .position(|one| one.id == "DPU_NIC");
-    domain.update(CARD, nic.unwrap(), "x/32.44.fwpkg").unwrap();
+    domain.write(CARD, nic.unwrap(), "x/32.44.fwpkg").unwrap();
     domain.pass(3600);
     domain.ask(CARD, ResetType::ForceRestart);
     domain.pass(600);

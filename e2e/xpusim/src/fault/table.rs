@@ -78,6 +78,7 @@ table! {
     "bios-empty", Document, "the Bios has no attributes until a boot after an update", "6.7, 7";
     "bios-error", Document, "the Bios is answered with 500, and its body is right", "6.7, 7";
     "oem-version", Document, "versions carry a prefix of the vendor's", "6.18";
+    "update-service-late", Document, "for `seconds` (180) after a start of the BMC its UpdateService is Starting and takes nothing", "6.17";
     "etag-weak", Etag, "ETags are weak and compared byte for byte", "6.10";
     "etag-demanded", Etag, "PATCH without If-Match is answered with 428", "6.10";
     "etag-never-matches", Etag, "If-Match is answered with 412, except `*`", "6.10";
@@ -86,6 +87,8 @@ table! {
     "apply-time-refused", Request, "@Redfish.SettingsApplyTime is an unknown property", "6.11";
     "location-missing", Request, "202 has no Location, the task is in the body alone", "6.13";
     "location-absolute", Request, "Location is an absolute URL", "6.13";
+    "task-unnamed", Request, "an update is taken with 202, and neither Location nor body names a task", "6.13";
+    "update-without-task", Request, "an update is taken with 200 and nothing else", "6.13";
     "reset-ignored", Behaviour, "a reset is accepted and nothing happens", "2.10, 7";
     "reset-refused", Behaviour, "a reset is refused with 409", "6.26";
     "too-close-lost", Behaviour, "a power command within `seconds` of the last is accepted and lost", "6.4, 2.4";
@@ -100,10 +103,17 @@ table! {
     "task-warning", Behaviour, "tasks end Completed with TaskStatus Warning", "6.15";
     "task-stuck", Behaviour, "tasks stay Running at 97 %", "6.15";
     "task-monitor-gone", Behaviour, "the task monitor answers 404 as soon as the task has ended", "6.13";
+    "task-critical", Behaviour, "an update writes nothing and ends Completed with TaskStatus Critical", "6.15";
+    "task-error-text", Behaviour, "an update writes nothing and ends Completed with TaskStatus OK and a GeneralError", "6.15, 1.2";
+    "percent-short", Behaviour, "tasks end at 99 %", "6.15";
+    "part-failed", Behaviour, "an update of several components ends well, and the last of them is not written", "1.1";
+    "updates-clobber", Behaviour, "an update is taken while another one runs, which then ends well and writes nothing", "6.16";
+    "bmc-restarts-in-update", Behaviour, "the BMC restarts when an update has written, and its task goes with it", "6.14, 7";
+    "certificate-changes-with-bmc", Behaviour, "a restart of the BMC gives it another certificate", "6.25";
     "wrong-version", Behaviour, "an update completes and the old version stays", "6.15, 7";
     "wrong-card", Behaviour, "an update ends in Exception: the image is for another card", "1.1, 7";
     "image-unreachable", Behaviour, "an update ends in Exception: the BMC cannot reach the image", "6.19";
-    "update-busy", Behaviour, "updates are refused with 503 and ResourceInUse", "6.17, 7";
+    "update-busy", Behaviour, "updates are refused with ResourceInUse and `status` (503), and Retry-After if `seconds` are given", "6.17, 7";
     "sessions-full", Behaviour, "no session is to be had: 503", "6.22, 7";
     "sessions-forgotten", Behaviour, "every session token is refused, once each time it strikes", "6.22";
     "password-change-required", Behaviour, "nothing works but changing the own password", "6.23, 7";

@@ -14,9 +14,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use super::pull;
 use crate::fault::Fault;
 use crate::fleet::{Fleet, Place};
-use crate::redfish::{self, After, Before, Body, Reply, Request};
+use crate::redfish::{self, After, Before, Body, Parts, Reply, Request, Upload};
 
 /// Longest body that is read.
 const MOST_BYTES: usize = 64 << 20;
@@ -102,10 +103,13 @@ async fn answer(
         return Err(Cut);
     }
     let (parts, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, MOST_BYTES).collect().await else {
-        return Err(Cut);
+    let (body, upload) = match Parts::of(&parts.headers) {
+        Some(parts) => (Bytes::new(), Some(uploaded(body, parts).await?)),
+        None => match Limited::new(body, MOST_BYTES).collect().await {
+            Ok(body) => (body.to_bytes(), None),
+            Err(_) => return Err(Cut),
+        },
     };
-    let body = body.to_bytes();
     let host = parts
         .headers
         .get(header::HOST)
@@ -123,10 +127,12 @@ async fn answer(
         query: parts.uri.query().unwrap_or_default(),
         headers: &parts.headers,
         body: &body,
+        upload: upload.as_ref(),
     };
     think(&shared.fleet, place, &request).await;
     // The lock is held for the judgement alone, never across an await.
     let judged = judge(&shared.fleet, place, &request);
+    pull::begin(&shared.fleet, place);
     let (reply, after) = match judged {
         Judged::Down | Judged::Dropped => return Err(Cut),
         Judged::Hangs => return std::future::pending().await,
@@ -145,6 +151,16 @@ async fn answer(
     // The connection looks alive, and closes at its next request.
     spent.store(after.close, Ordering::Relaxed);
     Ok(response)
+}
+
+/// Reads a body of parts: its image is as long as it is.
+async fn uploaded(mut body: Incoming, mut parts: Parts) -> Result<Upload, Cut> {
+    while let Some(frame) = body.frame().await {
+        if let Some(piece) = frame.map_err(|_| Cut)?.data_ref() {
+            parts.feed(piece);
+        }
+    }
+    Ok(parts.finish())
 }
 
 enum Judged {

@@ -138,6 +138,8 @@ pub(super) const BLUEFIELD_2: Personality = Personality {
     update: Update {
         protocols: &["HTTP", "HTTPS", "SCP"],
         multipart: Some("/redfish/v1/UpdateService/update-multipart"),
+        most_bytes: None,
+        names_reset: None,
         firmware: &[
             firmware("BMC_Firmware", "BF-24.10-10", Activation::Manager),
             Firmware {
@@ -219,6 +221,8 @@ pub(super) const BLUEFIELD_3: Personality = Personality {
     update: Update {
         protocols: &["HTTP", "HTTPS", "SCP"],
         multipart: Some("/redfish/v1/UpdateService/update-multipart"),
+        most_bytes: None,
+        names_reset: None,
         firmware: &[
             firmware("BMC_Firmware", "BF-24.10-10", Activation::Manager),
             firmware("Bluefield_FW_ERoT", "00.02.0182.0000", Activation::Manager),
@@ -310,6 +314,8 @@ pub(super) const BLUEFIELD_4: Personality = Personality {
     update: Update {
         protocols: &["HTTPS"],
         multipart: Some("/redfish/v1/UpdateService/update-multipart"),
+        most_bytes: None,
+        names_reset: None,
         firmware: &[
             firmware("FW_BMC_0", "BF4-26.01-3", Activation::Manager),
             firmware("FW_CPU_0", "02.04.07", Activation::PowerCycle),

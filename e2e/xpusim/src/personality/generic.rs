@@ -130,6 +130,8 @@ pub(super) const DPU: Personality = Personality {
     update: Update {
         protocols: &["HTTP", "HTTPS"],
         multipart: Some("/redfish/v1/UpdateService/update-multipart"),
+        most_bytes: None,
+        names_reset: None,
         firmware: &[
             Firmware {
                 id: "BMC",
@@ -234,6 +236,8 @@ pub(super) const HOST: Personality = Personality {
     update: Update {
         protocols: &["HTTP", "HTTPS"],
         multipart: Some("/redfish/v1/UpdateService/update-multipart"),
+        most_bytes: None,
+        names_reset: None,
         firmware: &[
             Firmware {
                 id: "BMC",

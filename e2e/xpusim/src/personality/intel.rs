@@ -89,6 +89,9 @@ pub(super) const E2100: Personality = Personality {
     update: Update {
         protocols: &["HTTP", "HTTPS"],
         multipart: None,
+        // 1.5 GB at most; the image as a whole needs a power cycle of the host.
+        most_bytes: Some(1_500_000_000),
+        names_reset: Some("POR"),
         firmware: &[Firmware {
             id: "IMC",
             version: "MEV-2.0.0.11126",

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::message::Message;
 use super::tree::{self, Post, View};
 use super::{Body, ROOT, Reply, Request, create, push};
-use crate::domain::{Domain, Index, Refused};
+use crate::domain::{Domain, Image, Index, Refused};
 use crate::effect::What;
 use crate::fault::Fault;
 use crate::reset::ResetType;
@@ -35,6 +35,9 @@ pub(super) fn post(
     let mut reply = act(domain, machine, request, post, &body)?;
     if reply.status == StatusCode::ACCEPTED {
         relocate(domain, machine, request, &mut reply);
+        if matches!(post, Post::SimpleUpdate | Post::Push) {
+            say_less(domain, machine, request, &mut reply);
+        }
     }
     Ok(reply)
 }
@@ -59,6 +62,18 @@ fn relocate(domain: &mut Domain, machine: Index, request: &Request<'_>, reply: &
                 *value = format!("https://{host}{value}");
             }
         }
+    }
+}
+
+/// An update is taken, and its task is not told.
+fn say_less(domain: &mut Domain, machine: Index, request: &Request<'_>, reply: &mut Reply) {
+    let without = struck(domain, machine, request, Fault::UpdateWithoutTask);
+    if without {
+        reply.status = StatusCode::OK;
+    }
+    if without || struck(domain, machine, request, Fault::TaskUnnamed) {
+        reply.headers.retain(|(name, _)| *name != header::LOCATION);
+        reply.body = Body::Nothing;
     }
 }
 
@@ -234,36 +249,44 @@ fn simple_update(
     if body.contains_key("TransferProtocol") {
         choice(action, body, "TransferProtocol", protocols)?;
     }
-    let component = component(domain, machine, body.get("Targets"), uri).map_err(|target| {
+    let components = components(domain, machine, body.get("Targets"), uri).map_err(|target| {
         Message::ActionParameterValueNotInList(action, target, "Targets".to_owned())
     })?;
-    let task = domain.update(machine, component, uri).map_err(refusal)?;
+    let image = Image::Pulled(uri);
+    let task = domain
+        .update(machine, &components, &image)
+        .map_err(refusal)?;
     accepted(domain, machine, task)
 }
 
-/// The component that an update is for: the first target, else the one that
-/// the file is named after, else the first.
-pub(super) fn component(
+/// The components that an update is for: its targets, else the one that the
+/// file is named after, else the operating system, else the first.
+pub(super) fn components(
     domain: &Domain,
     machine: Index,
     targets: Option<&Value>,
     file: &str,
-) -> Result<usize, String> {
+) -> Result<Vec<usize>, String> {
     let firmware = &domain.machines[machine].firmware;
-    if let Some(target) = targets
-        .and_then(|targets| targets.get(0))
-        .and_then(Value::as_str)
-    {
-        let id = target.rsplit('/').next().unwrap_or(target);
-        let found = firmware.iter().position(|one| one.id == id);
-        return found.ok_or_else(|| target.to_owned());
+    let targets = targets.and_then(Value::as_array);
+    let targets = targets.map_or(&[][..], Vec::as_slice).iter();
+    let found: Vec<usize> = targets
+        .filter_map(Value::as_str)
+        .map(|target| {
+            let id = target.rsplit('/').next().unwrap_or(target);
+            let found = firmware.iter().position(|one| one.id == id);
+            found.ok_or_else(|| target.to_owned())
+        })
+        .collect::<Result<_, _>>()?;
+    if !found.is_empty() {
+        return Ok(found);
     }
     let file = file.to_ascii_lowercase();
     let named = firmware
         .iter()
         .position(|one| file.contains(&one.id.to_ascii_lowercase()));
     let os = || firmware.iter().position(|one| one.installs_os);
-    Ok(named.or_else(os).unwrap_or(0))
+    Ok(vec![named.or_else(os).unwrap_or(0)])
 }
 
 /// 202 with the task.
@@ -280,6 +303,7 @@ pub(super) fn refusal(refused: Refused) -> Message {
     match refused {
         Refused::WrongState(power) => Message::WrongState(power.as_str()),
         Refused::Busy | Refused::Occupied => Message::ResourceInUse,
+        Refused::UpdateBusy(status, seconds) => Message::UpdateBusy(status, seconds),
         Refused::Failed => Message::InternalError,
     }
 }

@@ -34,7 +34,8 @@ pub(super) fn distort(
     for fault in faults {
         let (method, path) = (request.method, request.path);
         let one = &domain.machines[machine];
-        if !one.faults.covers(fault, method, path) {
+        let over = fault == Fault::UpdateServiceLate && !domain.updates_are_late(machine);
+        if over || !one.faults.covers(fault, method, path) {
             continue;
         }
         let right = document.clone();
@@ -135,6 +136,11 @@ fn apply(fault: Fault, one: &Machine, document: &mut Value, path: &str) {
                 });
             }
         }
+        Fault::UpdateServiceLate => {
+            if path.trim_end_matches('/').ends_with("/UpdateService") {
+                document["Status"]["State"] = "Starting".into();
+            }
+        }
         Fault::StaleStageTime => {
             set(document, &["LastStateTime"], &"1970-01-01T00:00:00Z".into());
         }
@@ -169,6 +175,8 @@ fn apply(fault: Fault, one: &Machine, document: &mut Value, path: &str) {
         | Fault::ApplyTimeRefused
         | Fault::LocationMissing
         | Fault::LocationAbsolute
+        | Fault::TaskUnnamed
+        | Fault::UpdateWithoutTask
         | Fault::ResetIgnored
         | Fault::ResetRefused
         | Fault::TooCloseLost
@@ -183,6 +191,13 @@ fn apply(fault: Fault, one: &Machine, document: &mut Value, path: &str) {
         | Fault::TaskWarning
         | Fault::TaskStuck
         | Fault::TaskMonitorGone
+        | Fault::TaskCritical
+        | Fault::TaskErrorText
+        | Fault::PercentShort
+        | Fault::PartFailed
+        | Fault::UpdatesClobber
+        | Fault::BmcRestartsInUpdate
+        | Fault::CertificateChangesWithBmc
         | Fault::WrongVersion
         | Fault::WrongCard
         | Fault::ImageUnreachable

@@ -32,6 +32,12 @@ pub(crate) enum Message {
     ActionParameterValueNotInList(&'static str, String, String),
     ResourceAlreadyExists(String),
     ResourceInUse,
+    /// With this HTTP status; to be asked again after so many seconds.
+    UpdateBusy(u16, Option<u64>),
+    /// What an installer says at its end.
+    Said(String),
+    /// Which reset lets what was written run.
+    ResetRequired(&'static str),
     ResourceCannotBeDeleted,
     NoOperation,
     WrongState(&'static str),
@@ -223,6 +229,21 @@ impl Message {
                 "Warning",
                 text("Something else is going on with this resource."),
                 "Repeat the request later.",
+            ),
+            Self::UpdateBusy(status, _) => (
+                *status,
+                "ResourceInUse",
+                "Warning",
+                text("An update is in progress."),
+                "Repeat the request later.",
+            ),
+            Self::Said(said) => (200, "Success", "OK", said.clone(), "None."),
+            Self::ResetRequired(reset) => (
+                200,
+                "ResetRequired",
+                "Warning",
+                format!("What was written runs after the reset {reset}."),
+                "Reset it so.",
             ),
             Self::ResourceCannotBeDeleted => (
                 405,

@@ -69,6 +69,7 @@ fn send(
         query: "",
         headers,
         body: body.as_bytes(),
+        upload: None,
     };
     answer(domain, machine, &request)
 }
@@ -414,12 +415,16 @@ fn a_push_finds_its_component_and_an_update_is_not_done_twice_at_once() {
         header::CONTENT_TYPE,
         "multipart/form-data; boundary=b".parse().unwrap(),
     );
+    let mut parts = Parts::of(&headers).unwrap();
+    parts.feed(body.as_bytes());
+    let upload = parts.finish();
     let request = Request {
         method: "POST",
         path: "/redfish/v1/UpdateService/update-multipart",
         query: "",
         headers: &headers,
-        body: body.as_bytes(),
+        body: b"",
+        upload: Some(&upload),
     };
     assert_eq!(answer(&mut domain, machine, &request).status, 202);
     assert_eq!(answer(&mut domain, machine, &request).status, 503);

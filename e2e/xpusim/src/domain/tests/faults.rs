@@ -1,7 +1,7 @@
 //! Every fault of behaviour that is not about a request's path.
 
 use super::*;
-use crate::machine::{Task, TaskState};
+use crate::machine::{Arrived, Task, TaskState};
 
 fn faulty(fault: Fault) -> Domain {
     let mut domain = domain("generic-host", "generic-dpu", "standby");
@@ -18,7 +18,7 @@ fn updated(fault: Fault) -> (Domain, Option<Task>) {
     let mut domain = faulty(fault);
     let uefi = position(&domain, "UEFI");
     let task = domain
-        .update(CARD, uefi, "http://store/2.0.0.fwpkg")
+        .write(CARD, uefi, "http://store/2.0.0.fwpkg")
         .unwrap();
     domain.pass(100);
     let tasks = &domain.machines[CARD].bmc.tasks;
@@ -45,6 +45,10 @@ fn tasks_end_as_their_fault_says() {
         (Fault::TaskStuck, Some(TaskState::Running), "1.9.0"),
         (Fault::TaskWarning, Some(TaskState::Warned), "2.0.0"),
         (Fault::TaskLost, None, "2.0.0"),
+        (Fault::TaskCritical, Some(TaskState::Critical), "1.9.0"),
+        (Fault::TaskErrorText, Some(TaskState::Hidden), "1.9.0"),
+        (Fault::PercentShort, Some(TaskState::Completed), "2.0.0"),
+        (Fault::BmcRestartsInUpdate, None, "2.0.0"),
         (Fault::WrongVersion, Some(TaskState::Completed), "1.9.0"),
         (Fault::WrongCard, Some(TaskState::Exception), "1.9.0"),
         (Fault::ImageUnreachable, Some(TaskState::Exception), "1.9.0"),
@@ -62,7 +66,7 @@ fn an_update_for_another_card_leaves_the_old_system_running() {
     let mut domain = domain("generic-host", "bluefield-2", "standby");
     domain.switch_on(CARD, Rule::always(Fault::WrongCard));
     let os = position(&domain, "DPU_OS");
-    domain.update(CARD, os, "http://store/bf3.bfb").unwrap();
+    domain.write(CARD, os, "http://store/bf3.bfb").unwrap();
     domain.pass(3600);
     assert_eq!(domain.state(CARD), (Power::On, UP, 2));
     assert_eq!(domain.machines[CARD].disk, "factory");
@@ -71,8 +75,109 @@ fn an_update_for_another_card_leaves_the_old_system_running() {
 #[test]
 fn a_busy_update_service_is_busy_as_often_as_told() {
     let mut domain = faulty(Fault::UpdateBusy);
-    assert_eq!(domain.update(CARD, 1, "x"), Err(Refused::Busy));
-    assert_eq!(domain.update(CARD, 1, "x"), Ok(0));
+    assert_eq!(
+        domain.write(CARD, 1, "x"),
+        Err(Refused::UpdateBusy(503, None))
+    );
+    assert_eq!(domain.write(CARD, 1, "x"), Ok(0));
+}
+
+#[test]
+fn a_busy_update_service_says_so_as_it_is_told_to() {
+    let mut domain = domain("generic-host", "generic-dpu", "standby");
+    let rule = Rule {
+        status: Some(409),
+        seconds: Some(30),
+        ..Rule::always(Fault::UpdateBusy)
+    };
+    domain.switch_on(CARD, rule);
+    assert_eq!(
+        domain.write(CARD, 1, "x"),
+        Err(Refused::UpdateBusy(409, Some(30)))
+    );
+    let mut domain = faulty(Fault::UpdateServiceLate);
+    assert_eq!(
+        domain.write(CARD, 1, "x"),
+        Err(Refused::UpdateBusy(503, None))
+    );
+    domain.pass(180);
+    assert_eq!(domain.write(CARD, 1, "x"), Ok(0));
+}
+
+#[test]
+fn a_part_may_fail_and_a_second_update_may_clobber_the_first() {
+    let mut domain = faulty(Fault::PartFailed);
+    let (uefi, nic) = (position(&domain, "UEFI"), position(&domain, "NIC"));
+    let both = Image::Pulled("http://store/9.0.fwpkg");
+    let task = domain.update(CARD, &[uefi, nic], &both).unwrap();
+    domain.pass(100);
+    let pending = |domain: &Domain, one: usize| domain.machines[CARD].firmware[one].pending.clone();
+    assert_eq!(pending(&domain, uefi).as_deref(), Some("9.0"));
+    assert_eq!(pending(&domain, nic), None);
+    let tasks = &domain.machines[CARD].bmc.tasks;
+    let told = tasks.iter().find(|one| one.id == task).unwrap();
+    assert_eq!(told.state, TaskState::Completed);
+    assert!(told.message.contains("NIC failed"), "{}", told.message);
+
+    let mut domain = faulty(Fault::UpdatesClobber);
+    let first = domain.write(CARD, uefi, "http://store/1.fwpkg").unwrap();
+    let second = domain.write(CARD, nic, "http://store/2.fwpkg").unwrap();
+    domain.pass(100);
+    let ended = domain.machines[CARD].bmc.tasks.iter();
+    let ended: Vec<_> = ended.map(|task| (task.id, task.state)).collect();
+    let well = TaskState::Completed;
+    assert_eq!(ended, [(first, well), (second, well)]);
+    assert_eq!(pending(&domain, uefi), None);
+    assert_eq!(pending(&domain, nic).as_deref(), Some("2"));
+}
+
+#[test]
+fn an_image_on_loopback_is_waited_for_and_a_restart_of_the_bmc_ends_the_wait() {
+    let mut domain = domain("generic-host", "generic-dpu", "standby");
+    let uefi = position(&domain, "UEFI");
+    let url = "http://127.0.0.1:1/2.0.0.fwpkg";
+    let state = |domain: &Domain, task: u64| {
+        let mut tasks = domain.machines[CARD].bmc.tasks.iter();
+        tasks.find(|one| one.id == task).map(|one| one.state)
+    };
+    let begin = |domain: &mut Domain| {
+        let task = domain.write(CARD, uefi, url).unwrap();
+        let pull = domain.machines[CARD].bmc.pulls.pop().unwrap();
+        assert_eq!((pull.task, pull.url.as_str()), (task, url));
+        (task, pull.life)
+    };
+    let arrived = || Arrived {
+        bytes: 3,
+        sha256: "00".to_owned(),
+    };
+    let (task, life) = begin(&mut domain);
+    domain.pass(1000);
+    assert_eq!(state(&domain, task), Some(TaskState::Running));
+    domain.arrived(CARD, life, task, Ok(arrived()));
+    assert_eq!(state(&domain, task), Some(TaskState::Completed));
+    let came = |what: &What| matches!(what, What::ImageArrived { bytes: 3, .. });
+    assert_eq!(domain.count(CARD, came), 1);
+
+    let (task, life) = begin(&mut domain);
+    domain.arrived(CARD, life, task, Err("HTTP 404".to_owned()));
+    assert_eq!(state(&domain, task), Some(TaskState::Exception));
+
+    let (task, life) = begin(&mut domain);
+    domain.restart_manager(CARD);
+    domain.arrived(CARD, life, task, Ok(arrived()));
+    domain.pass(1000);
+    assert_eq!(state(&domain, task), None);
+    assert_eq!(domain.count(CARD, came), 1);
+}
+
+#[test]
+fn a_restart_may_bring_another_certificate() {
+    let mut domain = faulty(Fault::CertificateChangesWithBmc);
+    domain.restart_manager(CARD);
+    assert_eq!(domain.machines[CARD].bmc.certificate, 1);
+    domain.pass(1000);
+    domain.restart_manager(CARD);
+    assert_eq!(domain.machines[CARD].bmc.certificate, 1);
 }
 
 #[test]

@@ -54,6 +54,7 @@ fn connection_faults_are_judged_by_path_and_method() {
         query: "",
         headers: &headers,
         body: b"",
+        upload: None,
     };
     let mut judge = |path| match before(&mut domain, machine, &request(path)) {
         Before::Answer(reply) => reply.status.as_u16(),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Delete, Node, Post, ROOT, View, collection, healthy, kind, link};
-use crate::machine::{Task, TaskState};
+use crate::machine::{Task, TaskState, Work};
 use crate::redfish::message::Message;
 
 pub(super) fn update(view: &View<'_>, rest: &[&str]) -> Option<Node> {
@@ -26,6 +26,9 @@ pub(super) fn update(view: &View<'_>, rest: &[&str]) -> Option<Node> {
             });
             if let Some(push) = update.multipart {
                 body["MultipartHttpPushUri"] = push.into();
+            }
+            if let Some(bytes) = update.most_bytes {
+                body["MaxImageSizeBytes"] = bytes.into();
             }
             if update.inventory {
                 body["FirmwareInventory"] = link(format!("{path}/FirmwareInventory"));
@@ -107,12 +110,17 @@ pub(in super::super) fn task(view: &View<'_>, task: &Task) -> Value {
         // The last percent belong to the end, which may never come.
         #[expect(clippy::cast_possible_truncation, reason = "between 0 and 97")]
         TaskState::Running => (gone / whole * 100.0).clamp(0.0, 97.0) as i64,
-        TaskState::Completed | TaskState::Warned | TaskState::Exception => 100,
+        TaskState::Completed
+        | TaskState::Warned
+        | TaskState::Critical
+        | TaskState::Hidden
+        | TaskState::Exception => task.percent_at_end.into(),
     };
+    let failed = || Message::Failed(task.message.clone()).value();
     let messages: Vec<Value> = match task.state {
         TaskState::Running => Vec::new(),
-        TaskState::Completed | TaskState::Warned => vec![Message::Success.value()],
-        TaskState::Exception => vec![Message::Failed(task.message.clone()).value()],
+        TaskState::Completed | TaskState::Warned => ended_well(view, task),
+        TaskState::Critical | TaskState::Hidden | TaskState::Exception => vec![failed()],
     };
     let mut body = json!({
         "@odata.id": path,
@@ -130,6 +138,20 @@ pub(in super::super) fn task(view: &View<'_>, task: &Task) -> Value {
         body["EndTime"] = view.date(task.ends).into();
     }
     body
+}
+
+/// What a task says that has ended well: of an update also which reset it needs, where the
+/// vendor's do.
+fn ended_well(view: &View<'_>, task: &Task) -> Vec<Value> {
+    let mut messages = vec![Message::Success.value()];
+    if !task.message.is_empty() {
+        messages.push(Message::Said(task.message.clone()).value());
+    }
+    if let (Work::Firmware { .. }, Some(reset)) = (&task.work, view.personality.update.names_reset)
+    {
+        messages.push(Message::ResetRequired(reset).value());
+    }
+    messages
 }
 
 pub(super) fn logs(view: &View<'_>, rest: &[&str]) -> Option<Node> {
