@@ -9,10 +9,10 @@ use sha2::{Digest, Sha256};
 
 use crate::command::run;
 use crate::image;
+use crate::nvram::{Nvram, VARIABLES};
 
 /// Firmware code that every VM boots; also told to the BMC.
 pub(crate) const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
 /// One VM.
 #[derive(Debug, Clone)]
@@ -115,8 +115,14 @@ pub(crate) fn create_disk(disk: &Disk, path: &Path) -> Result<()> {
 
 /// The libvirt definition. The disk's boot order is explicit, so that the BMC keeps the disk as
 /// second choice when it puts a CD first.
-pub(crate) fn definition(spec: &MachineSpec, disk: &Path, console: &Path) -> Result<String> {
+pub(crate) fn definition(
+    spec: &MachineSpec,
+    disk: &Path,
+    nvram: &Nvram,
+    console: &Path,
+) -> Result<String> {
     let disk = escaped(disk)?;
+    let nvram = escaped(nvram.path())?;
     let console = escaped(console)?;
     let MachineSpec {
         name,
@@ -147,7 +153,7 @@ pub(crate) fn definition(spec: &MachineSpec, disk: &Path, console: &Path) -> Res
   <os>
     <type arch='x86_64' machine='q35'>hvm</type>
     <loader readonly='yes' type='pflash'>{FIRMWARE}</loader>
-    <nvram template='{VARIABLES}'/>
+    <nvram template='{VARIABLES}'>{nvram}</nvram>
     <smbios mode='sysinfo'/>
   </os>
   <features><acpi/></features>

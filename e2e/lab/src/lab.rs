@@ -16,8 +16,9 @@ use crate::coupling::Coupling;
 use crate::deadline::eventually;
 use crate::domain::{self, MachineSpec, SlotPower};
 use crate::emulator::{Credentials, Driver, Emulator};
-use crate::front::{Front, Request, TlsIdentity};
+use crate::front::{Front, HttpBoot, Request, TlsIdentity};
 use crate::hypervisor::{self, GRACE, Hypervisor};
+use crate::nvram::Nvram;
 use crate::requirements;
 
 /// What a lab consists of.
@@ -31,6 +32,9 @@ pub struct LabSpec {
     pub listen: IpAddr,
     /// Certificates by machine name; a BMC without one speaks plain HTTP.
     pub tls: BTreeMap<String, TlsIdentity>,
+    /// Names of VMs whose own firmware fetches `HttpBootUri`. The emulator's way with the others
+    /// is to download it itself and to insert a CD.
+    pub http_boot: BTreeSet<String>,
 }
 
 impl LabSpec {
@@ -41,6 +45,7 @@ impl LabSpec {
             credentials: Credentials::default(),
             listen: Ipv4Addr::LOCALHOST.into(),
             tls: BTreeMap::new(),
+            http_boot: BTreeSet::new(),
         }
     }
 
@@ -78,6 +83,12 @@ impl LabSpec {
                 "a certificate is for {name}, which is no machine"
             );
         }
+        for name in &self.http_boot {
+            ensure!(
+                names.contains(name),
+                "{name} boots by HTTP and is no machine"
+            );
+        }
         Ok(())
     }
 }
@@ -93,14 +104,21 @@ struct Bmcs {
 
 impl Bmcs {
     async fn up(state: &Path, spec: &LabSpec, driver: Driver<'_>) -> Result<Self> {
+        let has_firmware = matches!(driver, Driver::Libvirt(_));
         let emulator = Emulator::start(state, driver, &spec.credentials).await?;
         let mut fronts = BTreeMap::new();
         for machine in &spec.machines {
+            let http_boot = (has_firmware && spec.http_boot.contains(&machine.name)).then(|| {
+                let nvram = Nvram::of(&machine_folder(state, &machine.name));
+                let (state, name) = (state.to_owned(), machine.name.clone());
+                HttpBoot::new(nvram, move || hypervisor::is_on(&state, &name))
+            });
             let front = Front::open(
                 (spec.listen, 0).into(),
                 emulator.port(),
                 &machine.uuid,
                 spec.tls.get(&machine.name).cloned(),
+                http_boot,
             )
             .await?;
             fronts.insert(machine.name.clone(), front);
@@ -328,8 +346,12 @@ impl FakeBmcs {
     }
 }
 
+fn machine_folder(state: &Path, name: &str) -> PathBuf {
+    state.join("machines").join(name)
+}
+
 async fn define(state: &Path, spec: &MachineSpec, hypervisor: &Arc<Hypervisor>) -> Result<Machine> {
-    let folder = state.join("machines").join(&spec.name);
+    let folder = machine_folder(state, &spec.name);
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let disk = folder.join("disk.qcow2");
     let (kind, made) = (spec.disk.clone(), disk.clone());
@@ -337,7 +359,8 @@ async fn define(state: &Path, spec: &MachineSpec, hypervisor: &Arc<Hypervisor>) 
         .await
         .context("the task that makes a disk ended early")??;
     let console = folder.join("console.log");
-    let definition = domain::definition(spec, &disk, &console)?;
+    let nvram = Nvram::of(&folder);
+    let definition = domain::definition(spec, &disk, &nvram, &console)?;
     hypervisor
         .define(&definition, &folder.join("domain.xml"))
         .await?;

@@ -26,6 +26,7 @@ mod guest;
 mod hypervisor;
 pub mod image;
 mod lab;
+mod nvram;
 pub mod requirements;
 
 pub use built_module::BuiltModule;

@@ -2,22 +2,17 @@
 //! installs from virtual media, comes up from its disk with its seed, then its host boots.
 
 mod redfish;
+mod served;
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use http_body_util::Full;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use lockstep_lab::image::{self, Behaviour, InstallerSpec, seed};
 use lockstep_lab::{Lab, LabSpec, MachineSpec};
 use redfish::Bmc;
 use reqwest::Method;
 use serde_json::json;
-use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 
 const BOOT: Duration = Duration::from_secs(120);
 
@@ -46,7 +41,7 @@ async fn a_card_installs_and_its_host_follows() -> Result<()> {
     };
     let image = tokio::task::spawn_blocking(move || image::installer(&spec)).await??;
     let served = folder.path().join("served.iso");
-    let (port, mut paths) = serve(&served).await?;
+    let (port, mut requests) = served::serve(&served).await?;
     seed::fill(
         &image.path,
         &served,
@@ -98,9 +93,9 @@ async fn a_card_installs_and_its_host_follows() -> Result<()> {
     eprintln!("power on to operating system: {:.1?}", up.instant - begun);
     let path = tokio::time::timeout(BOOT, async {
         loop {
-            let path = paths.recv().await.context("the server ended")?;
-            if path.starts_with("/agent/") {
-                return anyhow::Ok(path);
+            let request = requests.recv().await.context("the server ended")?;
+            if request.path.starts_with("/agent/") {
+                return anyhow::Ok(request.path);
             }
         }
     })
@@ -158,33 +153,4 @@ async fn a_card_installs_and_its_host_follows() -> Result<()> {
     lab.down()?;
     assert!(Lab::stop_recorded(&folder.path().join("lab"))?.is_empty());
     Ok(())
-}
-
-/// Serves one file for every path and tells the paths.
-async fn serve(file: &Path) -> Result<(u16, mpsc::UnboundedReceiver<String>)> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let port = listener.local_addr()?.port();
-    let (sender, paths) = mpsc::unbounded_channel();
-    let file = PathBuf::from(file);
-    tokio::spawn(async move {
-        while let Ok((stream, _peer)) = listener.accept().await {
-            let (sender, file) = (sender.clone(), file.clone());
-            let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-                let told = sender.send(request.uri().path().to_owned());
-                let file = file.clone();
-                async move {
-                    told.map_err(std::io::Error::other)?;
-                    let bytes = tokio::fs::read(file).await?;
-                    Ok::<_, std::io::Error>(http::Response::new(Full::new(bytes::Bytes::from(
-                        bytes,
-                    ))))
-                }
-            });
-            tokio::spawn(
-                hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service),
-            );
-        }
-    });
-    Ok((port, paths))
 }

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::http_boot::HttpBoot;
 use super::record::Request;
 use super::rule::Fault;
 use super::{Shared, scope, upstream};
@@ -92,18 +93,46 @@ async fn answer(
         deliver(shared, entry, &answer);
         return Ok(answer);
     }
+    let http_boot = shared.http_boot.as_ref();
+    let asked = http_boot.and_then(|boot| {
+        let asked = boot.asked(&parts.method, &path, &system, &body)?;
+        Some((boot, asked))
+    });
+    if asked
+        .as_ref()
+        .is_some_and(|(boot, asked)| !boot.is_possible(asked))
+    {
+        let message = "The next boot cannot be changed while the system is on";
+        let error = json!({"error": {"code": "Base.1.0.GeneralError", "message": message}});
+        let answer = json_answer(409, error.to_string());
+        deliver(shared, entry, &answer);
+        return Ok(answer);
+    }
+    let body = match &asked {
+        Some((_, asked)) => asked.for_emulator(body),
+        None => body,
+    };
     // The emulator is down or dies in mid-answer: so does the BMC.
     let Ok(emulator) = upstream::connect(shared.emulator).await else {
         return Err(Cut);
     };
     shared.log.update(entry, |entry| entry.forwarded = true);
-    let mut answer = match forward(emulator, parts, body, &path, &system).await {
+    let mut answer = match forward(emulator, parts, body, &path, &system, http_boot).await {
         Ok(answer) => answer,
         Err(error) => {
             tracing::debug!(%error, path, "the emulator gave no answer");
             return Err(Cut);
         }
     };
+    if let Some((boot, asked)) = asked.filter(|_| answer.status().is_success())
+        && let Err(error) = boot.carry_out(asked).await
+    {
+        tracing::error!(%error, "the next boot was not changed");
+        answer = json_answer(
+            500,
+            json!({"error": {"message": error.to_string()}}).to_string(),
+        );
+    }
     shared
         .log
         .update(entry, |entry| entry.status = Some(answer.status().as_u16()));
@@ -152,6 +181,7 @@ async fn forward(
     body: Bytes,
     path: &str,
     system: &str,
+    http_boot: Option<&HttpBoot>,
 ) -> anyhow::Result<Response<Full<Bytes>>> {
     let mut request = http::Request::builder().method(parts.method).uri(path);
     if let Some(headers) = request.headers_mut() {
@@ -169,6 +199,9 @@ async fn forward(
     let body = match serde_json::from_slice::<Value>(&body) {
         Ok(mut document) => {
             scope::narrow(&mut document, system);
+            if let Some(boot) = http_boot {
+                boot.show(&mut document, system);
+            }
             Bytes::from(serde_json::to_vec(&document)?)
         }
         Err(_not_json) => body,

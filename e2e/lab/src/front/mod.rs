@@ -2,9 +2,11 @@
 //!
 //! The emulator serves all systems on one port. A front shows one of them, records every request
 //! (see [`Request`]) and carries out fault rules (see [`Rule`]). What it forwards, the emulator
-//! decides: authentication and all Redfish behaviour are the emulator's.
+//! decides: authentication and all Redfish behaviour are the emulator's, but for a boot by HTTP
+//! that the machine's own firmware carries out.
 
 mod exchange;
+mod http_boot;
 mod record;
 mod rule;
 mod scope;
@@ -20,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
+pub(crate) use http_boot::HttpBoot;
 pub use record::Request;
 pub use rule::{Fault, Rule, RuleId};
 pub use tls::TlsIdentity;
@@ -41,6 +44,7 @@ struct Shared {
     target: Mutex<Target>,
     rules: Rules,
     log: Log,
+    http_boot: Option<HttpBoot>,
 }
 
 impl Shared {
@@ -66,6 +70,7 @@ impl Front {
         emulator: u16,
         system: &str,
         tls: Option<TlsIdentity>,
+        http_boot: Option<HttpBoot>,
     ) -> Result<Self> {
         if let Some(tls) = &tls {
             tls.acceptor()?;
@@ -83,6 +88,7 @@ impl Front {
             }),
             rules: Rules::default(),
             log: Log::new(),
+            http_boot,
         });
         let (listening, wanted) = watch::channel(true);
         let server = tokio::spawn(serve(listener, address, Arc::clone(&shared), wanted));
