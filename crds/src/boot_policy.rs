@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bmc::LocalRef;
+use crate::inventory::InstallMethod;
 
 /// Boot order, waits and limits for the hosts whose `policyRef` names this policy.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -250,9 +251,19 @@ pub enum OnOrphan {
 }
 
 /// How cards are installed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.methods.all(one, self.methods.exists_one(other, other == one))")
+        .message("install.methods must not name a method twice")
+)]
 pub struct InstallPolicy {
+    /// Ways by which an image may get onto a card, in the order of preference. The first that the
+    /// card's BMC offers is used; after an install that failed, the next. No other way is taken.
+    #[schemars(length(min = 1, max = 8))]
+    #[serde(default = "InstallPolicy::default_methods")]
+    pub methods: Vec<AllowedMethod>,
     /// Seconds from the card's power-on until its own agent must have reported the wanted image.
     #[schemars(range(min = 30, max = 86400))]
     #[serde(default = "InstallPolicy::default_os_timeout")]
@@ -267,7 +278,30 @@ pub struct InstallPolicy {
     pub shutdown_grace_seconds: i64,
 }
 
+/// A way to get an image onto a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum AllowedMethod {
+    /// The card's BMC inserts the image as virtual media, and the card boots from them once.
+    VirtualMedia,
+    /// The card's firmware fetches the image itself, once, from the URL that its BMC is given
+    /// (`Boot.HttpBootUri` of the ComputerSystem).
+    UefiHttp,
+}
+
+impl From<AllowedMethod> for InstallMethod {
+    fn from(method: AllowedMethod) -> Self {
+        match method {
+            AllowedMethod::VirtualMedia => Self::VirtualMedia,
+            AllowedMethod::UefiHttp => Self::UefiHttp,
+        }
+    }
+}
+
 impl InstallPolicy {
+    fn default_methods() -> Vec<AllowedMethod> {
+        vec![AllowedMethod::VirtualMedia]
+    }
+
     fn default_os_timeout() -> i64 {
         3600
     }
@@ -284,6 +318,7 @@ impl InstallPolicy {
 impl Default for InstallPolicy {
     fn default() -> Self {
         Self {
+            methods: Self::default_methods(),
             os_timeout_seconds: Self::default_os_timeout(),
             max_attempts: Self::default_attempts(),
             shutdown_grace_seconds: Self::default_shutdown(),

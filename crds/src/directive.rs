@@ -25,13 +25,13 @@ open_enum! {
         HoldHost,
         /// A running card is shut down before its install.
         StopCard,
-        /// Media and boot override are armed on the card.
+        /// Media or HTTP boot URL, and boot override, are armed on the card.
         StageInstall,
         /// The card is powered on to install.
         BootCard,
         /// The card's own agent is awaited.
         AwaitOs,
-        /// Media and boot override are taken back.
+        /// Media, HTTP boot URL and boot override are taken back.
         ClearInstall,
         /// The host is released.
         ReleaseHost,
@@ -51,7 +51,10 @@ open_enum! {
         ReleaseHost,
         /// Card: insert the image as virtual media and set a one-time boot override to it.
         StageInstall,
-        /// Card: eject our media and put the boot override back.
+        /// Card: set a one-time boot override to UEFI HTTP boot, with the URL of the image.
+        StageHttpBoot,
+        /// Card: take back what is armed for an install by any of the ways: eject our media,
+        /// empty our HTTP boot URL, put the boot override back.
         ClearInstall,
         /// Power the machine on.
         PowerOn,
@@ -70,8 +73,23 @@ impl ActionKind {
             Self::HoldHost
             | Self::ReleaseHost
             | Self::StageInstall
+            | Self::StageHttpBoot
             | Self::ClearInstall
             | Self::PowerOn => false,
+        }
+    }
+
+    /// Whether the action arms a card for an install, by whichever way.
+    pub fn arms_install(&self) -> bool {
+        match self {
+            Self::StageInstall | Self::StageHttpBoot => true,
+            Self::HoldHost
+            | Self::ReleaseHost
+            | Self::ClearInstall
+            | Self::PowerOn
+            | Self::ShutdownGracefully
+            | Self::ForceOff
+            | Self::Unrecognized(_) => false,
         }
     }
 }
@@ -149,7 +167,7 @@ pub struct Target {
 pub struct Action {
     /// What to do.
     pub kind: ActionKind,
-    /// Image to stage, for `StageInstall`.
+    /// Image to stage, for `StageInstall` and `StageHttpBoot`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageFacts>,
     /// Whether `ReleaseHost` also powers the host on.

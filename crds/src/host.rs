@@ -196,6 +196,8 @@ open_enum! {
         VirtualMedia,
         /// Our boot override is (or may be) set.
         BootOverride,
+        /// Our URL for UEFI HTTP boot is (or may be) set.
+        HttpBootUri,
     }
 }
 
@@ -361,6 +363,15 @@ pub struct CardRecord {
     /// Installs begun for this image on this card.
     #[serde(default)]
     pub attempts: i64,
+    /// The way by which the last of those installs was begun: once its image was observed, the
+    /// one that worked last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<crate::inventory::InstallMethod>,
+    /// Ways that failed on this card and have not worked since, the latest last. They are tried
+    /// after the others, for other images too, until `spec.retryToken` changes.
+    #[schemars(length(max = 8))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_methods: Vec<crate::inventory::InstallMethod>,
     /// `spec.retryToken` for which `attempts` counts.
     #[schemars(length(max = 63))]
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -194,27 +194,31 @@ pub struct BmcReport {
     pub boot_override: Option<String>,
     /// Virtual media.
     pub media: MediaReport,
+    /// The URL for UEFI HTTP boot (`Boot.HttpBootUri`); absent from agents that do not tell. One
+    /// of this site's store that another card was given counts as nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_boot: Option<MediaReport>,
     /// What this BMC offers.
     pub capabilities: BmcCapabilities,
 }
 
 open_enum! {
-    /// Whose medium is inserted. The URL itself is a capability and is not shown.
+    /// Whose URL a BMC holds. The URL itself is a capability and is not shown.
     pub enum MediaOwner {
-        /// No medium.
+        /// There is none.
         Nobody,
-        /// A medium served by this site's store.
+        /// An image served by this site's store.
         Lockstep,
         /// Somebody else's.
         Foreign,
     }
 }
 
-/// Virtual media as a BMC shows it.
+/// What a BMC holds to boot from: virtual media, or the URL for HTTP boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MediaReport {
-    /// Whose medium it is.
+    /// Whose it is.
     pub owner: MediaOwner,
     /// Digest of our image, when it is ours.
     #[schemars(length(max = 71))]
@@ -236,6 +240,10 @@ pub struct BmcCapabilities {
     pub boot_targets: Vec<String>,
     /// Virtual media that can hold an ISO.
     pub virtual_media: Offer,
+    /// UEFI HTTP boot from a URL that the BMC is given: the boot target and `HttpBootUri`; absent
+    /// from agents that do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uefi_http: Option<Offer>,
     /// Redfish sessions.
     pub sessions: Offer,
     /// BootProgress.

@@ -12,6 +12,7 @@ use std::{fs, path::PathBuf};
 
 use lockstep_crds::directive::{ActionKind, OrphanAction, OutcomeKind, Step, TargetKind};
 use lockstep_crds::host::{ArmedEffect, HeldBy, HoldState, MeasuredSlotPower, ReleaseReason};
+use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::observed::{BootStage, Knowledge, Offer, PowerState};
 use lockstep_crds::report::{CustodyState, ImageState, MediaOwner, Vantage};
 use lockstep_crds::{DpuHost, DpuReport, Phase};
@@ -206,6 +207,7 @@ every_value_survives!(
     MediaOwner,
     ImageState,
     CustodyState,
+    InstallMethod,
 );
 
 /// What is not understood is never taken for harmless.

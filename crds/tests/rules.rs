@@ -330,6 +330,12 @@ fn cases() -> Vec<Case> {
             json!({"spec": {"hold": {"orphanAfterSeconds": 3599}}}),
             json!({"spec": {"hold": {"orphanAfterSeconds": 3600}}}),
         ),
+        case(
+            "DpuBootPolicy",
+            "install.methods must not name a method twice",
+            json!({"spec": {"install": {"methods": ["UefiHttp", "UefiHttp"]}}}),
+            json!({"spec": {"install": {"methods": ["UefiHttp", "VirtualMedia"]}}}),
+        ),
     ]);
     cases
 }

@@ -158,6 +158,8 @@ impl OverrideEnabled {
 pub enum BootOverride {
     /// Boot from the target at the next boot.
     Once(BootTarget),
+    /// Boot over UEFI HTTP from this URL at the next boot.
+    OnceFrom(ImageUrl),
     /// Boot from the target until changed. For giving back what was found.
     Continuous(BootTarget),
     /// No override.

@@ -215,6 +215,8 @@ pub struct BootOverrideState {
     pub enabled: Option<OverrideEnabled>,
     /// `BootSourceOverrideMode`: `UEFI` or `Legacy`.
     pub mode: Option<String>,
+    /// `HttpBootUri`, from which the target `UefiHttp` boots; `None` within: it holds no URL.
+    pub http_uri: Reading<Option<ImageUrl>>,
 }
 
 /// `ComputerSystem.PowerRestorePolicy`.
@@ -372,6 +374,8 @@ pub struct Capabilities {
     pub boot_override: Capability,
     /// A virtual media slot that takes an ISO by URL.
     pub virtual_media: Capability,
+    /// The boot target `UefiHttp` with a URL of its own, `HttpBootUri`.
+    pub uefi_http: Capability,
     /// `BootProgress`.
     pub boot_progress: Capability,
     /// `PowerRestorePolicy`, with its values.

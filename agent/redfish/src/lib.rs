@@ -59,7 +59,9 @@ pub use network::AllowedNetworks;
 pub use port::{Bmc, Updater};
 pub use redfish::RedfishBmc;
 pub use registry::{BmcOptions, Redfish};
-pub use report::{UrlOwner, bmc_report, inserted, override_in_force, override_setting};
+pub use report::{
+    UrlOwner, bmc_report, http_boot_uri, inserted, override_in_force, override_setting,
+};
 pub use stage::{BootStage, stage_of};
 pub use target::{BmcTarget, Credentials, SpkiPin, SpkiPinError, TlsTrust};
 pub use update::{

@@ -36,6 +36,9 @@ pub trait Bmc: Send + Sync + fmt::Debug {
     /// and some BMCs turn Secure Boot off with it.
     async fn set_boot_override(&self, wanted: &BootOverride) -> Result<Effect, BmcError>;
 
+    /// Empties `HttpBootUri` if it is this one. Another one is somebody else's, and stays.
+    async fn forget_http_uri(&self, uri: &ImageUrl) -> Result<Effect, BmcError>;
+
     /// Changes the power state.
     async fn power(&self, action: PowerAction) -> Result<Effect, BmcError>;
 

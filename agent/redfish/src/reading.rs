@@ -2,6 +2,7 @@
 
 use lockstep_crds::identity::meaningful_uuid;
 use serde_json::Value;
+use url::Url;
 
 use crate::document::{action, allowable, link, offers, path, strings, text};
 use crate::effect::{BootTarget, OverrideEnabled};
@@ -112,7 +113,40 @@ pub(crate) fn boot_override(system: &Value) -> Reading<BootOverrideState> {
         enabled: text(boot, "BootSourceOverrideEnabled")
             .and_then(|value| OverrideEnabled::parse(&value)),
         mode: text(boot, "BootSourceOverrideMode"),
+        http_uri: http_uri(boot),
     })
+}
+
+/// What is no URL holds none: some write `None` as a text.
+fn http_uri(boot: &Value) -> Reading<Option<ImageUrl>> {
+    if !offers(boot, "HttpBootUri") {
+        return Reading::NotOffered;
+    }
+    let uri = text(boot, "HttpBootUri").filter(|uri| Url::parse(uri).is_ok());
+    Reading::Read(uri.map(ImageUrl::new))
+}
+
+/// `state` is the override in the document that takes a change of it.
+pub(crate) fn http_boot_capability(
+    targets: &Capability,
+    state: &Reading<BootOverrideState>,
+    path: &str,
+) -> Capability {
+    let offer = match state {
+        Reading::NotRead(_) => Offer::NotRead,
+        Reading::Read(state)
+            if targets.allows(BootTarget::UefiHttp.as_str())
+                && state.http_uri != Reading::NotOffered =>
+        {
+            Offer::Offered
+        }
+        Reading::Read(_) | Reading::NotOffered => Offer::NotOffered,
+    };
+    Capability {
+        offer,
+        source: path.to_owned(),
+        values: None,
+    }
 }
 
 /// The resource that takes settings for the next reset, where it is another.
@@ -282,11 +316,56 @@ mod tests {
             Reading::Read(BootOverrideState {
                 target: None,
                 enabled: None,
-                mode: None
+                mode: None,
+                http_uri: Reading::NotOffered,
             })
         );
         assert_eq!(boot_override(&json!({"Boot": {}})), Reading::NotOffered);
         assert_eq!(boot_override(&json!({"Boot": null})), Reading::NotOffered);
+    }
+
+    #[test]
+    fn http_boot_is_offered_where_target_and_uri_are() {
+        let state = |boot: Value| boot_override(&json!({ "Boot": boot }));
+        let read = |boot: Value| match state(boot) {
+            Reading::Read(state) => state.http_uri,
+            Reading::NotOffered | Reading::NotRead(_) => panic!("not read"),
+        };
+        let boot = |uri: Value| json!({"BootSourceOverrideTarget": "None", "HttpBootUri": uri});
+        for none in [json!(null), json!(""), json!("None"), json!(7)] {
+            assert_eq!(read(boot(none)), Reading::Read(None));
+        }
+        let url = "http://192.0.2.1/i/a/image.iso";
+        assert_eq!(
+            read(boot(json!(url))),
+            Reading::Read(Some(ImageUrl::new(url)))
+        );
+        let without = json!({"BootSourceOverrideTarget": "None"});
+        assert_eq!(read(without.clone()), Reading::NotOffered);
+
+        let targets =
+            |values: &[&str]| offered("/s", Some(values.iter().map(ToString::to_string).collect()));
+        for (targets, state, offer) in [
+            (
+                targets(&["Cd", "UefiHttp"]),
+                state(boot(json!(null))),
+                Offer::Offered,
+            ),
+            (
+                targets(&["Cd"]),
+                state(boot(json!(null))),
+                Offer::NotOffered,
+            ),
+            (targets(&["UefiHttp"]), state(without), Offer::NotOffered),
+            (not_offered("/s"), Reading::NotOffered, Offer::NotOffered),
+            (
+                targets(&["UefiHttp"]),
+                Reading::NotRead("timeout".to_owned()),
+                Offer::NotRead,
+            ),
+        ] {
+            assert_eq!(http_boot_capability(&targets, &state, "/s").offer, offer);
+        }
     }
 
     #[test]

@@ -142,8 +142,21 @@ impl Bmc for RedfishBmc {
     }
 
     async fn set_boot_override(&self, wanted: &BootOverride) -> Result<Effect, BmcError> {
-        let mut turn = self.short_turn().await?;
+        let options = &self.shared.options;
+        // Some BMCs fetch the image themselves before they answer.
+        let within = match wanted {
+            BootOverride::OnceFrom(_) => options.media_deadline,
+            BootOverride::Once(_) | BootOverride::Continuous(_) | BootOverride::Disabled => {
+                options.call_deadline
+            }
+        };
+        let mut turn = self.turn(within).await?;
         boot::set_override(&mut turn, wanted).await
+    }
+
+    async fn forget_http_uri(&self, uri: &ImageUrl) -> Result<Effect, BmcError> {
+        let mut turn = self.short_turn().await?;
+        boot::forget_http_uri(&mut turn, uri).await
     }
 
     async fn power(&self, action: PowerAction) -> Result<Effect, BmcError> {

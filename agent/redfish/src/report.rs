@@ -24,11 +24,14 @@ pub enum UrlOwner {
 
 /// What is reported of these facts.
 ///
+/// `owner` tells whose a medium is, `uri_owner` whose a URL for HTTP boot: `None` where it is meant
+/// for another machine, for some BMCs of several machines keep one for all of them.
 /// `previous` is the last report: a power state that did not change keeps the
 /// time since when it is known, unless that lies ahead.
 pub fn bmc_report(
     facts: &BmcFacts,
     owner: impl Fn(&ImageUrl) -> UrlOwner,
+    uri_owner: impl Fn(&ImageUrl) -> Option<UrlOwner>,
     previous: Option<&BmcReport>,
     now: &Time,
 ) -> BmcReport {
@@ -78,11 +81,13 @@ pub fn bmc_report(
         stage,
         stage_knowledge,
         boot_override: override_in_force(facts).map(|target| bounded(target.as_str(), 64)),
+        http_boot: Some(http_boot_report(facts, uri_owner, previous)),
         media: media_report(facts, owner, previous),
         capabilities: BmcCapabilities {
             reset_types: values(&facts.capabilities.reset),
             boot_targets: values(&facts.capabilities.boot_override),
             virtual_media: offer(&facts.capabilities.virtual_media),
+            uefi_http: Some(offer(&facts.capabilities.uefi_http)),
             sessions: offer(&facts.capabilities.sessions),
             boot_progress: offer(&facts.capabilities.boot_progress),
             power_restore_policy: offer(&facts.capabilities.power_restore),
@@ -90,8 +95,7 @@ pub fn bmc_report(
     }
 }
 
-/// The override that diverts the machine's next boot: ours is `Cd`, whoever
-/// set another. A permanent "boot from disk" is where it boots anyway, and
+/// The override that diverts the machine's next boot: ours is `Cd` or `UefiHttp`. A permanent "boot from disk" is where it boots anyway, and
 /// some BMCs can show nothing else.
 pub fn override_in_force(facts: &BmcFacts) -> Option<&BootTarget> {
     override_setting(facts).and_then(diverts)
@@ -103,6 +107,17 @@ pub fn override_setting(facts: &BmcFacts) -> Option<&BootOverrideState> {
     let says = |state: &&BootOverrideState| state.target.is_some() || state.enabled.is_some();
     let pending = facts.pending_boot_override.value().filter(says);
     pending.or_else(|| facts.boot_override.value())
+}
+
+/// The URL that HTTP boot would use, where there is one.
+pub fn http_boot_uri(facts: &BmcFacts) -> Option<&ImageUrl> {
+    let shown = |state: &Reading<BootOverrideState>| match state {
+        Reading::Read(state) if state.http_uri != Reading::NotOffered => true,
+        Reading::Read(_) | Reading::NotOffered | Reading::NotRead(_) => false,
+    };
+    let settings = Some(&facts.pending_boot_override).filter(|state| shown(state));
+    let state = settings.unwrap_or(&facts.boot_override).value()?;
+    state.http_uri.value()?.as_ref()
 }
 
 fn diverts(state: &BootOverrideState) -> Option<&BootTarget> {
@@ -177,6 +192,25 @@ fn media_report(
     }
 }
 
+fn http_boot_report(
+    facts: &BmcFacts,
+    owner: impl Fn(&ImageUrl) -> Option<UrlOwner>,
+    previous: Option<&BmcReport>,
+) -> MediaReport {
+    let before = previous.and_then(|previous| previous.http_boot.as_ref());
+    let (owner, digest) = match http_boot_uri(facts).and_then(owner) {
+        Some(UrlOwner::Ours(digest)) => (MediaOwner::Lockstep, digest),
+        Some(UrlOwner::Foreign) => (MediaOwner::Foreign, None),
+        // Unread is not empty.
+        None if matches!(facts.pending_boot_override, Reading::NotRead(_)) => match before {
+            Some(before) => return before.clone(),
+            None => (MediaOwner::from("NotRead"), None),
+        },
+        None => (MediaOwner::Nobody, None),
+    };
+    MediaReport { owner, digest }
+}
+
 fn identity(facts: &BmcFacts) -> MachineIdentity {
     MachineIdentity {
         system_uuid: facts.identity.system_uuid.as_deref().and_then(plain_uuid),
@@ -246,6 +280,7 @@ mod tests {
                 reset: capability(Offered::Offered),
                 boot_override: capability(Offered::Offered),
                 virtual_media: capability(Offered::Offered),
+                uefi_http: capability(Offered::NotOffered),
                 boot_progress: capability(Offered::NotOffered),
                 power_restore: capability(Offered::NotOffered),
                 sessions: capability(Offered::Offered),
@@ -281,6 +316,10 @@ mod tests {
         }
     }
 
+    fn our_uri(url: &ImageUrl) -> Option<UrlOwner> {
+        Some(ours(url))
+    }
+
     #[test]
     fn the_owner_is_reported_and_the_url_never() {
         let now = now();
@@ -294,15 +333,50 @@ mod tests {
         ] {
             let mut seen = facts();
             seen.media = Reading::Read(vec![slot(image)]);
-            let report = bmc_report(&seen, ours, None, &now);
+            let report = bmc_report(&seen, ours, our_uri, None, &now);
             assert_eq!(report.media.owner, owner);
             assert!(!serde_json::to_string(&report).unwrap().contains("secret"));
         }
     }
 
     #[test]
+    fn the_owner_of_an_http_boot_url_is_reported_and_the_url_never() {
+        let here =
+            |url: &ImageUrl| (url.expose() != "http://store/secret/other").then(|| ours(url));
+        let state = |uri: Option<&str>| {
+            Reading::Read(BootOverrideState {
+                target: Some(BootTarget::UefiHttp),
+                enabled: Some(OverrideEnabled::Once),
+                mode: None,
+                http_uri: Reading::Read(uri.map(ImageUrl::new)),
+            })
+        };
+        for (current, pending, owner) in [
+            (None, None, MediaOwner::Nobody),
+            (Some("http://store/secret/a"), None, MediaOwner::Lockstep),
+            (Some("http://store/secret/other"), None, MediaOwner::Nobody),
+            (Some("http://x/secret"), None, MediaOwner::Foreign),
+            // What the machine runs with is over where settings are kept apart.
+            (Some("http://x/secret"), Some(None), MediaOwner::Nobody),
+            (
+                None,
+                Some(Some("http://store/secret/a")),
+                MediaOwner::Lockstep,
+            ),
+        ] {
+            let mut seen = facts();
+            seen.boot_override = state(current);
+            seen.pending_boot_override = pending.map_or(Reading::NotOffered, state);
+            let report = bmc_report(&seen, ours, here, None, &now());
+            let digest = (owner == MediaOwner::Lockstep).then(|| "sha256:aa".to_owned());
+            assert_eq!(report.http_boot, Some(MediaReport { owner, digest }));
+            assert!(!serde_json::to_string(&report).unwrap().contains("secret"));
+        }
+    }
+
+    #[test]
     fn it_is_told_where_the_bmc_was_read() {
-        let report = bmc_report(&facts(), ours, None, &now());
+        let report = bmc_report(&facts(), ours, our_uri, None, &now());
         assert_eq!(report.answers_at.as_deref(), Some("192.0.2.1:80"));
     }
 
@@ -310,7 +384,7 @@ mod tests {
     fn our_medium_shows_before_a_strangers() {
         let mut seen = facts();
         seen.media = Reading::Read(vec![slot(Some("http://x/")), slot(Some("http://store/i/"))]);
-        let report = bmc_report(&seen, ours, None, &now());
+        let report = bmc_report(&seen, ours, our_uri, None, &now());
         assert_eq!(report.media.owner, MediaOwner::Lockstep);
     }
 
@@ -318,16 +392,16 @@ mod tests {
     fn the_time_of_a_power_state_is_kept_until_it_changes() {
         let then: Time = serde_json::from_str("\"2026-01-01T00:00:00Z\"").unwrap();
         let now = now();
-        let first = bmc_report(&facts(), ours, None, &then);
-        let same = bmc_report(&facts(), ours, Some(&first), &now);
+        let first = bmc_report(&facts(), ours, our_uri, None, &then);
+        let same = bmc_report(&facts(), ours, our_uri, Some(&first), &now);
         assert_eq!(first, same);
         let mut on = facts();
         on.power = Reading::Read(Power::On);
-        let changed = bmc_report(&on, ours, Some(&first), &now);
+        let changed = bmc_report(&on, ours, our_uri, Some(&first), &now);
         assert_eq!(changed.power_since, Some(now.clone()));
         let mut ahead = first;
         ahead.power_since = serde_json::from_str("\"9999-12-30T21:59:00Z\"").unwrap();
-        let clamped = bmc_report(&facts(), ours, Some(&ahead), &now);
+        let clamped = bmc_report(&facts(), ours, our_uri, Some(&ahead), &now);
         assert_eq!(clamped.power_since, Some(now));
     }
 
@@ -338,6 +412,7 @@ mod tests {
                 target: Some(target),
                 enabled,
                 mode: None,
+                http_uri: Reading::NotOffered,
             })
         };
         for (current, pending, wanted) in [
@@ -374,6 +449,7 @@ mod tests {
                     target: None,
                     enabled: None,
                     mode: None,
+                    http_uri: Reading::NotOffered,
                 }),
                 Some("Cd"),
             ),
@@ -389,14 +465,14 @@ mod tests {
     fn odd_identities_fit_the_api_or_are_left_out() {
         let mut seen = facts();
         seen.identity.system_uuid = Some("0123456789abcdef0123456789ABCDEF".to_owned());
-        let report = bmc_report(&seen, ours, None, &now());
+        let report = bmc_report(&seen, ours, our_uri, None, &now());
         assert_eq!(
             report.identity.system_uuid.as_deref(),
             Some("01234567-89ab-cdef-0123-456789abcdef")
         );
         seen.identity.system_uuid = Some("none".to_owned());
         seen.identity.serial_number = None;
-        let report = bmc_report(&seen, ours, None, &now());
+        let report = bmc_report(&seen, ours, our_uri, None, &now());
         assert_eq!(report.identity, MachineIdentity::default());
     }
 
@@ -404,9 +480,9 @@ mod tests {
     fn media_that_could_not_be_read_stay_as_they_were_reported() {
         let mut seen = facts();
         seen.media = Reading::Read(vec![slot(Some("http://store/i/"))]);
-        let first = bmc_report(&seen, ours, None, &now());
+        let first = bmc_report(&seen, ours, our_uri, None, &now());
         seen.media = Reading::NotRead("timeout".to_owned());
-        let second = bmc_report(&seen, ours, Some(&first), &now());
+        let second = bmc_report(&seen, ours, our_uri, Some(&first), &now());
         assert_eq!(second.media, first.media);
     }
 }

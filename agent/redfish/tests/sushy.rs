@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use lockstep_redfish::{
     AllowedNetworks, Authentication, Bmc, BmcError, BmcOptions, BmcTarget, BootOverride,
     BootTarget, Confirmation, Credentials, Endpoint, ExpectedIdentity, Explorer, ImageUrl,
-    MOST_REQUESTS, MediaMatch, Offer, OverrideEnabled, PowerAction, PowerState, Reading, Redfish,
-    TlsTrust,
+    MOST_REQUESTS, MediaMatch, MediaSlot, Offer, OverrideEnabled, PowerAction, PowerState, Reading,
+    Redfish, TlsTrust, http_boot_uri,
 };
 
 const VERSION: &str = "2.2.0";
@@ -321,6 +321,40 @@ async fn refusals_have_names_and_are_counted() {
             .unwrap()
             .iter()
             .all(|slot| !slot.inserted)
+    );
+}
+
+/// The fake driver cannot keep the URL: it answers 400 when it has fetched the image already.
+#[tokio::test]
+async fn a_refused_http_boot_leaves_its_image_to_be_ejected() {
+    let sushy = Sushy::start();
+    let (image, fetched) = image_server();
+    let card = redfish().bmc(sushy.target(CARD, PASSWORD)).unwrap();
+    let facts = card.observe().await.unwrap();
+    assert_eq!(facts.capabilities.uefi_http.offer, Offer::Offered);
+    // It says `None`, as a text.
+    assert_eq!(http_boot_uri(&facts), None);
+
+    let wanted = BootOverride::OnceFrom(image.clone());
+    let error = card.set_boot_override(&wanted).await.unwrap_err();
+    assert!(
+        matches!(error, BmcError::Refused { status: 400, .. }),
+        "{error:?}"
+    );
+    assert!(!format!("{error} {error:?}").contains("5f0c9a7e1b2d4c6f"));
+    assert_eq!(fetched.load(Ordering::SeqCst), 1);
+    let facts = card.observe().await.unwrap();
+    let held = |slot: &MediaSlot| slot.inserted && slot.image.as_ref() == Some(&image);
+    assert!(facts.media.value().unwrap().iter().any(held), "{facts:?}");
+    assert!(!card.forget_http_uri(&image).await.unwrap().sent);
+    let which = MediaMatch::Image(image.clone());
+    assert!(card.eject_media(&which).await.unwrap().sent);
+    assert_eq!(
+        sushy.changes(),
+        [
+            format!("PATCH {CARD}"),
+            "POST VirtualMedia.EjectMedia".to_owned()
+        ]
     );
 }
 

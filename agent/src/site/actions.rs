@@ -23,7 +23,7 @@ pub(super) enum Prepared {
         before: Option<Box<Order>>,
         _lock: File,
     },
-    /// The medium.
+    /// The medium, or the image that HTTP boot fetches: the card's own URL.
     Medium(ImageUrl),
 }
 
@@ -48,6 +48,7 @@ impl Worker {
             ActionKind::ReleaseHost => self.drop_order(),
             ActionKind::ClearInstall => self.forget_install().await,
             ActionKind::StageInstall
+            | ActionKind::StageHttpBoot
             | ActionKind::PowerOn
             | ActionKind::ShutdownGracefully
             | ActionKind::ForceOff
@@ -68,7 +69,9 @@ impl Worker {
                 before: self.own_order()?.map(Box::new),
                 _lock: self.lock_order()?,
             }),
-            ActionKind::StageInstall => self.prepare_medium(directive).await.map(Prepared::Medium),
+            ActionKind::StageInstall | ActionKind::StageHttpBoot => {
+                self.prepare_medium(directive).await.map(Prepared::Medium)
+            }
             ActionKind::ClearInstall
             | ActionKind::PowerOn
             | ActionKind::ShutdownGracefully
@@ -205,6 +208,9 @@ impl Worker {
                 return self.release(directive, prepared, bmc, settled).await;
             }
             ActionKind::StageInstall => return self.stage(prepared, bmc, settled).await,
+            ActionKind::StageHttpBoot => {
+                return self.stage_http_boot(prepared, bmc, settled).await;
+            }
             ActionKind::ClearInstall => return self.clear(bmc, settled).await,
             ActionKind::Unrecognized(kind) => {
                 return End::Failed(Refusal::new("ActionUnknown", kind.clone()));
@@ -288,6 +294,7 @@ impl Worker {
             | ActionKind::ReleaseHost
             | ActionKind::ClearInstall
             | ActionKind::StageInstall
+            | ActionKind::StageHttpBoot
             | ActionKind::PowerOn
             | ActionKind::ShutdownGracefully
             | ActionKind::ForceOff

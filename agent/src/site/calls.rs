@@ -86,6 +86,10 @@ impl Bmc for Counted {
         )
     }
 
+    async fn forget_http_uri(&self, uri: &ImageUrl) -> Result<Effect, BmcError> {
+        self.count("forget_http_uri", self.bmc.forget_http_uri(uri).await)
+    }
+
     async fn power(&self, action: PowerAction) -> Result<Effect, BmcError> {
         self.count("power", self.bmc.power(action).await)
     }

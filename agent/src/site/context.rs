@@ -60,6 +60,15 @@ impl Site {
         }
     }
 
+    /// Whose URL for HTTP boot it is, in the BMC of the card whose object has that uid; `None` if it
+    /// was granted to another card: a BMC of several machines may keep one URL for all of them.
+    pub fn uri_owner(&self, uri: &ImageUrl, uid: &str) -> Option<UrlOwner> {
+        match self.store.owner_of_url(uri.expose()) {
+            Some(grant) if grant.card_key != uid => None,
+            Some(_) | None => Some(self.owner_of(uri)),
+        }
+    }
+
     /// The URL under which a BMC finds a granted path.
     pub fn served_url(&self, path: &str) -> ImageUrl {
         let base = self.config.store.advertise_url.as_str();

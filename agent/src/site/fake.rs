@@ -29,6 +29,21 @@ struct State {
     inert: bool,
     refuses: bool,
     swaps: bool,
+    http: HttpBoot,
+}
+
+/// What becomes of HTTP boot from a URL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum HttpBoot {
+    /// Target and URL are set.
+    #[default]
+    Set,
+    /// It fetches the image itself and shows a medium, as sushy-tools does.
+    Fetches,
+    /// It does, and does not show the URL.
+    FetchesAndHides,
+    /// The target is set and the URL is not.
+    DropsUrl,
 }
 
 impl Default for FakeBmc {
@@ -45,6 +60,7 @@ impl Default for FakeBmc {
                 inert: false,
                 refuses: false,
                 swaps: false,
+                http: HttpBoot::Set,
             })),
         }
     }
@@ -92,6 +108,11 @@ impl FakeBmc {
         self.state.lock().unwrap().refuses = refuses;
     }
 
+    /// What it makes of HTTP boot from a URL.
+    pub(crate) fn makes_of_http_boot(&self, http: HttpBoot) {
+        self.state.lock().unwrap().http = http;
+    }
+
     /// Once it is powered on, another machine answers in its place.
     pub(crate) fn becomes_a_stranger_when_powered_on(&self) {
         self.state.lock().unwrap().swaps = true;
@@ -136,6 +157,39 @@ impl FakeBmc {
         Ok(Effect {
             sent: true,
             confirmation: Confirmation::Confirmed,
+        })
+    }
+}
+
+impl FakeBmc {
+    fn boot_from(&self, uri: &ImageUrl) -> Result<Effect, BmcError> {
+        let http = self.state.lock().unwrap().http;
+        let sent = self.effect("override UefiHttp Once".to_owned(), "override", |facts| {
+            let (target, enabled) = match http {
+                HttpBoot::Set | HttpBoot::DropsUrl => (BootTarget::UefiHttp, OverrideEnabled::Once),
+                HttpBoot::Fetches | HttpBoot::FetchesAndHides => {
+                    (BootTarget::Cd, OverrideEnabled::Continuous)
+                }
+            };
+            facts.boot_override = Reading::Read(BootOverrideState {
+                target: Some(target),
+                enabled: Some(enabled),
+                mode: None,
+                http_uri: Reading::Read(
+                    matches!(http, HttpBoot::Set | HttpBoot::Fetches).then(|| uri.clone()),
+                ),
+            });
+            if matches!(http, HttpBoot::Fetches | HttpBoot::FetchesAndHides) {
+                facts.media = Reading::Read(vec![samples::slot(Some(uri.expose()))]);
+            }
+        });
+        sent.map(|effect| Effect {
+            confirmation: match http {
+                HttpBoot::Set => effect.confirmation,
+                HttpBoot::Fetches => Confirmation::Differs("reads Cd".to_owned()),
+                HttpBoot::FetchesAndHides | HttpBoot::DropsUrl => Confirmation::NotSeen,
+            },
+            ..effect
         })
     }
 }
@@ -188,17 +242,35 @@ impl Bmc for FakeBmc {
 
     async fn set_boot_override(&self, wanted: &BootOverride) -> Result<Effect, BmcError> {
         let (target, enabled) = match wanted {
+            BootOverride::OnceFrom(uri) => return self.boot_from(uri),
             BootOverride::Once(target) => (target.clone(), OverrideEnabled::Once),
             BootOverride::Continuous(target) => (target.clone(), OverrideEnabled::Continuous),
             BootOverride::Disabled => (BootTarget::None, OverrideEnabled::Disabled),
         };
         let what = format!("override {} {}", target.as_str(), enabled.as_str());
+        let cleans_up = self.state.lock().unwrap().http == HttpBoot::Fetches;
         self.effect(what, "override", |facts| {
+            let held = facts
+                .boot_override
+                .value()
+                .map(|state| state.http_uri.clone());
             facts.boot_override = Reading::Read(BootOverrideState {
                 target: Some(target),
                 enabled: Some(enabled),
                 mode: None,
+                http_uri: match held {
+                    Some(held) if !cleans_up => held,
+                    Some(_) | None => Reading::Read(None),
+                },
             });
+        })
+    }
+
+    async fn forget_http_uri(&self, _: &ImageUrl) -> Result<Effect, BmcError> {
+        self.effect("forget uri".to_owned(), "override", |facts| {
+            if let Reading::Read(state) = &mut facts.boot_override {
+                state.http_uri = Reading::Read(None);
+            }
         })
     }
 

@@ -1,6 +1,5 @@
 //! Staging an install on a card, and taking it back.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
@@ -10,7 +9,6 @@ use kube::api::PostParams;
 use lockstep_crds::directive::Directive;
 use lockstep_crds::names;
 use lockstep_redfish::{BmcFacts, BootOverride, BootTarget, ImageUrl, MediaMatch, OverrideEnabled};
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::durable;
@@ -19,20 +17,13 @@ use crate::seed::Seed;
 use crate::site::actions::Prepared;
 use crate::site::execute::{End, Port};
 use crate::site::judge::Refusal;
+use crate::site::override_note::OverrideNote;
 use crate::site::plan::staged_image;
 use crate::site::worker::Worker;
-use lockstep_redfish::{override_in_force, override_setting};
+use lockstep_redfish::{http_boot_uri, override_in_force, override_setting};
 
 /// As long as an image lives on a card; the API server may allow less.
 const TOKEN_SECONDS: i64 = 10 * 365 * 24 * 3600;
-
-/// A lasting boot override that was found before ours was set.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct FoundOverride {
-    uid: String,
-    target: String,
-}
 
 impl Worker {
     /// The card's own medium: its seed over its seed slot, behind its own URL.
@@ -131,7 +122,7 @@ impl Worker {
             }
         };
         if let Some(facts) = &facts
-            && let Err(error) = self.note_found_override(facts)
+            && let Err(error) = self.note_override(facts, false)
         {
             return partly(
                 End::Failed(Refusal::new("StateUnusable", error.to_string())),
@@ -163,8 +154,9 @@ impl Worker {
         .await
     }
 
-    /// Puts the boot override back and ejects our media and no others. In this
-    /// order: a machine that boots in between finds its disk, not an empty drive.
+    /// Takes back what is armed by any of the ways: puts the boot override back, empties our URL
+    /// for HTTP boot, ejects our media, and no others. In this order: a machine that boots in
+    /// between finds its disk, not an empty drive.
     pub(super) async fn clear(&mut self, bmc: Port, settled: Instant) -> End {
         let Some(facts) = self.facts.clone() else {
             return End::Failed(Refusal::new(
@@ -174,18 +166,25 @@ impl Worker {
         };
         let mut note = None;
         let mut changed = false;
-        if override_in_force(&facts) == Some(&BootTarget::Cd) {
-            let wanted = self.override_to_restore();
-            let restored = self
-                .step(bmc.set_boot_override(&wanted), settled, |facts| {
-                    override_in_force(facts) != Some(&BootTarget::Cd)
-                })
-                .await;
-            match restored {
+        let site = Arc::clone(&self.site);
+        let (name, uid) = (self.current().key.name.clone(), self.current().uid.clone());
+        if site.is_our_override(&name, &uid, &facts) {
+            match self.restore_override(bmc, settled).await {
                 End::Done(how) => note = how,
                 end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => return end,
             }
             changed = true;
+        }
+        // What the change before took along is not asked for again.
+        let facts = self.facts_now(facts).await;
+        match self.forget_http_uri(&facts, changed, settled).await {
+            End::Done(how) => {
+                changed |= site.our_http_uri(&uid, &facts).is_some();
+                note = note.or(how);
+            }
+            end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => {
+                return partly(end, changed);
+            }
         }
         for url in self.site.our_media(&facts) {
             let bmc = match self.may_go_on() {
@@ -205,56 +204,87 @@ impl Worker {
         End::Done(note)
     }
 
+    /// Puts the boot override back to what was found.
+    pub(super) async fn restore_override(&mut self, bmc: Port, settled: Instant) -> End {
+        let site = Arc::clone(&self.site);
+        let (name, uid) = (self.current().key.name.clone(), self.current().uid.clone());
+        let wanted = self.override_to_restore();
+        self.step(bmc.set_boot_override(&wanted), settled, |facts| {
+            is_back(&wanted, facts) || !site.is_our_override(&name, &uid, facts)
+        })
+        .await
+    }
+
     /// After the last of an install is gone from the card: its grant and our note.
     pub(super) async fn forget_install(&mut self) -> Result<(), Refusal> {
         let card = self.current().uid.clone();
         self.site.store.revoke(&card).await.map_err(|error| {
             Refusal::new(error.category(), format!("{error}; {}", error.remedy()))
         })?;
-        durable::remove(&self.override_path())
+        OverrideNote::remove(&self.site.config.state_dir, &self.current().key.name)
             .map_err(|error| Refusal::new("StateUnusable", error.to_string()))
     }
 
-    fn override_path(&self) -> PathBuf {
-        let dir = self.site.config.state_dir.join("overrides");
-        dir.join(format!("{}.json", self.current().key.name))
+    /// The facts of another look, or these if nobody answers.
+    async fn facts_now(&mut self, facts: BmcFacts) -> BmcFacts {
+        if http_boot_uri(&facts).is_none() || !self.look().await {
+            return facts;
+        }
+        self.facts.clone().unwrap_or(facts)
     }
 
     /// Some BMCs cannot disable an override, only set another lasting one: what
     /// was found is what will be put back. A lasting `Cd` is not told from
-    /// ours, which some BMCs show as lasting, and ends disabled.
-    fn note_found_override(&self, facts: &BmcFacts) -> Result<(), durable::StateError> {
-        let Some(state) = override_setting(facts) else {
-            return Ok(());
-        };
-        let (Some(target), Some(OverrideEnabled::Continuous)) = (&state.target, state.enabled)
-        else {
-            return Ok(());
-        };
-        if matches!(target, BootTarget::Cd | BootTarget::None) {
+    /// ours, which some BMCs show as lasting, and ends disabled; so does a lasting `UefiHttp`
+    /// once `http` says that ours is one.
+    pub(super) fn note_override(
+        &self,
+        facts: &BmcFacts,
+        http: bool,
+    ) -> Result<(), durable::StateError> {
+        let (state_dir, name) = (&self.site.config.state_dir, &self.current().key.name);
+        let before = OverrideNote::read(state_dir, name, &self.current().uid)?;
+        let lasting = override_setting(facts)
+            .filter(|state| state.enabled == Some(OverrideEnabled::Continuous))
+            .and_then(|state| state.target.as_ref())
+            .filter(|target| !matches!(target, BootTarget::Cd | BootTarget::None))
+            .filter(|target| {
+                let is_ours = before.as_ref().is_some_and(|note| note.http);
+                **target != BootTarget::UefiHttp || !is_ours
+            });
+        if lasting.is_none() && (!http || before.as_ref().is_some_and(|note| note.http)) {
             return Ok(());
         }
-        durable::make_private_dir(&self.site.config.state_dir.join("overrides"))?;
-        durable::write(
-            &self.override_path(),
-            &FoundOverride {
-                uid: self.current().uid.clone(),
-                target: target.as_str().to_owned(),
-            },
-        )
+        let found = lasting.map(|target| target.as_str().to_owned());
+        OverrideNote {
+            uid: self.current().uid.clone(),
+            target: found.or_else(|| before.and_then(|note| note.target)),
+            http,
+        }
+        .write(state_dir, name)
     }
 
     fn override_to_restore(&self) -> BootOverride {
-        let found = match durable::read::<FoundOverride>(&self.override_path()) {
-            Ok(found) => found.filter(|found| found.uid == self.current().uid),
+        let (state_dir, name) = (&self.site.config.state_dir, &self.current().key.name);
+        let found = match OverrideNote::read(state_dir, name, &self.current().uid) {
+            Ok(note) => note.and_then(|note| note.target()),
             Err(error) => {
                 tracing::error!("{error}");
                 None
             }
         };
-        found.map_or(BootOverride::Disabled, |found| {
-            BootOverride::Continuous(target_named(&found.target))
-        })
+        found.map_or(BootOverride::Disabled, BootOverride::Continuous)
+    }
+}
+
+/// Whether a lasting override that was found is in force again, where ours was of the same target.
+fn is_back(wanted: &BootOverride, facts: &BmcFacts) -> bool {
+    match wanted {
+        BootOverride::Continuous(target) => override_setting(facts).is_some_and(|state| {
+            state.target.as_ref() == Some(target)
+                && state.enabled == Some(OverrideEnabled::Continuous)
+        }),
+        BootOverride::Once(_) | BootOverride::OnceFrom(_) | BootOverride::Disabled => false,
     }
 }
 
@@ -263,18 +293,5 @@ pub(super) fn partly(end: End, changed: bool) -> End {
     match end {
         End::Failed(refusal) if changed => End::Partly(refusal),
         End::Done(_) | End::Failed(_) | End::Partly(_) | End::Unknown(_) => end,
-    }
-}
-
-fn target_named(text: &str) -> BootTarget {
-    match text {
-        "None" => BootTarget::None,
-        "Pxe" => BootTarget::Pxe,
-        "Cd" => BootTarget::Cd,
-        "Usb" => BootTarget::Usb,
-        "Hdd" => BootTarget::Hdd,
-        "UefiHttp" => BootTarget::UefiHttp,
-        "BiosSetup" => BootTarget::BiosSetup,
-        other => BootTarget::Other(other.to_owned()),
     }
 }

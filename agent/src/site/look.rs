@@ -7,7 +7,7 @@ use lockstep_crds::condition;
 use lockstep_crds::directive::Expects;
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::Reachability;
-use lockstep_redfish::{Bmc, BmcError, BmcFacts, BmcTarget};
+use lockstep_redfish::{Bmc, BmcError, BmcFacts, BmcTarget, Reading};
 use tokio::time::Instant;
 
 use crate::clock;
@@ -103,12 +103,18 @@ impl Worker {
         }
         let slots = self.facts.as_ref().and_then(|facts| facts.media.value());
         let has_media = slots.is_some_and(|slots| slots.iter().any(|slot| slot.inserted));
+        let pending = self
+            .facts
+            .as_ref()
+            .and_then(|facts| facts.pending_boot_override.value());
+        let has_uri = pending.is_some_and(|state| matches!(state.http_uri, Reading::Read(Some(_))));
         let has_gaps = self.facts.as_ref().is_some_and(BmcFacts::has_gaps);
         let is_younger = |age| self.whole_at.is_some_and(|at| at.elapsed() < age);
         match input.activity {
             Activity::UnderWay => false,
-            // A person may be asked to take a medium out, and the system does not show that.
-            Activity::Kept => !has_media && is_younger(WHOLE_AGE),
+            // A person may be asked to take a medium out, or a URL, and the system does not show
+            // that.
+            Activity::Kept => !has_media && !has_uri && is_younger(WHOLE_AGE),
             // What could not be read is no fact that is good for long.
             Activity::Proposed if has_gaps => is_younger(WHOLE_AGE),
             Activity::Proposed => is_younger(self.proposed_age),
@@ -232,9 +238,11 @@ impl Worker {
         let bmc = self.port().await?;
         let facts = bmc.observe().await.map_err(|error| self.trouble(&error))?;
         let site = Arc::clone(&self.site);
+        let uid = self.current().uid.clone();
         let report = bmc_report(
             &facts,
             |url| site.owner_of(url),
+            |uri| site.uri_owner(uri, &uid),
             self.bmc.as_ref(),
             &clock::now(),
         );

@@ -17,6 +17,7 @@ pub mod expiry;
 #[cfg(test)]
 mod fake;
 pub mod glances;
+mod http_boot;
 pub mod images;
 mod inquiry;
 mod install;
@@ -29,6 +30,7 @@ pub mod machines;
 pub mod objects;
 pub mod order;
 pub mod orders;
+mod override_note;
 mod plan;
 mod refused;
 #[cfg(test)]

@@ -5,6 +5,7 @@ use lockstep_redfish::{BmcFacts, BootTarget, ImageUrl, PowerRestorePolicy, Power
 use lockstep_store::Digest;
 
 use crate::site::context::Site;
+use crate::site::http_boot::require_boot_read;
 use crate::site::judge::Refusal;
 use crate::site::machine::MachineKind;
 use crate::site::worker::Worker;
@@ -35,9 +36,12 @@ impl Site {
                 self.has_medium(directive, facts)
                     && override_in_force(facts) == Some(&BootTarget::Cd)
             }
+            ActionKind::StageHttpBoot => self.has_http_boot(directive, facts),
             ActionKind::ClearInstall => {
+                let target = &directive.target;
                 self.our_media(facts).is_empty()
-                    && override_in_force(facts) != Some(&BootTarget::Cd)
+                    && self.our_http_uri(&target.uid, facts).is_none()
+                    && !self.is_our_override(&target.name, &target.uid, facts)
             }
             ActionKind::Unrecognized(_) => false,
         }
@@ -74,8 +78,12 @@ impl Site {
     pub(super) fn is_half_done(&self, directive: &Directive, facts: &BmcFacts) -> bool {
         match directive.action.kind {
             ActionKind::StageInstall => self.has_medium(directive, facts),
-            ActionKind::ClearInstall => override_in_force(facts) != Some(&BootTarget::Cd),
-            ActionKind::HoldHost
+            ActionKind::ClearInstall => {
+                let target = &directive.target;
+                !self.is_our_override(&target.name, &target.uid, facts)
+            }
+            ActionKind::StageHttpBoot
+            | ActionKind::HoldHost
             | ActionKind::ReleaseHost
             | ActionKind::PowerOn
             | ActionKind::ShutdownGracefully
@@ -84,7 +92,7 @@ impl Site {
         }
     }
 
-    fn has_medium(&self, directive: &Directive, facts: &BmcFacts) -> bool {
+    pub(super) fn has_medium(&self, directive: &Directive, facts: &BmcFacts) -> bool {
         let Some(image) = &directive.action.image else {
             return false;
         };
@@ -113,7 +121,7 @@ pub(super) fn policy_to_change(facts: &BmcFacts) -> Option<&PowerRestorePolicy> 
     facts.power_restore.value().filter(|policy| **policy != off)
 }
 
-/// The image of a `StageInstall`.
+/// The image that a card is to be armed with.
 pub(super) fn staged_image(directive: &Directive) -> Result<(&ImageFacts, Digest), Refusal> {
     let image = directive.action.image.as_ref().ok_or_else(|| {
         Refusal::new(
@@ -163,6 +171,7 @@ impl Worker {
             ActionKind::HoldHost => self.plan_hold(directive, facts),
             ActionKind::ReleaseHost => self.plan_release(directive, facts),
             ActionKind::StageInstall => self.plan_stage(directive, facts),
+            ActionKind::StageHttpBoot => self.plan_http_boot(directive, facts),
             ActionKind::ClearInstall => self.plan_clear(facts),
             ActionKind::Unrecognized(kind) => Err(Refusal::new(
                 "ActionUnknown",
@@ -217,15 +226,7 @@ impl Worker {
     fn plan_stage(&self, directive: &Directive, facts: &BmcFacts) -> Result<Plan, Refusal> {
         self.only(MachineKind::Card)?;
         let (image, digest) = staged_image(directive)?;
-        if self.site.store.info(&digest).is_none() {
-            return Err(Refusal::new(
-                "ImageNotStored",
-                format!(
-                    "image {} is not in the site's store; it is fetched by itself, see the site's report",
-                    image.digest
-                ),
-            ));
-        }
+        self.require_stored(image, &digest)?;
         if let Reading::NotRead(why) = &facts.media {
             return Err(Refusal::new(
                 "MediaNotRead",
@@ -268,15 +269,37 @@ impl Worker {
                 ),
             ));
         }
-        let overridden = override_in_force(facts) == Some(&BootTarget::Cd);
-        Ok(if overridden || !self.site.our_media(facts).is_empty() {
+        require_boot_read(facts)?;
+        let (name, uid) = (&self.current().key.name, &self.current().uid);
+        let armed = self.site.is_our_override(name, uid, facts)
+            || self.site.our_http_uri(uid, facts).is_some()
+            || !self.site.our_media(facts).is_empty();
+        Ok(if armed {
             Plan::Act
         } else {
             Plan::Nothing("nothing was armed any more".to_owned())
         })
     }
 
-    fn only(&self, kind: MachineKind) -> Result<(), Refusal> {
+    /// The image must be in the store to be served from it.
+    pub(super) fn require_stored(
+        &self,
+        image: &ImageFacts,
+        digest: &Digest,
+    ) -> Result<(), Refusal> {
+        if self.site.store.info(digest).is_some() {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            "ImageNotStored",
+            format!(
+                "image {} is not in the site's store; it is fetched by itself, see the site's report",
+                image.digest
+            ),
+        ))
+    }
+
+    pub(super) fn only(&self, kind: MachineKind) -> Result<(), Refusal> {
         if self.current().key.kind == kind {
             return Ok(());
         }

@@ -50,14 +50,16 @@ pub(crate) fn facts() -> BmcFacts {
             target: Some(BootTarget::Hdd),
             enabled: Some(OverrideEnabled::Continuous),
             mode: None,
+            http_uri: Reading::Read(None),
         }),
         pending_boot_override: Reading::NotOffered,
         media: Reading::Read(vec![slot(None)]),
         power_restore: Reading::NotOffered,
         capabilities: Capabilities {
             reset: offered(&["On", "ForceOff"]),
-            boot_override: offered(&["Cd", "Hdd"]),
+            boot_override: offered(&["Cd", "Hdd", "UefiHttp"]),
             virtual_media: offered(&[]),
+            uefi_http: offered(&[]),
             boot_progress: Capability {
                 offer: Offer::NotOffered,
                 ..offered(&[])

@@ -5,14 +5,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
 use lockstep_crds::directive::{ActionKind, Directive, Expects, HostExpects, TargetKind};
-use lockstep_crds::host::{ArmedEffect, FailedDirective, ReleaseReason};
+use lockstep_crds::host::{FailedDirective, ReleaseReason};
 
 use crate::card_record::ends_at;
 use crate::decision::Explanation;
 use crate::intent::{Draft, Intent};
 use crate::reason::Reason;
 use crate::view::{CardView, View};
-use crate::{card, custody, host, install, ledger, takedown};
+use crate::{card, custody, host, install, ledger, road, takedown};
 
 /// Seconds within which an executor must accept a directive.
 pub const ACCEPT_WITHIN: SignedDuration = SignedDuration::from_secs(180);
@@ -54,7 +54,7 @@ pub(crate) fn collect(
     }
     for (card, intent) in view.cards.iter().zip(cards) {
         let Intent::Act(draft) = intent else { continue };
-        if draft.action.kind == ActionKind::StageInstall
+        if draft.action.kind.arms_install()
             && let Some(spec) = spec
             && let Some(hold) = install::wanted_hold(view, record, spec, card, now)
         {
@@ -241,9 +241,11 @@ pub(crate) fn issue(
     };
     let uid = directive.target.uid.clone();
     match directive.action.kind {
-        ActionKind::StageInstall => {
-            if let Some(card) = ledger::card_record(record, &uid) {
-                card.armed = vec![ArmedEffect::VirtualMedia, ArmedEffect::BootOverride];
+        ActionKind::StageInstall | ActionKind::StageHttpBoot => {
+            if let Some(method) = road::armed_for(&directive.action.kind)
+                && let Some(card) = ledger::card_record(record, &uid)
+            {
+                card.armed = road::arms(method);
             }
         }
         ActionKind::PowerOn
@@ -257,6 +259,8 @@ pub(crate) fn issue(
                 .and_then(|report| report.os.as_ref())
                 .map(|os| os.boot_epoch.clone());
             if let Some(card) = ledger::card_record(record, &uid) {
+                card.failed_methods = road::failed_methods(card);
+                card.method = Some(road::way_of(&card.armed).into());
                 card.attempts += 1;
                 card.booted_at = Some(Time(now));
                 card.install_ends = Some(ends_at(view, now));

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
 use lockstep_crds::directive::{Action, ActionKind, Expects, ImageFacts, Step, Target, TargetKind};
-use lockstep_crds::host::CardRecord;
+use lockstep_crds::host::{ArmedEffect, CardRecord};
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::BmcReport;
 use lockstep_crds::{DpuHostStatus, names};
@@ -303,8 +303,21 @@ fn installed(
     }
 }
 
-fn clear(view: &View, kept: &CardRecord, card: &CardView, now: Timestamp) -> Intent {
+/// Takes back what is armed on the card, by whichever way.
+pub(crate) fn clear(view: &View, kept: &CardRecord, card: &CardView, now: Timestamp) -> Intent {
     match proved(view, card, now) {
+        // An older agent would take back the rest and say that nothing is left.
+        Ok(facts)
+            if facts.http_boot.is_none() && kept.armed.contains(&ArmedEffect::HttpBootUri) =>
+        {
+            Intent::stall(
+                Reason::CapabilityMissing,
+                format!(
+                    "the URL for UEFI HTTP boot of {} is to be taken back, and the site agent's release cannot; upgrade the site agent to the operator's release",
+                    machine(card)
+                ),
+            )
+        }
         Ok(_) => Intent::act(Draft {
             step: Step::ClearInstall,
             target: target(card),
@@ -314,7 +327,10 @@ fn clear(view: &View, kept: &CardRecord, card: &CardView, now: Timestamp) -> Int
             },
             expects: expects(card, None, false),
             settle_seconds: 60,
-            message: format!("taking media and boot override back from {}", machine(card)),
+            message: format!(
+                "taking back what is armed on {} for an install",
+                machine(card)
+            ),
             release: None,
         }),
         Err(why) => why,

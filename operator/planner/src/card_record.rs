@@ -11,6 +11,7 @@ use lockstep_crds::report::{BmcReport, MediaOwner};
 
 use crate::approval::is_approved;
 use crate::reach;
+use crate::road;
 use crate::takedown;
 use crate::view::{CardView, View, Wanted};
 
@@ -46,8 +47,14 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
             if kept.retry_token != card.dpu.spec.retry_token {
                 record.slot_power = None;
             }
+            let same_token = kept.retry_token == card.dpu.spec.retry_token;
             kept = CardRecord {
                 stopping: takedown::renewed(&kept, now),
+                failed_methods: if same_token {
+                    road::failed_methods(&kept)
+                } else {
+                    Vec::new()
+                },
                 armed: kept.armed,
                 ..fresh(card, wanted)
             };
@@ -116,6 +123,8 @@ fn fresh(card: &CardView, wanted: &ImageFacts) -> CardRecord {
         physical_id: card.physical_id(),
         image: Some(wanted.clone()),
         attempts: 0,
+        method: None,
+        failed_methods: Vec::new(),
         retry_token: card.dpu.spec.retry_token.clone(),
         epoch_before: None,
         booted_at: None,
@@ -183,6 +192,9 @@ fn notice_os(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
         kept.observed_at = Some(Time(now));
         kept.given_up = false;
         kept.failed = None;
+        let worked = &kept.method;
+        kept.failed_methods
+            .retain(|one| Some(one) != worked.as_ref());
     }
 }
 
@@ -193,17 +205,26 @@ fn notice_bmc(
     kept: &mut CardRecord,
     now: Timestamp,
 ) {
-    let ours = bmc.media.owner == MediaOwner::Lockstep;
-    let override_armed =
-        reach::boots_from_media(bmc) && (ours || kept.armed.contains(&ArmedEffect::BootOverride));
+    let ours = road::is_ours(Some(&bmc.media));
+    // Once set it may be, until it was taken back: some BMCs show a medium in its place, some
+    // forget it when it was used, and its grant outlives it.
+    let http =
+        road::is_ours(bmc.http_boot.as_ref()) || kept.armed.contains(&ArmedEffect::HttpBootUri);
+    let foreign = bmc.http_boot.as_ref().map(|held| &held.owner) == Some(&MediaOwner::Foreign);
+    let override_armed = if reach::boots_from_media(bmc) {
+        ours || http || kept.armed.contains(&ArmedEffect::BootOverride)
+    } else {
+        road::boots_over_http(bmc) && http && !foreign
+    };
     kept.armed = [
         (ours, ArmedEffect::VirtualMedia),
         (override_armed, ArmedEffect::BootOverride),
+        (http, ArmedEffect::HttpBootUri),
     ]
     .into_iter()
     .filter_map(|(armed, effect)| armed.then_some(effect))
     .collect();
-    if ours && bmc.power == Some(PowerState::On) {
+    if bmc.power == Some(PowerState::On) {
         adopt_install(view, card, bmc, kept, now);
     }
 }
@@ -217,7 +238,10 @@ fn adopt_install(
     kept: &mut CardRecord,
     now: Timestamp,
 ) {
-    let Some(digest) = &bmc.media.digest else {
+    let http = bmc.http_boot.as_ref();
+    let held = http.filter(|held| road::is_ours(Some(held)));
+    let held = held.unwrap_or(&bmc.media);
+    let Some(digest) = held.digest.as_ref().filter(|_| road::is_ours(Some(held))) else {
         return;
     };
     let done = card
@@ -234,6 +258,7 @@ fn adopt_install(
     kept.booted_at = Some(Time(since));
     kept.install_ends = Some(ends_at(view, since));
     kept.attempts += 1;
+    kept.method = Some(road::way_of(&kept.armed).into());
     if kept.image.as_ref().map(|image| &image.digest) != Some(digest) {
         kept.image = Some(ImageFacts {
             digest: digest.clone(),

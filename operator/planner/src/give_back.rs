@@ -27,6 +27,7 @@ pub(crate) fn undoes(target: &TargetKind, action: &Action) -> bool {
         ActionKind::PowerOn => is_of(target, action),
         ActionKind::HoldHost
         | ActionKind::StageInstall
+        | ActionKind::StageHttpBoot
         | ActionKind::ShutdownGracefully
         | ActionKind::ForceOff
         | ActionKind::Unrecognized(_) => false,

@@ -2,10 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::DpuHostStatus;
-use lockstep_crds::boot_policy::{BootOrder, DpuBootPolicySpec};
+use lockstep_crds::boot_policy::{AllowedMethod, BootOrder, DpuBootPolicySpec};
 use lockstep_crds::directive::{Action, ActionKind, ImageFacts, Step};
 use lockstep_crds::host::{CardRecord, SlotPower};
-use lockstep_crds::observed::{Offer, PowerState};
+use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{BmcReport, ImageState, MediaOwner};
 
 use crate::card;
@@ -15,6 +15,7 @@ use crate::leave::{Leave, leave};
 use crate::reach;
 use crate::reason::Reason;
 use crate::requirement;
+use crate::road;
 use crate::slot_power;
 use crate::stage;
 use crate::taint;
@@ -50,7 +51,8 @@ pub(crate) fn install(
     if let Some(end) = install_end(view, kept, now) {
         return Err(card::booting(kept, end));
     }
-    require_road(card, facts)?;
+    let road = road::choose(card, kept, spec, facts)?;
+    require_cycle(card, facts)?;
     if is_over(kept, spec) {
         return Err(failed(kept, wanted));
     }
@@ -74,13 +76,15 @@ pub(crate) fn install(
             ));
         }
     };
-    let staged = facts.media.owner == MediaOwner::Lockstep
-        && facts.media.digest.as_ref() == Some(&wanted.digest)
-        && reach::boots_from_media(facts);
+    let staged = road::armed_by(facts, kept, wanted) == Some(road);
     Ok(match leave {
         // Arming a card that is off may go on while its host is being held.
         Leave::Granted | Leave::AfterHold(_) if off && !staged => {
-            Intent::act(stage_install(card, wanted))
+            if road::is_in_the_way(road, facts, kept) {
+                card::clear(view, kept, card, now)
+            } else {
+                Intent::act(stage_install(card, wanted, road))
+            }
         }
         Leave::AfterHold(hold) => Intent::Act(hold),
         Leave::Granted if off => Intent::act(boot(card, wanted, spec)),
@@ -88,29 +92,15 @@ pub(crate) fn install(
     })
 }
 
-/// What an install needs of the card's BMC, before anything is begun.
-fn require_road(card: &CardView, facts: &BmcReport) -> Result<(), Intent> {
-    let machine = card::machine(card);
-    match facts.capabilities.virtual_media {
-        Offer::Offered => {}
-        Offer::NotOffered => {
-            return Err(Intent::stall(
-                Reason::CapabilityMissing,
-                format!("the BMC of {machine} offers no virtual media that can hold an image"),
-            ));
-        }
-        Offer::NotRead | Offer::Unrecognized(_) => {
-            return Err(Intent::wait(
-                Reason::Inspecting,
-                format!("whether the BMC of {machine} offers virtual media has not been read"),
-                reach::SILENCE,
-            ));
-        }
-    }
+/// What an install needs of the card's BMC whichever way it takes, before anything is begun.
+fn require_cycle(card: &CardView, facts: &BmcReport) -> Result<(), Intent> {
     stage::may_be_cycled(facts).map_err(|lack| {
         Intent::stall(
             Reason::CapabilityMissing,
-            format!("{machine} cannot be powered on to install: {lack}"),
+            format!(
+                "{} cannot be powered on to install: {lack}",
+                card::machine(card)
+            ),
         )
     })
 }
@@ -233,21 +223,28 @@ fn stop(
     )
 }
 
-fn stage_install(card: &CardView, wanted: &ImageFacts) -> Draft {
+fn stage_install(card: &CardView, wanted: &ImageFacts, road: AllowedMethod) -> Draft {
+    let machine = card::machine(card);
+    let message = match road {
+        AllowedMethod::VirtualMedia => format!(
+            "inserting {} as virtual media of {machine} and setting its next boot to it",
+            wanted.version
+        ),
+        AllowedMethod::UefiHttp => format!(
+            "setting the next boot of {machine} to UEFI HTTP, from the URL of {}",
+            wanted.version
+        ),
+    };
     Draft {
         step: Step::StageInstall,
         target: card::target(card),
         action: Action {
             image: Some(wanted.clone()),
-            ..plain(ActionKind::StageInstall)
+            ..plain(road::arming(road))
         },
         expects: card::expects(card, Some(PowerState::Off), false),
         settle_seconds: 900,
-        message: format!(
-            "inserting {} as virtual media of {} and setting its next boot to it",
-            wanted.version,
-            card::machine(card)
-        ),
+        message,
         release: None,
     }
 }

@@ -18,6 +18,7 @@ use crate::host;
 use crate::inspection;
 use crate::ledger;
 use crate::pairing;
+use crate::road;
 use crate::standing::is_kept;
 use crate::taint;
 use crate::view::{CardView, Readiness, View};
@@ -197,6 +198,14 @@ fn started(
         directive.expects.identity.system_uuid.is_some()
             || directive.expects.identity.serial_number.is_some(),
         "S13: an effect on a machine that nobody has named",
+    );
+    let method = road::armed_for(&directive.action.kind);
+    check(
+        method.is_none_or(|method| {
+            let policy = view.policy.as_ref();
+            policy.is_some_and(|policy| policy.spec.install.methods.contains(&method))
+        }),
+        "R38: a card was to be armed by a way that the policy does not name",
     );
     let on_host = directive.target.kind == TargetKind::Host;
     let host_on = view

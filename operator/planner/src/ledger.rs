@@ -16,8 +16,10 @@ use lockstep_crds::host::{
     ReleaseReason,
 };
 
+use crate::admit::DIRECTIVE_TRIES;
 use crate::custody;
 use crate::give_back;
+use crate::road;
 use crate::slot_power;
 use crate::standing::{Standing, standing};
 use crate::view::{CardView, View};
@@ -73,7 +75,9 @@ pub fn unknown_value(record: &DpuHostStatus) -> Option<String> {
         .flat_map(|card| &card.armed)
         .find_map(|effect| match effect {
             ArmedEffect::Unrecognized(effect) => Some(format!("armed effect {effect}")),
-            ArmedEffect::VirtualMedia | ArmedEffect::BootOverride => None,
+            ArmedEffect::VirtualMedia | ArmedEffect::BootOverride | ArmedEffect::HttpBootUri => {
+                None
+            }
         });
     directive.or(hold).or(armed).or_else(|| no_clock(record))
 }
@@ -247,12 +251,19 @@ fn tally(
         }
         return;
     }
+    let times = same.map_or(0, |failed| failed.times) + 1;
     *slot = Some(FailedDirective {
-        times: same.map_or(0, |failed| failed.times) + 1,
+        times,
         what,
         at: Time(now),
         message,
     });
+    if times >= DIRECTIVE_TRIES
+        && let Some(method) = road::armed_for(&directive.action.kind)
+        && let Some(card) = card_record(record, &directive.target.uid)
+    {
+        road::add(&mut card.failed_methods, method.into());
+    }
 }
 
 fn failed_slot<'a>(
@@ -330,6 +341,7 @@ fn book(
         ActionKind::HoldHost
         | ActionKind::PowerOn
         | ActionKind::StageInstall
+        | ActionKind::StageHttpBoot
         | ActionKind::ClearInstall
         | ActionKind::ShutdownGracefully
         | ActionKind::ForceOff

@@ -33,6 +33,7 @@ pub mod project;
 pub mod reach;
 pub mod reason;
 pub mod requirement;
+mod road;
 mod show_card;
 mod show_inventory;
 mod shown;

@@ -4,14 +4,13 @@
 use jiff::Timestamp;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
-use lockstep_crds::observed::Offer;
 use lockstep_crds::report::{ImageState, MediaOwner};
 
-use crate::admit;
 use crate::approval::is_approved;
 use crate::card::{is_going, is_installed, record_of};
 use crate::pairing;
 use crate::requirement;
+use crate::road;
 use crate::stage;
 use crate::view::{CardView, View, Wanted};
 
@@ -62,9 +61,7 @@ pub(crate) fn obstacle(
             "its installs have failed as often as the policy allows",
         ),
         (
-            kept.failed
-                .as_ref()
-                .is_some_and(|failed| failed.times >= admit::DIRECTIVE_TRIES),
+            road::is_stuck(card, kept, spec, bmc),
             "a directive of it failed too often",
         ),
         (
@@ -74,8 +71,8 @@ pub(crate) fn obstacle(
             "the site's store could not get its image",
         ),
         (
-            bmc.is_some_and(|bmc| bmc.capabilities.virtual_media == Offer::NotOffered),
-            "its BMC offers no virtual media",
+            bmc.is_some_and(|bmc| road::is_closed(spec, bmc)),
+            "its BMC offers none of the policy's install.methods",
         ),
         (
             bmc.is_some_and(|bmc| stage::may_be_cycled(bmc).is_err()),

@@ -250,6 +250,7 @@ fn clears_deleted(view: &View, draft: &Draft) -> bool {
         }
         ActionKind::HoldHost
         | ActionKind::StageInstall
+        | ActionKind::StageHttpBoot
         | ActionKind::ShutdownGracefully
         | ActionKind::ForceOff
         | ActionKind::Unrecognized(_) => false,

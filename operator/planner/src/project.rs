@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lockstep_crds::condition::{self, READY, RECONCILING};
-use lockstep_crds::directive::{ActionKind, Step};
+use lockstep_crds::directive::Step;
 use lockstep_crds::host::{CardRecord, HeldBy, HoldState, ReleaseReason};
 use lockstep_crds::{DpuHostStatus, DpuStatus, FINALIZER, Phase};
 
@@ -232,7 +232,7 @@ fn service_accounts(decision: &Decision) -> Vec<String> {
     match decision {
         Decision::Start(directives) => directives
             .iter()
-            .filter(|directive| directive.action.kind == ActionKind::StageInstall)
+            .filter(|directive| directive.action.kind.arms_install())
             .map(|directive| directive.target.name.clone())
             .collect(),
         Decision::Await(..) | Decision::Hold(_) | Decision::Stalled(_) | Decision::Settled => {

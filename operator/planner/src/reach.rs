@@ -44,8 +44,8 @@ pub fn unusable(machine: &str, uid: &str, report: Option<&DpuReportSpec>) -> Int
     }
 }
 
-/// Whether the boot override in force is of the kind that an install sets: virtual media,
-/// once. A lasting one of another kind is somebody else's, and stays.
+/// Whether the boot override in force is of the kind that an install from virtual media sets: to
+/// them, once. A lasting one of another kind is somebody else's, and stays.
 pub(crate) fn boots_from_media(facts: &BmcReport) -> bool {
     facts.boot_override.as_deref() == Some("Cd")
 }

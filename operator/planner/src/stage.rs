@@ -122,6 +122,7 @@ pub(crate) fn lacks(facts: &BmcReport, action: &ActionKind) -> Option<String> {
         ActionKind::ForceOff => &["ForceOff"],
         ActionKind::HoldHost
         | ActionKind::StageInstall
+        | ActionKind::StageHttpBoot
         | ActionKind::ClearInstall
         | ActionKind::Unrecognized(_) => return None,
     };

@@ -8,9 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::DpuReportSpec;
 use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind, TargetKind};
 use lockstep_crds::observed::PowerState;
-use lockstep_crds::report::{BmcReport, Custody, CustodyState, Execution, MediaOwner};
+use lockstep_crds::report::{BmcReport, Custody, CustodyState, Execution, MediaOwner, MediaReport};
 
 use crate::reach::boots_from_media;
+use crate::road::{boots_over_http, is_ours};
 use crate::view::View;
 
 /// Allowance for the difference between the operator's clock and an executor's.
@@ -187,8 +188,21 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
                     == directive.action.image.as_ref().map(|image| &image.digest)
                 && boots_from_media(facts)
         }
+        ActionKind::StageHttpBoot => {
+            // A BMC may have made a medium of the URL.
+            directive.action.image.as_ref().is_some_and(|image| {
+                let holds = |held: &MediaReport| {
+                    held.owner == MediaOwner::Lockstep
+                        && held.digest.as_ref() == Some(&image.digest)
+                };
+                (facts.http_boot.as_ref().is_some_and(holds) && boots_over_http(facts))
+                    || (holds(&facts.media) && boots_from_media(facts))
+            })
+        }
         ActionKind::ClearInstall => {
-            facts.media.owner != MediaOwner::Lockstep && !boots_from_media(facts)
+            !is_ours(Some(&facts.media))
+                && !is_ours(facts.http_boot.as_ref())
+                && !boots_over_http(facts)
         }
         ActionKind::Unrecognized(_) => false,
     }

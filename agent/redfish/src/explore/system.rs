@@ -125,7 +125,7 @@ pub(super) async fn explore(
     let sessions = walk.link().sessions().clone();
     let facts = redfish::facts(walk, &system.document, identity.clone(), sessions, channel).await?;
     let inventory = inventory(walk, &system, &facts, now).await;
-    let mut bmc = bmc_report(&facts, |_| UrlOwner::Foreign, None, now);
+    let mut bmc = bmc_report(&facts, |_| UrlOwner::Foreign, |_| None, None, now);
     bmc.power_since = None;
     Ok(ExploredSystem {
         role: system.role.clone(),

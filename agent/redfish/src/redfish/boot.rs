@@ -1,4 +1,4 @@
-//! The boot override.
+//! The boot override, and the URL for HTTP boot beside it.
 
 use serde_json::{Value, json};
 
@@ -7,14 +7,33 @@ use super::confirm::look_for;
 use super::power::not_offered;
 use crate::effect::{BootOverride, BootTarget, Confirmation, Effect, OverrideEnabled};
 use crate::error::BmcError;
-use crate::facts::{BootOverrideState, Reading};
+use crate::facts::{BootOverrideState, Capability, ImageUrl, Offer, Reading};
 use crate::link::Change;
 use crate::reading;
+
+/// What is wanted of `Boot`.
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    Override(&'a BootOverride),
+    /// Another URL than this one, or none.
+    Without(&'a ImageUrl),
+}
 
 pub(super) async fn set_override(
     turn: &mut Turn<'_>,
     wanted: &BootOverride,
 ) -> Result<Effect, BmcError> {
+    change(turn, Wanted::Override(wanted)).await
+}
+
+pub(super) async fn forget_http_uri(
+    turn: &mut Turn<'_>,
+    uri: &ImageUrl,
+) -> Result<Effect, BmcError> {
+    change(turn, Wanted::Without(uri)).await
+}
+
+async fn change(turn: &mut Turn<'_>, wanted: Wanted<'_>) -> Result<Effect, BmcError> {
     let deadline = turn.deadline;
     let origin = turn.link.origin().to_owned();
     let mut proven = turn.link.prove(deadline).await?;
@@ -27,30 +46,22 @@ pub(super) async fn set_override(
         path = settings_path;
     }
     let state = reading::boot_override(settings.as_ref().unwrap_or(&proven.system));
-    if let Reading::Read(state) = &state
-        && let Some(confirmation) = in_force(state, wanted)
-    {
+    if let Some(confirmation) = wanted.in_force(&state) {
         return Ok(Effect::unneeded(confirmation));
     }
     let offer = reading::override_capability(&proven.system, &proven.system_path);
-    if let BootOverride::Once(target) | BootOverride::Continuous(target) = wanted
-        && !offer.allows(target.as_str())
-    {
-        return Err(not_offered(
-            origin,
-            format!("the boot override target {}", target.as_str()),
-            offer,
-        ));
+    if let Some(what) = wanted.lack(&offer, &state) {
+        return Err(not_offered(origin, what, offer));
     }
     let change = Change {
         verb: "a change of the boot override",
         path: &path,
-        body: body(wanted),
-        image: None,
+        body: wanted.body(),
+        image: wanted.uri().map(ImageUrl::expose),
     };
     proven.patch(change, deadline).await?;
     let confirmation = look_for(turn, &path, |document| {
-        landed(reading::boot_override(document).value()?, wanted)
+        wanted.landed(&reading::boot_override(document))
     })
     .await;
     Ok(Effect {
@@ -59,26 +70,90 @@ pub(super) async fn set_override(
     })
 }
 
-fn body(wanted: &BootOverride) -> Value {
-    match wanted {
-        BootOverride::Once(target) => json!({"Boot": {
-            "BootSourceOverrideTarget": target.as_str(),
-            "BootSourceOverrideEnabled": OverrideEnabled::Once.as_str(),
-        }}),
-        BootOverride::Continuous(target) => json!({"Boot": {
-            "BootSourceOverrideTarget": target.as_str(),
-            "BootSourceOverrideEnabled": OverrideEnabled::Continuous.as_str(),
-        }}),
-        BootOverride::Disabled => json!({"Boot": {
-            "BootSourceOverrideEnabled": OverrideEnabled::Disabled.as_str(),
-        }}),
+impl<'a> Wanted<'a> {
+    fn in_force(self, state: &Reading<BootOverrideState>) -> Option<Confirmation> {
+        match (self, state) {
+            (Self::Override(wanted), Reading::Read(state)) => in_force(state, wanted),
+            (Self::Without(uri), Reading::Read(state)) => {
+                (!holds(state, uri)).then_some(Confirmation::Confirmed)
+            }
+            (Self::Override(_), Reading::NotOffered | Reading::NotRead(_)) => None,
+            (Self::Without(_), Reading::NotOffered | Reading::NotRead(_)) => {
+                Some(Confirmation::Confirmed)
+            }
+        }
     }
+
+    fn landed(self, state: &Reading<BootOverrideState>) -> Option<Confirmation> {
+        match self {
+            Self::Override(wanted) => landed(state.value()?, wanted),
+            Self::Without(_) => self.in_force(state),
+        }
+    }
+
+    /// What the change needs and the BMC does not offer.
+    fn lack(self, offer: &Capability, state: &Reading<BootOverrideState>) -> Option<String> {
+        let target = match self {
+            Self::Override(BootOverride::Once(target) | BootOverride::Continuous(target)) => target,
+            Self::Override(BootOverride::OnceFrom(_)) => &BootTarget::UefiHttp,
+            Self::Override(BootOverride::Disabled) | Self::Without(_) => return None,
+        };
+        if !offer.allows(target.as_str()) {
+            return Some(format!("the boot override target {}", target.as_str()));
+        }
+        let from = matches!(self, Self::Override(BootOverride::OnceFrom(_)));
+        let http = reading::http_boot_capability(offer, state, &offer.source);
+        (from && http.offer != Offer::Offered).then(|| "HttpBootUri".to_owned())
+    }
+
+    /// The boot mode is never in it.
+    fn body(self) -> Value {
+        let wanted = match self {
+            Self::Override(wanted) => wanted,
+            Self::Without(_) => return json!({"Boot": {"HttpBootUri": null}}),
+        };
+        match wanted {
+            BootOverride::Once(target) => json!({"Boot": {
+                "BootSourceOverrideTarget": target.as_str(),
+                "BootSourceOverrideEnabled": OverrideEnabled::Once.as_str(),
+            }}),
+            BootOverride::OnceFrom(uri) => json!({"Boot": {
+                "BootSourceOverrideTarget": BootTarget::UefiHttp.as_str(),
+                "BootSourceOverrideEnabled": OverrideEnabled::Once.as_str(),
+                "HttpBootUri": uri.expose(),
+            }}),
+            BootOverride::Continuous(target) => json!({"Boot": {
+                "BootSourceOverrideTarget": target.as_str(),
+                "BootSourceOverrideEnabled": OverrideEnabled::Continuous.as_str(),
+            }}),
+            BootOverride::Disabled => json!({"Boot": {
+                "BootSourceOverrideEnabled": OverrideEnabled::Disabled.as_str(),
+            }}),
+        }
+    }
+
+    fn uri(self) -> Option<&'a ImageUrl> {
+        match self {
+            Self::Override(BootOverride::OnceFrom(uri)) | Self::Without(uri) => Some(uri),
+            Self::Override(
+                BootOverride::Once(_) | BootOverride::Continuous(_) | BootOverride::Disabled,
+            ) => None,
+        }
+    }
+}
+
+fn holds(state: &BootOverrideState, uri: &ImageUrl) -> bool {
+    let held = state.http_uri.value().and_then(Option::as_ref);
+    held.is_some_and(|held| held.same_as(uri))
 }
 
 /// Whether the wanted override is in force, so that nothing need be sent. A
 /// continuous one to the same target serves the next boot as well as `Once`,
 /// and stays: the caller is told.
 fn in_force(state: &BootOverrideState, wanted: &BootOverride) -> Option<Confirmation> {
+    if let BootOverride::OnceFrom(uri) = wanted {
+        return in_force_from(state, uri);
+    }
     match (wanted, state.enabled) {
         (BootOverride::Disabled, Some(OverrideEnabled::Disabled)) => Some(Confirmation::Confirmed),
         (
@@ -93,6 +168,7 @@ fn in_force(state: &BootOverrideState, wanted: &BootOverride) -> Option<Confirma
             (state.target.as_ref() == Some(target)).then(|| differs(OverrideEnabled::Continuous))
         }
         (BootOverride::Once(_), Some(OverrideEnabled::Disabled) | None)
+        | (BootOverride::OnceFrom(_), _)
         | (
             BootOverride::Continuous(_),
             Some(OverrideEnabled::Once | OverrideEnabled::Disabled) | None,
@@ -110,11 +186,35 @@ fn landed(state: &BootOverrideState, wanted: &BootOverride) -> Option<Confirmati
             Some(differs(OverrideEnabled::Once))
         }
         (
-            BootOverride::Once(_) | BootOverride::Continuous(_) | BootOverride::Disabled,
+            BootOverride::Once(_)
+            | BootOverride::OnceFrom(_)
+            | BootOverride::Continuous(_)
+            | BootOverride::Disabled,
             Some(OverrideEnabled::Once | OverrideEnabled::Continuous | OverrideEnabled::Disabled)
             | None,
         ) => None,
     })
+}
+
+/// The URL must be there: without it the firmware boots from wherever DHCP says. A BMC that
+/// fetches the image itself shows the URL beside the target of a medium.
+fn in_force_from(state: &BootOverrideState, uri: &ImageUrl) -> Option<Confirmation> {
+    let enabled = match state.enabled {
+        Some(enabled @ (OverrideEnabled::Once | OverrideEnabled::Continuous)) => enabled,
+        Some(OverrideEnabled::Disabled) | None => return None,
+    };
+    if !holds(state, uri) {
+        return None;
+    }
+    match (&state.target, enabled) {
+        (Some(BootTarget::UefiHttp), OverrideEnabled::Once) => Some(Confirmation::Confirmed),
+        (Some(BootTarget::UefiHttp), _) => Some(differs(enabled)),
+        (Some(BootTarget::Cd), _) => Some(Confirmation::Differs(
+            "BootSourceOverrideTarget reads Cd: the BMC fetches the image itself, not the firmware"
+                .to_owned(),
+        )),
+        (Some(_) | None, _) => None,
+    }
 }
 
 fn differs(found: OverrideEnabled) -> Confirmation {
@@ -133,6 +233,43 @@ mod tests {
             target: Some(target),
             enabled,
             mode: None,
+            http_uri: Reading::NotOffered,
+        }
+    }
+
+    #[test]
+    fn an_http_boot_is_in_force_only_with_its_url() {
+        use OverrideEnabled::{Continuous, Disabled, Once};
+        let uri = ImageUrl::new("http://192.0.2.1/i/a/image.iso");
+        let wanted = BootOverride::OnceFrom(uri.clone());
+        let seen = |target: BootTarget, enabled, held: Option<&str>| {
+            let state = BootOverrideState {
+                http_uri: Reading::Read(held.map(ImageUrl::new)),
+                ..state(target, Some(enabled))
+            };
+            landed(&state, &wanted)
+        };
+        let ours = Some(uri.expose());
+        assert_eq!(
+            seen(BootTarget::UefiHttp, Once, ours),
+            Some(Confirmation::Confirmed)
+        );
+        assert_eq!(
+            seen(BootTarget::UefiHttp, Continuous, ours),
+            Some(differs(Continuous))
+        );
+        assert!(matches!(
+            seen(BootTarget::Cd, Continuous, ours),
+            Some(Confirmation::Differs(_))
+        ));
+        for (target, enabled, held) in [
+            (BootTarget::UefiHttp, Once, None),
+            (BootTarget::UefiHttp, Once, Some("http://192.0.2.1/i/b")),
+            (BootTarget::UefiHttp, Disabled, ours),
+            (BootTarget::Cd, Once, None),
+            (BootTarget::Hdd, Continuous, ours),
+        ] {
+            assert_eq!(seen(target, enabled, held), None);
         }
     }
 
@@ -183,10 +320,12 @@ mod tests {
     fn the_boot_mode_is_never_sent() {
         for wanted in [
             BootOverride::Once(BootTarget::Cd),
+            BootOverride::OnceFrom(ImageUrl::new("http://192.0.2.1/a.iso")),
             BootOverride::Continuous(BootTarget::Hdd),
             BootOverride::Disabled,
         ] {
-            assert!(!body(&wanted).to_string().contains("Mode"));
+            let body = Wanted::Override(&wanted).body();
+            assert!(!body.to_string().contains("Mode"));
         }
     }
 }

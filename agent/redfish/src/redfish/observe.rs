@@ -70,9 +70,18 @@ pub(crate) async fn facts(
         None => None,
     };
     let path = identity.system_path.clone();
+    let boot_override = reading::boot_override(system);
+    let targets = reading::override_capability(system, &path);
+    // Where settings for the next reset live apart, they are what is changed.
+    let settings = (pending_boot_override != Reading::NotOffered).then_some(&pending_boot_override);
     let capabilities = Capabilities {
         reset: reading::reset(system, &path, info.as_deref()),
-        boot_override: reading::override_capability(system, &path),
+        uefi_http: reading::http_boot_capability(
+            &targets,
+            settings.unwrap_or(&boot_override),
+            &path,
+        ),
+        boot_override: targets,
         virtual_media: reading::media_capability(&media, &path),
         boot_progress: reading::progress_capability(system, &path),
         power_restore: reading::restore_capability(system, &path),
@@ -83,7 +92,7 @@ pub(crate) async fn facts(
         manager,
         power: reading::power(system),
         boot_progress: reading::boot_progress(system),
-        boot_override: reading::boot_override(system),
+        boot_override,
         pending_boot_override,
         media,
         power_restore: reading::power_restore(system),

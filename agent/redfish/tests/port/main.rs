@@ -7,6 +7,7 @@ mod bounds;
 mod changes;
 mod explore;
 mod failures;
+mod http_boot;
 mod identity;
 mod observe;
 mod scripted;

@@ -64,6 +64,7 @@ struct State {
     sessions_made: usize,
     sessions_only: bool,
     once_reads_continuous: bool,
+    makes_of_boot: Option<fn(&mut Value)>,
 }
 
 pub(crate) struct ScriptedBmc {
@@ -183,6 +184,16 @@ impl ScriptedBmc {
     /// Takes no password but for a session from now on.
     pub(crate) fn take_sessions_only(&self) {
         self.state().sessions_only = true;
+    }
+
+    /// A boot override that is set once reads so.
+    pub(crate) fn reads_once(&self) {
+        self.state().once_reads_continuous = false;
+    }
+
+    /// What becomes of `Boot` after a change.
+    pub(crate) fn makes_of_boot(&self, change: fn(&mut Value)) {
+        self.state().makes_of_boot = Some(change);
     }
 
     pub(crate) fn forget_sessions(&self) {
@@ -417,10 +428,14 @@ fn effect(state: &mut State, seen: &Seen) -> Answer {
         }
         ("PATCH", _) => {
             let continuous = state.once_reads_continuous;
+            let makes_of_boot = state.makes_of_boot;
             let document = state.documents.get_mut(&seen.path).unwrap();
             merge(document, &seen.body);
             if continuous && document["Boot"]["BootSourceOverrideEnabled"] == json!("Once") {
                 document["Boot"]["BootSourceOverrideEnabled"] = json!("Continuous");
+            }
+            if let Some(change) = makes_of_boot {
+                change(&mut document["Boot"]);
             }
             done
         }

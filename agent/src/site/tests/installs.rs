@@ -5,7 +5,7 @@ use lockstep_redfish::{BootOverrideState, BootTarget, OverrideEnabled};
 use super::*;
 
 /// An image with a seed slot, in the store.
-async fn publish(store: &Store) -> Digest {
+pub(super) async fn publish(store: &Store) -> Digest {
     let mut image = b"LOCKSTEP-SEED-SLOT-V1 4096\n".to_vec();
     image.resize(4096, b' ');
     image.extend([7; 1000]);
@@ -71,6 +71,7 @@ async fn a_lasting_override_of_somebody_else_is_put_back_and_then_nothing_of_our
             target: Some(BootTarget::Pxe),
             enabled: Some(OverrideEnabled::Continuous),
             mode: None,
+            http_uri: Reading::NotOffered,
         });
     });
     let running = bench.start(MachineKind::Card);

@@ -2,6 +2,7 @@
 
 mod directives;
 mod holds;
+mod http_boot;
 mod installs;
 mod reach;
 mod rest;

@@ -9,17 +9,18 @@ mod versions;
 use std::collections::VecDeque;
 
 use lockstep_crds::boot_policy::{
-    BootOrder, DpuBootPolicySpec, HoldMechanism, OnOrphan, OnTimeout, UnobservableStageAction,
-    WaitUntil,
+    AllowedMethod, BootOrder, DpuBootPolicySpec, HoldMechanism, OnOrphan, OnTimeout,
+    UnobservableStageAction, WaitUntil,
 };
 use lockstep_crds::host::{Disruption, HostRole, SlotPower};
-use lockstep_crds::observed::{BootStage, Knowledge};
+use lockstep_crds::observed::{BootStage, Knowledge, Offer};
 use lockstep_planner::Decision;
 use lockstep_planner::view::{NodeSeen, Readiness};
 use proptest::prelude::*;
 
-use events::{events, happen};
+use events::{events, happen, http_boots, http_offers, methods};
 
+use crate::world::machine::HttpBoot;
 use crate::world::operator::Crash;
 use crate::world::{World, secs};
 
@@ -42,6 +43,9 @@ struct Start {
     node: bool,
     host_on: bool,
     cards_run: bool,
+    methods: Vec<AllowedMethod>,
+    uefi_http: Option<Offer>,
+    makes_of_http: HttpBoot,
 }
 
 fn starts() -> impl Strategy<Value = Start> {
@@ -67,11 +71,13 @@ fn starts() -> impl Strategy<Value = Start> {
         prop::bool::weighted(0.3),
         prop::bool::weighted(0.3),
     );
-    (1..=2_usize, policy, host).prop_map(
+    let ways = (methods(), http_offers(), http_boots());
+    (1..=2_usize, policy, host, ways).prop_map(
         |(
             cards,
             (order, waits, on_timeout, on_orphan, guess, grace),
             (role, slot, mechanisms, (coupled, dark_bmcs), disrupt, node, host_on, cards_run),
+            (methods, uefi_http, makes_of_http),
         )| Start {
             cards,
             order,
@@ -89,6 +95,9 @@ fn starts() -> impl Strategy<Value = Start> {
             node,
             host_on,
             cards_run,
+            methods,
+            uefi_http,
+            makes_of_http,
         },
     )
 }
@@ -124,6 +133,10 @@ fn begin(start: &Start) -> World {
         ready: Readiness::NotReady,
         boot_id: None,
     });
+    for card in &mut world.cards {
+        card.machine.uefi_http.clone_from(&start.uefi_http);
+        card.machine.makes_of_http = start.makes_of_http;
+    }
     if start.host_on {
         world.power_on_host();
     }
@@ -138,6 +151,7 @@ fn begin(start: &Start) -> World {
 
 fn begin_policy(policy: &mut DpuBootPolicySpec, start: &Start) {
     policy.order = start.order;
+    policy.install.methods.clone_from(&start.methods);
     policy.hold.mechanisms.clone_from(&start.mechanisms);
     policy.host_wait.until = if start.waits {
         WaitUntil::OsRunning
@@ -230,6 +244,14 @@ fn ends(world: &mut World) {
                 "{}",
                 told()
             );
+            let there = world.cards.iter().filter(|card| card.dpu.is_some());
+            for machine in there.map(|card| &card.machine) {
+                let armed = machine.media.is_some()
+                    || machine.boot_override
+                    || machine.http_uri.is_some()
+                    || machine.http_override;
+                assert!(!armed, "S15: something stays armed: {}", told());
+            }
             let kept = world.host_machine.custody.as_ref();
             assert!(
                 kept.is_none_or(|custody| custody.state.as_str() != "Kept"),

@@ -15,6 +15,7 @@ mod pairing;
 mod refusals;
 mod requirements;
 mod restore;
+mod roads;
 mod shutdown;
 mod taint;
 mod taken_down;

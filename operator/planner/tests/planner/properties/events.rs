@@ -1,9 +1,9 @@
 //! What may happen, and how it happens to the world.
 
-use lockstep_crds::boot_policy::{OnTimeout, PolicyMode, WaitUntil};
+use lockstep_crds::boot_policy::{AllowedMethod, OnTimeout, PolicyMode, WaitUntil};
 use lockstep_crds::dpu::Pairing;
 use lockstep_crds::host::HostRole;
-use lockstep_crds::observed::{BootStage, Knowledge};
+use lockstep_crds::observed::{BootStage, Knowledge, Offer};
 use lockstep_crds::{DpuBootPolicy, LocalRef};
 use lockstep_planner::inventory::JoinedHost;
 use lockstep_planner::view::{LeaseSeen, Sighting};
@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use super::disruption;
 use crate::world::agent::Fault;
 use crate::world::build::{dpu, image};
+use crate::world::machine::HttpBoot;
 use crate::world::operator::Crash;
 use crate::world::{World, secs};
 
@@ -34,6 +35,7 @@ pub enum Event {
     Source(bool),
     Mode(PolicyMode),
     Policy(bool),
+    Methods(Vec<AllowedMethod>),
     Disrupt(bool),
     OnTimeout(OnTimeout),
     HostStage(BootStage),
@@ -67,6 +69,9 @@ pub enum OfCard {
     Deaf(bool),
     Dead(bool),
     Foreign(bool),
+    ForeignUri(bool),
+    UefiHttp(Option<Offer>),
+    MakesOfHttp(HttpBoot),
     Stranger(bool),
     Delete,
     Create,
@@ -129,6 +134,36 @@ fn modes() -> impl Strategy<Value = PolicyMode> {
     prop_oneof![3 => Just(PolicyMode::Enforce), 1 => Just(PolicyMode::Plan), 1 => Just(PolicyMode::Observe)]
 }
 
+pub fn methods() -> impl Strategy<Value = Vec<AllowedMethod>> {
+    let (media, http) = (AllowedMethod::VirtualMedia, AllowedMethod::UefiHttp);
+    prop_oneof![
+        2 => Just(vec![media]),
+        2 => Just(vec![http]),
+        2 => Just(vec![media, http]),
+        2 => Just(vec![http, media]),
+    ]
+}
+
+pub fn http_offers() -> impl Strategy<Value = Option<Offer>> {
+    prop_oneof![
+        4 => Just(Some(Offer::Offered)),
+        1 => Just(Some(Offer::NotOffered)),
+        1 => Just(Some(Offer::NotRead)),
+        1 => Just(None),
+    ]
+}
+
+pub fn http_boots() -> impl Strategy<Value = HttpBoot> {
+    prop_oneof![
+        Just(HttpBoot::Keeps),
+        Just(HttpBoot::Forgets),
+        Just(HttpBoot::Fetches),
+        Just(HttpBoot::FetchesAndHides),
+        Just(HttpBoot::DropsUrl),
+        Just(HttpBoot::LeadsNowhere),
+    ]
+}
+
 fn of_card() -> impl Strategy<Value = OfCard> {
     prop_oneof![
         2 => any::<bool>().prop_map(OfCard::Bmc),
@@ -144,6 +179,9 @@ fn of_card() -> impl Strategy<Value = OfCard> {
         1 => any::<bool>().prop_map(OfCard::Deaf),
         2 => any::<bool>().prop_map(OfCard::Dead),
         1 => any::<bool>().prop_map(OfCard::Foreign),
+        1 => any::<bool>().prop_map(OfCard::ForeignUri),
+        1 => http_offers().prop_map(OfCard::UefiHttp),
+        1 => http_boots().prop_map(OfCard::MakesOfHttp),
         1 => any::<bool>().prop_map(OfCard::Stranger),
         1 => Just(OfCard::Delete),
         1 => Just(OfCard::Create),
@@ -184,6 +222,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Source),
         2 => modes().prop_map(Event::Mode),
         1 => any::<bool>().prop_map(Event::Policy),
+        1 => methods().prop_map(Event::Methods),
         1 => any::<bool>().prop_map(Event::Disrupt),
         1 => timeouts.prop_map(Event::OnTimeout),
         1 => any::<bool>().prop_map(Event::Conflict),
@@ -233,6 +272,9 @@ pub fn happen(world: &mut World, event: &Event, spare: &mut Option<DpuBootPolicy
         }
         Event::Source(ok) => world.source_ok = *ok,
         Event::Mode(mode) => world.edit_policy(|policy| policy.mode = *mode),
+        Event::Methods(methods) => {
+            world.edit_policy(|policy| policy.install.methods.clone_from(methods));
+        }
         Event::Policy(there) => {
             if *there && world.policy.is_none() {
                 world.policy = spare.take();
@@ -310,6 +352,9 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
         OfCard::Deaf(deaf) => world.cards[index].machine.deaf = *deaf,
         OfCard::Dead(dead) => world.cards[index].dead = *dead,
         OfCard::Stranger(there) => world.cards[index].machine.stranger(*there),
+        OfCard::ForeignUri(foreign) => world.cards[index].machine.foreign_uri = *foreign,
+        OfCard::UefiHttp(offer) => world.cards[index].machine.uefi_http.clone_from(offer),
+        OfCard::MakesOfHttp(makes) => world.cards[index].machine.makes_of_http = *makes,
         OfCard::Foreign(foreign) => world.cards[index].machine.foreign_media = *foreign,
         OfCard::Delete => world.delete_card(index),
         OfCard::Create => {

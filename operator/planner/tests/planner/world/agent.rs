@@ -14,7 +14,7 @@ use lockstep_crds::report::{
 use lockstep_crds::{DpuHostStatus, DpuReportSpec};
 use lockstep_planner::view::Wanted;
 
-use super::machine::{Coming, Machine};
+use super::machine::{Coming, HttpBoot, Machine};
 use super::{World, secs};
 
 /// What goes wrong with an effect.
@@ -213,8 +213,12 @@ impl World {
                 self.affect(which, &directive);
                 let dark =
                     directive.action.kind == ActionKind::PowerOn && !self.machine(which).is_on();
+                let drops = directive.action.kind == ActionKind::StageHttpBoot
+                    && self.machine(which).makes_of_http == HttpBoot::DropsUrl;
                 if dark {
                     self.end(which, OutcomeKind::Unknown, "sent, and not seen");
+                } else if drops {
+                    self.end(which, OutcomeKind::Partly, "the URL was dropped");
                 } else {
                     self.end(which, OutcomeKind::Done, "seen");
                 }
@@ -232,6 +236,7 @@ impl World {
                     ActionKind::HoldHost
                     | ActionKind::ReleaseHost
                     | ActionKind::StageInstall
+                    | ActionKind::StageHttpBoot
                     | ActionKind::ClearInstall
                     | ActionKind::ShutdownGracefully
                     | ActionKind::Unrecognized(_) => None,

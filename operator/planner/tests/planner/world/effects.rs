@@ -110,11 +110,18 @@ impl World {
                 let machine = self.machine(which);
                 machine.media = image;
                 machine.boot_override = true;
+                machine.http_override = false;
+            }
+            ActionKind::StageHttpBoot => {
+                let image = directive.action.image.clone();
+                self.machine(which).set_http_boot(image);
             }
             ActionKind::ClearInstall => {
                 let machine = self.machine(which);
                 machine.media = None;
                 machine.boot_override = false;
+                machine.http_uri = None;
+                machine.http_override = false;
             }
             ActionKind::PowerOn => match which {
                 Which::Host => self.power_on_host(),

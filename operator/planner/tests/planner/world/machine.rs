@@ -29,6 +29,14 @@ pub struct Machine {
     pub media: Option<ImageFacts>,
     pub foreign_media: bool,
     pub boot_override: bool,
+    /// The image that HTTP boot from a URL would fetch.
+    pub http_uri: Option<ImageFacts>,
+    pub foreign_uri: bool,
+    /// The boot override is HTTP boot.
+    pub http_override: bool,
+    pub makes_of_http: HttpBoot,
+    /// Whether it offers HTTP boot from a URL; `None`: its agent does not tell.
+    pub uefi_http: Option<Offer>,
     /// Somebody else's, which stays.
     pub lasting_override: Option<&'static str>,
     pub stage: Option<BootStage>,
@@ -50,6 +58,24 @@ pub struct Machine {
     pub whole_at: Option<Timestamp>,
     pub execution: Option<Execution>,
     pub custody: Option<Custody>,
+}
+
+/// What a BMC makes of HTTP boot from a URL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpBoot {
+    /// Target and URL are set; the URL stays when it was used.
+    #[default]
+    Keeps,
+    /// The URL is gone when it was used.
+    Forgets,
+    /// It fetches the image itself and shows a medium beside the URL.
+    Fetches,
+    /// It does, and then shows another machine's URL.
+    FetchesAndHides,
+    /// The target is set and the URL is not.
+    DropsUrl,
+    /// Nothing boots from it.
+    LeadsNowhere,
 }
 
 /// Something that a machine will do.
@@ -79,6 +105,11 @@ impl Machine {
             media: None,
             foreign_media: false,
             boot_override: false,
+            http_uri: None,
+            foreign_uri: false,
+            http_override: false,
+            makes_of_http: HttpBoot::Keeps,
+            uefi_http: Some(Offer::NotOffered),
             lasting_override: None,
             stage: None,
             knowledge: Knowledge::Known,
@@ -124,6 +155,8 @@ impl Machine {
             stage_knowledge: self.knowledge.clone(),
             boot_override: if self.boot_override {
                 Some("Cd".to_owned())
+            } else if self.http_override {
+                Some("UefiHttp".to_owned())
             } else {
                 self.lasting_override.map(str::to_owned)
             },
@@ -135,7 +168,16 @@ impl Machine {
                 },
                 digest: self.media.as_ref().map(|image| image.digest.clone()),
             },
+            http_boot: self.uefi_http.as_ref().map(|_| MediaReport {
+                owner: match (&self.http_uri, self.foreign_uri) {
+                    (_, true) => MediaOwner::Foreign,
+                    (Some(_), false) => MediaOwner::Lockstep,
+                    (None, false) => MediaOwner::Nobody,
+                },
+                digest: self.http_uri.as_ref().map(|image| image.digest.clone()),
+            }),
             capabilities: BmcCapabilities {
+                uefi_http: self.uefi_http.clone(),
                 reset_types: self.reset_types.clone(),
                 boot_targets: Vec::new(),
                 virtual_media: self.virtual_media.clone(),
@@ -161,8 +203,51 @@ impl Machine {
         };
         BmcReport {
             media: known.media,
+            http_boot: known.http_boot,
             capabilities: known.capabilities,
             ..facts
+        }
+    }
+
+    /// What the next boot installs; an override that was set once is over with it.
+    fn boot_image(&mut self) -> Option<ImageFacts> {
+        if std::mem::take(&mut self.boot_override) {
+            return self.media.clone();
+        }
+        if !std::mem::take(&mut self.http_override) {
+            return None;
+        }
+        match self.makes_of_http {
+            HttpBoot::Keeps => self.http_uri.clone(),
+            HttpBoot::Forgets => self.http_uri.take(),
+            HttpBoot::Fetches
+            | HttpBoot::FetchesAndHides
+            | HttpBoot::DropsUrl
+            | HttpBoot::LeadsNowhere => None,
+        }
+    }
+
+    /// It is given a URL to boot from.
+    pub fn set_http_boot(&mut self, image: Option<ImageFacts>) {
+        match self.makes_of_http {
+            HttpBoot::Keeps | HttpBoot::Forgets | HttpBoot::LeadsNowhere => {
+                self.http_uri = image;
+                self.http_override = true;
+                self.boot_override = false;
+            }
+            HttpBoot::Fetches => {
+                self.http_uri.clone_from(&image);
+                self.media = image;
+                self.boot_override = true;
+            }
+            HttpBoot::FetchesAndHides => {
+                self.media = image;
+                self.boot_override = true;
+            }
+            HttpBoot::DropsUrl => {
+                self.http_override = true;
+                self.boot_override = false;
+            }
         }
     }
 
@@ -213,10 +298,9 @@ impl World {
             return;
         }
         card.machine.set_power(PowerState::On, now);
-        let media = card.machine.media.clone();
-        match media.filter(|_| card.machine.boot_override) {
+        let image = card.machine.boot_image();
+        match image {
             Some(image) => {
-                card.machine.boot_override = false;
                 card.disk = None;
                 let done = (now + secs(INSTALL), Coming::Installed(image));
                 card.machine.coming.push(done);

@@ -1,0 +1,245 @@
+//! Which of the policy's ways an image takes onto a card, and by which one a card is armed.
+//!
+//! The policy's order counts, but a way that failed on this card and has not worked since comes
+//! after those that have not, whatever the image: what worked last is tried first, and each failed
+//! attempt goes on with the next. Whether a way is open the card's BMC must have said: what was
+//! not read is waited for, never guessed.
+
+use lockstep_crds::boot_policy::{AllowedMethod, DpuBootPolicySpec};
+use lockstep_crds::directive::{ActionKind, ImageFacts, TargetKind};
+use lockstep_crds::host::{ArmedEffect, CardRecord};
+use lockstep_crds::inventory::InstallMethod;
+use lockstep_crds::observed::Offer;
+use lockstep_crds::report::{BmcReport, MediaOwner, MediaReport};
+
+use crate::admit::DIRECTIVE_TRIES;
+use crate::card::machine;
+use crate::intent::Intent;
+use crate::ledger;
+use crate::reach;
+use crate::reason::Reason;
+use crate::view::CardView;
+
+/// How a way stands at a card.
+enum Way {
+    Open,
+    /// What is lacking.
+    Closed(String),
+    /// What has not been read.
+    Unread(&'static str),
+}
+
+/// The way to take now. `Err` is what is awaited, or what each way lacks.
+pub(crate) fn choose(
+    card: &CardView,
+    kept: &CardRecord,
+    spec: &DpuBootPolicySpec,
+    facts: &BmcReport,
+) -> Result<AllowedMethod, Intent> {
+    let failed = failed_methods(kept);
+    let place = |method: &AllowedMethod| {
+        let method = InstallMethod::from(*method);
+        failed.iter().position(|one| *one == method)
+    };
+    let mut methods = spec.install.methods.clone();
+    methods.sort_by_key(|method| place(method).map_or(0, |place| place + 1));
+    let (mut open, mut lacking) = (Vec::new(), Vec::new());
+    for method in methods {
+        match way(method, facts) {
+            Way::Open => open.push(method),
+            Way::Closed(lack) => lacking.push(format!("{}: {lack}", InstallMethod::from(method))),
+            // A way that comes later would be a guess.
+            Way::Unread(what) if open.is_empty() => {
+                return Err(Intent::wait(
+                    Reason::Inspecting,
+                    format!(
+                        "whether the BMC of {} {what} has not been read",
+                        machine(card)
+                    ),
+                    reach::SILENCE,
+                ));
+            }
+            Way::Unread(_) => {}
+        }
+    }
+    let fresh = open.iter().find(|method| place(method).is_none());
+    let given_up = open.iter().find(|method| is_given_up(kept, **method));
+    let chosen = fresh.or(given_up).or(open.first()).copied();
+    chosen.ok_or_else(|| {
+        Intent::stall(
+            Reason::CapabilityMissing,
+            format!(
+                "no way of the policy's install.methods leads to {}: {}",
+                machine(card),
+                lacking.join("; ")
+            ),
+        )
+    })
+}
+
+fn way(method: AllowedMethod, facts: &BmcReport) -> Way {
+    let offers = &facts.capabilities;
+    match method {
+        AllowedMethod::VirtualMedia => match offers.virtual_media {
+            Offer::Offered => {
+                let targets = &offers.boot_targets;
+                if targets.is_empty() || targets.iter().any(|target| target == "Cd") {
+                    Way::Open
+                } else {
+                    Way::Closed(format!(
+                        "its BMC offers no boot target Cd, only {}",
+                        targets.join(", ")
+                    ))
+                }
+            }
+            Offer::NotOffered => {
+                Way::Closed("its BMC offers no virtual media that can hold an image".to_owned())
+            }
+            Offer::NotRead | Offer::Unrecognized(_) => Way::Unread("offers virtual media"),
+        },
+        AllowedMethod::UefiHttp => match (&offers.uefi_http, &facts.http_boot) {
+            (None, _) | (_, None) => Way::Closed(
+                "the site agent's release does not tell whether its BMC offers it; upgrade the site agent to the operator's release".to_owned(),
+            ),
+            (Some(Offer::NotOffered), _) => Way::Closed(
+                "its BMC offers no boot target UefiHttp with a URL of its own (HttpBootUri)"
+                    .to_owned(),
+            ),
+            (Some(Offer::NotRead | Offer::Unrecognized(_)), _) => {
+                Way::Unread("offers UEFI HTTP boot")
+            }
+            (Some(Offer::Offered), Some(held)) => match held.owner {
+                MediaOwner::Nobody | MediaOwner::Lockstep => Way::Open,
+                MediaOwner::Foreign => Way::Closed(
+                    "its BMC holds an HttpBootUri that Lockstep did not set; empty it, if nobody needs it".to_owned(),
+                ),
+                MediaOwner::Unrecognized(_) => Way::Unread("holds an HttpBootUri"),
+            },
+        },
+    }
+}
+
+/// Whether the BMC has said of every way of the policy that it leads nowhere.
+pub(crate) fn is_closed(spec: &DpuBootPolicySpec, facts: &BmcReport) -> bool {
+    let mut methods = spec.install.methods.iter();
+    methods.all(|method| matches!(way(*method, facts), Way::Closed(_)))
+}
+
+/// Whether a directive of the card failed too often for a person not to be asked. Arming it by one
+/// way may have, as long as another is left.
+pub(crate) fn is_stuck(
+    card: &CardView,
+    kept: &CardRecord,
+    spec: &DpuBootPolicySpec,
+    facts: Option<&BmcReport>,
+) -> bool {
+    let too_often = kept
+        .failed
+        .as_ref()
+        .is_some_and(|failed| failed.times >= DIRECTIVE_TRIES);
+    let next = facts.and_then(|facts| choose(card, kept, spec, facts).ok());
+    let arming = [AllowedMethod::VirtualMedia, AllowedMethod::UefiHttp]
+        .into_iter()
+        .find(|method| is_given_up(kept, *method));
+    too_often && (arming.is_none() || next.is_none_or(|next| arming == Some(next)))
+}
+
+/// Whether arming the card so failed as often as it is tried.
+fn is_given_up(kept: &CardRecord, method: AllowedMethod) -> bool {
+    let what = ledger::named(&arming(method), &TargetKind::Card, &kept.name);
+    kept.failed
+        .as_ref()
+        .is_some_and(|failed| failed.what == what && failed.times >= DIRECTIVE_TRIES)
+}
+
+/// The action that arms a card for this way.
+pub(crate) fn arming(method: AllowedMethod) -> ActionKind {
+    match method {
+        AllowedMethod::VirtualMedia => ActionKind::StageInstall,
+        AllowedMethod::UefiHttp => ActionKind::StageHttpBoot,
+    }
+}
+
+/// The way that an action arms a card for.
+pub(crate) fn armed_for(kind: &ActionKind) -> Option<AllowedMethod> {
+    [AllowedMethod::VirtualMedia, AllowedMethod::UefiHttp]
+        .into_iter()
+        .find(|method| arming(*method) == *kind)
+}
+
+/// What an action that arms a card may leave there.
+pub(crate) fn arms(method: AllowedMethod) -> Vec<ArmedEffect> {
+    let first = match method {
+        AllowedMethod::VirtualMedia => ArmedEffect::VirtualMedia,
+        AllowedMethod::UefiHttp => ArmedEffect::HttpBootUri,
+    };
+    vec![first, ArmedEffect::BootOverride]
+}
+
+/// By which way the card is armed with that image. A BMC that was given a URL may have fetched the
+/// image itself and show it as a medium; what it was asked for then counts.
+pub(crate) fn armed_by(
+    facts: &BmcReport,
+    kept: &CardRecord,
+    wanted: &ImageFacts,
+) -> Option<AllowedMethod> {
+    if holds(facts.http_boot.as_ref(), &wanted.digest) && boots_over_http(facts) {
+        Some(AllowedMethod::UefiHttp)
+    } else if holds(Some(&facts.media), &wanted.digest) && reach::boots_from_media(facts) {
+        Some(way_of(&kept.armed))
+    } else {
+        None
+    }
+}
+
+/// The way that these armed effects belong to.
+pub(crate) fn way_of(armed: &[ArmedEffect]) -> AllowedMethod {
+    if armed.contains(&ArmedEffect::HttpBootUri) {
+        AllowedMethod::UefiHttp
+    } else {
+        AllowedMethod::VirtualMedia
+    }
+}
+
+/// Whether something of ours is armed that this way does not use and would leave behind.
+pub(crate) fn is_in_the_way(method: AllowedMethod, facts: &BmcReport, kept: &CardRecord) -> bool {
+    match method {
+        AllowedMethod::VirtualMedia => {
+            is_ours(facts.http_boot.as_ref()) || kept.armed.contains(&ArmedEffect::HttpBootUri)
+        }
+        AllowedMethod::UefiHttp => is_ours(Some(&facts.media)),
+    }
+}
+
+pub(crate) fn is_ours(held: Option<&MediaReport>) -> bool {
+    held.is_some_and(|held| held.owner == MediaOwner::Lockstep)
+}
+
+fn holds(held: Option<&MediaReport>, digest: &str) -> bool {
+    is_ours(held) && held.and_then(|held| held.digest.as_deref()) == Some(digest)
+}
+
+/// Whether the boot override in force is what setting HTTP boot leads to.
+pub(crate) fn boots_over_http(facts: &BmcReport) -> bool {
+    matches!(facts.boot_override.as_deref(), Some("UefiHttp" | "Cd"))
+}
+
+/// The ways that failed, that of an attempt which is over included. Not to be asked while an
+/// install may be under way.
+pub(crate) fn failed_methods(kept: &CardRecord) -> Vec<InstallMethod> {
+    let mut failed = kept.failed_methods.clone();
+    if kept.booted_at.is_some() && kept.observed_at.is_none() {
+        // Earlier releases knew one way, and did not say so.
+        add(
+            &mut failed,
+            kept.method.clone().unwrap_or(InstallMethod::VirtualMedia),
+        );
+    }
+    failed
+}
+
+/// Books that a way failed, as the latest.
+pub(crate) fn add(failed: &mut Vec<InstallMethod>, method: InstallMethod) {
+    failed.retain(|one| *one != method);
+    failed.push(method);
+}
