@@ -29,6 +29,7 @@ pub mod host_in_use;
 pub mod host_wait;
 pub mod image_server;
 pub mod images;
+pub mod install_uefi_http;
 pub mod journey;
 pub mod least_privilege;
 pub mod objects;

@@ -39,6 +39,8 @@ pub struct Choices {
     pub slot_power: &'static str,
     /// `hold.mechanisms`.
     pub mechanisms: &'static str,
+    /// `install.methods`, where it is not left out.
+    pub methods: Option<&'static str>,
     /// `nodeName` of the host.
     pub node: Option<&'static str>,
     /// `unobservableStage: SafeAfter` this many seconds, instead of `Refuse`.
@@ -58,6 +60,7 @@ impl Default for Choices {
             disruption: "Never",
             slot_power: "Yes",
             mechanisms: "[PoweredOff]",
+            methods: None,
             node: None,
             safe_after: None,
         }
@@ -84,7 +87,7 @@ spec:
   imageRef: {{name: {image}}}
   hostWait: {{until: {until}, timeoutSeconds: {host_timeout}, onTimeout: {on_timeout}}}
   hold: {{mechanisms: {mechanisms}, onOrphan: {on_orphan}, orphanAfterSeconds: {orphan_after}}}
-  install: {{osTimeoutSeconds: {os_timeout}, maxAttempts: 1, shutdownGraceSeconds: 5}}
+  install: {{{methods}osTimeoutSeconds: {os_timeout}, maxAttempts: 1, shutdownGraceSeconds: 5}}
 {unobservable}---
 ",
         unobservable = choices.safe_after.map_or_else(String::new, |seconds| {
@@ -95,6 +98,9 @@ spec:
         on_timeout = choices.on_timeout,
         host_timeout = choices.host_timeout,
         mechanisms = choices.mechanisms,
+        methods = choices
+            .methods
+            .map_or_else(String::new, |methods| format!("methods: {methods}, ")),
         on_orphan = choices.on_orphan,
         orphan_after = choices.orphan_after,
         os_timeout = choices.os_timeout,

@@ -11,8 +11,8 @@ use crate::report::Report;
 use crate::{
     aarch64_agent, address_swap, adopt_update, bad_input, bmc_quirks, crash_points, dead_man,
     discovery_join, discovery_local, discovery_mixed, first_light, found_to_ready, helm,
-    host_in_use, host_wait, restore, simulated_fleet, simulator_conformance, store_crash,
-    upgrade_mid_operation,
+    host_in_use, host_wait, install_uefi_http, restore, simulated_fleet, simulator_conformance,
+    store_crash, upgrade_mid_operation,
 };
 
 /// What a scenario gets.
@@ -109,6 +109,12 @@ pub const ALL: &[Scenario] = &[
         about: "a card that runs the wanted image is adopted without a change; a newer image reinstalls it",
         tier: Tier::All,
         run: |context| Box::pin(adopt_update::run(context)),
+    },
+    Scenario {
+        name: "install-uefi-http",
+        about: "a policy that names UEFI HTTP boot alone: the card's BMC is armed by one PATCH and disarmed by one",
+        tier: Tier::All,
+        run: |context| Box::pin(install_uefi_http::run(context)),
     },
     Scenario {
         name: "crash-points",

@@ -310,6 +310,7 @@ impl SimulatedFleet {
                 | What::Ignored { .. }
                 | What::Armed { .. }
                 | What::Disarmed { .. }
+                | What::HttpBootUriSet { .. }
                 | What::OverrideSet { .. }
                 | What::OverrideConsumed { .. }
                 | What::OverrideLost { .. }

@@ -110,6 +110,11 @@ pub enum What {
         /// `BootSourceOverrideEnabled`.
         enabled: String,
     },
+    /// The URL for HTTP boot was set or, with an empty one, emptied.
+    HttpBootUriSet {
+        /// `HttpBootUri`.
+        uri: String,
+    },
     /// A one-time override was used up.
     OverrideConsumed {
         /// Its target.

@@ -90,6 +90,8 @@ faults![
     OnceIgnored,
     OnceStays,
     OverrideLostWithBmc,
+    HttpUriDropped,
+    HttpImageFetched,
     MediaLate,
     MediaRefused,
     EjectRefused,

@@ -86,6 +86,13 @@ pub(crate) struct BootSettings {
     pub(crate) order: Vec<String>,
 }
 
+impl BootSettings {
+    /// What decides the next boot.
+    pub(crate) fn decisive(&self) -> &Override {
+        self.pending.as_ref().unwrap_or(&self.active)
+    }
+}
+
 /// A boot override.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Override {

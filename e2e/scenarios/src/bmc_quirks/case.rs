@@ -67,6 +67,8 @@ pub(super) enum Step {
     Eject,
     /// The port sets a boot override for one boot.
     Once(&'static str),
+    /// The port sets HTTP boot from a URL for one boot.
+    OnceFromUrl,
     /// The port asks for a reset.
     Power(PowerAction),
     /// The port asks the BMC to fetch an image for these components.

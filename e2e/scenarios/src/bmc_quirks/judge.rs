@@ -112,6 +112,7 @@ pub(super) fn nothing_twice(log: &[What]) -> Result<()> {
             }
             What::MediaInserted { .. }
             | What::MediaEjected { .. }
+            | What::HttpBootUriSet { .. }
             | What::OverrideSet { .. }
             | What::RestorePolicySet { .. }
             | What::Ignored { .. }

@@ -163,6 +163,10 @@ pub(super) async fn take(
             };
             return effect(bmc.set_boot_override(&BootOverride::Once(target)).await);
         }
+        Step::OnceFromUrl => {
+            let wanted = BootOverride::OnceFrom(ImageUrl::new(IMAGE));
+            return effect(bmc.set_boot_override(&wanted).await);
+        }
         Step::Power(action) => return effect(bmc.power(action).await),
         Step::Update(components) => {
             let update = SimpleUpdate {

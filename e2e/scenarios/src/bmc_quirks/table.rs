@@ -16,8 +16,8 @@ use super::case::Expect::{Accepted, Comes, Error, Facts, Machine as Found, Sent,
 use super::case::Port::{Explorer, Machine};
 use super::case::Shown::{Confirmed, Differs, NotObservable, NotSeen};
 use super::case::Step::{
-    ChangePassword, Eject, Ended, Explore, Insert, Observe, Once, Power as Reset, Press, Push,
-    Reaches, RenewCertificate, RestartBmc, Update, WriteFirmware,
+    ChangePassword, Eject, Ended, Explore, Insert, Observe, Once, OnceFromUrl, Power as Reset,
+    Press, Push, Reaches, RenewCertificate, RestartBmc, Update, WriteFirmware,
 };
 use super::case::{Case, Expect, Row, Step, Unmet, always};
 
@@ -182,6 +182,10 @@ table! {
         "generic-dpu" [always(Fault::OverrideLostWithBmc)] [Once("Cd"), RestartBmc, Observe] => Facts(no_override), 17, 1;
         "intel-e2100" [] [Once("RemoteDrive")] => Error("Refused"), 8, 1;
         "intel-e2100" [] [Once("Pxe")] => Error("NotOffered"), 7, 0;
+        "bluefield-3" [] [OnceFromUrl] => Sent(Confirmed), 11, 1;
+        "generic-dpu" [always(Fault::HttpUriDropped)] [OnceFromUrl] => Sent(NotSeen), 13, 1;
+        "generic-dpu" [always(Fault::HttpImageFetched)] [OnceFromUrl] => Sent(Differs), 9, 1;
+        "intel-e2100" [] [OnceFromUrl] => Error("NotOffered"), 7, 0;
     }
     "6.13" "202 with a Location of any kind, or none" {
         "intel-e2100" [always(Fault::LocationMissing)] [Insert] => Sent(Confirmed), 17, 1;

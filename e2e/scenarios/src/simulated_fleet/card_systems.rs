@@ -164,6 +164,7 @@ impl Card {
                 | What::Ignored { .. }
                 | What::Armed { .. }
                 | What::Disarmed { .. }
+                | What::HttpBootUriSet { .. }
                 | What::OverrideSet { .. }
                 | What::OverrideConsumed { .. }
                 | What::OverrideLost { .. }

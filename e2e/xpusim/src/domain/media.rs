@@ -87,6 +87,10 @@ impl Domain {
         if wanted.enabled == Enabled::Disabled {
             "None".clone_into(&mut wanted.target);
         }
+        self.bend_http_boot(machine, &mut wanted);
+        let before = self.machines[machine].boot.decisive();
+        let uri = (before.uri != wanted.uri).then(|| wanted.uri.clone());
+        let same = before.target == wanted.target && before.enabled == wanted.enabled;
         let what = What::OverrideSet {
             target: wanted.target.clone(),
             enabled: wanted.enabled.as_str().to_owned(),
@@ -97,6 +101,33 @@ impl Domain {
         } else {
             one.boot.active = wanted;
         }
+        if let Some(uri) = uri {
+            self.note(machine, What::HttpBootUriSet { uri });
+            if same {
+                return;
+            }
+        }
         self.note(machine, what);
+    }
+
+    /// What some BMCs make of HTTP boot from a URL.
+    fn bend_http_boot(&mut self, machine: Index, wanted: &mut Override) {
+        if wanted.target != "UefiHttp" || wanted.uri.is_empty() {
+            return;
+        }
+        if self.strikes(machine, Fault::HttpUriDropped).is_some() {
+            wanted.uri.clear();
+            return;
+        }
+        let slots = &self.machines[machine].media;
+        let free = slots
+            .iter()
+            .position(|slot| slot.types.contains(&"CD") && slot.image.is_none());
+        if let Some(slot) = free
+            && self.strikes(machine, Fault::HttpImageFetched).is_some()
+        {
+            self.inserted(machine, slot, wanted.uri.clone());
+            "Cd".clone_into(&mut wanted.target);
+        }
     }
 }

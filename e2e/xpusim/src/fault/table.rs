@@ -96,6 +96,8 @@ table! {
     "once-ignored", Behaviour, "a one-time override is accepted and not kept", "6.12";
     "once-stays", Behaviour, "a one-time override is kept as Continuous", "6.12";
     "override-lost-with-bmc", Behaviour, "a restart of the BMC forgets the override", "6.12, 2.11";
+    "http-uri-dropped", Behaviour, "HttpBootUri is accepted and not kept, the target UefiHttp is", "6.12";
+    "http-image-fetched", Behaviour, "HttpBootUri makes the BMC insert the image as a medium and boot from that", "6.12";
     "media-late", Behaviour, "Inserted becomes true `seconds` after the request", "6.21";
     "media-refused", Behaviour, "InsertMedia fails with 500", "6.19, 6.21";
     "eject-refused", Behaviour, "EjectMedia fails with 500", "6.21";

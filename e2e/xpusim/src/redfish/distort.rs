@@ -184,6 +184,8 @@ fn apply(fault: Fault, one: &Machine, document: &mut Value, path: &str) {
         | Fault::OnceIgnored
         | Fault::OnceStays
         | Fault::OverrideLostWithBmc
+        | Fault::HttpUriDropped
+        | Fault::HttpImageFetched
         | Fault::MediaLate
         | Fault::MediaRefused
         | Fault::EjectRefused
