@@ -93,6 +93,8 @@ pub enum FetchError {
     },
     #[error("{url} has {size} bytes or more; images may have at most {limit}")]
     TooLarge { url: String, size: u64, limit: u64 },
+    #[error("{url} has more than the {most} bytes that such a file may have")]
+    DocumentTooLarge { url: String, most: usize },
     #[error("{url} has digest {actual}, not {expected}")]
     DigestMismatch {
         url: String,
@@ -131,6 +133,7 @@ impl FetchError {
             FetchError::TooSlow { .. } => "TooSlow",
             FetchError::SizeMismatch { .. } => "SizeMismatch",
             FetchError::TooLarge { .. } => "TooLarge",
+            FetchError::DocumentTooLarge { .. } => "DocumentTooLarge",
             FetchError::DigestMismatch { .. } => "DigestMismatch",
             FetchError::QuotaExceeded { .. } => "QuotaExceeded",
             FetchError::DiskFull { .. } => "DiskFull",
@@ -152,6 +155,7 @@ impl FetchError {
             | FetchError::Unauthorized { .. }
             | FetchError::SizeMismatch { .. }
             | FetchError::TooLarge { .. }
+            | FetchError::DocumentTooLarge { .. }
             | FetchError::DigestMismatch { .. } => true,
             FetchError::QuotaExceeded { needed, quota, .. } => needed > quota,
             FetchError::Unreachable { .. }
@@ -201,6 +205,9 @@ impl FetchError {
                 "upload the complete image, or correct the size in the image's description"
             }
             FetchError::TooLarge { .. } => "use a smaller image, or raise the store's size limit",
+            FetchError::DocumentTooLarge { .. } => {
+                "check that the URL leads to the signature and not to something else"
+            }
             FetchError::DigestMismatch { .. } => {
                 "find out which is right: upload the image that was approved, or approve the new digest in a new image object"
             }

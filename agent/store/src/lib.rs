@@ -15,6 +15,7 @@ mod client;
 mod config;
 mod digest;
 mod disk;
+mod document;
 mod error;
 mod fetch;
 mod grants;

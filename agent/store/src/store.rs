@@ -8,6 +8,7 @@ use axum::Router;
 use bytes::Bytes;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use url::Url;
 
 use crate::client::Client;
 use crate::disk::{At, DiskError, Layout};
@@ -15,7 +16,7 @@ use crate::fetch::{Fetch, Fetches, ImageRequest};
 use crate::grants::{Grant, GrantInfo, GrantStats};
 use crate::inner::{Inner, lock};
 use crate::seed::{SeedSlot, SlotScan};
-use crate::{Digest, GrantError, OpenError, StoreConfig, recovery, serve};
+use crate::{Digest, FetchError, GrantError, OpenError, StoreConfig, document, recovery, serve};
 
 /// An image in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +87,16 @@ impl Store {
     /// the result is awaited.
     pub fn fetch(&self, request: &ImageRequest) -> Fetch {
         self.inner.fetches.join(&self.inner, request)
+    }
+
+    /// Reads a file that belongs to an image, of at most `most` bytes. It is not kept, and what
+    /// it says is not looked at.
+    ///
+    /// # Errors
+    /// If the source cannot be used or answers otherwise.
+    pub async fn document(&self, source: &Url, most: usize) -> Result<Vec<u8>, FetchError> {
+        let inner = &self.inner;
+        document::read(&inner.client, &inner.limits, source, most).await
     }
 
     /// What the store holds under a digest, without looking at the bytes.

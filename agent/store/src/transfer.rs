@@ -29,6 +29,29 @@ pub(crate) struct Transfer<'a> {
     pub(crate) progress: &'a watch::Sender<Progress>,
 }
 
+/// What a status means that brings no bytes.
+pub(crate) fn refused(url: String, status: StatusCode) -> FetchError {
+    let code = status.as_u16();
+    match status {
+        StatusCode::NOT_FOUND | StatusCode::GONE => FetchError::NotFound { url, status: code },
+        StatusCode::UNAUTHORIZED
+        | StatusCode::FORBIDDEN
+        | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            FetchError::Unauthorized { url, status: code }
+        }
+        _ if status.is_server_error()
+            || status == StatusCode::TOO_MANY_REQUESTS
+            || status == StatusCode::REQUEST_TIMEOUT =>
+        {
+            FetchError::ServerError { url, status: code }
+        }
+        _ => FetchError::InvalidResponse {
+            url,
+            reason: format!("status {code}"),
+        },
+    }
+}
+
 impl Transfer<'_> {
     /// Receives all that is missing. After an error the session holds what
     /// can be continued.
@@ -67,7 +90,6 @@ impl Transfer<'_> {
         response: &Response,
     ) -> Result<Option<u64>, FetchError> {
         let status = response.status();
-        let code = status.as_u16();
         let url = url.to_owned();
         let announced = match status {
             StatusCode::OK => {
@@ -103,26 +125,7 @@ impl Transfer<'_> {
                     reason: "the image there is shorter than what was received of it".to_owned(),
                 });
             }
-            StatusCode::NOT_FOUND | StatusCode::GONE => {
-                return Err(FetchError::NotFound { url, status: code });
-            }
-            StatusCode::UNAUTHORIZED
-            | StatusCode::FORBIDDEN
-            | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                return Err(FetchError::Unauthorized { url, status: code });
-            }
-            _ if status.is_server_error()
-                || status == StatusCode::TOO_MANY_REQUESTS
-                || status == StatusCode::REQUEST_TIMEOUT =>
-            {
-                return Err(FetchError::ServerError { url, status: code });
-            }
-            _ => {
-                return Err(FetchError::InvalidResponse {
-                    url,
-                    reason: format!("status {code}"),
-                });
-            }
+            _ => return Err(refused(url, status)),
         };
         Ok(announced)
     }

@@ -8,6 +8,7 @@
     reason = "a test may panic"
 )]
 
+mod document;
 mod fetch;
 mod https;
 mod origin;
