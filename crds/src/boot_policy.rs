@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bmc::LocalRef;
 use crate::inventory::InstallMethod;
+use crate::image_rules::ImageRules;
 
 /// Boot order, waits and limits for the hosts whose `policyRef` names this policy.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -53,6 +54,9 @@ pub struct DpuBootPolicySpec {
     /// Image for the cards that do not name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_ref: Option<LocalRef>,
+    /// What an image needs before it goes onto a card, whoever names it. Absent: its digest alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<ImageRules>,
     /// Who boots first.
     #[serde(default)]
     pub order: BootOrder,

@@ -17,6 +17,12 @@ pub const INVENTORIED: &str = "Inventoried";
 /// Sources contradict each other about what a machine is, or which Node runs on it.
 pub const CONTRADICTED: &str = "Contradicted";
 
+/// The image's bytes, by their digest, are in the stores of the sites that want it.
+pub const FETCHED: &str = "Fetched";
+
+/// What the policies that want the image ask of its signatures holds.
+pub const VERIFIED: &str = "Verified";
+
 /// Longest message that is written to a condition, in bytes.
 pub const MESSAGE_MAX: usize = 1024;
 

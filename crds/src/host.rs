@@ -396,6 +396,9 @@ pub struct CardRecord {
     /// When this install was concluded, by the observation of its image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_at: Option<Time>,
+    /// The highest security version of an image that the card was seen to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_version: Option<i64>,
     /// Effects accepted by the card's BMC and not yet taken back (S15).
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

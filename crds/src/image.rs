@@ -69,6 +69,75 @@ pub struct DpuImageSpec {
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<ComponentRequirement>,
+    /// Which cards the image is made for. Everything given must hold; a card of which nobody has
+    /// told what is asked waits. A card that runs the image already is adopted whatever stands here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fits: Option<ImageFits>,
+    /// Grows when a release closes a hole that must not be opened again: a card that has run a
+    /// higher one does not get this image, nor does a policy that wants more. Absent is 0. Where
+    /// the policy wants signed images, what was signed counts, and this must say the same if given.
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_version: Option<i64>,
+    /// Where signatures of the image are. Who may sign stands in the policy.
+    #[schemars(length(max = 4))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<ImageSignature>,
+}
+
+/// One signature of an image, by how it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.dsse)").message("a signature needs dsse: this release knows no other form")
+)]
+pub struct ImageSignature {
+    /// A DSSE envelope in a file of its own, over an in-toto statement that names the image's digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dsse: Option<DsseFile>,
+}
+
+/// A DSSE envelope in a file of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct DsseFile {
+    /// HTTP(S) URLs of the same envelope, of at most 16 KiB, tried in order. Redirects to another
+    /// host are refused.
+    #[schemars(
+        length(min = 1, max = 8),
+        inner(length(min = 10, max = 1024), regex(pattern = r"^https?://[^\s@]+$"))
+    )]
+    pub sources: Vec<String>,
+}
+
+/// Cards by what they are made of. What is given must hold, and a list holds if the card is one
+/// of it; letters and digits count, in either case.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct ImageFits {
+    /// Makers, under whichever name they go by.
+    #[schemars(length(max = 16), inner(length(min = 1, max = 64)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vendors: Vec<String>,
+    /// Families, such as `BlueField-3`.
+    #[schemars(length(max = 16), inner(length(min = 1, max = 64)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub families: Vec<String>,
+    /// Models, as `spec.system.model` of the card's `DpuInventory` has them.
+    #[schemars(length(max = 16), inner(length(min = 1, max = 128)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    /// Part numbers.
+    #[schemars(length(max = 64), inner(length(min = 1, max = 64)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub part_numbers: Vec<String>,
+    /// Machine architectures, such as `aarch64`.
+    #[schemars(length(max = 4), inner(length(min = 1, max = 32)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub architectures: Vec<String>,
 }
 
 /// A range that the running version of one component must lie in.
@@ -105,7 +174,8 @@ pub struct DpuImageStatus {
     /// Generation of the spec this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`, `Reconciling`, `Stalled`: verified bytes are in the site's store, or why not.
+    /// `Fetched`: bytes with that digest are in the sites' stores. `Verified`: what the policies that
+    /// want the image ask of its signatures holds. `Ready`, `Reconciling`, `Stalled`: both, or why not.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

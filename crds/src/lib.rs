@@ -23,6 +23,7 @@ pub mod dpu_inventory;
 pub mod host;
 pub mod identity;
 pub mod image;
+pub mod image_rules;
 pub mod inspection;
 pub mod inventory;
 pub mod observed;
@@ -34,7 +35,8 @@ pub use boot_policy::{DpuBootPolicy, DpuBootPolicySpec, DpuBootPolicyStatus};
 pub use dpu::{Dpu, DpuSpec, DpuStatus, Phase};
 pub use dpu_inventory::{DpuInventory, DpuInventorySpec};
 pub use host::{DpuHost, DpuHostSpec, DpuHostStatus};
-pub use image::{ComponentRequirement, DpuImage, DpuImageSpec, DpuImageStatus};
+pub use image::{ComponentRequirement, DpuImage, DpuImageSpec, DpuImageStatus, ImageFits};
+pub use image_rules::{ImageRequirement, ImageRules, ImageSigner};
 pub use report::{DpuReport, DpuReportSpec};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

@@ -322,6 +322,32 @@ pub struct StoredImage {
     #[schemars(length(max = 1024))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Signatures of the image, as their sources gave them out; one that is not there has not been
+    /// tried yet. Nobody has judged them: that is the operator's.
+    #[schemars(length(max = 8))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<StoredSignature>,
+}
+
+/// A signature of an image: the envelope, or why there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredSignature {
+    /// The URL that was asked last, without its query.
+    #[schemars(length(max = 1024))]
+    pub source: String,
+    /// The DSSE envelope, as it came.
+    #[schemars(length(max = 16_384))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<String>,
+    /// A condition reason, where there is none.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What happened and what helps.
+    #[schemars(length(max = 512))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// The last directive an executor accepted.

@@ -13,6 +13,12 @@ use std::collections::BTreeSet;
 use kube_core::cel::Validator;
 use serde_json::{Value, json};
 
+/// Made for this test by `openssl genpkey -algorithm ed25519`; its private half is gone.
+const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEANjUaTe/6axuqvXbw584aqZhiAAge8b3U7QrK5GKmblw=
+-----END PUBLIC KEY-----
+";
+
 /// One rule seen from a user: what passes, what is refused, and with which words.
 struct Case {
     kind: &'static str,
@@ -303,6 +309,22 @@ fn cases() -> Vec<Case> {
             "no version is at least this one and below it",
             json!({"spec": {"requires": [{"component": "Bmc", "atLeast": "1.2", "below": "1.2"}]}}),
             json!({"spec": {"requires": [{"component": "Bmc", "atLeast": "1.2", "below": "1.3"}]}}),
+        ),
+        case(
+            "DpuImage",
+            "a signature needs dsse",
+            json!({"spec": {"signatures": [{}]}}),
+            json!({"spec": {"signatures": [
+                {"dsse": {"sources": ["https://192.0.2.9/a.iso.dsse", "http://192.0.2.8/a.iso.dsse"]}},
+            ]}}),
+        ),
+        case(
+            "DpuBootPolicy",
+            "images.require: Signed needs signers",
+            json!({"spec": {"images": {"require": "Signed"}}}),
+            json!({"spec": {"images": {"require": "Signed", "signers": [
+                {"name": "releases", "publicKey": PUBLIC_KEY},
+            ]}}}),
         ),
         case(
             "DpuBootPolicy",

@@ -130,6 +130,7 @@ mod tests {
             size_bytes: None,
             reason: None,
             message: None,
+            signatures: Vec::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Api;
-use lockstep_crds::report::{ImageState, StoredImage, Vantage};
+use lockstep_crds::report::{ImageState, StoredImage, StoredSignature, Vantage};
 use lockstep_crds::{DpuReportSpec, condition, names};
 use lockstep_store::{Digest, FetchError, FetchPhase, ImageRequest, Progress, Store};
 use tokio::sync::{mpsc, watch};
@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::report::{Cause, ReportError, ReportWriter};
 use crate::site::context::Site;
-use crate::site::wanted::Wanted;
+use crate::site::signatures::{SignatureKeeper, Signatures, with_signatures};
+use crate::site::wanted::{Wanted, WantedImage};
 use crate::site::worker::keep_time;
 
 /// A fetch that ends sooner is not worth a write.
@@ -42,47 +43,57 @@ const MOST_IMAGES: usize = 256;
 /// Keeps images until `ending`.
 pub async fn run(site: Arc<Site>, mut wanted: watch::Receiver<Wanted>, ending: CancellationToken) {
     let (news, mut told) = mpsc::channel::<StoredImage>(64);
+    let (passed_on, mut signatures) = mpsc::channel::<Signatures>(64);
     let kick = watch::Sender::new(0_u64);
-    let mut running: BTreeMap<Digest, (ImageRequest, CancellationToken)> = BTreeMap::new();
+    let mut running: BTreeMap<Digest, (WantedImage, CancellationToken)> = BTreeMap::new();
     let mut states: BTreeMap<String, StoredImage> = BTreeMap::new();
+    let mut signed: BTreeMap<String, Vec<StoredSignature>> = BTreeMap::new();
     let api = Api::namespaced(site.client.clone(), &site.config.namespace);
     let mut writer = ReportWriter::new(api, names::site(&site.config.site), None);
     let mut failures = 0_u32;
     let mut compare_at = Instant::now() + REPORT_AGE;
     loop {
         let now_wanted = wanted.borrow_and_update().clone();
-        running.retain(|digest, (request, stop)| {
-            let keep = now_wanted.get(digest) == Some(request);
+        running.retain(|digest, (image, stop)| {
+            let keep = now_wanted.get(digest) == Some(image);
             if !keep {
                 stop.cancel();
             }
             keep
         });
-        states.retain(|digest, _| {
-            digest
-                .parse::<Digest>()
-                .is_ok_and(|digest| now_wanted.contains_key(&digest))
-        });
-        for (digest, request) in &now_wanted {
+        let is_wanted = |digest: &str| {
+            let digest = digest.parse::<Digest>();
+            digest.is_ok_and(|digest| now_wanted.contains_key(&digest))
+        };
+        states.retain(|digest, _| is_wanted(digest));
+        signed.retain(|digest, _| is_wanted(digest));
+        for (digest, image) in &now_wanted {
             running.entry(*digest).or_insert_with(|| {
                 let stop = ending.child_token();
                 let keeper = ImageKeeper {
                     store: site.store.clone(),
-                    request: request.clone(),
+                    request: image.request.clone(),
                     news: news.clone(),
                     kick: kick.subscribe(),
+                };
+                let of_signatures = SignatureKeeper {
+                    store: site.store.clone(),
+                    digest: digest.to_string(),
+                    files: image.signatures.clone(),
+                    news: passed_on.clone(),
                 };
                 let stopped = stop.clone();
                 tokio::spawn(async move {
                     tokio::select! {
                         () = stopped.cancelled() => {}
-                        () = keeper.run() => {}
+                        ((), ()) = async { tokio::join!(keeper.run(), of_signatures.run()) } => {}
                     }
                 });
-                (request.clone(), stop)
+                (image.clone(), stop)
             });
         }
-        let pause = match tell(&site, &mut writer, &states).await {
+        let images = with_signatures(states.values().take(MOST_IMAGES), &signed);
+        let pause = match tell(&site, &mut writer, images).await {
             Ok(()) => {
                 failures = 0;
                 None
@@ -108,6 +119,9 @@ pub async fn run(site: Arc<Site>, mut wanted: watch::Receiver<Wanted>, ending: C
                     tracing::error!(%digest, most = MOST_IMAGES, "the site wants more images than its report can tell of, so cards wait for some of them: name fewer, or split the site");
                 }
             }
+            Some(news) = signatures.recv() => {
+                signed.insert(news.digest, news.signatures);
+            }
             () = tokio::time::sleep_until(compare_at), if pause.is_none() => {
                 compare_at = Instant::now() + REPORT_AGE;
                 if let Err(error) = writer.read().await {
@@ -132,17 +146,17 @@ fn merge(before: Option<&StoredImage>, image: StoredImage) -> StoredImage {
 async fn tell(
     site: &Site,
     writer: &mut ReportWriter,
-    states: &BTreeMap<String, StoredImage>,
+    images: Vec<StoredImage>,
 ) -> Result<(), ReportError> {
     if writer.known().is_none() {
         let known = writer.read().await?;
-        if known.is_none() && states.is_empty() {
+        if known.is_none() && images.is_empty() {
             return Ok(());
         }
     }
     let version = env!("CARGO_PKG_VERSION");
     let spec = DpuReportSpec {
-        images: states.values().take(MOST_IMAGES).cloned().collect(),
+        images,
         ..DpuReportSpec::new(Vantage::Site, &site.config.site, version, clock::now())
     };
     let spec = keep_time(spec, writer.known());
@@ -243,6 +257,7 @@ impl ImageKeeper {
             size_bytes,
             reason,
             message,
+            signatures: Vec::new(),
         };
         self.news.send(image).await.is_ok()
     }
@@ -394,6 +409,7 @@ mod tests {
             size_bytes: None,
             reason: Some(reason.to_owned()),
             message: Some(message.to_owned()),
+            signatures: Vec::new(),
         };
         let first = failed("Unreachable", "a");
         assert_eq!(merge(Some(&first), failed("Unreachable", "b")), first);

@@ -35,6 +35,7 @@ mod plan;
 mod refused;
 #[cfg(test)]
 mod samples;
+mod signatures;
 pub mod supervisor;
 pub mod target;
 #[cfg(test)]

@@ -10,7 +10,19 @@ use lockstep_store::{Digest, ImageRequest};
 use url::Url;
 
 /// The images wanted, by digest.
-pub type Wanted = BTreeMap<Digest, ImageRequest>;
+pub type Wanted = BTreeMap<Digest, WantedImage>;
+
+/// The most signatures of one image that are passed on, as many as the schema of reports takes.
+const MOST_SIGNATURES: usize = 8;
+
+/// An image, and the files that belong to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedImage {
+    /// The image.
+    pub request: ImageRequest,
+    /// Its signatures: of each, the URLs of the same envelope, tried in this order.
+    pub signatures: Vec<Vec<Url>>,
+}
 
 /// The images that cards of the site name, or the policies of their hosts. A
 /// policy that only observes wants nothing, and neither does a card whose
@@ -52,26 +64,39 @@ pub fn wanted(
             tracing::warn!(image = %image.name_any(), "not fetched: its digest is none");
             continue;
         };
-        let request = found.entry(digest).or_insert_with(|| ImageRequest {
-            digest,
-            size: image
-                .spec
-                .size_bytes
-                .and_then(|size| u64::try_from(size).ok()),
-            sources: Vec::new(),
+        let wanted = found.entry(digest).or_insert_with(|| WantedImage {
+            request: ImageRequest {
+                digest,
+                size: image
+                    .spec
+                    .size_bytes
+                    .and_then(|size| u64::try_from(size).ok()),
+                sources: Vec::new(),
+            },
+            signatures: Vec::new(),
         });
-        for source in image
-            .spec
-            .sources
-            .iter()
-            .filter_map(|text| Url::parse(text).ok())
-        {
-            if !request.sources.contains(&source) {
-                request.sources.push(source);
+        for source in urls(&image.spec.sources) {
+            if !wanted.request.sources.contains(&source) {
+                wanted.request.sources.push(source);
+            }
+        }
+        for signature in &image.spec.signatures {
+            let sources: Vec<Url> = signature
+                .dsse
+                .iter()
+                .flat_map(|file| urls(&file.sources))
+                .collect();
+            let is_new = !sources.is_empty() && !wanted.signatures.contains(&sources);
+            if is_new && wanted.signatures.len() < MOST_SIGNATURES {
+                wanted.signatures.push(sources);
             }
         }
     }
     found
+}
+
+fn urls(texts: &[String]) -> impl Iterator<Item = Url> {
+    texts.iter().filter_map(|text| Url::parse(text).ok())
 }
 
 #[cfg(test)]
@@ -141,6 +166,39 @@ mod tests {
         assert!(digits(Some("two"), "Observe", Some("one")).is_empty());
         assert!(digits(None, "Plan", None).is_empty());
         assert!(digits(Some("missing"), "Plan", Some("one")).is_empty());
+    }
+
+    #[test]
+    fn objects_for_the_same_bytes_add_their_sources_and_signatures() {
+        let one = |name: &str, source: &str, signatures: &[&str]| -> Arc<DpuImage> {
+            let signatures: Vec<Value> = signatures
+                .iter()
+                .map(|url| json!({"dsse": {"sources": [url]}}))
+                .collect();
+            let spec = json!({
+                "version": "1", "digest": format!("sha256:{}", "1".repeat(64)),
+                "sources": [source], "signatures": signatures,
+            });
+            object("DpuImage", name, &spec)
+        };
+        let (a, b) = ("http://192.0.2.9/a.dsse", "http://192.0.2.9/b.dsse");
+        let images = [
+            one("one", "http://192.0.2.9/a.iso", &[a]),
+            one("two", "http://192.0.2.8/a.iso", &[a, b]),
+        ];
+        let found = wanted(
+            "s",
+            &[host()],
+            &[card(Some("one")), card(Some("two"))],
+            &[policy("Plan", None)],
+            &images,
+        );
+        let [image] = found.values().collect::<Vec<_>>()[..] else {
+            panic!("{found:?}");
+        };
+        assert_eq!(image.request.sources.len(), 2);
+        let urls = |url: &str| vec![Url::parse(url).unwrap()];
+        assert_eq!(image.signatures, [urls(a), urls(b)]);
     }
 
     #[test]

@@ -132,6 +132,7 @@ fn fresh(card: &CardView, wanted: &ImageFacts) -> CardRecord {
         stopping: None,
         given_up: false,
         observed_at: None,
+        security_version: None,
         armed: Vec::new(),
         wait: None,
         failed: None,

@@ -363,6 +363,7 @@ impl World {
             };
             self.store.retain(|image| image.digest != wanted.digest);
             self.store.push(StoredImage {
+                signatures: Vec::new(),
                 digest: wanted.digest.clone(),
                 reason: (state == ImageState::Failed).then(|| "NotFound".to_owned()),
                 message: (state == ImageState::Failed).then(|| "404".to_owned()),
