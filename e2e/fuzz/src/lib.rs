@@ -6,6 +6,7 @@
 
 mod local;
 mod redfish;
+mod trust;
 
 /// Something that takes bytes from outside.
 pub struct Target {
@@ -57,6 +58,13 @@ pub const ALL: &[Target] = &[
         samples: redfish::samples,
         run: redfish::run,
         tries: 300,
+    },
+    Target {
+        name: "dsse",
+        about: "the signature of an image: an envelope, and a statement in it that was signed",
+        samples: trust::samples,
+        run: trust::run,
+        tries: 4_000,
     },
 ];
 

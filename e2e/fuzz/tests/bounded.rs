@@ -83,7 +83,12 @@ fn redfish_documents() {
 }
 
 #[test]
+fn signatures_of_images() {
+    try_out("dsse");
+}
+
+#[test]
 fn every_target_is_tried_above() {
     let names: Vec<&str> = ALL.iter().map(|target| target.name).collect();
-    assert_eq!(names, ["vpd", "smbios", "pci", "sysfs", "redfish"]);
+    assert_eq!(names, ["vpd", "smbios", "pci", "sysfs", "redfish", "dsse"]);
 }

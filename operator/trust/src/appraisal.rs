@@ -1,0 +1,104 @@
+//! What the signatures of an image come to under a policy.
+
+use lockstep_crds::report::StoredSignature;
+use lockstep_crds::{DpuImageSpec, ImageFits, ImageRequirement, ImageRules};
+
+use crate::dsse::Envelope;
+use crate::refusal::Refusal;
+use crate::signer::Signers;
+use crate::statement::Statement;
+
+/// Whether an image may be believed to be what it is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// The policy asks for no signature.
+    NotAsked,
+    /// Signed by this signer of the policy.
+    Signed(String),
+    /// Everything there is has been looked at, and nothing counts; why.
+    Refused(String),
+    /// Not everything has been looked at; why.
+    NotKnown(String),
+}
+
+/// What is to be held against a card before the image goes onto it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appraisal {
+    /// Whether the image is trusted.
+    pub trust: Trust,
+    /// The security version that counts.
+    pub security_version: i64,
+    /// The cards it is made for; each must hold.
+    pub fits: Vec<ImageFits>,
+}
+
+/// Judges an image by what the policy asks. `told` is what the site's report says of these
+/// bytes: `None` as long as it says nothing.
+pub fn appraise(
+    rules: Option<&ImageRules>,
+    image: &DpuImageSpec,
+    told: Option<&[StoredSignature]>,
+) -> Appraisal {
+    let mut found = Appraisal {
+        trust: Trust::NotAsked,
+        security_version: image.security_version.unwrap_or_default(),
+        fits: image.fits.iter().cloned().collect(),
+    };
+    let signed = rules.filter(|rules| rules.require == ImageRequirement::Signed);
+    let Some(rules) = signed else { return found };
+    let signers = Signers::new(&rules.signers);
+    let told = told.unwrap_or_default();
+    let mut good: Vec<(String, Statement)> = Vec::new();
+    let mut refused = None;
+    for signature in told {
+        let Some(envelope) = &signature.envelope else {
+            continue;
+        };
+        match statement(envelope, &signers, image) {
+            Ok(statement) => good.push(statement),
+            Err(refusal) => {
+                refused.get_or_insert_with(|| format!("{}: {refusal}", signature.source));
+            }
+        }
+    }
+    found.trust = match good.first() {
+        Some((signer, _)) => Trust::Signed(signer.clone()),
+        None => untrusted(image, told, refused),
+    };
+    // A site that passes on only one of several statements must gain nothing by it.
+    let lowest = good.iter().map(|(_, said)| said.security_version).min();
+    found.security_version = lowest.unwrap_or_default();
+    let signed_fits = good.into_iter().filter_map(|(_, said)| said.fits);
+    found.fits.extend(signed_fits);
+    found
+}
+
+fn statement(
+    envelope: &str,
+    signers: &Signers,
+    image: &DpuImageSpec,
+) -> Result<(String, Statement), Refusal> {
+    let envelope = Envelope::parse(envelope.as_bytes())?;
+    let (signer, payload_type, payload) = envelope.opened(signers)?;
+    let said = Statement::parse(payload_type, payload)?;
+    said.confirms(&image.digest, &image.version, image.security_version)?;
+    Ok((signer.name.clone(), said))
+}
+
+fn untrusted(image: &DpuImageSpec, told: &[StoredSignature], refused: Option<String>) -> Trust {
+    if image.signatures.is_empty() && told.is_empty() {
+        return Trust::Refused("the DpuImage names no signature".to_owned());
+    }
+    let missing = told.iter().find(|signature| signature.envelope.is_none());
+    if let Some(missing) = missing {
+        let reason = missing.reason.as_deref().unwrap_or("NotRead");
+        let message = missing.message.as_deref().unwrap_or("no detail");
+        return Trust::NotKnown(format!(
+            "the site's agent could not get a signature ({reason}): {message}"
+        ));
+    }
+    if told.len() < image.signatures.len() {
+        return Trust::NotKnown("the site's agent has not passed its signatures on".to_owned());
+    }
+    Trust::Refused(refused.unwrap_or_else(|| "no signature counts".to_owned()))
+}

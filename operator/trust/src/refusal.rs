@@ -1,0 +1,71 @@
+//! Why an envelope does not count, in words for conditions.
+
+use thiserror::Error;
+
+use crate::dsse::{LONGEST_ENVELOPE, MOST_SIGNATURES};
+use crate::statement::{PAYLOAD_TYPE, PREDICATE_TYPE};
+
+/// Why an envelope does not count. What it quotes is shortened.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// More bytes than any envelope needs.
+    #[error("the envelope has {0} bytes, of which at most {LONGEST_ENVELOPE} are read")]
+    TooLong(usize),
+    /// Not JSON, or a key stands twice in it.
+    #[error("the envelope is no sound JSON: {0}")]
+    NotJson(String),
+    /// JSON, and no envelope.
+    #[error("it is no DSSE envelope: {0}")]
+    NotAnEnvelope(String),
+    /// Nobody has signed it.
+    #[error("the envelope holds no signature")]
+    NoSignature,
+    /// More signatures than are tried.
+    #[error("the envelope holds {0} signatures, and at most {MOST_SIGNATURES} are tried")]
+    TooManySignatures(usize),
+    /// A signature names a signer of the policy, whose key does not verify it.
+    #[error("its signature in the name of {0} is not by that key over these bytes")]
+    BadSignature(String),
+    /// No key of the policy verifies any of its signatures.
+    #[error("it is not signed by any of the policy's signers ({0})")]
+    UnknownKey(String),
+    /// Signed, and something else than a statement.
+    #[error("what is signed has payload type {0:?}, not {PAYLOAD_TYPE:?}")]
+    OtherPayloadType(String),
+    /// Signed, and not as statements are.
+    #[error("what is signed is no statement that this release understands: {0}")]
+    StatementMalformed(String),
+    /// A statement about something else than images for cards.
+    #[error("what is signed has predicate type {0:?}, not {PREDICATE_TYPE:?}")]
+    OtherPredicate(String),
+    /// A statement about other bytes.
+    #[error("it is the signature of another image: {0}")]
+    OtherImage(String),
+    /// The `DpuImage` gives these bytes another version than the signer.
+    #[error("version {signed:?} was signed, and the DpuImage says {said:?}")]
+    OtherVersion {
+        /// As signed.
+        signed: String,
+        /// As the `DpuImage` says.
+        said: String,
+    },
+    /// Likewise the security version.
+    #[error("securityVersion {signed} was signed, and the DpuImage says {said}")]
+    OtherSecurityVersion {
+        /// As signed.
+        signed: i64,
+        /// As the `DpuImage` says.
+        said: i64,
+    },
+}
+
+/// Text of somebody else's, at most so long that a message can hold it.
+pub(crate) fn quoted(text: &str) -> String {
+    const LONGEST: usize = 96;
+    let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut kept: String = chars.by_ref().take(LONGEST).collect();
+    if chars.next().is_some() {
+        kept.push('…');
+    }
+    kept
+}

@@ -1,0 +1,156 @@
+//! What a signer says of an image: an in-toto statement, v1.
+//!
+//! ```json
+//! {"_type": "https://in-toto.io/Statement/v1",
+//!  "subject": [{"name": "card-os-1.0.0.iso", "digest": {"sha256": "…"}}],
+//!  "predicateType": "https://provisioning.opiproject.org/image/v1",
+//!  "predicate": {"version": "1.0.0", "securityVersion": 3, "fits": {"families": ["BlueField-3"]}}}
+//! ```
+//!
+//! Of the predicate every field is understood or the statement refused: what a later release adds
+//! may be a limit. Elsewhere fields that in-toto has and this has no use for are passed over.
+
+use std::collections::BTreeMap;
+
+use lockstep_crds::ImageFits;
+use serde::Deserialize;
+
+use crate::json;
+use crate::refusal::{Refusal, quoted};
+
+/// `payloadType` of an envelope around a statement.
+pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+/// `_type` of a statement.
+pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+/// `predicateType` of a statement about an image for cards.
+pub const PREDICATE_TYPE: &str = "https://provisioning.opiproject.org/image/v1";
+
+/// Highest security version, as in the schema.
+const HIGHEST: i64 = i32::MAX as i64;
+
+/// What somebody says of images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// Digests of the images, `sha256:…`.
+    pub digests: Vec<String>,
+    /// Their version.
+    pub version: String,
+    /// Their security version.
+    pub security_version: i64,
+    /// The cards that they are made for.
+    pub fits: Option<ImageFits>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    #[serde(rename = "_type")]
+    of_type: String,
+    subject: Vec<Subject>,
+    predicate_type: String,
+    predicate: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+struct Subject {
+    digest: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Predicate {
+    version: String,
+    #[serde(default)]
+    security_version: i64,
+    #[serde(default)]
+    fits: Option<Fits>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Default)]
+struct Fits {
+    vendors: Vec<String>,
+    families: Vec<String>,
+    models: Vec<String>,
+    part_numbers: Vec<String>,
+    architectures: Vec<String>,
+}
+
+impl Statement {
+    /// Reads what was signed.
+    ///
+    /// # Errors
+    /// If it is no statement about an image, or says something that is not understood.
+    pub fn parse(payload_type: &str, payload: &[u8]) -> Result<Self, Refusal> {
+        if payload_type != PAYLOAD_TYPE {
+            return Err(Refusal::OtherPayloadType(quoted(payload_type)));
+        }
+        let value = json::parse(payload).map_err(|error| malformed(&error))?;
+        let written: Written = serde_json::from_value(value).map_err(|error| malformed(&error))?;
+        if written.of_type != STATEMENT_TYPE {
+            let told = format!("_type {}", written.of_type);
+            return Err(Refusal::StatementMalformed(quoted(&told)));
+        }
+        if written.predicate_type != PREDICATE_TYPE {
+            return Err(Refusal::OtherPredicate(quoted(&written.predicate_type)));
+        }
+        let predicate: Predicate =
+            serde_json::from_value(written.predicate).map_err(|error| malformed(&error))?;
+        if !(0..=HIGHEST).contains(&predicate.security_version) {
+            let told = format!("securityVersion {}", predicate.security_version);
+            return Err(Refusal::StatementMalformed(told));
+        }
+        let digests = written.subject.iter();
+        let digests = digests.filter_map(|subject| subject.digest.get("sha256"));
+        Ok(Self {
+            digests: digests.map(|hex| format!("sha256:{hex}")).collect(),
+            version: predicate.version,
+            security_version: predicate.security_version,
+            fits: predicate.fits.map(ImageFits::from),
+        })
+    }
+
+    /// # Errors
+    /// If the statement is about other bytes, or says something else of them.
+    pub(crate) fn confirms(
+        &self,
+        digest: &str,
+        version: &str,
+        security_version: Option<i64>,
+    ) -> Result<(), Refusal> {
+        if !self.digests.iter().any(|signed| signed == digest) {
+            let told = self.digests.first().map_or("none", String::as_str);
+            return Err(Refusal::OtherImage(quoted(told)));
+        }
+        if self.version != version {
+            return Err(Refusal::OtherVersion {
+                signed: quoted(&self.version),
+                said: version.to_owned(),
+            });
+        }
+        match security_version {
+            Some(said) if said != self.security_version => Err(Refusal::OtherSecurityVersion {
+                signed: self.security_version,
+                said,
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl From<Fits> for ImageFits {
+    fn from(fits: Fits) -> Self {
+        Self {
+            vendors: fits.vendors,
+            families: fits.families,
+            models: fits.models,
+            part_numbers: fits.part_numbers,
+            architectures: fits.architectures,
+        }
+    }
+}
+
+fn malformed(error: &serde_json::Error) -> Refusal {
+    Refusal::StatementMalformed(quoted(&error.to_string()))
+}

@@ -1,0 +1,14 @@
+//! Signed images, as an operator judges them: what openssl made, what we sign, and what is bent.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failing test says where"
+)]
+
+mod appraisals;
+mod envelopes;
+mod properties;
+mod purity;
+mod signing;
