@@ -4,6 +4,7 @@ use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::report::StoredImage;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReportSpec, LocalRef, names};
 use lockstep_planner::View;
+use lockstep_planner::vetting::Vetting;
 use lockstep_planner::view::{CardView, Wanted};
 use thiserror::Error;
 
@@ -11,6 +12,7 @@ use crate::conflicts::Claimant;
 use crate::joins::{requirements, shown, sightings};
 use crate::key::Key;
 use crate::table::{Entry, Table};
+use crate::vetted::vetting;
 use crate::world::World;
 
 /// Part of the power domain is written in a way that this release cannot read,
@@ -100,15 +102,19 @@ fn card_view(
     let joined = joined.and_then(|joined| joined.card(&key.name, dpu));
     let image = dpu.spec.image_ref.as_ref();
     let image = image.or_else(|| policy.and_then(|policy| policy.spec.image_ref.as_ref()));
+    let found = image_of(world, key, image)?;
     Ok(CardView {
         dpu: dpu.clone(),
         report: report(world, &key.sibling(names::card_bmc(&key.name)))?,
         // Written on the card: what it cannot say properly it has not said.
         os: world.reports.get(&agent).map(|report| report.spec.clone()),
         os_agent: world.leases.seen(&agent),
-        requirements: image_of(world, key, image)?
+        requirements: found
             .map(|image| requirements(world, key, image, joined))
             .unwrap_or_default(),
+        vetting: found.map_or_else(Vetting::of_nothing, |image| {
+            vetting(world, key, &dpu.spec.site, policy, image, joined)
+        }),
         wanted: wanted(world, key, image)?,
         conflicts: world.claims.conflicts(&Claimant::Card(key.clone())),
         sightings: joined.map_or_else(Vec::new, |joined| sightings(world, key, joined)),

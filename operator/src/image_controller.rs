@@ -1,31 +1,40 @@
 //! `DpuImage` status: what the image stores of the sites say about its bytes.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use lockstep_crds::report::{ImageState, StoredImage};
-use lockstep_crds::{DpuImage, DpuImageStatus};
+use lockstep_crds::{DpuImage, DpuImageStatus, condition};
 use lockstep_planner::{Reason, arriving};
+use lockstep_trust::Trust;
 
 use crate::author::Author;
 use crate::context::{Context, Outcome};
 use crate::key::Key;
 use crate::kstatus::{self, Because, Fares};
 use crate::record::{RecordError, write_status};
+use crate::vetted::{Finding, findings};
 use crate::world::World;
 use crate::writes::WriteError;
 
 /// Reason of `Ready` once every store that reports the image has its bytes.
 const VERIFIED: &str = "Verified";
+/// Reason of `Fetched` then.
+const FETCHED: &str = "Fetched";
+/// Reasons of `Verified`: signed as a policy asks, where none asks, and where nobody wants it.
+const SIGNED: &str = "Signed";
+const DIGEST_ONLY: &str = "DigestOnly";
+const NOT_WANTED: &str = "NotWanted";
 
 /// Tells what has become of an image.
 pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
-    let (image, stored) = {
+    let (image, stored, findings) = {
         let world = context.world.read();
         let Some(image) = world.images.get(key).cloned() else {
             return Outcome::done("gone");
         };
         let stored = stored(&world, key, &image.spec.digest);
-        (image, stored)
+        let findings = findings(&world, key, &image);
+        (image, stored, findings)
     };
     if !context.writes.caught_up(&image) {
         return Outcome::soon("behind");
@@ -36,7 +45,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
     {
         return Outcome::again("arriving", at, now);
     }
-    let status = status(&image, &stored, &Time(now));
+    let status = status(&image, &stored, &findings, &Time(now));
     match write_status(&context.writes, &image, &status).await {
         Ok(_) => Outcome::done("ok"),
         Err(RecordError::Write(WriteError::Conflict(_) | WriteError::Gone(_))) => {
@@ -68,18 +77,99 @@ fn stored(world: &World, image: &Key, digest: &str) -> Vec<(String, StoredImage)
 }
 
 /// The conditions that follow.
-fn status(image: &DpuImage, stored: &[(String, StoredImage)], now: &Time) -> DpuImageStatus {
-    let (fares, reason, message) = judge(stored);
+fn status(
+    image: &DpuImage,
+    stored: &[(String, StoredImage)],
+    findings: &[Finding],
+    now: &Time,
+) -> DpuImageStatus {
+    let fetched = judge(stored);
+    let verified = verdict(findings);
     let generation = image.metadata.generation;
     let mut status = image.status.clone().unwrap_or_default();
     status.observed_generation = generation;
+    let told = if fetched.0 == Fares::Well {
+        overall(&fetched, &verified)
+    } else {
+        fetched.clone()
+    };
     let because = Because {
-        reason: &reason,
-        message: &message,
+        reason: &told.1,
+        message: &told.2,
         generation,
     };
-    kstatus::show(&mut status.conditions, fares, &because, now);
+    kstatus::show(&mut status.conditions, told.0, &because, now);
+    let (fares, reason, message) = fetched;
+    let (is_there, reason) = match fares {
+        Fares::Well => ("True", FETCHED.to_owned()),
+        Fares::OnItsWay | Fares::Stuck | Fares::Idle => ("False", reason),
+    };
+    for (type_, holds, reason, message) in [
+        (condition::FETCHED, is_there, reason, message),
+        (condition::VERIFIED, verified.0, verified.1, verified.2),
+    ] {
+        condition::set_to(
+            &mut status.conditions,
+            Condition {
+                type_: type_.to_owned(),
+                status: holds.to_owned(),
+                reason,
+                message: condition::truncated(&message),
+                observed_generation: generation,
+                last_transition_time: now.clone(),
+            },
+        );
+    }
     status
+}
+
+/// How an image that has been fetched fares.
+fn overall(
+    fetched: &(Fares, String, String),
+    verified: &(&'static str, String, String),
+) -> (Fares, String, String) {
+    let (holds, reason, message) = verified.clone();
+    if reason == Reason::ImageUntrusted.as_str() {
+        (Fares::Stuck, reason, message)
+    } else if reason == Reason::ImageTrustNotKnown.as_str() && holds == "Unknown" {
+        (Fares::OnItsWay, reason, message)
+    } else {
+        fetched.clone()
+    }
+}
+
+/// Whether what the policies ask of its signatures holds, the reason and the message: first what
+/// holds nowhere else.
+fn verdict(findings: &[Finding]) -> (&'static str, String, String) {
+    let said = |finding: &Finding, what: &str| {
+        format!("policy {}, site {}: {what}", finding.policy, finding.site)
+    };
+    let mut best = (
+        "Unknown",
+        NOT_WANTED.to_owned(),
+        "no card wants this image, so no policy says who may sign it".to_owned(),
+    );
+    let mut rank = 0;
+    for finding in findings {
+        let (of, holds, reason, what) = match &finding.trust {
+            Trust::Refused(why) => (4, "False", Reason::ImageUntrusted.as_str(), why.clone()),
+            Trust::NotKnown(why) => {
+                let reason = Reason::ImageTrustNotKnown.as_str();
+                (3, "Unknown", reason, why.clone())
+            }
+            Trust::Signed(signer) => (2, "True", SIGNED, format!("signed by {signer}")),
+            Trust::NotAsked => {
+                let what =
+                    "no signature is asked for, so whoever makes a DpuImage decides what runs";
+                (1, "True", DIGEST_ONLY, what.to_owned())
+            }
+        };
+        if of > rank {
+            rank = of;
+            best = (holds, reason.to_owned(), said(finding, &what));
+        }
+    }
+    best
 }
 
 /// How the image fares, the reason and the message.
@@ -132,6 +222,62 @@ mod tests {
             message: None,
             signatures: Vec::new(),
         }
+    }
+
+    fn finding(trust: Trust) -> Finding {
+        Finding {
+            policy: "p".into(),
+            site: "s".into(),
+            trust,
+        }
+    }
+
+    #[test]
+    fn verified_is_what_the_policies_ask_and_untrusted_comes_first() {
+        let asked = || finding(Trust::NotAsked);
+        let signed = || finding(Trust::Signed("releases".into()));
+        let unknown = || finding(Trust::NotKnown("no answer".into()));
+        let refused = || finding(Trust::Refused("flipped".into()));
+        let (yes, no, open) = ("True", "False", "Unknown");
+        let table = [
+            (vec![], (open, "NotWanted"), ("True", "Verified")),
+            (vec![asked()], (yes, "DigestOnly"), ("True", "Verified")),
+            (
+                vec![asked(), signed()],
+                (yes, "Signed"),
+                ("True", "Verified"),
+            ),
+            (
+                vec![signed(), unknown()],
+                (open, "ImageTrustNotKnown"),
+                ("False", "ImageTrustNotKnown"),
+            ),
+            (
+                vec![refused(), unknown(), signed()],
+                (no, "ImageUntrusted"),
+                ("False", "ImageUntrusted"),
+            ),
+        ];
+        let spec = serde_json::json!({
+            "version": "1", "digest": format!("sha256:{}", "0".repeat(64)),
+            "sources": ["http://192.0.2.9/a.iso"],
+        });
+        let object = DpuImage::new("i", serde_json::from_value(spec).unwrap());
+        let stored = [("a".to_owned(), image(ImageState::Verified))];
+        let now = Time(Timestamp::UNIX_EPOCH);
+        for (findings, verified, ready) in table {
+            let status = status(&object, &stored, &findings, &now);
+            let told = |type_: &str| {
+                let found = condition::find(&status.conditions, type_).unwrap();
+                (found.status.clone(), found.reason.clone())
+            };
+            let both = |(status, reason): (&str, &str)| (status.to_owned(), reason.to_owned());
+            assert_eq!(told(condition::FETCHED), both((yes, "Fetched")));
+            assert_eq!(told(condition::VERIFIED), both(verified));
+            assert_eq!(told(condition::READY), both(ready));
+        }
+        let told = verdict(&[signed(), refused()]).2;
+        assert_eq!(told, "policy p, site s: flipped");
     }
 
     #[test]

@@ -142,7 +142,21 @@ fn is_same_card(one: &JoinedCard, other: &JoinedCard) -> bool {
         && one.inventory.hosts == other.inventory.hosts
         && one.inventory.views == other.inventory.views
         && one.witnesses == other.witnesses
+        && is_same_kind(one, other)
         && is_same_firmware(one, other)
+}
+
+/// Whether two joins say the same of what an image may be made for.
+fn is_same_kind(one: &JoinedCard, other: &JoinedCard) -> bool {
+    let system = |card: &JoinedCard| {
+        let told = card.inventory.system.as_ref();
+        told.map(|told| told.facts.clone())
+    };
+    let cpu = |card: &JoinedCard| {
+        let told = card.inventory.cpu.as_ref();
+        told.and_then(|told| told.facts.architecture.clone())
+    };
+    system(one) == system(other) && cpu(one) == cpu(other)
 }
 
 /// Whether two joins say the same of what an image may require.

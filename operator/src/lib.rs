@@ -39,6 +39,7 @@ pub mod run;
 pub mod server;
 pub mod stores;
 pub mod table;
+mod vetted;
 pub mod watched;
 pub mod world;
 pub mod writes;

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::{DpuBootPolicy, DpuBootPolicyStatus};
 use lockstep_planner::decision::Explanation;
 use lockstep_planner::{Reason, arriving};
+use lockstep_trust::Signers;
 
 use crate::context::{Context, Outcome};
 use crate::key::Key;
@@ -50,9 +51,10 @@ pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
 }
 
 fn status(policy: &DpuBootPolicy, missing: Option<&str>, now: &Time) -> DpuBootPolicyStatus {
-    let why = match missing {
-        None => Explanation::new(Reason::AsWanted, "the policy is in force"),
-        Some(image) => Explanation::new(
+    let why = match (missing, unusable_signer(policy)) {
+        (None, None) => Explanation::new(Reason::AsWanted, "the policy is in force"),
+        (_, Some(signer)) => Explanation::new(Reason::SignerUnusable, signer),
+        (Some(image), None) => Explanation::new(
             Reason::ImageNotFound,
             format!("DpuImage {image} does not exist"),
         ),
@@ -60,7 +62,7 @@ fn status(policy: &DpuBootPolicy, missing: Option<&str>, now: &Time) -> DpuBootP
     let generation = policy.metadata.generation;
     let mut status = policy.status.clone().unwrap_or_default();
     status.observed_generation = generation;
-    let fares = if missing.is_none() {
+    let fares = if why.reason == Reason::AsWanted {
         Fares::Well
     } else {
         Fares::Stuck
@@ -72,6 +74,14 @@ fn status(policy: &DpuBootPolicy, missing: Option<&str>, now: &Time) -> DpuBootP
     };
     kstatus::show(&mut status.conditions, fares, &because, now);
     status
+}
+
+/// Which signer's key cannot be used, and why.
+fn unusable_signer(policy: &DpuBootPolicy) -> Option<String> {
+    let rules = policy.spec.images.as_ref()?;
+    let signers = Signers::new(&rules.signers);
+    let (name, error) = signers.unusable.first()?;
+    Some(format!("of signer {name} {error}"))
 }
 
 #[cfg(test)]
@@ -92,6 +102,23 @@ mod tests {
         assert_eq!(
             found(Some("x")),
             ("False".to_owned(), "ImageNotFound".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_used_is_told() {
+        let key = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
+        let spec = serde_json::json!({
+            "images": {"signers": [{"name": "releases", "publicKey": key}]},
+        });
+        let policy = DpuBootPolicy::new("p", serde_json::from_value(spec).unwrap());
+        let status = status(&policy, None, &Time(Timestamp::UNIX_EPOCH));
+        let stalled = condition::find(&status.conditions, condition::STALLED).unwrap();
+        assert_eq!(stalled.reason, "SignerUnusable");
+        assert!(
+            stalled
+                .message
+                .contains("of signer releases its publicKey is of no kind")
         );
     }
 }

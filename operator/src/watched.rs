@@ -89,6 +89,11 @@ fn site_of(key: &Key) -> Key {
     Key::new("", key.namespace.clone())
 }
 
+/// The images of a namespace, whose statuses tell what those who want them ask for.
+fn images_beside(world: &World, key: &Key) -> Vec<Key> {
+    world.images.keys(Some(&key.namespace))
+}
+
 /// What a write did to a kept object; the table already holds the new one.
 struct Change<'a, K> {
     key: &'a Key,
@@ -126,6 +131,7 @@ fn host_changed(world: &mut World, change: &Change<'_, DpuHost>, wake: &mut Wake
     wake.hosts.insert(change.key.clone());
     if change.alters_spec() || change.comes_to_rest(kstatus::is_host_on_its_way) {
         wake.sites.insert(site_of(change.key));
+        wake.images.extend(images_beside(world, change.key));
     }
     if change.begins_or_ends() {
         wake.cards.extend(world.cards_of(change.key).cloned());
@@ -137,6 +143,7 @@ fn card_changed(world: &mut World, change: &Change<'_, Dpu>, wake: &mut Wake) {
     let rivals = world.claims.card(change.key, change.object());
     if change.alters_spec() || change.comes_to_rest(kstatus::is_card_on_its_way) {
         wake.sites.insert(site_of(change.key));
+        wake.images.extend(images_beside(world, change.key));
     }
     world.index_card(change.key, change.new, wake);
     world.wake_claimants(rivals, wake);
@@ -153,6 +160,7 @@ fn policy_changed(world: &mut World, change: &Change<'_, DpuBootPolicy>, wake: &
     wake.policies.insert(change.key.clone());
     if change.alters_spec() {
         wake.sites.insert(site_of(change.key));
+        wake.images.extend(images_beside(world, change.key));
         world.wake_for_policy(change.key, wake);
     }
 }
@@ -166,7 +174,7 @@ fn report_changed(world: &mut World, change: &Change<'_, DpuReport>, wake: &mut 
     match author {
         Some(Author::Site(site)) => {
             world.wake_site(&key.namespace, site, wake);
-            wake.images.extend(world.images.keys(Some(&key.namespace)));
+            wake.images.extend(images_beside(world, key));
         }
         Some(Author::HostBmc(host)) => {
             wake.hosts.insert(key.sibling(host));

@@ -15,6 +15,7 @@ use lockstep_operator::record::{RecordError, carry_out};
 use lockstep_operator::writes::{WriteError, Writes};
 use lockstep_planner::decision::{Finalizers, NodeTaint, TaintEffect, Transition};
 use lockstep_planner::inventory::JoinedHost;
+use lockstep_planner::vetting::Vetting;
 use lockstep_planner::view::{CardView, Wanted};
 use lockstep_planner::{Decision, Plan, View};
 use serde_json::{Value, json};
@@ -49,6 +50,7 @@ fn view(server: &ApiServer) -> View {
             conflicts: Vec::new(),
             sightings: Vec::new(),
             requirements: Vec::new(),
+            vetting: Vetting::of_nothing(),
             joined: None,
         }],
         conflicts: Vec::new(),

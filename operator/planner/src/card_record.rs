@@ -38,6 +38,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         card.physical_id().clone_into(&mut kept.physical_id);
         put_off_end(view, &mut kept, now);
         notice_os(card, &mut kept, now);
+        notice_security_version(card, &mut kept, now);
         if let Some(wanted) = wanted
             && view.policy.is_some()
             && supersedes(&kept, card, wanted)
@@ -56,6 +57,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
                     Vec::new()
                 },
                 armed: kept.armed,
+                security_version: kept.security_version,
                 ..fresh(card, wanted)
             };
             notice_os(card, &mut kept, now);
@@ -196,6 +198,20 @@ fn notice_os(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
         let worked = &kept.method;
         kept.failed_methods
             .retain(|one| Some(one) != worked.as_ref());
+    }
+}
+
+/// What the card runs now, it has run: no older one goes onto it again.
+fn notice_security_version(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
+    let Wanted::Image(wanted) = &card.wanted else {
+        return;
+    };
+    let runs_it = card
+        .live_os(now)
+        .is_some_and(|os| os.image_digest.as_ref() == Some(&wanted.digest));
+    let has = card.vetting.security_version;
+    if runs_it && has > kept.security_version.unwrap_or_default() {
+        kept.security_version = Some(has);
     }
 }
 

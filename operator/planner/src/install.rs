@@ -19,6 +19,7 @@ use crate::road;
 use crate::slot_power;
 use crate::stage;
 use crate::taint;
+use crate::vetting;
 use crate::view::{CardView, View};
 
 /// How long the store may take to fetch and verify an image.
@@ -56,6 +57,8 @@ pub(crate) fn install(
     if is_over(kept, spec) {
         return Err(failed(kept, wanted));
     }
+    vetting::passed(spec, card, kept, wanted)
+        .map_err(|why| disarmed(view, card, kept, why, now))?;
     requirement::met(record, card, kept, now)?;
     image_ready(view, wanted)?;
     if facts.media.owner == MediaOwner::Foreign {
@@ -90,6 +93,21 @@ pub(crate) fn install(
         Leave::Granted if off => Intent::act(boot(card, wanted, spec)),
         Leave::Granted => stop(record, spec, card, facts, now),
     })
+}
+
+/// A card that is armed with an image that must not go onto it would get it by a press of its
+/// button, so what is armed is taken back first.
+fn disarmed(
+    view: &View,
+    card: &CardView,
+    kept: &CardRecord,
+    why: Intent,
+    now: Timestamp,
+) -> Intent {
+    match why {
+        Intent::Stall(_) if !kept.armed.is_empty() => card::clear(view, kept, card, now),
+        other => other,
+    }
 }
 
 /// What an install needs of the card's BMC whichever way it takes, before anything is begun.
@@ -128,6 +146,7 @@ fn light_slot(
         && view.card_answer(card, now).is_none();
     if !dark
         || is_over(kept, spec)
+        || vetting::passed(spec, card, kept, wanted).is_err()
         || requirement::met(record, card, kept, now).is_err()
         || image_ready(view, wanted).is_err()
     {

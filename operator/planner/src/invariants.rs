@@ -18,10 +18,11 @@ use crate::host;
 use crate::inspection;
 use crate::ledger;
 use crate::pairing;
+use crate::requirement::Judgement;
 use crate::road;
 use crate::standing::is_kept;
 use crate::taint;
-use crate::view::{CardView, Readiness, View};
+use crate::view::{CardView, Readiness, View, Wanted};
 
 /// Every way in which `plan` breaks a safety rule, in words; empty for a sound plan.
 pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
@@ -241,6 +242,27 @@ fn started(
             card.dpu.metadata.deletion_timestamp.is_none()
                 && view.host.metadata.deletion_timestamp.is_none(),
             "S10: something new on an object that is being deleted",
+        );
+    }
+    let gives_image = changes_card && directive.action.image.is_some();
+    if let (Some(card), Some(spec), Some(image)) = (card, policy, &directive.action.image)
+        && gives_image
+    {
+        let kept = before.cards.iter().chain(&after.cards);
+        let kept = kept.filter(|kept| kept.uid == directive.target.uid);
+        let ran = kept.filter_map(|kept| kept.security_version).max();
+        let rules = spec.images.as_ref();
+        let minimum = rules.and_then(|rules| rules.minimum_security_version);
+        let vetting = &card.vetting;
+        check(
+            card.wanted == Wanted::Image(image.clone())
+                && vetting.trust == Judgement::Met
+                && vetting.fit == Judgement::Met,
+            "S9: an image was to go onto a card that is not trusted, or not made for it",
+        );
+        check(
+            Some(vetting.security_version) >= ran.max(minimum),
+            "S9: an image was to go onto a card that is older than is allowed",
         );
     }
     let of_power = directive.action.kind == ActionKind::PowerOn

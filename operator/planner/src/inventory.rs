@@ -9,6 +9,7 @@ mod cards;
 mod completeness;
 mod conflicts;
 mod endpoint;
+mod fits;
 mod gone;
 mod groups;
 mod hosts;
@@ -44,6 +45,7 @@ use lockstep_crds::report::Vantage;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuInventorySpec, DpuReportSpec, names};
 
 use self::cards::Evidence;
+pub use self::fits::fits;
 pub use self::gone::FORGOTTEN_AFTER;
 use self::hosts::CardsOfHosts;
 use self::machines::Machines;

@@ -43,6 +43,7 @@ pub mod standing;
 mod taint;
 mod takedown;
 pub mod version;
+pub mod vetting;
 pub mod view;
 mod wait;
 

@@ -12,6 +12,7 @@ use crate::pairing;
 use crate::requirement;
 use crate::road;
 use crate::stage;
+use crate::vetting;
 use crate::view::{CardView, View, Wanted};
 
 /// Why a card that lacks its image cannot be installed before a person does something;
@@ -51,6 +52,10 @@ pub(crate) fn obstacle(
         (
             pairing::proved(view, card, now).is_err(),
             "nobody vouches for its place, or sees it there",
+        ),
+        (
+            vetting::passed(spec, card, kept, wanted).is_err(),
+            "its image is not known to be trusted, made for it and recent enough",
         ),
         (
             requirement::met(record, card, kept, now).is_err(),

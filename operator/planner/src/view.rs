@@ -15,6 +15,7 @@ use lockstep_crds::{ComponentRequirement, Dpu, DpuBootPolicy, DpuHost, DpuReport
 use crate::decision::TaintEffect;
 use crate::inventory::{JoinedHost, Verdict};
 use crate::reach::is_stranger;
+use crate::vetting::Vetting;
 
 /// One host, its cards, and what their agents have reported.
 #[derive(Clone, Debug)]
@@ -60,6 +61,8 @@ pub struct CardView {
     pub wanted: Wanted,
     /// What that image asks of the card's components, and what is seen of them.
     pub requirements: Vec<Required>,
+    /// Whether that image is trusted, and made for this card.
+    pub vetting: Vetting,
     /// Why its BMC or identity is claimed twice, in words; empty if it is not.
     pub conflicts: Vec<String>,
     /// Where it has been seen, by the host or the BMC of the host.

@@ -234,7 +234,7 @@ fn one_within_the_other(one: &str, other: &str) -> bool {
     one.contains(&other) || other.contains(&one)
 }
 
-fn architecture(told: &str) -> String {
+pub(super) fn architecture(told: &str) -> String {
     match plain(told).as_str() {
         "arm64" | "arma64" | "arm" | "armv8" | "aarch64" => "aarch64".to_owned(),
         "amd64" | "x86" | "x8664" => "x8664".to_owned(),

@@ -16,6 +16,7 @@
 
 mod approving;
 mod facts;
+mod fits;
 mod fleet;
 mod gone;
 mod hosts;

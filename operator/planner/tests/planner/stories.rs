@@ -9,6 +9,7 @@ mod edits;
 mod faults;
 mod first_light;
 mod host_wait;
+mod image_trust;
 mod inspection;
 mod inventory;
 mod pairing;

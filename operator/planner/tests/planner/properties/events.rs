@@ -6,6 +6,8 @@ use lockstep_crds::host::HostRole;
 use lockstep_crds::observed::{BootStage, Knowledge, Offer};
 use lockstep_crds::{DpuBootPolicy, LocalRef};
 use lockstep_planner::inventory::JoinedHost;
+use lockstep_planner::requirement::Judgement;
+use lockstep_planner::vetting::Vetting;
 use lockstep_planner::view::{LeaseSeen, Sighting};
 use proptest::prelude::*;
 
@@ -33,6 +35,10 @@ pub enum Event {
     PolicyImage(Option<&'static str>),
     ImageGone(bool),
     Source(bool),
+    /// Something else is found of an image.
+    Vetted(&'static str, Vetting),
+    /// The policy asks for a security version.
+    Minimum(i64),
     Mode(PolicyMode),
     Policy(bool),
     Methods(Vec<AllowedMethod>),
@@ -130,6 +136,22 @@ fn versions() -> impl Strategy<Value = Option<&'static str>> {
     prop_oneof![3 => Just(Some("os-1")), 3 => Just(Some("os-2")), 1 => Just(Some("os-9")), 1 => Just(None)]
 }
 
+fn judgements() -> impl Strategy<Value = Judgement> {
+    prop_oneof![
+        4 => Just(Judgement::Met),
+        1 => Just(Judgement::NotMet("it is not".to_owned())),
+        1 => Just(Judgement::NotKnown("nobody knows".to_owned())),
+    ]
+}
+
+fn vettings() -> impl Strategy<Value = Vetting> {
+    (judgements(), judgements(), 0..3_i64).prop_map(|(trust, fit, security_version)| Vetting {
+        trust,
+        fit,
+        security_version,
+    })
+}
+
 fn modes() -> impl Strategy<Value = PolicyMode> {
     prop_oneof![3 => Just(PolicyMode::Enforce), 1 => Just(PolicyMode::Plan), 1 => Just(PolicyMode::Observe)]
 }
@@ -220,6 +242,8 @@ pub fn events() -> impl Strategy<Value = Event> {
         2 => versions().prop_map(Event::PolicyImage),
         1 => any::<bool>().prop_map(Event::ImageGone),
         1 => any::<bool>().prop_map(Event::Source),
+        3 => (prop_oneof![Just("os-1"), Just("os-2")], vettings()).prop_map(|(image, found)| Event::Vetted(image, found)),
+        1 => (0..3_i64).prop_map(Event::Minimum),
         2 => modes().prop_map(Event::Mode),
         1 => any::<bool>().prop_map(Event::Policy),
         1 => methods().prop_map(Event::Methods),
@@ -271,6 +295,15 @@ pub fn happen(world: &mut World, event: &Event, spare: &mut Option<DpuBootPolicy
             }
         }
         Event::Source(ok) => world.source_ok = *ok,
+        Event::Vetted(image, found) => {
+            world.vetted.insert((*image).to_owned(), found.clone());
+        }
+        Event::Minimum(minimum) => world.edit_policy(|policy| {
+            policy
+                .images
+                .get_or_insert_default()
+                .minimum_security_version = Some(*minimum);
+        }),
         Event::Mode(mode) => world.edit_policy(|policy| policy.mode = *mode),
         Event::Methods(methods) => {
             world.edit_policy(|policy| policy.install.methods.clone_from(methods));

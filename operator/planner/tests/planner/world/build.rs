@@ -92,6 +92,7 @@ impl World {
             catalogue: ["os-1", "os-2"]
                 .map(|version| (version.to_owned(), image(version)))
                 .into(),
+            vetted: BTreeMap::new(),
             host_machine: Machine::new(serial("host1")),
             node: None,
             coupled: false,

@@ -19,6 +19,7 @@ use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
 use lockstep_planner::decision::TaintEffect;
 use lockstep_planner::inventory::JoinedHost;
 use lockstep_planner::node_of;
+use lockstep_planner::vetting::Vetting;
 use lockstep_planner::view::{
     CardJoined, CardView, LeaseSeen, NodeSeen, Required, Sighting, View, Wanted,
 };
@@ -72,6 +73,8 @@ pub struct World {
     pub host: Option<DpuHost>,
     pub policy: Option<DpuBootPolicy>,
     pub catalogue: BTreeMap<String, ImageFacts>,
+    /// What is found of images, by version; nothing is against the others.
+    pub vetted: BTreeMap<String, Vetting>,
     pub host_machine: Machine,
     pub node: Option<NodeSeen>,
     /// Nodes that carry the taint of this host.
@@ -144,8 +147,14 @@ impl World {
     fn card_view(&self, card: &Card) -> Option<CardView> {
         let dpu = card.dpu.clone()?;
         let name = dpu.metadata.name.clone().unwrap();
+        let wanted = self.wanted(&dpu);
+        let vetting = match &wanted {
+            Wanted::Image(image) => self.vetted.get(&image.version).cloned(),
+            Wanted::Missing(_) | Wanted::Nothing => None,
+        };
         Some(CardView {
-            wanted: self.wanted(&dpu),
+            wanted,
+            vetting: vetting.unwrap_or_else(Vetting::of_nothing),
             report: card.machine.report.clone(),
             os: card.os_report.clone(),
             os_agent: card.os_lease.map(|renewed| LeaseSeen {

@@ -1,0 +1,118 @@
+//! Whether the image that a card is to get may go onto it: trusted, made for such cards, and not
+//! older than is allowed (S9).
+//!
+//! Asked before anything is done to the card or its host, and again at each step. What runs
+//! already is adopted whatever is found here.
+
+use lockstep_crds::ImageFits;
+use lockstep_crds::boot_policy::DpuBootPolicySpec;
+use lockstep_crds::directive::ImageFacts;
+use lockstep_crds::host::CardRecord;
+
+use crate::card::machine;
+use crate::intent::Intent;
+use crate::reach;
+use crate::reason::Reason;
+use crate::requirement::Judgement;
+use crate::view::CardView;
+
+/// What is known of the image that a card is to get, beside what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vetting {
+    /// Whether what the policy asks of its signatures holds.
+    pub trust: Judgement,
+    /// Whether the card is one that it is made for.
+    pub fit: Judgement,
+    /// Its security version, as far as it is trusted.
+    pub security_version: i64,
+}
+
+impl Vetting {
+    /// What is found of a card for which no image is wanted, or one that does not exist.
+    pub fn of_nothing() -> Self {
+        Self {
+            trust: Judgement::Met,
+            fit: Judgement::Met,
+            security_version: 0,
+        }
+    }
+}
+
+/// Whether the image may go onto the card. `Err` is what is awaited: first what needs a person.
+pub(crate) fn passed(
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    kept: &CardRecord,
+    wanted: &ImageFacts,
+) -> Result<(), Intent> {
+    let Vetting { trust, fit, .. } = &card.vetting;
+    let ImageFacts { version, digest } = wanted;
+    if let Judgement::NotMet(why) = trust {
+        return Err(Intent::stall(
+            Reason::ImageUntrusted,
+            format!(
+                "{version} ({digest}) does not go onto {}: {why}",
+                machine(card)
+            ),
+        ));
+    }
+    if let Judgement::NotMet(why) = fit {
+        return Err(Intent::stall(
+            Reason::ImageDoesNotFit,
+            format!("{version} is not made for {}: {why}", machine(card)),
+        ));
+    }
+    // What is not trusted yet has no security version that counts.
+    if let Judgement::NotKnown(why) = trust {
+        return Err(Intent::wait(
+            Reason::ImageTrustNotKnown,
+            format!("whether {version} ({digest}) may be trusted is not known: {why}"),
+            reach::SILENCE,
+        ));
+    }
+    if let Some(why) = too_old(spec, card, kept) {
+        return Err(Intent::stall(
+            Reason::SecurityVersionTooLow,
+            format!("{version} does not go onto {}: {why}", machine(card)),
+        ));
+    }
+    if let Judgement::NotKnown(why) = fit {
+        return Err(Intent::wait(
+            Reason::ImageFitNotKnown,
+            format!(
+                "whether {version} is made for {} is not known: {why}",
+                machine(card)
+            ),
+            reach::SILENCE,
+        ));
+    }
+    Ok(())
+}
+
+fn too_old(spec: &DpuBootPolicySpec, card: &CardView, kept: &CardRecord) -> Option<String> {
+    let has = card.vetting.security_version;
+    let rules = spec.images.as_ref();
+    let minimum = rules.and_then(|rules| rules.minimum_security_version);
+    if let Some(minimum) = minimum.filter(|minimum| has < *minimum) {
+        return Some(format!(
+            "its security version is {has}, and the policy asks for {minimum}"
+        ));
+    }
+    let ran = kept.security_version.filter(|ran| has < *ran)?;
+    Some(format!(
+        "its security version is {has}, and the card has run {ran}"
+    ))
+}
+
+/// Several limits as one: each must hold.
+pub fn all_fit(limits: &[ImageFits], judge: impl Fn(&ImageFits) -> Judgement) -> Judgement {
+    let mut unknown = None;
+    for found in limits.iter().map(judge) {
+        match found {
+            Judgement::Met => {}
+            Judgement::NotMet(_) => return found,
+            Judgement::NotKnown(_) => unknown = unknown.or(Some(found)),
+        }
+    }
+    unknown.unwrap_or(Judgement::Met)
+}

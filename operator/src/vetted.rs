@@ -1,0 +1,96 @@
+//! What is found of an image for one card, or for everybody who wants it. No I/O.
+
+use std::collections::BTreeSet;
+
+use lockstep_crds::report::StoredSignature;
+use lockstep_crds::{DpuBootPolicy, DpuImage, ImageRules, names};
+use lockstep_planner::inventory::{JoinedCard, fits};
+use lockstep_planner::requirement::Judgement;
+use lockstep_planner::vetting::{Vetting, all_fit};
+use lockstep_trust::{Trust, appraise};
+
+use crate::key::Key;
+use crate::world::World;
+
+/// What is found of the image that a card is to get. `site` is the card's.
+pub(crate) fn vetting(
+    world: &World,
+    card: &Key,
+    site: &str,
+    policy: Option<&DpuBootPolicy>,
+    image: &DpuImage,
+    joined: Option<&JoinedCard>,
+) -> Vetting {
+    let told = signatures(world, card, site, &image.spec.digest);
+    let found = appraise(rules_of(policy), &image.spec, told);
+    Vetting {
+        trust: match found.trust {
+            Trust::NotAsked | Trust::Signed(_) => Judgement::Met,
+            Trust::Refused(why) => Judgement::NotMet(why),
+            Trust::NotKnown(why) => Judgement::NotKnown(why),
+        },
+        fit: all_fit(&found.fits, |limit| fits(joined, limit)),
+        security_version: found.security_version,
+    }
+}
+
+fn rules_of(policy: Option<&DpuBootPolicy>) -> Option<&ImageRules> {
+    policy.and_then(|policy| policy.spec.images.as_ref())
+}
+
+/// What a site's agent has passed on of the signatures of these bytes.
+fn signatures<'a>(
+    world: &'a World,
+    near: &Key,
+    site: &str,
+    digest: &str,
+) -> Option<&'a [StoredSignature]> {
+    let report = world.reports.get(&near.sibling(names::site(site)))?;
+    let mut images = report.spec.images.iter();
+    let stored = images.find(|image| image.digest == digest)?;
+    Some(&stored.signatures)
+}
+
+/// What comes of the signatures of an image under one policy, at one site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// Name of the policy.
+    pub policy: String,
+    /// Name of the site.
+    pub site: String,
+    /// What comes of them.
+    pub trust: Trust,
+}
+
+/// What comes of the signatures of an image for everybody who wants it, in order of policies
+/// and sites.
+pub(crate) fn findings(world: &World, key: &Key, image: &DpuImage) -> Vec<Finding> {
+    let mut wanted_by = BTreeSet::new();
+    for (card, entry) in world.cards.within(&key.namespace) {
+        let Some(dpu) = entry.readable() else {
+            continue;
+        };
+        let host = dpu.spec.host_refs.first();
+        let host = host.and_then(|host| world.hosts.get(&card.sibling(&host.name)));
+        let Some(host) = host else { continue };
+        let named = host.spec.policy_ref.name.as_str();
+        let Some(policy) = world.policies.get(&card.sibling(named)) else {
+            continue;
+        };
+        let own = dpu.spec.image_ref.as_ref();
+        let wanted = own.or(policy.spec.image_ref.as_ref());
+        if wanted.is_some_and(|wanted| wanted.name == key.name) {
+            wanted_by.insert((named, dpu.spec.site.as_str()));
+        }
+    }
+    let finding = |(policy, site): (&str, &str)| {
+        let rules = rules_of(world.policies.get(&key.sibling(policy)));
+        let told = signatures(world, key, site, &image.spec.digest);
+        Finding {
+            policy: policy.to_owned(),
+            site: site.to_owned(),
+            trust: appraise(rules, &image.spec, told).trust,
+        }
+    };
+    wanted_by.into_iter().map(finding).collect()
+}

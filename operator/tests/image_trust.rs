@@ -1,0 +1,161 @@
+//! What plans and statuses learn of an image's signatures, and whom news of them wakes: objects
+//! in, answers out. Keys and envelopes are openssl's, as `operator/trust/tests/vectors` keeps them.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+#![expect(clippy::panic, reason = "a test ends at the first surprise")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use lockstep_crds::{Dpu, DpuBootPolicy, DpuImage, DpuReport};
+use lockstep_operator::assemble::assemble;
+use lockstep_operator::joins::Joined;
+use lockstep_operator::world::{Wake, World};
+use lockstep_planner::inventory::{JoinedCard, Verdict};
+use lockstep_planner::requirement::Judgement;
+use lockstep_planner::vetting::Vetting;
+use serde_json::{Value, json};
+use support::*;
+
+const KEY: &str = include_str!("../trust/tests/vectors/ed25519.pub.pem");
+const OTHER_KEY: &str = include_str!("../trust/tests/vectors/p384.pub.pem");
+const ENVELOPE: &str = include_str!("../trust/tests/vectors/ed25519.dsse.json");
+/// The image that the envelope is about.
+const DIGEST: &str = "sha256:a5df3fde7b200c3fa2791144c7e05c5c2bced4c6ad863d3a4cf76c972c1712f9";
+
+fn signed_image() -> DpuImage {
+    let mut image = image("i", "1.0.0");
+    image.spec.digest = DIGEST.to_owned();
+    image.spec.signatures =
+        serde_json::from_value(json!([{"dsse": {"sources": ["http://images/a.dsse"]}}])).unwrap();
+    image
+}
+
+fn trusting(version: u64, key: &str) -> DpuBootPolicy {
+    let mut policy = policy(Some("i"));
+    policy.metadata.resource_version = Some(version.to_string());
+    policy.spec.images = serde_json::from_value(json!({
+        "require": "Signed", "signers": [{"name": "releases", "publicKey": key}],
+    }))
+    .unwrap();
+    policy
+}
+
+/// The site's report, with these signatures of the image.
+fn stored(version: u64, signatures: &Value) -> DpuReport {
+    let images = json!([{"digest": DIGEST, "state": "Verified", "signatures": signatures}]);
+    let name = format!("site-{SITE}");
+    let mut report = report(&name, "Site", SITE, &json!({"images": images}));
+    report.metadata.resource_version = Some(version.to_string());
+    report
+}
+
+fn passed_on(envelope: &str) -> Value {
+    json!([{"source": "http://images/a.dsse", "envelope": envelope}])
+}
+
+fn vetting(world: &World) -> Vetting {
+    let view = assemble(world, &key("h")).unwrap().unwrap();
+    view.cards[0].vetting.clone()
+}
+
+/// A card of this family, joined for it.
+fn join(world: &mut World, dpu: &Dpu, family: &str) -> Wake {
+    let system = json!({
+        "from": "CardBmc", "report": "bmc-card-c", "observedAt": at(0),
+        "facts": {"vendor": "NVIDIA", "family": family},
+    });
+    let cpu = json!({
+        "from": "CardBmc", "report": "bmc-card-c", "observedAt": at(0),
+        "facts": {"architecture": "aarch64"},
+    });
+    let inventory = json!({"completeness": "Complete", "system": system, "cpu": cpu});
+    let card = JoinedCard {
+        inventory: serde_json::from_value(inventory).unwrap(),
+        summary: serde_json::from_value(json!({})).unwrap(),
+        places: Vec::new(),
+        inventoried: Verdict {
+            status: "True",
+            reason: "Complete",
+            message: String::new(),
+        },
+        tellers: BTreeMap::new(),
+        inspected: BTreeMap::new(),
+        witnesses: Vec::new(),
+    };
+    let mut joined = Joined::default();
+    joined.cards.insert("c".to_owned(), Arc::new(dpu.clone()));
+    joined.join.cards.insert("c".to_owned(), card);
+    world.joined(&key("c").namespace, joined)
+}
+
+#[test]
+fn what_the_sites_agent_passes_on_is_judged_by_the_policys_signers() {
+    let mut world = world();
+    let dpu = card("c", "h");
+    put(&mut world, dpu.clone());
+    put(&mut world, host("h"));
+    put(&mut world, policy(Some("i")));
+    assert_eq!(vetting(&world), Vetting::of_nothing(), "no such image");
+    put(&mut world, signed_image());
+    assert_eq!(vetting(&world).trust, Judgement::Met, "nobody asks");
+
+    let (h, i) = (BTreeSet::from([key("h")]), BTreeSet::from([key("i")]));
+    let wake = put(&mut world, trusting(20, KEY));
+    assert_eq!((&wake.hosts, &wake.images), (&h, &i));
+    assert!(matches!(vetting(&world).trust, Judgement::NotKnown(_)));
+
+    let wake = put(&mut world, stored(30, &passed_on(ENVELOPE)));
+    assert_eq!((&wake.hosts, &wake.images), (&h, &i));
+    let found = vetting(&world);
+    assert_eq!((found.trust, found.security_version), (Judgement::Met, 3));
+    let Judgement::NotKnown(why) = found.fit else {
+        panic!("nothing has been joined: {:?}", found.fit);
+    };
+    assert!(
+        why.contains("maker NVIDIA"),
+        "what was signed counts: {why}"
+    );
+
+    // A mirror that serves something else, or an agent that makes something up.
+    let bent = ENVELOPE.replace("eyJ", "eyK");
+    put(&mut world, stored(31, &passed_on(&bent)));
+    let found = vetting(&world);
+    let Judgement::NotMet(why) = found.trust else {
+        panic!("{:?}", found.trust);
+    };
+    assert!(
+        why.contains("not signed by any of the policy's signers"),
+        "{why}"
+    );
+    assert_eq!(found.security_version, 0);
+    put(&mut world, stored(32, &passed_on(ENVELOPE)));
+    assert_eq!(vetting(&world).trust, Judgement::Met);
+
+    // A signer that is taken away takes its images with it.
+    put(&mut world, trusting(21, OTHER_KEY));
+    assert!(matches!(vetting(&world).trust, Judgement::NotMet(_)));
+}
+
+#[test]
+fn what_a_card_is_decides_whether_the_signed_image_is_made_for_it() {
+    let mut world = world();
+    let dpu = card("c", "h");
+    put(&mut world, dpu.clone());
+    put(&mut world, host("h"));
+    put(&mut world, trusting(20, KEY));
+    put(&mut world, signed_image());
+    put(&mut world, stored(30, &passed_on(ENVELOPE)));
+    join(&mut world, &dpu, "BlueField-3");
+    assert_eq!(vetting(&world).fit, Judgement::Met);
+    let wake = join(&mut world, &dpu, "BlueField-2");
+    assert_eq!(wake.hosts, BTreeSet::from([key("h")]), "it may not fit now");
+    let Judgement::NotMet(why) = vetting(&world).fit else {
+        panic!("it fits");
+    };
+    assert!(
+        why.contains("for family BlueField-3, and the card's is BlueField-2"),
+        "{why}"
+    );
+}
