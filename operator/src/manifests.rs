@@ -4,6 +4,7 @@
 pub const GUARDS: &[&str] = &[
     include_str!("../../config/admission/agent-leases.yaml"),
     include_str!("../../config/admission/approvals.yaml"),
+    include_str!("../../config/admission/image-trust.yaml"),
     include_str!("../../config/admission/inventory-writers.yaml"),
     include_str!("../../config/admission/proposals.yaml"),
     include_str!("../../config/admission/report-writers.yaml"),

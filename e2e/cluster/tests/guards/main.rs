@@ -10,6 +10,7 @@
 mod approval;
 mod cluster;
 mod hosts;
+mod image_trust;
 mod objects;
 mod writers;
 
@@ -32,6 +33,9 @@ const CARD2: &str = "system:serviceaccount:site-lab:xpu-card2";
 const PERSON: &str = "alice";
 /// Somebody who may edit every object, and has no other verb.
 const EDITOR: &str = "bob";
+
+/// Somebody who makes images and does nothing else.
+const AUTHOR: &str = "carol";
 
 fn workspace(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -92,6 +96,13 @@ metadata: {name: editing}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: editing}
 subjects:
 - {kind: User, name: bob, apiGroup: rbac.authorization.k8s.io}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: authors, namespace: site-lab}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: lockstep-image-author}
+subjects:
+- {kind: User, name: carol, apiGroup: rbac.authorization.k8s.io}
 ";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,6 +129,8 @@ async fn the_api_server_keeps_every_writer_to_its_own() {
     approval::approvals(&cluster).await;
     approval::marks_of_proposals(&cluster).await;
     approval::approving_policies(&cluster).await;
+    image_trust::policies(&cluster).await;
+    image_trust::authors(&cluster).await;
     approval::proposals(&cluster).await;
     approval::inventories(&cluster).await;
     writers::namespaces_can_go(&cluster).await;
@@ -194,6 +207,9 @@ async fn in_force(cluster: &Cluster) {
                 .await,
             cluster
                 .write("create", OPERATOR, &approval::card("probe", false, None))
+                .await,
+            cluster
+                .write("create", EDITOR, &image_trust::policy("probe", None))
                 .await,
         ];
         for probe in &probes {
