@@ -117,6 +117,10 @@ pub struct DsseFile {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(crates(kube_core = "::kube_core"))]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.vendors) ? size(self.vendors) : 0, has(self.families) ? size(self.families) : 0, has(self.models) ? size(self.models) : 0, has(self.partNumbers) ? size(self.partNumbers) : 0, has(self.architectures) ? size(self.architectures) : 0].exists(many, many > 0)")
+        .message("fits needs vendors, families, models, partNumbers or architectures: an empty one would fit every card")
+)]
 pub struct ImageFits {
     /// Makers, under whichever name they go by.
     #[schemars(length(max = 16), inner(length(min = 1, max = 64)))]

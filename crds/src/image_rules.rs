@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 )]
 pub struct ImageRules {
     /// `Signed`: a signature by one of `signers` over an image's digest. `DigestOnly`: bytes with
-    /// the digest that the `DpuImage` says, whoever wrote that.
-    #[serde(default)]
+    /// the digest that the `DpuImage` says, whoever wrote that. To be said: a misspelt key must not
+    /// pass for the looser one.
     pub require: ImageRequirement,
     /// Who may sign images.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]

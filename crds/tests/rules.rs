@@ -319,6 +319,12 @@ fn cases() -> Vec<Case> {
             ]}}),
         ),
         case(
+            "DpuImage",
+            "fits needs vendors, families",
+            json!({"spec": {"fits": {"vendors": []}}}),
+            json!({"spec": {"fits": {"partNumbers": ["900-9D3B6"]}}}),
+        ),
+        case(
             "DpuBootPolicy",
             "images.require: Signed needs signers",
             json!({"spec": {"images": {"require": "Signed"}}}),

@@ -109,7 +109,7 @@ mod tests {
     fn a_key_that_cannot_be_used_is_told() {
         let key = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
         let spec = serde_json::json!({
-            "images": {"signers": [{"name": "releases", "publicKey": key}]},
+            "images": {"require": "Signed", "signers": [{"name": "releases", "publicKey": key}]},
         });
         let policy = DpuBootPolicy::new("p", serde_json::from_value(spec).unwrap());
         let status = status(&policy, None, &Time(Timestamp::UNIX_EPOCH));

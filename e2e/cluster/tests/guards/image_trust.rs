@@ -44,7 +44,7 @@ fn signed() -> Value {
 /// Whoever may edit everything says nothing of whom to trust.
 pub(crate) async fn policies(cluster: &Cluster) {
     // Loose or strict: the first word is a decision.
-    for images in [None, Some(json!({})), Some(signed())] {
+    for images in [None, Some(json!({"require": "DigestOnly"})), Some(signed())] {
         let made = policy("trust", images);
         cluster.refuses(POLICY, "create", EDITOR, &made).await;
     }
@@ -92,10 +92,12 @@ pub(crate) async fn policies(cluster: &Cluster) {
     // The API server's own view of a list by name, and of a policy that nothing could pass.
     for wrong in [
         json!({"require": "Signed"}),
-        json!({"signers": [
+        // A key that is misspelt is gone before anybody looks.
+        json!({"required": "Signed"}),
+        json!({"require": "Signed", "signers": [
             {"name": "a", "publicKey": KEY}, {"name": "a", "publicKey": KEY},
         ]}),
-        json!({"signers": [{"name": "a", "publicKey": "ssh-ed25519 AAAA"}]}),
+        json!({"require": "Signed", "signers": [{"name": "a", "publicKey": "ssh-ed25519 AAAA"}]}),
     ] {
         let refused = cluster
             .write("create", PERSON, &policy("wrong", Some(wrong)))
