@@ -58,6 +58,8 @@ pub async fn run(site: Arc<Site>, mut wanted: watch::Receiver<Wanted>, ending: C
             let keep = now_wanted.get(digest) == Some(image);
             if !keep {
                 stop.cancel();
+                // Its signatures may be others now.
+                signed.remove(&digest.to_string());
             }
             keep
         });

@@ -156,8 +156,10 @@ pub(crate) fn with_signatures<'a>(
     images.map(with).collect()
 }
 
+/// What is no envelope may grow sixfold when it is written as JSON, so that is what is measured.
 fn fitting(signature: StoredSignature, room: &mut usize) -> StoredSignature {
-    let length = signature.envelope.as_ref().map_or(0, String::len);
+    let written = serde_json::to_vec(&signature.envelope);
+    let length = written.map_or(usize::MAX, |written| written.len());
     match room.checked_sub(length) {
         Some(left) => {
             *room = left;
@@ -318,21 +320,25 @@ mod tests {
             signatures: Vec::new(),
         };
         let images: Vec<_> = (0..40).map(|n| image(format!("sha256:{n:02}"))).collect();
-        let full = StoredSignature {
-            source: "u".to_owned(),
-            envelope: Some("x".repeat(LONGEST)),
-            reason: None,
-            message: None,
-        };
-        let all = images.iter().map(|image| image.digest.clone());
-        let signed = all.map(|digest| (digest, vec![full.clone()])).collect();
-        let told = with_signatures(images.iter(), &signed);
-        let kept = told
-            .iter()
-            .filter(|one| one.signatures[0].envelope.is_some());
-        assert_eq!(kept.count(), MOST_BYTES / LONGEST);
-        let last = &told[39].signatures[0];
-        assert_eq!(last.reason.as_deref(), Some("TooManySignatures"));
-        assert!(serde_json::to_vec(&told).unwrap().len() < 1 << 20);
+        // Control characters take six bytes each.
+        for (letter, wanted) in [("x", 31), ("\u{1}", 5)] {
+            let full = StoredSignature {
+                source: "u".to_owned(),
+                envelope: Some(letter.repeat(LONGEST)),
+                reason: None,
+                message: None,
+            };
+            let all = images.iter().map(|image| image.digest.clone());
+            let signed = all.map(|digest| (digest, vec![full.clone()])).collect();
+            let told = with_signatures(images.iter(), &signed);
+            let written = serde_json::to_vec(&told).unwrap().len();
+            assert!(written < 1 << 20, "{written}");
+            let kept = told
+                .iter()
+                .filter(|one| one.signatures[0].envelope.is_some());
+            assert_eq!(kept.count(), wanted);
+            let last = &told[39].signatures[0];
+            assert_eq!(last.reason.as_deref(), Some("TooManySignatures"));
+        }
     }
 }
