@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bmc::LocalRef;
-use crate::inventory::InstallMethod;
 use crate::image_rules::ImageRules;
+use crate::inventory::InstallMethod;
 
 /// Boot order, waits and limits for the hosts whose `policyRef` names this policy.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]

@@ -145,6 +145,9 @@ fn what_could_not_be_read_is_neither_trusted_nor_refused() {
     assert!(why.contains("(NotFound): no answer; ask somebody"), "{why}");
     waits(Some(&[told("junk"), missing("NotFound")]));
 
+    let mut twice = spec.clone();
+    twice.signatures.extend(spec.signatures.clone());
+    refused(&twice, &[told("junk")], "no sound JSON");
     let mut unsigned = spec;
     unsigned.signatures.clear();
     refused(&unsigned, &[], "the DpuImage names no signature");
