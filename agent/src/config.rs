@@ -85,7 +85,7 @@ pub struct StoreTlsSection {
     pub key_file: PathBuf,
 }
 
-/// What goes into the seeds of cards.
+/// What cards are told.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct XpuSection {
@@ -95,6 +95,9 @@ pub struct XpuSection {
     /// agent itself uses.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// How the cards' own firmware reaches the store, for UEFI HTTP boot; without it, as BMCs do.
+    #[serde(default)]
+    pub store_url: Option<Url>,
 }
 
 /// How often BMCs are looked at.
@@ -199,6 +202,12 @@ impl SiteConfig {
         Ok(config)
     }
 
+    /// How the firmware of cards reaches the store.
+    pub fn store_url_of_cards(&self) -> &Url {
+        let own = self.xpu.store_url.as_ref();
+        own.unwrap_or(&self.store.advertise_url)
+    }
+
     fn check(&self) -> Result<(), String> {
         if self.site.is_empty() || self.namespace.is_empty() {
             return Err("site and namespace must not be empty".to_owned());
@@ -209,18 +218,21 @@ impl SiteConfig {
                     .to_owned(),
             );
         }
-        let advertise = &self.store.advertise_url;
-        if !matches!(advertise.scheme(), "http" | "https")
-            || !matches!(advertise.path(), "" | "/")
-            || advertise.query().is_some()
-        {
-            return Err("store.advertiseUrl must be http(s)://HOST:PORT without a path".to_owned());
-        }
-        if self.store.tls.is_some() && advertise.scheme() != "https" {
-            return Err(
-                "store.advertiseUrl must be an https URL, since store.tls lets images be read over HTTPS alone"
-                    .to_owned(),
-            );
+        for (name, url) in [
+            ("store.advertiseUrl", &self.store.advertise_url),
+            ("xpu.storeUrl", self.store_url_of_cards()),
+        ] {
+            if !matches!(url.scheme(), "http" | "https")
+                || !matches!(url.path(), "" | "/")
+                || url.query().is_some()
+            {
+                return Err(format!("{name} must be http(s)://HOST:PORT without a path"));
+            }
+            if self.store.tls.is_some() && url.scheme() != "https" {
+                return Err(format!(
+                    "{name} must be an https URL, since store.tls lets images be read over HTTPS alone"
+                ));
+            }
         }
         if self.xpu.api_server.scheme() != "https" {
             return Err("xpu.apiServer must be an https URL: cards send a token to it".to_owned());
@@ -284,6 +296,11 @@ xpu:
                 "advertiseUrl:",
                 "tls: {certFile: /tls/tls.crt, keyFile: /tls/tls.key}\n  advertiseUrl:",
                 "must be an https URL, since store.tls",
+            ),
+            (
+                "xpu:",
+                "xpu:\n  storeUrl: http://10.9.0.5:8080/x",
+                "xpu.storeUrl must be",
             ),
             ("https://10.0.0.1", "http://10.0.0.1", "apiServer"),
             (

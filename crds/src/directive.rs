@@ -170,6 +170,11 @@ pub struct Action {
     /// Image to stage, for `StageInstall` and `StageHttpBoot`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageFacts>,
+    /// What the card's own files must be made of but for secrets, for `StageInstall`: 64 hex
+    /// digits. Absent if the image has none.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<String>,
     /// Whether `ReleaseHost` also powers the host on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_on: Option<bool>,

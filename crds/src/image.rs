@@ -2,7 +2,10 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube_derive::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::LocalRef;
 
 /// An image that can be installed on cards. The spec cannot change: make a new
 /// `DpuImage` for a new version and point the policy or the card at it.
@@ -46,6 +49,12 @@ use serde::{Deserialize, Serialize};
 #[x_kube(
     validation = Rule::new("self == oldSelf").message("a DpuImage is immutable: create another one for other bytes")
 )]
+#[x_kube(
+    validation = Rule::new(oci_sources_are_whole()).message("an oci source is oci://REGISTRY/REPOSITORY:TAG or oci://REGISTRY/REPOSITORY@sha256:DIGEST, without user name and password; the repository is in lower case")
+)]
+#[x_kube(
+    validation = Rule::new("!has(self.pullSecretRef) || self.sources.exists(source, !source.startsWith('http://'))").message("pullSecretRef is of no use with http sources alone: an account is shown over https and to oci registries only")
+)]
 pub struct DpuImageSpec {
     /// Version as the running system will report it.
     #[schemars(length(min = 1, max = 63))]
@@ -57,12 +66,24 @@ pub struct DpuImageSpec {
     #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<i64>,
-    /// HTTP(S) URLs of the same bytes, tried in order. Redirects to another host are refused.
+    /// Where the same bytes are, tried in order: HTTP(S) URLs, and artefacts of OCI registries as
+    /// `oci://REGISTRY/REPOSITORY:TAG` or `oci://REGISTRY/REPOSITORY@sha256:DIGEST`, of which a
+    /// layer has the digest above. A tag is resolved once. Redirects to another host are refused.
     #[schemars(
         length(min = 1, max = 8),
-        inner(length(min = 10, max = 1024), regex(pattern = r"^https?://[^\s@]+$"))
+        inner(
+            length(min = 10, max = 1024),
+            regex(pattern = r"^(https?://[^\s@]+|oci://\S+)$")
+        )
     )]
     pub sources: Vec<String>,
+    /// Secret of the same namespace with the accounts for `sources`, of type
+    /// `kubernetes.io/dockerconfigjson`; or `kubernetes.io/basic-auth`, and then its annotation
+    /// `provisioning.opiproject.org/account-host` says which host, with or without a port, the
+    /// account is for. Each account is shown to its own host alone, over https. Read by the site
+    /// agent and by nobody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_secret_ref: Option<LocalRef>,
     /// What must run on a card before this image is installed there, by its inventory. All of it
     /// must hold; until it does nothing is done to the card or its host. A card that runs the
     /// image already is adopted whatever stands here.
@@ -83,6 +104,12 @@ pub struct DpuImageSpec {
     #[schemars(length(max = 4))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signatures: Vec<ImageSignature>,
+    /// Files of each card's own, which lie over the file slots of the image while it is served to
+    /// that card. Nothing is done to a card whose files cannot be made.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["slot".into()]))]
+    #[schemars(length(max = 8))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<ImageFile>,
 }
 
 /// One signature of an image, by how it is kept.
@@ -142,6 +169,33 @@ pub struct ImageFits {
     #[schemars(length(max = 4), inner(length(min = 1, max = 32)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<String>,
+}
+
+/// The OCI distribution specification's names of repositories and tags, behind host and port.
+fn oci_sources_are_whole() -> String {
+    let host = r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(:[0-9]{1,5})?";
+    let repository = r"(/[a-z0-9]+([._-]+[a-z0-9]+)*)+";
+    let reference = r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|@sha256:[0-9a-f]{64})";
+    format!(
+        "self.sources.all(source, !source.startsWith('oci:') || source.matches(r'^oci://{host}{repository}{reference}$'))"
+    )
+}
+
+/// A file of a card's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageFile {
+    /// The file slot of the image in which it lies, such as `user-data` or `bf.cfg`.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
+    pub slot: String,
+    /// Its text, as a Jinja template of `values.NAME` (`spec.values` of the `Dpu`), `dpu.name`,
+    /// `dpu.namespace`, `dpu.uid`, `dpu.serialNumber`, `dpu.systemUuid`, `host`, `site`,
+    /// `image.name`, `image.version` and `image.digest`. The filters `sh`, `yaml` and `json` quote.
+    #[schemars(length(max = 16384))]
+    pub template: String,
 }
 
 /// A range that the running version of one component must lie in.

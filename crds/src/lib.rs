@@ -54,6 +54,11 @@ pub const HELD_TAINT: &str = "provisioning.opiproject.org/host-held";
 /// Label on the Leases of our agents; its value is the agent's role.
 pub const AGENT_LABEL: &str = "provisioning.opiproject.org/agent";
 
+/// Annotation of a Secret of type `kubernetes.io/basic-auth` that a `DpuImage` may name: the host,
+/// with or without a port, that its account is for. Without it no image server is shown the
+/// account, so that nobody can have another's Secret sent to a server of theirs.
+pub const ACCOUNT_HOST: &str = "provisioning.opiproject.org/account-host";
+
 /// Label of what discovery proposed; its value is the id of the machine's identity.
 pub const PROPOSED_LABEL: &str = "provisioning.opiproject.org/proposed";
 

@@ -88,6 +88,9 @@ pub struct DpuReportSpec {
     /// The work order that the site agent keeps for this host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custody: Option<Custody>,
+    /// Whether the files of this card's own can be made, as the site agent tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<ConfigurationTried>,
 }
 
 impl DpuReportSpec {
@@ -110,6 +113,7 @@ impl DpuReportSpec {
             images: Vec::new(),
             execution: None,
             custody: None,
+            configuration: None,
         }
     }
 }
@@ -322,6 +326,11 @@ pub struct StoredImage {
     #[schemars(length(max = 1024))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Digest of the manifest, or index, that the source in an OCI registry stood for when it was
+    /// resolved.
+    #[schemars(length(max = 71))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<String>,
     /// Signatures of the image, as their sources gave them out; one that is not there has not been
     /// tried yet. Nobody has judged them: that is the operator's.
     #[schemars(length(max = 8))]
@@ -346,6 +355,25 @@ pub struct StoredSignature {
     pub reason: Option<String>,
     /// What happened and what helps.
     #[schemars(length(max = 512))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What came of making a card's files. No value stands in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigurationTried {
+    /// What they were made of but for secrets: 64 hex digits.
+    #[schemars(length(max = 64))]
+    pub inputs: String,
+    /// Whether they can be made, and fit their slots.
+    pub ok: bool,
+    /// A condition reason when not.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What is wrong, and what helps.
+    #[schemars(length(max = 1024))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }

@@ -281,6 +281,24 @@ fn cases() -> Vec<Case> {
             json!({"spec": {"role": "Infrastructure", "disruption": "Allowed"}}),
             json!({"spec": {"disruption": "Allowed"}}),
         ),
+        case(
+            "Dpu",
+            "a value needs value or valueFrom, and not both",
+            json!({"spec": {"values": [{"name": "hostname"}]}}),
+            json!({"spec": {"values": [
+                {"name": "hostname", "value": ""},
+                {"name": "token", "valueFrom": {"secretKeyRef": {"name": "card1", "key": "token"}}},
+            ]}}),
+        ),
+        case(
+            "Dpu",
+            "a value needs value or valueFrom, and not both",
+            json!({"spec": {"values": [{
+                "name": "token", "value": "a",
+                "valueFrom": {"secretKeyRef": {"name": "card1", "key": "token"}},
+            }]}}),
+            Value::Null,
+        ),
         update(
             "DpuImage",
             "a DpuImage is immutable",
@@ -294,6 +312,30 @@ fn cases() -> Vec<Case> {
             json!({"spec": {"sizeBytes": 5}}),
             Value::Null,
             json!({"spec": {"sizeBytes": 5}}),
+        ),
+        case(
+            "DpuImage",
+            "an oci source is oci://REGISTRY/REPOSITORY:TAG",
+            json!({"spec": {"sources": ["https://images.test/a.iso", "oci://registry.test/os"]}}),
+            json!({"spec": {"sources": ["https://images.test/a.iso", "oci://registry.test:5000/cards/os:1.0"]}}),
+        ),
+        case(
+            "DpuImage",
+            "an oci source is oci://REGISTRY/REPOSITORY:TAG",
+            json!({"spec": {"sources": ["oci://user:word@registry.test/os:1.0"]}}),
+            json!({"spec": {"sources": [format!("oci://registry.test/cards/os-a_b.c@sha256:{}", "f".repeat(64))]}}),
+        ),
+        case(
+            "DpuImage",
+            "an oci source is oci://REGISTRY/REPOSITORY:TAG",
+            json!({"spec": {"sources": ["oci://registry.test/Cards/os:1.0"]}}),
+            json!({"spec": {"sources": ["oci://[2001:db8::1]:5000/os:1.0"]}}),
+        ),
+        case(
+            "DpuImage",
+            "pullSecretRef is of no use with http sources alone",
+            json!({"spec": {"sources": ["http://images.test/a.iso"], "pullSecretRef": {"name": "pull"}}}),
+            json!({"spec": {"sources": ["http://images.test/a.iso", "oci://registry.test/os:1"], "pullSecretRef": {"name": "pull"}}}),
         ),
         case(
             "DpuImage",

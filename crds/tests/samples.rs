@@ -102,6 +102,7 @@ fn every_object_is_read_and_obeys_the_rules() {
 /// Kind of the object that a reference of this name points to.
 const REFERENCES: &[(&str, &str)] = &[
     ("credentialsRef", "Secret"),
+    ("pullSecretRef", "Secret"),
     ("caConfigMapRef", "ConfigMap"),
     ("imageRef", "DpuImage"),
     ("policyRef", "DpuBootPolicy"),

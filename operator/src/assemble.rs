@@ -1,5 +1,7 @@
 //! `assemble`: the planner's [`View`] of one power domain, from the [`World`]. No I/O.
 
+use kube::ResourceExt;
+use lockstep_configuration::Inputs;
 use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::report::StoredImage;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReportSpec, LocalRef, names};
@@ -109,6 +111,7 @@ fn card_view(
         // Written on the card: what it cannot say properly it has not said.
         os: world.reports.get(&agent).map(|report| report.spec.clone()),
         os_agent: world.leases.seen(&agent),
+        configuration: found.and_then(|image| Inputs::of(dpu, &image.name_any(), &image.spec)),
         requirements: found
             .map(|image| requirements(world, key, image, joined))
             .unwrap_or_default(),

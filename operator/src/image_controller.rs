@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use lockstep_configuration::check_templates;
 use lockstep_crds::report::{ImageState, StoredImage};
 use lockstep_crds::{DpuImage, DpuImageStatus, condition};
 use lockstep_planner::{Reason, arriving};
@@ -88,10 +89,14 @@ fn status(
     let generation = image.metadata.generation;
     let mut status = image.status.clone().unwrap_or_default();
     status.observed_generation = generation;
-    let told = if fetched.0 == Fares::Well {
-        overall(&fetched, &verified)
-    } else {
-        fetched.clone()
+    let told = match check_templates(&image.spec.files) {
+        Err(fault) => (
+            Fares::Stuck,
+            fault.category().to_owned(),
+            format!("{fault}; {}", fault.remedy()),
+        ),
+        Ok(()) if fetched.0 == Fares::Well => overall(&fetched, &verified),
+        Ok(()) => fetched.clone(),
     };
     let because = Because {
         reason: &told.1,
@@ -204,7 +209,13 @@ fn judge(stored: &[(String, StoredImage)]) -> (Fares, String, String) {
             message.to_owned(),
         );
     }
-    let sites: Vec<&str> = stored.iter().map(|(site, _)| site.as_str()).collect();
+    let sites: Vec<String> = stored
+        .iter()
+        .map(|(site, image)| match &image.manifest {
+            Some(manifest) => format!("{site} (manifest {manifest})"),
+            None => site.clone(),
+        })
+        .collect();
     let message = format!("verified bytes are in the store of {}", sites.join(", "));
     (Fares::Well, VERIFIED.to_owned(), message)
 }
@@ -221,6 +232,7 @@ mod tests {
             reason: None,
             message: None,
             signatures: Vec::new(),
+            manifest: None,
         }
     }
 
@@ -281,6 +293,18 @@ mod tests {
     }
 
     #[test]
+    fn the_manifest_that_a_tag_stood_for_is_told() {
+        let mut stored = image(ImageState::Verified);
+        stored.manifest = Some("sha256:11".into());
+        let plain = image(ImageState::Verified);
+        let (_, _, message) = judge(&[("a".to_owned(), stored), ("b".to_owned(), plain)]);
+        assert!(
+            message.ends_with("the store of a (manifest sha256:11), b"),
+            "{message}"
+        );
+    }
+
+    #[test]
     fn ready_only_when_every_store_that_reports_it_has_it() {
         let verified = || ("a".to_owned(), image(ImageState::Verified));
         let fetching = || ("b".to_owned(), image(ImageState::Fetching));
@@ -308,6 +332,37 @@ mod tests {
             let judged = judge(&stored);
             assert_eq!((judged.0, judged.1.as_str()), (fares, reason));
         }
+    }
+
+    #[test]
+    fn a_template_that_is_none_is_told_whatever_the_stores_say() {
+        let mut object: DpuImage = serde_json::from_value(serde_json::json!({
+            "apiVersion": "provisioning.opiproject.org/v1alpha1", "kind": "DpuImage",
+            "metadata": {"name": "os", "generation": 1},
+            "spec": {
+                "version": "1", "digest": "sha256:00", "sources": ["http://a/b"],
+                "files": [{"slot": "bf.cfg", "template": "a\nb\n{{ values.x"}],
+            },
+        }))
+        .unwrap();
+        let stored = [("lab".to_owned(), image(ImageState::Verified))];
+        let ready = |object: &DpuImage| {
+            let conditions = status(object, &stored, &[], &Time(Timestamp::UNIX_EPOCH)).conditions;
+            let ready = conditions.into_iter().find(|each| each.type_ == "Ready");
+            ready.unwrap()
+        };
+        let told = ready(&object);
+        assert_eq!(
+            (told.status.as_str(), told.reason.as_str()),
+            ("False", "TemplateInvalid")
+        );
+        assert!(
+            told.message.contains("file bf.cfg is none, line 3"),
+            "{}",
+            told.message
+        );
+        object.spec.files[0].template.push_str(" }}");
+        assert_eq!(ready(&object).reason, VERIFIED);
     }
 
     #[test]

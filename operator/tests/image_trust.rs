@@ -1,7 +1,6 @@
 //! What plans and statuses learn of an image's signatures, and whom news of them wakes: objects
 //! in, answers out. Keys and envelopes are openssl's, as `operator/trust/tests/vectors` keeps them.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
-#![expect(clippy::panic, reason = "a test ends at the first surprise")]
 
 mod support;
 

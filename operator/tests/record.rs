@@ -51,6 +51,7 @@ fn view(server: &ApiServer) -> View {
             sightings: Vec::new(),
             requirements: Vec::new(),
             vetting: Vetting::of_nothing(),
+            configuration: None,
             joined: None,
         }],
         conflicts: Vec::new(),
@@ -80,6 +81,7 @@ fn directive(seq: i64) -> Directive {
         action: Action {
             kind: ActionKind::StageInstall,
             image: None,
+            configuration: None,
             power_on: None,
             work_order: None,
         },

@@ -51,11 +51,16 @@ impl Site {
         if let Some(grant) = self.store.owner_of_url(url.expose()) {
             return UrlOwner::Ours(Some(grant.digest.to_string()));
         }
-        let served = |url: &Url| url.path().starts_with("/i/");
+        let bases = [
+            &self.config.store.advertise_url,
+            self.config.store_url_of_cards(),
+        ];
+        let served = |url: &Url| {
+            let ours = bases.iter().any(|base| url.origin() == base.origin());
+            ours && url.path().starts_with("/i/")
+        };
         match Url::parse(url.expose()) {
-            Ok(url) if url.origin() == self.config.store.advertise_url.origin() && served(&url) => {
-                UrlOwner::Ours(None)
-            }
+            Ok(url) if served(&url) => UrlOwner::Ours(None),
             Ok(_) | Err(_) => UrlOwner::Foreign,
         }
     }
@@ -71,7 +76,15 @@ impl Site {
 
     /// The URL under which a BMC finds a granted path.
     pub fn served_url(&self, path: &str) -> ImageUrl {
-        let base = self.config.store.advertise_url.as_str();
-        ImageUrl::new(format!("{}{path}", base.trim_end_matches('/')))
+        url_below(&self.config.store.advertise_url, path)
     }
+
+    /// The URL under which the firmware of a card does.
+    pub fn url_for_card(&self, path: &str) -> ImageUrl {
+        url_below(self.config.store_url_of_cards(), path)
+    }
+}
+
+fn url_below(base: &Url, path: &str) -> ImageUrl {
+    ImageUrl::new(format!("{}{path}", base.as_str().trim_end_matches('/')))
 }

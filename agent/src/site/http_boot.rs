@@ -135,7 +135,7 @@ impl Worker {
             .site
             .store
             .granted(&digest, uid)
-            .map(|grant| self.site.served_url(&grant.path));
+            .map(|grant| self.site.url_for_card(&grant.path));
         if granted.is_some_and(|url| self.site.boots_from(&url, facts)) {
             return Ok(Plan::Nothing("the image was staged already".to_owned()));
         }

@@ -6,7 +6,7 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::api::PostParams;
-use lockstep_crds::directive::Directive;
+use lockstep_crds::directive::{ActionKind, Directive};
 use lockstep_crds::names;
 use lockstep_redfish::{BmcFacts, BootOverride, BootTarget, ImageUrl, MediaMatch, OverrideEnabled};
 use tokio::time::Instant;
@@ -26,12 +26,13 @@ use lockstep_redfish::{http_boot_uri, override_in_force, override_setting};
 const TOKEN_SECONDS: i64 = 10 * 365 * 24 * 3600;
 
 impl Worker {
-    /// The card's own medium: its seed over its seed slot, behind its own URL.
+    /// The card's own medium: its seed and files over their slots, behind its own URL.
     pub(super) async fn prepare_medium(
         &mut self,
         directive: &Directive,
     ) -> Result<ImageUrl, Refusal> {
         let (image, digest) = staged_image(directive)?;
+        let files = self.files_for(directive).await?;
         let input = self.current();
         let seed = Seed {
             api_server: self.site.config.xpu.api_server.to_string(),
@@ -48,12 +49,16 @@ impl Worker {
         let grant = self
             .site
             .store
-            .grant(digest, &input.uid, Some(bytes))
+            .grant_with_files(digest, &input.uid, Some(bytes), files)
             .await
             .map_err(|error| {
                 Refusal::new(error.category(), format!("{error}; {}", error.remedy()))
             })?;
-        Ok(self.site.served_url(&grant.path))
+        Ok(if directive.action.kind == ActionKind::StageHttpBoot {
+            self.site.url_for_card(&grant.path)
+        } else {
+            self.site.served_url(&grant.path)
+        })
     }
 
     /// A token of the card's report-only identity.

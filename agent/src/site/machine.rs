@@ -4,6 +4,7 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
+use lockstep_configuration::Inputs;
 use lockstep_crds::directive::{Directive, TargetKind, WorkOrder};
 use lockstep_crds::inspection::Inspected;
 use lockstep_crds::report::Vantage;
@@ -106,6 +107,8 @@ pub struct MachineInput {
     pub held: bool,
     /// The work order of that hold.
     pub work_order: Option<WorkOrder>,
+    /// What the card's own files are made of, if its image asks for any.
+    pub configuration: Option<Inputs>,
     /// Grows when everything was read anew, which may show an older state of
     /// the API server than the last one.
     pub resync: u64,

@@ -70,6 +70,7 @@ pub fn machines(
             inspection: inspection(host),
             held: hold.is_some(),
             work_order: hold.and_then(|hold| hold.work_order.clone()),
+            configuration: None,
             resync,
             key: key.clone(),
         };
@@ -103,6 +104,7 @@ pub fn machines(
             inspection: domain.and_then(|host| inspection(host)),
             held: false,
             work_order: None,
+            configuration: None,
             resync,
             key: key.clone(),
         };

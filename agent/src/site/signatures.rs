@@ -71,7 +71,7 @@ impl SignatureKeeper {
             };
             tokio::time::sleep(pause).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -317,6 +317,7 @@ mod tests {
             size_bytes: None,
             reason: None,
             message: None,
+            manifest: None,
             signatures: Vec::new(),
         };
         let images: Vec<_> = (0..40).map(|n| image(format!("sha256:{n:02}"))).collect();

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::site::configuration::configure;
 use crate::site::context::Site;
 use crate::site::inventories;
 use crate::site::machine::{Care, MachineInput, MachineKey, Untended};
@@ -60,7 +61,14 @@ pub async fn run(
     loop {
         let name = &site.config.site;
         let (hosts, cards) = (objects.hosts.known(), objects.cards.known());
-        let cares = machines(name, &hosts, &cards, objects.resync());
+        let mut cares = machines(name, &hosts, &cards, objects.resync());
+        configure(
+            &mut cares,
+            &hosts.objects,
+            &cards.objects,
+            &objects.policies.known().objects,
+            &objects.images.known().objects,
+        );
         want_images(&site, &objects, &hosts, &cards, &images);
         site.inventories.want(inventories::wanted(&hosts.objects));
         let gone: Vec<MachineKey> = running

@@ -103,8 +103,7 @@ pub(super) async fn read_credentials(
     namespace: &str,
     name: &str,
 ) -> Result<(Credentials, String), TargetError> {
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let secret = get(secrets.get_opt(name)).await?.ok_or_else(|| {
+    let secret = read_secret(client, namespace, name).await?.ok_or_else(|| {
         Refusal::new(
             "SecretMissing",
             format!(
@@ -114,6 +113,16 @@ pub(super) async fn read_credentials(
     })?;
     let version = secret.metadata.resource_version.clone();
     Ok((credentials(name, &secret)?, version.unwrap_or_default()))
+}
+
+/// Reads a Secret by name, if there is one.
+pub(super) async fn read_secret(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Secret>, TargetError> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    get(secrets.get_opt(name)).await
 }
 
 /// Reads the PEM bundle in a ConfigMap, with the version of the ConfigMap.
@@ -175,7 +184,8 @@ fn pin(endpoint: &BmcEndpoint) -> Result<SpkiPin, Refusal> {
         .map_err(|error| Refusal::new("PinInvalid", format!("tls.pinnedKeySha256: {error}")))
 }
 
-async fn get<T>(
+/// One answer of the API server, in time.
+pub(super) async fn get<T>(
     call: impl Future<Output = Result<Option<T>, kube::Error>>,
 ) -> Result<Option<T>, TargetError> {
     match tokio::time::timeout(REQUEST_DEADLINE, call).await {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use lockstep_crds::boot_policy::PolicyMode;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage};
-use lockstep_store::{Digest, ImageRequest};
+use lockstep_store::{Digest, Place};
 use url::Url;
 
 /// The images wanted, by digest.
@@ -15,13 +15,26 @@ pub type Wanted = BTreeMap<Digest, WantedImage>;
 /// The most signatures of one image that are passed on, as many as the schema of reports takes.
 const MOST_SIGNATURES: usize = 8;
 
-/// An image, and the files that belong to it.
+/// One image, where it may come from, and the files that belong to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedImage {
-    /// The image.
-    pub request: ImageRequest,
+    /// Its sha256.
+    pub digest: Digest,
+    /// Its size, if it is known beforehand.
+    pub size: Option<u64>,
+    /// Tried in this order.
+    pub sources: Vec<WantedSource>,
     /// Its signatures: of each, the URLs of the same envelope, tried in this order.
     pub signatures: Vec<Vec<Url>>,
+}
+
+/// A place, and the Secret with the accounts that may be shown there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedSource {
+    /// Where the image is.
+    pub place: Place,
+    /// Name of the Secret.
+    pub pull_secret: Option<String>,
 }
 
 /// The images that cards of the site name, or the policies of their hosts. A
@@ -36,48 +49,36 @@ pub fn wanted(
 ) -> Wanted {
     let mut found = Wanted::new();
     for card in cards.iter().filter(|card| card.spec.site == site) {
-        let policy = card
-            .spec
-            .host_refs
-            .first()
-            .and_then(|first| hosts.iter().find(|host| host.name_any() == first.name))
-            .and_then(|host| {
-                let name = &host.spec.policy_ref.name;
-                policies.iter().find(|policy| policy.name_any() == *name)
-            })
-            .filter(|policy| policy.spec.mode != PolicyMode::Observe);
-        let Some(policy) = policy else { continue };
-        let Some(reference) = card
-            .spec
-            .image_ref
-            .as_ref()
-            .or(policy.spec.image_ref.as_ref())
-        else {
+        let Some(image) = image_of(card, hosts, policies, images) else {
             continue;
         };
-        let image = images
-            .iter()
-            .find(|image| image.name_any() == reference.name);
-        let Some(image) = image else { continue };
         // The API takes only digests and URLs; anything else is an older object.
         let Ok(digest) = image.spec.digest.parse::<Digest>() else {
             tracing::warn!(image = %image.name_any(), "not fetched: its digest is none");
             continue;
         };
-        let wanted = found.entry(digest).or_insert_with(|| WantedImage {
-            request: ImageRequest {
-                digest,
-                size: image
-                    .spec
-                    .size_bytes
-                    .and_then(|size| u64::try_from(size).ok()),
-                sources: Vec::new(),
-            },
+        let size = image.spec.size_bytes;
+        let request = found.entry(digest).or_insert_with(|| WantedImage {
+            digest,
+            size: size.and_then(|size| u64::try_from(size).ok()),
+            sources: Vec::new(),
             signatures: Vec::new(),
         });
-        for source in urls(&image.spec.sources) {
-            if !wanted.request.sources.contains(&source) {
-                wanted.request.sources.push(source);
+        let pull_secret = image.spec.pull_secret_ref.as_ref();
+        for text in &image.spec.sources {
+            let place = match text.parse::<Place>() {
+                Ok(place) => place,
+                Err(error) => {
+                    tracing::warn!(image = %image.name_any(), "a source is passed over: {error}");
+                    continue;
+                }
+            };
+            let source = WantedSource {
+                place,
+                pull_secret: pull_secret.map(|reference| reference.name.clone()),
+            };
+            if !request.sources.contains(&source) {
+                request.sources.push(source);
             }
         }
         for signature in &image.spec.signatures {
@@ -86,9 +87,9 @@ pub fn wanted(
                 .iter()
                 .flat_map(|file| urls(&file.sources))
                 .collect();
-            let is_new = !sources.is_empty() && !wanted.signatures.contains(&sources);
-            if is_new && wanted.signatures.len() < MOST_SIGNATURES {
-                wanted.signatures.push(sources);
+            let is_new = !sources.is_empty() && !request.signatures.contains(&sources);
+            if is_new && request.signatures.len() < MOST_SIGNATURES {
+                request.signatures.push(sources);
             }
         }
     }
@@ -97,6 +98,27 @@ pub fn wanted(
 
 fn urls(texts: &[String]) -> impl Iterator<Item = Url> {
     texts.iter().filter_map(|text| Url::parse(text).ok())
+}
+
+/// The image that a card names, or the policy of its host.
+pub(super) fn image_of<'a>(
+    card: &Dpu,
+    hosts: &[Arc<DpuHost>],
+    policies: &[Arc<DpuBootPolicy>],
+    images: &'a [Arc<DpuImage>],
+) -> Option<&'a Arc<DpuImage>> {
+    let first = card.spec.host_refs.first()?;
+    let host = hosts.iter().find(|host| host.name_any() == first.name)?;
+    let policy = &host.spec.policy_ref.name;
+    let policy = policies
+        .iter()
+        .find(|each| each.name_any() == *policy)
+        .filter(|policy| policy.spec.mode != PolicyMode::Observe)?;
+    let own = card.spec.image_ref.as_ref();
+    let reference = own.or(policy.spec.image_ref.as_ref())?;
+    images
+        .iter()
+        .find(|image| image.name_any() == reference.name)
 }
 
 #[cfg(test)]
@@ -169,6 +191,43 @@ mod tests {
     }
 
     #[test]
+    fn sources_keep_their_order_and_the_secret_of_their_image() {
+        let sources = [
+            "oci://registry.test/os:1",
+            "https://192.0.2.9/a.iso",
+            "oci://Nonsense",
+        ];
+        let mut spec = json!({
+            "version": "1", "digest": format!("sha256:{}", "1".repeat(64)), "sources": sources,
+            "pullSecretRef": {"name": "pull"},
+        });
+        let private = object("DpuImage", "private", &spec);
+        spec["pullSecretRef"] = Value::Null;
+        let public = object("DpuImage", "public", &spec);
+        let cards = ["private", "public"].map(|image| card(Some(image)));
+        let found = wanted(
+            "s",
+            &[host()],
+            &cards,
+            &[policy("Plan", None)],
+            &[private, public],
+        );
+        let sources = &found.values().next().unwrap().sources;
+        let shown: Vec<_> = sources
+            .iter()
+            .map(|source| (source.place.to_string(), source.pull_secret.as_deref()))
+            .collect();
+        let (registry, mirror) = ("oci://registry.test/os:1", "https://192.0.2.9/a.iso");
+        let expected = [
+            (registry.to_owned(), Some("pull")),
+            (mirror.to_owned(), Some("pull")),
+            (registry.to_owned(), None),
+            (mirror.to_owned(), None),
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
     fn objects_for_the_same_bytes_add_their_sources_and_signatures() {
         let one = |name: &str, source: &str, signatures: &[&str]| -> Arc<DpuImage> {
             let signatures: Vec<Value> = signatures
@@ -196,7 +255,7 @@ mod tests {
         let [image] = found.values().collect::<Vec<_>>()[..] else {
             panic!("{found:?}");
         };
-        assert_eq!(image.request.sources.len(), 2);
+        assert_eq!(image.sources.len(), 2);
         let urls = |url: &str| vec![Url::parse(url).unwrap()];
         assert_eq!(image.signatures, [urls(a), urls(b)]);
     }

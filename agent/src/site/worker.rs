@@ -11,7 +11,7 @@ use lockstep_crds::DpuReportSpec;
 use lockstep_crds::directive::{Directive, Expects};
 use lockstep_crds::inspection::Inspected;
 use lockstep_crds::observed::PowerState;
-use lockstep_crds::report::{BmcReport, Custody, Execution, Reachability};
+use lockstep_crds::report::{BmcReport, ConfigurationTried, Custody, Execution, Reachability};
 use lockstep_redfish::BmcFacts;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -61,6 +61,9 @@ pub struct Worker {
     pub(super) whole_at: Option<Instant>,
     /// How long that is good for while nothing is wanted of the machine; apart from that of others.
     pub(super) proposed_age: Duration,
+    /// Whether the card's own files can be made, and when that was tried last.
+    pub(super) tried: Option<ConfigurationTried>,
+    pub(super) tried_at: Option<Instant>,
 }
 
 /// What became of an attempt to carry out a directive.
@@ -99,6 +102,8 @@ impl Worker {
             inspected: None,
             whole_at: None,
             proposed_age: clock::jittered(WHOLE_AGE_PROPOSED, 10),
+            tried: None,
+            tried_at: None,
             execution: None,
             cause: Cause::Facts,
             interrupted: None,
@@ -152,7 +157,7 @@ impl Worker {
             // Nothing is changed by looking, so a look may be dropped.
             tokio::select! {
                 () = ending.cancelled() => return Ok(()),
-                _ = self.look_as_needed() => {}
+                () = self.look_and_try() => {}
             }
             self.vouch();
             *next_look = Instant::now() + self.pause();
@@ -183,6 +188,11 @@ impl Worker {
             self.adopt_and_look(next_look);
         }
         Ok(())
+    }
+
+    async fn look_and_try(&mut self) {
+        self.look_as_needed().await;
+        self.try_configuration().await;
     }
 
     /// Takes over what is wanted now, and looks at once if that asks for it.
@@ -224,8 +234,9 @@ impl Worker {
         let roused =
             input.activity != self.current.activity && input.activity != Activity::Proposed;
         let asked = input.inspection.is_some() && input.inspection != self.current.inspection;
+        let configured = input.configuration != self.current.configuration;
         self.current = input;
-        moved || roused || asked
+        moved || roused || asked || configured
     }
 
     fn pause(&self) -> Duration {
@@ -256,6 +267,7 @@ impl Worker {
         self.bmc = ours.and_then(|known| known.bmc.clone());
         self.reachable = ours.and_then(|known| known.reachable.clone());
         self.inspected = ours.and_then(|known| known.inspected.clone());
+        self.tried = ours.and_then(|known| known.configuration.clone());
         let reported = known.as_ref().and_then(|known| known.execution.as_ref());
         if let Err(error) = self.journal.load() {
             self.execution = reported.cloned();
@@ -341,6 +353,7 @@ impl Worker {
             bmc: self.bmc.clone(),
             execution: self.execution.clone(),
             custody: self.custody(),
+            configuration: self.tried.clone(),
             ..DpuReportSpec::new(vantage, &input.key.name, version, clock::now())
         };
         keep_time(spec, self.writer.known())

@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 use crate::Digest;
 use crate::disk::Stamp;
 use crate::grants::Grants;
-use crate::seed::SlotScan;
+use crate::slots::Slots;
 
 /// Everything that one lock guards.
 #[derive(Debug, Default)]
@@ -26,9 +26,9 @@ pub(crate) struct State {
 pub(crate) struct Blob {
     pub(crate) size: u64,
     /// From the sidecar, good for information only.
-    pub(crate) slot: Option<SlotScan>,
+    pub(crate) slots: Option<Slots>,
     /// Set once the bytes have been hashed in this process.
-    pub(crate) verified: Arc<OnceCell<SlotScan>>,
+    pub(crate) verified: Arc<OnceCell<Slots>>,
     /// The file when that was done.
     pub(crate) stamp: Option<Stamp>,
     pub(crate) last_used: SystemTime,
@@ -124,6 +124,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grants::Laid;
     use std::time::Duration;
 
     fn digest(name: &str) -> Digest {
@@ -137,7 +138,7 @@ mod tests {
                 digest(name),
                 Blob {
                     size,
-                    slot: None,
+                    slots: None,
                     verified: Arc::default(),
                     stamp: None,
                     last_used: SystemTime::UNIX_EPOCH + Duration::from_secs(age),
@@ -175,7 +176,7 @@ mod tests {
     #[test]
     fn what_is_in_use_stays() {
         let mut state = state();
-        state.grants.put("card", digest("old"), None);
+        state.grants.put("card", digest("old"), Laid::default());
         state.partials.get_mut(&digest("idle")).unwrap().active = true;
         let room = |want| state.make_room(&digest("x"), want, 100, 0);
         assert_eq!(room(40), Ok(vec![Victim::Blob(digest("new"))]));
@@ -202,7 +203,7 @@ mod tests {
         );
         assert_eq!(room(&state, 90).unwrap().len(), 3);
         assert_eq!(room(&state, 91), Err(NoRoom::Volume));
-        state.grants.put("card", digest("old"), None);
+        state.grants.put("card", digest("old"), Laid::default());
         assert_eq!(room(&state, 51), Err(NoRoom::Volume));
     }
 }

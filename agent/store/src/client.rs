@@ -7,7 +7,8 @@ use std::iter;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::header::{ACCEPT_ENCODING, IF_RANGE, LOCATION, RANGE};
+use http::HeaderValue;
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, IF_RANGE, LOCATION, RANGE};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Certificate, Response, redirect};
 use tokio::time::timeout;
@@ -17,6 +18,17 @@ use crate::partial::Validator;
 use crate::{FetchError, FetchLimits, OpenError, SourcePolicy};
 
 const MAX_REDIRECTS: usize = 5;
+
+/// What is asked of a server.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Question<'a> {
+    /// The rest from a byte on, if it is still what the validator says.
+    pub(crate) rest: Option<(u64, &'a Validator)>,
+    /// Which media types will do.
+    pub(crate) accept: Option<&'a str>,
+    /// What is shown for it.
+    pub(crate) authorization: Option<&'a HeaderValue>,
+}
 
 /// Fetches from image servers within a policy.
 #[derive(Debug)]
@@ -113,17 +125,17 @@ impl Client {
         }
     }
 
-    /// Asks for the image, or for the rest of it from a byte on, and follows
-    /// redirects within the same origin. Any other status is returned.
+    /// Asks, and follows redirects within the same origin, so that what is shown to one server
+    /// is shown to no other. Any other status is returned.
     pub(crate) async fn get(
         &self,
         source: &Url,
-        rest: Option<(u64, &Validator)>,
+        question: Question<'_>,
     ) -> Result<Response, FetchError> {
         self.admit(source)?;
         let mut url = source.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.get_once(&url, rest).await?;
+            let response = self.get_once(&url, question).await?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }
@@ -152,19 +164,22 @@ impl Client {
         })
     }
 
-    async fn get_once(
-        &self,
-        url: &Url,
-        rest: Option<(u64, &Validator)>,
-    ) -> Result<Response, FetchError> {
+    async fn get_once(&self, url: &Url, question: Question<'_>) -> Result<Response, FetchError> {
         let mut request = self
             .http
             .get(url.clone())
             .header(ACCEPT_ENCODING, "identity");
-        if let Some((from, validator)) = rest {
-            request = request
-                .header(RANGE, format!("bytes={from}-"))
-                .header(IF_RANGE, validator.as_str());
+        if let Some((from, validator)) = question.rest {
+            request = request.header(RANGE, format!("bytes={from}-"));
+            if let Some(validator) = validator.if_range() {
+                request = request.header(IF_RANGE, validator);
+            }
+        }
+        if let Some(kinds) = question.accept {
+            request = request.header(ACCEPT, kinds);
+        }
+        if let Some(authorization) = question.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
         }
         match timeout(self.limits.response, request.send()).await {
             Ok(Ok(response)) => Ok(response),
@@ -175,6 +190,43 @@ impl Client {
                 seconds: self.limits.response.as_secs(),
             }),
         }
+    }
+
+    /// The whole body, if it is no longer than `limit` and comes in time.
+    pub(crate) async fn read(
+        &self,
+        url: &Url,
+        limit: usize,
+        mut response: Response,
+    ) -> Result<Vec<u8>, FetchError> {
+        let mut body = Vec::new();
+        let reading = async {
+            while let Some(chunk) = response.chunk().await.map_err(|error| {
+                let reason = deepest(&error);
+                let url = shown(url);
+                FetchError::InvalidResponse { url, reason }
+            })? {
+                if body.len() + chunk.len() > limit {
+                    return Err(FetchError::InvalidResponse {
+                        url: shown(url),
+                        reason: format!("it is longer than the {limit} bytes allowed for it"),
+                    });
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok(())
+        };
+        match timeout(self.limits.response, reading).await {
+            Ok(read) => read?,
+            Err(_) => {
+                return Err(FetchError::TooSlow {
+                    url: shown(url),
+                    received: body.len() as u64,
+                    seconds: self.limits.response.as_secs(),
+                });
+            }
+        }
+        Ok(body)
     }
 
     fn classify(&self, url: &Url, error: &reqwest::Error) -> FetchError {

@@ -5,6 +5,7 @@
 //! sha256/<hex>.json   what is known about it
 //! partial/<hex>.part  what was received so far
 //! partial/<hex>.json  from where, to continue
+//! pins.json           to which manifests the sources in registries were pinned
 //! grants.json         capabilities and seeds, for the owner only
 //! lock                held while a process has the store
 //! ```
@@ -121,6 +122,10 @@ impl Layout {
 
     pub(crate) fn grants(&self) -> PathBuf {
         self.root.join("grants.json")
+    }
+
+    pub(crate) fn pins(&self) -> PathBuf {
+        self.root.join("pins.json")
     }
 
     pub(crate) fn lock(&self) -> PathBuf {

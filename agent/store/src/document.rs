@@ -4,8 +4,8 @@ use http::StatusCode;
 use tokio::time::timeout;
 use url::Url;
 
-use crate::client::{Client, shown};
-use crate::transfer::refused;
+use crate::access::refused;
+use crate::client::{Client, Question, shown};
 use crate::{FetchError, FetchLimits};
 
 /// The whole file, which has at most `most` bytes, within the time that a source has for its
@@ -28,9 +28,9 @@ pub(crate) async fn read(
 
 async fn whole(client: &Client, source: &Url, most: usize) -> Result<Vec<u8>, FetchError> {
     let url = || shown(source);
-    let mut response = client.get(source, None).await?;
+    let mut response = client.get(source, Question::default()).await?;
     if response.status() != StatusCode::OK {
-        return Err(refused(url(), response.status()));
+        return Err(refused(url(), response.status(), false));
     }
     let too_large = || FetchError::DocumentTooLarge { url: url(), most };
     let announced = response.content_length();

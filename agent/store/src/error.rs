@@ -66,9 +66,24 @@ pub enum FetchError {
     #[error("{url} answers {status}: there is no such image")]
     NotFound { url: String, status: u16 },
     #[error(
-        "{url} answers {status}: the image server wants credentials, and Lockstep has none to give"
+        "{url} answers {status}: the image server wants an account, and there is none that may be shown to it"
     )]
     Unauthorized { url: String, status: u16 },
+    #[error("{url} answers {status} to the account in the image's pull Secret")]
+    CredentialsRefused { url: String, status: u16 },
+    #[error("registry of {url} wants a token from {realm}, which is not asked: {reason}")]
+    TokenServerRefused {
+        url: String,
+        realm: String,
+        reason: String,
+    },
+    #[error("{artefact} (manifest {manifest}) has no layer {expected}; its layers: {found}")]
+    NotInArtefact {
+        artefact: String,
+        manifest: Digest,
+        expected: Digest,
+        found: String,
+    },
     #[error("{url} answers {status}: the image server is in trouble")]
     ServerError { url: String, status: u16 },
     #[error("{url} gives an answer that makes no sense: {reason}")]
@@ -127,6 +142,9 @@ impl FetchError {
             FetchError::RedirectRefused { .. } => "RedirectRefused",
             FetchError::NotFound { .. } => "NotFound",
             FetchError::Unauthorized { .. } => "Unauthorized",
+            FetchError::CredentialsRefused { .. } => "CredentialsRefused",
+            FetchError::TokenServerRefused { .. } => "TokenServerRefused",
+            FetchError::NotInArtefact { .. } => "NotInArtefact",
             FetchError::ServerError { .. } => "ServerError",
             FetchError::InvalidResponse { .. } => "InvalidResponse",
             FetchError::Truncated { .. } => "Truncated",
@@ -153,6 +171,9 @@ impl FetchError {
             | FetchError::RedirectRefused { .. }
             | FetchError::NotFound { .. }
             | FetchError::Unauthorized { .. }
+            | FetchError::CredentialsRefused { .. }
+            | FetchError::TokenServerRefused { .. }
+            | FetchError::NotInArtefact { .. }
             | FetchError::SizeMismatch { .. }
             | FetchError::TooLarge { .. }
             | FetchError::DocumentTooLarge { .. }
@@ -171,9 +192,9 @@ impl FetchError {
     /// What a person can do about it.
     pub fn remedy(&self) -> &'static str {
         match self {
-            FetchError::NoSource { .. } => "name at least one http or https URL as a source",
+            FetchError::NoSource { .. } => "name at least one http, https or oci URL as a source",
             FetchError::SourceInvalid { .. } => {
-                "use an http or https URL with a host and without a user name or password"
+                "use an http or https URL, or oci://REGISTRY/REPOSITORY with :TAG or @sha256:DIGEST, without a user name or password"
             }
             FetchError::SourceNotAllowed { .. } => {
                 "use a source in an allowed network, or add its network to the site agent's configuration"
@@ -185,15 +206,24 @@ impl FetchError {
                 "give the site agent the CA certificate of the image server, or renew the server's certificate"
             }
             FetchError::RedirectRefused { .. } => {
-                "name the final URL as the source, so that the image comes from the host that was approved"
+                "name the final URL as the source, or use a registry that serves its layers itself, so that the image comes from the host that was approved"
             }
             FetchError::NotFound { .. } => "upload the image there, or correct the source URL",
             FetchError::Unauthorized { .. } => {
-                "let the site agent read the image without credentials, or use a URL that carries its own permission"
+                "have pullSecretRef name a Secret with an account for this very host and port (a new image object, if it names none), and use an https or oci source: over http none is shown"
+            }
+            FetchError::CredentialsRefused { .. } => {
+                "correct user name and password in the Secret, or let that account read the image"
+            }
+            FetchError::TokenServerRefused { .. } => {
+                "add an account for the token server's host to the Secret, or have the registry name a token server that serves https"
+            }
+            FetchError::NotInArtefact { .. } => {
+                "push the artefact whose layer is the image, uncompressed; or make a new image object with the digest of the layer that is meant"
             }
             FetchError::ServerError { .. } => "look into the image server's log",
             FetchError::InvalidResponse { .. } => {
-                "check that the source is a plain file server, not a login page or a broken proxy"
+                "check that the source is a plain file server or a registry, not a login page or a broken proxy"
             }
             FetchError::Truncated { .. } => {
                 "check the image server and the network; the download continues where it stopped"
@@ -254,8 +284,37 @@ pub enum GrantError {
         seed: u64,
         slot: u64,
     },
+    #[error("image {digest} has no file slot {slot}{}", which_has(slots))]
+    NoFileSlot {
+        digest: Digest,
+        slot: String,
+        slots: Vec<String>,
+    },
+    #[error("image {digest} has more than one file slot {slot} (at bytes {first} and {second})")]
+    FileSlotAmbiguous {
+        digest: Digest,
+        slot: String,
+        first: u64,
+        second: u64,
+    },
+    #[error(
+        "file of {bytes} bytes does not fit the {len} bytes of file slot {slot} of image {digest}"
+    )]
+    FileTooLarge {
+        digest: Digest,
+        slot: String,
+        bytes: u64,
+        len: u64,
+    },
     #[error("image store failed at {path}: {reason}")]
     Storage { path: PathBuf, reason: String },
+}
+
+fn which_has(slots: &[String]) -> String {
+    if slots.is_empty() {
+        return ", nor any other".to_owned();
+    }
+    format!("; it has {}", slots.join(", "))
 }
 
 impl GrantError {
@@ -267,6 +326,9 @@ impl GrantError {
             GrantError::NoSeedSlot { .. } => "NoSeedSlot",
             GrantError::SeedSlotAmbiguous { .. } => "SeedSlotAmbiguous",
             GrantError::SeedTooLarge { .. } => "SeedTooLarge",
+            GrantError::NoFileSlot { .. } => "SlotMissing",
+            GrantError::FileSlotAmbiguous { .. } => "SlotAmbiguous",
+            GrantError::FileTooLarge { .. } => "FileTooLarge",
             GrantError::Storage { .. } => "StorageFailed",
         }
     }
@@ -276,7 +338,10 @@ impl GrantError {
         match self {
             GrantError::NoSeedSlot { .. }
             | GrantError::SeedSlotAmbiguous { .. }
-            | GrantError::SeedTooLarge { .. } => true,
+            | GrantError::SeedTooLarge { .. }
+            | GrantError::NoFileSlot { .. }
+            | GrantError::FileSlotAmbiguous { .. }
+            | GrantError::FileTooLarge { .. } => true,
             GrantError::NotStored { .. }
             | GrantError::Damaged { .. }
             | GrantError::Storage { .. } => false,
@@ -295,6 +360,15 @@ impl GrantError {
             }
             GrantError::SeedSlotAmbiguous { .. } => "build the image with exactly one seed slot",
             GrantError::SeedTooLarge { .. } => "build the image with a larger seed slot",
+            GrantError::NoFileSlot { .. } => {
+                "build the image with a file slot of that name, or correct files in the DpuImage"
+            }
+            GrantError::FileSlotAmbiguous { .. } => {
+                "build the image with exactly one file slot of each name"
+            }
+            GrantError::FileTooLarge { .. } => {
+                "build the image with a larger file slot, or make the file shorter"
+            }
             GrantError::Storage { .. } => "check the image store's volume and its permissions",
         }
     }

@@ -12,11 +12,12 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use tokio::sync::watch;
 use tokio::time::sleep;
-use url::Url;
 
-use crate::client::shown;
+use crate::access::Access;
+use crate::artefact::Search;
 use crate::inner::{Inner, Unusable, lock};
 use crate::partial::{Published, Session};
+use crate::source::{ImageSource, Place};
 use crate::transfer::Transfer;
 use crate::{BlobInfo, Digest, FetchError};
 
@@ -27,8 +28,8 @@ pub struct ImageRequest {
     pub digest: Digest,
     /// Its size, if it is known beforehand.
     pub size: Option<u64>,
-    /// http or https URLs, tried in this order.
-    pub sources: Vec<Url>,
+    /// Tried in this order.
+    pub sources: Vec<ImageSource>,
 }
 
 /// How far a fetch has come.
@@ -166,7 +167,7 @@ async fn store(
     progress: &watch::Sender<Progress>,
 ) -> Outcome {
     match inner.verified(&request.digest).await {
-        Ok(info) => return same_size(request, info),
+        Ok((info, _)) => return same_size(request, info),
         Err(Unusable::Absent | Unusable::Damaged { .. }) => {}
         Err(Unusable::Disk(error)) => return Err(error.into()),
     }
@@ -181,7 +182,7 @@ async fn store(
     }
     let mut session = Session::open(inner, request.digest).await?;
     // A dropped fetch may have published it while this one waited.
-    if let Ok(info) = inner.verified(&request.digest).await {
+    if let Ok((info, _)) = inner.verified(&request.digest).await {
         return same_size(request, info);
     }
     let mut failed: Option<FetchError> = None;
@@ -190,7 +191,7 @@ async fn store(
             Ok(info) => return Ok(info),
             Err(error) if error.is_local() => return Err(error),
             Err(error) => {
-                tracing::debug!(digest = %request.digest, source = shown(source), %error, "source failed");
+                tracing::debug!(digest = %request.digest, source = %source.place, %error, "source failed");
                 // An error that may pass says more about when to come back
                 // than one that will not.
                 if failed.as_ref().is_none_or(FetchError::is_permanent) {
@@ -220,18 +221,25 @@ fn same_size(request: &ImageRequest, info: BlobInfo) -> Outcome {
 async fn from_source(
     inner: &Arc<Inner>,
     request: &ImageRequest,
-    source: &Url,
+    source: &ImageSource,
     session: &mut Session,
     progress: &watch::Sender<Progress>,
 ) -> Outcome {
+    let mut access = Access::to(source);
     let mut attempt = 1;
     loop {
         progress.send_modify(|progress| {
             progress.phase = FetchPhase::Starting;
-            progress.url = Some(shown(source));
+            progress.url = Some(source.place.to_string());
             progress.attempt = attempt;
         });
-        let error = match once(inner, request, source, session, progress).await {
+        let one = Attempt {
+            inner,
+            request,
+            access: &mut access,
+            place: &source.place,
+        };
+        let error = match one.run(session, progress).await {
             Ok(info) => return Ok(info),
             Err(error) => error,
         };
@@ -254,29 +262,74 @@ async fn from_source(
     }
 }
 
-async fn once(
-    inner: &Arc<Inner>,
-    request: &ImageRequest,
-    source: &Url,
-    session: &mut Session,
-    progress: &watch::Sender<Progress>,
-) -> Outcome {
-    Transfer {
-        inner,
-        request,
-        session,
-        progress,
+/// One attempt with one source.
+struct Attempt<'a> {
+    inner: &'a Arc<Inner>,
+    request: &'a ImageRequest,
+    access: &'a mut Access,
+    place: &'a Place,
+}
+
+impl Attempt<'_> {
+    async fn run(self, session: &mut Session, progress: &watch::Sender<Progress>) -> Outcome {
+        let Self {
+            inner,
+            request,
+            access,
+            place,
+        } = self;
+        let url = match place {
+            Place::File(url) => url.clone(),
+            Place::Artefact(artefact) => {
+                let mut search = Search {
+                    client: &inner.client,
+                    access,
+                    artefact,
+                    image: request.digest,
+                };
+                let pin = search.pinned(&inner.pins).await?;
+                judge_size(inner, request, place, pin.size)?;
+                artefact.blob_url(&request.digest)
+            }
+        };
+        let mut transfer = Transfer {
+            inner,
+            request,
+            session,
+            progress,
+            access,
+            content_addressed: matches!(place, Place::Artefact(_)),
+        };
+        transfer.attempt(&url).await?;
+        progress.send_modify(|progress| progress.phase = FetchPhase::Verifying);
+        match session.publish().await? {
+            Published::Stored(info) => Ok(info),
+            Published::OtherDigest(actual) => Err(FetchError::DigestMismatch {
+                url: place.to_string(),
+                expected: request.digest,
+                actual,
+            }),
+        }
     }
-    .attempt(source)
-    .await?;
-    progress.send_modify(|progress| progress.phase = FetchPhase::Verifying);
-    match session.publish().await? {
-        Published::Stored(info) => Ok(info),
-        Published::OtherDigest(actual) => Err(FetchError::DigestMismatch {
-            url: shown(source),
-            expected: request.digest,
-            actual,
+}
+
+/// What a manifest says of the size, before anything is asked for.
+fn judge_size(
+    inner: &Inner,
+    request: &ImageRequest,
+    place: &Place,
+    size: u64,
+) -> Result<(), FetchError> {
+    let limit = inner.max_image_bytes;
+    let url = place.to_string();
+    match request.size {
+        Some(expected) if expected != size => Err(FetchError::SizeMismatch {
+            url,
+            expected,
+            actual: size,
         }),
+        Some(_) | None if size > limit => Err(FetchError::TooLarge { url, size, limit }),
+        Some(_) | None => Ok(()),
     }
 }
 

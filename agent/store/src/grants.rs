@@ -1,5 +1,5 @@
 //! Capabilities: who may read which image, under which secret path, with
-//! which seed.
+//! which seed and files.
 //!
 //! A capability is 256 random bits. It is looked up by its sha256, so that
 //! neither the time of a lookup nor a log line tells anything about it.
@@ -77,12 +77,20 @@ impl GrantStats {
     }
 }
 
+/// What lies over an image for one card.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Laid {
+    pub(crate) seed: Option<Bytes>,
+    /// By the names of their slots.
+    pub(crate) files: BTreeMap<String, Bytes>,
+}
+
 /// One capability. Replaced, never changed, so that a response under way
-/// keeps the seed that it began with.
+/// keeps the seed and the files that it began with.
 pub(crate) struct Entry {
     pub(crate) card_key: String,
     pub(crate) digest: Digest,
-    pub(crate) seed: Option<Bytes>,
+    pub(crate) laid: Laid,
     capability: String,
     pub(crate) stats: Arc<Mutex<GrantStats>>,
     revoked: Arc<AtomicBool>,
@@ -139,6 +147,9 @@ struct SavedGrant {
     capability: String,
     /// In hexadecimal.
     seed: Option<String>,
+    /// In hexadecimal, by the names of their slots.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    files: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -173,10 +184,18 @@ impl Grants {
                 .map(hex::decode)
                 .transpose()
                 .map_err(|_| "a seed is not hexadecimal")?;
+            let mut files = BTreeMap::new();
+            for (slot, content) in each.files {
+                let content = hex::decode(content).map_err(|_| "a file is not hexadecimal")?;
+                files.insert(slot, Bytes::from(content));
+            }
             grants.insert(Entry {
                 card_key: each.card_key,
                 digest: each.digest,
-                seed: seed.map(Bytes::from),
+                laid: Laid {
+                    seed: seed.map(Bytes::from),
+                    files,
+                },
                 capability: each.capability,
                 stats: Arc::default(),
                 revoked: Arc::default(),
@@ -194,7 +213,13 @@ impl Grants {
                 card_key: entry.card_key.clone(),
                 digest: entry.digest,
                 capability: entry.capability.clone(),
-                seed: entry.seed.as_ref().map(hex::encode),
+                seed: entry.laid.seed.as_ref().map(hex::encode),
+                files: entry
+                    .laid
+                    .files
+                    .iter()
+                    .map(|(slot, content)| (slot.clone(), hex::encode(content)))
+                    .collect(),
             })
             .collect();
         serde_json::to_vec(&SavedGrants { grants })
@@ -204,15 +229,15 @@ impl Grants {
         write_atomic(path, json)
     }
 
-    /// The card's grant for an image, new or with this seed from now on.
-    pub(crate) fn put(&mut self, card_key: &str, digest: Digest, seed: Option<Bytes>) -> Grant {
+    /// The card's grant for an image, new or with this laid over it from now on.
+    pub(crate) fn put(&mut self, card_key: &str, digest: Digest, laid: Laid) -> Grant {
         let old = self.get(card_key, &digest).cloned();
         let entry = match old {
-            Some(old) if old.seed == seed => return old.grant(),
+            Some(old) if old.laid == laid => return old.grant(),
             Some(old) => Entry {
                 card_key: card_key.to_owned(),
                 digest,
-                seed,
+                laid,
                 capability: old.capability.clone(),
                 stats: Arc::clone(&old.stats),
                 revoked: Arc::clone(&old.revoked),
@@ -220,7 +245,7 @@ impl Grants {
             None => Entry {
                 card_key: card_key.to_owned(),
                 digest,
-                seed,
+                laid,
                 capability: hex::encode(rand::random::<[u8; 32]>()),
                 stats: Arc::default(),
                 revoked: Arc::default(),
@@ -309,6 +334,13 @@ fn is_capability(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn seeded(text: &'static str) -> Laid {
+        Laid {
+            seed: Some(text.into()),
+            files: BTreeMap::from([("bf.cfg".to_owned(), "secret file".into())]),
+        }
+    }
+
     fn image(name: &str) -> Digest {
         Digest::of(name.as_bytes())
     }
@@ -316,28 +348,28 @@ mod tests {
     #[test]
     fn a_grant_is_stable_until_revoked() {
         let mut grants = Grants::default();
-        let first = grants.put("card-1", image("a"), None);
-        assert_eq!(grants.put("card-1", image("a"), None), first);
-        let seeded = grants.put("card-1", image("a"), Some("seed".into()));
+        let first = grants.put("card-1", image("a"), Laid::default());
+        assert_eq!(grants.put("card-1", image("a"), Laid::default()), first);
+        let seeded = grants.put("card-1", image("a"), seeded("seed"));
         assert_eq!(seeded, first, "a new seed keeps the path");
-        assert_ne!(grants.put("card-2", image("a"), None), first);
-        assert_ne!(grants.put("card-1", image("b"), None), first);
+        assert_ne!(grants.put("card-2", image("a"), Laid::default()), first);
+        assert_ne!(grants.put("card-1", image("b"), Laid::default()), first);
 
         let entry = Arc::clone(grants.serve(&first.path).unwrap());
-        assert_eq!(entry.seed.as_deref(), Some(b"seed".as_slice()));
+        assert_eq!(entry.laid.seed.as_deref(), Some(b"seed".as_slice()));
         assert_eq!(grants.revoke("card-1").len(), 2);
         assert!(entry.is_revoked());
         assert!(grants.serve(&first.path).is_none());
         assert!(grants.find(&first.path).is_none());
         assert!(grants.uses(&image("a")), "by the other card");
         assert!(!grants.uses(&image("b")));
-        assert_ne!(grants.put("card-1", image("a"), None), first);
+        assert_ne!(grants.put("card-1", image("a"), Laid::default()), first);
     }
 
     #[test]
     fn a_url_is_recognised_in_every_form() {
         let mut grants = Grants::default();
-        let path = grants.put("card", image("a"), None).path;
+        let path = grants.put("card", image("a"), Laid::default()).path;
         for text in [
             path.clone(),
             format!("http://10.0.0.1:8080{path}"),
@@ -363,10 +395,11 @@ mod tests {
     #[test]
     fn survives_the_file_and_hides_in_debug() {
         let mut grants = Grants::default();
-        let grant = grants.put("card", image("a"), Some("top secret".into()));
+        let grant = grants.put("card", image("a"), seeded("top secret"));
         let again = Grants::parse(&grants.to_json().unwrap()).unwrap();
         let entry = again.serve(&grant.path).unwrap();
-        assert_eq!(entry.seed.as_deref(), Some(b"top secret".as_slice()));
+        assert_eq!(entry.laid.seed.as_deref(), Some(b"top secret".as_slice()));
+        assert_eq!(entry.laid.files["bf.cfg"], "secret file");
         let shown = format!("{again:?} {grant:?}");
         assert!(!shown.contains(&entry.capability) && !shown.contains("secret"));
         assert!(Grants::parse(b"{\"grants\":[").is_err());

@@ -14,7 +14,8 @@ use crate::client::Client;
 use crate::disk::{At, DiskError, Layout, Stamp, blocking, write_atomic};
 use crate::fetch::Fetches;
 use crate::grants::Grants;
-use crate::seed::{SlotScan, examine};
+use crate::pins::Pins;
+use crate::slots::{FileSlot, SlotScan, Slots, examine};
 use crate::{BlobInfo, Digest, FetchError, FetchLimits, GrantError};
 
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(crate) struct Inner {
     pub(crate) client: Client,
     pub(crate) state: Mutex<State>,
     pub(crate) fetches: Fetches,
+    pub(crate) pins: Pins,
     /// Held while the grants' file is written.
     pub(crate) saving: Arc<tokio::sync::Mutex<()>>,
     /// Locked while this process has the folder.
@@ -45,17 +47,31 @@ pub(crate) enum Unusable {
 pub(crate) struct Sidecar {
     pub(crate) size: u64,
     pub(crate) slot: SlotScan,
+    /// Earlier releases knew none.
+    #[serde(default)]
+    pub(crate) files: Vec<FileSlot>,
 }
 
 impl Sidecar {
+    pub(crate) fn of(size: u64, slots: &Slots) -> Self {
+        Self {
+            size,
+            slot: slots.seed,
+            files: slots.files.to_vec(),
+        }
+    }
+
     pub(crate) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(self)
     }
 
     /// What it says, if it is about a file of this size.
-    pub(crate) fn load(path: &Path, size: u64) -> Option<SlotScan> {
+    pub(crate) fn load(path: &Path, size: u64) -> Option<Slots> {
         let sidecar: Self = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-        (sidecar.size == size).then_some(sidecar.slot)
+        (sidecar.size == size).then(|| Slots {
+            seed: sidecar.slot,
+            files: sidecar.files.into(),
+        })
     }
 }
 
@@ -69,17 +85,21 @@ impl Inner {
     /// The image, hashed in this process since its file last changed. Whoever
     /// asks first has it hashed, the others wait. Other bytes than the digest
     /// says are removed.
-    pub(crate) async fn verified(self: &Arc<Self>, digest: &Digest) -> Result<BlobInfo, Unusable> {
+    pub(crate) async fn verified(
+        self: &Arc<Self>,
+        digest: &Digest,
+    ) -> Result<(BlobInfo, Slots), Unusable> {
         let blob = self.blob(digest).ok_or(Unusable::Absent)?;
-        let slot = blob
+        let slots = blob
             .verified
             .get_or_try_init(|| self.hash(*digest, &blob))
             .await?;
-        Ok(BlobInfo {
+        let info = BlobInfo {
             digest: *digest,
             size: blob.size,
-            seed_slot: slot.slot(),
-        })
+            seed_slot: slots.seed.slot(),
+        };
+        Ok((info, slots.clone()))
     }
 
     /// What is known of an image; no more than its name once its file changed.
@@ -101,33 +121,27 @@ impl Inner {
         blob.is_some_and(|blob| blob.stamp == Stamp::of(file))
     }
 
-    pub(crate) async fn verified_slot(
+    pub(crate) async fn verified_slots(
         self: &Arc<Self>,
         digest: &Digest,
-    ) -> Result<SlotScan, GrantError> {
+    ) -> Result<Slots, GrantError> {
         match self.verified(digest).await {
-            Ok(_) => {}
-            Err(Unusable::Absent) => return Err(GrantError::NotStored { digest: *digest }),
-            Err(Unusable::Damaged { actual }) => {
-                return Err(GrantError::Damaged {
-                    digest: *digest,
-                    actual,
-                });
-            }
-            Err(Unusable::Disk(error)) => return Err(error.into()),
+            Ok((_, slots)) => Ok(slots),
+            Err(Unusable::Absent) => Err(GrantError::NotStored { digest: *digest }),
+            Err(Unusable::Damaged { actual }) => Err(GrantError::Damaged {
+                digest: *digest,
+                actual,
+            }),
+            Err(Unusable::Disk(error)) => Err(error.into()),
         }
-        let state = lock(&self.state);
-        let blob = state.blobs.get(digest);
-        blob.and_then(|blob| blob.verified.get().copied())
-            .ok_or(GrantError::NotStored { digest: *digest })
     }
 
-    async fn hash(self: &Arc<Self>, digest: Digest, blob: &Blob) -> Result<SlotScan, Unusable> {
+    async fn hash(self: &Arc<Self>, digest: Digest, blob: &Blob) -> Result<Slots, Unusable> {
         let inner = Arc::clone(self);
         let blob = blob.clone();
         let path = self.layout.blob(&digest);
         let examined = path.clone();
-        let work = move || -> Result<SlotScan, Unusable> {
+        let work = move || -> Result<Slots, Unusable> {
             let file = match File::open(&examined) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     // Somebody emptied the folder under us.
@@ -144,10 +158,9 @@ impl Inner {
                     actual: found.digest,
                 });
             }
-            if blob.slot != Some(found.slot) {
-                let (size, slot) = (found.size, found.slot);
+            if blob.slots.as_ref() != Some(&found.slots) {
                 let sidecar = inner.layout.sidecar(&digest);
-                let json = Sidecar { size, slot }.to_json().at(&sidecar);
+                let json = Sidecar::of(found.size, &found.slots).to_json().at(&sidecar);
                 json.and_then(|json| write_atomic(&sidecar, &json))
                     .map_err(Unusable::Disk)?;
             }
@@ -156,7 +169,7 @@ impl Inner {
             {
                 now.stamp = stamp;
             }
-            Ok(found.slot)
+            Ok(found.slots)
         };
         blocking(&path, work).await.map_err(Unusable::Disk)?
     }

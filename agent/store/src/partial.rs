@@ -18,17 +18,23 @@ use tokio::time::timeout;
 use crate::catalogue::{Blob, Partial};
 use crate::disk::{At, DiskError, Stamp, blocking, remove, sync_parent, write_atomic};
 use crate::inner::{Inner, Sidecar, lock};
-use crate::seed::{Examined, examine};
+use crate::slots::{Examined, examine};
 use crate::{BlobInfo, Digest, FetchError};
 
 /// A write that an earlier, dropped fetch left running ends well within this.
 const HANDOVER: Duration = Duration::from_secs(60);
 
-/// What lets a server tell whether it still has the same bytes.
+/// What lets a server tell whether it still has the same bytes. Empty where the URL itself names
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Validator(String);
 
 impl Validator {
+    /// For a URL that holds the digest of what it leads to.
+    pub(crate) fn content_addressed() -> Self {
+        Self(String::new())
+    }
+
     /// A strong `ETag`, else `Last-Modified`: what `If-Range` accepts.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -38,8 +44,9 @@ impl Validator {
             .map(|value| Self(value.to_owned()))
     }
 
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
+    /// What stands in `If-Range`, if there is anything to compare.
+    pub(crate) fn if_range(&self) -> Option<&str> {
+        (!self.0.is_empty()).then_some(&self.0)
     }
 }
 
@@ -256,7 +263,7 @@ fn publish(inner: &Inner, digest: Digest, file: &File) -> Result<Published, Disk
     let Examined {
         digest: actual,
         size,
-        slot,
+        slots,
     } = examine(file).at(&part)?;
     if actual != digest {
         return Ok(Published::OtherDigest(actual));
@@ -265,7 +272,7 @@ fn publish(inner: &Inner, digest: Digest, file: &File) -> Result<Published, Disk
         .at(&part)?;
     file.sync_all().at(&part)?;
     let sidecar = layout.sidecar(&digest);
-    write_atomic(&sidecar, &Sidecar { size, slot }.to_json().at(&sidecar)?)?;
+    write_atomic(&sidecar, &Sidecar::of(size, &slots).to_json().at(&sidecar)?)?;
 
     let mut state = lock(&inner.state);
     let blob = layout.blob(&digest);
@@ -276,8 +283,8 @@ fn publish(inner: &Inner, digest: Digest, file: &File) -> Result<Published, Disk
         digest,
         Blob {
             size,
-            slot: Some(slot),
-            verified: Arc::new(OnceCell::new_with(Some(slot))),
+            slots: Some(slots.clone()),
+            verified: Arc::new(OnceCell::new_with(Some(slots.clone()))),
             stamp: Stamp::of(file),
             last_used: SystemTime::now(),
         },
@@ -287,11 +294,11 @@ fn publish(inner: &Inner, digest: Digest, file: &File) -> Result<Published, Disk
     sync_parent(&blob)?;
     remove(&layout.resume(&digest))?;
     sync_parent(&part)?;
-    tracing::info!(%digest, size, slot = ?slot.slot(), "image verified and stored");
+    tracing::info!(%digest, size, slots = ?slots, "image verified and stored");
     Ok(Published::Stored(BlobInfo {
         digest,
         size,
-        seed_slot: slot.slot(),
+        seed_slot: slots.seed.slot(),
     }))
 }
 

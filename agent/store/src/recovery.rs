@@ -29,7 +29,7 @@ pub(crate) fn take_stock(layout: &Layout) -> Result<State, DiskError> {
                     digest,
                     Blob {
                         size,
-                        slot: Sidecar::load(&layout.sidecar(&digest), size),
+                        slots: Sidecar::load(&layout.sidecar(&digest), size),
                         verified: Arc::default(),
                         stamp: None,
                         last_used,

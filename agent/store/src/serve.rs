@@ -25,7 +25,7 @@ use crate::disk::{At, DiskError, blocking};
 use crate::grants::Entry;
 use crate::inner::{Inner, Unusable, lock};
 use crate::range::{Requested, requested};
-use crate::seed::{SeedSlot, overlay};
+use crate::slots::{Layer, Slots};
 use crate::{BlobInfo, Digest};
 
 /// What one response holds in memory at a time.
@@ -50,7 +50,7 @@ async fn serve(
         tracing::debug!("image request without a valid capability");
         return StatusCode::NOT_FOUND.into_response();
     };
-    let (info, file) = match open(&inner, &entry.digest).await {
+    let (info, slots, file) = match open(&inner, &entry.digest).await {
         Ok(opened) => opened,
         Err(error) => {
             lock(&entry.stats).failures += 1;
@@ -96,7 +96,7 @@ async fn serve(
     let body = if method == Method::HEAD {
         Body::empty()
     } else {
-        body(entry, file, info.seed_slot, bytes)
+        body(entry, file, &slots, bytes)
     };
     match place {
         Some(place) => (status, fixed, length, place, body).into_response(),
@@ -104,22 +104,26 @@ async fn serve(
     }
 }
 
-/// Names the bytes as this card sees them, so that a changed seed is another
-/// version; it tells nothing about the seed.
+/// Names the bytes as this card sees them, so that a changed seed or file is
+/// another version; it tells nothing about them.
 fn etag(entry: &Entry) -> String {
     let mut named = entry.digest.hex().into_bytes();
-    if let Some(seed) = &entry.seed {
+    if let Some(seed) = &entry.laid.seed {
         named.extend_from_slice(Digest::of(seed).hex().as_bytes());
+    }
+    for (slot, content) in &entry.laid.files {
+        named.extend_from_slice(slot.as_bytes());
+        named.extend_from_slice(Digest::of(content).hex().as_bytes());
     }
     format!("\"{}\"", &Digest::of(&named).hex()[..32])
 }
 
 /// The image's file, which is the very one that was hashed: another one may have got its name
 /// after that.
-async fn open(inner: &Arc<Inner>, digest: &Digest) -> Result<(BlobInfo, File), Unusable> {
+async fn open(inner: &Arc<Inner>, digest: &Digest) -> Result<(BlobInfo, Slots, File), Unusable> {
     let path = inner.layout.blob(digest);
     for _ in 0..OPENED_AT_MOST {
-        let info = inner.verified(digest).await?;
+        let (info, slots) = inner.verified(digest).await?;
         let wanted = path.clone();
         let opened: Result<File, DiskError> =
             blocking(&path, move || File::open(&wanted).at(&wanted))
@@ -127,7 +131,7 @@ async fn open(inner: &Arc<Inner>, digest: &Digest) -> Result<(BlobInfo, File), U
                 .map_err(Unusable::Disk)?;
         let file = opened.map_err(Unusable::Disk)?;
         if inner.is_as_verified(digest, &file) {
-            return Ok((info, file));
+            return Ok((info, slots, file));
         }
     }
     Err(Unusable::Disk(DiskError {
@@ -160,7 +164,7 @@ fn log(entry: &Entry, method: &Method, requested: &Requested) {
 struct Sending {
     entry: Arc<Entry>,
     file: Arc<File>,
-    overlay: Option<SeedSlot>,
+    layers: Vec<Layer>,
     rest: Range<u64>,
     /// What was handed out last: its memory is used again once it has been sent.
     sent: Bytes,
@@ -172,10 +176,10 @@ impl Drop for Sending {
     }
 }
 
-fn body(entry: Arc<Entry>, file: File, slot: Option<SeedSlot>, bytes: Range<u64>) -> Body {
+fn body(entry: Arc<Entry>, file: File, slots: &Slots, bytes: Range<u64>) -> Body {
     lock(&entry.stats).active += 1;
     let sending = Sending {
-        overlay: slot.filter(|_| entry.seed.is_some()),
+        layers: layers(&entry, slots),
         entry,
         file: Arc::new(file),
         rest: bytes,
@@ -185,6 +189,19 @@ fn body(entry: Arc<Entry>, file: File, slot: Option<SeedSlot>, bytes: Range<u64>
         let chunk = sending.next().await?;
         Ok::<_, io::Error>(chunk.map(|chunk| (chunk, sending)))
     }))
+}
+
+/// What lies over the image for this card. A grant is given only where every slot is there once.
+fn layers(entry: &Entry, slots: &Slots) -> Vec<Layer> {
+    let seed = slots.seed.slot().zip(entry.laid.seed.clone());
+    let files = slots.files.iter().filter_map(|slot| {
+        let content = entry.laid.files.get(&slot.name)?;
+        Some(Layer::file(slot, content.clone()))
+    });
+    seed.map(|(slot, content)| Layer::seed(slot, content))
+        .into_iter()
+        .chain(files)
+        .collect()
 }
 
 impl Sending {
@@ -211,8 +228,8 @@ impl Sending {
                 return Err(error);
             }
         };
-        if let (Some(slot), Some(seed)) = (self.overlay, &self.entry.seed) {
-            overlay(&mut buffer, at, slot, seed);
+        for layer in &self.layers {
+            layer.lay(&mut buffer, at);
         }
         self.rest.start += len;
         lock(&self.entry.stats).bytes_served += len;

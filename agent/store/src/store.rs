@@ -1,5 +1,6 @@
 //! What the agent calls.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, Mutex};
@@ -13,10 +14,14 @@ use url::Url;
 use crate::client::Client;
 use crate::disk::{At, DiskError, Layout};
 use crate::fetch::{Fetch, Fetches, ImageRequest};
-use crate::grants::{Grant, GrantInfo, GrantStats};
+use crate::grants::{Grant, GrantInfo, GrantStats, Laid};
 use crate::inner::{Inner, lock};
-use crate::seed::{SeedSlot, SlotScan};
+use crate::pins::{Pin, Pins};
+use crate::slots::{FileSlot, SeedSlot, SlotScan};
 use crate::{Digest, FetchError, GrantError, OpenError, StoreConfig, document, recovery, serve};
+
+/// How many slots of an image a refusal names at most.
+const NAMED_SLOTS: usize = 8;
 
 /// An image in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +72,7 @@ impl Store {
         let layout = Layout::create(config.dir)?;
         let folder = take_folder(&layout)?;
         let state = recovery::take_stock(&layout)?;
+        let pins = Pins::load(&layout)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 layout,
@@ -76,6 +82,7 @@ impl Store {
                 client,
                 state: Mutex::new(state),
                 fetches: Fetches::default(),
+                pins,
                 saving: Arc::default(),
                 _folder: folder,
             }),
@@ -103,12 +110,18 @@ impl Store {
     pub fn info(&self, digest: &Digest) -> Option<BlobInfo> {
         let state = lock(&self.inner.state);
         let blob = state.blobs.get(digest)?;
-        let slot = blob.verified.get().copied().or(blob.slot);
+        let slots = blob.verified.get().or(blob.slots.as_ref());
         Some(BlobInfo {
             digest: *digest,
             size: blob.size,
-            seed_slot: slot.and_then(SlotScan::slot),
+            seed_slot: slots.and_then(|slots| slots.seed.slot()),
         })
+    }
+
+    /// Which manifests the image's sources in registries were pinned to, in the order in which
+    /// they were first used.
+    pub fn pins(&self, digest: &Digest) -> Vec<Pin> {
+        self.inner.pins.of(digest)
     }
 
     /// The card's way to an image, with its seed, if any, over the seed slot.
@@ -122,17 +135,37 @@ impl Store {
         card_key: &str,
         seed: Option<Vec<u8>>,
     ) -> Result<Grant, GrantError> {
+        self.grant_with_files(digest, card_key, seed, BTreeMap::new())
+            .await
+    }
+
+    /// The same with files of the card's own, by the names of their slots.
+    pub async fn grant_with_files(
+        &self,
+        digest: Digest,
+        card_key: &str,
+        seed: Option<Vec<u8>>,
+        files: BTreeMap<String, Vec<u8>>,
+    ) -> Result<Grant, GrantError> {
         let inner = &self.inner;
-        let slot = inner.verified_slot(&digest).await?;
+        let slots = inner.verified_slots(&digest).await?;
         if let Some(seed) = &seed {
-            check_seed(digest, slot, seed.len() as u64)?;
+            check_seed(digest, slots.seed, seed.len() as u64)?;
         }
+        check_files(digest, &slots.files, &files)?;
+        let laid = Laid {
+            seed: seed.map(Bytes::from),
+            files: files
+                .into_iter()
+                .map(|(slot, content)| (slot, Bytes::from(content)))
+                .collect(),
+        };
         let (grant, unsaved) = {
             let mut state = lock(&inner.state);
             if !state.blobs.contains_key(&digest) {
                 return Err(GrantError::NotStored { digest });
             }
-            let grant = state.grants.put(card_key, digest, seed.map(Bytes::from));
+            let grant = state.grants.put(card_key, digest, laid);
             inner.touch(&mut state, &digest);
             (grant, state.grants.unsaved)
         };
@@ -140,6 +173,16 @@ impl Store {
             inner.save_grants().await?;
         }
         Ok(grant)
+    }
+
+    /// Whether an image has a slot for each of these files, in which it fits. Nothing is granted.
+    pub async fn takes_files(
+        &self,
+        digest: Digest,
+        files: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<(), GrantError> {
+        let slots = self.inner.verified_slots(&digest).await?;
+        check_files(digest, &slots.files, files)
     }
 
     /// The grant that a card has for an image, without changing its seed.
@@ -242,4 +285,43 @@ fn check_seed(digest: Digest, scan: SlotScan, seed: u64) -> Result<(), GrantErro
         }),
         SlotScan::One(_) => Ok(()),
     }
+}
+
+fn check_files(
+    digest: Digest,
+    slots: &[FileSlot],
+    files: &BTreeMap<String, Vec<u8>>,
+) -> Result<(), GrantError> {
+    for (name, content) in files {
+        let mut named = slots.iter().filter(|slot| slot.name == *name);
+        let slot = name.clone();
+        let Some(first) = named.next() else {
+            let mut slots: Vec<String> = slots.iter().map(|slot| slot.name.clone()).collect();
+            slots.dedup();
+            slots.truncate(NAMED_SLOTS);
+            return Err(GrantError::NoFileSlot {
+                digest,
+                slot,
+                slots,
+            });
+        };
+        if let Some(second) = named.next() {
+            return Err(GrantError::FileSlotAmbiguous {
+                digest,
+                slot,
+                first: first.offset,
+                second: second.offset,
+            });
+        }
+        let bytes = content.len() as u64;
+        if bytes > first.len {
+            return Err(GrantError::FileTooLarge {
+                digest,
+                slot,
+                bytes,
+                len: first.len,
+            });
+        }
+    }
+    Ok(())
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
+use crate::access::Access;
 use crate::client::shown;
 use crate::disk::blocking;
 use crate::fetch::{FetchPhase, ImageRequest, Progress};
@@ -27,29 +28,9 @@ pub(crate) struct Transfer<'a> {
     pub(crate) request: &'a ImageRequest,
     pub(crate) session: &'a mut Session,
     pub(crate) progress: &'a watch::Sender<Progress>,
-}
-
-/// What a status means that brings no bytes.
-pub(crate) fn refused(url: String, status: StatusCode) -> FetchError {
-    let code = status.as_u16();
-    match status {
-        StatusCode::NOT_FOUND | StatusCode::GONE => FetchError::NotFound { url, status: code },
-        StatusCode::UNAUTHORIZED
-        | StatusCode::FORBIDDEN
-        | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            FetchError::Unauthorized { url, status: code }
-        }
-        _ if status.is_server_error()
-            || status == StatusCode::TOO_MANY_REQUESTS
-            || status == StatusCode::REQUEST_TIMEOUT =>
-        {
-            FetchError::ServerError { url, status: code }
-        }
-        _ => FetchError::InvalidResponse {
-            url,
-            reason: format!("status {code}"),
-        },
-    }
+    pub(crate) access: &'a mut Access,
+    /// Whether the URL holds the digest of what it leads to.
+    pub(crate) content_addressed: bool,
 }
 
 impl Transfer<'_> {
@@ -67,7 +48,8 @@ impl Transfer<'_> {
         }
         let rest = self.session.rest_from(&url);
         let asked_from = rest.map(|(from, _)| from);
-        let response = self.inner.client.get(source, rest).await?;
+        let client = &self.inner.client;
+        let response = self.access.get(client, source, None, rest).await?;
         let announced = self.accept(&url, asked_from, &response).await?;
         if let Some(size) = announced.or(self.request.size) {
             self.reserve(size).await?;
@@ -95,7 +77,12 @@ impl Transfer<'_> {
             StatusCode::OK => {
                 let total = response.content_length();
                 self.judge_size(&url, total)?;
-                let resume = Validator::of(response.headers()).map(|validator| Resume {
+                let validator = if self.content_addressed {
+                    Some(Validator::content_addressed())
+                } else {
+                    Validator::of(response.headers())
+                };
+                let resume = validator.map(|validator| Resume {
                     url,
                     validator,
                     total,
@@ -125,7 +112,7 @@ impl Transfer<'_> {
                     reason: "the image there is shorter than what was received of it".to_owned(),
                 });
             }
-            _ => return Err(refused(url, status)),
+            _ => return Err(self.access.judge(url, status)),
         };
         Ok(announced)
     }

@@ -25,6 +25,9 @@ store:
 stateDir: /var/lib/lockstep/state
 xpu:
   apiServer: {{ .xpu.apiServer | quote }}
+  {{- with .xpu.storeUrl }}
+  storeUrl: {{ . | quote }}
+  {{- end }}
   {{- if .xpu.caConfigMap }}
   caFile: /etc/lockstep-xpu-ca/ca.crt
   {{- end }}

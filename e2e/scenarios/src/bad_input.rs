@@ -48,20 +48,28 @@ macro_rules! act {
         }
     };
 }
-use act;
+pub(crate) use act;
 
 /// Runs the scenario.
 ///
 /// # Errors
 /// When anything is not as told, after the other cases were played too.
 pub async fn run(context: Context) -> Result<Report> {
-    let mut report = Report::default();
-    let certificates = Certificates::new()?;
     let cases: Vec<&Case> = [images::CASES, bmcs::CASES, claims::CASES]
         .into_iter()
         .flatten()
         .collect();
-    let lab = lab(&cases, &certificates);
+    play_all(&context, &cases).await
+}
+
+/// Plays these cases, some at the same time, on BMCs without machines.
+///
+/// # Errors
+/// When anything is not as told, after the other cases were played too.
+pub async fn play_all(context: &Context, cases: &[&Case]) -> Result<Report> {
+    let mut report = Report::default();
+    let certificates = Certificates::new()?;
+    let lab = lab(cases, &certificates);
     let credentials = lab.credentials.clone();
     let mut world = World::start_lab(&context.folder, Kind::Fake, lab, &context.binaries).await?;
     let rotated = Credentials {
@@ -121,7 +129,7 @@ pub async fn run(context: Context) -> Result<Report> {
             wrong.join("\n      ")
         );
     }
-    let_go(&world, &cases, &mut report).await?;
+    let_go(&world, cases, &mut report).await?;
     world.check()?;
     world.stop().await?;
     Ok(report)

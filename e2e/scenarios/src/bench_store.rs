@@ -60,7 +60,8 @@ pub async fn run(context: Context) -> Result<Report> {
     let fetch = Order::Fetch {
         digest,
         size: Some(SIZE),
-        sources: vec![nginx.url("/source").parse()?],
+        sources: vec![nginx.url("/source")],
+        accounts: None,
     };
     let answer = store.order(&fetch).await?;
     ensure!(

@@ -11,8 +11,8 @@ use crate::report::Report;
 use crate::{
     aarch64_agent, address_swap, adopt_update, bad_input, bmc_quirks, crash_points, dead_man,
     discovery_join, discovery_local, discovery_mixed, first_light, found_to_ready, helm,
-    host_in_use, host_wait, install_uefi_http, restore, simulated_fleet, simulator_conformance,
-    store_crash, upgrade_mid_operation,
+    host_in_use, host_wait, image_registry, image_trust, install_uefi_http, restore,
+    simulated_fleet, simulator_conformance, store_crash, upgrade_mid_operation,
 };
 
 /// What a scenario gets.
@@ -87,6 +87,12 @@ pub const ALL: &[Scenario] = &[
         run: |context| Box::pin(store_crash::run(context)),
     },
     Scenario {
+        name: "image-registry",
+        about: "a private OCI registry: signed-in pulls, wrong passwords, a registry that is down, a tag that moves",
+        tier: Tier::All,
+        run: |context| Box::pin(image_registry::run(context)),
+    },
+    Scenario {
         name: "address-swap",
         about: "two BMCs trade addresses in mid-operation; no change reaches the wrong machine",
         tier: Tier::Ci,
@@ -109,6 +115,12 @@ pub const ALL: &[Scenario] = &[
         about: "a card that runs the wanted image is adopted without a change; a newer image reinstalls it",
         tier: Tier::All,
         run: |context| Box::pin(adopt_update::run(context)),
+    },
+    Scenario {
+        name: "image-trust",
+        about: "images unsigned, signed by strangers, for other bytes or cards, or too old: none reaches a card, and each goes on once put right",
+        tier: Tier::All,
+        run: |context| Box::pin(image_trust::run(context)),
     },
     Scenario {
         name: "install-uefi-http",

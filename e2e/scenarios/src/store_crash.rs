@@ -124,11 +124,11 @@ impl Crash {
         let log = folder.join("store.log");
         let mut store = StoreProcess::start(&crash.command(&dir, quota), &log).await?;
         for image in [&crash.granted, &crash.idle] {
-            stored(&mut store, &crash.source.order(image)?).await?;
+            stored(&mut store, &crash.source.order(image)).await?;
         }
         crash.path = grant(&mut store, crash.granted.digest, "card").await?;
         crash.source.hold_from(ABANDONED);
-        store.tell(&crash.source.order(&crash.abandoned)?).await?;
+        store.tell(&crash.source.order(&crash.abandoned)).await?;
         let part = part(&dir, &crash.abandoned);
         eventually(
             PATIENCE,
@@ -165,7 +165,7 @@ impl Crash {
             card: card.to_owned(),
         };
         let orders = [
-            self.source.order(&self.wanted)?,
+            self.source.order(&self.wanted),
             reads("another"),
             reads("a third"),
         ];
@@ -195,7 +195,7 @@ impl Crash {
             }
         }
         self.whatever_is_there_is_right(&mut store).await?;
-        stored(&mut store, &self.source.order(&self.wanted)?).await?;
+        stored(&mut store, &self.source.order(&self.wanted)).await?;
         self.within_quota(&dir)?;
         let asked = self.source.take_asked(&self.wanted);
         let expected: &[usize] = match (published, noted, on_disk) {

@@ -3,7 +3,7 @@
 
 use lockstep_store::Digest;
 use serde::{Deserialize, Serialize};
-use url::Url;
+use serde_json::Value;
 
 /// What to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -15,8 +15,10 @@ pub enum Order {
         digest: Digest,
         /// Its size, if it is known beforehand.
         size: Option<u64>,
-        /// Where it may come from, in order.
-        sources: Vec<Url>,
+        /// Where it may come from, in order: http(s) URLs, and artefacts as `oci://…`.
+        sources: Vec<String>,
+        /// Accounts for them, as in a docker configuration.
+        accounts: Option<Value>,
     },
     /// Let a card read an image.
     Grant {

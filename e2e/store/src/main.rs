@@ -1,4 +1,4 @@
-//! `lockstep-store-process DIR QUOTA`: the store of the site agent, served as
+//! `lockstep-store-process DIR QUOTA [CA-FILE]`: the store of the site agent, served as
 //! the site agent serves it, and nothing else of the site agent.
 
 use std::io::Write;
@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 use lockstep_serve::Bounds;
-use lockstep_store::{ImageRequest, Store, StoreConfig};
+use lockstep_store::{Accounts, ImageRequest, ImageSource, Store, StoreConfig};
 use lockstep_store_process::{Answer, Order};
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -23,10 +24,16 @@ async fn main() -> Result<()> {
         .map_err(|_| anyhow!("another TLS provider is installed already"))?;
     let mut arguments = std::env::args_os().skip(1);
     let (Some(folder), Some(quota)) = (arguments.next(), arguments.next()) else {
-        return Err(anyhow!("usage: lockstep-store-process DIR QUOTA-BYTES"));
+        return Err(anyhow!(
+            "usage: lockstep-store-process DIR QUOTA-BYTES [CA-FILE]"
+        ));
     };
     let quota = quota.to_string_lossy().parse().context("QUOTA-BYTES")?;
-    let store = Store::open(StoreConfig::new(PathBuf::from(folder), quota))?;
+    let mut config = StoreConfig::new(PathBuf::from(folder), quota);
+    if let Some(bundle) = arguments.next() {
+        config.ca_bundle = Some(std::fs::read(bundle).context("CA-FILE")?);
+    }
+    let store = Store::open(config)?;
     let listener = lockstep_serve::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
     let port = listener.local_addr()?.port();
     let ending = CancellationToken::new();
@@ -72,7 +79,12 @@ async fn carry_out(store: &Store, order: Order) -> Answer {
             digest,
             size,
             sources,
+            accounts,
         } => {
+            let sources = match read_sources(&sources, accounts) {
+                Ok(sources) => sources,
+                Err(error) => return failed("OrderInvalid", format!("{error:#}")),
+            };
             let wanted = ImageRequest {
                 digest,
                 size,
@@ -99,4 +111,18 @@ async fn carry_out(store: &Store, order: Order) -> Answer {
             }
         }
     }
+}
+
+fn read_sources(sources: &[String], accounts: Option<Value>) -> Result<Vec<ImageSource>> {
+    let accounts = match accounts {
+        Some(config) => Accounts::from_docker_config(&serde_json::to_vec(&config)?)?,
+        None => Accounts::default(),
+    };
+    let read = |text: &String| -> Result<ImageSource> {
+        Ok(ImageSource {
+            place: text.parse()?,
+            accounts: accounts.clone(),
+        })
+    };
+    sources.iter().map(read).collect()
 }

@@ -1,6 +1,7 @@
 //! How a card gets its image: what must be so first, then stage, hold, stop and boot, in that order.
 
 use jiff::{SignedDuration, Timestamp};
+use lockstep_configuration::Inputs;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::{AllowedMethod, BootOrder, DpuBootPolicySpec};
 use lockstep_crds::directive::{Action, ActionKind, ImageFacts, Step};
@@ -10,6 +11,7 @@ use lockstep_crds::report::{BmcReport, ImageState, MediaOwner};
 
 use crate::card;
 use crate::card_record::install_end;
+use crate::configuration;
 use crate::intent::{Draft, Intent, plain};
 use crate::leave::{Leave, leave};
 use crate::reach;
@@ -60,7 +62,9 @@ pub(crate) fn install(
     vetting::passed(spec, card, kept, wanted)
         .map_err(|why| disarmed(view, card, kept, why, now))?;
     requirement::met(record, card, kept, now)?;
+    configuration::given(card)?;
     image_ready(view, wanted)?;
+    configuration::made(view, card, now)?;
     if facts.media.owner == MediaOwner::Foreign {
         return Err(Intent::stall(
             Reason::ForeignMedia,
@@ -104,9 +108,10 @@ fn disarmed(
     why: Intent,
     now: Timestamp,
 ) -> Intent {
-    match why {
-        Intent::Stall(_) if !kept.armed.is_empty() => card::clear(view, kept, card, now),
-        other => other,
+    if matches!(why, Intent::Stall(_)) && !kept.armed.is_empty() {
+        card::clear(view, kept, card, now)
+    } else {
+        why
     }
 }
 
@@ -148,7 +153,9 @@ fn light_slot(
         || is_over(kept, spec)
         || vetting::passed(spec, card, kept, wanted).is_err()
         || requirement::met(record, card, kept, now).is_err()
+        || configuration::given(card).is_err()
         || image_ready(view, wanted).is_err()
+        || configuration::made(view, card, now).is_err()
     {
         return None;
     }
@@ -259,6 +266,7 @@ fn stage_install(card: &CardView, wanted: &ImageFacts, road: AllowedMethod) -> D
         target: card::target(card),
         action: Action {
             image: Some(wanted.clone()),
+            configuration: card.configuration.as_ref().map(Inputs::digest),
             ..plain(road::arming(road))
         },
         expects: card::expects(card, Some(PowerState::Off), false),

@@ -12,6 +12,7 @@ mod arriving;
 mod beside;
 pub mod card;
 mod card_record;
+mod configuration;
 pub mod custody;
 pub mod decision;
 mod give_back;

@@ -8,6 +8,7 @@ use lockstep_crds::report::{ImageState, MediaOwner};
 
 use crate::approval::is_approved;
 use crate::card::{is_going, is_installed, record_of};
+use crate::configuration;
 use crate::pairing;
 use crate::requirement;
 use crate::road;
@@ -60,6 +61,10 @@ pub(crate) fn obstacle(
         (
             requirement::met(record, card, kept, now).is_err(),
             "its image requires versions of its components that it is not known to run",
+        ),
+        (
+            configuration::is_refused(view, card, now),
+            "its files cannot be made of its values",
         ),
         (
             kept.attempts >= spec.install.max_attempts,

@@ -125,6 +125,14 @@ reasons! {
     RequirementNotMet => AtOnce("Bring that component to such a version, or name an image that fits in imageRef; the install goes on by itself once the inventory shows it"),
     /// The wanted image asks for the version of a component, and nobody tells it now, or not so that it could be compared.
     RequirementNotKnown => IfItLasts("Look at spec.firmware of the card's DpuInventory: use a name and versions that stand there, which takes another DpuImage; or have the agent that can tell run, and its BMC answer"),
+    /// A template of the wanted image is not understood, so the card's own files cannot be made.
+    TemplateInvalid => AtOnce("Create another DpuImage whose template is right, and name it in imageRef; docs/configuration.md says what templates can do"),
+    /// A template of the wanted image uses a value that the card does not give.
+    ValueMissing => AtOnce("Add it to spec.values of the Dpu, or set what else it names there; or name a DpuImage in imageRef whose template has a default for it"),
+    /// The site agent tried to make the card's own files and could not: a Secret or a slot is missing, or a file does not fit.
+    ConfigurationRefused => Nothing,
+    /// The site agent has not tried yet to make the card's own files.
+    MakingConfiguration => IfItLasts("Look at the site agent's log; one of an older release makes no files: upgrade it"),
     /// The host is up, or may be, and may not be disturbed.
     HostInUse => AtOnce("Power the host off yourself, or set disruption: Allowed on the DpuHost"),
     /// A card is to be changed beside a host that is up, or will be, and may not be disturbed.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use lockstep_configuration::Inputs;
 use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::dpu::{HostPlace, InventorySummary};
 use lockstep_crds::inspection::Inspected;
@@ -63,6 +64,8 @@ pub struct CardView {
     pub requirements: Vec<Required>,
     /// Whether that image is trusted, and made for this card.
     pub vetting: Vetting,
+    /// What the card's own files are made of, if that image has any.
+    pub configuration: Option<Inputs>,
     /// Why its BMC or identity is claimed twice, in words; empty if it is not.
     pub conflicts: Vec<String>,
     /// Where it has been seen, by the host or the BMC of the host.

@@ -166,13 +166,13 @@ async fn the_url_of_another_card_is_nobodys_here() {
     let bench = bench();
     let digest = publish(&bench.site.store).await;
     let other = bench.site.store.grant(digest, "uid-2", None).await.unwrap();
-    let uri = bench.site.served_url(&other.path);
+    let uri = bench.site.url_for_card(&other.path);
     assert_eq!(bench.site.uri_owner(&uri, "uid-1"), None);
     assert_eq!(
         bench.site.uri_owner(&uri, "uid-2"),
         Some(UrlOwner::Ours(Some(digest.to_string())))
     );
-    let lost = ImageUrl::new("http://192.0.2.5:8080/i/lost/image.iso");
+    let lost = ImageUrl::new("http://198.51.100.5:8080/i/lost/image.iso");
     assert_eq!(
         bench.site.uri_owner(&lost, "uid-1"),
         Some(UrlOwner::Ours(None))

@@ -9,19 +9,7 @@ pub(super) async fn publish(store: &Store) -> Digest {
     let mut image = b"LOCKSTEP-SEED-SLOT-V1 4096\n".to_vec();
     image.resize(4096, b' ');
     image.extend([7; 1000]);
-    let digest = Digest::of(&image);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let source = format!("http://{}/a.iso", listener.local_addr().unwrap());
-    let router = Router::new().route("/a.iso", get(move || async move { image }));
-    let server = tokio::spawn(async move { axum::serve(listener, router).await });
-    let request = ImageRequest {
-        digest,
-        size: None,
-        sources: vec![source.parse().unwrap()],
-    };
-    store.fetch(&request).await.unwrap();
-    server.abort();
-    digest
+    keep(store, image).await
 }
 
 #[tokio::test]

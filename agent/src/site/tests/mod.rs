@@ -1,9 +1,11 @@
 //! Workers and work orders against an API server and a BMC in memory.
 
+mod configuration;
 mod directives;
 mod holds;
 mod http_boot;
 mod installs;
+mod private_images;
 mod reach;
 mod rest;
 mod unreadable;
@@ -15,7 +17,7 @@ use axum::Router;
 use axum::routing::get;
 use lockstep_crds::directive::Directive;
 use lockstep_redfish::{Capability, ImageUrl, Offer, PowerRestorePolicy, PowerState, Reading};
-use lockstep_store::{Digest, ImageRequest, SourcePolicy, Store, StoreConfig};
+use lockstep_store::{Digest, ImageRequest, Place, SourcePolicy, Store, StoreConfig};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -85,7 +87,7 @@ fn bench() -> Bench {
     let text = format!(
         "site: s\nnamespace: site\nallowedNetworks: [127.0.0.0/8]\nstateDir: {}\n\
          store: {{dir: {}, quotaBytes: 1000000, listen: 127.0.0.1:0, advertiseUrl: 'http://192.0.2.5:8080'}}\n\
-         xpu: {{apiServer: 'https://192.0.2.6:6443'}}\npoll: {{intervalSeconds: 1, idleSeconds: 1}}\n",
+         xpu: {{apiServer: 'https://192.0.2.6:6443', storeUrl: 'http://198.51.100.5:8080'}}\npoll: {{intervalSeconds: 1, idleSeconds: 1}}\n",
         state.display(),
         dir.path().join("store").display()
     );
@@ -154,6 +156,7 @@ impl Bench {
             inspection: None,
             held: false,
             work_order: None,
+            configuration: None,
             resync: 0,
         };
         let (input, receiver) = watch::channel(input);
@@ -181,6 +184,23 @@ impl Bench {
             .map(|manager| manager.trim().replace("lockstep-agent/", ""))
             .collect()
     }
+}
+
+/// These bytes as an image in the store.
+async fn keep(store: &Store, image: Vec<u8>) -> Digest {
+    let digest = Digest::of(&image);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let source = format!("http://{}/a.iso", listener.local_addr().unwrap());
+    let router = Router::new().route("/a.iso", get(move || async move { image }));
+    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    let request = ImageRequest {
+        digest,
+        size: None,
+        sources: vec![source.parse::<Place>().unwrap().into()],
+    };
+    store.fetch(&request).await.unwrap();
+    server.abort();
+    digest
 }
 
 /// A directive that is in time.

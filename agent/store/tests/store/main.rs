@@ -8,11 +8,16 @@
     reason = "a test may panic"
 )]
 
+mod artefacts;
+mod credentials;
 mod document;
 mod fetch;
+mod files;
 mod https;
 mod origin;
 mod quota;
+mod registry;
 mod resume;
 mod serve;
 mod site;
+mod tls;

@@ -46,6 +46,8 @@ pub(crate) struct Seen {
     pub(crate) path: String,
     pub(crate) range: Option<String>,
     pub(crate) if_range: Option<String>,
+    /// Whether it was shown an account.
+    pub(crate) authorized: bool,
     /// Body bytes handed to the network.
     pub(crate) sent: usize,
 }
@@ -143,6 +145,7 @@ async fn answer(
             path: uri.to_string(),
             range: range.clone(),
             if_range: if_range.clone(),
+            authorized: headers.contains_key(header::AUTHORIZATION),
             sent: 0,
         });
         let fault = script.next.pop_front().or_else(|| script.always.clone());

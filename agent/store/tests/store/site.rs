@@ -98,7 +98,7 @@ pub(crate) fn request(image: &[u8], sources: &[Url]) -> ImageRequest {
     ImageRequest {
         digest: Digest::of(image),
         size: Some(image.len() as u64),
-        sources: sources.to_vec(),
+        sources: sources.iter().cloned().map(Into::into).collect(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The Kubernetes programs the lab runs, built from pinned Go modules.
+//! The Kubernetes programs, and others in Go, that the lab runs, built from pinned Go modules.
 //!
 //! Every program belongs to a Go module definition under `tools/` in this crate
 //! (compiled in, so that a build needs no checkout). What is built lies in a cache
@@ -26,6 +26,8 @@ pub enum Group {
     Node,
     /// helm.
     Helm,
+    /// The registry of the distribution project.
+    Registry,
 }
 
 impl Group {
@@ -49,6 +51,7 @@ impl Group {
                 Tool::Ctr,
             ],
             Self::Helm => &[Tool::Helm],
+            Self::Registry => &[Tool::Registry],
         }
     }
 }

@@ -29,6 +29,8 @@ pub enum Tool {
     Ctr,
     /// The chart installer.
     Helm,
+    /// A registry of images and other artefacts.
+    Registry,
 }
 
 impl Tool {
@@ -49,6 +51,7 @@ impl Tool {
             Self::ContainerdShim => "containerd-shim-runc-v2",
             Self::Ctr => "ctr",
             Self::Helm => "helm",
+            Self::Registry => "registry",
         }
     }
 
@@ -70,6 +73,7 @@ impl Tool {
             }
             Self::Ctr => "github.com/containerd/containerd/v2/cmd/ctr",
             Self::Helm => "helm.sh/helm/v4/cmd/helm",
+            Self::Registry => "github.com/distribution/distribution/v3/cmd/registry",
         }
     }
 
@@ -84,6 +88,7 @@ impl Tool {
             | Self::Kubectl => &KUBERNETES,
             Self::Containerd | Self::ContainerdShim | Self::Ctr => &CONTAINERD,
             Self::Helm => &HELM,
+            Self::Registry => &REGISTRY,
         }
     }
 }
@@ -137,6 +142,13 @@ const HELM: Module = Module {
     flags: &["-ldflags=-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1"],
 };
 
+const REGISTRY: Module = Module {
+    shown: "github.com/distribution/distribution v3.1.2",
+    go_mod: include_str!("../../tools/registry/go.mod"),
+    go_sum: include_str!("../../tools/registry/go.sum"),
+    flags: &["-ldflags=-s -w"],
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,7 +156,12 @@ mod tests {
 
     #[test]
     fn every_program_is_pinned_by_its_module() {
-        for group in [Group::ControlPlane, Group::Node, Group::Helm] {
+        for group in [
+            Group::ControlPlane,
+            Group::Node,
+            Group::Helm,
+            Group::Registry,
+        ] {
             for tool in group.tools() {
                 let module = tool.module();
                 assert!(

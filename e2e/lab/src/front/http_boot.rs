@@ -16,35 +16,44 @@ use crate::nvram::Nvram;
 
 const FROM_DISK: &str = r#"{"Boot":{"BootSourceOverrideTarget":"Hdd"}}"#;
 
-/// What a request asks of the next boot.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    /// To fetch this.
-    Fetch(String),
-    /// Anything else, or nothing.
-    Other {
-        /// The request names nothing that the emulator knows.
-        only_uri: bool,
-    },
+/// What a request says of the next boot.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    target: Option<String>,
+    uri: Option<String>,
 }
 
 impl Asked {
     /// What the emulator is asked in its place.
     pub(super) fn for_emulator(&self, body: Bytes) -> Bytes {
-        match self {
-            Self::Fetch(_) | Self::Other { only_uri: true } => {
-                Bytes::from_static(FROM_DISK.as_bytes())
-            }
-            Self::Other { only_uri: false } => body,
+        if self.fetches() || self.target.is_none() {
+            Bytes::from_static(FROM_DISK.as_bytes())
+        } else {
+            body
         }
     }
+
+    /// Whether the firmware is to fetch the URL.
+    fn fetches(&self) -> bool {
+        let has_uri = self.uri.as_ref().is_some_and(|uri| !uri.is_empty());
+        has_uri && self.target.as_deref() == Some("UefiHttp")
+    }
+}
+
+/// What stands in a machine's settings.
+#[derive(Debug, Default)]
+struct Settings {
+    /// The URL; it stays until it is replaced or emptied.
+    uri: String,
+    /// Whether the next boot is from there. A boot consumes it.
+    armed: bool,
 }
 
 /// The one-time boot of one machine.
 pub(crate) struct HttpBoot {
     nvram: Nvram,
     is_on: Box<dyn Fn() -> bool + Send + Sync>,
-    wanted: Mutex<Option<String>>,
+    settings: Mutex<Settings>,
 }
 
 impl HttpBoot {
@@ -52,15 +61,15 @@ impl HttpBoot {
         Self {
             nvram,
             is_on: Box::new(is_on),
-            wanted: Mutex::default(),
+            settings: Mutex::default(),
         }
     }
 
-    fn wanted(&self) -> MutexGuard<'_, Option<String>> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a request to `system` asks of its next boot, if it is about that.
+    /// What a request to `system` says of its next boot, if it is about that.
     pub(super) fn asked(
         &self,
         method: &Method,
@@ -74,52 +83,53 @@ impl HttpBoot {
         }
         let document: Value = serde_json::from_slice(body).ok()?;
         let boot = document.get("Boot")?.as_object()?;
-        let text = |key: &str| boot.get(key).and_then(Value::as_str);
-        let uri = text("HttpBootUri").filter(|uri| !uri.is_empty());
-        Some(match (text("BootSourceOverrideTarget"), uri) {
-            (Some("UefiHttp"), Some(uri)) => Asked::Fetch(uri.to_owned()),
-            (target, _) => Asked::Other {
-                only_uri: target.is_none(),
-            },
-        })
+        let text = |key: &str| boot.get(key).and_then(Value::as_str).map(str::to_owned);
+        let asked = Asked {
+            target: text("BootSourceOverrideTarget"),
+            uri: text("HttpBootUri"),
+        };
+        (asked != Asked::default()).then_some(asked)
     }
 
     /// Whether that can be done now: a running VM has its variables in memory.
     pub(super) fn is_possible(&self, asked: &Asked) -> bool {
-        matches!(asked, Asked::Other { .. }) || !(self.is_on)()
+        !asked.fetches() || !(self.is_on)()
     }
 
     /// Does what the emulator has agreed to.
     pub(super) async fn carry_out(&self, asked: Asked) -> Result<()> {
         let nvram = self.nvram.clone();
-        let fetched = match asked {
-            Asked::Fetch(uri) => Some(uri),
-            Asked::Other { .. } => None,
+        let fetches = asked.fetches();
+        let (uri, was_armed) = {
+            let is_on = (self.is_on)();
+            let mut settings = self.settings();
+            let was_armed = std::mem::replace(&mut settings.armed, fetches) && !is_on;
+            if let Some(uri) = asked.uri {
+                settings.uri = uri;
+            }
+            (settings.uri.clone(), was_armed)
         };
-        let is_on = (self.is_on)();
-        let stood = std::mem::replace(&mut *self.wanted(), fetched.clone());
-        let change = move || match fetched {
-            Some(uri) => nvram.boot_once_from(&uri),
-            None if stood.is_some() && !is_on => nvram.boot_in_order(),
-            None => Ok(()),
+        let change = move || match (fetches, was_armed) {
+            (true, _) => nvram.boot_once_from(&uri),
+            (false, true) => nvram.boot_in_order(),
+            (false, false) => Ok(()),
         };
         tokio::task::spawn_blocking(change)
             .await
             .context("the task that changes UEFI variables ended early")?
     }
 
-    /// Shows the override that stands in a ComputerSystem. A boot consumes it.
+    /// Shows the settings in a ComputerSystem.
     pub(super) fn show(&self, document: &mut Value, system: &str) {
         let is_system = document.get("UUID").and_then(Value::as_str) == Some(system);
         let Some(boot) = document.get_mut("Boot").filter(|_| is_system) else {
             return;
         };
-        if (self.is_on)() {
-            self.wanted().take();
-        }
-        let wanted = self.wanted();
-        boot["HttpBootUri"] = json!(wanted.as_deref().unwrap_or_default());
-        if wanted.is_some() {
+        let is_on = (self.is_on)();
+        let mut settings = self.settings();
+        settings.armed &= !is_on;
+        boot["HttpBootUri"] = json!(settings.uri);
+        if settings.armed {
             boot["BootSourceOverrideTarget"] = json!("UefiHttp");
             boot["BootSourceOverrideEnabled"] = json!("Once");
         }
@@ -136,52 +146,50 @@ impl fmt::Debug for HttpBoot {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
-    fn boot() -> HttpBoot {
+    fn boot_of_nothing() -> HttpBoot {
         HttpBoot::new(Nvram::of("/nowhere".as_ref()), || false)
     }
 
     #[test]
     fn only_a_url_for_the_own_system_is_fetched() {
-        let asked = |path: &str, body: &Value| {
-            boot().asked(&Method::PATCH, path, "aa-1", body.to_string().as_bytes())
+        let fetches = |path: &str, boot: Value| {
+            let body = json!({"Boot": boot}).to_string();
+            let asked = boot_of_nothing().asked(&Method::PATCH, path, "aa-1", body.as_bytes());
+            asked.map(|asked| asked.fetches())
         };
         let own = "/redfish/v1/Systems/aa-1";
-        let fetch =
-            json!({"Boot": {"BootSourceOverrideTarget": "UefiHttp", "HttpBootUri": "http://x/y"}});
-        assert_eq!(
-            asked(own, &fetch),
-            Some(Asked::Fetch("http://x/y".to_owned()))
-        );
-        assert_eq!(asked("/redfish/v1/Systems/bb-2", &fetch), None);
-        for (body, only_uri) in [
-            (json!({"BootSourceOverrideTarget": "UefiHttp"}), false),
-            (
-                json!({"BootSourceOverrideTarget": "Hdd", "HttpBootUri": "http://x/y"}),
-                false,
-            ),
-            (json!({"HttpBootUri": ""}), true),
+        let fetch = json!({"BootSourceOverrideTarget": "UefiHttp", "HttpBootUri": "http://x/y"});
+        assert_eq!(fetches(own, fetch.clone()), Some(true));
+        assert_eq!(fetches("/redfish/v1/Systems/bb-2", fetch), None);
+        for other in [
+            json!({"BootSourceOverrideTarget": "UefiHttp"}),
+            json!({"BootSourceOverrideTarget": "Hdd", "HttpBootUri": "http://x/y"}),
+            json!({"HttpBootUri": ""}),
         ] {
-            assert_eq!(
-                asked(own, &json!({"Boot": body})),
-                Some(Asked::Other { only_uri })
-            );
+            assert_eq!(fetches(own, other), Some(false));
         }
-        assert_eq!(asked(own, &json!({"AssetTag": "x"})), None);
+        assert_eq!(fetches(own, json!({"BootOrder": []})), None);
     }
 
     #[test]
-    fn an_override_shows_until_the_machine_is_on() {
-        let on = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let seen = std::sync::Arc::clone(&on);
+    fn a_boot_consumes_the_override_and_leaves_the_url() {
+        let on = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&on);
         let boot = HttpBoot::new(Nvram::of("/nowhere".as_ref()), move || {
-            seen.load(std::sync::atomic::Ordering::Relaxed)
+            seen.load(Ordering::Relaxed)
         });
-        *boot.wanted() = Some("http://x/y".to_owned());
-        let system = || json!({"UUID": "aa-1", "Boot": {"BootSourceOverrideTarget": "Hdd", "HttpBootUri": "None"}});
+        *boot.settings() = Settings {
+            uri: "http://x/y".to_owned(),
+            armed: true,
+        };
         let shown = || {
-            let mut document = system();
+            let from_disk = json!({"BootSourceOverrideTarget": "Hdd", "HttpBootUri": "None"});
+            let mut document = json!({"UUID": "aa-1", "Boot": from_disk});
             boot.show(&mut document, "aa-1");
             let boot = &document["Boot"];
             (
@@ -190,9 +198,9 @@ mod tests {
             )
         };
         assert_eq!(shown(), (json!("UefiHttp"), json!("http://x/y")));
-        on.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(shown(), (json!("Hdd"), json!("")));
-        on.store(false, std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(shown(), (json!("Hdd"), json!("")));
+        on.store(true, Ordering::Relaxed);
+        assert_eq!(shown(), (json!("Hdd"), json!("http://x/y")));
+        on.store(false, Ordering::Relaxed);
+        assert_eq!(shown(), (json!("Hdd"), json!("http://x/y")));
     }
 }

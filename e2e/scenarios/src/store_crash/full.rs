@@ -97,13 +97,13 @@ pub(super) async fn run(folder: &Path, binary: &Path, report: &mut Report) -> Re
     let command = volume.command(binary);
     let seen = volume.seen();
     let mut store = StoreProcess::start(&command, &log).await?;
-    stored(&mut store, &source.order(&granted)?).await?;
+    stored(&mut store, &source.order(&granted)).await?;
     let path = grant(&mut store, granted.digest, "card").await?;
-    stored(&mut store, &source.order(&idle)?).await?;
+    stored(&mut store, &source.order(&idle)).await?;
     let way = grant(&mut store, idle.digest, "reader").await?;
 
     // Both are being read: nothing may go.
-    refused(&mut store, &source.order(&other)?).await?;
+    refused(&mut store, &source.order(&other)).await?;
     ensure!(
         get(store.port(), &way).await? == idle.bytes,
         "what is read was touched"
@@ -115,7 +115,7 @@ pub(super) async fn run(folder: &Path, binary: &Path, report: &mut Report) -> Re
         store.order(&revoke).await? == Answer::Revoked,
         "not revoked"
     );
-    stored(&mut store, &source.order(&other)?).await?;
+    stored(&mut store, &source.order(&other)).await?;
     ensure!(
         !blob(&seen, idle.digest).exists(),
         "there is no room for three"
@@ -124,7 +124,7 @@ pub(super) async fn run(folder: &Path, binary: &Path, report: &mut Report) -> Re
 
     // Somebody else fills the volume in the middle of a download.
     source.hold_from(HELD);
-    store.tell(&source.order(&wanted)?).await?;
+    store.tell(&source.order(&wanted)).await?;
     let part = part(&seen, &wanted);
     let length = || std::fs::metadata(&part).map_or(0, |part| part.len());
     eventually(PATIENCE, "a part of the download", async || {
@@ -148,12 +148,12 @@ pub(super) async fn run(folder: &Path, binary: &Path, report: &mut Report) -> Re
         get(store.port(), &path).await? == granted.bytes,
         "the kept image is another"
     );
-    refused(&mut store, &source.order(&wanted)?).await?;
+    refused(&mut store, &source.order(&wanted)).await?;
     std::fs::remove_file(filler)?;
     let on_disk = length() as usize;
     ensure!((HELD..SIZE).contains(&on_disk), "{on_disk} bytes are left");
     source.take_asked(&wanted);
-    stored(&mut store, &source.order(&wanted)?).await?;
+    stored(&mut store, &source.order(&wanted)).await?;
     let asked = source.take_asked(&wanted);
     ensure!(asked == [on_disk], "asked from {asked:?}, not {on_disk}");
     let way = grant(&mut store, wanted.digest, "card").await?;

@@ -92,12 +92,13 @@ impl Source {
     }
 
     /// What tells a store to fetch an image from here.
-    pub(super) fn order(&self, image: &Image) -> Result<Order> {
-        Ok(Order::Fetch {
+    pub(super) fn order(&self, image: &Image) -> Order {
+        Order::Fetch {
             digest: image.digest,
             size: Some(SIZE as u64),
-            sources: vec![format!("http://127.0.0.1:{}/{}", self.port, image.name).parse()?],
-        })
+            sources: vec![format!("http://127.0.0.1:{}/{}", self.port, image.name)],
+            accounts: None,
+        }
     }
 
     /// Sends nothing of any image from this byte on, until that is taken back.

@@ -14,6 +14,9 @@ use super::{Machines, OPERATOR_NAMESPACE, World, free_port};
 use crate::artefacts::workspace;
 use crate::objects::{self, NAMESPACE, SITE};
 
+/// Where the guests of a lab find this machine's loopback.
+const GUESTS_VIEW: &str = "10.0.2.2";
+
 impl World {
     pub(super) async fn install(&self) -> Result<()> {
         let kubectl = self.control_plane.kubectl();
@@ -58,6 +61,7 @@ store:
 xpu:
   apiServer: {guest}
   caFile: {ca}
+  storeUrl: http://{GUESTS_VIEW}:{store_port}
 poll: {{intervalSeconds: 2, idleSeconds: 30}}
 health: 127.0.0.1:{health}
 ",

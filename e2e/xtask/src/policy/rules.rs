@@ -82,7 +82,12 @@ pub(super) const OURS: Rules = Rules {
         ),
         ("thiserror", "cel asks for version 1"),
     ],
-    pure: &["lockstep-crds", "lockstep-planner", "lockstep-trust"],
+    pure: &[
+        "lockstep-crds",
+        "lockstep-configuration",
+        "lockstep-planner",
+        "lockstep-trust",
+    ],
     io: &[
         "async-std",
         "axum",

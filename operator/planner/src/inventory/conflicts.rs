@@ -224,7 +224,7 @@ fn disagree(
     })
 }
 
-fn same_text(one: &str, other: &str) -> bool {
+pub(super) fn same_text(one: &str, other: &str) -> bool {
     plain(one) == plain(other)
 }
 

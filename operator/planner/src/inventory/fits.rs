@@ -2,68 +2,31 @@
 
 use lockstep_crds::ImageFits;
 use lockstep_crds::dpu_inventory::Conflict;
+use lockstep_crds::inventory::SystemFacts;
 
 use super::JoinedCard;
-use super::conflicts::{MOST_CONFLICTS, architecture};
+use super::conflicts::{MOST_CONFLICTS, architecture, same_text};
 use super::vendors::{plain, same_maker};
 use crate::requirement::Judgement;
+
+/// One limit, and what is told of the card.
+struct Limit<'a> {
+    what: &'static str,
+    field: &'static str,
+    wanted: &'a [String],
+    is: Option<&'a str>,
+    same: fn(&str, &str) -> bool,
+}
 
 /// Whether what is known of a card holds for `fits`. What vantage points contradict each other
 /// in is not known.
 pub fn fits(joined: Option<&JoinedCard>, fits: &ImageFits) -> Judgement {
-    let system = joined.and_then(|joined| joined.inventory.system.as_ref());
-    let system = system.map(|system| &system.facts);
-    let cpu = joined.and_then(|joined| joined.inventory.cpu.as_ref());
-    let told = |get: fn(&lockstep_crds::inventory::SystemFacts) -> &Option<String>| {
-        system.and_then(|system| get(system).as_deref())
-    };
-    let same_text = |one: &str, other: &str| plain(one) == plain(other);
-    let same_architecture = |one: &str, other: &str| architecture(one) == architecture(other);
-    type Same<'a> = &'a dyn Fn(&str, &str) -> bool;
-    let asked: [(&str, &str, &[String], Option<&str>, Same<'_>); 5] = [
-        (
-            "maker",
-            "system.vendor",
-            &fits.vendors,
-            told(|system| &system.vendor),
-            &same_maker,
-        ),
-        (
-            "family",
-            "system.family",
-            &fits.families,
-            told(|system| &system.family),
-            &same_text,
-        ),
-        (
-            "model",
-            "system.model",
-            &fits.models,
-            told(|system| &system.model),
-            &same_text,
-        ),
-        (
-            "part number",
-            "system.partNumber",
-            &fits.part_numbers,
-            told(|system| &system.part_number),
-            &same_text,
-        ),
-        (
-            "architecture",
-            "cpu.architecture",
-            &fits.architectures,
-            cpu.and_then(|cpu| cpu.facts.architecture.as_deref()),
-            &same_architecture,
-        ),
-    ];
     let conflicts = joined.map_or(&[][..], |joined| &joined.inventory.conflicts);
     let mut unknown = None;
-    for (what, field, wanted, is, same) in asked {
-        if wanted.is_empty() {
-            continue;
-        }
-        let one_of = wanted.join(", ");
+    let limits = limits(joined, fits);
+    for limit in limits.iter().filter(|limit| !limit.wanted.is_empty()) {
+        let Limit { what, field, .. } = limit;
+        let one_of = limit.wanted.join(", ");
         if let Some(who) = contradicted(conflicts, field) {
             unknown.get_or_insert_with(|| {
                 format!(
@@ -72,19 +35,65 @@ pub fn fits(joined: Option<&JoinedCard>, fits: &ImageFits) -> Judgement {
             });
             continue;
         }
-        let Some(is) = is.filter(|is| !plain(is).is_empty()) else {
+        let Some(is) = limit.is.filter(|is| !plain(is).is_empty()) else {
             unknown.get_or_insert_with(|| {
                 format!("it is for {what} {one_of}, and nobody has told the card's ({field} of its DpuInventory)")
             });
             continue;
         };
-        if !wanted.iter().any(|one| same(one, is)) {
+        if !limit.wanted.iter().any(|one| (limit.same)(one, is)) {
             return Judgement::NotMet(format!(
                 "it is for {what} {one_of}, and the card's is {is} ({field} of its DpuInventory)"
             ));
         }
     }
     unknown.map_or(Judgement::Met, Judgement::NotKnown)
+}
+
+fn limits<'a>(joined: Option<&'a JoinedCard>, fits: &'a ImageFits) -> [Limit<'a>; 5] {
+    let inventory = joined.map(|joined| &joined.inventory);
+    let system = inventory.and_then(|inventory| inventory.system.as_ref());
+    let cpu = inventory.and_then(|inventory| inventory.cpu.as_ref());
+    let told = |get: fn(&SystemFacts) -> &Option<String>| {
+        system.and_then(|system| get(&system.facts).as_deref())
+    };
+    [
+        Limit {
+            what: "maker",
+            field: "system.vendor",
+            wanted: &fits.vendors,
+            is: told(|system| &system.vendor),
+            same: same_maker,
+        },
+        Limit {
+            what: "family",
+            field: "system.family",
+            wanted: &fits.families,
+            is: told(|system| &system.family),
+            same: same_text,
+        },
+        Limit {
+            what: "model",
+            field: "system.model",
+            wanted: &fits.models,
+            is: told(|system| &system.model),
+            same: same_text,
+        },
+        Limit {
+            what: "part number",
+            field: "system.partNumber",
+            wanted: &fits.part_numbers,
+            is: told(|system| &system.part_number),
+            same: same_text,
+        },
+        Limit {
+            what: "architecture",
+            field: "cpu.architecture",
+            wanted: &fits.architectures,
+            is: cpu.and_then(|cpu| cpu.facts.architecture.as_deref()),
+            same: |one, other| architecture(one) == architecture(other),
+        },
+    ]
 }
 
 /// Who says what of that field, if they do not agree.

@@ -293,6 +293,7 @@ impl Proposing {
                 approved: false,
                 paused: false,
                 retry_token: None,
+                values: Vec::new(),
             },
         );
         let system = groups(&found.evidence.sightings).system;

@@ -3,6 +3,7 @@
 mod adopt;
 mod approval;
 mod capabilities;
+mod configuration;
 mod deletion;
 mod doubts;
 mod edits;

@@ -315,6 +315,7 @@ impl World {
             bmc: read.or_else(|| seen.and_then(|old| old.bmc.clone())),
             execution: machine.execution.clone(),
             custody: machine.custody.clone(),
+            configuration: machine.tried.clone(),
             ..DpuReportSpec::new(vantage, &subject, "0.1.0", observed_at)
         };
         if before.as_ref() != Some(&report) {
@@ -369,6 +370,7 @@ impl World {
                 message: (state == ImageState::Failed).then(|| "404".to_owned()),
                 state,
                 size_bytes: None,
+                manifest: None,
             });
         }
         if before != self.store {

@@ -110,6 +110,7 @@ impl World {
                     dead: false,
                     sightings: Vec::new(),
                     requirements: Vec::new(),
+                    configuration: None,
                     runs: None,
                     joined: None,
                 })

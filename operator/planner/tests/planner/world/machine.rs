@@ -6,8 +6,8 @@ use lockstep_crds::MachineIdentity;
 use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::observed::{BootStage, Knowledge, Offer, PowerState};
 use lockstep_crds::report::{
-    BmcCapabilities, BmcReport, Custody, DpuReportSpec, Execution, MediaOwner, MediaReport,
-    OsReport, Vantage,
+    BmcCapabilities, BmcReport, ConfigurationTried, Custody, DpuReportSpec, Execution, MediaOwner,
+    MediaReport, OsReport, Vantage,
 };
 
 use lockstep_planner::view::Readiness;
@@ -58,6 +58,8 @@ pub struct Machine {
     pub whole_at: Option<Timestamp>,
     pub execution: Option<Execution>,
     pub custody: Option<Custody>,
+    /// What came of making its files.
+    pub tried: Option<ConfigurationTried>,
 }
 
 /// What a BMC makes of HTTP boot from a URL.
@@ -123,6 +125,7 @@ impl Machine {
             whole_at: None,
             execution: None,
             custody: None,
+            tried: None,
         }
     }
 

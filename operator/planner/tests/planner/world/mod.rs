@@ -13,6 +13,7 @@ pub mod operator;
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use lockstep_configuration::Inputs;
 use lockstep_crds::directive::{Directive, ImageFacts};
 use lockstep_crds::report::StoredImage;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
@@ -54,6 +55,8 @@ pub struct Card {
     pub sightings: Vec<Sighting>,
     /// What the wanted image requires, and what is seen of that.
     pub requirements: Vec<Required>,
+    /// What its own files are made of.
+    pub configuration: Option<Inputs>,
     /// What its components run by now, which a search sees when it reads the card the next time.
     pub runs: Option<String>,
     pub joined: Option<CardJoined>,
@@ -164,6 +167,7 @@ impl World {
             conflicts: self.card_conflicts.get(&name).cloned().unwrap_or_default(),
             sightings: card.sightings.clone(),
             requirements: card.requirements.clone(),
+            configuration: card.configuration.clone(),
             joined: card.joined.clone(),
             dpu,
         })
