@@ -79,6 +79,8 @@ pub(super) enum Told {
 struct Desk {
     writer: Option<ReportWriter>,
     wanted: Option<Box<DpuReportSpec>>,
+    /// Whether its next write is in the queue, where it is once.
+    queued: bool,
     failures: u32,
     /// When it was written or taken in last; `None`: the report was never there.
     stood: Option<Instant>,
@@ -119,6 +121,7 @@ impl Telling {
         let desk = Desk {
             writer: Some(writer),
             wanted: None,
+            queued: false,
             failures: 0,
             stood: Some(now),
         };
@@ -132,11 +135,13 @@ impl Telling {
         let desk = self.desks.entry(name.clone()).or_insert_with(|| Desk {
             writer: Some(ReportWriter::new(api.clone(), name.clone(), None)),
             wanted: None,
+            queued: false,
             failures: 0,
             stood: None,
         });
         desk.wanted = Some(Box::new(spec));
-        if desk.writer.is_some() && desk.failures == 0 {
+        if desk.writer.is_some() && !desk.queued {
+            desk.queued = true;
             self.queue.insert((now, name));
         }
     }
@@ -148,7 +153,11 @@ impl Telling {
             let Some(desk) = self.desks.get_mut(&name) else {
                 continue;
             };
-            let (Some(spec), Some(writer)) = (desk.wanted.clone(), desk.writer.take()) else {
+            desk.queued = false;
+            let Some(spec) = desk.wanted.clone() else {
+                continue;
+            };
+            let Some(writer) = desk.writer.take() else {
                 continue;
             };
             self.under_way += 1;
@@ -183,6 +192,7 @@ impl Telling {
                 if desk.wanted.as_ref() == Some(&spec) {
                     desk.wanted = None;
                 } else {
+                    desk.queued = true;
                     self.queue.insert((now, name));
                 }
                 if wrote { Told::News } else { Told::NothingNew }
@@ -195,6 +205,7 @@ impl Telling {
                 tracing::warn!("{error}");
                 desk.failures = desk.failures.saturating_add(1);
                 let pause = clock::backoff(desk.failures, PAUSES.0, PAUSES.1);
+                desk.queued = true;
                 self.queue.insert((now + pause, name));
                 Told::NothingNew
             }

@@ -12,5 +12,6 @@ mod replaced;
 mod returning;
 mod scale;
 mod schedule;
+mod telling;
 mod trust;
 mod worlds;
