@@ -90,7 +90,13 @@ impl Engine {
     fn log_in(&mut self, key: &str, identified: Identified, moment: Moment<'_>) -> Option<Job> {
         let target = self.book.target(key)?;
         let keys = self.keyring.get(&target.access)?.clone();
-        let tls = keys.tls.ok()?;
+        let tls = match keys.tls {
+            Ok(tls) => tls,
+            Err(refusal) => {
+                self.fail(key, Failure::of_refusal(&refusal, Bearing::There), moment);
+                return None;
+            }
+        };
         let memory = self.catalogue.memory(&target, &identified, &self.logged_in);
         let tls = match trust_to_log_in(key, target.access.trust, tls, &identified, &memory) {
             Ok(tls) => tls,

@@ -6,6 +6,7 @@ mod change;
 mod fleet;
 mod held;
 mod inspection;
+mod keys;
 mod partial;
 mod proof;
 mod replaced;
