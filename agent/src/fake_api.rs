@@ -1,7 +1,7 @@
 //! An API server in memory, for tests: objects, lists, merge patches with conflicts,
 //! tokens, and a list of every write with its field manager.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ struct State {
     gone: bool,
     unlisted: Option<String>,
     slow: BTreeMap<String, Duration>,
+    forbidden: BTreeSet<String>,
     refuses: Option<String>,
 }
 
@@ -74,6 +75,16 @@ impl FakeApi {
     pub(crate) fn read_slowly(&self, key: &str, delay: Duration) {
         let mut state = self.state.lock().unwrap();
         state.slow.insert(key.to_owned(), delay);
+    }
+
+    /// The agent has, or has not, the right to read this object.
+    pub(crate) fn forbid(&self, key: &str, forbidden: bool) {
+        let mut state = self.state.lock().unwrap();
+        if forbidden {
+            state.forbidden.insert(key.to_owned());
+        } else {
+            state.forbidden.remove(key);
+        }
     }
 
     /// Refuses the writes of one field manager.
@@ -147,6 +158,9 @@ impl FakeApi {
                     .map(|(_, object)| object)
                     .collect();
                 ok(&json!({"metadata": {"resourceVersion": "1"}, "items": items}))
+            }
+            Method::GET if state.forbidden.contains(key) => {
+                failure(StatusCode::FORBIDDEN, "Forbidden")
             }
             Method::GET => match state.objects.get(key) {
                 Some(object) => ok(object),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client, ResourceExt};
+use kube::{Client, ResourceExt};
 use lockstep_configuration::Inputs;
 use lockstep_crds::directive::Directive;
 use lockstep_crds::dpu::SecretKeyRef;
@@ -21,7 +21,7 @@ use crate::site::activity::Activity;
 use crate::site::context::Site;
 use crate::site::judge::Refusal;
 use crate::site::machine::{Care, MachineKey, MachineKind};
-use crate::site::target::{TargetError, get};
+use crate::site::target::{NOT_ANSWERED, TargetError, read_secret};
 use crate::site::wanted::image_of;
 use crate::site::worker::Worker;
 
@@ -77,8 +77,9 @@ impl Worker {
         let refusal = match self.own_files(&inputs).await {
             Ok(_) => None,
             Err(TargetError::Unusable(refusal)) => Some(refusal),
-            Err(TargetError::NotAnswered(why)) => {
-                tracing::warn!(machine = %self.current().key, "the card's files not tried: {why}");
+            Err(TargetError::NotTold(why)) if why.reason != NOT_ANSWERED => Some(why),
+            Err(TargetError::NotTold(why)) => {
+                tracing::warn!(machine = %self.current().key, "the card's files not tried: {}", why.message);
                 // What was told of just these inputs still counts.
                 self.tried = told.cloned();
                 return;
@@ -111,9 +112,9 @@ impl Worker {
         };
         self.own_files(inputs).await.map_err(|error| match error {
             TargetError::Unusable(refusal) => refusal,
-            TargetError::NotAnswered(why) => Refusal::new(
+            TargetError::NotTold(why) => Refusal::new(
                 "ConfigurationNotMade",
-                format!("{why}; it is tried again by itself"),
+                format!("{}; it is tried again by itself", why.message),
             ),
         })
     }
@@ -126,10 +127,8 @@ impl Worker {
             ..
         } = &*self.site;
         let not_stored = || {
-            TargetError::NotAnswered(format!(
-                "image {} is not in the site's store",
-                inputs.image_digest()
-            ))
+            let message = format!("image {} is not in the site's store", inputs.image_digest());
+            TargetError::NotTold(Refusal::new(NOT_ANSWERED, message))
         };
         let digest: Digest = inputs.image_digest().parse().map_err(|_| not_stored())?;
         if store.info(&digest).is_none() {
@@ -145,7 +144,10 @@ impl Worker {
                 let told = format!("{error}; {}", error.remedy());
                 Err(Refusal::new(error.category(), told).into())
             }
-            Err(error) => Err(TargetError::NotAnswered(error.to_string())),
+            Err(error) => {
+                let refusal = Refusal::new(NOT_ANSWERED, error.to_string());
+                Err(TargetError::NotTold(refusal))
+            }
         }
     }
 }
@@ -156,14 +158,14 @@ async fn read_secrets(
     namespace: &str,
     inputs: &Inputs,
 ) -> Result<BTreeMap<String, String>, TargetError> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let mut read: BTreeMap<&str, Secret> = BTreeMap::new();
     let mut values = BTreeMap::new();
     for (name, place) in inputs.secrets() {
         let secret = match read.get(place.name.as_str()) {
             Some(secret) => secret,
             None => {
-                let secret = get(api.get_opt(&place.name)).await?.ok_or_else(|| {
+                let found = read_secret(client, namespace, &place.name).await?;
+                let secret = found.ok_or_else(|| {
                     Refusal::new(
                         "SecretMissing",
                         format!(

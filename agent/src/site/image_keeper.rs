@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::clock;
 use crate::site::judge::Refusal;
 use crate::site::pull_secret::{self, PullSecret};
-use crate::site::target::TargetError;
+use crate::site::target::{NOT_ANSWERED, TargetError};
 use crate::site::wanted::WantedImage;
 
 /// A fetch that ends sooner is not worth a write.
@@ -200,10 +200,8 @@ impl Keyring {
             let read = pull_secret::read(client, namespace, name).await;
             let secret = read.map_err(|error| match error {
                 TargetError::Unusable(refusal) => refusal,
-                TargetError::NotAnswered(why) => Refusal::new(
-                    NOT_READ,
-                    format!("the API server did not give Secret {name}: {why}; it is asked again"),
-                ),
+                TargetError::NotTold(why) if why.reason != NOT_ANSWERED => why,
+                TargetError::NotTold(why) => Refusal::new(NOT_READ, why.message),
             });
             secrets.insert(name.clone(), secret);
         }

@@ -17,7 +17,7 @@ use crate::site::attended::Attendance;
 use crate::site::glances::Glance;
 use crate::site::judge::{Refusal, check_expects};
 use crate::site::machine::MachineKind;
-use crate::site::target::{TargetError, resolve};
+use crate::site::target::{NOT_ANSWERED, TargetError, resolve};
 use crate::site::worker::Worker;
 use lockstep_redfish::bmc_report;
 
@@ -306,9 +306,15 @@ impl Worker {
                     passing: Passing::No,
                 })
             }
-            Err(TargetError::NotAnswered(why)) => match &self.reached {
+            Err(TargetError::NotTold(refusal)) => match &self.reached {
                 Some(reached) if !reached.stale => Ok(Arc::clone(&reached.bmc)),
-                Some(_) | None => Err(Trouble::Silent(why)),
+                Some(_) | None if refusal.reason == NOT_ANSWERED => {
+                    Err(Trouble::Silent(refusal.message))
+                }
+                Some(_) | None => Err(Trouble::Told {
+                    refusal,
+                    passing: Passing::Maybe,
+                }),
             },
         }
     }

@@ -9,7 +9,7 @@ use kube::{Api, Client};
 use lockstep_crds::{BmcEndpoint, MachineIdentity, TlsTrust};
 use lockstep_redfish::{BmcTarget, Credentials, ExpectedIdentity, SpkiPin};
 
-use crate::kube_client::REQUEST_DEADLINE;
+use crate::kube_client::{REQUEST_DEADLINE, said};
 use crate::site::judge::Refusal;
 
 /// A target, and what it was made of.
@@ -29,9 +29,12 @@ pub struct Resolved {
 pub enum TargetError {
     /// A person has to correct something.
     Unusable(Refusal),
-    /// The API server could not say; what was resolved before still counts.
-    NotAnswered(String),
+    /// The API server did not say, or the agent may not ask; what was resolved before still counts.
+    NotTold(Refusal),
 }
+
+/// Why there is no target where the API server gave no answer. It is asked again soon.
+pub(super) const NOT_ANSWERED: &str = "CredentialsNotRead";
 
 impl From<Refusal> for TargetError {
     fn from(refusal: Refusal) -> Self {
@@ -122,7 +125,8 @@ pub(super) async fn read_secret(
     name: &str,
 ) -> Result<Option<Secret>, TargetError> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    get(secrets.get_opt(name)).await
+    let what = format!("Secret {name}");
+    get(&what, namespace, secrets.get_opt(name)).await
 }
 
 /// Reads the PEM bundle in a ConfigMap, with the version of the ConfigMap.
@@ -132,7 +136,8 @@ pub(super) async fn read_bundle(
     name: &str,
 ) -> Result<(String, String), TargetError> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let map = get(maps.get_opt(name)).await?;
+    let what = format!("ConfigMap {name}");
+    let map = get(&what, namespace, maps.get_opt(name)).await?;
     let bundle = map
         .as_ref()
         .and_then(|map| map.data.as_ref()?.get("ca.crt").cloned())
@@ -184,14 +189,30 @@ fn pin(endpoint: &BmcEndpoint) -> Result<SpkiPin, Refusal> {
         .map_err(|error| Refusal::new("PinInvalid", format!("tls.pinnedKeySha256: {error}")))
 }
 
-/// One answer of the API server, in time.
-pub(super) async fn get<T>(
+async fn get<T>(
+    what: &str,
+    namespace: &str,
     call: impl Future<Output = Result<Option<T>, kube::Error>>,
 ) -> Result<Option<T>, TargetError> {
+    let not_answered = |why: &str| {
+        let message = format!(
+            "the API server gave no answer for {what} in namespace {namespace} and is asked again by itself; look after it if this lasts: {why}"
+        );
+        TargetError::NotTold(Refusal::new(NOT_ANSWERED, message))
+    };
     match tokio::time::timeout(REQUEST_DEADLINE, call).await {
         Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) => Err(TargetError::NotAnswered(error.to_string())),
-        Err(_) => Err(TargetError::NotAnswered("no answer in time".to_owned())),
+        Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
+            let message = format!(
+                "the site agent may not read {what} in namespace {namespace}; correct the name, or give its Role the verb get for it"
+            );
+            Err(TargetError::NotTold(Refusal::new(
+                "CredentialsForbidden",
+                message,
+            )))
+        }
+        Ok(Err(error)) => Err(not_answered(&said(&error))),
+        Err(_) => Err(not_answered("none in time")),
     }
 }
 

@@ -270,7 +270,7 @@ impl Engine {
         jobs
     }
 
-    /// Whether every way in has been read once, so that nothing is looked at in vain.
+    /// Whether every way in has been asked for once, so that nothing is looked at in vain.
     fn can_look(&self) -> bool {
         let accesses = self.territory.accesses();
         accesses
@@ -406,7 +406,8 @@ impl Engine {
             let is_of = |target: &Target| target.access == access;
             self.book.credentials_changed(is_of, now);
         }
-        let pause = if self.can_look() { KEYS.0 } else { KEYS.1 };
+        let is_answered = self.keyring.is_answered();
+        let pause = if is_answered { KEYS.0 } else { KEYS.1 };
         self.keys_at = Some(now + pause);
     }
 

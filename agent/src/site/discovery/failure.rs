@@ -3,6 +3,7 @@
 use lockstep_redfish::{BmcError, UnreadSystem};
 
 use crate::site::judge::Refusal;
+use crate::site::target::NOT_ANSWERED;
 
 /// Longest message that a scan report takes.
 const LONGEST: usize = 256;
@@ -106,12 +107,14 @@ impl Failure {
         Self::new(reason, message, bearing)
     }
 
-    /// Secret or ConfigMap are missing or wrong.
+    /// Secret or ConfigMap are missing or wrong, or could not be read.
     pub(super) fn of_refusal(refusal: &Refusal, bearing: Bearing) -> Self {
         let reason = match refusal.reason.as_str() {
             "SecretMissing" => "SecretMissing",
             "SecretInvalid" => "SecretInvalid",
             "CaMissing" => "CaMissing",
+            "CredentialsForbidden" => "CredentialsForbidden",
+            NOT_ANSWERED => NOT_ANSWERED,
             _ => "CredentialsUnusable",
         };
         Self::new(reason, refusal.message.clone(), bearing)

@@ -9,7 +9,7 @@ use lockstep_redfish::{Credentials, TlsTrust};
 use crate::config::FirstTrust;
 use crate::site::discovery::territory::Access;
 use crate::site::judge::Refusal;
-use crate::site::target::{TargetError, read_bundle, read_credentials};
+use crate::site::target::{NOT_ANSWERED, TargetError, read_bundle, read_credentials};
 
 /// What one way in takes.
 #[derive(Clone, Debug)]
@@ -18,9 +18,24 @@ pub(super) struct Keys {
     pub(super) credentials: Result<(Credentials, String), Refusal>,
     /// The trust in which an endpoint is identified.
     pub(super) tls: Result<TlsTrust, Refusal>,
+    /// Whether the API server told it. If not, what it told before counts.
+    pub(super) told: bool,
 }
 
 impl Keys {
+    fn not_told(why: Refusal) -> Self {
+        Self {
+            credentials: Err(why.clone()),
+            tls: Err(why),
+            told: false,
+        }
+    }
+
+    /// Whether the API server gave an answer, if only that it may not tell.
+    fn is_answered(&self) -> bool {
+        !matches!(&self.credentials, Err(why) if why.reason == NOT_ANSWERED)
+    }
+
     /// What changes whenever anything of it does.
     fn version(&self) -> (Option<&str>, Option<&TlsTrust>) {
         let credentials = self.credentials.as_ref().ok();
@@ -31,7 +46,7 @@ impl Keys {
     }
 }
 
-/// What was read of every way in; those that the API server said nothing of are left out.
+/// What was read of every way in.
 pub(super) type Found = BTreeMap<Arc<Access>, Keys>;
 
 /// The keys of every way in.
@@ -45,11 +60,19 @@ impl Keyring {
         self.keys.get(access)
     }
 
+    /// Whether the API server has answered for every way in that it was asked for.
+    pub(super) fn is_answered(&self) -> bool {
+        self.keys.values().all(Keys::is_answered)
+    }
+
     /// Takes in what was read, and tells what changed.
     pub(super) fn take(&mut self, found: Found) -> Vec<Arc<Access>> {
         let mut changed = Vec::new();
         for (access, keys) in found {
             let before = self.keys.get(&access);
+            if !keys.told && before.is_some_and(|before| before.told) {
+                continue;
+            }
             if before.is_none_or(|before| before.version() != keys.version()) {
                 changed.push(Arc::clone(&access));
             }
@@ -59,26 +82,20 @@ impl Keyring {
     }
 }
 
-/// Reads the keys of these ways in. What the API server does not answer for is left out.
+/// Reads the keys of these ways in.
 pub(super) async fn read(client: &Client, namespace: &str, accesses: &[Arc<Access>]) -> Found {
     let mut found = Found::new();
     for access in accesses {
-        match keys(client, namespace, access).await {
-            Ok(keys) => {
-                found.insert(Arc::clone(access), keys);
-            }
-            Err(why) => {
-                tracing::warn!(
-                    secret = access.credentials,
-                    "credentials for discovery are not read: {why}"
-                );
-            }
-        }
+        let keys = keys(client, namespace, access).await.unwrap_or_else(|why| {
+            tracing::warn!("credentials for discovery are not read: {}", why.message);
+            Keys::not_told(why)
+        });
+        found.insert(Arc::clone(access), keys);
     }
     found
 }
 
-async fn keys(client: &Client, namespace: &str, access: &Access) -> Result<Keys, String> {
+async fn keys(client: &Client, namespace: &str, access: &Access) -> Result<Keys, Refusal> {
     let credentials = answered(read_credentials(client, namespace, &access.credentials).await)?;
     let tls = match access.trust {
         FirstTrust::PlainHttp => Ok(TlsTrust::PlainHttp),
@@ -90,13 +107,17 @@ async fn keys(client: &Client, namespace: &str, access: &Access) -> Result<Keys,
                 .map(|(bundle, _)| TlsTrust::CaBundle(bundle))
         }
     };
-    Ok(Keys { credentials, tls })
+    Ok(Keys {
+        credentials,
+        tls,
+        told: true,
+    })
 }
 
-fn answered<T>(result: Result<T, TargetError>) -> Result<Result<T, Refusal>, String> {
+fn answered<T>(result: Result<T, TargetError>) -> Result<Result<T, Refusal>, Refusal> {
     match result {
         Ok(value) => Ok(Ok(value)),
         Err(TargetError::Unusable(refusal)) => Ok(Err(refusal)),
-        Err(TargetError::NotAnswered(why)) => Err(why),
+        Err(TargetError::NotTold(why)) => Err(why),
     }
 }

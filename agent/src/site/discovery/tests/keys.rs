@@ -9,10 +9,11 @@ use tokio::time::Instant;
 
 use super::super::engine::{Done, Engine, Job, Moment};
 use super::super::keyring::{Found, Keys};
+use super::fleet::{bench, secret, until};
 use crate::site::attended::Attended;
 use crate::site::judge::Refusal;
 
-const POLL: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_secs(60);
 
 fn keys(engine: &Engine, tls: &Result<TlsTrust, Refusal>) -> Done {
     let account = || Credentials {
@@ -25,6 +26,7 @@ fn keys(engine: &Engine, tls: &Result<TlsTrust, Refusal>) -> Done {
             let keys = Keys {
                 credentials: Ok((account(), "1".to_owned())),
                 tls: tls.clone(),
+                told: true,
             };
             (access, keys)
         })
@@ -40,7 +42,7 @@ fn an_endpoint_that_was_identified_while_its_bundle_was_away_is_looked_at_again(
     )
     .unwrap();
     let begin = Instant::now();
-    let mut engine = Engine::new("s", &section, POLL, Attended::default(), begin).unwrap();
+    let mut engine = Engine::new("s", &section, MINUTE, Attended::default(), begin).unwrap();
     let at = Time(Timestamp::UNIX_EPOCH);
     let second = |number| Moment {
         now: begin + Duration::from_secs(number),
@@ -70,4 +72,63 @@ fn an_endpoint_that_was_identified_while_its_bundle_was_away_is_looked_at_again(
     let looks = engine.jobs(second(61));
     let is_look = |job: &Job| matches!(job, Job::Identify(..));
     assert!(looks.iter().any(is_look), "{looks:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_gives_no_answer_or_may_not_be_read_stops_nobody_else_and_is_told() {
+    let bench = bench(
+        "  ranges:
+    - {addresses: [10.0.0.1], credentialsRef: {name: c}, tls: {trust: NoVerification}}
+    - {addresses: [10.0.0.2], credentialsRef: {name: slow}, tls: {trust: NoVerification}}
+    - {addresses: [10.0.0.3], credentialsRef: {name: others}, tls: {trust: NoVerification}}
+    - {addresses: [10.0.0.4], credentialsRef: {name: c}, tls: {trust: Ca, caConfigMapRef: {name: ours}}}",
+    );
+    for number in 1..=4 {
+        let (key, serial) = (format!("https://10.0.0.{number}"), format!("SN-{number}"));
+        bench.fleet.put(&key, &serial);
+    }
+    secret(&bench.api, "slow", "a", "b");
+    secret(&bench.api, "others", "a", "b");
+    bench
+        .api
+        .read_slowly("secrets/slow", Duration::from_secs(1000));
+    bench.api.forbid("secrets/others", true);
+    bench.api.forbid("configmaps/ours", true);
+    let search = bench.start();
+    until(5 * MINUTE, "each outcome is told", || {
+        bench.found("SN-1").is_some()
+            && bench.failed("https://10.0.0.2").as_deref() == Some("CredentialsNotRead")
+            && bench.failed("https://10.0.0.3").as_deref() == Some("CredentialsForbidden")
+            && bench.failed("https://10.0.0.4").as_deref() == Some("CredentialsForbidden")
+    })
+    .await;
+    let message = bench.message("https://10.0.0.2");
+    assert!(message.contains("Secret slow"), "{message}");
+    let message = bench.message("https://10.0.0.3");
+    assert!(message.contains("Secret others"), "{message}");
+    assert!(message.contains("Role"), "{message}");
+    let message = bench.message("https://10.0.0.4");
+    assert!(message.contains("ConfigMap ours"), "{message}");
+    assert!(
+        bench
+            .fleet
+            .calls("identify")
+            .iter()
+            .all(|call| call.to == "https://10.0.0.1")
+    );
+    bench.api.read_slowly("secrets/slow", Duration::ZERO);
+    bench.api.forbid("secrets/others", false);
+    until(5 * MINUTE, "they are found, too", || {
+        bench.found("SN-2").is_some() && bench.found("SN-3").is_some()
+    })
+    .await;
+    // What was read before counts.
+    bench.api.forbid("secrets/others", true);
+    bench
+        .api
+        .read_slowly("secrets/slow", Duration::from_secs(1000));
+    tokio::time::sleep(30 * MINUTE).await;
+    assert_eq!(bench.failed("https://10.0.0.2"), None);
+    assert_eq!(bench.failed("https://10.0.0.3"), None);
+    search.end().await;
 }
