@@ -22,8 +22,9 @@ use crate::site::discovery::partial::Here;
 use crate::site::discovery::territory::Target;
 use crate::site::worker::keep_time;
 
-/// Machines that an endpoint may have shown before and shows no more, for yet another one to be
-/// told of. One that shows another identity at every read would fill the API server with reports.
+/// Machines whose reports an endpoint may have and that it shows no more, for it to get the report
+/// of another one. One that shows another identity at every read would fill the API server with
+/// reports; so would two that take turns at that, if one could take over what the other made up.
 const MOST_BEFORE: usize = 8;
 
 /// Why such an endpoint has no report; it may have one when earlier ones are deleted.
@@ -216,6 +217,7 @@ impl Catalogue {
         };
         let mut before_here = self.held_by(&target.key);
         before_here.retain(|id| !here.has(id));
+        let is_full = before_here.len() >= MOST_BEFORE;
         let mut shown: BTreeMap<String, String> = BTreeMap::new();
         let mut before: BTreeMap<String, Option<DpuReportSpec>> = BTreeMap::new();
         for system in systems {
@@ -236,15 +238,16 @@ impl Catalogue {
                 continue;
             }
             shown.insert(id.clone(), path);
-            if before_here.len() >= MOST_BEFORE && !self.machines.contains_key(&id) {
-                finding.failure = Some(too_many(&target.key, before_here.len()));
-                finding.barred_by.clone_from(&before_here);
-                continue;
-            }
             let machine = identity::machine(&system.identity);
+            let holder = self.holder(&id);
+            let is_held = holder.as_ref() == Some(&target.key);
             match self.claim(&id, target, pin, machine.as_ref(), now) {
+                Claim::Ours if is_full && !is_held => {
+                    finding.failure = Some(too_many(&target.key, before_here.len()));
+                    finding.barred_by.clone_from(&before_here);
+                }
                 Claim::Ours => {
-                    let left = self.holder(&id).filter(|key| *key != target.key);
+                    let left = holder.filter(|_| !is_held);
                     let keeps = left.is_some() && self.keeps_key(&id, target);
                     // It may be a second address.
                     if self.is_in_sight(&id) {
@@ -318,10 +321,11 @@ impl Catalogue {
         now: Instant,
         at: &Time,
     ) -> Option<DpuReportSpec> {
-        let (known, rivals) = match self.machines.remove(id) {
+        let (known, mut rivals) = match self.machines.remove(id) {
             Some(machine) => (Some(machine.spec), machine.rivals),
             None => (None, BTreeMap::new()),
         };
+        rivals.remove(&target.key);
         let machine = Machine {
             spec: found::report(&self.site, id, target, pin, system, known.as_ref(), at),
             holder: target.key.clone(),
@@ -379,7 +383,7 @@ fn too_many(key: &str, before: usize) -> Failure {
     Failure::new(
         TOO_MANY,
         format!(
-            "{key} showed {before} other machines before, so this one is not reported: give it an identity that stays; if those were real, delete their DpuReports (bmc-found-*, missingSince, this address)"
+            "{key} showed {before} other machines before, so this one is not reported there: give it an identity that stays; if those were real, delete their DpuReports (bmc-found-*, missingSince, this address)"
         ),
         Bearing::Beside,
     )

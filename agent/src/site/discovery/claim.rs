@@ -145,7 +145,6 @@ impl Catalogue {
         }
         // A report says the most that its BMC proved itself by.
         if is_lost || rival.is_same && proof::proves_more(&machine.spec, target) {
-            machine.rivals.remove(&target.key);
             return Claim::Ours;
         }
         if rival.is_same {

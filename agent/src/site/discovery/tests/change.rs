@@ -11,7 +11,7 @@ use crate::config::DiscoverySection;
 use super::super::catalogue::{Catalogue, Inspections, Reading};
 use super::super::partial::Here;
 use super::super::territory::Territory;
-use super::fleet::{Bench, Manner, bench, leased, range, system, until};
+use super::fleet::{Bench, Manner, bench, leased, range, system, until, unverified};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -92,6 +92,39 @@ async fn an_endpoint_that_is_another_machine_again_and_again_does_not_fill_the_a
         bench.found("SN-REAL").is_some()
     })
     .await;
+    search.end().await;
+}
+
+/// One BMC with two addresses that makes up machines at one, and shows them at the other.
+#[tokio::test(start_paused = true)]
+async fn two_addresses_that_make_up_machines_in_turn_do_not_fill_the_api_server() {
+    let bench = bench(&unverified("[10.0.0.1, 10.0.0.2]"));
+    let (one, two) = ("https://10.0.0.1", "https://10.0.0.2");
+    for key in [one, two] {
+        bench.fleet.put(key, "SN-0");
+        bench.fleet.change(key, |bmc| {
+            bmc.manner = Manner::Dead;
+            bmc.key = Some("one key".to_owned());
+        });
+    }
+    let search = bench.start();
+    let serial = |round: u32, number: u32| format!("SN{round}X{number}");
+    for round in 0..6 {
+        for (shows, silent) in [(one, two), (two, one)] {
+            bench.fleet.change(silent, |bmc| bmc.manner = Manner::Dead);
+            bench.fleet.change(shows, |bmc| {
+                bmc.manner = Manner::Answers;
+                bmc.serial = serial(round, 0);
+                bmc.others = (1..8).map(|number| serial(round, number)).collect();
+                bmc.service.redfish_version = Some(format!("1.{round}"));
+            });
+            tokio::time::sleep(50 * MINUTE).await;
+        }
+    }
+    let all = (0..6).flat_map(|round| (0..8).map(move |number| serial(round, number)));
+    let told = all.filter(|serial| bench.found(serial).is_some()).count();
+    assert_eq!(told, 16);
+    assert_eq!(bench.failed(two).as_deref(), Some("IdentityChanges"));
     search.end().await;
 }
 
