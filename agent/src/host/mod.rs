@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::health;
 use crate::kube_client;
-use crate::local_inventory::{InventoryReader, Latest, LocalMachine, Whose};
+use crate::local_inventory::{InventoryReader, Latest, LocalMachine, SERIAL, Whose, known_whole};
 use crate::local_report::{LocalReporter, Place, Subject, os_report};
 use crate::machine_figures::MachineFigures;
 
@@ -132,7 +132,7 @@ fn machine(facts: &LocalFacts) -> Option<MachineIdentity> {
     let known = |fact: &Fact<String>| fact.clone().known();
     let machine = MachineIdentity {
         system_uuid: known(&facts.product_uuid),
-        serial_number: known(&facts.product_serial).map(|serial| serial.chars().take(64).collect()),
+        serial_number: known_whole(&facts.product_serial, SERIAL),
     };
     (machine != MachineIdentity::default()).then_some(machine)
 }
@@ -304,6 +304,20 @@ mod tests {
         );
         let facts = LocalFacts::read(&Root::new(dir.path()));
         assert_eq!(machine(&facts), None);
+    }
+
+    /// Two that are cut to the same text would be one machine.
+    #[test]
+    fn a_serial_number_is_told_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = |serial: &str| {
+            files(dir.path(), &[("sys/class/dmi/id/product_serial", serial)]);
+            machine(&LocalFacts::read(&Root::new(dir.path())))
+        };
+        let whole = "SN".repeat(32);
+        let machine = told(&whole).unwrap();
+        assert_eq!(machine.serial_number.as_ref(), Some(&whole));
+        assert_eq!(told(&format!("{whole}1")), None);
     }
 
     #[tokio::test]

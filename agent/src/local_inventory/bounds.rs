@@ -8,6 +8,9 @@ const MOST_UNREAD: usize = 32;
 const MOST_CONTRADICTIONS: usize = 16;
 const WHY: usize = 256;
 
+/// Characters of a serial number.
+pub(crate) const SERIAL: usize = 64;
+
 /// The text within its bound; one that says nothing is none.
 pub(super) fn text(text: &str, most: usize) -> Option<String> {
     let cut: String = text.trim().chars().take(most).collect();
@@ -18,6 +21,21 @@ pub(super) fn text(text: &str, most: usize) -> Option<String> {
 pub(super) fn known_text(fact: &Fact<String>, most: usize) -> Option<String> {
     match fact {
         Fact::Known(known) => text(known, most),
+        Fact::NotOffered | Fact::NotRead(_) => None,
+    }
+}
+
+/// The text whole. One that is longer than its bound is none: cut, two could be one.
+pub(super) fn whole(text: &str, most: usize) -> Option<String> {
+    let text = text.trim();
+    let fits = !text.is_empty() && text.chars().count() <= most;
+    fits.then(|| text.to_owned())
+}
+
+/// The same of a fact.
+pub(crate) fn known_whole(fact: &Fact<String>, most: usize) -> Option<String> {
+    match fact {
+        Fact::Known(known) => whole(known, most),
         Fact::NotOffered | Fact::NotRead(_) => None,
     }
 }

@@ -21,6 +21,7 @@ use lockstep_local::{Fact, LocalFacts, Root};
 use lockstep_redfish::declared_capabilities;
 
 use bounds::Unreads;
+pub(crate) use bounds::{SERIAL, known_whole};
 pub use fit::MOST_BYTES;
 pub use reader::{InventoryReader, Latest, LocalMachine};
 

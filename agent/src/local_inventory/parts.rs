@@ -15,7 +15,9 @@ use lockstep_local::ports::Port as LocalPort;
 use lockstep_local::smbios::MemoryDevice;
 use lockstep_local::{Fact, LocalFacts};
 
-use super::bounds::{Unreads, end, known_number, known_text, number, text};
+use super::bounds::{
+    SERIAL, Unreads, end, known_number, known_text, known_whole, number, text, whole,
+};
 use super::{Whose, entries, pci};
 
 const MOST_COMPONENTS: usize = 48;
@@ -27,22 +29,22 @@ const MOST_PORTS: usize = 32;
 /// placeholder. What the card's own functions tell of it belongs here as well.
 pub(super) fn system(machine: &Machine, whose: Whose, unread: &mut Unreads) -> Option<SystemFacts> {
     let told = unread.known("system", machine.machine.fact.as_ref())?;
-    let mut serial = |fact: &Fact<String>| {
+    let mut identity = |fact: &Fact<String>, most| {
         unread
             .known("system", fact.as_ref())
-            .and_then(|serial| text(serial, 64))
+            .and_then(|told| whole(told, most))
     };
-    let of_system = serial(&told.serial);
+    let of_system = identity(&told.serial, SERIAL);
     let serial_number = match whose {
         Whose::Host => of_system,
-        Whose::Card => serial(&told.board_serial).or(of_system),
+        Whose::Card => identity(&told.board_serial, SERIAL).or(of_system),
     };
-    let uuid = serial(&told.uuid);
+    let system_uuid = identity(&told.uuid, 36);
     let mut system = SystemFacts {
         vendor: known_text(&told.manufacturer, 128),
         model: known_text(&told.product, 128),
         serial_number,
-        system_uuid: uuid.and_then(|uuid| text(&uuid, 36)),
+        system_uuid,
         sku: known_text(&told.sku, 64),
         asset_tag: known_text(&told.asset_tag, 64),
         ..SystemFacts::default()
@@ -213,7 +215,7 @@ fn module(told: &MemoryDevice) -> MemoryModule {
         size_bytes: told.bytes.and_then(number),
         kind: field(&told.kind, 32),
         speed_mts: told.configured_mts.or(told.max_mts).map(i64::from),
-        serial_number: field(&told.serial, 64),
+        serial_number: told.serial.as_deref().and_then(|told| whole(told, SERIAL)),
         part_number: field(&told.part_number, 64),
     }
 }
@@ -242,8 +244,8 @@ fn disk(disk: &LocalDisk) -> Disk {
         kind: Some(kind.to_owned()),
         size_bytes: known_number(&disk.bytes),
         model: known_text(&disk.model, 128),
-        serial_number: known_text(&disk.serial, 64),
-        wwn: known_text(&disk.wwid, 128),
+        serial_number: known_whole(&disk.serial, SERIAL),
+        wwn: known_whole(&disk.wwid, 128),
     }
 }
 

@@ -15,7 +15,7 @@ use lockstep_local::pci::{
 use lockstep_local::smbios::SlotUse;
 use lockstep_redfish::declared_capabilities;
 
-use super::bounds::{self, Unreads, end, known_number, known_text, text};
+use super::bounds::{self, SERIAL, Unreads, end, known_number, known_text, text, whole};
 use super::{Whose, entries, parts};
 
 const MOST_FUNCTIONS: usize = 64;
@@ -257,7 +257,7 @@ fn card(machine: &Machine, seen: &MachineCard, unread: &mut Unreads) -> CardSeen
         family,
         serial_number: unread
             .known("cards", card.serial.as_ref())
-            .and_then(|serial| text(serial, 64)),
+            .and_then(|serial| whole(serial, SERIAL)),
         device_serial: unread
             .known("cards", card.device_serial.as_ref())
             .and_then(|serial| device_serial(serial)),
@@ -281,7 +281,7 @@ fn card(machine: &Machine, seen: &MachineCard, unread: &mut Unreads) -> CardSeen
 
 /// Sixteen digits without dashes, as every vantage point writes them.
 pub(super) fn device_serial(told: &str) -> Option<String> {
-    text(&told.replace('-', ""), 32)
+    whole(&told.replace('-', ""), 32)
 }
 
 /// Of the root ports that something is below, those above cards first.

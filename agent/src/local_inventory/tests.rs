@@ -84,6 +84,11 @@ fn told() -> Fact<String> {
     Fact::Known(long())
 }
 
+/// As long as what identifies a part may be.
+fn whole(most: usize) -> String {
+    long().chars().take(most).collect()
+}
+
 fn address(number: usize) -> Address {
     Address {
         domain: u32::MAX,
@@ -188,7 +193,7 @@ fn card(number: usize) -> MachineCard {
             serial: Fact::NotRead(format!("{number} {}", long())),
             part_number: told(),
             revision: told(),
-            device_serial: told(),
+            device_serial: Fact::Known(whole(32)),
             vpd: Fact::NotOffered,
             error_handling: handling(number),
             conflicts: vec![long()],
@@ -236,13 +241,13 @@ fn extreme() -> Reading {
             &mut machine.manufacturer,
             &mut machine.product,
             &mut machine.sku,
-            &mut machine.uuid,
-            &mut machine.serial,
-            &mut machine.board_serial,
             &mut machine.asset_tag,
         ] {
             *field = told();
         }
+        machine.uuid = Fact::Known(whole(36));
+        machine.serial = Fact::Known(whole(64));
+        machine.board_serial = Fact::Known(whole(64));
         machine
     });
     machine.firmware.fact = Fact::Known(lockstep_local::smbios::Bios {
@@ -254,7 +259,7 @@ fn extreme() -> Reading {
         memory.modules = many(200, |_| MemoryDevice {
             locator: Some(long()),
             kind: Some(long()),
-            serial: Some(long()),
+            serial: Some(whole(64)),
             part_number: Some(long()),
             bytes: Some(u64::MAX),
             configured_mts: Some(u32::MAX),
@@ -287,9 +292,9 @@ fn extreme() -> Reading {
         kind: DiskKind::Nvme,
         bytes: Fact::Known(u64::MAX),
         model: told(),
-        serial: told(),
+        serial: Fact::Known(whole(64)),
         firmware: told(),
-        wwid: told(),
+        wwid: Fact::Known(whole(128)),
         rotational: Fact::Known(false),
         removable: Fact::Known(false),
         read_only: Fact::Known(false),
@@ -341,6 +346,52 @@ fn the_most_extreme_machine_fits_the_schema_and_the_object() {
         .iter()
         .any(|unread| unread.group == "cards" && unread.why.contains("do not fit"));
     assert!(cards_left_out, "{:?}", host.unread);
+}
+
+/// Two that are cut to the same text would be one.
+#[test]
+fn a_serial_number_is_told_whole_or_not_at_all() {
+    let told = |length: usize| {
+        let serial = "S".repeat(length);
+        let known = || Fact::Known(serial.clone());
+        let mut reading = extreme();
+        let machine = &mut reading.machine;
+        machine.machine.fact = machine.machine.fact.clone().map(|mut machine| {
+            machine.serial = known();
+            machine
+        });
+        machine.cards.fact = many(1, |number| {
+            let mut card = card(number);
+            card.card.serial = known();
+            card
+        });
+        machine.memory.fact = machine.memory.fact.clone().map(|mut memory| {
+            memory.modules = many(1, |_| MemoryDevice {
+                serial: Some(serial.clone()),
+                bytes: Some(1),
+                ..MemoryDevice::default()
+            });
+            memory
+        });
+        if let Fact::Known(disks) = &mut machine.disks.fact {
+            disks.items[0].serial = known();
+        }
+        let Inventory {
+            system,
+            cards,
+            memory,
+            disks,
+            ..
+        } = reading.inventory(Whose::Host);
+        [
+            system.unwrap().serial_number,
+            cards[0].serial_number.clone(),
+            memory.unwrap().modules[0].serial_number.clone(),
+            disks.unwrap().disks[0].serial_number.clone(),
+        ]
+    };
+    assert_eq!(told(64), [0; 4].map(|_| Some("S".repeat(64))));
+    assert_eq!(told(65), [None, None, None, None]);
 }
 
 #[test]
