@@ -71,13 +71,14 @@ impl Scrub {
             .sort_by_key(|(word, _)| std::cmp::Reverse(word.len()));
     }
 
-    /// The text without them, and without any URL: it may be another image's.
+    /// The text without them, and without any URL: it may be another image's. A password may look
+    /// like the beginning of a URL, so words go first.
     pub(crate) fn clean(&self, text: &str) -> String {
-        let mut cleaned = without_urls(text);
+        let mut cleaned = text.to_owned();
         for (word, stand_in) in &self.words {
             cleaned = cleaned.replace(word.as_str(), stand_in);
         }
-        cleaned
+        without_urls(&cleaned)
     }
 }
 
@@ -145,6 +146,20 @@ mod tests {
             ("://", "[URL]"),
             ("GET /i/0123456789abcdef/ failed", "GET /i/[image]/ failed"),
             ("nothing to hide", "nothing to hide"),
+        ] {
+            assert_eq!(scrub.clean(said), shown);
+        }
+    }
+
+    #[test]
+    fn a_password_that_looks_like_a_url_goes_as_a_whole() {
+        let scrub = Scrub::of(&Credentials {
+            username: "root".to_owned(),
+            password: "ab://c<d".to_owned(),
+        });
+        for (said, shown) in [
+            ("ab://c<d is too short", "[password] is too short"),
+            ("http://root:ab://c<d@192.0.2.1/i now", "[URL] now"),
         ] {
             assert_eq!(scrub.clean(said), shown);
         }
