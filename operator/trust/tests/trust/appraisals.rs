@@ -23,10 +23,11 @@ fn trust(image: &DpuImageSpec, told: &[StoredSignature]) -> Trust {
 
 #[track_caller]
 fn refused(image: &DpuImageSpec, told: &[StoredSignature], words: &str) {
-    match trust(image, told) {
-        Trust::Refused(why) => assert!(why.contains(words), "{why}"),
-        other => panic!("{other:?}"),
-    }
+    let found = trust(image, told);
+    let Trust::Refused(why) = found else {
+        panic!("{found:?}");
+    };
+    assert!(why.contains(words), "{why}");
 }
 
 #[test]
@@ -54,7 +55,11 @@ fn a_signature_counts_for_the_very_image_as_it_was_signed() {
     assert_eq!(trust(&spec, &[good()]), Trust::Signed("ours".to_owned()));
 
     let other = about(&digest('2'), json!({"version": "1.0.0"}));
-    refused(&spec, &[other.clone()], "of another image: sha256:2222");
+    refused(
+        &spec,
+        std::slice::from_ref(&other),
+        "of another image: sha256:2222",
+    );
     let renamed = about(&spec.digest, json!({"version": "2.0.0"}));
     refused(
         &spec,
@@ -133,10 +138,11 @@ fn what_could_not_be_read_is_neither_trusted_nor_refused() {
     let spec = image(&digest('1'));
     let waits = |told: Option<&[StoredSignature]>| {
         let rules = rules(vec![Key::new(1).signer("ours")]);
-        match appraise(Some(&rules), &spec, told).trust {
-            Trust::NotKnown(why) => why,
-            other => panic!("{other:?}"),
-        }
+        let found = appraise(Some(&rules), &spec, told).trust;
+        let Trust::NotKnown(why) = found else {
+            panic!("{found:?}");
+        };
+        why
     };
     // An older agent passes nothing on.
     assert!(waits(None).contains("has not passed its signatures on"));

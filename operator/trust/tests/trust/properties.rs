@@ -48,7 +48,7 @@ proptest! {
             (other_type.as_str(), genuine.as_bytes()),
             (PAYLOAD_TYPE, payload.as_slice()),
         ] {
-            let text = crate::signing::envelope(payload_type, payload, &[theft.clone()]);
+            let text = crate::signing::envelope(payload_type, payload, std::slice::from_ref(&theft));
             let envelope = Envelope::parse(text.as_bytes()).unwrap();
             let same = payload_type == PAYLOAD_TYPE && payload == genuine.as_bytes();
             prop_assert_eq!(envelope.opened(&signers).is_ok(), same);
