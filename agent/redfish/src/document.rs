@@ -22,7 +22,7 @@ pub(crate) fn offers(document: &Value, key: &str) -> bool {
 }
 
 /// Longest path that is followed; what is longer is none.
-const LONGEST_PATH: usize = 512;
+pub(crate) const LONGEST_PATH: usize = 512;
 
 /// A string property that is a path.
 pub(crate) fn path(document: &Value, key: &str) -> Option<String> {

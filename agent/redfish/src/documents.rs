@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::document::{link, links};
 use crate::error::BmcError;
 use crate::link::Link;
+use crate::pages::Pages;
 use crate::room::Document;
 
 /// Reads the documents of one BMC.
@@ -76,9 +77,10 @@ pub(crate) async fn manager_path(
     let Some(collection) = link(documents.root(), "Managers") else {
         return Ok(None);
     };
-    let mut members = links(&*documents.get(&collection).await?, "Members");
-    Ok(match members.len() {
-        1 => members.pop(),
+    let mut pages = Pages::of(&collection, 2);
+    pages.take(&*documents.get(&collection).await?);
+    Ok(match pages.paths.len() {
+        1 if pages.beyond() == 0 => pages.paths.pop(),
         _ => None,
     })
 }

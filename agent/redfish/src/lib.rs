@@ -27,6 +27,7 @@ mod facts;
 mod identity;
 mod link;
 mod network;
+mod pages;
 mod port;
 mod reading;
 mod redfish;

@@ -38,7 +38,7 @@ pub(crate) const MOST_MEMBERS: usize = 32;
 
 pub(crate) use change::{Change, Proven};
 pub(crate) use offer::{Offering, is_error};
-pub(crate) use system::own_path;
+pub(crate) use system::{SystemList, own_path};
 
 type Failure = RepairError<TransportError>;
 

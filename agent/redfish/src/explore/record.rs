@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::System;
 use super::walk::{Missing, Walk};
-use crate::document::{action, allowable, bounded, link, references, strings, text};
+use crate::document::{action, allowable, bounded, link, strings, text};
 use crate::facts::{BmcFacts, Capability};
 use crate::link::ROOT;
+use crate::pages::Pages;
 use crate::report;
 use crate::room::Document;
 
@@ -79,12 +80,15 @@ async fn spdm(walk: &mut Walk<'_>, root: &Value) -> Probed {
         Err(missing) => return absent(&missing, ROOT),
     };
     // Some answer 200 with an error and no members.
-    let Some(members) = collection.get("Members") else {
+    if collection.get("Members").is_none() {
         return probed(Offer::NotRead, None, &path);
-    };
-    let members = references(members);
+    }
+    let mut pages = Pages::of(&path, MOST_ROOTS_OF_TRUST);
+    pages.take(&collection);
+    let is_whole = pages.beyond() == 0;
+    let members = pages.paths;
     // What is not looked at may offer it.
-    let offer = if members.len() > MOST_ROOTS_OF_TRUST {
+    let offer = if members.len() > MOST_ROOTS_OF_TRUST || !is_whole {
         Offer::NotRead
     } else {
         Offer::NotOffered

@@ -22,6 +22,9 @@ use crate::{reading, redfish};
 /// Chassis of one system that are read.
 const MOST_CHASSIS: usize = 8;
 
+/// Chassis of one BMC among which a system's are looked for.
+const MOST_LISTED: usize = 256;
+
 /// A system, what holds it and what manages it.
 #[derive(Debug)]
 pub(super) struct System {
@@ -52,10 +55,17 @@ impl System {
         // The vendor's words are enough to know which further chassis to look for.
         let named = recognise(&root, &document, &[]).vendor.part_number_in;
         let mut paths = linked;
+        let mut beyond = 0;
         // With several systems, nothing says whose a chassis is that no system links.
         if alone && (paths.is_empty() || !named.is_empty()) {
-            let collection = walk.part("system", link(&root, "Chassis")).await;
-            let members = collection.and_then(|one| Some(references(one.get("Members")?)));
+            let pages = match link(&root, "Chassis") {
+                Some(path) => walk.pages("system", &path, MOST_LISTED).await,
+                None => None,
+            };
+            let members = pages.map(|pages| {
+                beyond = pages.beyond();
+                pages.paths
+            });
             let is_wanted = |path: &String| {
                 let id = path
                     .trim_end_matches('/')
@@ -72,7 +82,7 @@ impl System {
             paths.extend(wanted);
         }
         let listed = walk.listed("system", "", paths, MOST_CHASSIS).await;
-        walk.note_left_out("system", "chassis", listed.omitted);
+        walk.note_left_out("system", "chassis", listed.omitted.saturating_add(beyond));
         let chassis = listed.documents;
         let documents: Vec<&Value> = chassis.iter().map(|(_, one)| &**one).collect();
         let recognised = recognise(&root, &document, &documents);

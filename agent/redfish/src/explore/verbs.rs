@@ -140,14 +140,15 @@ async fn systems(walk: &mut Walk<'_>, target: &BmcTarget) -> Result<Explored, Bm
 async fn paths(walk: &mut Walk<'_>) -> Result<(Vec<String>, Vec<UnreadSystem>), BmcError> {
     let mut systems: Vec<String> = Vec::new();
     let mut unread = Vec::new();
-    let Some(listed) = walk.system_paths().await? else {
+    let Some(list) = walk.system_list().await? else {
         return Err(BmcError::SystemNotFound {
             address: walk.link().origin().to_owned(),
             wanted: "at all".to_owned(),
             found: "a list that does not say which there are".to_owned(),
         });
     };
-    for (index, path) in listed.into_iter().enumerate() {
+    let count = list.paths.len();
+    for (index, path) in list.paths.into_iter().enumerate() {
         if index >= MOST_SYSTEMS {
             let why = BmcError::TooManySystems {
                 address: walk.link().origin().to_owned(),
@@ -169,6 +170,14 @@ async fn paths(walk: &mut Walk<'_>) -> Result<(Vec<String>, Vec<UnreadSystem>), 
             // The others are there all the same.
             Err(error) => unread.push(unread_system(path, error)?),
         }
+    }
+    if list.beyond > 0 {
+        let why = BmcError::BadAnswer {
+            address: walk.link().origin().to_owned(),
+            path: list.collection.clone(),
+            reason: format!("it lists {count} systems and tells of {} more", list.beyond),
+        };
+        unread.push(unread_system(list.collection, why)?);
     }
     Ok((systems, unread))
 }

@@ -9,13 +9,13 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
-use crate::document::{bounded, error_message, link, number, references};
+use crate::document::{bounded, error_message, link};
 use crate::documents::Documents;
 use crate::error::BmcError;
-use crate::link::Link;
+use crate::link::{Link, SystemList};
+use crate::pages::Pages;
 use crate::room::{Document, Held, weigh};
 use crate::scrub::Scrub;
-use crate::transport::CUT;
 
 /// Reads of one exploration, login not counted. A read that fails may be made twice more before
 /// the walk notices that there are none left.
@@ -68,8 +68,8 @@ impl Listed {
     }
 }
 
-/// One exploration. Holds the BMC's lane for one document at a time, so that calls which cannot
-/// wait wait for no more than that.
+/// One exploration. Holds the BMC's lane for one document at a time, and for the pages of the list
+/// of systems together, so that calls which cannot wait wait for no more than that.
 pub(crate) struct Walk<'a> {
     lane: &'a Mutex<()>,
     link: &'a mut Link,
@@ -126,12 +126,12 @@ impl<'a> Walk<'a> {
         self.share = asked + left / parts;
     }
 
-    /// The paths of all ComputerSystems; `None` where the BMC does not say.
-    pub(crate) async fn system_paths(&mut self) -> Result<Option<Vec<String>>, BmcError> {
+    /// The ComputerSystems that the BMC lists; `None` where it does not say.
+    pub(crate) async fn system_list(&mut self) -> Result<Option<SystemList>, BmcError> {
         let turn = self.turn(self.deadline).await?;
-        let paths = self.link.system_paths(self.deadline).await;
+        let list = self.link.system_list(self.deadline).await;
         drop(turn);
-        paths
+        list
     }
 
     /// A document without which there is nothing to tell: with all the time there is.
@@ -301,7 +301,17 @@ impl<'a> Walk<'a> {
         most: usize,
     ) -> Option<Listed> {
         let path = link(owner, key)?;
-        let collection = self.part(group, Some(path.clone())).await?;
+        let pages = self.pages(group, &path, most).await?;
+        let beyond = pages.beyond();
+        let mut listed = self.listed(group, &path, pages.paths, most).await;
+        listed.omitted = listed.omitted.saturating_add(beyond);
+        Some(listed)
+    }
+
+    /// What the collection at `path` lists: its pages until `most` members are known. `None`:
+    /// there is none, or it could not be read.
+    pub(crate) async fn pages(&mut self, group: &str, path: &str, most: usize) -> Option<Pages> {
+        let collection = self.part(group, Some(path.to_owned())).await?;
         let Some(members) = collection.get("Members") else {
             self.note(group, &format!("{path} has no Members"));
             return None;
@@ -310,12 +320,14 @@ impl<'a> Walk<'a> {
             self.note(group, &format!("Members of {path} is {}", kind_of(members)));
             return None;
         }
-        let paths = references(members);
-        let cut = number(&collection, CUT).unwrap_or(0);
+        let mut pages = Pages::of(path, most);
+        let mut next = pages.take(&collection);
         drop(collection);
-        let mut listed = self.listed(group, &path, paths, most).await;
-        listed.omitted = listed.omitted.saturating_add(cut);
-        Some(listed)
+        while let Some(path) = next {
+            let page = self.part(group, Some(path)).await;
+            next = page.and_then(|page| pages.take(&page));
+        }
+        Some(pages)
     }
 
     /// At most `most` of the documents at these paths; each once, and none that is its own list.

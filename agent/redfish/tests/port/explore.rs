@@ -1,6 +1,7 @@
 //! Exploring takes no turn from others for long, and shows no credential before it is asked to.
 
 use lockstep_redfish::{Endpoint, Explorer, MOST_REQUESTS};
+use serde_json::Value;
 
 use super::*;
 
@@ -298,4 +299,105 @@ async fn a_call_that_cannot_wait_has_its_turn_in_the_middle_of_an_exploration() 
     assert_eq!(facts.power, Reading::Read(PowerState::Off));
     assert!(!explored.is_finished(), "the call came in between");
     assert!(explored.await.unwrap().is_ok());
+}
+
+fn reference(path: &str) -> Value {
+    json!({"@odata.id": path})
+}
+
+#[tokio::test]
+async fn the_systems_on_every_page_are_read() {
+    let path = |one: usize| format!("/redfish/v1/Systems/{one}");
+    let page = "/redfish/v1/Systems?$skip=2";
+    let bmc = ScriptedBmc::plain();
+    for one in 0..4 {
+        let serial = format!("SN{one}");
+        bmc.add(
+            &path(one),
+            json!({"@odata.id": path(one), "SerialNumber": serial}),
+        );
+    }
+    bmc.change("/redfish/v1/Systems", |systems| {
+        systems["Members"] = json!([reference(&path(0)), reference(&path(1))]);
+        systems["Members@odata.count"] = json!(4);
+        systems["Members@odata.nextLink"] = json!(page);
+    });
+    let rest = [reference(&path(2)), reference(&path(3))];
+    bmc.add(page, json!({"Members": rest, "Members@odata.count": 4}));
+    let redfish = Redfish::new(loopback(), quick());
+    let explored = redfish
+        .explore(&endpoint(&bmc), &credentials(PASSWORD))
+        .await
+        .unwrap();
+    assert_eq!((explored.systems.len(), explored.unread.len()), (4, 0));
+
+    // A page that is not there, and one that only others have.
+    for next in [
+        "/redfish/v1/gone".to_owned(),
+        "http://192.0.2.1/redfish/v1/Systems".to_owned(),
+    ] {
+        bmc.change("/redfish/v1/Systems", |systems| {
+            systems["Members@odata.nextLink"] = json!(next);
+        });
+        let explored = redfish
+            .explore(&endpoint(&bmc), &credentials(PASSWORD))
+            .await
+            .unwrap();
+        let unread: Vec<&str> = explored.unread.iter().map(|one| &*one.path).collect();
+        assert_eq!(explored.systems.len(), 2, "{next}");
+        assert_eq!(unread, ["/redfish/v1/Systems"], "{next}");
+    }
+}
+
+#[tokio::test]
+async fn the_only_system_of_a_list_that_breaks_off_is_not_taken_for_the_one_meant() {
+    let bmc = ScriptedBmc::plain();
+    bmc.change("/redfish/v1/Systems", |systems| {
+        systems["Members@odata.count"] = json!(2);
+    });
+    let redfish = Redfish::new(loopback(), quick());
+    let explored = redfish
+        .explore(&endpoint(&bmc), &credentials(PASSWORD))
+        .await
+        .unwrap();
+    assert_eq!((explored.systems.len(), explored.unread.len()), (1, 1));
+    assert!(explored.systems[0].system_path.is_some());
+}
+
+#[tokio::test]
+async fn the_memory_on_every_page_is_summed_and_what_is_missing_is_told() {
+    let bmc = ScriptedBmc::plain();
+    let memory = format!("{SYSTEM}/Memory");
+    let (one, two) = (format!("{memory}/1"), format!("{memory}/2"));
+    let next = format!("{memory}?$skip=1");
+    bmc.change(SYSTEM, |system| {
+        system["Memory"] = reference(&memory);
+        system.as_object_mut().unwrap().remove("MemorySummary");
+    });
+    for path in [&one, &two] {
+        bmc.add(path, json!({"@odata.id": path, "CapacityMiB": 1024}));
+    }
+    bmc.add(
+        &memory,
+        json!({"Members": [reference(&one)], "Members@odata.count": 8, "Members@odata.nextLink": next}),
+    );
+    let redfish = Redfish::new(loopback(), quick());
+    let read = async || {
+        let explored = redfish
+            .explore(&endpoint(&bmc), &credentials(PASSWORD))
+            .await;
+        let memory = explored
+            .unwrap()
+            .systems
+            .remove(0)
+            .inventory
+            .memory
+            .unwrap();
+        (memory.total_bytes, memory.omitted)
+    };
+    assert_eq!(read().await, (None, 7));
+    bmc.add(&next, json!({"Members": [reference(&two)]}));
+    assert_eq!(read().await, (None, 6));
+    bmc.change(&memory, |memory| memory["Members@odata.count"] = json!(2));
+    assert_eq!(read().await, (Some(2 << 30), 0));
 }

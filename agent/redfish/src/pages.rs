@@ -1,0 +1,147 @@
+//! Collections that come in pages (Redfish, DSP0266, "Resource collections").
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::document::{LONGEST_PATH, number, path, references};
+use crate::transport::CUT;
+
+/// Pages of one collection that are read.
+const MOST_PAGES: usize = 16;
+
+/// More members than a BMC has: what tells of more is taken for that many.
+const MOST_TOLD: i64 = 1_000_000;
+
+/// Where the next page is.
+const NEXT: &str = "Members@odata.nextLink";
+
+/// What a collection lists, page by page.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    /// The members so far, as they are listed.
+    pub(crate) paths: Vec<String>,
+    /// How many members are wanted: with so many, no further page is.
+    most: usize,
+    /// The pages so far: one that leads back is not read again.
+    read: BTreeSet<String>,
+    /// How many members the pages so far had that were not kept.
+    cut: i64,
+    /// How many members there are, as told.
+    told: i64,
+    /// Whether there is a page that was not taken.
+    is_open: bool,
+}
+
+impl Pages {
+    /// None of the collection at `first` yet, of which `most` members are wanted.
+    pub(crate) fn of(first: &str, most: usize) -> Self {
+        Self {
+            paths: Vec::new(),
+            most,
+            read: BTreeSet::from([first.to_owned()]),
+            cut: 0,
+            told: 0,
+            is_open: true,
+        }
+    }
+
+    /// Takes what one page lists. The path of the next, if that is to be read.
+    pub(crate) fn take(&mut self, page: &Value) -> Option<String> {
+        let members = page.get("Members")?;
+        if !members.is_array() && !members.is_object() {
+            return None;
+        }
+        let (paths, too_long): (Vec<String>, Vec<String>) = references(members)
+            .into_iter()
+            .partition(|path| path.len() <= LONGEST_PATH);
+        self.paths.extend(paths);
+        let cut = number(page, CUT).unwrap_or(0);
+        let too_long = i64::try_from(too_long.len()).unwrap_or(i64::MAX);
+        let cut = cut.saturating_add(too_long);
+        self.cut = self.cut.saturating_add(cut);
+        let told = number(page, "Members@odata.count").unwrap_or(0);
+        self.told = self.told.max(told.min(MOST_TOLD));
+        self.is_open = has_next(page);
+        let next = path(page, NEXT)?;
+        let is_wanted = self.paths.len() < self.most && self.read.len() < MOST_PAGES;
+        (is_wanted && self.read.insert(next.clone())).then_some(next)
+    }
+
+    /// How many members there are beyond these, at least.
+    pub(crate) fn beyond(&self) -> i64 {
+        let listed = i64::try_from(self.paths.len()).unwrap_or(i64::MAX);
+        let told = self.told.saturating_sub(listed);
+        told.max(self.cut).max(i64::from(self.is_open))
+    }
+}
+
+/// Whether a page says that there is one behind it.
+pub(crate) fn has_next(page: &Value) -> bool {
+    page.get(NEXT).is_some_and(|next| !next.is_null())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn page(members: &[&str], told: Option<i64>, next: Option<&str>) -> Value {
+        let members: Vec<Value> = members.iter().map(|id| json!({"@odata.id": id})).collect();
+        json!({"Members": members, "Members@odata.count": told, NEXT: next})
+    }
+
+    #[test]
+    fn pages_are_one_list() {
+        let mut pages = Pages::of("/c", 10);
+        let next = pages.take(&page(&["/1", "/2"], Some(3), Some("/c?$skip=2")));
+        assert_eq!(next.as_deref(), Some("/c?$skip=2"));
+        assert_eq!(pages.beyond(), 1);
+        assert_eq!(pages.take(&page(&["/3"], Some(3), None)), None);
+        assert_eq!(pages.paths, ["/1", "/2", "/3"]);
+        assert_eq!(pages.beyond(), 0);
+    }
+
+    #[test]
+    fn what_is_told_and_not_listed_is_beyond() {
+        for (told, next, beyond) in [
+            (None, None, 0),
+            (Some(0), None, 0),
+            (Some(8), None, 7),
+            (Some(8), Some("/c?$skip=1"), 7),
+            (None, Some("/c?$skip=1"), 1),
+            // A page that leads back, and one that no path leads to.
+            (None, Some("/c"), 1),
+            (None, Some(""), 1),
+            (Some(i64::MAX), None, MOST_TOLD - 1),
+        ] {
+            let mut pages = Pages::of("/c", 10);
+            pages.take(&page(&["/1"], told, next));
+            assert_eq!(pages.beyond(), beyond, "{told:?} {next:?}");
+        }
+        // What is no page does not end the list.
+        let mut pages = Pages::of("/c", 10);
+        pages.take(&page(&["/1"], None, Some("/2")));
+        assert_eq!(pages.take(&json!({"@odata.id": "/2"})), None);
+        assert_eq!(pages.beyond(), 1);
+    }
+
+    #[test]
+    fn no_page_is_read_for_more_members_than_are_wanted() {
+        let mut pages = Pages::of("/c", 2);
+        let next = pages.take(&page(&["/1", "/2"], Some(9), Some("/c?$skip=2")));
+        assert_eq!((next, pages.beyond()), (None, 7));
+    }
+
+    #[test]
+    fn pages_come_to_an_end() {
+        let mut pages = Pages::of("/c", 10_000);
+        let mut reads = 1;
+        while let Some(path) = pages.take(&page(&["/1"], None, Some(&format!("/{reads}")))) {
+            assert_eq!(path, format!("/{reads}"));
+            reads += 1;
+        }
+        assert_eq!((reads, pages.beyond()), (MOST_PAGES, 1));
+    }
+}
