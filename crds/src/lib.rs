@@ -59,6 +59,10 @@ pub const AGENT_LABEL: &str = "provisioning.opiproject.org/agent";
 /// account, so that nobody can have another's Secret sent to a server of theirs.
 pub const ACCOUNT_HOST: &str = "provisioning.opiproject.org/account-host";
 
+/// Annotation of a Secret whose keys may lie in files of cards: the value is `true`. Without it no
+/// value of a `Dpu` reads the Secret, so that nobody can have that of a BMC laid on a card.
+pub const FOR_CARDS: &str = "provisioning.opiproject.org/for-cards";
+
 /// Label of what discovery proposed; its value is the id of the machine's identity.
 pub const PROPOSED_LABEL: &str = "provisioning.opiproject.org/proposed";
 

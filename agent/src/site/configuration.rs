@@ -13,7 +13,7 @@ use lockstep_configuration::Inputs;
 use lockstep_crds::directive::Directive;
 use lockstep_crds::dpu::SecretKeyRef;
 use lockstep_crds::report::ConfigurationTried;
-use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, condition};
+use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, FOR_CARDS, condition};
 use lockstep_store::Digest;
 use tokio::time::Instant;
 
@@ -174,12 +174,31 @@ async fn read_secrets(
                         ),
                     )
                 })?;
+                require_for_cards(&secret, name, &place.name)?;
                 read.entry(&place.name).or_insert(secret)
             }
         };
         values.insert(name.to_owned(), text(secret, name, place)?);
     }
     Ok(values)
+}
+
+/// Whoever may write a `Dpu` names any Secret; which may go onto cards, its owner says.
+fn require_for_cards(secret: &Secret, name: &str, of: &str) -> Result<(), Refusal> {
+    let annotations = secret.metadata.annotations.as_ref();
+    if annotations
+        .and_then(|all| all.get(FOR_CARDS))
+        .map(String::as_str)
+        == Some("true")
+    {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "SecretNotForCards",
+        format!(
+            "Secret {of} does not say that it may go onto cards; annotate it with {FOR_CARDS}: \"true\", or correct value {name} of the Dpu"
+        ),
+    ))
 }
 
 fn text(secret: &Secret, name: &str, place: &SecretKeyRef) -> Result<String, Refusal> {

@@ -40,7 +40,9 @@ fn inputs(digest: &Digest, slot: &str, template: &str) -> Inputs {
 }
 
 fn give_secret(bench: &Bench, bytes: &[u8]) {
-    let secret = json!({"metadata": {"name": "s1"}, "data": {"token": STANDARD.encode(bytes)}});
+    let annotations = json!({"provisioning.opiproject.org/for-cards": "true"});
+    let metadata = json!({"name": "s1", "annotations": annotations});
+    let secret = json!({"metadata": metadata, "data": {"token": STANDARD.encode(bytes)}});
     bench.api.put("secrets/s1", secret);
 }
 
@@ -200,16 +202,23 @@ async fn what_is_missing_is_told_before_anything_is_asked_for_and_tried_again() 
             })
             .await;
     }
-    bench.api.put(
-        "secrets/s1",
-        json!({"metadata": {"name": "s1"}, "data": {"other": ""}}),
-    );
-    bench
-        .api
-        .until(CARD, |report| {
-            report["spec"]["configuration"]["reason"] == "SecretKeyMissing"
-        })
-        .await;
+    let unannotated = json!({"name": "s1"});
+    let lacking = json!({
+        "name": "s1", "annotations": {"provisioning.opiproject.org/for-cards": "true"},
+    });
+    for (metadata, data, reason) in [
+        (unannotated, json!({"token": ""}), "SecretNotForCards"),
+        (lacking, json!({"other": ""}), "SecretKeyMissing"),
+    ] {
+        let secret = json!({"metadata": metadata, "data": data});
+        bench.api.put("secrets/s1", secret);
+        bench
+            .api
+            .until(CARD, |report| {
+                report["spec"]["configuration"]["reason"] == reason
+            })
+            .await;
+    }
     give_secret(&bench, SECRET.as_bytes());
     bench.told(&inputs, true).await;
     running
