@@ -222,7 +222,10 @@ fn notice_bmc(
     kept: &mut CardRecord,
     now: Timestamp,
 ) {
-    let ours = road::is_ours(Some(&bmc.media));
+    // Behind a medium of somebody else's, or one that was not read, ours may be there still.
+    let hidden = bmc.media.owner != MediaOwner::Nobody;
+    let ours = road::is_ours(Some(&bmc.media))
+        || hidden && kept.armed.contains(&ArmedEffect::VirtualMedia);
     // Once set it may be, until it was taken back: some BMCs show a medium in its place, some
     // forget it when it was used, and its grant outlives it.
     let http =

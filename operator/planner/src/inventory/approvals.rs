@@ -11,10 +11,13 @@ use lockstep_crds::dpu::InventorySummary;
 use lockstep_crds::dpu_inventory::Completeness;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost};
 
+use super::keys::Key;
 use super::proposed::{card_waits, name, uid};
 use super::vendors::plain;
 use super::witnesses::is_vouched_for;
 use super::{Approval, JoinedCard, mark};
+
+const SERIAL_NUMBER: &str = "serial number";
 
 pub(super) fn approval(
     card: &Dpu,
@@ -63,7 +66,7 @@ fn fits(
             summary.part_number.as_deref(),
         ),
         (
-            "serial number",
+            SERIAL_NUMBER,
             &selector.serial_numbers,
             summary.serial_number.as_deref(),
         ),
@@ -71,7 +74,12 @@ fn fits(
     let mut fitting = Vec::new();
     for (what, wanted, is) in asked.iter().filter(|(_, wanted, _)| !wanted.is_empty()) {
         let is = (*is)?;
-        if !wanted.iter().any(|one| plain(one) == plain(is)) {
+        // Of serial numbers every sign counts.
+        let same = |one: &String| match *what {
+            SERIAL_NUMBER => Key::serial(one).is_some_and(|one| Key::serial(is) == Some(one)),
+            _ => plain(one) == plain(is),
+        };
+        if !wanted.iter().any(same) {
             return None;
         }
         fitting.push(format!("{what} {is}"));

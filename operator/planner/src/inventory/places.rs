@@ -79,7 +79,8 @@ fn is_strong(key: &Key) -> bool {
 }
 
 /// What the card itself is known by: what its object demands, and what its own views add that
-/// are about it by name, by their place, or by more than a MAC address.
+/// are about it by name, by their place, or by more than a MAC address. What only its own operating
+/// system tells is not among it: that could be the number of any card that the host sees.
 fn proving(evidence: &Evidence<'_>) -> Keys {
     let identifies = |key: &&Key| is_strong(key) || key.kind() == Kind::Uuid;
     let mut known = match evidence.card {
@@ -89,7 +90,7 @@ fn proving(evidence: &Evidence<'_>) -> Keys {
     let mut open: Vec<&Sighting<'_>> = evidence
         .sightings
         .iter()
-        .filter(|one| one.seen.is_none() && !one.missing())
+        .filter(|one| one.seen.is_none() && !one.missing() && *one.from() != Vantage::CardOs)
         .collect();
     loop {
         let (its_own, others): (Vec<_>, Vec<_>) = open.into_iter().partition(|one| {

@@ -53,6 +53,7 @@ fn what_does_not_fit_is_not() {
         json!({"families": ["BlueField-2"]}),
         json!({"families": ["BlueField-3"], "serialNumbers": ["MT2"]}),
         json!({"partNumbers": ["P-2"]}),
+        json!({"serialNumbers": ["MT-1"]}),
         json!({}),
         json!({"families": []}),
     ] {

@@ -342,3 +342,19 @@ fn what_is_missing_proves_no_place_beside_an_address_either() {
     let place = site.joined("mine").inventory.hosts[0].clone();
     assert_ne!(place.pairing, KnownPairing::Observed, "{place:?}");
 }
+
+#[test]
+fn what_only_the_cards_own_system_tells_proves_no_place() {
+    // Its BMC shows no serial number, and what sits in the host is another card.
+    let site = Site::default()
+        .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
+        .card("c", json!({"identity": {"systemUuid": UUID}}))
+        .card_bmc("c", json!({"system": {"systemUuid": UUID}}))
+        .own_agent(
+            "c",
+            json!({"system": {"systemUuid": UUID, "serialNumber": "ANOTHERS-1"}}),
+        )
+        .agent("n", HOST_UUID, json!([{"serialNumber": "ANOTHERS-1"}]));
+    let witnesses = site.joined("c").witnesses;
+    assert!(witnesses.is_empty(), "{witnesses:?}");
+}
