@@ -73,11 +73,12 @@ async fn the_firmware_fetches_what_the_bmc_names_once() -> Result<()> {
     console
         .wait_for_after(Some(done.instant), "LOCKSTEP-OS-UP 1.2.3", BOOT)
         .await?;
-    assert_eq!(
-        boot().await?,
-        (json!("Hdd"), json!("")),
-        "a boot consumes it"
-    );
+    let consumed = (json!("Hdd"), json!(uri));
+    assert_eq!(boot().await?, consumed, "a boot consumes the override");
+    let emptied = json!({"Boot": {"HttpBootUri": ""}});
+    card.call(Method::PATCH, &card.system, Some(emptied))
+        .await?;
+    assert_eq!(boot().await?, (json!("Hdd"), json!("")));
 
     lab.down()?;
     Ok(())
