@@ -171,7 +171,11 @@ const CASES: &[Case] = &[
             signed_with(stage, objects, json!({})).await?;
             stage.elsewhere.behave(Behaviour::NotFound);
         }),
-        expect: &refused("ImageTrustNotKnown", "answers 404", "sources"),
+        expect: &refused(
+            "ImageTrustNotKnown",
+            "answers 404",
+            "upload the image there",
+        ),
         bound: LOOKED_AT,
         right: act!(|stage, _objects| {
             stage.elsewhere.behave(Behaviour::Honest);
@@ -194,17 +198,6 @@ const CASES: &[Case] = &[
             objects.policy["spec"]["images"]["minimumSecurityVersion"] = 2.into();
             stage.apply_these([&objects.policy]).await?;
         }),
-    },
-    Case {
-        name: "other-maker",
-        setting: USUAL,
-        wrong: act!(|stage, objects| {
-            let fits = json!({"fits": {"vendors": ["NVIDIA"]}});
-            signed_with(stage, objects, fits).await?;
-        }),
-        expect: &refused("ImageDoesNotFit", "for maker NVIDIA", "image"),
-        bound: LOOKED_AT,
-        right: SIGN_WELL,
     },
     Case {
         name: "which-architecture",

@@ -118,7 +118,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "image-trust",
-        about: "images unsigned, signed by strangers, for other bytes or cards, or too old: none reaches a card, and each goes on once put right",
+        about: "images unsigned, signed by strangers, for other bytes, too old, or for cards that are not known to be such: none reaches a card, and each goes on once put right",
         tier: Tier::All,
         run: |context| Box::pin(image_trust::run(context)),
     },
