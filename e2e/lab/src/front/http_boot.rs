@@ -83,10 +83,13 @@ impl HttpBoot {
         }
         let document: Value = serde_json::from_slice(body).ok()?;
         let boot = document.get("Boot")?.as_object()?;
-        let text = |key: &str| boot.get(key).and_then(Value::as_str).map(str::to_owned);
+        let text = |value: &Value| value.as_str().map(str::to_owned);
         let asked = Asked {
-            target: text("BootSourceOverrideTarget"),
-            uri: text("HttpBootUri"),
+            target: boot.get("BootSourceOverrideTarget").and_then(text),
+            // `null` empties it, as an empty text does.
+            uri: boot
+                .get("HttpBootUri")
+                .map(|uri| text(uri).unwrap_or_default()),
         };
         (asked != Asked::default()).then_some(asked)
     }
@@ -170,6 +173,7 @@ mod tests {
             json!({"BootSourceOverrideTarget": "UefiHttp"}),
             json!({"BootSourceOverrideTarget": "Hdd", "HttpBootUri": "http://x/y"}),
             json!({"HttpBootUri": ""}),
+            json!({"HttpBootUri": null}),
         ] {
             assert_eq!(fetches(own, other), Some(false));
         }
