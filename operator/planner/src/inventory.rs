@@ -8,6 +8,7 @@ mod approvals;
 mod cards;
 mod completeness;
 mod conflicts;
+mod contested;
 mod endpoint;
 mod fits;
 mod gone;

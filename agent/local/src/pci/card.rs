@@ -1,7 +1,7 @@
 //! Which functions are one card, and what tells that card apart.
 //!
-//! Functions are one card when they are one PCI device, sit below the same switch on the card,
-//! or say the same serial number. Junk joins nothing, and where a serial number and a device
+//! Functions are one card when they are one PCI device, sit below the same switch on the card
+//! and do not say different serial numbers, or say the same serial number. Junk joins nothing, and where a serial number and a device
 //! serial number contradict each other, nothing is joined and the contradiction is told.
 
 use std::collections::BTreeMap;
@@ -184,10 +184,11 @@ impl<'a> Device<'a> {
         if self.first().vendor != other.first().vendor {
             return Relation::Other;
         }
-        if self.switch.is_some() && self.switch == other.switch {
+        let serial = both(self.serial(), other.serial());
+        // A card may have another plugged in below its switch.
+        if self.switch.is_some() && self.switch == other.switch && serial != Some(false) {
             return Relation::Same;
         }
-        let serial = both(self.serial(), other.serial());
         match (serial, both(self.device_serial(), other.device_serial())) {
             (Some(true), Some(false)) => {
                 Relation::Contradictory("same serial number, other device serial number")

@@ -346,6 +346,21 @@ fn functions_below_the_cards_own_switch_are_one() {
 }
 
 #[test]
+fn cards_below_one_switch_that_say_other_serial_numbers_are_two() {
+    let tree = Tree::new();
+    tree.function("0000:10:00.0", 0x1dd8, 0x1000);
+    for (port, device, serial) in [("11:00", "12:00", "FLM1"), ("11:01", "13:00", "FLM2")] {
+        let port = format!("0000:10:00.0/0000:{port}.0");
+        tree.function(&port, 0x1dd8, 0x1001);
+        let card = format!("{port}/0000:{device}.0");
+        tree.function(&card, 0x1dd8, 0x1002).vpd(serial);
+    }
+    let serials: Vec<_> = tree.cards().into_iter().map(|card| card.serial).collect();
+    let told = |serial: &str| Fact::Known(serial.to_owned());
+    assert_eq!(serials, [told("FLM1"), told("FLM2")]);
+}
+
+#[test]
 fn broken_firmware_is_no_new_card() {
     let tree = Tree::new();
     tree.write("/sys/bus/pci/slots/4/address", "0000:03:00\n");

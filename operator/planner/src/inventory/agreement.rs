@@ -10,7 +10,7 @@ use super::strangers::{FoundAt, NamedBmc};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Summary {
     single: BTreeMap<Kind, BTreeSet<String>>,
-    pub objects: usize,
+    makers: BTreeSet<&'static str>,
     anchors: usize,
     agents: usize,
     /// The cards that its BMC sees, and those that each agent on it does.
@@ -29,8 +29,6 @@ pub(super) struct Summary {
     /// Somebody among them is there, not missing.
     pub there: bool,
     pub members: Vec<usize>,
-    /// An object gained others by what the card's own operating system tells.
-    pub by_own_word: bool,
 }
 
 impl Summary {
@@ -46,7 +44,7 @@ impl Summary {
         }
         Self {
             single,
-            objects: usize::from(body.object),
+            makers: body.maker.into_iter().collect(),
             anchors: usize::from(body.anchor),
             agents: usize::from(body.agent),
             seen_by_bmc: if body.agent {
@@ -75,7 +73,6 @@ impl Summary {
             by_bmc: body.by_bmc,
             there: !body.missing,
             members: vec![index],
-            by_own_word: false,
         }
     }
 
@@ -83,7 +80,7 @@ impl Summary {
         for (kind, values) in other.single {
             self.single.entry(kind).or_default().extend(values);
         }
-        self.objects += other.objects;
+        self.makers.extend(other.makers);
         self.anchors += other.anchors;
         self.agents += other.agents;
         self.seen_by_bmc.extend(other.seen_by_bmc);
@@ -96,16 +93,6 @@ impl Summary {
         self.by_bmc |= other.by_bmc;
         self.there |= other.there;
         self.members.extend(other.members);
-        self.by_own_word |= other.by_own_word;
-    }
-
-    /// Whether a body of this machine holds a key by more than the card's own word.
-    pub(super) fn holds_firmly(&self, body: &Body, key: &Key) -> bool {
-        if body.object {
-            !body.own_word.contains(key)
-        } else {
-            !self.by_own_word
-        }
     }
 }
 
@@ -115,8 +102,6 @@ pub(super) struct Claim<'s> {
     /// Its cluster.
     pub root: usize,
     pub summary: &'s Summary,
-    /// By more than the word of the card itself.
-    pub firm: bool,
 }
 
 impl Claim<'_> {
@@ -129,6 +114,7 @@ impl Claim<'_> {
 /// Whether the holders of a key can be one machine.
 pub(super) fn are_one(key: &Key, claims: &[Claim<'_>]) -> bool {
     of_one_identity(claims)
+        && of_one_maker(claims)
         && of_one_object(claims)
         && through_its_own_bmc(claims)
         && in_one_seat(claims)
@@ -152,6 +138,7 @@ pub(super) fn agreeing<'s>(
         return Vec::new();
     }
     drop_disputed_identities(&mut kept);
+    drop_disputed_makers(&mut kept);
     drop_disputed_seats(&mut kept);
     drop_strange_agents(one, &mut kept);
     if key.kind() == Kind::Serial && !in_one_place(&with(one, &kept)) {
@@ -197,6 +184,23 @@ fn drop_disputed_identities(kept: &mut Vec<Claim<'_>>) {
     }
 }
 
+fn drop_disputed_makers(kept: &mut Vec<Claim<'_>>) {
+    if of_one_maker(kept) {
+        return;
+    }
+    let by_bmc: Vec<Claim<'_>> = kept
+        .iter()
+        .copied()
+        .filter(|other| other.summary.by_bmc)
+        .collect();
+    let believed = makers(&by_bmc);
+    let believed = (believed.len() == 1).then_some(believed);
+    kept.retain(|other| {
+        let own = &other.summary.makers;
+        own.is_empty() || Some(own) == believed.as_ref()
+    });
+}
+
 fn drop_strange_agents(one: Claim<'_>, kept: &mut Vec<Claim<'_>>) {
     let all = kept.iter().chain([&one]);
     let by_bmc: Keys = all
@@ -234,12 +238,23 @@ fn of_one_identity(claims: &[Claim<'_>]) -> bool {
     })
 }
 
-/// No object gives way to another because of what a card says of itself.
+/// Makers number their cards independently of each other.
+fn of_one_maker(claims: &[Claim<'_>]) -> bool {
+    makers(claims).len() <= 1
+}
+
+fn makers(claims: &[Claim<'_>]) -> BTreeSet<&'static str> {
+    let each = claims.iter().flat_map(|claim| &claim.summary.makers);
+    each.copied().collect()
+}
+
+/// Two objects that nobody may take for others are two machines.
 fn of_one_object(claims: &[Claim<'_>]) -> bool {
-    let anchors: usize = claims.iter().map(|claim| claim.summary.anchors).sum();
-    let mut objects = claims.iter().filter(|claim| claim.summary.objects > 0);
-    let (several, firm) = (objects.clone().count() > 1, objects.all(|claim| claim.firm));
-    anchors <= 1 && (firm || !several)
+    claims
+        .iter()
+        .map(|claim| claim.summary.anchors)
+        .sum::<usize>()
+        <= 1
 }
 
 /// Each BMC of it that was found is the one that its object names.

@@ -2,7 +2,8 @@
 //!
 //! A card's own agent and its named BMC are joined by name, if their report is about this very
 //! object and does not contradict the identity in its spec; everybody else by identity. What
-//! contradicts is told as a conflict and gives the card nothing.
+//! contradicts is told as a conflict and gives the card nothing. Nobody is joined by what only
+//! the card's own operating system tells: it could be the number of any other card.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,18 +12,20 @@ use lockstep_crds::report::{MachineRole, Vantage};
 use lockstep_crds::{Dpu, DpuReportSpec, names};
 
 use super::SiteView;
-use super::conflicts::{self, MOST_SAID};
+use super::conflicts;
+use super::contested;
 use super::endpoint;
 use super::ids::{self, Found};
 use super::keys::{self, Key, Keys, Kind};
 use super::machines::Machines;
-use super::matching::{Body, Contested, Matching, Rules, matched};
+use super::matching::{Body, Matching, Rules, matched};
 use super::proposed::{age, card_may_yield, name, proposed_id, recorded, uid};
 use super::sightings::Sighting;
 use super::strangers::{self, FoundAt, NamedBmc, SharedKeys, Stranger};
+use super::vendors::maker_of_card;
 
 /// What a card has one of.
-const SINGLE: &[Kind] = &[Kind::Serial, Kind::Uuid, Kind::DeviceSerial];
+pub(super) const SINGLE: &[Kind] = &[Kind::Serial, Kind::Uuid, Kind::DeviceSerial];
 
 const CARDS: Rules = Rules { single: SINGLE };
 
@@ -47,13 +50,16 @@ pub(super) struct Evidence<'a> {
     pub conflicts: Vec<Conflict>,
 }
 
+/// What is known of one card from one place, or of an object with all that is tied to it by name.
 #[derive(Default)]
-struct Source<'a> {
-    body: Body,
-    card: Option<&'a Dpu>,
+pub(super) struct Source<'a> {
+    pub body: Body,
+    pub card: Option<&'a Dpu>,
+    /// Keys that nobody but the card's own operating system tells. They join it with nobody.
+    pub own_word: Keys,
     /// Where the object says that the BMC is, and which it was proposed for.
     named: Keys,
-    sightings: Vec<Sighting<'a>>,
+    pub sightings: Vec<Sighting<'a>>,
     conflicts: Vec<Conflict>,
 }
 
@@ -114,6 +120,7 @@ fn free(sighting: Sighting<'_>, seat: Option<(usize, Option<String>)>) -> Source
     Source {
         body: Body {
             keys: sighting.keys.clone(),
+            maker: maker(&sighting),
             missing: sighting.missing(),
             by_bmc: seat.is_none(),
             seat,
@@ -122,6 +129,10 @@ fn free(sighting: Sighting<'_>, seat: Option<(usize, Option<String>)>) -> Source
         sightings: vec![sighting],
         ..Source::default()
     }
+}
+
+fn maker(sighting: &Sighting<'_>) -> Option<&'static str> {
+    maker_of_card(sighting.facts.system.as_ref()?.vendor.as_deref()?)
 }
 
 /// A BMC that was found and does not stand for a host.
@@ -172,12 +183,13 @@ fn of_object<'a>(
             sighting.by_name = true;
             if vantage == Vantage::CardBmc {
                 known.extend(sighting.keys.iter().cloned());
+                source.body.keys.extend(sighting.keys.iter().cloned());
                 source.body.by_bmc = true;
+                source.body.maker = maker(&sighting);
                 bmc = Some(*spec);
             } else {
-                source.body.own_word = sighting.keys.difference(&known).cloned().collect();
+                source.own_word = sighting.keys.difference(&known).cloned().collect();
             }
-            source.body.keys.extend(sighting.keys.iter().cloned());
             source.sightings.push(sighting);
             continue;
         }
@@ -265,10 +277,15 @@ pub(super) fn said_by_spec(card: &Dpu, value: &str) -> Said {
     }
 }
 
-fn assembled<'a>(sources: Vec<Source<'a>>, matching: &Matching) -> Vec<Evidence<'a>> {
+fn assembled<'a>(mut sources: Vec<Source<'a>>, matching: &Matching) -> Vec<Evidence<'a>> {
     let mut told: BTreeMap<usize, Vec<(Key, Conflict)>> = BTreeMap::new();
     for contested in &matching.contested {
-        tell(contested, &sources, matching, &mut told);
+        contested::tell(contested, &sources, matching, &mut told);
+    }
+    for (source, conflict) in contested::own_words(&sources, matching) {
+        if let Some(source) = sources.get_mut(source) {
+            source.conflicts.push(conflict);
+        }
     }
     let mut list = vec![Evidence::default(); matching.clusters.len()];
     let mut objects: Vec<Vec<(&'a Dpu, bool)>> = vec![Vec::new(); list.len()];
@@ -300,101 +317,4 @@ fn assembled<'a>(sources: Vec<Source<'a>>, matching: &Matching) -> Vec<Evidence<
         }
     }
     list
-}
-
-/// Tells everybody who holds a contested key of it.
-fn tell(
-    contested: &Contested,
-    sources: &[Source<'_>],
-    matching: &Matching,
-    told: &mut BTreeMap<usize, Vec<(Key, Conflict)>>,
-) {
-    // Whose id it is tells nothing that their identities do not.
-    if contested.key.kind() == Kind::Found {
-        return;
-    }
-    let endpoint = contested.key.kind() == Kind::Endpoint;
-    let word = |body: usize| {
-        let source = sources.get(body)?;
-        let value = described(&contested.key, &source.body.keys);
-        let told = source
-            .sightings
-            .iter()
-            .find(|sighting| sighting.keys.contains(&contested.key));
-        match (told.or(source.sightings.first()), source.card) {
-            (Some(sighting), None) => Some(conflicts::said(sighting, value)),
-            (Some(sighting), Some(_)) if told.is_some() => Some(conflicts::said(sighting, value)),
-            (Some(_) | None, Some(card)) => Some(said_by_spec(card, &value)),
-            (None, None) => None,
-        }
-    };
-    let first: Vec<(usize, Said)> = contested
-        .holders
-        .iter()
-        .filter_map(|(body, cluster)| Some((*cluster, word(*body)?)))
-        .take(MOST_SAID)
-        .collect();
-    // An address is contested only if somebody was found there: objects of one BMC that serves
-    // several systems may share it. Whoever was found has it; who expected to has a conflict.
-    let there: BTreeSet<usize> = contested
-        .holders
-        .iter()
-        .map(|(_, cluster)| *cluster)
-        .filter(|cluster| endpoint && seen_there(*cluster, contested, sources, matching))
-        .collect();
-    if endpoint && there.is_empty() {
-        return;
-    }
-    // A weaker key may have shown that some of them are one.
-    let mut apart: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (body, cluster) in &contested.holders {
-        apart.entry(*cluster).or_default().push(*body);
-    }
-    apart.retain(|cluster, _| !there.contains(cluster));
-    for (cluster, own) in apart {
-        let own = own.into_iter().filter_map(word);
-        let others = first.iter().filter(|(other, _)| *other != cluster);
-        let said: Vec<Said> = own
-            .take(MOST_SAID / 2)
-            .chain(others.map(|(_, said)| said.clone()))
-            .take(MOST_SAID)
-            .collect();
-        let field = match contested.key.kind() {
-            kind @ (Kind::Serial | Kind::Uuid | Kind::DeviceSerial) => {
-                format!("system.{}", kind.field())
-            }
-            Kind::Mac => "ports.mac".to_owned(),
-            Kind::Endpoint => "bmc.address".to_owned(),
-            kind @ (Kind::CardInside | Kind::Node | Kind::Found) => kind.field().to_owned(),
-        };
-        told.entry(cluster)
-            .or_default()
-            .push((contested.key.clone(), Conflict { field, said }));
-    }
-}
-
-fn seen_there(
-    cluster: usize,
-    contested: &Contested,
-    sources: &[Source<'_>],
-    matching: &Matching,
-) -> bool {
-    let members = matching.clusters.get(cluster).into_iter().flatten();
-    members
-        .filter_map(|body| sources.get(*body))
-        .any(|source| source.card.is_none() && source.body.keys.contains(&contested.key))
-}
-
-/// The key, and what else the same view tells of that card.
-fn described(key: &Key, keys: &Keys) -> String {
-    let rest: Vec<String> = keys
-        .iter()
-        .filter(|other| *other != key && SINGLE.contains(&other.kind()))
-        .map(|other| format!("{} {}", other.kind().words(), other.value()))
-        .collect();
-    if rest.is_empty() {
-        key.value().to_owned()
-    } else {
-        format!("{} with {}", key.value(), rest.join(", "))
-    }
 }

@@ -17,8 +17,6 @@ use super::strangers::{FoundAt, NamedBmc};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Body {
     pub keys: Keys,
-    /// Keys that nobody but the card's own operating system tells.
-    pub own_word: Keys,
     /// The identity that its object demands.
     pub demanded: Keys,
     /// It is an object.
@@ -27,6 +25,8 @@ pub(super) struct Body {
     pub anchor: bool,
     /// Which view of a host, and which PCI device there: one view shows no card twice.
     pub seat: Option<(usize, Option<String>)>,
+    /// A card: who made it, as far as that tells one card from another.
+    pub maker: Option<&'static str>,
     /// It is an agent on a host.
     pub agent: bool,
     /// A host: what it tells of the cards in it.
@@ -120,8 +120,6 @@ fn counted(bodies: &[Body], rules: &Rules, comparisons: &mut usize) -> Matching 
 struct Holding {
     /// One body of each that does.
     first: BTreeMap<usize, usize>,
-    /// Those that hold it by more than the word of the card itself.
-    firm: BTreeSet<usize>,
     /// Those with an object that demands it.
     demanding: BTreeSet<usize>,
     /// Those whose own BMC tells it: what is proposed for them will demand it.
@@ -162,18 +160,13 @@ impl<'b> Joining<'b> {
         for index in holders {
             let root = root(&mut self.at, *index);
             holding.first.entry(root).or_insert(*index);
-            if let (Some(body), Some(summary)) = (self.bodies.get(*index), self.summaries.get(root))
-                && summary.holds_firmly(body, key)
-            {
-                holding.firm.insert(root);
-            }
             let Some(body) = self.bodies.get(*index) else {
                 continue;
             };
             if body.demanded.contains(key) {
                 holding.demanding.insert(root);
             }
-            if body.by_bmc && !body.missing && !body.own_word.contains(key) {
+            if body.by_bmc && !body.missing {
                 holding.telling.insert(root);
             }
         }
@@ -187,7 +180,7 @@ impl<'b> Joining<'b> {
             return false;
         }
         let roots = roots(&all);
-        self.join(&roots, holding);
+        self.join(&roots);
         true
     }
 
@@ -215,7 +208,7 @@ impl<'b> Joining<'b> {
             return;
         }
         let rightful = roots(&rightful);
-        self.join(&rightful, holding);
+        self.join(&rightful);
         let holding = self.holding(key, holders);
         let (one, others): (Vec<_>, Vec<_>) = self
             .claims(&holding)
@@ -226,7 +219,7 @@ impl<'b> Joining<'b> {
         };
         let kept = agreeing(key, one, others);
         let joined: Vec<usize> = roots(&kept).into_iter().chain([one.root]).collect();
-        self.join(&joined, &holding);
+        self.join(&joined);
     }
 
     /// What is missing goes to whoever is there and holds the key, where nothing contradicts.
@@ -250,7 +243,7 @@ impl<'b> Joining<'b> {
                 [] | [_, _, ..] => return,
             },
         };
-        self.join(&joined, holding);
+        self.join(&joined);
     }
 
     fn claims(&self, holding: &Holding) -> Vec<Claim<'_>> {
@@ -260,13 +253,12 @@ impl<'b> Joining<'b> {
                 Some(Claim {
                     root,
                     summary: self.summaries.get(root)?,
-                    firm: holding.firm.contains(&root),
                 })
             })
             .collect()
     }
 
-    fn join(&mut self, roots: &[usize], holding: &Holding) {
+    fn join(&mut self, roots: &[usize]) {
         let size = |root: &usize| {
             let summary = self.summaries.get(*root);
             summary.map_or((0, 0), |one| (one.members.len(), usize::MAX - root))
@@ -274,10 +266,6 @@ impl<'b> Joining<'b> {
         let Some(into) = roots.iter().copied().max_by_key(size) else {
             return;
         };
-        let by_own_word = roots.iter().any(|root| {
-            let summary = self.summaries.get(*root);
-            !holding.firm.contains(root) && summary.is_some_and(|one| one.objects > 0)
-        });
         for root in roots.iter().copied().filter(|root| *root != into) {
             let from = self.summaries.get_mut(root).map(std::mem::take);
             if let Some(place) = self.at.get_mut(root) {
@@ -286,9 +274,6 @@ impl<'b> Joining<'b> {
             if let Some(target) = self.summaries.get_mut(into) {
                 target.absorb(from.unwrap_or_default());
             }
-        }
-        if let Some(target) = self.summaries.get_mut(into) {
-            target.by_own_word |= by_own_word && roots.len() > 1;
         }
     }
 }
@@ -450,6 +435,29 @@ mod tests {
         assert_eq!(matched(&bodies, &CARDS).clusters.len(), 3);
         let bodies = [object(&[serial("s")]), bmc, object(&[serial("s")])];
         assert_eq!(matched(&bodies, &CARDS).clusters.len(), 3);
+    }
+
+    #[test]
+    fn cards_of_two_makers_are_never_one() {
+        let by = |maker: &'static str| Body {
+            maker: Some(maker),
+            ..body(&[serial("s")])
+        };
+        let matching = matched(&[by("Intel"), by("NVIDIA")], &CARDS);
+        assert_eq!(matching.clusters.len(), 2);
+        assert_eq!(matching.contested.len(), 1);
+        let object = Body {
+            demanded: Keys::from([serial("s")]),
+            object: true,
+            anchor: true,
+            ..body(&[serial("s")])
+        };
+        let bmc = Body {
+            by_bmc: true,
+            ..by("Intel")
+        };
+        let bodies = [object, bmc, by("NVIDIA"), by("Intel")];
+        assert_eq!(matched(&bodies, &CARDS).clusters, [vec![0, 1, 3], vec![2]]);
     }
 
     #[test]

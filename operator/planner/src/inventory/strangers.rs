@@ -335,14 +335,11 @@ impl Known {
     }
 }
 
-/// What tells the machine of a body from others, by more than the word of the card itself.
+/// What tells the machine of a body from others.
 fn own(body: &Body) -> impl Iterator<Item = &Key> {
     let identifies = |key: &&Key| match key {
         Key::Serial(_) | Key::Uuid(_) | Key::DeviceSerial(_) | Key::Endpoint(..) => true,
         Key::Mac(_) | Key::CardInside(_) | Key::Node(_) | Key::Found(_) => false,
     };
-    body.keys
-        .iter()
-        .filter(identifies)
-        .filter(|key| !body.own_word.contains(*key))
+    body.keys.iter().filter(identifies)
 }

@@ -22,6 +22,10 @@ const MAKERS: &[(&str, &[&str])] = &[
     ("Supermicro", &["supermicro"]),
 ];
 
+/// Of those, who makes what a card is built of: a maker of servers puts its own name on the cards
+/// of another.
+const MAKERS_OF_CARDS: &[&str] = &["NVIDIA", "Intel", "AMD", "Marvell", "Broadcom"];
+
 /// Endings that tell nothing.
 const FORMS: &[&str] = &[
     " inc",
@@ -35,14 +39,20 @@ const FORMS: &[&str] = &[
 
 /// The maker's name as it is shown.
 pub(super) fn maker(told: &str) -> String {
+    known(told).unwrap_or(told.trim()).to_owned()
+}
+
+/// The maker of a card, if it is one that no card of another goes by.
+pub(super) fn maker_of_card(told: &str) -> Option<&'static str> {
+    known(told).filter(|name| MAKERS_OF_CARDS.contains(name))
+}
+
+fn known(told: &str) -> Option<&'static str> {
     let plain = plain(told);
-    let known = MAKERS
-        .iter()
-        .find(|(_, beginnings)| beginnings.iter().any(|known| plain.starts_with(known)));
-    match known {
-        Some((name, _)) => (*name).to_owned(),
-        None => told.trim().to_owned(),
-    }
+    let mut makers = MAKERS.iter();
+    makers
+        .find(|(_, beginnings)| beginnings.iter().any(|known| plain.starts_with(known)))
+        .map(|(name, _)| *name)
 }
 
 /// Whether two names mean one maker.
@@ -80,5 +90,12 @@ mod tests {
         assert!(!same_maker("Intel(R) Corporation", "NVIDIA"));
         assert!(!same_maker("Acme", "Apex"));
         assert_eq!(maker("Mellanox Technologies Ltd."), "NVIDIA");
+    }
+
+    #[test]
+    fn a_maker_of_servers_tells_nothing_of_who_made_a_card() {
+        assert_eq!(maker_of_card("Mellanox Technologies"), Some("NVIDIA"));
+        assert_eq!(maker_of_card("Dell Inc."), None);
+        assert_eq!(maker_of_card("Acme"), None);
     }
 }

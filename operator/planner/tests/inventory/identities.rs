@@ -39,7 +39,7 @@ fn three_views_with_one_serial_number_are_one_card() {
 fn a_view_joins_through_another() {
     let site = Site::default()
         .card("c", json!({"identity": {"systemUuid": UUID}}))
-        .own_agent(
+        .card_bmc(
             "c",
             json!({"ports": {"ports": [{"name": "p0", "mac": "b8:3f:d2:00:00:01"}]}}),
         )
@@ -165,7 +165,7 @@ fn what_a_cards_own_system_says_against_its_bmc_is_told_and_gives_nothing() {
 fn what_matches_by_one_key_and_contradicts_by_another_is_not_joined() {
     let site = Site::default()
         .card("c", json!({"identity": {"serialNumber": "MT1"}}))
-        .own_agent(
+        .card_bmc(
             "c",
             json!({"ports": {"ports": [{"name": "p0", "mac": "b8:3f:d2:00:00:01"}]}}),
         )

@@ -175,7 +175,7 @@ fn a_found_bmc_vouches_only_for_the_machine_that_it_is_proved_to_be() {
 fn addresses_prove_no_place() {
     let site = two_hosts()
         .card("c", json!({"hostRefs": [{"name": "a"}]}))
-        .own_agent(
+        .card_bmc(
             "c",
             json!({"ports": {"ports": [{"name": "p0", "mac": "b8:3f:d2:00:00:01"}]}}),
         )

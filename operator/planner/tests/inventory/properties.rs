@@ -43,7 +43,7 @@ fn host_uuid() -> impl Strategy<Value = String> {
     prop::sample::select(&[HOST_UUID, OTHER_HOST_UUID, ""][..]).prop_map(str::to_owned)
 }
 
-fn inventory() -> impl Strategy<Value = Value> {
+pub fn inventory() -> impl Strategy<Value = Value> {
     let system = (
         serial(),
         uuid(),
@@ -206,7 +206,7 @@ fn site_of(steps: Vec<Told>) -> Site {
     site
 }
 
-fn sites() -> impl Strategy<Value = Site> {
+pub fn sites() -> impl Strategy<Value = Site> {
     prop::collection::vec(told(), 0..14).prop_map(site_of)
 }
 

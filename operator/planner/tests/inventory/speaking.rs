@@ -1,9 +1,19 @@
 //! No agent speaks for another: what a card's own system tells takes nothing from anybody.
 
+use std::collections::BTreeSet;
+
+use lockstep_crds::dpu::HostPlace;
 use lockstep_crds::dpu_inventory::KnownPairing;
+use lockstep_crds::report::Vantage;
+use lockstep_planner::inventory::{JoinedCard, SiteJoin};
+use proptest::prelude::*;
+use proptest::sample::Index;
 use serde_json::{Value, json};
 
-use crate::site::{HOST_UUID, OTHER_HOST_UUID, Site, UUID, conflicts, proposed, views};
+use crate::properties::{inventory, sites};
+use crate::site::{
+    HOST_UUID, OTHER_HOST_UUID, OTHER_UUID, Site, UUID, conflicts, proposed, said, views,
+};
 
 fn card(serial: &str) -> Value {
     json!({"inventory": {"system": {"serialNumber": serial, "family": "BlueField-3"}}})
@@ -246,4 +256,141 @@ fn a_proposal_that_would_come_back_as_it_is_does_not_give_way() {
     let joined = site.join();
     assert!(joined.withdrawals.is_empty(), "{:?}", joined.withdrawals);
     assert!(joined.proposals.is_empty());
+}
+
+#[test]
+fn a_cards_agent_takes_no_witness_from_another_card() {
+    let site = Site::default()
+        .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
+        .host("h2", json!({"identity": {"systemUuid": OTHER_HOST_UUID}}))
+        .card("a", json!({"identity": {"systemUuid": UUID}}))
+        .card_bmc("a", json!({"system": {"systemUuid": UUID}}))
+        .card(
+            "b",
+            json!({"identity": {"systemUuid": OTHER_UUID}, "hostRefs": [{"name": "h2"}]}),
+        )
+        .card_bmc(
+            "b",
+            json!({"system": {"systemUuid": OTHER_UUID, "serialNumber": "SB1"}}),
+        )
+        .agent("n2", OTHER_HOST_UUID, json!([{"serialNumber": "SB1"}]));
+    let before = site.joined("b");
+    assert_eq!(before.witnesses.len(), 1);
+    let site = site.own_agent(
+        "a",
+        json!({"system": {"systemUuid": UUID, "serialNumber": "SB1"}}),
+    );
+    assert_eq!(site.joined("b"), before);
+    assert_eq!(conflicts(&site.joined("a")), ["system.serialNumber"]);
+}
+
+#[test]
+fn a_cards_own_word_hides_nothing_that_was_found() {
+    let uuid_of_another = Site::default()
+        .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
+        .card("a", json!({"identity": {"serialNumber": "SA1"}}))
+        .agent("n", HOST_UUID, json!([{"serialNumber": "SA1"}]))
+        .own_agent(
+            "a",
+            json!({"system": {"serialNumber": "SA1", "systemUuid": UUID}}),
+        )
+        .found(
+            "f",
+            "Card",
+            "https://10.0.0.9",
+            json!({"inventory": {"system": {"systemUuid": UUID}}}),
+        );
+    assert_eq!(proposed(&uuid_of_another.join()).0.len(), 1);
+    let serial_that_a_host_sees = Site::default()
+        .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
+        .host("h2", json!({"identity": {"systemUuid": OTHER_HOST_UUID}}))
+        .card("a", json!({"identity": {"systemUuid": UUID}}))
+        .card_bmc("a", json!({"system": {"systemUuid": UUID}}))
+        .own_agent(
+            "a",
+            json!({"system": {"systemUuid": UUID, "serialNumber": "SB1"}}),
+        )
+        .agent("n2", OTHER_HOST_UUID, json!([{"serialNumber": "SB1"}]));
+    let joined = serial_that_a_host_sees.join();
+    assert_eq!(proposed(&joined).0, ["dpu-sb1"]);
+    let places = &joined.cards["a"].places;
+    assert!(places.iter().all(|place| place.name == "h"), "{places:?}");
+}
+
+#[test]
+fn what_only_its_own_agent_tells_is_shown_of_a_card_and_told_where_another_is_known_by_it() {
+    let site = Site::default()
+        .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
+        .card("mine", json!({}))
+        .own_agent("mine", json!({"system": {"serialNumber": "MT1"}}));
+    let alone = site.joined("mine");
+    assert_eq!(alone.summary.serial_number.as_deref(), Some("MT1"));
+    assert_eq!(conflicts(&alone), Vec::<String>::new());
+    let site = site.agent("n", HOST_UUID, json!([{"serialNumber": "MT1"}]));
+    let seen = site.joined("mine");
+    assert_eq!(seen.summary.serial_number.as_deref(), Some("MT1"));
+    let by = |report: &str| (report.to_owned(), "MT1".to_owned());
+    assert_eq!(
+        said(&seen, "system.serialNumber"),
+        [by("xpu-mine"), by("host-n")]
+    );
+    let mut named = site;
+    named.edit_card(0, |card| {
+        card.identity = serde_json::from_value(json!({"serialNumber": "MT1"})).unwrap();
+    });
+    let named = named.joined("mine");
+    assert_eq!(conflicts(&named), Vec::<String>::new());
+    assert_eq!(named.places[0].pairing, KnownPairing::Observed);
+}
+
+/// Where a card sits, without the words that prove it.
+fn sits(card: &JoinedCard) -> Vec<HostPlace> {
+    let places = card.places.iter().cloned();
+    places
+        .map(|place| HostPlace {
+            proof: None,
+            ..place
+        })
+        .collect()
+}
+
+/// What goes, of objects whose own agent did not tell that their card is there.
+fn withdrawn(joined: &SiteJoin, but: &BTreeSet<String>) -> Vec<String> {
+    let gone = joined.withdrawals.iter().map(|gone| gone.name.clone());
+    gone.filter(|name| !but.contains(name)).collect()
+}
+
+proptest! {
+    #[test]
+    fn what_a_cards_own_system_tells_changes_nothing_but_its_own_inventory(
+        site in sites(),
+        told in prop::collection::vec((any::<Index>(), inventory()), 1..4),
+    ) {
+        let mut silent = site.apply();
+        silent.reports.retain(|_, spec| spec.vantage != Vantage::CardOs);
+        prop_assume!(!silent.cards.is_empty());
+        let mut spoken = silent.clone();
+        let mut speakers = BTreeSet::new();
+        for (which, inventory) in told {
+            let card = which.get(&silent.cards).metadata.name.clone().unwrap();
+            spoken = spoken.own_agent(&card, inventory);
+            speakers.insert(card);
+        }
+        let (before, after) = (silent.join(), spoken.join());
+        prop_assert_eq!(&before.proposals, &after.proposals);
+        prop_assert_eq!(&before.moves, &after.moves);
+        prop_assert_eq!(&before.taken_up, &after.taken_up);
+        prop_assert_eq!(&before.hosts, &after.hosts);
+        prop_assert_eq!(withdrawn(&before, &speakers), withdrawn(&after, &speakers));
+        for (name, was) in &before.cards {
+            let is = &after.cards[name];
+            let mut views = is.inventory.views.iter();
+            if views.any(|view| view.from == Vantage::CardOs) || speakers.contains(name) {
+                prop_assert_eq!(sits(was), sits(is));
+                prop_assert_eq!(&was.witnesses, &is.witnesses);
+            } else {
+                prop_assert_eq!(was, is);
+            }
+        }
+    }
 }
