@@ -158,6 +158,8 @@ mod tests {
             tellers: BTreeMap::new(),
             inspected: BTreeMap::new(),
             witnesses: Vec::new(),
+            is_told_by_others: true,
+            is_claimed_by_word: false,
         }
     }
 

@@ -82,6 +82,8 @@ fn join(world: &mut World, dpu: &Dpu, family: &str) -> Wake {
         tellers: BTreeMap::new(),
         inspected: BTreeMap::new(),
         witnesses: Vec::new(),
+        is_told_by_others: true,
+        is_claimed_by_word: false,
     };
     let mut joined = Joined::default();
     joined.cards.insert("c".to_owned(), Arc::new(dpu.clone()));

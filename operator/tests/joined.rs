@@ -60,6 +60,8 @@ fn seen(witnesses: &[(&str, &str)], reports: &[&str]) -> JoinedCard {
         tellers: BTreeMap::new(),
         inspected: BTreeMap::new(),
         witnesses: witnesses.collect(),
+        is_told_by_others: true,
+        is_claimed_by_word: false,
     }
 }
 

@@ -117,6 +117,10 @@ pub struct JoinedCard {
     pub inspected: BTreeMap<String, Inspected>,
     /// Who vouches for where it sits.
     pub witnesses: Vec<Witness>,
+    /// Somebody else than its own operating system tells its serial number.
+    pub is_told_by_others: bool,
+    /// The operating system of another card claims what this one is known by: no policy approves it.
+    pub is_claimed_by_word: bool,
 }
 
 /// A report that proves where a card sits, as long as who wrote it is alive.

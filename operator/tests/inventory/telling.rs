@@ -43,6 +43,8 @@ fn joined(system: Option<Sourced<lockstep_crds::inventory::SystemFacts>>) -> Joi
         tellers: BTreeMap::new(),
         inspected: BTreeMap::new(),
         witnesses: Vec::new(),
+        is_told_by_others: true,
+        is_claimed_by_word: false,
     }
 }
 

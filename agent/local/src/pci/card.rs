@@ -89,28 +89,7 @@ pub fn cards(root: &Root, functions: &[Function]) -> Vec<Card> {
             .push((function, model));
     }
     let devices: Vec<Device<'_>> = devices.into_values().collect();
-    let mut group: Vec<usize> = (0..devices.len()).collect();
-    let mut conflicts: Vec<Vec<String>> = vec![Vec::new(); devices.len()];
-    for (at, device) in devices.iter().enumerate() {
-        for (before, other) in devices.iter().enumerate().take(at) {
-            match device.compare(other) {
-                Relation::Other => {}
-                Relation::Same => {
-                    let (from, to) = (group[at], group[before]);
-                    for name in &mut group {
-                        if *name == from {
-                            *name = to;
-                        }
-                    }
-                }
-                Relation::Contradictory(what) => {
-                    let tell = |other: &Device<'_>| format!("{}: {what}", other.first().address);
-                    conflicts[at].push(tell(other));
-                    conflicts[before].push(tell(device));
-                }
-            }
-        }
-    }
+    let (group, conflicts) = grouped(&devices);
     let mut cards: BTreeMap<usize, (Vec<&Device<'_>>, Vec<String>)> = BTreeMap::new();
     for ((device, conflicts), name) in devices.iter().zip(conflicts).zip(group) {
         let (devices, all) = cards.entry(name).or_default();
@@ -121,6 +100,43 @@ pub fn cards(root: &Root, functions: &[Function]) -> Vec<Card> {
         .into_values()
         .filter_map(|(devices, conflicts)| card(root, &devices, conflicts))
         .collect()
+}
+
+/// The number of the card of each device, and what contradicts what. Devices that say one serial
+/// number come first: what says none goes to no two cards.
+fn grouped(devices: &[Device<'_>]) -> (Vec<usize>, Vec<Vec<String>>) {
+    let mut group: Vec<usize> = (0..devices.len()).collect();
+    let mut serials: Vec<Option<&str>> = devices.iter().map(Device::serial).collect();
+    let mut conflicts: Vec<Vec<String>> = vec![Vec::new(); devices.len()];
+    let mut same = Vec::new();
+    for (at, device) in devices.iter().enumerate() {
+        for (before, other) in devices.iter().enumerate().take(at) {
+            match device.compare(other) {
+                Relation::Other => {}
+                Relation::Same => same.push((before, at)),
+                Relation::Contradictory(what) => {
+                    let tell = |other: &Device<'_>| format!("{}: {what}", other.first().address);
+                    conflicts[at].push(tell(other));
+                    conflicts[before].push(tell(device));
+                }
+            }
+        }
+    }
+    same.sort_by_key(|(before, at)| serials[*before].zip(serials[*at]).is_none());
+    for (before, at) in same {
+        let (from, to) = (group[at], group[before]);
+        let said = serials[from].zip(serials[to]);
+        if said.is_some_and(|(one, other)| one != other) {
+            continue;
+        }
+        serials[to] = serials[to].or(serials[from]);
+        for name in &mut group {
+            if *name == from {
+                *name = to;
+            }
+        }
+    }
+    (group, conflicts)
 }
 
 enum Relation {

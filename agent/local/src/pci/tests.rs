@@ -349,6 +349,9 @@ fn functions_below_the_cards_own_switch_are_one() {
 fn cards_below_one_switch_that_say_other_serial_numbers_are_two() {
     let tree = Tree::new();
     tree.function("0000:10:00.0", 0x1dd8, 0x1000);
+    // Of neither: it says nothing, and joins nobody.
+    tree.function("0000:10:00.0/0000:11:02.0", 0x1dd8, 0x1001);
+    tree.function("0000:10:00.0/0000:11:02.0/0000:12:01.0", 0x1dd8, 0x1004);
     for (port, device, serial) in [("11:00", "12:00", "FLM1"), ("11:01", "13:00", "FLM2")] {
         let port = format!("0000:10:00.0/0000:{port}.0");
         tree.function(&port, 0x1dd8, 0x1001);

@@ -1,6 +1,7 @@
 //! Proposed cards that the policy of their host approves.
 //!
-//! A card about which anybody contradicts anybody is never approved by a policy, nor one that is
+//! A card about which anybody contradicts anybody is never approved by a policy, nor one whose
+//! identity the operating system of another object's card claims: it may be that very card. Nor one that is
 //! not as discovery proposed it: whoever changes it, and be it that they took its approval back,
 //! decides about it from then on.
 
@@ -30,6 +31,7 @@ pub(super) fn approval(
     let policy_name = name(&policy.metadata);
     if !waits
         || joined.inventory.completeness == Completeness::Conflicting
+        || joined.is_claimed_by_word
         || host.spec.policy_ref.name != policy_name
     {
         return None;
@@ -68,7 +70,11 @@ fn fits(
         (
             SERIAL_NUMBER,
             &selector.serial_numbers,
-            summary.serial_number.as_deref(),
+            // What its own operating system alone tells could be the number of any card.
+            summary
+                .serial_number
+                .as_deref()
+                .filter(|_| joined.is_told_by_others),
         ),
     ];
     let mut fitting = Vec::new();

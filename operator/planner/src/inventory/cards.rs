@@ -47,6 +47,8 @@ pub(super) struct Evidence<'a> {
     pub is_stranger: bool,
     /// Keys that another card claims as well.
     pub contested: BTreeSet<Key>,
+    /// The operating system of another card tells that it is known by what this one is.
+    pub is_claimed_by_word: bool,
     pub conflicts: Vec<Conflict>,
 }
 
@@ -282,12 +284,17 @@ fn assembled<'a>(mut sources: Vec<Source<'a>>, matching: &Matching) -> Vec<Evide
     for contested in &matching.contested {
         contested::tell(contested, &sources, matching, &mut told);
     }
-    for (source, conflict) in contested::own_words(&sources, matching) {
-        if let Some(source) = sources.get_mut(source) {
-            source.conflicts.push(conflict);
+    let mut list = vec![Evidence::default(); matching.clusters.len()];
+    for word in contested::own_words(&sources, matching) {
+        if let Some(source) = sources.get_mut(word.source) {
+            source.conflicts.push(word.conflict);
+        }
+        for cluster in word.known_by_it {
+            if let Some(evidence) = list.get_mut(cluster) {
+                evidence.is_claimed_by_word = true;
+            }
         }
     }
-    let mut list = vec![Evidence::default(); matching.clusters.len()];
     let mut objects: Vec<Vec<(&'a Dpu, bool)>> = vec![Vec::new(); list.len()];
     for (source, cluster) in sources.into_iter().zip(&matching.cluster_of) {
         let (Some(evidence), Some(objects)) = (list.get_mut(*cluster), objects.get_mut(*cluster))

@@ -87,9 +87,18 @@ fn described(key: &Key, keys: &Keys) -> String {
     }
 }
 
-/// What a card's own operating system alone tells of it, where that is what another card is known
-/// by: told to the card whose it is, as nobody can make another card doubtful by his own word.
-pub(super) fn own_words(sources: &[Source<'_>], matching: &Matching) -> Vec<(usize, Conflict)> {
+/// What a card's own operating system alone tells of it, where another card is known by that.
+pub(super) struct OwnWord {
+    /// Of the card whose system tells it.
+    pub source: usize,
+    /// For that card: nobody can make another card doubtful by his own word.
+    pub conflict: Conflict,
+    /// Clusters of the cards that are known by it.
+    pub known_by_it: BTreeSet<usize>,
+}
+
+/// All of them.
+pub(super) fn own_words(sources: &[Source<'_>], matching: &Matching) -> Vec<OwnWord> {
     let claimed: BTreeSet<&Key> = sources.iter().flat_map(|source| &source.own_word).collect();
     let mut holders: BTreeMap<&Key, Vec<usize>> = BTreeMap::new();
     for (body, source) in sources.iter().enumerate() {
@@ -98,26 +107,31 @@ pub(super) fn own_words(sources: &[Source<'_>], matching: &Matching) -> Vec<(usi
             holders.entry(key).or_default().push(body);
         }
     }
+    let cluster_of = |body: usize| matching.cluster_of.get(body).copied();
     let mut told = Vec::new();
     for (body, source) in sources.iter().enumerate() {
-        let is_own =
-            |other: &usize| matching.cluster_of.get(*other) == matching.cluster_of.get(body);
         for key in &source.own_word {
             let holders = holders.get(key).map_or(&[][..], Vec::as_slice);
-            if holders.is_empty() || holders.iter().any(is_own) {
+            let known_by_it: BTreeSet<usize> = holders
+                .iter()
+                .filter_map(|other| cluster_of(*other))
+                .collect();
+            let is_its_own = cluster_of(body).is_some_and(|own| known_by_it.contains(&own));
+            if known_by_it.is_empty() || is_its_own {
                 continue;
             }
             let others = holders
                 .iter()
                 .filter_map(|other| word(sources.get(*other)?, key));
             let said = word(source, key).into_iter().chain(others);
-            told.push((
-                body,
-                Conflict {
+            told.push(OwnWord {
+                source: body,
+                conflict: Conflict {
                     field: field(key.kind()),
                     said: said.take(MOST_SAID).collect(),
                 },
-            ));
+                known_by_it,
+            });
         }
     }
     told

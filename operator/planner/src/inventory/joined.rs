@@ -13,6 +13,7 @@ use super::cards::Evidence;
 use super::completeness;
 use super::conflicts::{MOST_CONFLICTS, conflicts};
 use super::groups::{groups, tellers};
+use super::keys::Kind;
 use super::machines::Machines;
 use super::places::{self, Seat};
 use super::sightings::Sighting;
@@ -67,7 +68,14 @@ pub(super) fn joined(
         tellers,
         inspected: inspected(&evidence.sightings),
         witnesses: witnesses(card, evidence, seats, machines),
+        is_told_by_others: told_by_others(evidence),
+        is_claimed_by_word: evidence.is_claimed_by_word,
     }
+}
+
+/// Whether anybody but the card's own operating system tells a serial number of it.
+fn told_by_others(evidence: &Evidence<'_>) -> bool {
+    evidence.keys.iter().any(|key| key.kind() == Kind::Serial)
 }
 
 /// What its reports by a search answer.

@@ -25,7 +25,7 @@ use super::machines::{Machine, Machines};
 use super::naming::{dns, free_name, label};
 use super::places::Seat;
 use super::proposed::{name, proposed_id};
-use super::unclaimed::{Unclaimed, site};
+use super::unclaimed::{Unclaimed, provable, site};
 use super::vendors::maker;
 use super::{FAMILY_LABEL, Proposal, SiteView, VENDOR_LABEL, endpoint, mark};
 
@@ -164,11 +164,11 @@ impl Proposing {
         let (system_uuid, serial_number) = (machine.system_uuid(), machine.serial_number());
         // An agent reads another serial number than a BMC may show: its UUID is enough.
         let serial_number = serial_number.filter(|_| found.is_some() || system_uuid.is_none());
-        let identity =
-            (system_uuid.is_some() || serial_number.is_some()).then_some(MachineIdentity {
-                system_uuid,
-                serial_number,
-            });
+        let told = (system_uuid.is_some() || serial_number.is_some()).then_some(MachineIdentity {
+            system_uuid,
+            serial_number,
+        });
+        let identity = shown_by_found_host(machine).or(told);
         let subject = found.and_then(|(subject, _)| label(subject));
         let spec = DpuHostSpec {
             site: found
@@ -354,6 +354,14 @@ pub(super) fn found_host<'a>(machine: &Machine<'a>) -> Option<(&'a str, &'a Foun
         let now = found.role == MachineRole::Host && found.missing_since.is_none();
         now.then_some((view.spec.subject.as_str(), found))
     })
+}
+
+/// The identity that the BMC that was found for a host shows where it is proved.
+fn shown_by_found_host(machine: &Machine<'_>) -> Option<MachineIdentity> {
+    let (subject, _) = found_host(machine)?;
+    let mut views = machine.views.iter();
+    let view = views.find(|view| view.spec.found.is_some() && view.spec.subject == subject)?;
+    provable(view.spec.machine.as_ref()?)
 }
 
 fn host_stem(machine: &Machine<'_>) -> Option<String> {

@@ -54,8 +54,9 @@ impl<'e, 'a> Unclaimed<'e, 'a> {
                 Some(CardHealth::Answers | CardHealth::Unrecognized(_)) | None => true,
             })
         });
-        // A key that two claim does not tell which of them a host sees.
-        let certain = evidence.contested.is_empty();
+        // A number that two claim does not tell which of them a host sees; an address can be set.
+        let mut contested = evidence.contested.iter();
+        let certain = contested.all(|key| key.kind() == Kind::Mac);
         if found.is_none() && stranger.is_none() && !(seen && certain) {
             return None;
         }
@@ -76,10 +77,12 @@ impl<'e, 'a> Unclaimed<'e, 'a> {
             .flat_map(|one| &one.keys)
             .find(|key| key.kind() == Kind::DeviceSerial)
             .map(|key| format!("{DEVICE_ID}{}", key.value()));
-        let identity = (serial.is_some() || uuid.is_some()).then(|| MachineIdentity {
+        let told = MachineIdentity {
             system_uuid: uuid.clone(),
             serial_number: serial.clone(),
-        });
+        };
+        let shown = found.and_then(|(one, _)| provable(one.spec.machine.as_ref()?));
+        let identity = shown.or_else(|| tells(&told).then_some(told));
         // Where two claim one serial number and tell nothing else, by which of them it is.
         let found_as = found.and_then(|(one, _)| serial.as_ref().map(|_| one.spec.subject.clone()));
         let of = [own_serial, uuid.clone(), device.clone(), found_as];
@@ -109,6 +112,21 @@ impl<'e, 'a> Unclaimed<'e, 'a> {
             },
         })
     }
+}
+
+/// Of what a BMC shows where a machine is proved, what tells that one from others. A proposal demands
+/// nothing else of a BMC that was found: chassis and hosts may tell more, and it would never be proved.
+pub(super) fn provable(machine: &MachineIdentity) -> Option<MachineIdentity> {
+    let serial = machine.serial_number.as_deref().and_then(meaningful_serial);
+    let shown = MachineIdentity {
+        system_uuid: machine.system_uuid.as_deref().and_then(meaningful_uuid),
+        serial_number: serial.map(str::to_owned),
+    };
+    tells(&shown).then_some(shown)
+}
+
+fn tells(identity: &MachineIdentity) -> bool {
+    identity.system_uuid.is_some() || identity.serial_number.is_some()
 }
 
 /// As the card's BMC shows it, since that is where it will be proved; else as anybody does who is

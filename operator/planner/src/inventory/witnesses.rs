@@ -3,7 +3,7 @@
 //! A word counts if it reads a serial number from the card, and its author is known to look
 //! from inside that host: the agent on its one Node, the BMC that its object names, or a BMC
 //! that was found, shows the identity of the object and is at odds with nobody. A live word from
-//! another machine speaks against the place.
+//! another machine speaks against the place, also where it could not speak for one.
 
 use std::collections::BTreeSet;
 
@@ -33,8 +33,11 @@ pub(super) fn witnesses(
             inside && seat.proved_by.iter().any(|report| report == one.report)
         });
         for one in those {
-            let speaks_of = host_of(one, seat, machine, || all_known(card, machines));
-            let Some(host) = speaks_of else { continue };
+            let known = || all_known(card, machines);
+            let speaks_of = host_of(one, seat, machine, known);
+            let Some(host) = speaks_of.or_else(|| elsewhere(one, card, seat, known)) else {
+                continue;
+            };
             let witness = Witness {
                 host: host.to_owned(),
                 report: one.report.to_owned(),
@@ -58,6 +61,29 @@ pub(super) fn is_vouched_for(card: &Dpu, witnesses: &[Witness], alive: &BTreeSet
         let mut seen = witnesses.iter().filter(sees);
         seen.any(|one| one.host == host.name)
     }) && !witnesses.iter().filter(sees).any(elsewhere)
+}
+
+/// Another machine than those of the spec, where a view reads a serial number from the card there
+/// and could not vouch for that machine: two Nodes run on it, or its BMC is at odds with somebody.
+fn elsewhere<'s>(
+    one: &Sighting<'_>,
+    card: &Dpu,
+    seat: &'s Seat,
+    all_known: impl Fn() -> bool,
+) -> Option<&'s str> {
+    let host = seat.place.name.as_str();
+    let is_named = card.spec.host_refs.iter().any(|wanted| wanted.name == host);
+    let tells = match one.from() {
+        Vantage::HostOs | Vantage::FoundBmc => !one.missing(),
+        Vantage::HostBmc
+        | Vantage::CardBmc
+        | Vantage::CardOs
+        | Vantage::Site
+        | Vantage::Scan
+        | Vantage::Spec
+        | Vantage::Unrecognized(_) => false,
+    };
+    (tells && !is_named && (!host.is_empty() || all_known())).then_some(host)
 }
 
 /// The host that a view speaks of, empty for a machine without an object; `None` if it proves

@@ -5,7 +5,7 @@ use lockstep_crds::dpu::Pairing;
 use lockstep_crds::dpu_inventory::KnownPairing;
 use serde_json::{Value, json};
 
-use crate::site::{HOST_UUID, OTHER_HOST_UUID, Site};
+use crate::site::{HOST_UUID, OTHER_HOST_UUID, Site, UUID};
 
 fn site(selector: Value) -> Site {
     Site::default()
@@ -74,6 +74,47 @@ fn a_conflict_is_never_approved() {
         .own_agent("dpu-mt1", json!({"system": {"partNumber": "P-2"}}));
     assert_eq!(site.joined("dpu-mt1").inventoried.reason, "Conflicting");
     assert!(approved(&site).is_empty());
+}
+
+#[test]
+fn a_cards_own_word_is_no_serial_number_to_approve_it_by() {
+    let found = |system: Value| {
+        Site::default()
+            .policy(
+                "p",
+                json!({"discovered": {"approve": [{"serialNumbers": ["MT9"]}]}}),
+            )
+            .found(
+                "f",
+                "Card",
+                "https://10.0.0.1",
+                json!({"inventory": {"system": system}}),
+            )
+            .apply()
+    };
+    let told = found(json!({"systemUuid": UUID, "serialNumber": "MT9"}));
+    assert_eq!(approved(&told).len(), 1);
+    let untold = found(json!({"systemUuid": UUID}));
+    let card = untold.cards[0].metadata.name.clone().unwrap();
+    let word = untold.own_agent(&card, json!({"system": {"serialNumber": "MT9"}}));
+    assert_eq!(
+        word.joined(&card).summary.serial_number.as_deref(),
+        Some("MT9")
+    );
+    assert!(approved(&word).is_empty());
+}
+
+#[test]
+fn a_card_that_anothers_own_word_claims_is_left_to_a_person() {
+    let site = site(json!({"families": ["BlueField-3"]}));
+    assert_eq!(approved(&site).len(), 1);
+    let adopted = site
+        .card(
+            "mine",
+            json!({"hostRefs": [{"name": "h", "pairing": "Asserted"}]}),
+        )
+        .own_agent("mine", json!({"system": {"serialNumber": "MT1"}}));
+    assert!(approved(&adopted).is_empty());
 }
 
 #[test]

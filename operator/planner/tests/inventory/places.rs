@@ -111,6 +111,39 @@ fn whoever_looks_from_inside_the_host_and_reads_the_serial_number_is_a_witness()
 }
 
 #[test]
+fn a_word_from_another_machine_speaks_against_the_place_also_where_it_could_not_speak_for_one() {
+    let word = |report: &str, host: &str| (report.to_owned(), host.to_owned());
+    let here = || found(in_a(), HOST_UUID, json!({}));
+    let sees = || json!([{"serialNumber": "MT1"}]);
+    let two_nodes =
+        here()
+            .agent("new", OTHER_HOST_UUID, sees())
+            .agent("old", OTHER_HOST_UUID, json!([]));
+    assert_eq!(
+        witnesses(&two_nodes),
+        [word("bmc-found-id", "a"), word("host-new", "b")]
+    );
+    let strange = "11111111-2222-4333-8444-555555555555";
+    let no_object = here()
+        .agent("new", strange, sees())
+        .agent("old", strange, sees());
+    assert_eq!(
+        witnesses(&no_object),
+        [
+            word("host-new", ""),
+            word("host-old", ""),
+            word("bmc-found-id", "a")
+        ]
+    );
+    let at_odds = json!({"inventory": {"contradictions": ["two serial numbers"]}});
+    let at_odds = found(in_a(), OTHER_HOST_UUID, at_odds).agent("n", HOST_UUID, sees());
+    assert_eq!(
+        witnesses(&at_odds),
+        [word("host-n", "a"), word("bmc-found-id", "b")]
+    );
+}
+
+#[test]
 fn a_found_bmc_vouches_only_for_the_machine_that_it_is_proved_to_be() {
     let word = |host: &str| vec![("bmc-found-id".to_owned(), host.to_owned())];
     assert_eq!(witnesses(&found(in_a(), HOST_UUID, json!({}))), word("a"));

@@ -199,6 +199,58 @@ fn what_was_created_by_half_is_completed() {
 }
 
 #[test]
+fn a_proposal_demands_only_what_a_found_bmc_shows_where_it_is_proved() {
+    let uuid_alone = json!({
+        "machine": {"systemUuid": UUID},
+        "inventory": {
+            "system": {"systemUuid": UUID, "serialNumber": "MT1"},
+            "ports": {"ports": [{"name": "p0", "mac": "b8:3f:d2:00:00:01"}]},
+        },
+    });
+    let joined = Site::default()
+        .host("h", json!({"identity": {"systemUuid": HOST_UUID}}))
+        .found("f", "Card", "https://10.0.0.1", uuid_alone)
+        .agent("n", HOST_UUID, json!([{"serialNumber": "MT1"}]))
+        .join();
+    let card = proposed_card(&joined, "dpu-mt1");
+    assert_eq!(card.spec.host_refs[0].name, "h");
+    let demanded = json!({"systemUuid": UUID});
+    assert_eq!(
+        json!(card.spec.identity),
+        demanded,
+        "what its chassis tells is not proved"
+    );
+    let host = json!({"machine": {"systemUuid": HOST_UUID}});
+    let agent = json!({
+        "machine": {"systemUuid": HOST_UUID, "serialNumber": "SRV1"},
+        "inventory": {"cards": []},
+    });
+    let joined = Site::default()
+        .found("f", "Host", "https://10.0.0.1", host)
+        .report("host-n", "HostOs", "n", agent)
+        .join();
+    let host = proposed_host(&joined, "host-srv1");
+    assert_eq!(json!(host.spec.identity), json!({"systemUuid": HOST_UUID}));
+}
+
+#[test]
+fn cards_that_share_an_address_alone_are_two() {
+    let joined = Site::default()
+        .agent(
+            "n",
+            HOST_UUID,
+            json!([{"serialNumber": "A1", "macs": ["b8:3f:d2:00:00:01"]}]),
+        )
+        .agent(
+            "m",
+            OTHER_UUID,
+            json!([{"serialNumber": "B1", "macs": ["b8:3f:d2:00:00:01"]}]),
+        )
+        .join();
+    assert_eq!(proposed(&joined).0, ["dpu-a1", "dpu-b1"]);
+}
+
+#[test]
 fn existing_objects_are_adopted() {
     let found = Site::default().found("f1", "Card", "https://10.0.0.1", card("MT1"));
     let bmc = json!({
