@@ -272,14 +272,30 @@ pub struct InstallPolicy {
     #[schemars(range(min = 30, max = 86400))]
     #[serde(default = "InstallPolicy::default_os_timeout")]
     pub os_timeout_seconds: i64,
-    /// Installs tried per card and image before the card is stalled.
+    /// Installs tried per card and image before `onFailure` says what becomes of the card.
     #[schemars(range(min = 1, max = 5))]
     #[serde(default = "InstallPolicy::default_attempts")]
     pub max_attempts: i64,
+    /// What becomes of a card whose wanted image did not come up in `maxAttempts` installs.
+    #[serde(default)]
+    pub on_failure: OnInstallFailure,
     /// Seconds a card gets to shut down gracefully before its power is cut.
     #[schemars(range(min = 0, max = 3600))]
     #[serde(default = "InstallPolicy::default_shutdown")]
     pub shutdown_grace_seconds: i64,
+}
+
+/// What becomes of a card whose wanted image does not come up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnInstallFailure {
+    /// It stays as it is until a person acts.
+    #[default]
+    Stall,
+    /// The image that the card was last seen to run is installed again, if there is one and it may
+    /// go onto the card now; `maxAttempts` counts for it anew. The host's wait ends with it as with
+    /// the wanted one. The card is not Ready then, and neither image is tried again before a
+    /// person names another one or changes `retryToken`.
+    RollBack,
 }
 
 /// A way to get an image onto a card.
@@ -325,6 +341,7 @@ impl Default for InstallPolicy {
             methods: Self::default_methods(),
             os_timeout_seconds: Self::default_os_timeout(),
             max_attempts: Self::default_attempts(),
+            on_failure: OnInstallFailure::default(),
             shutdown_grace_seconds: Self::default_shutdown(),
         }
     }

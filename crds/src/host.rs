@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bmc::{BmcEndpoint, LocalRef, MachineIdentity};
-use crate::boot_policy::HoldMechanism;
+use crate::boot_policy::{HoldMechanism, OnInstallFailure};
 use crate::directive::{Directive, ImageFacts, OutcomeKind, Step, WorkOrder};
 use crate::open_enum::open_enum;
 
@@ -357,7 +357,8 @@ pub struct CardRecord {
     /// The card itself (system UUID or serial): attempts belong to it, whatever the uid.
     #[schemars(length(max = 64))]
     pub physical_id: String,
-    /// The image being installed or last installed.
+    /// The image being installed or last installed: the wanted one, or under `rollBack` the last
+    /// good one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageFacts>,
     /// Installs begun for this image on this card.
@@ -396,6 +397,16 @@ pub struct CardRecord {
     /// When this install was concluded, by the observation of its image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_at: Option<Time>,
+    /// The wanted image that the card was seen to run last, as its own agent told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_good: Option<GoodImage>,
+    /// The installs that failed since a person last wanted something else of the card, oldest first.
+    #[schemars(length(max = 10))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_installs: Vec<FailedInstall>,
+    /// The wanted image was given up, and `lastGood` is on its way back, or runs again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roll_back: Option<RollBack>,
     /// The highest security version of an image that the card was seen to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security_version: Option<i64>,
@@ -409,6 +420,48 @@ pub struct CardRecord {
     /// The directive that this card keeps failing, until it succeeds or something else is wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailedDirective>,
+}
+
+/// An image that a card was seen to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GoodImage {
+    /// Name of its `DpuImage`.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// What it is.
+    pub image: ImageFacts,
+    /// The way by which it was installed; absent if somebody else had put it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<crate::inventory::InstallMethod>,
+    /// When it was first seen to run.
+    pub seen_at: Time,
+}
+
+/// An install that did not end in a report from the card's own agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedInstall {
+    /// What was installed.
+    pub image: ImageFacts,
+    /// By which way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<crate::inventory::InstallMethod>,
+    /// When the card was powered on for it.
+    pub begun_at: Time,
+    /// What was seen of the card when its time was over.
+    #[schemars(length(max = 256))]
+    pub cause: String,
+}
+
+/// The way back to the last good image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RollBack {
+    /// The wanted image, which did not come up.
+    pub from: ImageFacts,
+    /// Since when it is not tried any more.
+    pub since: Time,
 }
 
 /// A directive that did not do what it should, and how often in a row.
@@ -445,4 +498,27 @@ pub struct FinishedDirective {
     pub message: Option<String>,
     /// When its end was concluded.
     pub at: Time,
+}
+
+impl CardRecord {
+    /// The image that the card gets in place of the one that is wanted of it, where that one was
+    /// given up and nobody has wanted something else since.
+    pub fn goes_back_to(&self, digest: &str, retry_token: Option<&str>) -> Option<&GoodImage> {
+        let back = self.roll_back.as_ref()?;
+        let same_wish = back.from.digest == digest && self.retry_token.as_deref() == retry_token;
+        self.last_good.as_ref().filter(|_| same_wish)
+    }
+
+    /// The image that the card may have to go back to.
+    pub fn fallback(&self, on_failure: OnInstallFailure) -> Option<&GoodImage> {
+        let may = on_failure == OnInstallFailure::RollBack || self.roll_back.is_some();
+        self.last_good.as_ref().filter(|_| may)
+    }
+}
+
+impl DpuHostStatus {
+    /// The record of the card with that uid.
+    pub fn record_of(&self, uid: &str) -> Option<&CardRecord> {
+        self.cards.iter().find(|kept| kept.uid == uid)
+    }
 }

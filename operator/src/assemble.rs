@@ -5,9 +5,10 @@ use lockstep_configuration::Inputs;
 use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::report::StoredImage;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReportSpec, LocalRef, names};
-use lockstep_planner::View;
+use lockstep_planner::inventory::JoinedCard;
 use lockstep_planner::vetting::Vetting;
-use lockstep_planner::view::{CardView, Wanted};
+use lockstep_planner::view::{CardView, Fallback, Wanted};
+use lockstep_planner::{View, good_image};
 use thiserror::Error;
 
 use crate::conflicts::Claimant;
@@ -47,7 +48,7 @@ pub fn assemble(world: &World, key: &Key) -> Result<Option<View>, Unreadable> {
     let cards = world
         .cards_of(key)
         .filter_map(|card| world.cards.get(card).map(|dpu| (card, dpu)))
-        .map(|(card, dpu)| card_view(world, card, dpu, policy))
+        .map(|(card, dpu)| card_view(world, card, dpu, host, policy))
         .collect::<Result<_, _>>()?;
     let site = key.sibling(names::site(&host.spec.site));
     let joined = world.joins.of(&key.namespace);
@@ -97,6 +98,7 @@ fn card_view(
     world: &World,
     key: &Key,
     dpu: &Dpu,
+    host: &DpuHost,
     policy: Option<&DpuBootPolicy>,
 ) -> Result<CardView, Unreadable> {
     let agent = key.sibling(names::xpu(&key.name));
@@ -105,7 +107,7 @@ fn card_view(
     let image = dpu.spec.image_ref.as_ref();
     let image = image.or_else(|| policy.and_then(|policy| policy.spec.image_ref.as_ref()));
     let found = image_of(world, key, image)?;
-    Ok(CardView {
+    let mut view = CardView {
         dpu: dpu.clone(),
         report: report(world, &key.sibling(names::card_bmc(&key.name)))?,
         // Written on the card: what it cannot say properly it has not said.
@@ -118,11 +120,47 @@ fn card_view(
         vetting: found.map_or_else(Vetting::of_nothing, |image| {
             vetting(world, key, &dpu.spec.site, policy, image, joined)
         }),
+        fallback: None,
         wanted: wanted(world, key, image)?,
         conflicts: world.claims.conflicts(&Claimant::Card(key.clone())),
         sightings: joined.map_or_else(Vec::new, |joined| sightings(world, key, joined)),
         joined: joined.map(shown),
-    })
+    };
+    view.fallback = fallback(world, key, &view, host, policy, joined)?;
+    Ok(view)
+}
+
+/// The last good image of the card's record, as long as its object is there and names the same
+/// bytes.
+fn fallback(
+    world: &World,
+    key: &Key,
+    card: &CardView,
+    host: &DpuHost,
+    policy: Option<&DpuBootPolicy>,
+    joined: Option<&JoinedCard>,
+) -> Result<Option<Box<Fallback>>, Unreadable> {
+    let record = host.status.as_ref();
+    let Some(good) = record.and_then(|record| good_image(record, card)) else {
+        return Ok(None);
+    };
+    let found = readable("DpuImage", &world.images, &key.sibling(&good.name))?;
+    let found = found.filter(|image| image.spec.digest == good.image.digest);
+    Ok(found.map(|image| {
+        Box::new(Fallback {
+            image: facts(image),
+            requirements: requirements(world, key, image, joined),
+            vetting: vetting(world, key, &card.dpu.spec.site, policy, image, joined),
+            configuration: Inputs::of(&card.dpu, &image.name_any(), &image.spec),
+        })
+    }))
+}
+
+fn facts(image: &DpuImage) -> ImageFacts {
+    ImageFacts {
+        digest: image.spec.digest.clone(),
+        version: image.spec.version.clone(),
+    }
 }
 
 fn wanted(world: &World, card: &Key, image: Option<&LocalRef>) -> Result<Wanted, Unreadable> {
@@ -132,12 +170,7 @@ fn wanted(world: &World, card: &Key, image: Option<&LocalRef>) -> Result<Wanted,
     let found = image_of(world, card, Some(image))?;
     Ok(found.map_or_else(
         || Wanted::Missing(image.name.clone()),
-        |found| {
-            Wanted::Image(ImageFacts {
-                digest: found.spec.digest.clone(),
-                version: found.spec.version.clone(),
-            })
-        },
+        |found| Wanted::Image(facts(found)),
     ))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use lockstep_crds::report::StoredSignature;
-use lockstep_crds::{DpuBootPolicy, DpuImage, ImageRules, names};
+use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, ImageRules, names};
 use lockstep_planner::inventory::{JoinedCard, fits};
 use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::{Vetting, all_fit};
@@ -62,8 +62,8 @@ pub(crate) struct Finding {
     pub trust: Trust,
 }
 
-/// What comes of the signatures of an image for everybody who wants it, in order of policies
-/// and sites.
+/// What comes of the signatures of an image for everybody who wants it, or may go back to it, in
+/// order of policies and sites.
 pub(crate) fn findings(world: &World, key: &Key, image: &DpuImage) -> Vec<Finding> {
     let mut wanted_by = BTreeSet::new();
     for (card, entry) in world.cards.within(&key.namespace) {
@@ -79,7 +79,8 @@ pub(crate) fn findings(world: &World, key: &Key, image: &DpuImage) -> Vec<Findin
         };
         let own = dpu.spec.image_ref.as_ref();
         let wanted = own.or(policy.spec.image_ref.as_ref());
-        if wanted.is_some_and(|wanted| wanted.name == key.name) {
+        let wanted = wanted.is_some_and(|wanted| wanted.name == key.name);
+        if wanted || may_go_back(host, dpu, policy, key) {
             wanted_by.insert((named, dpu.spec.site.as_str()));
         }
     }
@@ -93,4 +94,13 @@ pub(crate) fn findings(world: &World, key: &Key, image: &DpuImage) -> Vec<Findin
         }
     };
     wanted_by.into_iter().map(finding).collect()
+}
+
+/// Whether the image is the one to which the card goes if the wanted one does not come up.
+fn may_go_back(host: &DpuHost, dpu: &Dpu, policy: &DpuBootPolicy, image: &Key) -> bool {
+    let uid = dpu.metadata.uid.as_deref().unwrap_or_default();
+    let record = host.status.as_ref();
+    let kept = record.and_then(|record| record.record_of(uid));
+    let good = kept.and_then(|kept| kept.fallback(policy.spec.install.on_failure));
+    good.is_some_and(|good| good.name == image.name)
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use lockstep_crds::host::GoodImage;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuInventory, DpuReport};
 use lockstep_planner::node_of;
 
@@ -290,7 +291,8 @@ impl World {
             .extend(self.hosts.within(&policy.namespace).filter_map(governed));
     }
 
-    /// Wakes the policies, hosts and cards that name an image.
+    /// Wakes the policies, hosts and cards that name an image, and the hosts whose cards may go
+    /// back to it.
     pub(crate) fn wake_for_image(&self, image: &Key, wake: &mut Wake) {
         for (key, entry) in self.policies.within(&image.namespace) {
             let named = entry
@@ -309,6 +311,15 @@ impl World {
                 self.wake_for_card(key, wake);
             }
         }
+        let last_good = |(key, entry): (&Key, &Entry<DpuHost>)| {
+            let mut records = entry.readable()?.status.iter().flat_map(|s| &s.cards);
+            let named = |good: &GoodImage| good.name == image.name;
+            records
+                .any(|kept| kept.last_good.as_ref().is_some_and(named))
+                .then(|| key.clone())
+        };
+        wake.hosts
+            .extend(self.hosts.within(&image.namespace).filter_map(last_good));
     }
 
     /// Wakes the hosts whose Node this is, and those of these uids, whose taint it carries.

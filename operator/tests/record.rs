@@ -52,6 +52,7 @@ fn view(server: &ApiServer) -> View {
             requirements: Vec::new(),
             vetting: Vetting::of_nothing(),
             configuration: None,
+            fallback: None,
             joined: None,
         }],
         conflicts: Vec::new(),

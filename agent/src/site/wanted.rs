@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 use lockstep_crds::boot_policy::PolicyMode;
+use lockstep_crds::host::{CardRecord, GoodImage};
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage};
 use lockstep_store::{Digest, Place};
 use url::Url;
@@ -37,9 +38,9 @@ pub struct WantedSource {
     pub pull_secret: Option<String>,
 }
 
-/// The images that cards of the site name, or the policies of their hosts. A
-/// policy that only observes wants nothing, and neither does a card whose
-/// host or policy is not known.
+/// The images that cards of the site name, or the policies of their hosts, and those to which
+/// cards may have to go back. A policy that only observes wants nothing, and neither does a card
+/// whose host or policy is not known.
 pub fn wanted(
     site: &str,
     hosts: &[Arc<DpuHost>],
@@ -48,10 +49,12 @@ pub fn wanted(
     images: &[Arc<DpuImage>],
 ) -> Wanted {
     let mut found = Wanted::new();
-    for card in cards.iter().filter(|card| card.spec.site == site) {
-        let Some(image) = image_of(card, hosts, policies, images) else {
-            continue;
-        };
+    let cards = cards.iter().filter(|card| card.spec.site == site);
+    let of_cards = cards.flat_map(|card| {
+        let standing = Standing::of(card, hosts, policies).into_iter();
+        standing.flat_map(|standing| [standing.named(images), standing.fallback(images)])
+    });
+    for image in of_cards.flatten() {
         // The API takes only digests and URLs; anything else is an older object.
         let Ok(digest) = image.spec.digest.parse::<Digest>() else {
             tracing::warn!(image = %image.name_any(), "not fetched: its digest is none");
@@ -100,30 +103,83 @@ fn urls(texts: &[String]) -> impl Iterator<Item = Url> {
     texts.iter().filter_map(|text| Url::parse(text).ok())
 }
 
-/// The image that a card names, or the policy of its host.
+/// What decides which images a card gets.
+struct Standing<'a> {
+    card: &'a Dpu,
+    policy: &'a DpuBootPolicy,
+    /// What was done to it, if anything.
+    kept: Option<&'a CardRecord>,
+}
+
+impl<'a> Standing<'a> {
+    fn of(
+        card: &'a Dpu,
+        hosts: &'a [Arc<DpuHost>],
+        policies: &'a [Arc<DpuBootPolicy>],
+    ) -> Option<Self> {
+        let first = card.spec.host_refs.first()?;
+        let host = hosts.iter().find(|host| host.name_any() == first.name)?;
+        let policy = &host.spec.policy_ref.name;
+        let policy = policies
+            .iter()
+            .find(|each| each.name_any() == *policy)
+            .filter(|policy| policy.spec.mode != PolicyMode::Observe)?;
+        let uid = card.metadata.uid.as_deref().unwrap_or_default();
+        let record = host.status.as_ref();
+        Some(Self {
+            card,
+            policy,
+            kept: record.and_then(|record| record.record_of(uid)),
+        })
+    }
+
+    /// The image that the card names, or the policy of its host.
+    fn named<'i>(&self, images: &'i [Arc<DpuImage>]) -> Option<&'i Arc<DpuImage>> {
+        let own = self.card.spec.image_ref.as_ref();
+        let reference = own.or(self.policy.spec.image_ref.as_ref())?;
+        images
+            .iter()
+            .find(|image| image.name_any() == reference.name)
+    }
+
+    /// The image to which the card may have to go back.
+    fn fallback<'i>(&self, images: &'i [Arc<DpuImage>]) -> Option<&'i Arc<DpuImage>> {
+        let good = self.kept?.fallback(self.policy.spec.install.on_failure)?;
+        good_image(good, images)
+    }
+}
+
+fn good_image<'i>(good: &GoodImage, images: &'i [Arc<DpuImage>]) -> Option<&'i Arc<DpuImage>> {
+    let is_it = |image: &&Arc<DpuImage>| {
+        image.name_any() == good.name && image.spec.digest == good.image.digest
+    };
+    images.iter().find(is_it)
+}
+
+/// The image that a card is to get: the one that it names, or the policy of its host; or if that
+/// one was given up, the one to which the card goes back.
 pub(super) fn image_of<'a>(
     card: &Dpu,
     hosts: &[Arc<DpuHost>],
     policies: &[Arc<DpuBootPolicy>],
     images: &'a [Arc<DpuImage>],
 ) -> Option<&'a Arc<DpuImage>> {
-    let first = card.spec.host_refs.first()?;
-    let host = hosts.iter().find(|host| host.name_any() == first.name)?;
-    let policy = &host.spec.policy_ref.name;
-    let policy = policies
-        .iter()
-        .find(|each| each.name_any() == *policy)
-        .filter(|policy| policy.spec.mode != PolicyMode::Observe)?;
-    let own = card.spec.image_ref.as_ref();
-    let reference = own.or(policy.spec.image_ref.as_ref())?;
-    images
-        .iter()
-        .find(|image| image.name_any() == reference.name)
+    let standing = Standing::of(card, hosts, policies)?;
+    let named = standing.named(images)?;
+    let token = card.spec.retry_token.as_deref();
+    let good = standing
+        .kept
+        .and_then(|kept| kept.goes_back_to(&named.spec.digest, token));
+    match good {
+        Some(good) => good_image(good, images),
+        None => Some(named),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lockstep_crds::boot_policy::OnInstallFailure;
     use serde_json::{Value, json};
 
     fn object<T: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: &Value) -> Arc<T> {
@@ -188,6 +244,64 @@ mod tests {
         assert!(digits(Some("two"), "Observe", Some("one")).is_empty());
         assert!(digits(None, "Plan", None).is_empty());
         assert!(digits(Some("missing"), "Plan", Some("one")).is_empty());
+    }
+
+    /// The card of that record runs `two`, which is the last good one of `record`.
+    fn with_record(mut record: Value) -> Arc<DpuHost> {
+        let mut host = (*host()).clone();
+        let two = json!({"version": "1", "digest": format!("sha256:{}", "2".repeat(64))});
+        record["lastGood"] = json!({"name": "two", "image": two, "seenAt": "2026-01-01T00:00:00Z"});
+        for (field, value) in [("name", "c"), ("uid", "uid-c"), ("physicalId", "p")] {
+            record[field] = json!(value);
+        }
+        host.status = serde_json::from_value(json!({"cards": [record]})).unwrap();
+        Arc::new(host)
+    }
+
+    #[test]
+    fn what_a_card_may_go_back_to_is_kept_and_what_it_goes_back_to_is_configured() {
+        let mut wants_one = (*card(Some("one"))).clone();
+        wants_one.metadata.uid = Some("uid-c".into());
+        let cards = [Arc::new(wants_one)];
+        let images = [image("one", "1"), image("two", "2")];
+        let from = |digit: &str| {
+            let digest = format!("sha256:{}", digit.repeat(64));
+            let since = "2026-01-01T00:00:00Z";
+            json!({"rollBack": {"from": {"version": "1", "digest": digest}, "since": since}})
+        };
+        let stalls = || policy("Plan", None);
+        let rolls_back = || {
+            let mut policy = (*stalls()).clone();
+            policy.spec.install.on_failure = OnInstallFailure::RollBack;
+            Arc::new(policy)
+        };
+        let (both, one): (&[&str], &[&str]) = (&["1", "2"], &["1"]);
+        let table = [
+            (json!({}), stalls(), one, "one"),
+            (json!({}), rolls_back(), both, "one"),
+            (from("1"), stalls(), both, "two"),
+            (from("1"), rolls_back(), both, "two"),
+            // Another image was given up than the one that is wanted now.
+            (from("3"), rolls_back(), both, "one"),
+        ];
+        for (record, policy, kept, given) in table {
+            let hosts = [with_record(record.clone())];
+            let policies = [policy];
+            let found = wanted("s", &hosts, &cards, &policies, &images);
+            let digits: Vec<_> = found
+                .keys()
+                .map(|digest| digest.hex()[..1].to_owned())
+                .collect();
+            assert_eq!(digits, kept, "{record}");
+            let image = image_of(&cards[0], &hosts, &policies, &images).unwrap();
+            assert_eq!(image.name_any(), given, "{record}");
+        }
+        // Other bytes by that name are another image.
+        let images = [image("one", "1"), image("two", "4")];
+        let hosts = [with_record(from("1"))];
+        let policies = [rolls_back()];
+        assert!(image_of(&cards[0], &hosts, &policies, &images).is_none());
+        assert_eq!(wanted("s", &hosts, &cards, &policies, &images).len(), 1);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::install::install;
 use crate::intent::{Draft, Intent, plain};
 use crate::reach;
 use crate::reason::Reason;
+use crate::roll_back;
 use crate::stage;
 use crate::view::{CardView, View, Wanted};
 
@@ -114,6 +115,10 @@ pub fn intent(
     now: Timestamp,
 ) -> Intent {
     let needed = needed(view, record, spec, card, now);
+    let needed = match record_of(record, card) {
+        Some(kept) => roll_back::told(kept, card, needed),
+        None => needed,
+    };
     match needed {
         Intent::Act(draft) if card.dpu.spec.paused && !is_going(view, card) => {
             paused(&draft.message)
@@ -277,7 +282,12 @@ fn installed(
         return owed;
     }
     match card.live_os(now) {
-        Some(os) if os.image_digest.as_ref() == Some(&wanted.digest) => Intent::Done,
+        Some(os) if os.image_digest.as_ref() == Some(&wanted.digest) => {
+            let back = roll_back::goes_back(kept, card);
+            back.map_or(Intent::Done, |back| {
+                Intent::Stall(roll_back::went_back(kept, back))
+            })
+        }
         Some(os) => Intent::stall(
             Reason::InstallFailed,
             format!(

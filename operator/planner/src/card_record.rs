@@ -12,6 +12,7 @@ use lockstep_crds::report::{BmcReport, MediaOwner};
 use crate::approval::is_approved;
 use crate::reach;
 use crate::road;
+use crate::roll_back;
 use crate::takedown;
 use crate::view::{CardView, View, Wanted};
 
@@ -39,9 +40,10 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         put_off_end(view, &mut kept, now);
         notice_os(card, &mut kept, now);
         notice_security_version(card, &mut kept, now);
+        roll_back::end_if_needless(card, &mut kept, now);
         if let Some(wanted) = wanted
             && view.policy.is_some()
-            && supersedes(&kept, card, wanted)
+            && roll_back::is_new_wish(&kept, card, wanted)
             && install_end(view, &kept, now).is_none()
         {
             record.failed = None;
@@ -58,8 +60,16 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
                 },
                 armed: kept.armed,
                 security_version: kept.security_version,
+                last_good: kept.last_good,
                 ..fresh(card, wanted)
             };
+            notice_os(card, &mut kept, now);
+        }
+        roll_back::note_failure(view, card, &mut kept, now);
+        roll_back::stay_aimed(view, &mut kept, now);
+        if let Some(wanted) = wanted {
+            roll_back::remember_good(&mut kept, wanted, view.image_name(card));
+            roll_back::begin_if_due(view, record, card, &mut kept, wanted, now);
             notice_os(card, &mut kept, now);
         }
         let busy = record
@@ -97,7 +107,8 @@ fn forget_the_gone(view: &View, record: &mut DpuHostStatus) {
     let directives = &record.directives;
     record.cards.retain(|kept| {
         let directed = directives.iter().any(|open| open.target.uid == kept.uid);
-        let failed = kept.observed_at.is_none() && (kept.attempts > 0 || kept.given_up);
+        let failed = kept.observed_at.is_none() && (kept.attempts > 0 || kept.given_up)
+            || kept.roll_back.is_some();
         is_here(kept) || directed || failed
     });
     // What was armed there ended as CancelledButArmed; it is seen again if the card comes back.
@@ -134,6 +145,9 @@ fn fresh(card: &CardView, wanted: &ImageFacts) -> CardRecord {
         stopping: None,
         given_up: false,
         observed_at: None,
+        last_good: None,
+        failed_installs: Vec::new(),
+        roll_back: None,
         security_version: None,
         armed: Vec::new(),
         wait: None,
@@ -141,7 +155,7 @@ fn fresh(card: &CardView, wanted: &ImageFacts) -> CardRecord {
     }
 }
 
-/// Whether the user wants something else than what the record is about.
+/// Whether the image that is aimed at is another one than the record's, or wanted anew.
 pub(crate) fn supersedes(kept: &CardRecord, card: &CardView, wanted: &ImageFacts) -> bool {
     kept.image.as_ref().map(|image| &image.digest) != Some(&wanted.digest)
         || kept.retry_token != card.dpu.spec.retry_token
@@ -171,7 +185,7 @@ pub(crate) fn ends_at(view: &View, booted: Timestamp) -> Time {
 
 /// An installer that runs knows nothing of a policy that was edited since, or is gone: what was
 /// recorded when it began only ever grows.
-fn latest_end(view: &View, kept: &CardRecord) -> Option<Timestamp> {
+pub(crate) fn latest_end(view: &View, kept: &CardRecord) -> Option<Timestamp> {
     let booted = kept.booted_at.as_ref()?;
     let recorded = kept.install_ends.as_ref().map(|end| end.0);
     Some(ends_at(view, booted.0).0).max(recorded)
@@ -190,7 +204,9 @@ fn notice_os(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
         .image
         .as_ref()
         .is_some_and(|image| os.image_digest.as_ref() == Some(&image.digest));
-    let same_boot = kept.booted_at.is_some() && kept.epoch_before.as_ref() == Some(&os.boot_epoch);
+    // Of a card that goes back it is known that it was off since, whatever became of the install.
+    let was_off = kept.booted_at.is_some() || kept.roll_back.is_some();
+    let same_boot = was_off && kept.epoch_before.as_ref() == Some(&os.boot_epoch);
     if runs_it && !same_boot && kept.observed_at.is_none() {
         kept.observed_at = Some(Time(now));
         kept.given_up = false;
@@ -272,7 +288,9 @@ fn adopt_install(
         .as_ref()
         .map_or(now, |since| since.0.min(now));
     let over = now >= since + os_timeout(view);
-    if kept.booted_at.is_some() || kept.observed_at.is_some() || done || over {
+    let failed = kept.roll_back.as_ref();
+    let failed = failed.is_some_and(|back| back.from.digest == *digest);
+    if kept.booted_at.is_some() || kept.observed_at.is_some() || done || over || failed {
         return;
     }
     kept.booted_at = Some(Time(since));

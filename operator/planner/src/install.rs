@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use lockstep_configuration::Inputs;
 use lockstep_crds::DpuHostStatus;
-use lockstep_crds::boot_policy::{AllowedMethod, BootOrder, DpuBootPolicySpec};
+use lockstep_crds::boot_policy::{AllowedMethod, BootOrder, DpuBootPolicySpec, OnInstallFailure};
 use lockstep_crds::directive::{Action, ActionKind, ImageFacts, Step};
 use lockstep_crds::host::{CardRecord, SlotPower};
 use lockstep_crds::observed::PowerState;
@@ -18,6 +18,7 @@ use crate::reach;
 use crate::reason::Reason;
 use crate::requirement;
 use crate::road;
+use crate::roll_back;
 use crate::slot_power;
 use crate::stage;
 use crate::taint;
@@ -57,7 +58,7 @@ pub(crate) fn install(
     let road = road::choose(card, kept, spec, facts)?;
     require_cycle(card, facts)?;
     if is_over(kept, spec) {
-        return Err(failed(kept, wanted));
+        return Err(failed(kept, wanted, spec));
     }
     vetting::passed(spec, card, kept, wanted)
         .map_err(|why| disarmed(view, card, kept, why, now))?;
@@ -129,7 +130,8 @@ fn require_cycle(card: &CardView, facts: &BmcReport) -> Result<(), Intent> {
 }
 
 fn is_over(kept: &CardRecord, spec: &DpuBootPolicySpec) -> bool {
-    kept.given_up || kept.attempts >= spec.install.max_attempts
+    let stays = kept.roll_back.is_some() && spec.install.on_failure == OnInstallFailure::Stall;
+    kept.given_up || stays || kept.attempts >= spec.install.max_attempts
 }
 
 /// A card whose BMC has no power beside its host that is off cannot answer. If the host
@@ -183,23 +185,44 @@ pub(crate) fn wanted_hold(
     }
 }
 
-fn failed(kept: &CardRecord, wanted: &ImageFacts) -> Intent {
-    let since = kept
-        .booted_at
-        .as_ref()
-        .map_or_else(String::new, |at| format!(", last powered on at {}", at.0));
-    let message = if kept.given_up {
-        format!(
-            "the hold of the host ended before the card ran {}, and it is not tried again; {} install(s) begun{since}",
-            wanted.version, kept.attempts
-        )
-    } else {
-        format!(
-            "{} install(s) of {} did not end in a report from the card's own agent{since}",
-            kept.attempts, wanted.version
-        )
+fn failed(kept: &CardRecord, wanted: &ImageFacts, spec: &DpuBootPolicySpec) -> Intent {
+    let ImageFacts { version, .. } = wanted;
+    let since = kept.booted_at.as_ref();
+    let since = since.map_or_else(String::new, |at| format!(", last powered on at {}", at.0));
+    let stays = spec.install.on_failure == OnInstallFailure::Stall;
+    if kept.roll_back.is_some() && stays && !kept.given_up {
+        return Intent::stall(
+            Reason::InstallFailed,
+            format!(
+                "{version} is not installed again, for the policy's install.onFailure is Stall"
+            ),
+        );
+    }
+    if kept.given_up {
+        return Intent::stall(
+            Reason::InstallFailed,
+            format!(
+                "the hold of the host ended before the card ran {version}, and it is not tried again; {} install(s) begun{since}",
+                kept.attempts
+            ),
+        );
+    }
+    let last = roll_back::failures(kept, wanted);
+    let last = last.map_or(since, |last| format!(": {last}"));
+    let no_way_back = match &kept.last_good {
+        _ if stays || kept.roll_back.is_some() => "",
+        Some(_) => {
+            ". It is the last image that the card was seen to run, so there is none to go back to"
+        }
+        None => ". The card was not seen to run another image, so there is none to go back to",
     };
-    Intent::stall(Reason::InstallFailed, message)
+    Intent::stall(
+        Reason::InstallFailed,
+        format!(
+            "{} install(s) of {version} did not end in a report from the card's own agent{last}{no_way_back}",
+            kept.attempts
+        ),
+    )
 }
 
 fn image_ready(view: &View, wanted: &ImageFacts) -> Result<(), Intent> {

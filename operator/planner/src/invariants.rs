@@ -1,5 +1,7 @@
 //! The safety rules as checks on a plan, for property tests, the model and the lab.
 
+mod images;
+
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
@@ -18,14 +20,18 @@ use crate::host;
 use crate::inspection;
 use crate::ledger;
 use crate::pairing;
-use crate::requirement::Judgement;
 use crate::road;
+use crate::roll_back;
 use crate::standing::is_kept;
 use crate::taint;
-use crate::view::{CardView, Readiness, View, Wanted};
+use crate::view::{CardView, Readiness, View};
 
 /// Every way in which `plan` breaks a safety rule, in words; empty for a sound plan.
 pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
+    let seen = view;
+    // A card that goes back is waited for, and read, for the image that it gets.
+    let aimed = roll_back::aimed(view, &plan.host_status);
+    let view = &*aimed;
     let mut found = Vec::new();
     let mut check = |holds: bool, rule: &str| {
         if !holds {
@@ -115,6 +121,11 @@ pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
                     "S5: an effect on what was seen while the domain was at rest",
                 );
                 started(view, directive, &before, after, now, &mut check);
+                let is_allowed = images::is_allowed(seen, directive, &before, after);
+                check(
+                    is_allowed,
+                    "S9: an image was to go onto a card that is neither wanted nor the last good one, not trusted, not made for it, or older than is allowed",
+                );
             }
         }
         Decision::Await(why, until) => {
@@ -242,27 +253,6 @@ fn started(
             card.dpu.metadata.deletion_timestamp.is_none()
                 && view.host.metadata.deletion_timestamp.is_none(),
             "S10: something new on an object that is being deleted",
-        );
-    }
-    let gives_image = changes_card && directive.action.image.is_some();
-    if let (Some(card), Some(spec), Some(image)) = (card, policy, &directive.action.image)
-        && gives_image
-    {
-        let kept = before.cards.iter().chain(&after.cards);
-        let kept = kept.filter(|kept| kept.uid == directive.target.uid);
-        let ran = kept.filter_map(|kept| kept.security_version).max();
-        let rules = spec.images.as_ref();
-        let minimum = rules.and_then(|rules| rules.minimum_security_version);
-        let vetting = &card.vetting;
-        check(
-            card.wanted == Wanted::Image(image.clone())
-                && vetting.trust == Judgement::Met
-                && vetting.fit == Judgement::Met,
-            "S9: an image was to go onto a card that is not trusted, or not made for it",
-        );
-        check(
-            Some(vetting.security_version) >= ran.max(minimum),
-            "S9: an image was to go onto a card that is older than is allowed",
         );
     }
     let of_power = directive.action.kind == ActionKind::PowerOn

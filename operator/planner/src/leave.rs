@@ -145,18 +145,22 @@ fn under_hold(
     Ok(Leave::Granted)
 }
 
-/// Once the wait for the cards is over, a host that is to go on without them waits for what was
-/// begun before, and for nothing new.
+/// Whether the wait for the cards is over, and the host is to go on without them.
+pub(crate) fn goes_on(record: &DpuHostStatus, spec: &DpuBootPolicySpec, now: Timestamp) -> bool {
+    let goes_on = match spec.host_wait.on_timeout {
+        OnTimeout::Continue | OnTimeout::PowerOff => true,
+        OnTimeout::Hold => false,
+    };
+    goes_on && host::wait_is_over(record, now)
+}
+
+/// A host that is to go on without its cards waits for what was begun before, and for nothing new.
 fn require_time(
     record: &DpuHostStatus,
     spec: &DpuBootPolicySpec,
     now: Timestamp,
 ) -> Result<(), Intent> {
-    let goes_on = match spec.host_wait.on_timeout {
-        OnTimeout::Continue | OnTimeout::PowerOff => true,
-        OnTimeout::Hold => false,
-    };
-    if goes_on && host::wait_is_over(record, now) {
+    if goes_on(record, spec, now) {
         return Err(Intent::wait(
             Reason::HostWaitTimedOut,
             "the host's wait is over, and it goes on as soon as it can: nothing new begins",

@@ -109,6 +109,12 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
                 .chain([&card.observed_at, &card.stopping])
         })
         .flatten();
+    let of_images = record.cards.iter().flat_map(|card| {
+        let good = card.last_good.iter().map(|good| &good.seen_at);
+        let back = card.roll_back.iter().map(|back| &back.since);
+        let failed = card.failed_installs.iter().map(|one| &one.begun_at);
+        good.chain(back).chain(failed)
+    });
     let of_holds = record
         .hold
         .iter()
@@ -122,6 +128,7 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
     let time = of_waits
         .chain(of_failures)
         .chain(of_cards)
+        .chain(of_images)
         .chain(of_holds)
         .chain(of_directives)
         .chain(of_history)

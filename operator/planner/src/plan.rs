@@ -15,7 +15,8 @@ use crate::reason::Reason;
 use crate::view::{CardView, View};
 use crate::wait::{self, as_decision, limited, weigh};
 use crate::{
-    card, custody, give_back, host, inspection, joining, ledger, slot_power, taint, takedown,
+    card, custody, give_back, host, inspection, joining, ledger, roll_back, slot_power, taint,
+    takedown,
 };
 
 /// How long only to observe after the record turned out older than reality.
@@ -64,6 +65,8 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
     card::absorb(view, &mut record, now);
     takedown::absorb(view, &mut record, now);
     slot_power::measure(view, &mut record, now);
+    let aimed = roll_back::aimed(view, &record);
+    let view = &*aimed;
     let verdict = if adopting {
         let why = Intent::wait(
             Reason::Adopting,

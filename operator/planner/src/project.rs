@@ -19,7 +19,7 @@ use crate::intent::{Intent, Limit, TaintStep};
 use crate::ledger;
 use crate::plan::Verdict;
 use crate::reason::Reason;
-use crate::show_card::show_card;
+use crate::show_card::{ROLLING_BACK, show_card};
 use crate::show_inventory::show_host_inventory;
 use crate::shown::{Shown, show_channel};
 use crate::slot_power;
@@ -302,6 +302,7 @@ fn transitions(
         if armed && is_protected(&card.dpu.metadata) && is_let_go(view, card, intent) {
             events.push(Transition::cancelled_but_armed(name));
         }
+        events.extend(gives_up(before, after, card));
         if was == status.phase {
             continue;
         }
@@ -340,6 +341,25 @@ fn transitions(
         }
     }
     events
+}
+
+/// Told once: by the plan that gives the wanted image up.
+fn gives_up(before: &DpuHostStatus, after: &DpuHostStatus, card: &CardView) -> Option<Transition> {
+    let uid = card.uid();
+    let of = |status: &DpuHostStatus| {
+        let kept = status.cards.iter().find(|kept| kept.uid == uid);
+        kept.and_then(|kept| kept.roll_back.clone().zip(kept.last_good.clone()))
+    };
+    let (back, good) = of(after)?;
+    of(before).is_none().then(|| Transition {
+        card: Some(card.name()),
+        reason: ROLLING_BACK.to_owned(),
+        message: format!(
+            "{} did not come up, and {} is to go onto the card again",
+            back.from.version, good.image.version
+        ),
+        warning: true,
+    })
 }
 
 /// The earliest time at which the answer may change though nothing is reported.

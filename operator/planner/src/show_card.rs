@@ -12,9 +12,13 @@ use crate::card;
 use crate::decision::Decision;
 use crate::intent::Intent;
 use crate::reason::Reason;
+use crate::roll_back;
 use crate::show_inventory::{is_under_way, show_card_inventory};
 use crate::shown::{Shown, show_channel};
 use crate::view::{CardView, View, Wanted};
+
+/// Reason of `Reconciling`, and of an event, of a card that gets its last good image again.
+pub(crate) const ROLLING_BACK: &str = "RollingBack";
 
 /// The next status of a card, from its own share of the verdict.
 pub(crate) fn show_card(
@@ -33,9 +37,11 @@ pub(crate) fn show_card(
     status.observed_generation = generation;
     status.phase = Some(phase);
     status.message = Some(condition::truncated(&shown.message));
-    status.wanted_image = match &card.wanted {
-        Wanted::Image(image) => Some(image.clone()),
-        Wanted::Missing(_) | Wanted::Nothing => None,
+    let back = kept.and_then(|kept| roll_back::goes_back(kept, card));
+    status.wanted_image = match (back, &card.wanted) {
+        (Some(back), _) => Some(back.from.clone()),
+        (None, Wanted::Image(image)) => Some(image.clone()),
+        (None, Wanted::Missing(_) | Wanted::Nothing) => None,
     };
     if let Some(bmc) = view.card_bmc(card, now) {
         status.capabilities = Some(bmc.capabilities.clone());
@@ -102,18 +108,33 @@ fn phase(
     let clean = kept.is_some_and(|kept| kept.armed.is_empty());
     let live = card.live_os(now).is_some();
     let at_work = installed && live && clean && record.hold.is_none();
+    let back = kept.and_then(|kept| Some((kept, roll_back::goes_back(kept, card)?)));
+    let running = || match back {
+        None => running(version),
+        Some((kept, back)) => {
+            let why = roll_back::went_back(kept, back);
+            (Phase::Degraded, Shown::stalled(&why))
+        }
+    };
+    let under_way = || match back {
+        Some((_, back)) if !installed => going_back(view, &back.from.version, version),
+        Some(_) | None => under_way(view, installed, version),
+    };
     match intent {
         Intent::Hold(why) if is_refusal(intent) => (Phase::Discovered, Shown::idle(why)),
-        Intent::Stall(why) if at_work && is_of_the_domain(why.reason) => running(version),
+        Intent::Stall(why) if at_work && is_of_the_domain(why.reason) => running(),
         Intent::Stall(why)
-            if matches!(why.reason, Reason::CardAgentSilent | Reason::CardPoweredOff) =>
+            if matches!(
+                why.reason,
+                Reason::CardAgentSilent | Reason::CardPoweredOff | Reason::RolledBack
+            ) =>
         {
             (Phase::Degraded, Shown::stalled(why))
         }
         Intent::Stall(why) => (Phase::Stalled, Shown::stalled(why)),
-        Intent::Hold(_) | Intent::Wait(..) if at_work && !awaits_host(overall) => running(version),
+        Intent::Hold(_) | Intent::Wait(..) if at_work && !awaits_host(overall) => running(),
         Intent::Hold(why) => (Phase::Available, Shown::idle(why)),
-        Intent::Wait(why, _) if is_announced(why.reason) => under_way(view, installed, version),
+        Intent::Wait(why, _) if is_announced(why.reason) => under_way(),
         Intent::Wait(why, _) => {
             let phase = if why.reason == Reason::CardAgentSilent {
                 Phase::Degraded
@@ -121,6 +142,8 @@ fn phase(
                 Phase::Inspecting
             } else if installed {
                 Phase::Activating
+            } else if back.is_some() {
+                Phase::Recovering
             } else if kept.is_some_and(|kept| kept.attempts > 0 || !kept.armed.is_empty()) {
                 Phase::Installing
             } else {
@@ -129,9 +152,9 @@ fn phase(
             let shown = Shown::progress(why.reason.as_str(), why.message.clone());
             (phase, shown)
         }
-        Intent::Act(_) | Intent::Taint(_) => under_way(view, installed, version),
-        Intent::Done if at_work && !awaits_host(overall) => running(version),
-        Intent::Done => under_way(view, installed, version),
+        Intent::Act(_) | Intent::Taint(_) => under_way(),
+        Intent::Done if at_work && !awaits_host(overall) => running(),
+        Intent::Done => under_way(),
     }
 }
 
@@ -172,6 +195,13 @@ fn awaits_host(overall: &Decision) -> bool {
 
 fn running(version: &str) -> (Phase, Shown) {
     (Phase::Ready, Shown::ready(format!("runs {version}")))
+}
+
+fn going_back(view: &View, from: &str, to: &str) -> (Phase, Shown) {
+    let host = view.host_name();
+    let message =
+        format!("{from} did not come up; going back to {to}, step by step in dpuhost/{host}");
+    (Phase::Recovering, Shown::progress(ROLLING_BACK, message))
 }
 
 fn under_way(view: &View, installed: bool, version: &str) -> (Phase, Shown) {

@@ -66,12 +66,28 @@ pub struct CardView {
     pub vetting: Vetting,
     /// What the card's own files are made of, if that image has any.
     pub configuration: Option<Inputs>,
+    /// The image that the card goes back to if that one does not come up: the last good one of its
+    /// record, as long as its `DpuImage` is there and names the same bytes.
+    pub fallback: Option<Box<Fallback>>,
     /// Why its BMC or identity is claimed twice, in words; empty if it is not.
     pub conflicts: Vec<String>,
     /// Where it has been seen, by the host or the BMC of the host.
     pub sightings: Vec<Sighting>,
     /// What its status tells of its inventory; `None` until reports have been joined.
     pub joined: Option<CardJoined>,
+}
+
+/// Another image of a card, and what is found of it: as of the wanted one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fallback {
+    /// What it is.
+    pub image: ImageFacts,
+    /// What it asks of the card's components, and what is seen of them.
+    pub requirements: Vec<Required>,
+    /// Whether it is trusted, and made for this card.
+    pub vetting: Vetting,
+    /// What the card's own files are made of, if it has any.
+    pub configuration: Option<Inputs>,
 }
 
 /// A card that was seen in a host.
@@ -219,6 +235,14 @@ impl View {
             &card.uid(),
             self.site_agent_fresh(now),
         )
+    }
+
+    /// Name of the `DpuImage` that is wanted of the card.
+    pub(crate) fn image_name<'a>(&'a self, card: &'a CardView) -> Option<&'a str> {
+        let policy = self.policy.as_ref();
+        let own = card.dpu.spec.image_ref.as_ref();
+        let named = own.or_else(|| policy.and_then(|policy| policy.spec.image_ref.as_ref()));
+        named.map(|named| named.name.as_str())
     }
 
     /// uid of the host object.

@@ -8,9 +8,10 @@ mod versions;
 
 use std::collections::VecDeque;
 
+use lockstep_crds::LocalRef;
 use lockstep_crds::boot_policy::{
-    AllowedMethod, BootOrder, DpuBootPolicySpec, HoldMechanism, OnOrphan, OnTimeout,
-    UnobservableStageAction, WaitUntil,
+    AllowedMethod, BootOrder, DpuBootPolicySpec, HoldMechanism, OnInstallFailure, OnOrphan,
+    OnTimeout, UnobservableStageAction, WaitUntil,
 };
 use lockstep_crds::host::{Disruption, HostRole, SlotPower};
 use lockstep_crds::observed::{BootStage, Knowledge, Offer};
@@ -18,7 +19,7 @@ use lockstep_planner::Decision;
 use lockstep_planner::view::{NodeSeen, Readiness};
 use proptest::prelude::*;
 
-use events::{events, happen, http_boots, http_offers, methods};
+use events::{events, failures, happen, http_boots, http_offers, methods};
 
 use crate::world::machine::HttpBoot;
 use crate::world::operator::Crash;
@@ -32,6 +33,7 @@ struct Start {
     waits: bool,
     on_timeout: OnTimeout,
     on_orphan: OnOrphan,
+    on_failure: OnInstallFailure,
     guess: bool,
     grace: i64,
     role: HostRole,
@@ -58,6 +60,7 @@ fn starts() -> impl Strategy<Value = Start> {
             Just(OnTimeout::PowerOff)
         ],
         prop_oneof![Just(OnOrphan::KeepHeld), Just(OnOrphan::RestoreAndRelease)],
+        failures(),
         any::<bool>(),
         prop_oneof![Just(0), Just(30)],
     );
@@ -75,7 +78,7 @@ fn starts() -> impl Strategy<Value = Start> {
     (1..=2_usize, policy, host, ways).prop_map(
         |(
             cards,
-            (order, waits, on_timeout, on_orphan, guess, grace),
+            (order, waits, on_timeout, on_orphan, on_failure, guess, grace),
             (role, slot, mechanisms, (coupled, dark_bmcs), disrupt, node, host_on, cards_run),
             (methods, uefi_http, makes_of_http),
         )| Start {
@@ -84,6 +87,7 @@ fn starts() -> impl Strategy<Value = Start> {
             waits: waits && order == BootOrder::XpuFirst,
             on_timeout,
             on_orphan,
+            on_failure,
             guess,
             grace,
             role,
@@ -163,6 +167,7 @@ fn begin_policy(policy: &mut DpuBootPolicySpec, start: &Start) {
     policy.hold.orphan_after_seconds = 1500;
     policy.hold.on_orphan = start.on_orphan;
     policy.install.os_timeout_seconds = 400;
+    policy.install.on_failure = start.on_failure;
     policy.install.shutdown_grace_seconds = start.grace;
     if start.guess {
         policy.unobservable_stage.action = UnobservableStageAction::SafeAfter;
@@ -296,6 +301,38 @@ proptest! {
         events in prop::collection::vec(events(), 1..60),
     ) {
         let mut world = begin(&start);
+        let mut spare = None;
+        for event in &events {
+            world.tell(format!("-- {event:?}"));
+            happen(&mut world, event, &mut spare);
+        }
+        world.tell("-- calm");
+        ends(&mut world);
+    }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: config().cases / 4, ..config() })]
+
+    #[test]
+    fn a_card_whose_update_fails_goes_back_once_whatever_happens(
+        start in starts(),
+        seconds in 0..2400_i64,
+        events in prop::collection::vec(events(), 1..40),
+    ) {
+        let mut world = begin(&Start {
+            on_failure: OnInstallFailure::RollBack,
+            cards_run: true,
+            role: HostRole::Server,
+            slot: SlotPower::Yes,
+            disrupt: true,
+            ..start
+        });
+        rest(&mut world, 120);
+        world.broken.insert("os-2".into());
+        world.edit_policy(|policy| policy.image_ref = Some(LocalRef { name: "os-2".into() }));
+        rest(&mut world, seconds);
         let mut spare = None;
         for event in &events {
             world.tell(format!("-- {event:?}"));

@@ -18,6 +18,7 @@ mod refusals;
 mod requirements;
 mod restore;
 mod roads;
+mod roll_back;
 mod shutdown;
 mod taint;
 mod taken_down;

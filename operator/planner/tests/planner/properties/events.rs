@@ -1,6 +1,8 @@
 //! What may happen, and how it happens to the world.
 
-use lockstep_crds::boot_policy::{AllowedMethod, OnTimeout, PolicyMode, WaitUntil};
+use lockstep_crds::boot_policy::{
+    AllowedMethod, OnInstallFailure, OnTimeout, PolicyMode, WaitUntil,
+};
 use lockstep_crds::dpu::Pairing;
 use lockstep_crds::host::HostRole;
 use lockstep_crds::observed::{BootStage, Knowledge, Offer};
@@ -44,6 +46,9 @@ pub enum Event {
     Methods(Vec<AllowedMethod>),
     Disrupt(bool),
     OnTimeout(OnTimeout),
+    OnFailure(OnInstallFailure),
+    /// The system of a version does not come up any more, or does again.
+    Breaks(&'static str, bool),
     HostStage(BootStage),
     HostStranger(bool),
     Conflict(bool),
@@ -166,6 +171,10 @@ pub fn methods() -> impl Strategy<Value = Vec<AllowedMethod>> {
     ]
 }
 
+pub fn failures() -> impl Strategy<Value = OnInstallFailure> {
+    prop_oneof![1 => Just(OnInstallFailure::Stall), 3 => Just(OnInstallFailure::RollBack)]
+}
+
 pub fn http_offers() -> impl Strategy<Value = Option<Offer>> {
     prop_oneof![
         4 => Just(Some(Offer::Offered)),
@@ -249,6 +258,9 @@ pub fn events() -> impl Strategy<Value = Event> {
         1 => methods().prop_map(Event::Methods),
         1 => any::<bool>().prop_map(Event::Disrupt),
         1 => timeouts.prop_map(Event::OnTimeout),
+        1 => failures().prop_map(Event::OnFailure),
+        3 => (prop_oneof![Just("os-1"), Just("os-2")], any::<bool>())
+            .prop_map(|(version, breaks)| Event::Breaks(version, breaks)),
         1 => any::<bool>().prop_map(Event::Conflict),
         1 => any::<bool>().prop_map(Event::Guards),
         1 => Just(Event::Offline),
@@ -325,6 +337,13 @@ pub fn happen(world: &mut World, event: &Event, spare: &mut Option<DpuBootPolicy
                 policy.host_wait.on_timeout = *then;
             }
         }),
+        Event::OnFailure(then) => world.edit_policy(|policy| policy.install.on_failure = *then),
+        Event::Breaks(version, true) => {
+            world.broken.insert((*version).to_owned());
+        }
+        Event::Breaks(version, false) => {
+            world.broken.remove(*version);
+        }
         Event::HostStranger(there) => {
             world.host_machine.stranger(*there);
         }

@@ -350,10 +350,15 @@ impl World {
     fn fetch(&mut self) {
         let Some(view) = self.view() else { return };
         let before = self.store.clone();
-        for card in &view.cards {
-            let Wanted::Image(wanted) = &card.wanted else {
-                continue;
+        let of_cards = view.cards.iter().flat_map(|card| {
+            let wanted = match &card.wanted {
+                Wanted::Image(wanted) => Some(wanted),
+                Wanted::Missing(_) | Wanted::Nothing => None,
             };
+            let fallback = card.fallback.as_ref().map(|fallback| &fallback.image);
+            wanted.into_iter().chain(fallback)
+        });
+        for wanted in of_cards {
             let state = match self.store.iter().find(|i| i.digest == wanted.digest) {
                 Some(stored) if stored.state == ImageState::Verified => continue,
                 Some(stored) if stored.state == ImageState::Fetching && self.source_ok => {

@@ -1,6 +1,6 @@
 //! The objects that a user would apply, and the machines they stand for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -93,6 +93,7 @@ impl World {
                 .map(|version| (version.to_owned(), image(version)))
                 .into(),
             vetted: BTreeMap::new(),
+            broken: BTreeSet::new(),
             host_machine: Machine::new(serial("host1")),
             node: None,
             coupled: false,
@@ -108,6 +109,7 @@ impl World {
                     os_report: None,
                     os_lease: None,
                     dead: false,
+                    ran: BTreeSet::new(),
                     sightings: Vec::new(),
                     requirements: Vec::new(),
                     configuration: None,
@@ -129,6 +131,7 @@ impl World {
             story: Vec::new(),
             wish: 0,
             wish_of: BTreeMap::new(),
+            asked_of: BTreeMap::new(),
             boots: BTreeMap::new(),
             strict: false,
             looked: None,

@@ -52,7 +52,9 @@ impl World {
         );
     }
 
-    /// Powers a card on for us: no more often for one wish than the policy has attempts.
+    /// Powers a card on for us: no more often for one wish and image than the policy has attempts,
+    /// and for no other image than the wanted one, but that the card goes back to one that it has
+    /// run, once, and stays with that.
     pub fn boot(&mut self, index: usize) {
         let before = self.cards[index].machine.is_on();
         self.power_on_card(index);
@@ -61,21 +63,38 @@ impl World {
         }
         let what = format!("PowerOn dpu/card{}", index + 1);
         let asked = self.effects.iter().rev().find(|effect| effect.what == what);
-        let given_back = asked
-            .and_then(|effect| self.recorded.iter().find(|d| d.seq == effect.seq))
-            .is_some_and(|directive| directive.action.image.is_none());
-        if given_back {
+        let Some(seq) = asked.map(|effect| effect.seq) else {
             return;
-        }
-        let wish = asked.map_or(self.wish, |effect| self.wish_of[&effect.seq]);
-        let boots = self.boots.entry((index, wish)).or_default();
-        *boots += 1;
-        let boots = *boots;
-        let policy = self.policy.as_ref();
-        let most = policy.map_or(i64::MAX, |policy| policy.spec.install.max_attempts);
+        };
+        let directive = self.recorded.iter().find(|one| one.seq == seq);
+        let image = directive.and_then(|directive| directive.action.image.clone());
+        // One that is only given back its power gets no image.
+        let Some(image) = image else { return };
+        let wanted = self.asked_of[&seq].as_ref() == Some(&image.digest);
+        let ran = self.cards[index].ran.contains(&image.digest);
         assert!(
-            boots <= most,
-            "{boots} boots of card {index}\n{}",
+            wanted || ran,
+            "{} was never seen to run on card {index}\n{}",
+            image.version,
+            self.told()
+        );
+        let boots = self.boots.entry((index, self.wish_of[&seq])).or_default();
+        boots.push(image.digest.clone());
+        let same = boots.iter().filter(|one| **one == image.digest).count();
+        let turns = boots.windows(2).filter(|two| two[0] != two[1]).count();
+        let policy = self.policy.as_ref();
+        let most = policy.map_or(usize::MAX, |policy| {
+            usize::try_from(policy.spec.install.max_attempts).unwrap()
+        });
+        assert!(
+            same <= most,
+            "{same} boots of card {index} for {}\n{}",
+            image.version,
+            self.told()
+        );
+        assert!(
+            turns <= 1,
+            "images take turns on card {index}\n{}",
             self.told()
         );
     }

@@ -372,7 +372,8 @@ impl World {
     fn card_is_up(&mut self, index: usize) {
         let now = self.now;
         let card = &mut self.cards[index];
-        let Some(image) = card.disk.clone().filter(|_| !card.dead) else {
+        let comes_up = |image: &ImageFacts| !card.dead && !self.broken.contains(&image.version);
+        let Some(image) = card.disk.clone().filter(comes_up) else {
             return;
         };
         card.machine.stage = Some(BootStage::OsRunning);
@@ -390,6 +391,7 @@ impl World {
                 continue;
             };
             card.os_lease = Some(self.now);
+            card.ran.insert(os.image.digest.clone());
             let same = card
                 .os_report
                 .as_ref()

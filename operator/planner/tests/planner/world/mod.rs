@@ -10,7 +10,7 @@ pub mod effects;
 pub mod machine;
 pub mod operator;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use lockstep_configuration::Inputs;
@@ -19,11 +19,11 @@ use lockstep_crds::report::StoredImage;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
 use lockstep_planner::decision::TaintEffect;
 use lockstep_planner::inventory::JoinedHost;
-use lockstep_planner::node_of;
 use lockstep_planner::vetting::Vetting;
 use lockstep_planner::view::{
-    CardJoined, CardView, LeaseSeen, NodeSeen, Required, Sighting, View, Wanted,
+    CardJoined, CardView, Fallback, LeaseSeen, NodeSeen, Required, Sighting, View, Wanted,
 };
+use lockstep_planner::{good_image, node_of};
 
 use agent::SiteAgent;
 use machine::{CardOs, Machine};
@@ -51,6 +51,8 @@ pub struct Card {
     pub os_lease: Option<Timestamp>,
     /// It never comes up after an install.
     pub dead: bool,
+    /// What its own agent has reported so far, by digest.
+    pub ran: BTreeSet<String>,
     /// Where it has been seen, and what it is made of, as joined from reports.
     pub sightings: Vec<Sighting>,
     /// What the wanted image requires, and what is seen of that.
@@ -78,6 +80,8 @@ pub struct World {
     pub catalogue: BTreeMap<String, ImageFacts>,
     /// What is found of images, by version; nothing is against the others.
     pub vetted: BTreeMap<String, Vetting>,
+    /// Versions whose system never comes up.
+    pub broken: BTreeSet<String>,
     pub host_machine: Machine,
     pub node: Option<NodeSeen>,
     /// Nodes that carry the taint of this host.
@@ -110,8 +114,10 @@ pub struct World {
     pub wish: usize,
     /// The wish for which each directive was recorded.
     pub wish_of: BTreeMap<i64, usize>,
-    /// Power-ons that brought a card up, by card and wish.
-    pub boots: BTreeMap<(usize, usize), i64>,
+    /// The image that was asked for when each directive was recorded, by digest.
+    pub asked_of: BTreeMap<i64, Option<String>>,
+    /// Images for which power-ons brought a card up, by card and wish, in their order.
+    pub boots: BTreeMap<(usize, usize), Vec<String>>,
     /// Every plan is asked for twice: what is recorded must not ask for another write.
     pub strict: bool,
     /// What the last plan was made from, and when it wanted to look again.
@@ -152,12 +158,13 @@ impl World {
         let name = dpu.metadata.name.clone().unwrap();
         let wanted = self.wanted(&dpu);
         let vetting = match &wanted {
-            Wanted::Image(image) => self.vetted.get(&image.version).cloned(),
-            Wanted::Missing(_) | Wanted::Nothing => None,
+            Wanted::Image(image) => self.vetting(image),
+            Wanted::Missing(_) | Wanted::Nothing => Vetting::of_nothing(),
         };
-        Some(CardView {
+        let mut view = CardView {
             wanted,
-            vetting: vetting.unwrap_or_else(Vetting::of_nothing),
+            vetting,
+            fallback: None,
             report: card.machine.report.clone(),
             os: card.os_report.clone(),
             os_agent: card.os_lease.map(|renewed| LeaseSeen {
@@ -170,7 +177,28 @@ impl World {
             configuration: card.configuration.clone(),
             joined: card.joined.clone(),
             dpu,
-        })
+        };
+        view.fallback = self.fallback(&view);
+        Some(view)
+    }
+
+    fn vetting(&self, image: &ImageFacts) -> Vetting {
+        let found = self.vetted.get(&image.version).cloned();
+        found.unwrap_or_else(Vetting::of_nothing)
+    }
+
+    /// What the card may go back to, as its record and the catalogue say.
+    fn fallback(&self, card: &CardView) -> Option<Box<Fallback>> {
+        let record = self.host.as_ref()?.status.as_ref()?;
+        let good = good_image(record, card)?;
+        let there = self.catalogue.get(&good.name);
+        let image = there.filter(|image| image.digest == good.image.digest)?;
+        Some(Box::new(Fallback {
+            image: image.clone(),
+            requirements: card.requirements.clone(),
+            vetting: self.vetting(image),
+            configuration: None,
+        }))
     }
 
     fn wanted(&self, dpu: &Dpu) -> Wanted {

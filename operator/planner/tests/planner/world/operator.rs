@@ -1,9 +1,11 @@
 //! The operator around the planner: plan, check, record, conclude, as the real one does,
 //! with crashes between the writes.
 
+use lockstep_crds::directive::Directive;
 use lockstep_crds::host::CardRecord;
 use lockstep_crds::{DpuHostStatus, FINALIZER};
 use lockstep_planner::decision::TaintEffect;
+use lockstep_planner::view::Wanted;
 use lockstep_planner::{Decision, Plan, View, invariants, plan};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -233,6 +235,7 @@ impl World {
                 lockstep_planner::ledger::what(&directive)
             ));
             self.wish_of.insert(directive.seq, self.wish);
+            self.asked_of.insert(directive.seq, asked(view, &directive));
             self.recorded.push(stored(&directive));
         }
         true
@@ -312,6 +315,16 @@ impl World {
         for line in lines {
             self.tell(line);
         }
+    }
+}
+
+/// Digest of the image that a person wants of the directive's card.
+fn asked(view: &View, directive: &Directive) -> Option<String> {
+    let uid = &directive.target.uid;
+    let card = view.cards.iter().find(|card| card.uid() == *uid)?;
+    match &card.wanted {
+        Wanted::Image(image) => Some(image.digest.clone()),
+        Wanted::Missing(_) | Wanted::Nothing => None,
     }
 }
 

@@ -1,0 +1,57 @@
+//! Which images may go onto a card (S9).
+
+use lockstep_crds::DpuHostStatus;
+use lockstep_crds::boot_policy::OnInstallFailure;
+use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
+
+use crate::requirement::Judgement;
+use crate::view::{View, Wanted};
+
+/// Whether the image that a card is to get is the one that is wanted, or the last that the card was
+/// seen to run while that one is given up; and whether it may go there.
+pub(super) fn is_allowed(
+    view: &View,
+    directive: &Directive,
+    before: &DpuHostStatus,
+    after: &DpuHostStatus,
+) -> bool {
+    let of_card = directive.target.kind == TargetKind::Card;
+    let clears = directive.action.kind == ActionKind::ClearInstall;
+    let Some(image) = directive
+        .action
+        .image
+        .as_ref()
+        .filter(|_| of_card && !clears)
+    else {
+        return true;
+    };
+    let uid = directive.target.uid.as_str();
+    let card = view.cards.iter().find(|card| card.uid() == uid);
+    let kept = after.cards.iter().find(|kept| kept.uid == uid);
+    let (Some(card), Some(kept), Some(policy)) = (card, kept, &view.policy) else {
+        return false;
+    };
+    let is_wanted = card.wanted == Wanted::Image(image.clone());
+    let fallback = card.fallback.as_ref();
+    let fallback = fallback.filter(|fallback| fallback.image == *image);
+    let given_up = kept.roll_back.as_ref().is_some_and(|back| {
+        matches!(&card.wanted, Wanted::Image(wanted) if wanted.digest == back.from.digest)
+            && policy.spec.install.on_failure == OnInstallFailure::RollBack
+    });
+    let good = kept.last_good.as_ref().map(|good| &good.image);
+    let vetting = if is_wanted && kept.roll_back.is_none() {
+        &card.vetting
+    } else if let Some(fallback) = fallback.filter(|_| given_up && good == Some(image)) {
+        &fallback.vetting
+    } else {
+        return false;
+    };
+    let records = before.cards.iter().chain(&after.cards);
+    let records = records.filter(|kept| kept.uid == uid);
+    let ran = records.filter_map(|kept| kept.security_version).max();
+    let rules = policy.spec.images.as_ref();
+    let minimum = rules.and_then(|rules| rules.minimum_security_version);
+    vetting.trust == Judgement::Met
+        && vetting.fit == Judgement::Met
+        && Some(vetting.security_version) >= ran.max(minimum)
+}
