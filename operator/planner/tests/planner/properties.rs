@@ -327,6 +327,10 @@ proptest! {
             role: HostRole::Server,
             slot: SlotPower::Yes,
             disrupt: true,
+            coupled: false,
+            node: false,
+            guess: true,
+            methods: vec![AllowedMethod::VirtualMedia],
             ..start
         });
         rest(&mut world, 120);

@@ -407,3 +407,17 @@ fn a_host_goes_on_with_a_card_that_went_back_beside_one_that_did_not() {
     assert!(world.host_machine.is_on() && world.status().hold.is_none());
     assert_eq!(world.card_says(1), "Ready Ready: AsWanted");
 }
+
+#[test]
+fn a_record_of_an_older_release_learns_what_its_card_runs() {
+    let mut world = updating(&["card1"]);
+    world.edit_policy(|policy| policy.image_ref = named("os-1"));
+    let host = world.host.as_mut().unwrap();
+    host.status.as_mut().unwrap().cards[0].last_good = None;
+    world.round();
+    let good = kept(&world).last_good.clone().unwrap();
+    assert_eq!((good.name.as_str(), good.image), ("os-1", image("os-1")));
+    assert_eq!(Some(&good.seen_at), kept(&world).observed_at.as_ref());
+    world.edit_policy(|policy| policy.image_ref = named("os-2"));
+    world.until("back", secs(LONG), is_back);
+}
