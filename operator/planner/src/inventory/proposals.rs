@@ -25,7 +25,7 @@ use super::machines::{Machine, Machines};
 use super::naming::{dns, free_name, label};
 use super::places::Seat;
 use super::proposed::{name, proposed_id};
-use super::unclaimed::{Unclaimed, provable, site};
+use super::unclaimed::{Unclaimed, site, telling};
 use super::vendors::maker;
 use super::{FAMILY_LABEL, Proposal, SiteView, VENDOR_LABEL, endpoint, mark};
 
@@ -164,11 +164,11 @@ impl Proposing {
         let (system_uuid, serial_number) = (machine.system_uuid(), machine.serial_number());
         // An agent reads another serial number than a BMC may show: its UUID is enough.
         let serial_number = serial_number.filter(|_| found.is_some() || system_uuid.is_none());
-        let told = (system_uuid.is_some() || serial_number.is_some()).then_some(MachineIdentity {
+        let told = MachineIdentity {
             system_uuid,
             serial_number,
-        });
-        let identity = shown_by_found_host(machine).or(told);
+        };
+        let identity = shown_by_found_host(machine).or_else(|| telling(&told));
         let subject = found.and_then(|(subject, _)| label(subject));
         let spec = DpuHostSpec {
             site: found
@@ -361,7 +361,7 @@ fn shown_by_found_host(machine: &Machine<'_>) -> Option<MachineIdentity> {
     let (subject, _) = found_host(machine)?;
     let mut views = machine.views.iter();
     let view = views.find(|view| view.spec.found.is_some() && view.spec.subject == subject)?;
-    provable(view.spec.machine.as_ref()?)
+    telling(view.spec.machine.as_ref()?)
 }
 
 fn host_stem(machine: &Machine<'_>) -> Option<String> {

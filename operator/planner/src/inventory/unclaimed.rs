@@ -81,8 +81,9 @@ impl<'e, 'a> Unclaimed<'e, 'a> {
             system_uuid: uuid.clone(),
             serial_number: serial.clone(),
         };
-        let shown = found.and_then(|(one, _)| provable(one.spec.machine.as_ref()?));
-        let identity = shown.or_else(|| tells(&told).then_some(told));
+        // Chassis and hosts may tell more, and that would never be proved.
+        let shown = found.and_then(|(one, _)| telling(one.spec.machine.as_ref()?));
+        let identity = shown.or_else(|| telling(&told));
         // Where two claim one serial number and tell nothing else, by which of them it is.
         let found_as = found.and_then(|(one, _)| serial.as_ref().map(|_| one.spec.subject.clone()));
         let of = [own_serial, uuid.clone(), device.clone(), found_as];
@@ -114,19 +115,14 @@ impl<'e, 'a> Unclaimed<'e, 'a> {
     }
 }
 
-/// Of what a BMC shows where a machine is proved, what tells that one from others. A proposal demands
-/// nothing else of a BMC that was found: chassis and hosts may tell more, and it would never be proved.
-pub(super) fn provable(machine: &MachineIdentity) -> Option<MachineIdentity> {
-    let serial = machine.serial_number.as_deref().and_then(meaningful_serial);
-    let shown = MachineIdentity {
-        system_uuid: machine.system_uuid.as_deref().and_then(meaningful_uuid),
+/// What of an identity tells a machine from others; `None` if nothing does.
+pub(super) fn telling(told: &MachineIdentity) -> Option<MachineIdentity> {
+    let serial = told.serial_number.as_deref().and_then(meaningful_serial);
+    let telling = MachineIdentity {
+        system_uuid: told.system_uuid.as_deref().and_then(meaningful_uuid),
         serial_number: serial.map(str::to_owned),
     };
-    tells(&shown).then_some(shown)
-}
-
-fn tells(identity: &MachineIdentity) -> bool {
-    identity.system_uuid.is_some() || identity.serial_number.is_some()
+    (telling.system_uuid.is_some() || telling.serial_number.is_some()).then_some(telling)
 }
 
 /// As the card's BMC shows it, since that is where it will be proved; else as anybody does who is

@@ -22,3 +22,19 @@ mod roll_back;
 mod shutdown;
 mod taint;
 mod taken_down;
+
+use crate::world::{World, secs};
+
+/// The first card is stalled for that reason and with these words, and nothing was begun.
+#[track_caller]
+fn waits(world: &mut World, says: &str, words: &[&str]) {
+    world.settle(secs(1200));
+    assert!(world.recorded.is_empty(), "{}", world.told());
+    assert!(world.effects.is_empty() && world.tainted.is_empty());
+    assert!(world.status().hold.is_none(), "{}", world.told());
+    assert_eq!(world.card_says(0), format!("Stalled Stalled: {says}"));
+    let message = world.card_message(0);
+    for word in words {
+        assert!(message.contains(word), "{word}: {message}");
+    }
+}

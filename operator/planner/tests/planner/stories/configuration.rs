@@ -6,6 +6,7 @@ use lockstep_crds::host::Disruption;
 use lockstep_crds::report::ConfigurationTried;
 use serde_json::{Value, json};
 
+use super::waits;
 use crate::world::{World, secs};
 
 /// The wanted image has this file, and the card these values.
@@ -40,19 +41,6 @@ fn worlds() -> [World; 2] {
     worlds[1].power_on_host();
     worlds[1].edit_host(|host| host.disruption = Disruption::Allowed);
     worlds
-}
-
-#[track_caller]
-fn waits(world: &mut World, says: &str, words: &[&str]) {
-    world.settle(secs(1200));
-    assert!(world.recorded.is_empty(), "{}", world.told());
-    assert!(world.effects.is_empty() && world.tainted.is_empty());
-    assert!(world.status().hold.is_none(), "{}", world.told());
-    assert_eq!(world.card_says(0), format!("Stalled Stalled: {says}"));
-    let message = world.card_message(0);
-    for word in words {
-        assert!(message.contains(word), "{word}: {message}");
-    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use lockstep_crds::host::Disruption;
 use lockstep_crds::report::Vantage;
 use lockstep_planner::view::{ComponentSeen, LeaseSeen, Required};
 
+use super::waits;
 use crate::world::{World, secs};
 
 /// The image wants `BMC_Firmware` from 24.10 up to 25, and this runs, by the card's BMC.
@@ -37,19 +38,6 @@ fn requires(world: &mut World, running: Option<&str>) {
 fn host_is_up(world: &mut World) {
     world.power_on_host();
     world.edit_host(|host| host.disruption = Disruption::Allowed);
-}
-
-#[track_caller]
-fn waits(world: &mut World, says: &str, words: &[&str]) {
-    world.settle(secs(1200));
-    assert!(world.recorded.is_empty(), "{}", world.told());
-    assert!(world.effects.is_empty() && world.tainted.is_empty());
-    assert!(world.status().hold.is_none(), "{}", world.told());
-    assert_eq!(world.card_says(0), format!("Stalled Stalled: {says}"));
-    let message = world.card_message(0);
-    for word in words {
-        assert!(message.contains(word), "{word}: {message}");
-    }
 }
 
 #[test]
