@@ -7,6 +7,12 @@ load_modules
 mount -t efivarfs efivarfs /sys/firmware/efi/efivars 2>/dev/null
 mount -t securityfs securityfs /sys/kernel/security 2>/dev/null
 version=$(cat /etc/lockstep/version)
+
+if [ -e /etc/lockstep/never-reports ]; then
+    say "LOCKSTEP-OS-MUTE $version"
+    while :; do sleep 3600; done
+fi
+
 network_up || say "LOCKSTEP-NETWORK-FAILED"
 
 if (umask 077 && read_seed >/run/lockstep/seed.json); then

@@ -8,19 +8,22 @@ fn equal_inputs_give_equal_images_and_versions_differ() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let agent = folder.path().join("agent");
     std::fs::write(&agent, "#!/bin/sh\n")?;
-    let build = |kept: &str, version: &str| {
+    let build_as = |kept: &str, version: &str, behaviour: Behaviour| {
         let spec = InstallerSpec {
             version: version.to_owned(),
             agent: agent.clone(),
-            behaviour: Behaviour::Installs,
+            behaviour,
         };
         image::installer_in(&folder.path().join(kept), &spec)
     };
+    let build = |kept: &str, version: &str| build_as(kept, version, Behaviour::Installs);
     let one = build("a", "1")?;
     let again = build("b", "1")?;
     assert_ne!(one.path, again.path);
     assert_eq!(one.sha256, again.sha256);
     assert_ne!(one.sha256, build("a", "2")?.sha256);
+    let mute = build_as("a", "1", Behaviour::InstallsMute)?;
+    assert_ne!(one.sha256, mute.sha256);
 
     let filled = folder.path().join("filled.iso");
     let seed = serde_json::json!({"token": "t"});
@@ -58,7 +61,7 @@ fn the_scripts_say_what_the_constants_promise() {
     ] {
         says(include_str!("../assets/installer.sh"), line);
     }
-    for line in [image::OS_UP, image::AGENT_EXIT] {
+    for line in [image::OS_UP, image::OS_MUTE, image::AGENT_EXIT] {
         says(include_str!("../assets/os.sh"), line);
     }
     says(include_str!("../assets/host.sh"), image::HOST_UP);

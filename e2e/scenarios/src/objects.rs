@@ -41,6 +41,8 @@ pub struct Choices {
     pub mechanisms: &'static str,
     /// `install.methods`, where it is not left out.
     pub methods: Option<&'static str>,
+    /// `install.onFailure`, where it is not left out.
+    pub on_failure: Option<&'static str>,
     /// `nodeName` of the host.
     pub node: Option<&'static str>,
     /// `unobservableStage: SafeAfter` this many seconds, instead of `Refuse`.
@@ -61,6 +63,7 @@ impl Default for Choices {
             slot_power: "Yes",
             mechanisms: "[PoweredOff]",
             methods: None,
+            on_failure: None,
             node: None,
             safe_after: None,
         }
@@ -87,7 +90,7 @@ spec:
   imageRef: {{name: {image}}}
   hostWait: {{until: {until}, timeoutSeconds: {host_timeout}, onTimeout: {on_timeout}}}
   hold: {{mechanisms: {mechanisms}, onOrphan: {on_orphan}, orphanAfterSeconds: {orphan_after}}}
-  install: {{{methods}osTimeoutSeconds: {os_timeout}, maxAttempts: 1, shutdownGraceSeconds: 5}}
+  install: {{{methods}{on_failure}osTimeoutSeconds: {os_timeout}, maxAttempts: 1, shutdownGraceSeconds: 5}}
 {unobservable}---
 ",
         unobservable = choices.safe_after.map_or_else(String::new, |seconds| {
@@ -101,6 +104,9 @@ spec:
         methods = choices
             .methods
             .map_or_else(String::new, |methods| format!("methods: {methods}, ")),
+        on_failure = choices
+            .on_failure
+            .map_or_else(String::new, |then| format!("onFailure: {then}, ")),
         on_orphan = choices.on_orphan,
         orphan_after = choices.orphan_after,
         os_timeout = choices.os_timeout,

@@ -12,7 +12,7 @@ use crate::{
     aarch64_agent, address_swap, adopt_update, bad_input, bmc_quirks, crash_points, dead_man,
     discovery_join, discovery_local, discovery_mixed, first_light, found_to_ready, helm,
     host_in_use, host_wait, image_registry, image_trust, install_uefi_http, restore,
-    simulated_fleet, simulator_conformance, store_crash, upgrade_mid_operation,
+    simulated_fleet, simulator_conformance, store_crash, update_rollback, upgrade_mid_operation,
 };
 
 /// What a scenario gets.
@@ -115,6 +115,12 @@ pub const ALL: &[Scenario] = &[
         about: "a card that runs the wanted image is adopted without a change; a newer image reinstalls it",
         tier: Tier::All,
         run: |context| Box::pin(adopt_update::run(context)),
+    },
+    Scenario {
+        name: "update-rollback",
+        about: "v1, v2, then v3 whose system never reports: the card runs v2 again by itself, says why, and stays with it",
+        tier: Tier::All,
+        run: |context| Box::pin(update_rollback::run(context)),
     },
     Scenario {
         name: "image-trust",

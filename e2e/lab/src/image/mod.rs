@@ -37,6 +37,8 @@ pub const INSTALLER_DONE: &str = "LOCKSTEP-INSTALLER-DONE";
 pub const INSTALLER_HANGS: &str = "LOCKSTEP-INSTALLER-HANGS";
 /// The card's operating system is up; its agent starts next.
 pub const OS_UP: &str = "LOCKSTEP-OS-UP";
+/// The card's operating system is up, and starts neither network nor agent.
+pub const OS_MUTE: &str = "LOCKSTEP-OS-MUTE";
 /// The agent ended, with this status; it is started again.
 pub const AGENT_EXIT: &str = "LOCKSTEP-AGENT-EXIT";
 /// The host's operating system is up.
@@ -64,6 +66,8 @@ pub enum Behaviour {
     Installs,
     /// Starts and then does nothing for ever: a card that never boots.
     Hangs,
+    /// Installs and starts an operating system of which nobody ever hears.
+    InstallsMute,
 }
 
 /// A file of this machine with what is needed to name it in a `DpuImage`.
@@ -151,13 +155,16 @@ fn build_installer(spec: &InstallerSpec, kernel: &Kernel, folder: &Path) -> Resu
     let init = include_str!("../../assets/os.sh");
     let mut initramfs = uki::base_initramfs(kernel, init, &spec.version)?;
     initramfs.file_from("bin/lockstep-agent", 0o755, &spec.agent)?;
+    if spec.behaviour == Behaviour::InstallsMute {
+        initramfs.file("etc/lockstep/never-reports", 0o644, b"");
+    }
     uki::write(kernel, &spec.version, initramfs, &os, &work)?;
 
     let installer = work.join("installer.efi");
     let init = include_str!("../../assets/installer.sh");
     let mut initramfs = uki::base_initramfs(kernel, init, &spec.version)?;
     match spec.behaviour {
-        Behaviour::Installs => {}
+        Behaviour::Installs | Behaviour::InstallsMute => {}
         Behaviour::Hangs => initramfs.file("etc/lockstep/never-finishes", 0o644, b""),
     }
     let payload = "usr/share/lockstep";
