@@ -66,8 +66,8 @@ pub use report::{
 pub use stage::{BootStage, stage_of};
 pub use target::{BmcTarget, Credentials, SpkiPin, SpkiPinError, TlsTrust};
 pub use update::{
-    Activation, ActivationReset, Components, NotReady, Progress, Push, PushError, SimpleUpdate,
-    SimpleUpdateOffer, TaskFacts, TaskMessage, TaskReading, TaskSighting, TaskState, UpdateFacts,
-    UpdateService, UpdateTicket, WantedVersion, judge, readiness, same_version,
+    Activation, ActivationReset, Components, NotReady, OsUpdate, Progress, Push, PushError,
+    SimpleUpdate, SimpleUpdateOffer, TaskFacts, TaskMessage, TaskReading, TaskSighting, TaskState,
+    UpdateFacts, UpdateService, UpdateTicket, WantedVersion, judge, readiness, same_version,
 };
 pub use vendor::declared_capabilities;

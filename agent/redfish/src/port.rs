@@ -6,8 +6,10 @@ use async_trait::async_trait;
 
 use crate::effect::{BootOverride, Effect, MediaMatch, PowerAction};
 use crate::error::BmcError;
-use crate::facts::{BmcFacts, ImageUrl, PowerRestorePolicy, SystemGlance};
-use crate::update::{Components, Push, SimpleUpdate, TaskReading, UpdateFacts, UpdateTicket};
+use crate::facts::{BmcFacts, ImageUrl, PowerRestorePolicy, Reading, SystemGlance};
+use crate::update::{
+    Components, OsUpdate, Push, SimpleUpdate, TaskReading, UpdateFacts, UpdateTicket,
+};
 
 /// What the site agent asks of one BMC.
 ///
@@ -63,6 +65,10 @@ pub trait Updater: Send + Sync + fmt::Debug {
     /// Reads what the UpdateService offers, what runs, and which versions there are. What cannot be
     /// read says so in the facts.
     async fn observe_updates(&self, components: &Components) -> Result<UpdateFacts, BmcError>;
+
+    /// Reads what the UpdateService offers for the operating system of a card; not offered where no
+    /// component is known to stand for it.
+    async fn os_update(&self) -> Result<Reading<OsUpdate>, BmcError>;
 
     /// Asks the BMC to fetch an image and write it. Accepted is not done.
     async fn simple_update(&self, update: &SimpleUpdate) -> Result<UpdateTicket, BmcError>;

@@ -21,13 +21,15 @@ pub(crate) use observe::{channel, facts};
 
 use crate::effect::{BootOverride, Effect, MediaMatch, PowerAction};
 use crate::error::BmcError;
-use crate::facts::{BmcFacts, ImageUrl, PowerRestorePolicy, SystemGlance};
+use crate::facts::{BmcFacts, ImageUrl, PowerRestorePolicy, Reading, SystemGlance};
 use crate::link::{Link, check_gate};
 use crate::port::{Bmc, Updater};
 use crate::registry::Shared;
 use crate::room::Room;
 use crate::target::BmcTarget;
-use crate::update::{Components, Push, SimpleUpdate, TaskReading, UpdateFacts, UpdateTicket};
+use crate::update::{
+    Components, OsUpdate, Push, SimpleUpdate, TaskReading, UpdateFacts, UpdateTicket,
+};
 
 /// One BMC over Redfish. Made by [`crate::Redfish::bmc`].
 pub struct RedfishBmc {
@@ -185,6 +187,11 @@ impl Updater for RedfishBmc {
     async fn observe_updates(&self, components: &Components) -> Result<UpdateFacts, BmcError> {
         let mut turn = self.turn(self.shared.options.update_deadline).await?;
         update::observe(&mut turn, components).await
+    }
+
+    async fn os_update(&self) -> Result<Reading<OsUpdate>, BmcError> {
+        let mut turn = self.short_turn().await?;
+        update::os_update(&mut turn).await
     }
 
     async fn simple_update(&self, update: &SimpleUpdate) -> Result<UpdateTicket, BmcError> {

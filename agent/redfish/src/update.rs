@@ -16,7 +16,7 @@ mod version;
 
 use lockstep_crds::inventory::FirmwareComponent;
 
-use crate::facts::Reading;
+use crate::facts::{ImageUrl, Reading};
 
 pub use judge::{Activation, ActivationReset, Progress, WantedVersion, judge};
 pub use readiness::{NotReady, readiness};
@@ -60,6 +60,52 @@ pub struct UpdateService {
     pub http_push: Option<String>,
     /// `MaxImageSizeBytes`.
     pub max_image_bytes: Option<u64>,
+}
+
+/// What an UpdateService offers for the operating system of a card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OsUpdate {
+    /// The service.
+    pub service: UpdateService,
+    /// Path of the component that stands for the system in the FirmwareInventory.
+    pub component: String,
+}
+
+impl OsUpdate {
+    /// Whether the BMC fetches this image for the system, as far as it tells.
+    pub fn fetches(&self, image: &ImageUrl) -> bool {
+        let update = SimpleUpdate {
+            image: image.clone(),
+            targets: Vec::new(),
+        };
+        let allows = |listed: &Option<Vec<String>>, value: &str| {
+            listed
+                .as_ref()
+                .is_none_or(|listed| listed.iter().any(|one| one == value))
+        };
+        self.service.simple_update.as_ref().is_some_and(|offer| {
+            update
+                .protocol()
+                .is_some_and(|protocol| allows(&offer.protocols, protocol))
+                && allows(&offer.targets, &self.component)
+        })
+    }
+
+    /// Whether the BMC takes an image that is sent to it.
+    pub fn takes_pushes(&self) -> bool {
+        self.service.multipart_push.is_some()
+    }
+
+    /// What an image for the system is called when it is sent: boot streams are told by it.
+    pub fn file_name(&self, stem: &str) -> String {
+        format!("{stem}.bfb")
+    }
+
+    /// Last part of the component's path: its id.
+    pub fn component_id(&self) -> &str {
+        let path = self.component.trim_end_matches('/');
+        path.rsplit('/').next().unwrap_or(path)
+    }
 }
 
 /// `UpdateService.SimpleUpdate`, as offered.

@@ -34,6 +34,10 @@ const ALL: &[&Vendor] = &[
     &supermicro::HOST,
 ];
 
+/// Ids in a FirmwareInventory that stand for the operating system of a card: an update with such a
+/// target installs one.
+pub(crate) const OS_COMPONENTS: [&str; 1] = [bluefield::OS_COMPONENT];
+
 /// What is known of one family of cards, or of one maker's hosts.
 #[derive(Debug)]
 pub(crate) struct Vendor {

@@ -42,6 +42,20 @@ pub(crate) enum Unusable {
     Disk(DiskError),
 }
 
+impl Unusable {
+    /// The same in words of whoever wants that image for a card.
+    pub(crate) fn of(self, digest: &Digest) -> GrantError {
+        match self {
+            Self::Absent => GrantError::NotStored { digest: *digest },
+            Self::Damaged { actual } => GrantError::Damaged {
+                digest: *digest,
+                actual,
+            },
+            Self::Disk(error) => error.into(),
+        }
+    }
+}
+
 /// What stands beside a published image.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Sidecar {
@@ -127,12 +141,7 @@ impl Inner {
     ) -> Result<Slots, GrantError> {
         match self.verified(digest).await {
             Ok((_, slots)) => Ok(slots),
-            Err(Unusable::Absent) => Err(GrantError::NotStored { digest: *digest }),
-            Err(Unusable::Damaged { actual }) => Err(GrantError::Damaged {
-                digest: *digest,
-                actual,
-            }),
-            Err(Unusable::Disk(error)) => Err(error.into()),
+            Err(error) => Err(error.of(digest)),
         }
     }
 

@@ -44,6 +44,7 @@ pub use error::{FetchError, GrantError, OpenError};
 pub use fetch::{Fetch, FetchPhase, ImageRequest, Progress};
 pub use grants::{Grant, GrantInfo, GrantStats};
 pub use pins::Pin;
+pub use serve::GrantedImage;
 pub use slots::{FileSlot, SeedSlot};
 pub use source::{Artefact, ImageSource, Place};
 pub use store::{BlobInfo, Store, StoreStatus};

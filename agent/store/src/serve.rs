@@ -1,9 +1,11 @@
 //! Serving granted images to BMCs.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -13,7 +15,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::{Bytes, BytesMut};
-use futures::stream;
+use futures::{Stream, stream};
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE,
     RANGE, RETRY_AFTER,
@@ -22,6 +24,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use rustix::io::{ReadWriteFlags, preadv2};
 
 use crate::disk::{At, DiskError, blocking};
+use crate::error::GrantError;
 use crate::grants::Entry;
 use crate::inner::{Inner, Unusable, lock};
 use crate::range::{Requested, requested};
@@ -177,6 +180,15 @@ impl Drop for Sending {
 }
 
 fn body(entry: Arc<Entry>, file: File, slots: &Slots, bytes: Range<u64>) -> Body {
+    Body::from_stream(pieces(entry, file, slots, bytes))
+}
+
+fn pieces(
+    entry: Arc<Entry>,
+    file: File,
+    slots: &Slots,
+    bytes: Range<u64>,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     lock(&entry.stats).active += 1;
     let sending = Sending {
         layers: layers(&entry, slots),
@@ -185,10 +197,40 @@ fn body(entry: Arc<Entry>, file: File, slots: &Slots, bytes: Range<u64>) -> Body
         rest: bytes,
         sent: Bytes::new(),
     };
-    Body::from_stream(stream::try_unfold(sending, |mut sending| async move {
+    stream::try_unfold(sending, |mut sending| async move {
         let chunk = sending.next().await?;
         Ok::<_, io::Error>(chunk.map(|chunk| (chunk, sending)))
-    }))
+    })
+}
+
+/// An image as one card is served it, to be sent to the card's BMC instead.
+pub struct GrantedImage {
+    /// Its length in bytes.
+    pub length: u64,
+    /// Its bytes, a piece at a time. They end with an error once the grant is revoked.
+    pub bytes: Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>,
+}
+
+impl fmt::Debug for GrantedImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GrantedImage")
+            .field("length", &self.length)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Opens what the grant leads to; the digest is the one of the image below what lies over it.
+pub(crate) async fn granted(
+    inner: &Arc<Inner>,
+    entry: Arc<Entry>,
+) -> Result<GrantedImage, GrantError> {
+    let (info, slots, file) = open(inner, &entry.digest)
+        .await
+        .map_err(|error| error.of(&entry.digest))?;
+    Ok(GrantedImage {
+        length: info.size,
+        bytes: Box::pin(pieces(entry, file, &slots, 0..info.size)),
+    })
 }
 
 /// What lies over the image for this card. A grant is given only where every slot is there once.

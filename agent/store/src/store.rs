@@ -17,6 +17,7 @@ use crate::fetch::{Fetch, Fetches, ImageRequest};
 use crate::grants::{Grant, GrantInfo, GrantStats, Laid};
 use crate::inner::{Inner, lock};
 use crate::pins::{Pin, Pins};
+use crate::serve::GrantedImage;
 use crate::slots::{FileSlot, SeedSlot, SlotScan};
 use crate::{Digest, FetchError, GrantError, OpenError, StoreConfig, document, recovery, serve};
 
@@ -192,6 +193,24 @@ impl Store {
             .grants
             .get(card_key, digest)
             .map(|entry| entry.grant())
+    }
+
+    /// The image as a card is served it by its grant, for those BMCs that are sent it. It is
+    /// verified as for every request, and takes the same memory however large it is.
+    ///
+    /// # Errors
+    /// When there is no such grant, or the image is not there any more as it was verified.
+    pub async fn read_granted(
+        &self,
+        digest: &Digest,
+        card_key: &str,
+    ) -> Result<GrantedImage, GrantError> {
+        let entry = {
+            let state = lock(&self.inner.state);
+            state.grants.get(card_key, digest).cloned()
+        };
+        let entry = entry.ok_or(GrantError::NotStored { digest: *digest })?;
+        serve::granted(&self.inner, entry).await
     }
 
     /// All grants, those of earlier processes included.

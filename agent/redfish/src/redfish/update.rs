@@ -20,7 +20,7 @@ use crate::facts::Reading;
 use crate::link::{Change, Link, Offering};
 use crate::update::{Push, SimpleUpdate, UpdateService, UpdateTicket};
 
-pub(super) use facts::observe;
+pub(super) use facts::{observe, os_update};
 use facts::{read_manager, read_service, reset_of};
 pub(super) use task::task;
 

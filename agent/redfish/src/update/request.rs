@@ -95,6 +95,11 @@ impl Push {
         self.length
     }
 
+    /// The bytes, for whoever takes a push without HTTP.
+    pub fn into_image(self) -> impl AsyncRead + Send {
+        self.image.take(self.length)
+    }
+
     /// The request's body: `UpdateParameters` first, then `UpdateFile` (DSP0266 7.12.2), each with
     /// its own content type. Its length is told in advance, for some BMCs take no chunks.
     pub(crate) fn into_upload(self, boundary: &str) -> Upload {

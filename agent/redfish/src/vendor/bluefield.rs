@@ -14,6 +14,10 @@ use lockstep_crds::inventory::InstallMethod;
 use super::generic::CARD;
 use super::{Clue, ModeTold, Vendor};
 
+/// The target by which the BMC of a BlueField-2 or -3 installs a boot stream (BFB), and so a system,
+/// over its own rshim (BMC documentation, "Installing BFB using SimpleUpdate").
+pub(super) const OS_COMPONENT: &str = "DPU_OS";
+
 const FAMILY: Vendor = Vendor {
     part_number_in: &["Bluefield_BMC", "Card1"],
     ..CARD

@@ -12,8 +12,10 @@ use crate::redfish::Turn;
 use crate::redfish::observe::optional;
 use crate::scrub::Scrub;
 use crate::update::{
-    Components, TaskFacts, TaskState, UpdateFacts, UpdateService, last_reset, service, task_facts,
+    Components, OsUpdate, TaskFacts, TaskState, UpdateFacts, UpdateService, last_reset, service,
+    task_facts,
 };
+use crate::vendor::OS_COMPONENTS;
 
 /// Tasks that are looked at. OpenBMC keeps a hundred (bmcweb, `maxTaskCount`).
 const MOST_TASKS: usize = 100;
@@ -51,6 +53,35 @@ pub(in crate::redfish) async fn observe(
         firmware,
         last_reset: reset_of(&manager),
     })
+}
+
+/// What is offered for the operating system of a card.
+pub(in crate::redfish) async fn os_update(
+    turn: &mut Turn<'_>,
+) -> Result<Reading<OsUpdate>, BmcError> {
+    let deadline = turn.deadline;
+    turn.link.system(deadline).await?;
+    let documents = &mut Within {
+        link: &mut turn.link,
+        deadline,
+    };
+    let (service, inventory) = match optional(read_service(documents).await)? {
+        Reading::Read((service, Some(inventory))) => (service, inventory),
+        Reading::Read((_, None)) | Reading::NotOffered => return Ok(Reading::NotOffered),
+        Reading::NotRead(why) => return Ok(Reading::NotRead(why)),
+    };
+    let listed = optional(documents.get(&inventory).await.map(Reading::Read))?;
+    let found = match listed {
+        Reading::Read(collection) => links(&collection, "Members").into_iter().find(|path| {
+            let id = path.trim_end_matches('/').rsplit('/').next();
+            id.is_some_and(|id| OS_COMPONENTS.contains(&id))
+        }),
+        Reading::NotOffered => None,
+        Reading::NotRead(why) => return Ok(Reading::NotRead(why)),
+    };
+    Ok(found.map_or(Reading::NotOffered, |component| {
+        Reading::Read(OsUpdate { service, component })
+    }))
 }
 
 pub(super) fn reset_of(manager: &Reading<(String, Value)>) -> Reading<String> {
