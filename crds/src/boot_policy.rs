@@ -306,6 +306,22 @@ pub enum AllowedMethod {
     /// The card's firmware fetches the image itself, once, from the URL that its BMC is given
     /// (`Boot.HttpBootUri` of the ComputerSystem).
     UefiHttp,
+    /// The card's BMC fetches the image and writes it (`UpdateService.SimpleUpdate`). That resets
+    /// the card, and its system is not asked to shut down before.
+    SimpleUpdate,
+    /// The site agent sends the image to the card's BMC, which writes it
+    /// (`MultipartHttpPushUri`). The same holds.
+    MultipartPush,
+}
+
+impl AllowedMethod {
+    /// Every way.
+    pub const ALL: [Self; 4] = [
+        Self::VirtualMedia,
+        Self::UefiHttp,
+        Self::SimpleUpdate,
+        Self::MultipartPush,
+    ];
 }
 
 impl From<AllowedMethod> for InstallMethod {
@@ -313,6 +329,8 @@ impl From<AllowedMethod> for InstallMethod {
         match method {
             AllowedMethod::VirtualMedia => Self::VirtualMedia,
             AllowedMethod::UefiHttp => Self::UefiHttp,
+            AllowedMethod::SimpleUpdate => Self::SimpleUpdate,
+            AllowedMethod::MultipartPush => Self::MultipartPush,
         }
     }
 }

@@ -29,6 +29,8 @@ open_enum! {
         StageInstall,
         /// The card is powered on to install.
         BootCard,
+        /// The card's BMC is given the image, which it writes by itself.
+        UpdateCard,
         /// The card's own agent is awaited.
         AwaitOs,
         /// Media, HTTP boot URL and boot override are taken back.
@@ -53,8 +55,13 @@ open_enum! {
         StageInstall,
         /// Card: set a one-time boot override to UEFI HTTP boot, with the URL of the image.
         StageHttpBoot,
+        /// Card: power it on if it is off, and have its BMC fetch the image and write it.
+        PullUpdate,
+        /// Card: power it on if it is off, and send the image to its BMC, which writes it.
+        PushUpdate,
         /// Card: take back what is armed for an install by any of the ways: eject our media,
-        /// empty our HTTP boot URL, put the boot override back.
+        /// empty our HTTP boot URL, put the boot override back. What is remembered of an update is
+        /// forgotten: a BMC takes none back.
         ClearInstall,
         /// Power the machine on.
         PowerOn,
@@ -69,7 +76,11 @@ impl ActionKind {
     /// Whether the action takes something down (S1, S2, S12 apply).
     pub fn is_destructive(&self) -> bool {
         match self {
-            Self::ShutdownGracefully | Self::ForceOff | Self::Unrecognized(_) => true,
+            Self::ShutdownGracefully
+            | Self::ForceOff
+            | Self::PullUpdate
+            | Self::PushUpdate
+            | Self::Unrecognized(_) => true,
             Self::HoldHost
             | Self::ReleaseHost
             | Self::StageInstall
@@ -85,6 +96,24 @@ impl ActionKind {
             Self::StageInstall | Self::StageHttpBoot => true,
             Self::HoldHost
             | Self::ReleaseHost
+            | Self::PullUpdate
+            | Self::PushUpdate
+            | Self::ClearInstall
+            | Self::PowerOn
+            | Self::ShutdownGracefully
+            | Self::ForceOff
+            | Self::Unrecognized(_) => false,
+        }
+    }
+
+    /// Whether the card's BMC writes the image, which begins the install at once.
+    pub fn is_update(&self) -> bool {
+        match self {
+            Self::PullUpdate | Self::PushUpdate => true,
+            Self::HoldHost
+            | Self::ReleaseHost
+            | Self::StageInstall
+            | Self::StageHttpBoot
             | Self::ClearInstall
             | Self::PowerOn
             | Self::ShutdownGracefully
@@ -167,7 +196,8 @@ pub struct Target {
 pub struct Action {
     /// What to do.
     pub kind: ActionKind,
-    /// Image to stage, for `StageInstall` and `StageHttpBoot`.
+    /// Image to stage or to write, for `StageInstall`, `StageHttpBoot`, `PullUpdate` and
+    /// `PushUpdate`; of a card's `PowerOn`, the one that is installed by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageFacts>,
     /// What the card's own files must be made of but for secrets, for `StageInstall`: 64 hex
@@ -237,6 +267,9 @@ pub struct HostExpects {
     pub uid: String,
     /// Its power state.
     pub power: PowerState,
+    /// Whether no update task may run at its BMC either.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_update: bool,
 }
 
 /// Preconditions the executor re-reads just before it acts. Absent means not asked for.

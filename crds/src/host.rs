@@ -198,6 +198,8 @@ open_enum! {
         BootOverride,
         /// Our URL for UEFI HTTP boot is (or may be) set.
         HttpBootUri,
+        /// The BMC was (or may have been) asked to write our image, and that is not over.
+        Update,
     }
 }
 
@@ -403,7 +405,7 @@ pub struct CardRecord {
     /// The installs that failed since a person last wanted something else of the card, oldest first.
     #[schemars(length(max = 10))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub failed_installs: Vec<FailedInstall>,
+    pub failures: Vec<InstallFailure>,
     /// The wanted image was given up, and `lastGood` is on its way back, or runs again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roll_back: Option<RollBack>,
@@ -438,20 +440,27 @@ pub struct GoodImage {
     pub seen_at: Time,
 }
 
-/// An install that did not end in a report from the card's own agent.
+/// How one install failed: it did not end in a report from the card's own agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct FailedInstall {
+pub struct InstallFailure {
     /// What was installed.
     pub image: ImageFacts,
-    /// By which way.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub method: Option<crate::inventory::InstallMethod>,
-    /// When the card was powered on for it.
+    /// Which of the installs of this image it was, counted from 1.
+    pub attempt: i64,
+    /// The way that it took.
+    pub method: crate::inventory::InstallMethod,
+    /// When it began: when the card was powered on for it, or its BMC was asked.
     pub begun_at: Time,
-    /// What was seen of the card when its time was over.
-    #[schemars(length(max = 256))]
-    pub cause: String,
+    /// A condition reason: `TaskFailed`, `TaskStuck`, `TaskLost`, `OldImageRuns`, `ImageNotSeen` or
+    /// `OsNotSeen`.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// What was seen, and what helps.
+    #[schemars(length(max = 300))]
+    pub message: String,
+    /// When that was concluded.
+    pub at: Time,
 }
 
 /// The way back to the last good image.

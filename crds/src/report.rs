@@ -202,8 +202,49 @@ pub struct BmcReport {
     /// of this site's store that another card was given counts as nobody's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_boot: Option<MediaReport>,
+    /// The update that this BMC was asked for last, until it is forgotten by a `ClearInstall`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<UpdateReport>,
     /// What this BMC offers.
     pub capabilities: BmcCapabilities,
+}
+
+open_enum! {
+    /// What a BMC tells of an update. None of it proves that the image runs.
+    pub enum UpdateState {
+        /// It was (or may have been) asked for, and nothing is told of it yet.
+        Asked,
+        /// A task says that it goes on.
+        Running,
+        /// The task says that it went well, or the BMC shows the version as written.
+        Ended,
+        /// The task says that it went wrong.
+        Failed,
+        /// Nothing tells what became of it.
+        Lost,
+    }
+}
+
+/// An update that a card's BMC was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateReport {
+    /// Digest of our image.
+    #[schemars(length(max = 71))]
+    pub digest: String,
+    /// By which way.
+    pub method: crate::inventory::InstallMethod,
+    /// When it was asked for.
+    pub since: Time,
+    /// What is told of it.
+    pub state: UpdateState,
+    /// How far it is as its task says, in steps of 25.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<i64>,
+    /// What the BMC says, or what is missing.
+    #[schemars(length(max = 256))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 open_enum! {
@@ -248,6 +289,14 @@ pub struct BmcCapabilities {
     /// from agents that do not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uefi_http: Option<Offer>,
+    /// Updates of the card's operating system that the BMC fetches from this site's store
+    /// (`UpdateService.SimpleUpdate` with the store's protocol, and a component that stands for
+    /// the system); absent from agents that do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simple_update: Option<Offer>,
+    /// The same that are sent to the BMC (`MultipartHttpPushUri`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multipart_push: Option<Offer>,
     /// Redfish sessions.
     pub sessions: Offer,
     /// BootProgress.

@@ -14,7 +14,7 @@ use lockstep_crds::directive::{ActionKind, OrphanAction, OutcomeKind, Step, Targ
 use lockstep_crds::host::{ArmedEffect, HeldBy, HoldState, MeasuredSlotPower, ReleaseReason};
 use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::observed::{BootStage, Knowledge, Offer, PowerState};
-use lockstep_crds::report::{CustodyState, ImageState, MediaOwner, Vantage};
+use lockstep_crds::report::{CustodyState, ImageState, MediaOwner, UpdateState, Vantage};
 use lockstep_crds::{DpuHost, DpuReport, Phase};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -205,6 +205,7 @@ every_value_survives!(
     Offer,
     Vantage,
     MediaOwner,
+    UpdateState,
     ImageState,
     CustodyState,
     InstallMethod,

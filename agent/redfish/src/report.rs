@@ -27,7 +27,8 @@ pub enum UrlOwner {
 /// `owner` tells whose a medium is, `uri_owner` whose a URL for HTTP boot: `None` where it is meant
 /// for another machine, for some BMCs of several machines keep one for all of them.
 /// `previous` is the last report: a power state that did not change keeps the
-/// time since when it is known, unless that lies ahead.
+/// time since when it is known, unless that lies ahead. Of updates nothing is said here: what
+/// became of one takes more than a look.
 pub fn bmc_report(
     facts: &BmcFacts,
     owner: impl Fn(&ImageUrl) -> UrlOwner,
@@ -83,7 +84,10 @@ pub fn bmc_report(
         boot_override: override_in_force(facts).map(|target| bounded(target.as_str(), 64)),
         http_boot: Some(http_boot_report(facts, uri_owner, previous)),
         media: media_report(facts, owner, previous),
+        update: None,
         capabilities: BmcCapabilities {
+            simple_update: None,
+            multipart_push: None,
             reset_types: values(&facts.capabilities.reset),
             boot_targets: values(&facts.capabilities.boot_override),
             virtual_media: offer(&facts.capabilities.virtual_media),

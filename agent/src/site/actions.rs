@@ -11,6 +11,7 @@ use crate::site::install::partly;
 use crate::site::judge::Refusal;
 use crate::site::order::{Access, Order, OrderState};
 use crate::site::plan::{is_power, policy_to_change};
+use crate::site::update::Given;
 use crate::site::worker::Worker;
 
 /// What was made ready between acceptance and effect.
@@ -25,6 +26,8 @@ pub(super) enum Prepared {
     },
     /// The medium, or the image that HTTP boot fetches: the card's own URL.
     Medium(ImageUrl),
+    /// What the card's BMC is to write.
+    Update(Box<Given>),
 }
 
 impl Worker {
@@ -49,6 +52,8 @@ impl Worker {
             ActionKind::ClearInstall => self.forget_install().await,
             ActionKind::StageInstall
             | ActionKind::StageHttpBoot
+            | ActionKind::PullUpdate
+            | ActionKind::PushUpdate
             | ActionKind::PowerOn
             | ActionKind::ShutdownGracefully
             | ActionKind::ForceOff
@@ -71,6 +76,10 @@ impl Worker {
             }),
             ActionKind::StageInstall | ActionKind::StageHttpBoot => {
                 self.prepare_medium(directive).await.map(Prepared::Medium)
+            }
+            ActionKind::PullUpdate | ActionKind::PushUpdate => {
+                let given = self.prepare_update(directive).await?;
+                Ok(Prepared::Update(Box::new(given)))
             }
             ActionKind::ClearInstall
             | ActionKind::PowerOn
@@ -169,7 +178,7 @@ impl Worker {
                 .put(&before)
                 .map_err(|error| Refusal::new("StateUnusable", error.to_string())),
             Prepared::Order { before: None, .. } => self.drop_order(),
-            Prepared::Nothing | Prepared::Medium(_) => Ok(()),
+            Prepared::Nothing | Prepared::Medium(_) | Prepared::Update(_) => Ok(()),
         }
     }
 
@@ -211,6 +220,9 @@ impl Worker {
             ActionKind::StageHttpBoot => {
                 return self.stage_http_boot(prepared, bmc, settled).await;
             }
+            ActionKind::PullUpdate | ActionKind::PushUpdate => {
+                return self.update(directive, prepared, bmc, settled).await;
+            }
             ActionKind::ClearInstall => return self.clear(bmc, settled).await,
             ActionKind::Unrecognized(kind) => {
                 return End::Failed(Refusal::new("ActionUnknown", kind.clone()));
@@ -237,7 +249,7 @@ impl Worker {
     ) -> End {
         let previous = match prepared {
             Prepared::Order { before, .. } => before.as_deref().and_then(Order::previous_policy),
-            Prepared::Nothing | Prepared::Medium(_) => None,
+            Prepared::Nothing | Prepared::Medium(_) | Prepared::Update(_) => None,
         };
         let mut note = None;
         let mut sent = false;
@@ -295,6 +307,8 @@ impl Worker {
             | ActionKind::ClearInstall
             | ActionKind::StageInstall
             | ActionKind::StageHttpBoot
+            | ActionKind::PullUpdate
+            | ActionKind::PushUpdate
             | ActionKind::PowerOn
             | ActionKind::ShutdownGracefully
             | ActionKind::ForceOff

@@ -5,16 +5,22 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lockstep_redfish::{
-    Bmc, BmcError, BmcFacts, BmcTarget, BootOverride, Effect, ImageUrl, MediaMatch, PowerAction,
-    PowerRestorePolicy, Redfish, RedfishBmc, SystemGlance,
+    Bmc, BmcError, BmcFacts, BmcTarget, BootOverride, Components, Effect, ImageUrl, MediaMatch,
+    OsUpdate, PowerAction, PowerRestorePolicy, Push, Reading, Redfish, RedfishBmc, SimpleUpdate,
+    SystemGlance, TaskReading, UpdateFacts, UpdateTicket, Updater,
 };
 
 use crate::health::Metrics;
 
+/// All that is asked of one BMC.
+pub trait BmcPort: Bmc + Updater {}
+
+impl<T: Bmc + Updater> BmcPort for T {}
+
 /// Makes ports to BMCs.
 pub trait Dial: fmt::Debug + Send + Sync {
     /// A port for one target; nothing is sent yet.
-    fn bmc(&self, target: BmcTarget) -> Result<Arc<dyn Bmc>, BmcError>;
+    fn bmc(&self, target: BmcTarget) -> Result<Arc<dyn BmcPort>, BmcError>;
 
     /// Notes in which version of its Secret the target's credentials are written.
     fn credentials_written(&self, target: &BmcTarget, version: &str);
@@ -35,7 +41,7 @@ impl RedfishDial {
 }
 
 impl Dial for RedfishDial {
-    fn bmc(&self, target: BmcTarget) -> Result<Arc<dyn Bmc>, BmcError> {
+    fn bmc(&self, target: BmcTarget) -> Result<Arc<dyn BmcPort>, BmcError> {
         Ok(Arc::new(Counted {
             bmc: self.redfish.bmc(target)?,
             metrics: Arc::clone(&self.metrics),
@@ -106,5 +112,29 @@ impl Bmc for Counted {
 
     async fn close(&self) {
         self.bmc.close().await;
+    }
+}
+
+#[async_trait]
+impl Updater for Counted {
+    async fn observe_updates(&self, components: &Components) -> Result<UpdateFacts, BmcError> {
+        let read = self.bmc.observe_updates(components).await;
+        self.count("observe_updates", read)
+    }
+
+    async fn os_update(&self) -> Result<Reading<OsUpdate>, BmcError> {
+        self.count("os_update", self.bmc.os_update().await)
+    }
+
+    async fn simple_update(&self, update: &SimpleUpdate) -> Result<UpdateTicket, BmcError> {
+        self.count("simple_update", self.bmc.simple_update(update).await)
+    }
+
+    async fn push(&self, push: Push) -> Result<UpdateTicket, BmcError> {
+        self.count("push", self.bmc.push(push).await)
+    }
+
+    async fn task(&self, ticket: &UpdateTicket) -> Result<TaskReading, BmcError> {
+        self.count("task", self.bmc.task(ticket).await)
     }
 }

@@ -12,12 +12,13 @@ use std::time::Duration;
 use lockstep_crds::condition;
 use lockstep_crds::directive::{ActionKind, Directive, Expects, OutcomeKind};
 use lockstep_crds::report::{Execution, Outcome};
-use lockstep_redfish::{Bmc, BmcError, BmcFacts, Confirmation, Effect, EffectCertainty};
+use lockstep_redfish::{BmcError, BmcFacts, Confirmation, Effect, EffectCertainty};
 use tokio::time::Instant;
 
 use crate::clock;
 use crate::report::Cause;
 use crate::site::actions::Prepared;
+use crate::site::calls::BmcPort;
 use crate::site::glances::PATIENCE;
 use crate::site::journal::restarted;
 use crate::site::judge::{self, Refusal, Standing};
@@ -312,6 +313,10 @@ impl Worker {
 
     /// A directive that the last process may have sent: looked for, never sent again.
     pub(super) async fn settle_interrupted(&mut self, directive: Directive) {
+        if directive.action.kind.is_update() {
+            self.settle_update(&directive);
+            return;
+        }
         let mut settled = Instant::now() + settle_time(&directive);
         self.meant = who_is_meant(&directive);
         let site = Arc::clone(&self.site);
@@ -393,4 +398,4 @@ fn settle_time(directive: &Directive) -> Duration {
 }
 
 /// The port that an action works on.
-pub(super) type Port = Arc<dyn Bmc>;
+pub(super) type Port = Arc<dyn BmcPort>;

@@ -3,13 +3,17 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use lockstep_crds::inventory::FirmwareComponent;
 use lockstep_redfish::{
-    Bmc, BmcError, BmcFacts, BmcTarget, BootOverride, BootOverrideState, BootTarget, Confirmation,
-    Effect, ImageUrl, MediaMatch, OverrideEnabled, PowerAction, PowerRestorePolicy, PowerState,
-    Reading, SystemGlance,
+    Bmc, BmcError, BmcFacts, BmcTarget, BootOverride, BootOverrideState, BootTarget, Components,
+    Confirmation, Effect, ImageUrl, MediaMatch, OsUpdate, OverrideEnabled, PowerAction,
+    PowerRestorePolicy, PowerState, Push, Reading, SimpleUpdate, SimpleUpdateOffer, SystemGlance,
+    TaskFacts, TaskReading, TaskSighting, UpdateFacts, UpdateService, UpdateTicket, Updater,
 };
 
-use crate::site::calls::Dial;
+use tokio::io::AsyncReadExt as _;
+
+use crate::site::calls::{BmcPort, Dial};
 use crate::site::samples;
 
 #[derive(Clone, Debug)]
@@ -30,6 +34,39 @@ struct State {
     refuses: bool,
     swaps: bool,
     http: HttpBoot,
+    updates: FakeUpdates,
+}
+
+/// How it takes updates of the card's system.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FakeUpdates {
+    /// It offers them; `None`: it has no UpdateService.
+    pub(crate) offer: Option<UpdateService>,
+    /// What it shows of the system's version.
+    pub(crate) version: Option<String>,
+    /// What goes on there.
+    pub(crate) tasks: Vec<TaskFacts>,
+    /// What the task of an accepted update shows.
+    pub(crate) sighting: Option<TaskSighting>,
+    /// Bytes that came with a push.
+    pub(crate) pushed: Vec<u8>,
+}
+
+/// An UpdateService that takes everything.
+pub(crate) fn update_service() -> UpdateService {
+    UpdateService {
+        path: "/redfish/v1/UpdateService".to_owned(),
+        enabled: Some(true),
+        state: Some("Enabled".to_owned()),
+        simple_update: Some(SimpleUpdateOffer {
+            target: "/redfish/v1/UpdateService/Actions/UpdateService.SimpleUpdate".to_owned(),
+            protocols: Some(vec!["HTTP".to_owned()]),
+            targets: None,
+        }),
+        multipart_push: Some("/redfish/v1/UpdateService/update-multipart".to_owned()),
+        http_push: None,
+        max_image_bytes: None,
+    }
 }
 
 /// What becomes of HTTP boot from a URL.
@@ -61,6 +98,7 @@ impl Default for FakeBmc {
                 refuses: false,
                 swaps: false,
                 http: HttpBoot::Set,
+                updates: FakeUpdates::default(),
             })),
         }
     }
@@ -111,6 +149,19 @@ impl FakeBmc {
     /// What it makes of HTTP boot from a URL.
     pub(crate) fn makes_of_http_boot(&self, http: HttpBoot) {
         self.state.lock().unwrap().http = http;
+    }
+
+    /// How it takes updates, to be changed or looked at.
+    pub(crate) fn updates<T>(&self, change: impl FnOnce(&mut FakeUpdates) -> T) -> T {
+        change(&mut self.state.lock().unwrap().updates)
+    }
+
+    fn accepts(&self, what: &str) -> Result<UpdateTicket, BmcError> {
+        let accepted = self.effect(what.to_owned(), "update", |_| {});
+        accepted.map(|_| UpdateTicket {
+            task: Some("/redfish/v1/TaskService/Tasks/0".to_owned()),
+            ..UpdateTicket::default()
+        })
     }
 
     /// Once it is powered on, another machine answers in its place.
@@ -297,8 +348,63 @@ impl Bmc for FakeBmc {
     async fn close(&self) {}
 }
 
+#[async_trait]
+impl Updater for FakeBmc {
+    async fn observe_updates(&self, _: &Components) -> Result<UpdateFacts, BmcError> {
+        let state = self.state.lock().unwrap();
+        if state.silent {
+            return Err(unreachable());
+        }
+        let updates = state.updates.clone();
+        let component = FirmwareComponent {
+            name: "DPU_OS".to_owned(),
+            running: updates.version,
+            pending: None,
+            updateable: None,
+        };
+        Ok(UpdateFacts {
+            service: updates.offer.map_or(Reading::NotOffered, Reading::Read),
+            tasks: Reading::Read(updates.tasks),
+            firmware: Reading::Read(vec![component]),
+            last_reset: Reading::NotOffered,
+        })
+    }
+
+    async fn os_update(&self) -> Result<Reading<OsUpdate>, BmcError> {
+        let offer = self.updates(|updates| updates.offer.clone());
+        Ok(offer.map_or(Reading::NotOffered, |service| {
+            Reading::Read(OsUpdate {
+                service,
+                component: "/redfish/v1/UpdateService/FirmwareInventory/DPU_OS".to_owned(),
+            })
+        }))
+    }
+
+    async fn simple_update(&self, update: &SimpleUpdate) -> Result<UpdateTicket, BmcError> {
+        assert!(update.targets[0].ends_with("/DPU_OS"));
+        self.accepts("pull")
+    }
+
+    async fn push(&self, push: Push) -> Result<UpdateTicket, BmcError> {
+        assert!(push.targets[0].ends_with("/DPU_OS"));
+        let mut bytes = Vec::new();
+        let mut image = Box::pin(push.into_image());
+        image.read_to_end(&mut bytes).await.unwrap();
+        self.updates(|updates| updates.pushed = bytes);
+        self.accepts("push")
+    }
+
+    async fn task(&self, _: &UpdateTicket) -> Result<TaskReading, BmcError> {
+        let sighting = self.updates(|updates| updates.sighting.clone());
+        Ok(TaskReading {
+            sighting: sighting.unwrap_or(TaskSighting::Gone),
+            last_reset: Reading::NotOffered,
+        })
+    }
+}
+
 impl Dial for FakeBmc {
-    fn bmc(&self, _: BmcTarget) -> Result<Arc<dyn Bmc>, BmcError> {
+    fn bmc(&self, _: BmcTarget) -> Result<Arc<dyn BmcPort>, BmcError> {
         self.state.lock().unwrap().targets += 1;
         Ok(Arc::new(self.clone()))
     }

@@ -4,11 +4,13 @@
 //! A BMC is spoken to by its own worker only. So a card's worker asks, and the host's looks.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lockstep_crds::directive::HostExpects;
 use lockstep_crds::observed::PowerState;
+use lockstep_redfish::UpdateFacts;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -26,12 +28,16 @@ pub struct Glance {
     pub uid: String,
     /// The power state; `None` if it could not be read, or another machine answered.
     pub power: Option<PowerState>,
+    /// What goes on there, where somebody asked for it; `None` if that was not read.
+    pub updates: Option<Arc<UpdateFacts>>,
 }
 
 /// Where a host's worker is asked to look, and tells what it saw.
 #[derive(Debug, Default)]
 pub struct Eye {
     asked: Notify,
+    /// Whether tasks are to be read too.
+    wants_updates: AtomicBool,
     seen: watch::Sender<Option<Glance>>,
 }
 
@@ -41,17 +47,26 @@ impl Eye {
         self.asked.notified().await;
     }
 
+    /// Whether somebody wants to know what goes on at the host's BMC; who asks again is told again.
+    pub fn is_asked_for_updates(&self) -> bool {
+        self.wants_updates.swap(false, Ordering::Relaxed)
+    }
+
     /// Tells what was seen.
     pub fn tell(&self, glance: Glance) {
         self.seen.send_replace(Some(glance));
     }
 
     /// Has the host looked at now. `None` if nobody looks in time.
-    async fn look(&self, within: Duration) -> Option<Glance> {
+    async fn look(&self, within: Duration, at_updates: bool) -> Option<Glance> {
         let from = Instant::now();
         let mut seen = self.seen.subscribe();
+        self.wants_updates.fetch_or(at_updates, Ordering::Relaxed);
         self.asked.notify_one();
-        let is_new = |glance: &Option<Glance>| glance.as_ref().is_some_and(|one| one.at >= from);
+        let is_new = |glance: &Option<Glance>| {
+            let mut glance = glance.iter();
+            glance.any(|one| one.at >= from && (!at_updates || one.updates.is_some()))
+        };
         let new = tokio::time::timeout(within, seen.wait_for(is_new)).await;
         new.ok()?.ok()?.clone()
     }
@@ -71,7 +86,7 @@ impl Glances {
 
     /// Whether the host is now as the directive for one of its cards expects.
     pub async fn check(&self, expects: &HostExpects, within: Duration) -> Result<(), Refusal> {
-        let seen = self.of(&expects.name).look(within).await;
+        let seen = self.of(&expects.name).look(within, false).await;
         let power = seen
             .filter(|seen| seen.uid == expects.uid)
             .and_then(|seen| seen.power);
@@ -95,8 +110,33 @@ impl Glances {
     }
 }
 
+impl Glances {
+    /// What goes on at the BMC of a host, read now.
+    pub async fn updates(
+        &self,
+        expects: &HostExpects,
+        within: Duration,
+    ) -> Result<Arc<UpdateFacts>, Refusal> {
+        let seen = self.of(&expects.name).look(within, true).await;
+        let updates = seen
+            .filter(|seen| seen.uid == expects.uid)
+            .and_then(|seen| seen.updates);
+        updates.ok_or_else(|| {
+            Refusal::new(
+                "HostNotSeen",
+                format!(
+                    "the tasks of the BMC of host {} could not be read; see its report",
+                    expects.name
+                ),
+            )
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use lockstep_redfish::Reading;
+
     use super::*;
 
     fn expects(power: PowerState) -> HostExpects {
@@ -104,6 +144,7 @@ mod tests {
             name: "h".to_owned(),
             uid: "uid-h".to_owned(),
             power,
+            without_update: false,
         }
     }
 
@@ -112,6 +153,7 @@ mod tests {
             at,
             uid: uid.to_owned(),
             power,
+            updates: None,
         }
     }
 
@@ -139,6 +181,37 @@ mod tests {
             let checked = glances.check(&expects(PowerState::Off), PATIENCE).await;
             assert_eq!(checked.err().map(|why| why.reason).as_deref(), reason);
         }
+    }
+
+    #[tokio::test]
+    async fn what_goes_on_at_a_host_is_read_for_who_asks_and_not_for_others() {
+        let glances = Glances::default();
+        let eye = glances.of("h");
+        tokio::spawn(async move {
+            loop {
+                eye.asked().await;
+                let updates = eye.is_asked_for_updates().then(|| {
+                    Arc::new(UpdateFacts {
+                        service: Reading::NotOffered,
+                        tasks: Reading::Read(Vec::new()),
+                        firmware: Reading::NotOffered,
+                        last_reset: Reading::NotOffered,
+                    })
+                });
+                let seen = glance(Instant::now(), "uid-h", Some(PowerState::Off));
+                eye.tell(Glance { updates, ..seen });
+            }
+        });
+        let host = expects(PowerState::Off);
+        glances.check(&host, PATIENCE).await.unwrap();
+        let told = glances.updates(&host, PATIENCE).await.unwrap();
+        assert_eq!(told.tasks, Reading::Read(Vec::new()));
+        let other = HostExpects {
+            uid: "uid-of-another".to_owned(),
+            ..host
+        };
+        let refused = glances.updates(&other, PATIENCE).await.unwrap_err();
+        assert_eq!(refused.reason, "HostNotSeen");
     }
 
     #[tokio::test]

@@ -220,14 +220,15 @@ impl Worker {
         .await
     }
 
-    /// After the last of an install is gone from the card: its grant and our note.
+    /// After the last of an install is gone from the card: its grant and our notes.
     pub(super) async fn forget_install(&mut self) -> Result<(), Refusal> {
         let card = self.current().uid.clone();
         self.site.store.revoke(&card).await.map_err(|error| {
             Refusal::new(error.category(), format!("{error}; {}", error.remedy()))
         })?;
         OverrideNote::remove(&self.site.config.state_dir, &self.current().key.name)
-            .map_err(|error| Refusal::new("StateUnusable", error.to_string()))
+            .map_err(|error| Refusal::new("StateUnusable", error.to_string()))?;
+        self.forget_update()
     }
 
     /// The facts of another look, or these if nobody answers.

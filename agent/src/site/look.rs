@@ -7,17 +7,19 @@ use lockstep_crds::condition;
 use lockstep_crds::directive::Expects;
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::Reachability;
-use lockstep_redfish::{Bmc, BmcError, BmcFacts, BmcTarget, Reading};
+use lockstep_redfish::{BmcError, BmcFacts, BmcTarget, Components, Reading, UpdateFacts};
 use tokio::time::Instant;
 
 use crate::clock;
 use crate::durable::StateError;
 use crate::site::activity::Activity;
 use crate::site::attended::Attendance;
+use crate::site::calls::BmcPort;
 use crate::site::glances::Glance;
 use crate::site::judge::{Refusal, check_expects};
 use crate::site::machine::MachineKind;
 use crate::site::target::{NOT_ANSWERED, TargetError, resolve};
+use crate::site::update_watch::Updates;
 use crate::site::worker::Worker;
 use lockstep_redfish::bmc_report;
 
@@ -35,7 +37,7 @@ pub(super) const WHOLE_AGE_PROPOSED: Duration = Duration::from_secs(6 * 3600);
 /// A resolved target and its port.
 pub(super) struct Reached {
     pub(super) target: BmcTarget,
-    pub(super) bmc: Arc<dyn Bmc>,
+    pub(super) bmc: Arc<dyn BmcPort>,
     version: String,
     resolved_at: Instant,
     /// The spec has changed since.
@@ -66,15 +68,35 @@ impl Worker {
     pub(super) async fn look(&mut self) -> bool {
         let at = Instant::now();
         let looked = self.look_and_say().await;
-        let input = self.current();
-        if input.key.kind == MachineKind::Host {
-            self.site.glances.of(&input.key.name).tell(Glance {
+        let (kind, name) = (self.current().key.kind, self.current().key.name.clone());
+        if kind == MachineKind::Host {
+            let eye = self.site.glances.of(&name);
+            let updates = if eye.is_asked_for_updates() && looked {
+                self.read_updates().await
+            } else {
+                None
+            };
+            eye.tell(Glance {
                 at,
-                uid: input.uid.clone(),
+                uid: self.current().uid.clone(),
                 power: self.proved_power().filter(|_| looked),
+                updates: updates.map(Arc::new),
             });
         }
         looked
+    }
+
+    /// What goes on at this BMC, if it is that of the machine which is meant.
+    async fn read_updates(&mut self) -> Option<UpdateFacts> {
+        let bmc = self.reached.as_ref().filter(|_| self.is_proved());
+        let bmc = Arc::clone(&bmc?.bmc);
+        match bmc.observe_updates(&Components::Named(Vec::new())).await {
+            Ok(facts) => Some(facts),
+            Err(error) => {
+                tracing::warn!(machine = %self.current().key, "its tasks were not read: {error}");
+                None
+            }
+        }
     }
 
     /// The look that is due from time to time. Where nothing goes on it is one small request, as
@@ -148,7 +170,7 @@ impl Worker {
     }
 
     /// Whether the facts are those of the machine which is meant.
-    fn is_proved(&self) -> bool {
+    pub(super) fn is_proved(&self) -> bool {
         let meant = Expects {
             identity: self.current().identity.clone().unwrap_or_default(),
             ..Expects::default()
@@ -239,7 +261,7 @@ impl Worker {
         let facts = bmc.observe().await.map_err(|error| self.trouble(&error))?;
         let site = Arc::clone(&self.site);
         let uid = self.current().uid.clone();
-        let report = bmc_report(
+        let mut report = bmc_report(
             &facts,
             |url| site.owner_of(url),
             |uri| site.uri_owner(uri, &uid),
@@ -250,13 +272,14 @@ impl Worker {
             self.inspected = asked;
         }
         self.facts = Some(facts);
+        self.report_updates(&mut report, &bmc).await;
         self.bmc = Some(report);
         self.whole_at = Some(Instant::now());
         Ok(())
     }
 
     /// The port, resolved anew after a failure and from time to time.
-    async fn port(&mut self) -> Result<Arc<dyn Bmc>, Trouble> {
+    async fn port(&mut self) -> Result<Arc<dyn BmcPort>, Trouble> {
         if let Some(reached) = &self.reached
             && self.failures == 0
             && !reached.stale
@@ -290,6 +313,7 @@ impl Worker {
                 let dialled = self.site.dial.bmc(resolved.target.clone());
                 let bmc = dialled.map_err(|error| self.trouble(&error))?;
                 self.whole_at = None;
+                self.updates = Updates::default();
                 self.reached = Some(Reached {
                     target: resolved.target,
                     bmc: Arc::clone(&bmc),

@@ -44,6 +44,10 @@ pub mod target;
 #[cfg(test)]
 mod tests;
 mod untended;
+mod update;
+mod update_note;
+mod update_told;
+mod update_watch;
 pub mod wanted;
 pub mod worker;
 

@@ -37,6 +37,8 @@ impl Site {
                     && override_in_force(facts) == Some(&BootTarget::Cd)
             }
             ActionKind::StageHttpBoot => self.has_http_boot(directive, facts),
+            // Their note tells, see `settle_update`.
+            ActionKind::PullUpdate | ActionKind::PushUpdate => false,
             ActionKind::ClearInstall => {
                 let target = &directive.target;
                 self.our_media(facts).is_empty()
@@ -83,6 +85,8 @@ impl Site {
                 !self.is_our_override(&target.name, &target.uid, facts)
             }
             ActionKind::StageHttpBoot
+            | ActionKind::PullUpdate
+            | ActionKind::PushUpdate
             | ActionKind::HoldHost
             | ActionKind::ReleaseHost
             | ActionKind::PowerOn
@@ -172,6 +176,7 @@ impl Worker {
             ActionKind::ReleaseHost => self.plan_release(directive, facts),
             ActionKind::StageInstall => self.plan_stage(directive, facts),
             ActionKind::StageHttpBoot => self.plan_http_boot(directive, facts),
+            ActionKind::PullUpdate | ActionKind::PushUpdate => self.plan_update(directive, facts),
             ActionKind::ClearInstall => self.plan_clear(facts),
             ActionKind::Unrecognized(kind) => Err(Refusal::new(
                 "ActionUnknown",

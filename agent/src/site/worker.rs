@@ -29,6 +29,7 @@ use crate::site::look::{Reached, WHOLE_AGE_PROPOSED};
 use crate::site::machine::{MachineInput, MachineKind};
 use crate::site::order::{Access, Order};
 use crate::site::plan::policy_to_change;
+use crate::site::update_watch::Updates;
 
 /// How often the report is compared with what the API server holds.
 const REPORT_AGE: Duration = Duration::from_secs(300);
@@ -64,6 +65,8 @@ pub struct Worker {
     /// Whether the card's own files can be made, and when that was tried last.
     pub(super) tried: Option<ConfigurationTried>,
     pub(super) tried_at: Option<Instant>,
+    /// What is known of updates of a card.
+    pub(super) updates: Updates,
 }
 
 /// What became of an attempt to carry out a directive.
@@ -104,6 +107,7 @@ impl Worker {
             proposed_age: clock::jittered(WHOLE_AGE_PROPOSED, 10),
             tried: None,
             tried_at: None,
+            updates: Updates::default(),
             execution: None,
             cause: Cause::Facts,
             interrupted: None,

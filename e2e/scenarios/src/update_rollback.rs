@@ -184,7 +184,7 @@ async fn recorded(world: &World) -> Result<()> {
                     && status.cards.iter().any(|kept| {
                         let good = kept.last_good.as_ref();
                         let failed: Vec<&str> = kept
-                            .failed_installs
+                            .failures
                             .iter()
                             .map(|one| one.image.version.as_str())
                             .collect();

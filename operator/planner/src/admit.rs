@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
-use lockstep_crds::boot_policy::DpuBootPolicySpec;
+use lockstep_crds::boot_policy::{AllowedMethod, DpuBootPolicySpec};
 use lockstep_crds::directive::{ActionKind, Directive, Expects, HostExpects, TargetKind};
 use lockstep_crds::host::{FailedDirective, ReleaseReason};
 
@@ -200,11 +200,12 @@ fn blast_radius(view: &View, record: &DpuHostStatus, draft: &Draft) -> Vec<Strin
 
 /// How the host must be found when a card's power is changed beside it: as the plan saw it.
 fn host_beside(view: &View, draft: &Draft, now: Timestamp) -> Option<HostExpects> {
+    let updates = draft.action.kind.is_update();
     let of_power = matches!(
         draft.action.kind,
         ActionKind::PowerOn | ActionKind::ShutdownGracefully | ActionKind::ForceOff
     );
-    if draft.target.kind != TargetKind::Card || !of_power {
+    if draft.target.kind != TargetKind::Card || !(of_power || updates) {
         return None;
     }
     let power = view.host_bmc(now)?.power.clone()?;
@@ -212,7 +213,38 @@ fn host_beside(view: &View, draft: &Draft, now: Timestamp) -> Option<HostExpects
         name: view.host_name(),
         uid: view.host_uid(),
         power,
+        without_update: updates,
     })
+}
+
+/// Books that an install begins: an update by that way, or else what was armed before.
+fn begin_install(
+    view: &View,
+    record: &mut DpuHostStatus,
+    directive: &Directive,
+    method: Option<AllowedMethod>,
+    now: Timestamp,
+) {
+    let uid = &directive.target.uid;
+    let mut cards = view.cards.iter();
+    let epoch = cards
+        .find(|card| card.uid() == *uid)
+        .and_then(|card| card.os.as_ref())
+        .and_then(|report| report.os.as_ref())
+        .map(|os| os.boot_epoch.clone());
+    let Some(card) = ledger::card_record(record, uid) else {
+        return;
+    };
+    card.failed_methods = road::failed_methods(card);
+    if let Some(method) = method {
+        card.armed = road::arms(method);
+    }
+    let method = method.unwrap_or_else(|| road::way_of(&card.armed));
+    card.method = Some(method.into());
+    card.attempts += 1;
+    card.booted_at = Some(Time(now));
+    card.install_ends = Some(ends_at(view, now));
+    card.epoch_before = epoch;
 }
 
 /// Numbers a draft and books what its recording means.
@@ -239,11 +271,10 @@ pub(crate) fn issue(
         deadline: Time(now + ACCEPT_WITHIN),
         settle_seconds: draft.settle_seconds,
     };
-    let uid = directive.target.uid.clone();
     match directive.action.kind {
         ActionKind::StageInstall | ActionKind::StageHttpBoot => {
             if let Some(method) = road::armed_for(&directive.action.kind)
-                && let Some(card) = ledger::card_record(record, &uid)
+                && let Some(card) = ledger::card_record(record, &directive.target.uid)
             {
                 card.armed = road::arms(method);
             }
@@ -251,21 +282,11 @@ pub(crate) fn issue(
         ActionKind::PowerOn
             if directive.target.kind == TargetKind::Card && directive.action.image.is_some() =>
         {
-            let epoch = view
-                .cards
-                .iter()
-                .find(|card| card.uid() == uid)
-                .and_then(|card| card.os.as_ref())
-                .and_then(|report| report.os.as_ref())
-                .map(|os| os.boot_epoch.clone());
-            if let Some(card) = ledger::card_record(record, &uid) {
-                card.failed_methods = road::failed_methods(card);
-                card.method = Some(road::way_of(&card.armed).into());
-                card.attempts += 1;
-                card.booted_at = Some(Time(now));
-                card.install_ends = Some(ends_at(view, now));
-                card.epoch_before = epoch;
-            }
+            begin_install(view, record, &directive, None, now);
+        }
+        ActionKind::PullUpdate | ActionKind::PushUpdate => {
+            let method = road::armed_for(&directive.action.kind);
+            begin_install(view, record, &directive, method, now);
         }
         ActionKind::ReleaseHost => {
             // So that it stays decided though the release fails at first.

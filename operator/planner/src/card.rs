@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
 use lockstep_crds::directive::{Action, ActionKind, Expects, ImageFacts, Step, Target, TargetKind};
 use lockstep_crds::host::{ArmedEffect, CardRecord};
+use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::BmcReport;
 use lockstep_crds::{DpuHostStatus, names};
@@ -348,14 +349,17 @@ pub(crate) fn clear(view: &View, kept: &CardRecord, card: &CardView, now: Timest
 }
 
 pub(crate) fn booting(kept: &CardRecord, end: Timestamp) -> Intent {
+    let image = kept.image.as_ref();
+    let image = image.map_or("its image", |image| &image.version);
+    let begun = match &kept.method {
+        Some(InstallMethod::SimpleUpdate | InstallMethod::MultipartPush) => {
+            format!("its BMC was asked to write {image}")
+        }
+        Some(_) | None => format!("powered on to install {image}"),
+    };
     Intent::wait_until(
         Reason::AwaitingOs,
-        format!(
-            "powered on to install {}; its own agent must report that image before {end}",
-            kept.image
-                .as_ref()
-                .map_or("its image", |image| &image.version)
-        ),
+        format!("{begun}; its own agent must report that image before {end}"),
         end,
     )
 }

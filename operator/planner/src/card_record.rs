@@ -10,6 +10,7 @@ use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{BmcReport, MediaOwner};
 
 use crate::approval::is_approved;
+use crate::failure;
 use crate::reach;
 use crate::road;
 use crate::roll_back;
@@ -40,7 +41,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         put_off_end(view, &mut kept, now);
         notice_os(card, &mut kept, now);
         notice_security_version(card, &mut kept, now);
-        roll_back::end_if_needless(card, &mut kept, now);
+        roll_back::end_if_needless(view, card, &mut kept, now);
         if let Some(wanted) = wanted
             && view.policy.is_some()
             && roll_back::is_new_wish(&kept, card, wanted)
@@ -65,17 +66,22 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
             };
             notice_os(card, &mut kept, now);
         }
-        roll_back::note_failure(view, card, &mut kept, now);
-        roll_back::stay_aimed(view, &mut kept, now);
-        if let Some(wanted) = wanted {
-            roll_back::remember_good(&mut kept, wanted, view.image_name(card));
-            roll_back::begin_if_due(view, record, card, &mut kept, wanted, now);
-            notice_os(card, &mut kept, now);
-        }
         let busy = record
             .directives
             .iter()
             .any(|open| open.target.uid == kept.uid);
+        // What is told may be older than what was begun with an open directive.
+        if !busy {
+            failure::notice(view, card, &mut kept, now);
+        }
+        roll_back::stay_aimed(view, &mut kept, now);
+        if let Some(wanted) = wanted {
+            roll_back::remember_good(&mut kept, wanted, view.image_name(card));
+            if !busy {
+                roll_back::begin_if_due(view, record, card, &mut kept, wanted, now);
+            }
+            notice_os(card, &mut kept, now);
+        }
         if let Some(bmc) = view.card_bmc(card, now).filter(|_| !busy) {
             notice_bmc(view, card, bmc, &mut kept, now);
         }
@@ -146,7 +152,7 @@ fn fresh(card: &CardView, wanted: &ImageFacts) -> CardRecord {
         given_up: false,
         observed_at: None,
         last_good: None,
-        failed_installs: Vec::new(),
+        failures: Vec::new(),
         roll_back: None,
         security_version: None,
         armed: Vec::new(),
@@ -175,7 +181,8 @@ fn os_timeout(view: &View) -> SignedDuration {
 /// anything else begins.
 pub(crate) fn install_end(view: &View, kept: &CardRecord, now: Timestamp) -> Option<Timestamp> {
     let end = latest_end(view, kept)?;
-    (kept.observed_at.is_none() && now < end).then_some(end)
+    let is_over = kept.observed_at.is_some() || failure::has_failed(kept);
+    (!is_over && now < end).then_some(end)
 }
 
 /// Until when the install begun at `booted` may take by the present policy.
@@ -204,9 +211,9 @@ fn notice_os(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
         .image
         .as_ref()
         .is_some_and(|image| os.image_digest.as_ref() == Some(&image.digest));
-    // Of a card that goes back it is known that it was off since, whatever became of the install.
-    let was_off = kept.booted_at.is_some() || kept.roll_back.is_some();
-    let same_boot = was_off && kept.epoch_before.as_ref() == Some(&os.boot_epoch);
+    // Whatever became of an install, it may have written to the disk of a system that ran before.
+    let is_written = kept.booted_at.is_some() || kept.roll_back.is_some();
+    let same_boot = is_written && kept.epoch_before.as_ref() == Some(&os.boot_epoch);
     if runs_it && !same_boot && kept.observed_at.is_none() {
         kept.observed_at = Some(Time(now));
         kept.given_up = false;
@@ -252,55 +259,65 @@ fn notice_bmc(
     } else {
         road::boots_over_http(bmc) && http && !foreign
     };
+    // An agent of an older release would tell of none.
+    let untold = bmc.capabilities.simple_update.is_none();
+    let update = bmc.update.is_some() || untold && kept.armed.contains(&ArmedEffect::Update);
     kept.armed = [
         (ours, ArmedEffect::VirtualMedia),
         (override_armed, ArmedEffect::BootOverride),
         (http, ArmedEffect::HttpBootUri),
+        (update, ArmedEffect::Update),
     ]
     .into_iter()
     .filter_map(|(armed, effect)| armed.then_some(effect))
     .collect();
-    if bmc.power == Some(PowerState::On) {
-        adopt_install(view, card, bmc, kept, now);
+    if let Some(update) = &bmc.update {
+        let since = update.since.0.min(now);
+        if adopt_install(view, card, &update.digest, since, kept, now) {
+            kept.method = Some(update.method.clone());
+        }
+    } else if bmc.power == Some(PowerState::On) {
+        let http = bmc.http_boot.as_ref();
+        let held = http.filter(|held| road::is_ours(Some(held)));
+        let held = Some(held.unwrap_or(&bmc.media)).filter(|held| road::is_ours(Some(held)));
+        let since = bmc.power_since.as_ref();
+        let since = since.map_or(now, |since| since.0.min(now));
+        if let Some(digest) = held.and_then(|held| held.digest.as_ref())
+            && adopt_install(view, card, digest, since, kept, now)
+        {
+            kept.method = Some(road::way_of(&kept.armed).into());
+        }
     }
 }
 
 /// An install that this record knows nothing of (the record is older than reality,
-/// or somebody pressed the button of a card that was armed) is adopted, not begun again.
+/// or somebody pressed the button of a card that was armed) is adopted, not begun again. Tells
+/// whether it was.
 fn adopt_install(
     view: &View,
     card: &CardView,
-    bmc: &BmcReport,
+    digest: &String,
+    since: Timestamp,
     kept: &mut CardRecord,
     now: Timestamp,
-) {
-    let http = bmc.http_boot.as_ref();
-    let held = http.filter(|held| road::is_ours(Some(held)));
-    let held = held.unwrap_or(&bmc.media);
-    let Some(digest) = held.digest.as_ref().filter(|_| road::is_ours(Some(held))) else {
-        return;
-    };
+) -> bool {
     let done = card
         .live_os(now)
         .is_some_and(|os| os.image_digest.as_ref() == Some(digest));
-    let since = bmc
-        .power_since
-        .as_ref()
-        .map_or(now, |since| since.0.min(now));
     let over = now >= since + os_timeout(view);
     let failed = kept.roll_back.as_ref();
     let failed = failed.is_some_and(|back| back.from.digest == *digest);
     if kept.booted_at.is_some() || kept.observed_at.is_some() || done || over || failed {
-        return;
+        return false;
     }
     kept.booted_at = Some(Time(since));
     kept.install_ends = Some(ends_at(view, since));
     kept.attempts += 1;
-    kept.method = Some(road::way_of(&kept.armed).into());
     if kept.image.as_ref().map(|image| &image.digest) != Some(digest) {
         kept.image = Some(ImageFacts {
             digest: digest.clone(),
             version: "another image".to_owned(),
         });
     }
+    true
 }

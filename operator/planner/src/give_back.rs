@@ -28,6 +28,8 @@ pub(crate) fn undoes(target: &TargetKind, action: &Action) -> bool {
         ActionKind::HoldHost
         | ActionKind::StageInstall
         | ActionKind::StageHttpBoot
+        | ActionKind::PullUpdate
+        | ActionKind::PushUpdate
         | ActionKind::ShutdownGracefully
         | ActionKind::ForceOff
         | ActionKind::Unrecognized(_) => false,

@@ -12,16 +12,17 @@ use lockstep_crds::report::{BmcReport, ImageState, MediaOwner};
 use crate::card;
 use crate::card_record::install_end;
 use crate::configuration;
+use crate::failure;
 use crate::intent::{Draft, Intent, plain};
 use crate::leave::{Leave, leave};
 use crate::reach;
 use crate::reason::Reason;
 use crate::requirement;
 use crate::road;
-use crate::roll_back;
 use crate::slot_power;
 use crate::stage;
 use crate::taint;
+use crate::update::update;
 use crate::vetting;
 use crate::view::{CardView, View};
 
@@ -56,7 +57,9 @@ pub(crate) fn install(
         return Err(card::booting(kept, end));
     }
     let road = road::choose(card, kept, spec, facts)?;
-    require_cycle(card, facts)?;
+    if !road::is_update(road) {
+        require_cycle(card, facts)?;
+    }
     if is_over(kept, spec) {
         return Err(failed(kept, wanted, spec));
     }
@@ -84,6 +87,15 @@ pub(crate) fn install(
             ));
         }
     };
+    if road::is_update(road) {
+        return match leave {
+            Leave::AfterHold(hold) => Ok(Intent::Act(hold)),
+            Leave::Granted if road::is_in_the_way(road, facts, kept) => {
+                Ok(card::clear(view, kept, card, now))
+            }
+            Leave::Granted => update(spec, card, wanted, road, facts, now),
+        };
+    }
     let staged = road::armed_by(facts, kept, wanted) == Some(road);
     Ok(match leave {
         // Arming a card that is off may go on while its host is being held.
@@ -188,7 +200,7 @@ pub(crate) fn wanted_hold(
 fn failed(kept: &CardRecord, wanted: &ImageFacts, spec: &DpuBootPolicySpec) -> Intent {
     let ImageFacts { version, .. } = wanted;
     let since = kept.booted_at.as_ref();
-    let since = since.map_or_else(String::new, |at| format!(", last powered on at {}", at.0));
+    let since = since.map_or_else(String::new, |at| format!(", last begun at {}", at.0));
     let stays = spec.install.on_failure == OnInstallFailure::Stall;
     if kept.roll_back.is_some() && stays && !kept.given_up {
         return Intent::stall(
@@ -207,8 +219,6 @@ fn failed(kept: &CardRecord, wanted: &ImageFacts, spec: &DpuBootPolicySpec) -> I
             ),
         );
     }
-    let last = roll_back::failures(kept, wanted);
-    let last = last.map_or(since, |last| format!(": {last}"));
     let no_way_back = match &kept.last_good {
         _ if stays || kept.roll_back.is_some() => "",
         Some(_) => {
@@ -219,8 +229,9 @@ fn failed(kept: &CardRecord, wanted: &ImageFacts, spec: &DpuBootPolicySpec) -> I
     Intent::stall(
         Reason::InstallFailed,
         format!(
-            "{} install(s) of {version} did not end in a report from the card's own agent{last}{no_way_back}",
-            kept.attempts
+            "{} install(s) of {version} did not end in a report from the card's own agent{since}{no_way_back}{}",
+            kept.attempts,
+            failure::told(kept, wanted)
         ),
     )
 }
@@ -273,17 +284,6 @@ fn stop(
 }
 
 fn stage_install(card: &CardView, wanted: &ImageFacts, road: AllowedMethod) -> Draft {
-    let machine = card::machine(card);
-    let message = match road {
-        AllowedMethod::VirtualMedia => format!(
-            "inserting {} as virtual media of {machine} and setting its next boot to it",
-            wanted.version
-        ),
-        AllowedMethod::UefiHttp => format!(
-            "setting the next boot of {machine} to UEFI HTTP, from the URL of {}",
-            wanted.version
-        ),
-    };
     Draft {
         step: Step::StageInstall,
         target: card::target(card),
@@ -294,7 +294,7 @@ fn stage_install(card: &CardView, wanted: &ImageFacts, road: AllowedMethod) -> D
         },
         expects: card::expects(card, Some(PowerState::Off), false),
         settle_seconds: 900,
-        message,
+        message: road::deed(road, wanted, &card::machine(card)),
         release: None,
     }
 }

@@ -15,6 +15,7 @@ use lockstep_crds::report::BmcReport;
 
 use crate::card;
 use crate::decision::{Decision, Plan, TaintEffect};
+use crate::failure;
 use crate::give_back;
 use crate::host;
 use crate::inspection;
@@ -87,6 +88,13 @@ pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
     check(
         after.directives.len() <= 8 && after.cards.len() <= 16 && after.history.len() <= 24,
         "bounds: the API server would refuse this record",
+    );
+    check(
+        after
+            .cards
+            .iter()
+            .all(|kept| kept.failures.len() <= failure::MOST),
+        "bounds: the API server would refuse this record of a card",
     );
     if ledger::unknown_value(&before).is_some() {
         check(
@@ -255,9 +263,11 @@ fn started(
             "S10: something new on an object that is being deleted",
         );
     }
+    let updates = directive.action.kind.is_update();
     let of_power = directive.action.kind == ActionKind::PowerOn
         || directive.action.kind == ActionKind::ShutdownGracefully
-        || directive.action.kind == ActionKind::ForceOff;
+        || directive.action.kind == ActionKind::ForceOff
+        || updates;
     check(
         !(changes_card && server && of_power) || directive.expects.host.is_some(),
         "S12: a card's power was to be changed without another look at its host",
@@ -277,13 +287,25 @@ fn started(
         );
     }
     if directive.action.kind.is_destructive() {
-        taken_down(view, directive, after, facts, now, check);
+        // An update is booked as an install with the directive that begins it.
+        let installs = if updates { before } else { after };
+        taken_down(view, directive, installs, facts, now, check);
     }
-    if directive.action.kind == ActionKind::PowerOn && !on_host {
-        check(
-            facts.is_some_and(|facts| facts.power == Some(PowerState::Off)),
-            "a card that is not off was to be powered on",
-        );
+    let is_off = facts.is_some_and(|facts| facts.power == Some(PowerState::Off));
+    check(
+        updates || directive.action.kind != ActionKind::PowerOn || on_host || is_off,
+        "a card that is not off was to be powered on",
+    );
+    check(
+        !updates
+            || directive
+                .expects
+                .host
+                .as_ref()
+                .is_none_or(|host| host.without_update),
+        "S1: an update that does not ask for those of its host",
+    );
+    if (updates || directive.action.kind == ActionKind::PowerOn) && !on_host {
         let waits = policy.is_some_and(|spec| spec.host_wait.until == WaitUntil::OsRunning);
         let held = is_kept_off(before) || hold_is_done(view, before) || is_in_custody(view);
         let waits = waits && !gives_back;
@@ -307,7 +329,7 @@ fn started(
 fn taken_down(
     view: &View,
     directive: &Directive,
-    after: &DpuHostStatus,
+    record: &DpuHostStatus,
     facts: Option<&BmcReport>,
     now: Timestamp,
     check: &mut impl FnMut(bool, &str),
@@ -334,12 +356,13 @@ fn taken_down(
         .cards
         .iter()
         .find(|card| card.uid() == directive.target.uid);
+    let is_off = !on_host && facts.power == Some(PowerState::Off);
     check(
-        stage_allows(view, facts, target, now),
+        is_off || stage_allows(view, facts, target, now),
         "S1, S5: a power cut in a stage that forbids it or is not known",
     );
     let installing = |card: &CardView| {
-        card::install_ends(view, after, card, now).is_some() && card.live_os(now).is_none()
+        card::install_ends(view, record, card, now).is_some() && card.live_os(now).is_none()
     };
     for card in &view.cards {
         let hit = on_host || card.uid() == directive.target.uid;

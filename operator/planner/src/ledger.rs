@@ -34,11 +34,11 @@ const CLOCKS: RangeInclusive<i64> = 946_684_800..=16_725_225_600;
 const LONGEST_SETTLE: i64 = 604_800;
 /// Most that anything is counted to.
 const MOST: i64 = 1 << 53;
-/// Longest message, in characters, kept of a directive that ended.
+/// Longest message, in characters, kept of a directive or an install that ended.
 const MESSAGE: usize = 240;
 
 /// A message that fits the record, cut between two words.
-fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     let Some((end, _)) = text.char_indices().nth(MESSAGE) else {
         return text.to_owned();
     };
@@ -75,9 +75,10 @@ pub fn unknown_value(record: &DpuHostStatus) -> Option<String> {
         .flat_map(|card| &card.armed)
         .find_map(|effect| match effect {
             ArmedEffect::Unrecognized(effect) => Some(format!("armed effect {effect}")),
-            ArmedEffect::VirtualMedia | ArmedEffect::BootOverride | ArmedEffect::HttpBootUri => {
-                None
-            }
+            ArmedEffect::VirtualMedia
+            | ArmedEffect::BootOverride
+            | ArmedEffect::HttpBootUri
+            | ArmedEffect::Update => None,
         });
     directive.or(hold).or(armed).or_else(|| no_clock(record))
 }
@@ -92,13 +93,18 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
         .chain([&record.wait])
         .flatten()
         .flat_map(|wait| [&wait.since, &wait.deadline]);
+    let of_installs = record.cards.iter().flat_map(|card| {
+        let failures = card.failures.iter();
+        failures.flat_map(|failure| [&failure.begun_at, &failure.at])
+    });
     let of_failures = record
         .cards
         .iter()
         .map(|card| &card.failed)
         .chain([&record.failed])
         .flatten()
-        .map(|failed| &failed.at);
+        .map(|failed| &failed.at)
+        .chain(of_installs);
     let of_cards = record
         .cards
         .iter()
@@ -112,8 +118,7 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
     let of_images = record.cards.iter().flat_map(|card| {
         let good = card.last_good.iter().map(|good| &good.seen_at);
         let back = card.roll_back.iter().map(|back| &back.since);
-        let failed = card.failed_installs.iter().map(|one| &one.begun_at);
-        good.chain(back).chain(failed)
+        good.chain(back)
     });
     let of_holds = record
         .hold
@@ -328,11 +333,13 @@ fn book(
             if *outcome != OutcomeKind::Failed {
                 slot_power::note_dead_slot(view, record, directive, now);
             }
-            if let Some(card) = card_record(record, &directive.target.uid) {
-                card.booted_at = None;
-                card.install_ends = None;
-                card.attempts = (card.attempts - 1).max(0);
-            }
+            never_begun(record, directive);
+        }
+        // Its executor keeps a note of each that may have been sent, which shows in the facts.
+        ActionKind::PullUpdate | ActionKind::PushUpdate
+            if !landed && (*outcome == OutcomeKind::Failed || is_here(view, directive)) =>
+        {
+            never_begun(record, directive);
         }
         ActionKind::PowerOn if directive.target.kind == TargetKind::Card && landed => {
             if let Some(card) = card_record(record, &directive.target.uid) {
@@ -349,10 +356,21 @@ fn book(
         | ActionKind::PowerOn
         | ActionKind::StageInstall
         | ActionKind::StageHttpBoot
+        | ActionKind::PullUpdate
+        | ActionKind::PushUpdate
         | ActionKind::ClearInstall
         | ActionKind::ShutdownGracefully
         | ActionKind::ForceOff
         | ActionKind::Unrecognized(_) => {}
+    }
+}
+
+/// The install that was booked with this directive did not begin.
+fn never_begun(record: &mut DpuHostStatus, directive: &Directive) {
+    if let Some(card) = card_record(record, &directive.target.uid) {
+        card.booted_at = None;
+        card.install_ends = None;
+        card.attempts = (card.attempts - 1).max(0);
     }
 }
 

@@ -85,7 +85,11 @@ pub(crate) fn obstacle(
             "its BMC offers none of the policy's install.methods",
         ),
         (
-            bmc.is_some_and(|bmc| stage::may_be_cycled(bmc).is_err()),
+            bmc.is_some_and(|bmc| {
+                let road = road::choose(card, kept, spec, bmc);
+                let is_update = road.is_ok_and(road::is_update);
+                !is_update && stage::may_be_cycled(bmc).is_err()
+            }),
             "its BMC does not offer the resets that an install needs",
         ),
         (

@@ -254,6 +254,8 @@ fn clears_deleted(view: &View, draft: &Draft) -> bool {
         ActionKind::HoldHost
         | ActionKind::StageInstall
         | ActionKind::StageHttpBoot
+        | ActionKind::PullUpdate
+        | ActionKind::PushUpdate
         | ActionKind::ShutdownGracefully
         | ActionKind::ForceOff
         | ActionKind::Unrecognized(_) => false,

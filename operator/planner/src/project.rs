@@ -232,7 +232,10 @@ fn service_accounts(decision: &Decision) -> Vec<String> {
     match decision {
         Decision::Start(directives) => directives
             .iter()
-            .filter(|directive| directive.action.kind.arms_install())
+            .filter(|directive| {
+                let kind = &directive.action.kind;
+                kind.arms_install() || kind.is_update()
+            })
             .map(|directive| directive.target.name.clone())
             .collect(),
         Decision::Await(..) | Decision::Hold(_) | Decision::Stalled(_) | Decision::Settled => {

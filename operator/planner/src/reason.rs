@@ -176,7 +176,7 @@ reasons! {
     /// The install failed as often as the policy allows.
     InstallFailed => AtOnce("Look at the card's console; then change retryToken on the Dpu, or name another image"),
     /// The wanted image did not come up, and the card runs the one again that it was last seen to run.
-    RolledBack => AtOnce("Look at failedInstalls in the status of its DpuHost; then change retryToken on the Dpu to have the wanted image tried again, or name another one in imageRef; one that names what runs accepts it"),
+    RolledBack => AtOnce("Look at failures in the status of its DpuHost; then change retryToken on the Dpu to have the wanted image tried again, or name another one in imageRef; one that names what runs accepts it"),
     /// Foreign media are inserted in the card's BMC.
     ForeignMedia => AtOnce("Eject them, if nobody needs them"),
     /// A directive failed. It is tried again a few times, ever later, and then a person is asked.

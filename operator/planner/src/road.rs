@@ -116,6 +116,29 @@ fn way(method: AllowedMethod, facts: &BmcReport) -> Way {
                 MediaOwner::Unrecognized(_) => Way::Unread("holds an HttpBootUri"),
             },
         },
+        AllowedMethod::SimpleUpdate => match &offers.simple_update {
+            Some(Offer::NotOffered) => Way::Closed(
+                "its BMC offers no SimpleUpdate of the card's operating system, or not by the protocol of the site's store".to_owned(),
+            ),
+            offer => update_way(offer.as_ref(), "offers SimpleUpdate"),
+        },
+        AllowedMethod::MultipartPush => match &offers.multipart_push {
+            Some(Offer::NotOffered) => Way::Closed(
+                "its BMC takes no multipart push of the card's operating system".to_owned(),
+            ),
+            offer => update_way(offer.as_ref(), "takes multipart pushes"),
+        },
+    }
+}
+
+fn update_way(offer: Option<&Offer>, what: &'static str) -> Way {
+    match offer {
+        Some(Offer::Offered) => Way::Open,
+        Some(Offer::NotOffered) => Way::Closed(format!("its BMC is not one that {what}")),
+        Some(Offer::NotRead | Offer::Unrecognized(_)) => Way::Unread(what),
+        None => Way::Closed(
+            "the site agent's release does not tell whether its BMC offers it; upgrade the site agent to the operator's release".to_owned(),
+        ),
     }
 }
 
@@ -138,13 +161,12 @@ pub(crate) fn is_stuck(
         .as_ref()
         .is_some_and(|failed| failed.times >= DIRECTIVE_TRIES);
     let next = facts.and_then(|facts| choose(card, kept, spec, facts).ok());
-    let arming = [AllowedMethod::VirtualMedia, AllowedMethod::UefiHttp]
-        .into_iter()
-        .find(|method| is_given_up(kept, *method));
+    let mut methods = AllowedMethod::ALL.into_iter();
+    let arming = methods.find(|method| is_given_up(kept, *method));
     too_often && (arming.is_none() || next.is_none_or(|next| arming == Some(next)))
 }
 
-/// Whether arming the card so failed as often as it is tried.
+/// Whether arming the card so, or beginning its update so, failed as often as it is tried.
 fn is_given_up(kept: &CardRecord, method: AllowedMethod) -> bool {
     let what = ledger::named(&arming(method), &TargetKind::Card, &kept.name);
     kept.failed
@@ -152,28 +174,61 @@ fn is_given_up(kept: &CardRecord, method: AllowedMethod) -> bool {
         .is_some_and(|failed| failed.what == what && failed.times >= DIRECTIVE_TRIES)
 }
 
-/// The action that arms a card for this way.
+/// The action that arms a card for this way, or begins its update by it.
 pub(crate) fn arming(method: AllowedMethod) -> ActionKind {
     match method {
         AllowedMethod::VirtualMedia => ActionKind::StageInstall,
         AllowedMethod::UefiHttp => ActionKind::StageHttpBoot,
+        AllowedMethod::SimpleUpdate => ActionKind::PullUpdate,
+        AllowedMethod::MultipartPush => ActionKind::PushUpdate,
     }
 }
 
-/// The way that an action arms a card for.
+/// What that action does, for people.
+pub(crate) fn deed(method: AllowedMethod, wanted: &ImageFacts, machine: &str) -> String {
+    let version = &wanted.version;
+    match method {
+        AllowedMethod::VirtualMedia => format!(
+            "inserting {version} as virtual media of {machine} and setting its next boot to it"
+        ),
+        AllowedMethod::UefiHttp => {
+            format!("setting the next boot of {machine} to UEFI HTTP, from the URL of {version}")
+        }
+        AllowedMethod::SimpleUpdate => {
+            format!("having the BMC of {machine} fetch {version} and write it")
+        }
+        AllowedMethod::MultipartPush => {
+            format!("sending {version} to the BMC of {machine}, which writes it")
+        }
+    }
+}
+
+/// Whether the card's BMC writes the image, so that nothing is armed before.
+pub(crate) fn is_update(method: AllowedMethod) -> bool {
+    arming(method).is_update()
+}
+
+/// Whether the last install of the record's image was given to the card's BMC to write.
+pub(crate) fn is_by_update(kept: &CardRecord) -> bool {
+    matches!(
+        kept.method,
+        Some(InstallMethod::SimpleUpdate | InstallMethod::MultipartPush)
+    )
+}
+
+/// The way that an action arms a card for, or begins its update by.
 pub(crate) fn armed_for(kind: &ActionKind) -> Option<AllowedMethod> {
-    [AllowedMethod::VirtualMedia, AllowedMethod::UefiHttp]
-        .into_iter()
-        .find(|method| arming(*method) == *kind)
+    let mut methods = AllowedMethod::ALL.into_iter();
+    methods.find(|method| arming(*method) == *kind)
 }
 
 /// What an action that arms a card may leave there.
 pub(crate) fn arms(method: AllowedMethod) -> Vec<ArmedEffect> {
-    let first = match method {
-        AllowedMethod::VirtualMedia => ArmedEffect::VirtualMedia,
-        AllowedMethod::UefiHttp => ArmedEffect::HttpBootUri,
-    };
-    vec![first, ArmedEffect::BootOverride]
+    match method {
+        AllowedMethod::VirtualMedia => vec![ArmedEffect::VirtualMedia, ArmedEffect::BootOverride],
+        AllowedMethod::UefiHttp => vec![ArmedEffect::HttpBootUri, ArmedEffect::BootOverride],
+        AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush => vec![ArmedEffect::Update],
+    }
 }
 
 /// By which way the card is armed with that image. A BMC that was given a URL may have fetched the
@@ -203,11 +258,14 @@ pub(crate) fn way_of(armed: &[ArmedEffect]) -> AllowedMethod {
 
 /// Whether something of ours is armed that this way does not use and would leave behind.
 pub(crate) fn is_in_the_way(method: AllowedMethod, facts: &BmcReport, kept: &CardRecord) -> bool {
+    let updates = kept.armed.contains(&ArmedEffect::Update);
     match method {
         AllowedMethod::VirtualMedia => {
-            is_ours(facts.http_boot.as_ref()) || kept.armed.contains(&ArmedEffect::HttpBootUri)
+            let http = kept.armed.contains(&ArmedEffect::HttpBootUri);
+            updates || http || is_ours(facts.http_boot.as_ref())
         }
-        AllowedMethod::UefiHttp => is_ours(Some(&facts.media)),
+        AllowedMethod::UefiHttp => updates || is_ours(Some(&facts.media)),
+        AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush => !kept.armed.is_empty(),
     }
 }
 

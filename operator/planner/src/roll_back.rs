@@ -10,14 +10,14 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::{OnInstallFailure, PolicyMode};
 use lockstep_crds::directive::ImageFacts;
-use lockstep_crds::host::{CardRecord, FailedInstall, GoodImage, RollBack};
-use lockstep_crds::observed::PowerState;
-use lockstep_crds::{DpuHostStatus, names};
+use lockstep_crds::host::{CardRecord, GoodImage, RollBack};
 
-use crate::card_record::{install_end, latest_end};
+use crate::card_record::install_end;
 use crate::decision::Explanation;
+use crate::failure;
 use crate::intent::Intent;
 use crate::leave::goes_on;
 use crate::reason::Reason;
@@ -25,11 +25,6 @@ use crate::road;
 use crate::takedown;
 use crate::vetting::Vetting;
 use crate::view::{CardView, Fallback, View, Wanted};
-
-/// Failed installs that the record holds.
-const FAILURES: usize = 10;
-/// Longest cause of one, in characters.
-const CAUSE: usize = 240;
 
 /// The image that the card goes back to if the one that is wanted does not come up.
 pub fn good_image<'a>(record: &'a DpuHostStatus, card: &CardView) -> Option<&'a GoodImage> {
@@ -132,66 +127,26 @@ pub(crate) fn remember_good(kept: &mut CardRecord, wanted: &ImageFacts, named: O
 }
 
 /// Ends the way back of a card that runs what is wanted after all. The word of a system that ran
-/// before the last install began does not count.
-pub(crate) fn end_if_needless(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
+/// before the last install began does not count, nor does any while the card's BMC writes another.
+pub(crate) fn end_if_needless(view: &View, card: &CardView, kept: &mut CardRecord, now: Timestamp) {
     let Some(back) = &kept.roll_back else { return };
     let Some(os) = card.live_os(now) else { return };
     let runs = os.image_digest.as_ref() == Some(&back.from.digest);
+    if road::is_by_update(kept) && install_end(view, kept, now).is_some() {
+        if runs && failure::goes_on(view, card, kept, now) {
+            kept.epoch_before = Some(os.boot_epoch.clone());
+        }
+        return;
+    }
     if runs && kept.epoch_before.as_ref() != Some(&os.boot_epoch) {
-        let installs = kept.failed_installs.iter().rev();
-        let mut installs = installs.filter(|one| one.image.digest == back.from.digest);
-        kept.method = installs.next().and_then(|one| one.method.clone());
+        kept.method = failure::last_of(kept, &back.from).map(|last| last.method.clone());
         kept.image = Some(back.from.clone());
         kept.observed_at = Some(Time(now));
         kept.given_up = false;
         kept.failed = None;
         kept.roll_back = None;
-        kept.failed_installs.clear();
+        kept.failures.clear();
     }
-}
-
-/// Notes how an install ended that is over and whose image was not seen, once.
-pub(crate) fn note_failure(view: &View, card: &CardView, kept: &mut CardRecord, now: Timestamp) {
-    let noted = |begun: &Time| {
-        kept.failed_installs
-            .iter()
-            .any(|one| one.begun_at == *begun)
-    };
-    let begun = kept.booted_at.as_ref().filter(|begun| !noted(begun));
-    let (Some(begun), Some(image), Some(end)) = (begun, &kept.image, latest_end(view, kept)) else {
-        return;
-    };
-    if kept.observed_at.is_some() || now < end {
-        return;
-    }
-    let failure = FailedInstall {
-        image: image.clone(),
-        method: kept.method.clone(),
-        begun_at: begun.clone(),
-        cause: cause(view, card, end, now),
-    };
-    kept.failed_installs.push(failure);
-    let more = kept.failed_installs.len().saturating_sub(FAILURES);
-    kept.failed_installs.drain(..more);
-}
-
-/// What is seen of a card whose time is over.
-fn cause(view: &View, card: &CardView, end: Timestamp, now: Timestamp) -> String {
-    let seen = match (card.live_os(now), view.card_bmc(card, now)) {
-        (Some(os), _) => format!(
-            "{} reports image {}",
-            names::xpu(&card.name()),
-            os.image_version.as_deref().unwrap_or("(unknown)")
-        ),
-        (None, Some(bmc)) => match (&bmc.power, &bmc.stage) {
-            (Some(PowerState::On), Some(stage)) => format!("the card is on, in stage {stage}"),
-            (Some(power), _) => format!("the card is {power}"),
-            (None, _) => "whether the card is on was not read".to_owned(),
-        },
-        (None, None) => "its BMC does not answer".to_owned(),
-    };
-    let said = format!("not reported by {end}; then {seen}");
-    said.chars().take(CAUSE).collect()
 }
 
 /// Turns the record of a card back to its last good image, once the wanted one has been tried as
@@ -208,10 +163,6 @@ pub(crate) fn begin_if_due(
     let Some(spec) = view.policy.as_ref().map(|policy| &policy.spec) else {
         return;
     };
-    let busy = record
-        .directives
-        .iter()
-        .any(|open| open.target.uid == kept.uid);
     let is_over = kept.attempts >= spec.install.max_attempts
         && kept.observed_at.is_none()
         && install_end(view, kept, now).is_none();
@@ -220,7 +171,7 @@ pub(crate) fn begin_if_due(
         && kept.roll_back.is_none()
         && !kept.given_up
         && !goes_on(record, spec, now);
-    if busy || !is_over || !may || is_new_wish(kept, card, wanted) {
+    if !is_over || !may || is_new_wish(kept, card, wanted) {
         return;
     }
     let good = kept.last_good.as_ref();
@@ -258,18 +209,6 @@ pub(crate) fn stay_aimed(view: &View, kept: &mut CardRecord, now: Timestamp) {
     }
 }
 
-/// The last failed install of an image, and how many there were, in words.
-pub(crate) fn failures(kept: &CardRecord, image: &ImageFacts) -> Option<String> {
-    let of = |one: &&FailedInstall| one.image.digest == image.digest;
-    let last = kept.failed_installs.iter().rev().find(of)?;
-    let by = last.method.as_ref();
-    let by = by.map_or_else(String::new, |method| format!(" by {method}"));
-    Some(format!(
-        "the last begun at {}{by}, {}",
-        last.begun_at.0, last.cause
-    ))
-}
-
 /// What people read of a card that went back, as long as nobody wants something else of it.
 pub(crate) fn went_back(kept: &CardRecord, back: &RollBack) -> Explanation {
     let runs = kept.image.as_ref();
@@ -283,10 +222,15 @@ pub(crate) fn went_back(kept: &CardRecord, back: &RollBack) -> Explanation {
 }
 
 fn why(kept: &CardRecord, back: &RollBack) -> String {
-    let failures = failures(kept, &back.from);
-    let failures = failures.map_or_else(String::new, |last| format!(" ({last})"));
+    let last = failure::last_of(kept, &back.from);
+    let last = last.map_or_else(String::new, |last| {
+        format!(
+            " (the last install begun at {} by {}: {})",
+            last.begun_at.0, last.method, last.message
+        )
+    });
     format!(
-        "{} did not come up{failures} and was given up at {}",
+        "{} did not come up{last} and was given up at {}",
         back.from.version, back.since.0
     )
 }

@@ -123,6 +123,8 @@ pub(crate) fn lacks(facts: &BmcReport, action: &ActionKind) -> Option<String> {
         ActionKind::HoldHost
         | ActionKind::StageInstall
         | ActionKind::StageHttpBoot
+        | ActionKind::PullUpdate
+        | ActionKind::PushUpdate
         | ActionKind::ClearInstall
         | ActionKind::Unrecognized(_) => return None,
     };

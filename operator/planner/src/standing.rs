@@ -199,10 +199,18 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
                     || (holds(&facts.media) && boots_from_media(facts))
             })
         }
+        // Noted before it is asked for, and no longer where it certainly was not.
+        ActionKind::PullUpdate | ActionKind::PushUpdate => {
+            // An agent of an older release cannot say that there is none.
+            facts.capabilities.simple_update.is_none()
+                || facts.update.as_ref().map(|update| &update.digest)
+                    == directive.action.image.as_ref().map(|image| &image.digest)
+        }
         ActionKind::ClearInstall => {
             !is_ours(Some(&facts.media))
                 && !is_ours(facts.http_boot.as_ref())
                 && !boots_over_http(facts)
+                && facts.update.is_none()
         }
         ActionKind::Unrecognized(_) => false,
     }

@@ -237,6 +237,7 @@ async fn the_host_is_looked_at_just_before_its_cards_power_is_changed() {
             name: "c1".to_owned(),
             uid: "uid-1".to_owned(),
             power,
+            without_update: false,
         });
         directive
     };

@@ -9,6 +9,7 @@ mod private_images;
 mod reach;
 mod rest;
 mod unreadable;
+mod updates;
 
 use std::sync::Arc;
 use std::time::Duration;

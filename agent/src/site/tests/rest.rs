@@ -108,6 +108,7 @@ async fn who_asks_for_a_host_at_rest_has_all_of_it_read() {
         name: "c1".to_owned(),
         uid: "uid-1".to_owned(),
         power: lockstep_crds::observed::PowerState::Off,
+        without_update: false,
     };
     let before = bench.bmc.looks().0;
     let checked = bench

@@ -19,9 +19,9 @@ use lockstep_planner::Decision;
 use lockstep_planner::view::{NodeSeen, Readiness};
 use proptest::prelude::*;
 
-use events::{events, failures, happen, http_boots, http_offers, methods};
+use events::{events, failures, happen, http_boots, http_offers, methods, updates};
 
-use crate::world::machine::HttpBoot;
+use crate::world::machine::{HttpBoot, Update};
 use crate::world::operator::Crash;
 use crate::world::{World, secs};
 
@@ -48,6 +48,8 @@ struct Start {
     methods: Vec<AllowedMethod>,
     uefi_http: Option<Offer>,
     makes_of_http: HttpBoot,
+    updates: Option<Offer>,
+    makes_of_updates: Update,
 }
 
 fn starts() -> impl Strategy<Value = Start> {
@@ -74,13 +76,19 @@ fn starts() -> impl Strategy<Value = Start> {
         prop::bool::weighted(0.3),
         prop::bool::weighted(0.3),
     );
-    let ways = (methods(), http_offers(), http_boots());
+    let ways = (
+        methods(),
+        http_offers(),
+        http_boots(),
+        http_offers(),
+        updates(),
+    );
     (1..=2_usize, policy, host, ways).prop_map(
         |(
             cards,
             (order, waits, on_timeout, on_orphan, on_failure, guess, grace),
             (role, slot, mechanisms, (coupled, dark_bmcs), disrupt, node, host_on, cards_run),
-            (methods, uefi_http, makes_of_http),
+            (methods, uefi_http, makes_of_http, updates, makes_of_updates),
         )| Start {
             cards,
             order,
@@ -102,6 +110,8 @@ fn starts() -> impl Strategy<Value = Start> {
             methods,
             uefi_http,
             makes_of_http,
+            updates,
+            makes_of_updates,
         },
     )
 }
@@ -140,6 +150,9 @@ fn begin(start: &Start) -> World {
     for card in &mut world.cards {
         card.machine.uefi_http.clone_from(&start.uefi_http);
         card.machine.makes_of_http = start.makes_of_http;
+        card.machine.simple_update.clone_from(&start.updates);
+        card.machine.multipart_push.clone_from(&start.updates);
+        card.machine.makes_of_updates = start.makes_of_updates;
     }
     if start.host_on {
         world.power_on_host();
@@ -254,7 +267,8 @@ fn ends(world: &mut World) {
                 let armed = machine.media.is_some()
                     || machine.boot_override
                     || machine.http_uri.is_some()
-                    || machine.http_override;
+                    || machine.http_override
+                    || machine.update.is_some();
                 assert!(!armed, "S15: something stays armed: {}", told());
             }
             let kept = world.host_machine.custody.as_ref();
@@ -318,9 +332,15 @@ proptest! {
     #[test]
     fn a_card_whose_update_fails_goes_back_once_whatever_happens(
         start in starts(),
+        by_update in any::<bool>(),
         seconds in 0..2400_i64,
         events in prop::collection::vec(events(), 1..40),
     ) {
+        let (method, updates) = if by_update {
+            (AllowedMethod::SimpleUpdate, Some(Offer::Offered))
+        } else {
+            (AllowedMethod::VirtualMedia, start.updates.clone())
+        };
         let mut world = begin(&Start {
             on_failure: OnInstallFailure::RollBack,
             cards_run: true,
@@ -330,7 +350,8 @@ proptest! {
             coupled: false,
             node: false,
             guess: true,
-            methods: vec![AllowedMethod::VirtualMedia],
+            methods: vec![method],
+            updates,
             ..start
         });
         rest(&mut world, 120);

@@ -22,6 +22,7 @@ mod roll_back;
 mod shutdown;
 mod taint;
 mod taken_down;
+mod updates;
 
 use crate::world::{World, secs};
 

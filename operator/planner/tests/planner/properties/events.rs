@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use super::disruption;
 use crate::world::agent::Fault;
 use crate::world::build::{dpu, image};
-use crate::world::machine::HttpBoot;
+use crate::world::machine::{HttpBoot, Update};
 use crate::world::operator::Crash;
 use crate::world::{World, secs};
 
@@ -83,6 +83,8 @@ pub enum OfCard {
     ForeignUri(bool),
     UefiHttp(Option<Offer>),
     MakesOfHttp(HttpBoot),
+    Updates(Option<Offer>),
+    MakesOfUpdates(Update),
     Stranger(bool),
     Delete,
     Create,
@@ -163,7 +165,12 @@ fn modes() -> impl Strategy<Value = PolicyMode> {
 
 pub fn methods() -> impl Strategy<Value = Vec<AllowedMethod>> {
     let (media, http) = (AllowedMethod::VirtualMedia, AllowedMethod::UefiHttp);
+    let (pull, push) = (AllowedMethod::SimpleUpdate, AllowedMethod::MultipartPush);
     prop_oneof![
+        2 => Just(vec![pull]),
+        1 => Just(vec![push, media]),
+        1 => Just(vec![pull, push, http]),
+        1 => Just(vec![media, pull]),
         2 => Just(vec![media]),
         2 => Just(vec![http]),
         2 => Just(vec![media, http]),
@@ -195,6 +202,18 @@ pub fn http_boots() -> impl Strategy<Value = HttpBoot> {
     ]
 }
 
+pub fn updates() -> impl Strategy<Value = Update> {
+    prop_oneof![
+        3 => Just(Update::Writes),
+        1 => Just(Update::LosesTask),
+        1 => Just(Update::NeverEnds),
+        1 => Just(Update::KeepsOld),
+        1 => Just(Update::Fails),
+        1 => Just(Update::Hangs),
+        1 => Just(Update::Restarts),
+    ]
+}
+
 fn of_card() -> impl Strategy<Value = OfCard> {
     prop_oneof![
         2 => any::<bool>().prop_map(OfCard::Bmc),
@@ -213,6 +232,8 @@ fn of_card() -> impl Strategy<Value = OfCard> {
         1 => any::<bool>().prop_map(OfCard::ForeignUri),
         1 => http_offers().prop_map(OfCard::UefiHttp),
         1 => http_boots().prop_map(OfCard::MakesOfHttp),
+        1 => http_offers().prop_map(OfCard::Updates),
+        1 => updates().prop_map(OfCard::MakesOfUpdates),
         1 => any::<bool>().prop_map(OfCard::Stranger),
         1 => Just(OfCard::Delete),
         1 => Just(OfCard::Create),
@@ -407,6 +428,12 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
         OfCard::ForeignUri(foreign) => world.cards[index].machine.foreign_uri = *foreign,
         OfCard::UefiHttp(offer) => world.cards[index].machine.uefi_http.clone_from(offer),
         OfCard::MakesOfHttp(makes) => world.cards[index].machine.makes_of_http = *makes,
+        OfCard::Updates(offer) => {
+            let machine = &mut world.cards[index].machine;
+            machine.simple_update.clone_from(offer);
+            machine.multipart_push.clone_from(offer);
+        }
+        OfCard::MakesOfUpdates(makes) => world.cards[index].machine.makes_of_updates = *makes,
         OfCard::Foreign(foreign) => world.cards[index].machine.foreign_media = *foreign,
         OfCard::Delete => world.delete_card(index),
         OfCard::Create => {

@@ -1,12 +1,15 @@
 //! A wanted image that does not come up, and the way back to the last good one.
 
+use lockstep_crds::boot_policy::AllowedMethod::{self, SimpleUpdate, VirtualMedia};
 use lockstep_crds::boot_policy::{OnInstallFailure, OnTimeout};
 use lockstep_crds::host::{CardRecord, Disruption};
+use lockstep_crds::observed::Offer;
 use lockstep_crds::{ImageRules, LocalRef};
 use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::Vetting;
 
 use crate::world::build::{dpu, image};
+use crate::world::machine::{CardOs, Update};
 use crate::world::{World, secs};
 
 const LONG: i64 = 1800;
@@ -80,15 +83,15 @@ fn a_card_whose_new_image_does_not_come_up_gets_the_last_good_one_again() {
         &world,
         &[
             "runs os-1 since 2026-01-01T",
-            "because os-2 did not come up (the last begun at 2026-01-01T",
-            "by VirtualMedia, not reported by 2026-01-01T",
-            "then the card is on, in stage OsStarting)",
+            "because os-2 did not come up (the last install begun at 2026-01-01T",
+            "by VirtualMedia: not reported by 2026-01-01T",
+            "then the card is on, in stage OsStarting; look at the card's console)",
             "and was given up at 2026-01-01T",
             "change retryToken on the Dpu",
             "name another one in imageRef",
         ],
     );
-    assert_eq!(kept(&world).failed_installs.len(), 2);
+    assert_eq!(kept(&world).failures.len(), 2);
     let phases = world.phases("card1");
     assert!(phases.contains(&"Recovering".to_owned()), "{phases:?}");
     let told = world
@@ -114,7 +117,7 @@ fn the_image_that_runs_is_accepted_by_naming_it() {
     world.until("accepted", secs(60), World::is_ready);
     world.settle(secs(300));
     assert_eq!(world.deeds().len(), deeds, "{}", world.told());
-    assert!(kept(&world).roll_back.is_none() && kept(&world).failed_installs.is_empty());
+    assert!(kept(&world).roll_back.is_none() && kept(&world).failures.is_empty());
 }
 
 #[test]
@@ -138,7 +141,8 @@ fn a_card_stays_as_it_is_unless_the_policy_says_otherwise() {
     says(
         &world,
         &[
-            "2 install(s) of os-2 did not end in a report from the card's own agent: the last begun at",
+            "2 install(s) of os-2 did not end in a report from the card's own agent, last begun at",
+            "By VirtualMedia: OsNotSeen: not reported by",
             "in stage OsStarting",
         ],
     );
@@ -171,12 +175,12 @@ fn a_last_good_image_that_does_not_come_up_either_uses_up_its_attempts() {
     says(
         &world,
         &[
-            "os-2 did not come up (the last begun at",
+            "os-2 did not come up (the last install begun at",
             "going back to os-1: 2 install(s) of os-1 did not end in a report",
         ],
     );
     let failed: Vec<&str> = kept(&world)
-        .failed_installs
+        .failures
         .iter()
         .map(|one| one.image.version.as_str())
         .collect();
@@ -194,7 +198,10 @@ fn a_card_that_has_run_nothing_has_nothing_to_go_back_to() {
     world.settle(secs(LONG));
     says(
         &world,
-        &["The card was not seen to run another image, so there is none to go back to"],
+        &[
+            "The card was not seen to run another image, so there is none to go back to",
+            "By VirtualMedia: OsNotSeen: not reported by",
+        ],
     );
     assert!(kept(&world).last_good.is_none() && kept(&world).roll_back.is_none());
 
@@ -420,4 +427,98 @@ fn a_record_of_an_older_release_learns_what_its_card_runs() {
     assert_eq!(Some(&good.seen_at), kept(&world).observed_at.as_ref());
     world.edit_policy(|policy| policy.image_ref = named("os-2"));
     world.until("back", secs(LONG), is_back);
+}
+
+/// As [`updating`], by ways that the card's BMC offers too.
+fn updating_by(methods: &[AllowedMethod], makes: Update) -> World {
+    let mut world = updating(&["card1"]);
+    world.edit_policy(|policy| policy.install.methods = methods.to_vec());
+    let machine = &mut world.cards[0].machine;
+    machine.simple_update = Some(Offer::Offered);
+    machine.makes_of_updates = makes;
+    world
+}
+
+/// The images that the card's BMC was given to write, in order.
+fn updated(world: &World) -> Vec<String> {
+    let updates = world
+        .recorded
+        .iter()
+        .filter(|one| one.action.kind.is_update());
+    updates
+        .filter_map(|one| Some(one.action.image.as_ref()?.version.clone()))
+        .collect()
+}
+
+/// The failed installs: of which image, by which way, and why.
+fn failed(world: &World) -> Vec<String> {
+    let failures = kept(world).failures.iter();
+    failures
+        .map(|one| format!("{} {} {}", one.image.version, one.method, one.reason))
+        .collect()
+}
+
+#[test]
+fn what_the_cards_bmc_wrote_and_does_not_come_up_is_written_over_by_it_with_the_last_good_one() {
+    let mut world = updating_by(&[SimpleUpdate], Update::Writes);
+    world.until("back", secs(LONG), is_back);
+    assert!(runs(&world, "os-1") && world.host_machine.is_on());
+    assert_eq!(updated(&world), ["os-2", "os-2", "os-1"]);
+    assert_eq!(booted(&world), [""; 0], "{}", world.told());
+    let failure = "os-2 SimpleUpdate ImageNotSeen";
+    assert_eq!(failed(&world), [failure, failure]);
+    assert!(world.status().hold.is_none() && kept(&world).armed.is_empty());
+    assert!(world.cards[0].machine.update.is_none(), "{}", world.told());
+    says(&world, &["by SimpleUpdate: not reported by"]);
+}
+
+#[test]
+fn the_old_system_that_comes_up_after_an_update_is_the_last_good_one_and_stays() {
+    for makes in [Update::KeepsOld, Update::Restarts] {
+        let mut world = updating_by(&[SimpleUpdate], makes);
+        world.edit_policy(|policy| policy.install.max_attempts = 1);
+        world.until("back", secs(LONG), is_back);
+        assert!(runs(&world, "os-1"));
+        world.settle(secs(300));
+        assert_eq!(updated(&world), ["os-2"], "{}", world.told());
+        assert_eq!(failed(&world), ["os-2 SimpleUpdate OldImageRuns"]);
+        assert!(kept(&world).armed.is_empty() && world.host_machine.is_on());
+        says(
+            &world,
+            &["by SimpleUpdate: the card has booted since and runs os-1"],
+        );
+    }
+}
+
+#[test]
+fn the_way_back_takes_the_way_by_which_the_good_image_came_and_clears_what_another_left() {
+    let mut world = updating_by(&[SimpleUpdate, VirtualMedia], Update::Hangs);
+    world.until("back", secs(LONG), is_back);
+    assert_eq!((updated(&world).len(), runs(&world, "os-1")), (1, true));
+    assert_eq!(booted(&world), ["os-2", "os-1"], "{}", world.told());
+    assert_eq!(
+        failed(&world),
+        ["os-2 SimpleUpdate TaskStuck", "os-2 VirtualMedia OsNotSeen"]
+    );
+    assert!(world.cards[0].machine.update.is_none(), "{}", world.told());
+}
+
+#[test]
+fn what_comes_up_while_the_bmc_writes_the_good_image_is_not_taken_for_the_end() {
+    let mut world = updating_by(&[SimpleUpdate], Update::Writes);
+    world.edit_policy(|policy| policy.install.max_attempts = 1);
+    world.until("os-1 is written", secs(LONG), |w| {
+        updated(w) == ["os-2", "os-1"] && w.is_installing(0)
+    });
+    world.cards[0].os = Some(CardOs {
+        image: image("os-2"),
+        epoch: "late".into(),
+    });
+    while world.is_installing(0) {
+        world.round();
+        assert!(kept(&world).roll_back.is_some(), "{}", world.told());
+        assert!(kept(&world).observed_at.is_none(), "{}", world.told());
+    }
+    world.until("back", secs(LONG), is_back);
+    assert_eq!(updated(&world), ["os-2", "os-1"], "{}", world.told());
 }

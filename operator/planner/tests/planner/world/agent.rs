@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::directive::{ActionKind, Directive, OrphanAction, OutcomeKind};
 use lockstep_crds::inspection::Inspected;
+use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{
-    CustodyState, Execution, ImageState, Outcome, Reachability, StoredImage, Vantage,
+    CustodyState, Execution, ImageState, Outcome, Reachability, StoredImage, UpdateReport,
+    UpdateState, Vantage,
 };
 use lockstep_crds::{DpuHostStatus, DpuReportSpec};
 use lockstep_planner::view::Wanted;
@@ -211,8 +213,9 @@ impl World {
         match fault {
             Fault::Fine => {
                 self.affect(which, &directive);
-                let dark =
-                    directive.action.kind == ActionKind::PowerOn && !self.machine(which).is_on();
+                let kind = &directive.action.kind;
+                let boots = *kind == ActionKind::PowerOn || kind.is_update();
+                let dark = boots && !self.machine(which).is_on();
                 let drops = directive.action.kind == ActionKind::StageHttpBoot
                     && self.machine(which).makes_of_http == HttpBoot::DropsUrl;
                 if dark {
@@ -227,7 +230,10 @@ impl World {
                 self.affect(which, &directive);
                 self.end(which, OutcomeKind::Unknown, "no reply");
             }
-            Fault::LostCall => self.end(which, OutcomeKind::Unknown, "no reply"),
+            Fault::LostCall => {
+                self.noted(which, &directive);
+                self.end(which, OutcomeKind::Unknown, "no reply");
+            }
             Fault::Late(seconds) => {
                 let at = self.now + secs(seconds.min(directive.settle_seconds - 5));
                 let coming = match directive.action.kind {
@@ -237,6 +243,8 @@ impl World {
                     | ActionKind::ReleaseHost
                     | ActionKind::StageInstall
                     | ActionKind::StageHttpBoot
+                    | ActionKind::PullUpdate
+                    | ActionKind::PushUpdate
                     | ActionKind::ClearInstall
                     | ActionKind::ShutdownGracefully
                     | ActionKind::Unrecognized(_) => None,
@@ -260,11 +268,32 @@ impl World {
                     self.affect(which, &directive);
                     self.machine(which).boot_override = false;
                     self.end(which, OutcomeKind::Partly, "no boot override");
+                } else if let (true, Which::Card(index)) =
+                    (directive.action.kind.is_update(), which)
+                {
+                    self.note(&directive);
+                    self.power_on_card(index);
+                    self.end(which, OutcomeKind::Partly, "on, and the update refused");
                 } else {
                     self.end(which, OutcomeKind::Failed, "the BMC refused");
                 }
             }
             Fault::Refused => self.end(which, OutcomeKind::Failed, "the BMC refused"),
+        }
+    }
+
+    /// An update is noted before it is asked for.
+    fn noted(&mut self, which: Which, directive: &Directive) {
+        let now = Time(self.now);
+        if let (true, Some(image)) = (directive.action.kind.is_update(), &directive.action.image) {
+            self.machine(which).update = Some(UpdateReport {
+                digest: image.digest.clone(),
+                method: InstallMethod::SimpleUpdate,
+                since: now,
+                state: UpdateState::Lost,
+                percent: None,
+                message: None,
+            });
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a directive does to a machine, and what may never be done.
 
-use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
+use lockstep_crds::directive::{ActionKind, Directive, ImageFacts, TargetKind};
+use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::report::{Custody, CustodyState};
 use lockstep_planner::ledger;
 
@@ -52,9 +53,7 @@ impl World {
         );
     }
 
-    /// Powers a card on for us: no more often for one wish and image than the policy has attempts,
-    /// and for no other image than the wanted one, but that the card goes back to one that it has
-    /// run, once, and stays with that.
+    /// Powers a card on for us.
     pub fn boot(&mut self, index: usize) {
         let before = self.cards[index].machine.is_on();
         self.power_on_card(index);
@@ -69,7 +68,31 @@ impl World {
         let directive = self.recorded.iter().find(|one| one.seq == seq);
         let image = directive.and_then(|directive| directive.action.image.clone());
         // One that is only given back its power gets no image.
-        let Some(image) = image else { return };
+        if let Some(image) = image {
+            self.count_install(index, seq, &image);
+        }
+    }
+
+    /// Powers a card on, if need be, and has its BMC write the image.
+    fn update(&mut self, index: usize, directive: &Directive) {
+        self.power_on_card(index);
+        if !self.cards[index].machine.is_on() {
+            return;
+        }
+        let image = directive.action.image.clone().unwrap();
+        self.count_install(index, directive.seq, &image);
+        let method = if directive.action.kind == ActionKind::PullUpdate {
+            InstallMethod::SimpleUpdate
+        } else {
+            InstallMethod::MultipartPush
+        };
+        self.begin_update(index, &image, method);
+    }
+
+    /// Installs are begun no more often for one wish and image than the policy has attempts, and of
+    /// no other image than the wanted one, but that the card goes back to one that it has run, once,
+    /// and stays with that.
+    fn count_install(&mut self, index: usize, seq: i64, image: &ImageFacts) {
         let wanted = self.asked_of[&seq].as_ref() == Some(&image.digest);
         let ran = self.cards[index].ran.contains(&image.digest);
         assert!(
@@ -78,17 +101,17 @@ impl World {
             image.version,
             self.told()
         );
-        let boots = self.boots.entry((index, self.wish_of[&seq])).or_default();
-        boots.push(image.digest.clone());
-        let same = boots.iter().filter(|one| **one == image.digest).count();
-        let turns = boots.windows(2).filter(|two| two[0] != two[1]).count();
+        let begun = self.boots.entry((index, self.wish_of[&seq])).or_default();
+        begun.push(image.digest.clone());
+        let same = begun.iter().filter(|one| **one == image.digest).count();
+        let turns = begun.windows(2).filter(|two| two[0] != two[1]).count();
         let policy = self.policy.as_ref();
         let most = policy.map_or(usize::MAX, |policy| {
             usize::try_from(policy.spec.install.max_attempts).unwrap()
         });
         assert!(
             same <= most,
-            "{same} boots of card {index} for {}\n{}",
+            "{same} installs of {} on card {index}\n{}",
             image.version,
             self.told()
         );
@@ -135,8 +158,14 @@ impl World {
                 let image = directive.action.image.clone();
                 self.machine(which).set_http_boot(image);
             }
+            ActionKind::PullUpdate | ActionKind::PushUpdate => {
+                if let Which::Card(index) = which {
+                    self.update(index, directive);
+                }
+            }
             ActionKind::ClearInstall => {
                 let machine = self.machine(which);
+                machine.update = None;
                 machine.media = None;
                 machine.boot_override = false;
                 machine.http_uri = None;

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::MachineIdentity;
 use lockstep_crds::directive::ImageFacts;
+use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::observed::{BootStage, Knowledge, Offer, PowerState};
 use lockstep_crds::report::{
     BmcCapabilities, BmcReport, ConfigurationTried, Custody, DpuReportSpec, Execution, MediaOwner,
-    MediaReport, OsReport, Vantage,
+    MediaReport, OsReport, UpdateReport, UpdateState, Vantage,
 };
 
 use lockstep_planner::view::Readiness;
@@ -37,6 +38,13 @@ pub struct Machine {
     pub makes_of_http: HttpBoot,
     /// Whether it offers HTTP boot from a URL; `None`: its agent does not tell.
     pub uefi_http: Option<Offer>,
+    /// Whether it takes updates of the card's system that it fetches, and that are sent to it;
+    /// `None`: its agent does not tell.
+    pub simple_update: Option<Offer>,
+    pub multipart_push: Option<Offer>,
+    pub makes_of_updates: Update,
+    /// What its agent remembers of one, and what its task says.
+    pub update: Option<UpdateReport>,
     /// Somebody else's, which stays.
     pub lasting_override: Option<&'static str>,
     pub stage: Option<BootStage>,
@@ -80,6 +88,45 @@ pub enum HttpBoot {
     LeadsNowhere,
 }
 
+/// What a BMC makes of an update, and of its task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Update {
+    /// The image is written, and the task ends.
+    #[default]
+    Writes,
+    /// It is written, and the task is gone.
+    LosesTask,
+    /// It is written, and the task goes on for ever.
+    NeverEnds,
+    /// The task ends well, and nothing was written.
+    KeepsOld,
+    /// The task ends with an error, and nothing was written.
+    Fails,
+    /// The task goes on for ever, and nothing was written.
+    Hangs,
+    /// The BMC restarts, the task is gone, and nothing was written.
+    Restarts,
+}
+
+impl Update {
+    fn writes(self) -> bool {
+        match self {
+            Self::Writes | Self::LosesTask | Self::NeverEnds => true,
+            Self::KeepsOld | Self::Fails | Self::Hangs | Self::Restarts => false,
+        }
+    }
+
+    /// What the task says when it could be over.
+    fn says_then(self) -> UpdateState {
+        match self {
+            Self::Writes | Self::KeepsOld => UpdateState::Ended,
+            Self::Fails => UpdateState::Failed,
+            Self::NeverEnds | Self::Hangs => UpdateState::Running,
+            Self::LosesTask | Self::Restarts => UpdateState::Lost,
+        }
+    }
+}
+
 /// Something that a machine will do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Coming {
@@ -87,6 +134,8 @@ pub enum Coming {
     PowerOff,
     /// The installer ends.
     Installed(ImageFacts),
+    /// An update comes to its end, and has written this.
+    Updated(Option<ImageFacts>),
     /// The operating system is up.
     Up,
 }
@@ -112,6 +161,10 @@ impl Machine {
             http_override: false,
             makes_of_http: HttpBoot::Keeps,
             uefi_http: Some(Offer::NotOffered),
+            simple_update: Some(Offer::NotOffered),
+            multipart_push: Some(Offer::NotOffered),
+            makes_of_updates: Update::Writes,
+            update: None,
             lasting_override: None,
             stage: None,
             knowledge: Knowledge::Known,
@@ -179,7 +232,10 @@ impl Machine {
                 },
                 digest: self.http_uri.as_ref().map(|image| image.digest.clone()),
             }),
+            update: self.simple_update.as_ref().and(self.update.clone()),
             capabilities: BmcCapabilities {
+                simple_update: self.simple_update.clone(),
+                multipart_push: self.multipart_push.clone(),
                 uefi_http: self.uefi_http.clone(),
                 reset_types: self.reset_types.clone(),
                 boot_targets: Vec::new(),
@@ -262,7 +318,18 @@ impl Machine {
         });
         self.power = power;
         self.power_since = now;
+        let updated = |coming: &(Timestamp, Coming)| matches!(coming.1, Coming::Updated(_));
+        if self.coming.iter().any(updated) {
+            self.says_of_update(UpdateState::Failed);
+        }
         self.coming.clear();
+    }
+
+    pub fn says_of_update(&mut self, state: UpdateState) {
+        if let Some(update) = &mut self.update {
+            update.message = Some(format!("its task is {state}"));
+            update.state = state;
+        }
     }
 }
 
@@ -322,12 +389,53 @@ impl World {
         }
     }
 
-    /// Whether an installer is writing to the card.
+    /// Whether an installer or the BMC is writing to the card.
     pub fn is_installing(&self, index: usize) -> bool {
         let coming = &self.cards[index].machine.coming;
         coming
             .iter()
-            .any(|(_, coming)| matches!(coming, Coming::Installed(_)))
+            .any(|(_, coming)| matches!(coming, Coming::Installed(_) | Coming::Updated(_)))
+    }
+
+    /// The BMC of a card that is on takes an update, which resets the card.
+    pub fn begin_update(&mut self, index: usize, image: &ImageFacts, method: InstallMethod) {
+        let writing = self.is_installing(index);
+        assert!(
+            !writing,
+            "S1: an update of a card that is written to\n{}",
+            self.told()
+        );
+        let now = self.now;
+        let card = &mut self.cards[index];
+        let makes = card.machine.makes_of_updates;
+        card.os = None;
+        card.machine.coming.clear();
+        card.machine.stage = Some(BootStage::FirmwareUpdating);
+        card.machine.update = Some(UpdateReport {
+            digest: image.digest.clone(),
+            method,
+            since: Time(now),
+            state: UpdateState::Running,
+            percent: Some(25),
+            message: None,
+        });
+        let written = makes.writes().then(|| image.clone());
+        if written.is_some() {
+            card.disk = None;
+        }
+        let done = (now + secs(INSTALL), Coming::Updated(written));
+        card.machine.coming.push(done);
+        self.tell(format!("card {index}: updates, {makes:?}"));
+    }
+
+    fn updated(&mut self, index: usize, written: Option<ImageFacts>) {
+        let up = (self.now + secs(BOOT), Coming::Up);
+        let card = &mut self.cards[index];
+        card.disk = written.or(card.disk.take());
+        let says = card.machine.makes_of_updates.says_then();
+        card.machine.says_of_update(says);
+        card.machine.stage = Some(BootStage::OsStarting);
+        card.machine.coming.push(up);
     }
 
     /// What is due happens.
@@ -349,7 +457,7 @@ impl World {
                         self.tell("node: ready");
                     }
                 }
-                Coming::Installed(_) => {}
+                Coming::Installed(_) | Coming::Updated(_) => {}
             }
         }
         for index in 0..self.cards.len() {
@@ -358,6 +466,7 @@ impl World {
                     Coming::PowerOn => self.boot(index),
                     Coming::PowerOff => self.power_off_card(index),
                     Coming::Up => self.card_is_up(index),
+                    Coming::Updated(written) => self.updated(index, written),
                     Coming::Installed(image) => {
                         let up = (self.now + secs(BOOT), Coming::Up);
                         self.cards[index].disk = Some(image);

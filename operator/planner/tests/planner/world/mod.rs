@@ -116,7 +116,7 @@ pub struct World {
     pub wish_of: BTreeMap<i64, usize>,
     /// The image that was asked for when each directive was recorded, by digest.
     pub asked_of: BTreeMap<i64, Option<String>>,
-    /// Images for which power-ons brought a card up, by card and wish, in their order.
+    /// Images whose installs were begun, by card and wish, in their order.
     pub boots: BTreeMap<(usize, usize), Vec<String>>,
     /// Every plan is asked for twice: what is recorded must not ask for another write.
     pub strict: bool,

@@ -1,0 +1,265 @@
+//! Having a card's BMC write an image, what is told of it, and forgetting it.
+
+use lockstep_redfish::{TaskFacts, TaskMessage, TaskSighting, TaskState};
+
+use super::installs::publish;
+use super::*;
+use crate::site::fake::update_service;
+use crate::site::update_note::UpdateNote;
+
+fn update(seq: i64, kind: &str, digest: &Digest) -> Directive {
+    let mut update = directive(seq, kind);
+    update.action.image = Some(
+        serde_json::from_value(json!({"digest": digest.to_string(), "version": "1.2"})).unwrap(),
+    );
+    update
+}
+
+fn task(state: TaskState, percent: u8, text: Option<&str>) -> TaskFacts {
+    TaskFacts {
+        path: "/redfish/v1/TaskService/Tasks/0".to_owned(),
+        name: Some("Update DPU_OS".to_owned()),
+        state: Some(state),
+        status: Some("OK".to_owned()),
+        percent: Some(percent),
+        started: None,
+        messages: text
+            .map(|text| TaskMessage {
+                text: Some(text.to_owned()),
+                ..TaskMessage::default()
+            })
+            .into_iter()
+            .collect(),
+    }
+}
+
+fn offering() -> Bench {
+    let bench = bench();
+    bench.bmc.updates(|updates| {
+        updates.offer = Some(update_service());
+        updates.version = Some("1.1".to_owned());
+        updates.sighting = Some(TaskSighting::Task(task(TaskState::Running, 30, None)));
+    });
+    bench
+}
+
+impl Bench {
+    /// A worker of a card whose object says which one it is.
+    fn start_named(&self) -> Running {
+        self.start_with(MachineKind::Card, |input| {
+            input.identity = Some(lockstep_crds::MachineIdentity {
+                serial_number: Some("SN1".to_owned()),
+                ..Default::default()
+            });
+        })
+    }
+
+    fn shows(&self, sighting: TaskSighting) {
+        self.bmc
+            .updates(|updates| updates.sighting = Some(sighting));
+    }
+
+    async fn update_is(&self, state: &str) -> Value {
+        let report = self
+            .api
+            .until(CARD, |report| {
+                report["spec"]["bmc"]["update"]["state"] == state
+            })
+            .await;
+        report["spec"]["bmc"]["update"].clone()
+    }
+
+    fn note(&self) -> Option<UpdateNote> {
+        UpdateNote::read(&self.site.config.state_dir, "c1", "uid-1").unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_card_is_powered_on_its_bmc_asked_once_and_the_task_told_until_it_is_forgotten() {
+    let bench = offering();
+    let digest = publish(&bench.site.store).await;
+    let running = bench.start_named();
+    running.want(&[update(1, "PullUpdate", &digest)]);
+    let outcome = bench.outcome(CARD, 1).await;
+    assert_eq!(outcome["result"], "Done", "{outcome}");
+    assert_eq!(bench.bmc.effects(), ["power On", "pull"]);
+    let told = bench.update_is("Running").await;
+    assert_eq!(told["digest"], digest.to_string());
+    assert_eq!(told["method"], "SimpleUpdate");
+    assert_eq!(told["percent"], 25);
+    let report = bench.api.get(CARD).unwrap();
+    let offers = &report["spec"]["bmc"]["capabilities"];
+    assert_eq!(offers["simpleUpdate"], "Offered");
+    assert_eq!(offers["multipartPush"], "Offered");
+    let grant = bench.site.store.granted(&digest, "uid-1").unwrap();
+    let everything = format!("{report:?}{:?}", bench.api.writes());
+    assert!(!everything.contains(&grant.path));
+
+    // It is not asked again before it is forgotten.
+    running.want(&[update(2, "PullUpdate", &digest)]);
+    assert_eq!(bench.outcome(CARD, 2).await["reason"], "UpdateRemembered");
+    bench.shows(TaskSighting::Task(task(TaskState::Completed, 97, None)));
+    let told = bench.update_is("Ended").await;
+    assert!(
+        told["message"]
+            .as_str()
+            .unwrap()
+            .contains("DPU_OS shows 1.1")
+    );
+    running.want(&[directive(3, "ClearInstall")]);
+    assert_eq!(bench.outcome(CARD, 3).await["result"], "Done");
+    let report = bench.api.get(CARD).unwrap();
+    assert!(report["spec"]["bmc"]["update"].is_null());
+    assert!(bench.note().is_none());
+    assert!(bench.site.store.granted(&digest, "uid-1").is_none());
+    assert_eq!(bench.bmc.effects().len(), 2);
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_push_sends_what_the_card_would_be_served() {
+    let bench = offering();
+    let digest = publish(&bench.site.store).await;
+    bench
+        .bmc
+        .set(|facts| facts.power = Reading::Read(PowerState::On));
+    let running = bench.start_named();
+    running.want(&[update(1, "PushUpdate", &digest)]);
+    let outcome = bench.outcome(CARD, 1).await;
+    assert_eq!(outcome["result"], "Done", "{outcome}");
+    assert_eq!(bench.bmc.effects(), ["push"]);
+    let pushed = bench.bmc.updates(|updates| updates.pushed.clone());
+    let size = bench.site.store.info(&digest).unwrap().size;
+    assert_eq!(pushed.len() as u64, size);
+    // The card's seed lies in it.
+    let text = String::from_utf8_lossy(&pushed);
+    assert!(text.contains("\"dpuUid\":\"uid-1\""), "{text}");
+    running.end().await;
+}
+
+#[tokio::test]
+async fn each_lie_of_a_task_is_told_for_what_it_is() {
+    let error = task(
+        TaskState::Completed,
+        100,
+        Some("The flash is full: write failed"),
+    );
+    for (sighting, state, words) in [
+        (TaskSighting::Task(error), "Failed", "The flash is full"),
+        (
+            TaskSighting::Task(task(TaskState::Exception, 97, Some("Invalid FW Package"))),
+            "Failed",
+            "Invalid FW Package",
+        ),
+        (TaskSighting::Gone, "Lost", "DPU_OS runs 1.1 and not 1.2"),
+        (TaskSighting::EndedWell, "Ended", "DPU_OS shows 1.1"),
+    ] {
+        let bench = offering();
+        let digest = publish(&bench.site.store).await;
+        let running = bench.start_named();
+        running.want(&[update(1, "PullUpdate", &digest)]);
+        assert_eq!(bench.outcome(CARD, 1).await["result"], "Done");
+        bench.update_is("Running").await;
+        bench.shows(sighting);
+        let told = bench.update_is(state).await;
+        let message = told["message"].as_str().unwrap();
+        assert!(message.contains(words), "{message}");
+        running.end().await;
+    }
+}
+
+#[tokio::test]
+async fn what_certainly_was_not_asked_for_is_not_remembered_and_what_may_have_been_is() {
+    let bench = offering();
+    let digest = publish(&bench.site.store).await;
+    bench
+        .bmc
+        .set(|facts| facts.power = Reading::Read(PowerState::On));
+    bench.bmc.refuse(true);
+    let running = bench.start_named();
+    running.want(&[update(1, "PullUpdate", &digest)]);
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Failed");
+    assert!(bench.note().is_none() && bench.bmc.effects().is_empty());
+    bench.bmc.refuse(false);
+    bench.bmc.lose_replies(true);
+    running.want(&[update(2, "PullUpdate", &digest)]);
+    assert_eq!(bench.outcome(CARD, 2).await["result"], "Unknown");
+    assert!(bench.note().unwrap().ticket.is_none());
+    // Without its task the BMC's other tasks tell, then the version.
+    let told = bench.update_is("Lost").await;
+    assert_eq!(told["digest"], digest.to_string());
+    running.end().await;
+}
+
+#[tokio::test]
+async fn nothing_begins_while_a_task_runs_and_the_wait_ends_with_it() {
+    let bench = offering();
+    let digest = publish(&bench.site.store).await;
+    bench
+        .bmc
+        .updates(|updates| updates.tasks = vec![task(TaskState::Running, 4, None)]);
+    let running = bench.start_named();
+    running.want(&[update(1, "PullUpdate", &digest)]);
+    bench
+        .api
+        .until(CARD, |report| report["spec"]["execution"]["accepted"] == 1)
+        .await;
+    assert!(bench.bmc.effects().is_empty());
+    bench.bmc.updates(|updates| updates.tasks.clear());
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Done");
+    assert_eq!(bench.bmc.effects(), ["power On", "pull"]);
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_restart_tells_by_its_note_how_far_it_had_come() {
+    let key = MachineKey {
+        kind: MachineKind::Card,
+        name: "c1".to_owned(),
+    };
+    for (noted, ticket, result) in [
+        (false, false, "Partly"),
+        (true, false, "Unknown"),
+        (true, true, "Done"),
+    ] {
+        let bench = offering();
+        let digest = publish(&bench.site.store).await;
+        let wanted = update(2, "PullUpdate", &digest);
+        let mut journal = Journal::new(&bench.site.config.state_dir, &key);
+        journal.load().unwrap();
+        journal.accept(&wanted).unwrap();
+        journal.act(&wanted).unwrap();
+        if noted {
+            let mut note = json!({
+                "uid": "uid-1", "seq": 2, "digest": digest.to_string(), "version": "1.2",
+                "method": "SimpleUpdate", "since": "2026-01-01T00:00:00Z",
+                "component": "DPU_OS", "told": {"state": "Asked"},
+            });
+            if ticket {
+                note["ticket"] = json!({"task": "/redfish/v1/TaskService/Tasks/0"});
+            }
+            let note: UpdateNote = serde_json::from_value(note).unwrap();
+            note.write(&bench.site.config.state_dir, "c1").unwrap();
+        }
+        let running = bench.start_named();
+        let outcome = bench.outcome(CARD, 2).await;
+        assert_eq!(outcome["result"], result, "{outcome}");
+        let report = bench.api.get(CARD).unwrap();
+        assert_eq!(report["spec"]["bmc"]["update"].is_object(), noted);
+        assert!(bench.bmc.effects().is_empty());
+        running.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_bmc_without_updates_is_told_as_such_and_refused() {
+    let bench = bench();
+    let digest = publish(&bench.site.store).await;
+    let running = bench.start_named();
+    running.want(&[update(1, "PushUpdate", &digest)]);
+    assert_eq!(bench.outcome(CARD, 1).await["reason"], "NotOffered");
+    let report = bench.api.get(CARD).unwrap();
+    let offers = &report["spec"]["bmc"]["capabilities"];
+    assert_eq!(offers["simpleUpdate"], "NotOffered");
+    running.end().await;
+}
