@@ -31,6 +31,7 @@ pub mod image_registry;
 pub mod image_server;
 pub mod image_trust;
 pub mod images;
+pub mod install_redfish_update;
 pub mod install_uefi_http;
 pub mod journey;
 pub mod least_privilege;

@@ -11,8 +11,9 @@ use crate::report::Report;
 use crate::{
     aarch64_agent, address_swap, adopt_update, bad_input, bmc_quirks, crash_points, dead_man,
     discovery_join, discovery_local, discovery_mixed, first_light, found_to_ready, helm,
-    host_in_use, host_wait, image_registry, image_trust, install_uefi_http, restore,
-    simulated_fleet, simulator_conformance, store_crash, update_rollback, upgrade_mid_operation,
+    host_in_use, host_wait, image_registry, image_trust, install_redfish_update, install_uefi_http,
+    restore, simulated_fleet, simulator_conformance, store_crash, update_rollback,
+    upgrade_mid_operation,
 };
 
 /// What a scenario gets.
@@ -73,6 +74,12 @@ pub const ALL: &[Scenario] = &[
         about: "BMCs are found, cards approved by a policy, and an image that requires firmware waits for it, then goes on",
         tier: Tier::Ci,
         run: |context| Box::pin(found_to_ready::run(context)),
+    },
+    Scenario {
+        name: "install-redfish-update",
+        about: "cards whose BMCs write the image: fetched or sent, whatever their tasks say, and a BMC that restarts meanwhile",
+        tier: Tier::All,
+        run: |context| Box::pin(install_redfish_update::run(context)),
     },
     Scenario {
         name: "host-in-use",

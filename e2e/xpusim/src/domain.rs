@@ -11,6 +11,7 @@ mod media;
 mod power;
 mod update;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub(crate) struct Domain {
     pub(crate) now: Moment,
     pub(crate) start: Timestamp,
     images: Arc<[ImageSpec]>,
+    /// The part of each image that is kept.
+    pub(crate) keeps: Range<u64>,
     mains: bool,
     queue: Vec<Due>,
     order: u64,
@@ -133,6 +136,7 @@ impl Domain {
             now: Moment::START,
             start,
             images,
+            keeps: 0..0,
             mains: true,
             queue: Vec::new(),
             order: 0,

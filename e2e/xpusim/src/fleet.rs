@@ -2,6 +2,7 @@
 //! ask of it. Domains have a lock each, so that one never waits for another.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -273,6 +274,35 @@ impl Fleet {
         }
         all.sort_by_key(|effect| effect.at);
         all
+    }
+
+    /// Keeps these bytes of each image that a BMC is given for an update from now on.
+    pub fn keep_of_images(&self, range: &Range<u64>) {
+        for domain in 0..self.domains.len() {
+            self.domain(Place { domain, machine: 0 }).keeps = range.clone();
+        }
+    }
+
+    pub(crate) fn kept_range(&self) -> Range<u64> {
+        if self.domains.is_empty() {
+            return 0..0;
+        }
+        let first = Place {
+            domain: 0,
+            machine: 0,
+        };
+        self.domain(first).keeps.clone()
+    }
+
+    /// What was kept of the image that came last for that machine.
+    ///
+    /// # Errors
+    /// When there is no machine of that name.
+    pub fn image_part(&self, name: &str) -> Result<Vec<u8>, Unknown> {
+        let place = self.place(name)?;
+        Ok(self.domain(place).machines[place.machine]
+            .image_part
+            .clone())
     }
 
     /// Switches a fault on.

@@ -15,6 +15,7 @@ pub mod effect;
 pub mod fault;
 mod fleet;
 mod front;
+mod kept;
 mod machine;
 pub mod personality;
 mod record;

@@ -43,6 +43,8 @@ pub(crate) struct Machine {
     pub(crate) restore: RestorePolicy,
     pub(crate) media: Vec<Slot>,
     pub(crate) disk: String,
+    /// What was kept of the image that came last.
+    pub(crate) image_part: Vec<u8>,
     pub(crate) booted_from: String,
     pub(crate) volumes: Vec<Volume>,
     pub(crate) nic_mode: Pending<bool>,
@@ -205,6 +207,8 @@ pub(crate) struct Arrived {
     pub(crate) bytes: u64,
     /// In hex.
     pub(crate) sha256: String,
+    /// The part that is kept.
+    pub(crate) part: Vec<u8>,
 }
 
 /// A task.
@@ -334,6 +338,7 @@ impl Machine {
                 })
                 .collect(),
             disk: spec.os.clone(),
+            image_part: Vec::new(),
             booted_from: if on { "disk".to_owned() } else { String::new() },
             volumes: Vec::new(),
             nic_mode: Pending::settled(spec.nic_mode),

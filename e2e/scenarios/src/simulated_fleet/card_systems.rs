@@ -1,6 +1,7 @@
 //! What stands for the systems of simulated cards.
 //!
-//! The simulator says what a card has booted from. Where it boots an image, its medium is read
+//! The simulator says what a card has booted from, or what its BMC was given to write. Where it
+//! boots an image, its medium is read
 //! as an installer would read it, and the seed that the site agent laid into it for this card is
 //! kept as on the card's disk. Where it boots from that disk, the product's own agent for cards
 //! is started with that seed and a boot id of its own; when the card loses power or boots anew,
@@ -74,6 +75,8 @@ impl CardSystems {
             slot: seed::find(&bytes)?,
             http: reqwest::Client::builder().no_proxy().build()?,
         };
+        let from = around.slot as u64;
+        fleet.keep_of_images(&(from..from + seed::SIZE as u64));
         let ending = CancellationToken::new();
         let failed: Arc<Mutex<Option<anyhow::Error>>> = Arc::default();
         let task = tokio::spawn({
@@ -149,6 +152,8 @@ impl Card {
                         self.on_medium = Some(around.seed_on(&source).await?);
                     }
                 }
+                // Its BMC writes the image by itself.
+                What::ImageArrived { .. } => self.on_medium = around.seed_in(name)?,
                 What::Installed { .. } => self.on_disk = self.on_medium.take(),
                 What::Reached {
                     stage: Stage::OsRunning,
@@ -170,7 +175,6 @@ impl Card {
                 | What::OverrideLost { .. }
                 | What::MediaInserted { .. }
                 | What::MediaEjected { .. }
-                | What::ImageArrived { .. }
                 | What::TaskStarted { .. }
                 | What::TaskEnded { .. }
                 | What::FirmwareActivated { .. }
@@ -200,6 +204,13 @@ impl Card {
 }
 
 impl Surroundings {
+    /// The seed of the image that the card's BMC was given last; firmware has none.
+    fn seed_in(&self, name: &str) -> Result<Option<String>> {
+        let part = self.fleet.image_part(name)?;
+        let text = String::from_utf8_lossy(&part).trim().to_owned();
+        Ok(text.starts_with('{').then_some(text))
+    }
+
     /// Reads the medium at this URL as an installer does: whole, and the seed out of its slot.
     async fn seed_on(&self, url: &str) -> Result<String> {
         let answer = self.http.get(url).send().await;

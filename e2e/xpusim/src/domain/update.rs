@@ -158,7 +158,12 @@ impl Domain {
         *fetch = Fetch::Over;
         let (ids, image) = (ids.clone(), image.clone());
         let failed = match came {
-            Ok(Arrived { bytes, sha256 }) => {
+            Ok(Arrived {
+                bytes,
+                sha256,
+                part,
+            }) => {
+                self.machines[machine].image_part = part;
                 let wanted = self.image(&image).and_then(|image| image.sha256.clone());
                 let differs = wanted.is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&sha256));
                 let what = What::ImageArrived {

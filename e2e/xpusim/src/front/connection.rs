@@ -103,7 +103,8 @@ async fn answer(
         return Err(Cut);
     }
     let (parts, body) = request.into_parts();
-    let (body, upload) = match Parts::of(&parts.headers) {
+    let keeps = shared.fleet.kept_range();
+    let (body, upload) = match Parts::of(&parts.headers, &keeps) {
         Some(parts) => (Bytes::new(), Some(uploaded(body, parts).await?)),
         None => match Limited::new(body, MOST_BYTES).collect().await {
             Ok(body) => (body.to_bytes(), None),

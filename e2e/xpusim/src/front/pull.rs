@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::fleet::{Fleet, Place};
+use crate::kept::Kept;
 use crate::machine::{Arrived, Pull};
 
 /// For a whole image, in real time.
@@ -37,7 +38,8 @@ pub(super) fn begin(fleet: &Arc<Fleet>, place: Place) {
         let fleet = Arc::clone(fleet);
         tokio::spawn(async move {
             let Pull { task, life, url } = pull;
-            let came = match timeout(PATIENCE, fetch(&url)).await {
+            let kept = Kept::new(fleet.domain(place).keeps.clone());
+            let came = match timeout(PATIENCE, fetch(&url, kept)).await {
                 Ok(Ok(arrived)) => Ok(arrived),
                 Ok(Err(error)) => Err(format!("{error:#}")),
                 Err(_) => Err("it takes too long".to_owned()),
@@ -47,7 +49,7 @@ pub(super) fn begin(fleet: &Arc<Fleet>, place: Place) {
     }
 }
 
-async fn fetch(url: &str) -> Result<Arrived> {
+async fn fetch(url: &str, kept: Kept) -> Result<Arrived> {
     let url: Uri = url.parse().context("the URL")?;
     let host = url.host().context("the URL has no host")?;
     let bare = host.trim_matches(['[', ']']);
@@ -58,19 +60,20 @@ async fn fetch(url: &str) -> Result<Arrived> {
         .context("no connection")?;
     ensure!(stream.peer_addr()?.ip().is_loopback(), "it is elsewhere");
     if !secure {
-        return exchange(stream, &url).await;
+        return exchange(stream, &url, kept).await;
     }
     let name = ServerName::try_from(bare.to_owned()).context("the host's name")?;
     let stream = TlsConnector::from(Arc::new(config()?))
         .connect(name, stream)
         .await
         .context("no TLS")?;
-    exchange(stream, &url).await
+    exchange(stream, &url, kept).await
 }
 
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     url: &Uri,
+    mut kept: Kept,
 ) -> Result<Arrived> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
@@ -90,12 +93,14 @@ async fn exchange(
         if let Some(piece) = frame?.data_ref() {
             bytes += piece.len() as u64;
             digest.update(piece);
+            kept.take(piece);
         }
     }
     driver.abort();
     Ok(Arrived {
         bytes,
         sha256: hex::encode(digest.finalize()),
+        part: kept.into_bytes(),
     })
 }
 

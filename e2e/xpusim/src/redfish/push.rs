@@ -2,6 +2,8 @@
 //! (DSP0266, MultipartHttpPushUri). The image's bytes are hashed as they come
 //! and not kept.
 
+use std::ops::Range;
+
 use http::{HeaderMap, header};
 use memchr::memmem;
 use serde_json::Value;
@@ -10,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::message::Message;
 use super::{Reply, Request, action};
 use crate::domain::{Domain, Image, Index};
+use crate::kept::Kept;
 use crate::machine::Arrived;
 
 /// Longest head of a part, and longest parameters.
@@ -62,6 +65,7 @@ pub(crate) struct Parts {
     waiting: Vec<u8>,
     at: At,
     upload: Upload,
+    keeps: Range<u64>,
 }
 
 #[derive(Debug)]
@@ -72,13 +76,13 @@ enum At {
     Delimiter,
     Head,
     Parameters(Vec<u8>),
-    File(String, u64, Sha256),
+    File(String, u64, Sha256, Kept),
     End,
 }
 
 impl Parts {
-    /// For a request with these headers, if its body has parts.
-    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+    /// For a request with these headers, if its body has parts. Of an image that range is kept.
+    pub(crate) fn of(headers: &HeaderMap, keeps: &Range<u64>) -> Option<Self> {
         let kind = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
         let boundary = boundary(kind)?;
         Some(Self {
@@ -87,6 +91,7 @@ impl Parts {
             waiting: b"\r\n".to_vec(),
             at: At::Nowhere,
             upload: Upload::default(),
+            keeps: keeps.clone(),
         })
     }
 
@@ -130,7 +135,7 @@ impl Parts {
                 };
                 let head = String::from_utf8_lossy(&self.waiting[..end]).into_owned();
                 self.waiting.drain(..end + 4);
-                self.at = part(&head);
+                self.at = part(&head, &self.keeps);
                 true
             }
             At::Nowhere | At::Parameters(_) | At::File(..) => self.body(),
@@ -150,9 +155,10 @@ impl Parts {
                 text.extend_from_slice(piece);
             }
             At::Parameters(_) => self.at = At::Nowhere,
-            At::File(_, bytes, digest) => {
+            At::File(_, bytes, digest, kept) => {
                 *bytes += piece.len() as u64;
                 digest.update(piece);
+                kept.take(piece);
             }
             At::Nowhere | At::Delimiter | At::Head | At::End => {}
         }
@@ -163,9 +169,13 @@ impl Parts {
         self.waiting.drain(..self.delimiter.len());
         match std::mem::replace(&mut self.at, At::Delimiter) {
             At::Parameters(text) => self.upload.parameters = Some(text),
-            At::File(name, bytes, digest) => {
-                let sha256 = hex::encode(digest.finalize());
-                self.upload.file = Some((name, Arrived { bytes, sha256 }));
+            At::File(name, bytes, digest, kept) => {
+                let arrived = Arrived {
+                    bytes,
+                    sha256: hex::encode(digest.finalize()),
+                    part: kept.into_bytes(),
+                };
+                self.upload.file = Some((name, arrived));
             }
             At::Nowhere | At::Delimiter | At::Head | At::End => {}
         }
@@ -174,7 +184,7 @@ impl Parts {
 }
 
 /// The part that begins with this head.
-fn part(head: &str) -> At {
+fn part(head: &str, keeps: &Range<u64>) -> At {
     let disposition = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-disposition")
@@ -185,7 +195,7 @@ fn part(head: &str) -> At {
         Some("UpdateParameters") => At::Parameters(Vec::new()),
         Some("UpdateFile") => {
             let file = parameter(disposition, "filename").unwrap_or_default();
-            At::File(file, 0, Sha256::new())
+            At::File(file, 0, Sha256::new(), Kept::new(keeps.clone()))
         }
         Some(_) | None => At::Nowhere,
     }
@@ -219,7 +229,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         let kind = "multipart/form-data; boundary=\"xyz\"";
         headers.insert(header::CONTENT_TYPE, kind.parse().unwrap());
-        Parts::of(&headers).unwrap()
+        Parts::of(&headers, &(1..4)).unwrap()
     }
 
     #[test]
@@ -232,6 +242,7 @@ mod tests {
                 Arrived {
                     bytes: file.len() as u64,
                     sha256: hex::encode(Sha256::digest(file)),
+                    part: file[1..4].to_vec(),
                 },
             )),
         };
@@ -251,6 +262,6 @@ mod tests {
         let mut nothing = parts();
         nothing.feed(b"nothing");
         assert_eq!(nothing.finish(), Upload::default());
-        assert!(Parts::of(&HeaderMap::new()).is_none());
+        assert!(Parts::of(&HeaderMap::new(), &(0..0)).is_none());
     }
 }

@@ -415,7 +415,7 @@ fn a_push_finds_its_component_and_an_update_is_not_done_twice_at_once() {
         header::CONTENT_TYPE,
         "multipart/form-data; boundary=b".parse().unwrap(),
     );
-    let mut parts = Parts::of(&headers).unwrap();
+    let mut parts = Parts::of(&headers, &(0..0)).unwrap();
     parts.feed(body.as_bytes());
     let upload = parts.finish();
     let request = Request {

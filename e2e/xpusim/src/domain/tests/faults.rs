@@ -147,6 +147,7 @@ fn an_image_on_loopback_is_waited_for_and_a_restart_of_the_bmc_ends_the_wait() {
         (task, pull.life)
     };
     let arrived = || Arrived {
+        part: Vec::new(),
         bytes: 3,
         sha256: "00".to_owned(),
     };
