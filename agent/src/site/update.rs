@@ -45,33 +45,7 @@ pub(super) struct Given {
     pub(super) before: Option<String>,
 }
 
-fn not_stored(error: &crate::durable::StateError) -> Refusal {
-    Refusal::new("StateUnusable", error.to_string())
-}
-
 impl Worker {
-    /// What is remembered of an update of this card.
-    pub(super) fn own_update(&self) -> Result<Option<UpdateNote>, Refusal> {
-        let input = self.current();
-        UpdateNote::read(&self.site.config.state_dir, &input.key.name, &input.uid)
-            .map_err(|error| not_stored(&error))
-    }
-
-    pub(super) fn keep_update(&self, note: &UpdateNote) -> Result<(), Refusal> {
-        note.write(&self.site.config.state_dir, &self.current().key.name)
-            .map_err(|error| not_stored(&error))
-    }
-
-    /// Forgets it, also in what is reported next: that may go out before another look.
-    pub(super) fn forget_update(&mut self) -> Result<(), Refusal> {
-        UpdateNote::remove(&self.site.config.state_dir, &self.current().key.name)
-            .map_err(|error| not_stored(&error))?;
-        if let Some(known) = &mut self.bmc {
-            known.update = None;
-        }
-        Ok(())
-    }
-
     pub(super) fn plan_update(
         &self,
         directive: &Directive,
@@ -171,8 +145,16 @@ impl Worker {
                     "ExecutorEnding",
                     format!("nothing was sent, because the site agent ends while it waits: {why}"),
                 )),
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = tokio::time::sleep(LOOK_AGAIN) => self.look_and_tell().await,
             }
+        }
+    }
+
+    /// Keeps the report true while something takes long.
+    async fn look_and_tell(&mut self) {
+        self.look().await;
+        if let Err(error) = self.tell(Cause::Facts).await {
+            tracing::warn!(machine = %self.current().key, "{error}");
         }
     }
 
@@ -283,7 +265,7 @@ impl Worker {
         let asked = match push {
             Some(mut push) => {
                 push.targets = targets;
-                bmc.push(push).await
+                self.send(push, bmc).await
             }
             None => {
                 let image = given.url.clone();
@@ -304,6 +286,26 @@ impl Worker {
                 refusal.message
             ))),
         }
+    }
+
+    /// Sends an image, which takes minutes, and looks meanwhile. It is never cut short.
+    async fn send(&mut self, push: Push, bmc: Port) -> Result<UpdateTicket, BmcError> {
+        let mut sending = tokio::spawn(async move { bmc.push(push).await });
+        self.updates.sending = true;
+        let sent = loop {
+            tokio::select! {
+                sent = &mut sending => break sent,
+                () = tokio::time::sleep(LOOK_AGAIN) => self.look_and_tell().await,
+            }
+        };
+        self.updates.sending = false;
+        sent.unwrap_or_else(|error| {
+            Err(BmcError::OutcomeUnknown {
+                address: self.current().endpoint.address.clone(),
+                verb: "a push of an image",
+                reason: error.to_string(),
+            })
+        })
     }
 
     /// The image as the card would be served it, to be sent.

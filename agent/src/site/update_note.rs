@@ -12,6 +12,8 @@ use lockstep_redfish::UpdateTicket;
 use serde::{Deserialize, Serialize};
 
 use crate::durable::{self, StateError};
+use crate::site::judge::Refusal;
+use crate::site::worker::Worker;
 
 /// The note about one card.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,5 +97,33 @@ impl UpdateNote {
             percent: self.told.percent,
             message: self.told.message.clone(),
         }
+    }
+}
+
+fn not_stored(error: &StateError) -> Refusal {
+    Refusal::new("StateUnusable", error.to_string())
+}
+
+impl Worker {
+    /// What is remembered of an update of this card.
+    pub(super) fn own_update(&self) -> Result<Option<UpdateNote>, Refusal> {
+        let input = self.current();
+        UpdateNote::read(&self.site.config.state_dir, &input.key.name, &input.uid)
+            .map_err(|error| not_stored(&error))
+    }
+
+    pub(super) fn keep_update(&self, note: &UpdateNote) -> Result<(), Refusal> {
+        note.write(&self.site.config.state_dir, &self.current().key.name)
+            .map_err(|error| not_stored(&error))
+    }
+
+    /// Forgets it, also in what is reported next: that may go out before another look.
+    pub(super) fn forget_update(&mut self) -> Result<(), Refusal> {
+        UpdateNote::remove(&self.site.config.state_dir, &self.current().key.name)
+            .map_err(|error| not_stored(&error))?;
+        if let Some(known) = &mut self.bmc {
+            known.update = None;
+        }
+        Ok(())
     }
 }

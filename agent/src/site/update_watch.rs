@@ -26,6 +26,8 @@ const LOST_PAUSE: Duration = Duration::from_secs(15);
 pub(super) struct Updates {
     /// What the BMC offers for the card's system, and when that was read.
     pub(super) offer: Option<(Instant, Reading<OsUpdate>)>,
+    /// Whether its image is being sent: nothing can be told of it yet.
+    pub(super) sending: bool,
     /// When an update was looked at last.
     looked: Option<Instant>,
 }
@@ -99,7 +101,7 @@ impl Worker {
                 .looked
                 .is_some_and(|at| at.elapsed() < LOST_PAUSE);
         // What a stranger at this address shows says nothing about our update.
-        if note.told.is_final() || waits || !self.is_proved() {
+        if note.told.is_final() || waits || self.updates.sending || !self.is_proved() {
             return;
         }
         self.updates.looked = Some(Instant::now());
