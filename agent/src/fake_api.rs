@@ -28,6 +28,7 @@ struct State {
     slow: BTreeMap<String, Duration>,
     forbidden: BTreeSet<String>,
     refuses: Option<String>,
+    tokens: BTreeMap<String, Value>,
 }
 
 impl FakeApi {
@@ -87,6 +88,12 @@ impl FakeApi {
         }
     }
 
+    /// What it says of a token that it is asked about.
+    pub(crate) fn knows_token(&self, token: &str, status: Value) {
+        let mut state = self.state.lock().unwrap();
+        state.tokens.insert(token.to_owned(), status);
+    }
+
     /// Refuses the writes of one field manager.
     pub(crate) fn refuse(&self, manager: Option<&str>) {
         self.state.lock().unwrap().refuses = manager.map(str::to_owned);
@@ -138,6 +145,13 @@ impl FakeApi {
         let mut state = self.state.lock().unwrap();
         if state.gone {
             return failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalError");
+        }
+        if path.ends_with("/tokenreviews") {
+            let mut review: Value = serde_json::from_slice(body).unwrap();
+            let token = review["spec"]["token"].as_str().unwrap();
+            let known = state.tokens.get(token).cloned();
+            review["status"] = known.unwrap_or_else(|| json!({"authenticated": false}));
+            return ok(&review);
         }
         let (_, key) = path.split_once("/namespaces/site/").unwrap();
         let manager = query.get("fieldManager").cloned().unwrap_or_default();

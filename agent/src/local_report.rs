@@ -13,9 +13,10 @@ use anyhow::{Result, bail};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Api, Client};
-use lockstep_crds::report::OsReport;
+use lockstep_crds::report::{Execution, OsReport};
 use lockstep_crds::{DpuReport, DpuReportSpec};
 use lockstep_local::{Fact, LocalFacts, Root};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +61,23 @@ pub(crate) struct LocalReporter<S> {
     lease: LeaseKeeper,
     announced: bool,
     inventory: Latest,
+    execution: Option<Execution>,
+    tellings: Option<mpsc::Receiver<Telling>>,
+}
+
+/// What became of a directive, and where it is said once that is written.
+pub(crate) struct Telling {
+    pub(crate) execution: Execution,
+    pub(crate) written: oneshot::Sender<Result<()>>,
+}
+
+async fn next_of(tellings: &mut Option<mpsc::Receiver<Telling>>) -> Telling {
+    if let Some(tellings) = tellings
+        && let Some(telling) = tellings.recv().await
+    {
+        return telling;
+    }
+    std::future::pending().await
 }
 
 impl<S: Subject> LocalReporter<S> {
@@ -81,6 +99,16 @@ impl<S: Subject> LocalReporter<S> {
             lease: LeaseKeeper::new(leases, candidate),
             announced: false,
             inventory,
+            execution: None,
+            tellings: None,
+        }
+    }
+
+    /// The same for an agent that also carries directives out.
+    pub(crate) fn hearing(self, tellings: mpsc::Receiver<Telling>) -> Self {
+        Self {
+            tellings: Some(tellings),
+            ..self
         }
     }
 
@@ -122,8 +150,17 @@ impl<S: Subject> LocalReporter<S> {
                 () = ending.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
                 Ok(()) = self.inventory.changed() => {}
+                telling = next_of(&mut self.tellings) => self.write_down(telling).await,
             }
         }
+    }
+
+    /// It stands in every report from now on, whether or not it could be written at once.
+    pub(crate) async fn write_down(&mut self, telling: Telling) {
+        self.execution = Some(telling.execution);
+        let written = self.tell().await;
+        // Whoever asked may have given up.
+        telling.written.send(written).ok();
     }
 
     /// Tells what changed; when it is `due`, also renews the Lease and looks whether the
@@ -152,6 +189,13 @@ impl<S: Subject> LocalReporter<S> {
         };
         let inventory = self.inventory.borrow().clone().or_else(before);
         spec.inventory = inventory;
+        // What an earlier process accepted stays accepted, whatever machine that was.
+        let told = || {
+            self.report
+                .known()
+                .and_then(|known| known.execution.clone())
+        };
+        spec.execution = self.execution.clone().or_else(told);
         let spec = match self.report.known() {
             Some(known) if is_same(known, &spec) => known.clone(),
             Some(_) | None => spec,

@@ -264,7 +264,7 @@ pub enum OnOrphan {
 )]
 pub struct InstallPolicy {
     /// Ways by which an image may get onto a card, in the order of preference. The first that the
-    /// card's BMC offers is used; after an install that failed, the next. No other way is taken.
+    /// card or its BMC offers is used; after an install that failed, the next. No other way is taken.
     #[schemars(length(min = 1, max = 8))]
     #[serde(default = "InstallPolicy::default_methods")]
     pub methods: Vec<AllowedMethod>,
@@ -312,15 +312,19 @@ pub enum AllowedMethod {
     /// The site agent sends the image to the card's BMC, which writes it
     /// (`MultipartHttpPushUri`). The same holds.
     MultipartPush,
+    /// The agent of the card's host pushes the image, a boot stream of its maker, over rshim, which
+    /// resets the card. For hosts with `trustDomain: Trusted` alone.
+    Rshim,
 }
 
 impl AllowedMethod {
     /// Every way.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::VirtualMedia,
         Self::UefiHttp,
         Self::SimpleUpdate,
         Self::MultipartPush,
+        Self::Rshim,
     ];
 }
 
@@ -331,6 +335,7 @@ impl From<AllowedMethod> for InstallMethod {
             AllowedMethod::UefiHttp => Self::UefiHttp,
             AllowedMethod::SimpleUpdate => Self::SimpleUpdate,
             AllowedMethod::MultipartPush => Self::MultipartPush,
+            AllowedMethod::Rshim => Self::Rshim,
         }
     }
 }

@@ -59,9 +59,13 @@ open_enum! {
         PullUpdate,
         /// Card: power it on if it is off, and send the image to its BMC, which writes it.
         PushUpdate,
+        /// Card: offer the image, with the card's own seed and files, to the agent of its host.
+        OfferImage,
+        /// Card, by the agent of its host: reset it, and push the offered image over rshim.
+        PushImage,
         /// Card: take back what is armed for an install by any of the ways: eject our media,
-        /// empty our HTTP boot URL, put the boot override back. What is remembered of an update is
-        /// forgotten: a BMC takes none back.
+        /// empty our HTTP boot URL, put the boot override back, end our offer. What is remembered of
+        /// an update is forgotten: a BMC takes none back.
         ClearInstall,
         /// Power the machine on.
         PowerOn,
@@ -80,11 +84,13 @@ impl ActionKind {
             | Self::ForceOff
             | Self::PullUpdate
             | Self::PushUpdate
+            | Self::PushImage
             | Self::Unrecognized(_) => true,
             Self::HoldHost
             | Self::ReleaseHost
             | Self::StageInstall
             | Self::StageHttpBoot
+            | Self::OfferImage
             | Self::ClearInstall
             | Self::PowerOn => false,
         }
@@ -93,11 +99,12 @@ impl ActionKind {
     /// Whether the action arms a card for an install, by whichever way.
     pub fn arms_install(&self) -> bool {
         match self {
-            Self::StageInstall | Self::StageHttpBoot => true,
+            Self::StageInstall | Self::StageHttpBoot | Self::OfferImage => true,
             Self::HoldHost
             | Self::ReleaseHost
             | Self::PullUpdate
             | Self::PushUpdate
+            | Self::PushImage
             | Self::ClearInstall
             | Self::PowerOn
             | Self::ShutdownGracefully
@@ -114,6 +121,8 @@ impl ActionKind {
             | Self::ReleaseHost
             | Self::StageInstall
             | Self::StageHttpBoot
+            | Self::OfferImage
+            | Self::PushImage
             | Self::ClearInstall
             | Self::PowerOn
             | Self::ShutdownGracefully
@@ -155,8 +164,8 @@ pub struct Directive {
     pub seq: i64,
     /// The step this directive serves.
     pub step: Step,
-    /// Name of the site whose agent executes it.
-    #[schemars(length(max = 63))]
+    /// Name of the site whose agent executes it; of `PushImage`, the report of the host's agent.
+    #[schemars(length(max = 253))]
     pub executor: String,
     /// The machine.
     pub target: Target,
@@ -196,11 +205,11 @@ pub struct Target {
 pub struct Action {
     /// What to do.
     pub kind: ActionKind,
-    /// Image to stage or to write, for `StageInstall`, `StageHttpBoot`, `PullUpdate` and
-    /// `PushUpdate`; of a card's `PowerOn`, the one that is installed by it.
+    /// Image to stage or to write, for `StageInstall`, `StageHttpBoot`, `PullUpdate`, `PushUpdate`,
+    /// `OfferImage` and `PushImage`; of a card's `PowerOn`, the one that is installed by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageFacts>,
-    /// What the card's own files must be made of but for secrets, for `StageInstall`: 64 hex
+    /// What the card's own files must be made of but for secrets, for what stages an image: 64 hex
     /// digits. Absent if the image has none.
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -292,4 +301,24 @@ pub struct Expects {
     /// The host beside the target, looked at just before too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostExpects>,
+    /// The rshim through which the target is reached, for `PushImage`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rshim: Option<RshimExpects>,
+}
+
+/// An rshim, and the card that its host must find behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RshimExpects {
+    /// Its name on the host: `rshim0`.
+    #[schemars(length(max = 64))]
+    pub name: String,
+    /// Serial number of the card, as the host told it.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial_number: Option<String>,
+    /// PCI device serial number of the card, as the host told it.
+    #[schemars(length(max = 32))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_serial: Option<String>,
 }

@@ -25,6 +25,8 @@ use crate::open_enum::open_enum;
     category = "xpu",
     derive = "PartialEq",
     selectable = ".spec.site",
+    selectable = ".spec.nodeName",
+    selectable = ".status.nodeName",
     printcolumn(name = "Step", type_ = "string", json_path = ".status.step"),
     printcolumn(name = "Power", type_ = "string", json_path = ".status.power"),
     printcolumn(name = "Hold", type_ = "string", json_path = ".status.hold.state"),
@@ -90,6 +92,10 @@ pub struct DpuHostSpec {
     /// A measurement that says otherwise wins.
     #[serde(default)]
     pub slot_power_when_host_off: SlotPower,
+    /// Whether what runs on this host may touch its cards: `Trusted` lets the host's agent install
+    /// them over rshim. `Isolated` keeps everything of theirs with their BMCs.
+    #[serde(default)]
+    pub trust_domain: TrustDomain,
 }
 
 fn default_site() -> String {
@@ -116,6 +122,16 @@ pub enum Disruption {
     Never,
     /// A host that is up may be taken down once it is proved drained.
     Allowed,
+}
+
+/// Whose side a host is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TrustDomain {
+    /// It may be in anybody's hands: nothing reaches a card through it.
+    #[default]
+    Isolated,
+    /// Who is root there may be root on its cards.
+    Trusted,
 }
 
 /// Whether slots keep power while the host is off.
@@ -200,6 +216,8 @@ open_enum! {
         HttpBootUri,
         /// The BMC was (or may have been) asked to write our image, and that is not over.
         Update,
+        /// The image is (or may be) offered to the agent of the card's host.
+        HostOffer,
     }
 }
 
@@ -412,7 +430,7 @@ pub struct CardRecord {
     /// The highest security version of an image that the card was seen to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security_version: Option<i64>,
-    /// Effects accepted by the card's BMC and not yet taken back (S15).
+    /// Effects accepted by the card's BMC, or by the site's store for it, and not yet taken back (S15).
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub armed: Vec<ArmedEffect>,
@@ -450,10 +468,10 @@ pub struct InstallFailure {
     pub attempt: i64,
     /// The way that it took.
     pub method: crate::inventory::InstallMethod,
-    /// When it began: when the card was powered on for it, or its BMC was asked.
+    /// When it began: when the card was powered on for it, or its BMC or its host's agent was asked.
     pub begun_at: Time,
-    /// A condition reason: `TaskFailed`, `TaskStuck`, `TaskLost`, `OldImageRuns`, `ImageNotSeen` or
-    /// `OsNotSeen`.
+    /// A condition reason: `TaskFailed`, `TaskStuck`, `TaskLost`, `OldImageRuns`, `ImageNotSeen`,
+    /// `OsNotSeen`, or of a push what ended it, such as `PushBroken` or `InstallerFailed`.
     #[schemars(length(max = 64))]
     pub reason: String,
     /// What was seen, and what helps.

@@ -205,6 +205,11 @@ pub struct BmcReport {
     /// The update that this BMC was asked for last, until it is forgotten by a `ClearInstall`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<UpdateReport>,
+    /// Digest of the image that the site's store has ready for this very card, by whichever way
+    /// it gets there.
+    #[schemars(length(max = 71))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<String>,
     /// What this BMC offers.
     pub capabilities: BmcCapabilities,
 }

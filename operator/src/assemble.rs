@@ -12,6 +12,7 @@ use lockstep_planner::{View, good_image};
 use thiserror::Error;
 
 use crate::conflicts::Claimant;
+use crate::in_host::{host_access, host_agent, seen_in_host};
 use crate::joins::{requirements, shown, sightings};
 use crate::key::Key;
 use crate::table::{Entry, Table};
@@ -45,23 +46,26 @@ pub fn assemble(world: &World, key: &Key) -> Result<Option<View>, Unreadable> {
         &world.policies,
         &key.sibling(&host.spec.policy_ref.name),
     )?;
+    let node_name = world.node_of(key, host);
+    let node = node_name.as_deref();
     let cards = world
         .cards_of(key)
         .filter_map(|card| world.cards.get(card).map(|dpu| (card, dpu)))
-        .map(|(card, dpu)| card_view(world, card, dpu, host, policy))
+        .map(|(card, dpu)| card_view(world, card, dpu, host, policy, node))
         .collect::<Result<_, _>>()?;
     let site = key.sibling(names::site(&host.spec.site));
     let joined = world.joins.of(&key.namespace);
-    let node_name = world.node_of(key, host);
     let claimant = Claimant::Host(key.clone());
     let mut conflicts = world.claims.conflicts(&claimant);
     let named = node_name.as_ref();
     conflicts.extend(named.and_then(|node| world.claims.node_named_elsewhere(&claimant, node)));
+    let host_agent = host_agent(world, key, node);
     Ok(Some(View {
         host: host.clone(),
         policy: policy.cloned(),
         host_report: report(world, &key.sibling(names::host_bmc(&key.name)))?,
         site_agent: world.leases.seen(&site),
+        host_agent,
         images: stored_images(world, &site)?,
         node: node_name
             .as_ref()
@@ -100,6 +104,7 @@ fn card_view(
     dpu: &Dpu,
     host: &DpuHost,
     policy: Option<&DpuBootPolicy>,
+    node: Option<&str>,
 ) -> Result<CardView, Unreadable> {
     let agent = key.sibling(names::xpu(&key.name));
     let joined = world.joins.of(&key.namespace);
@@ -123,6 +128,8 @@ fn card_view(
         fallback: None,
         wanted: wanted(world, key, image)?,
         conflicts: world.claims.conflicts(&Claimant::Card(key.clone())),
+        in_host: joined.and_then(|joined| seen_in_host(world, key, node, joined)),
+        host_access: joined.and_then(|joined| host_access(world, key, joined)),
         sightings: joined.map_or_else(Vec::new, |joined| sightings(world, key, joined)),
         joined: joined.map(shown),
     };

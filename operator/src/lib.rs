@@ -13,6 +13,7 @@ pub mod drive;
 pub mod guards;
 pub mod host_controller;
 pub mod image_controller;
+mod in_host;
 pub mod inventory_controller;
 mod inventory_objects;
 pub mod joins;

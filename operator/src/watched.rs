@@ -117,6 +117,13 @@ impl<K> Change<'_, K> {
         self.new.and_then(Entry::readable)
     }
 
+    /// Whether a part of it is not what it was.
+    fn alters<T: PartialEq>(&self, part: fn(&K) -> &Option<T>) -> bool {
+        let before = self.old.and_then(Entry::readable);
+        let before = before.and_then(|old| part(old).as_ref());
+        before != self.object().and_then(|new| part(new).as_ref())
+    }
+
     fn alters_spec(&self) -> bool
     where
         K: HasSpec<Spec: PartialEq>,
@@ -184,6 +191,13 @@ fn report_changed(world: &mut World, change: &Change<'_, DpuReport>, wake: &mut 
         }
         // What these tell reaches a plan by way of the join; whether a BMC answers does not.
         Some(Author::FoundBmc(_)) => world.wake_for_view(key, wake),
+        // What becomes of a directive does not, nor does by which rshim a card is reached.
+        Some(Author::HostOs(_))
+            if change.alters(|report| &report.spec.execution)
+                || change.alters(|report| &report.spec.inventory) =>
+        {
+            world.wake_for_agent(key, wake);
+        }
         Some(Author::HostOs(_) | Author::Scan(_)) | None => {}
     }
 }

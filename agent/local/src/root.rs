@@ -14,6 +14,9 @@ use crate::Fact;
 const PROC: &str = "proc";
 /// No file that we read comes near this; a larger one is not what it seems.
 const MAX_BYTES: u64 = 4 << 20;
+/// What the first read asks for. Some devices (rshim's `misc`) give everything in answer to one
+/// read, as much of it as that asks for, and then the end.
+const FIRST_READ: usize = 8 << 10;
 /// The kernel shows no more than a page in one attribute.
 const MAX_LINE: usize = 4096;
 /// More names than any folder has that we list.
@@ -153,7 +156,7 @@ impl Root {
             .read(true)
             .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
             .open(self.resolve(path)?)?;
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(FIRST_READ);
         file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_BYTES {
             return Err(io::Error::new(

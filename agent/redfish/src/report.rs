@@ -82,6 +82,7 @@ pub fn bmc_report(
         stage,
         stage_knowledge,
         boot_override: override_in_force(facts).map(|target| bounded(target.as_str(), 64)),
+        granted: None,
         http_boot: Some(http_boot_report(facts, uri_owner, previous)),
         media: media_report(facts, owner, previous),
         update: None,

@@ -1,8 +1,12 @@
 //! The role `host`: the agent on a server, one a node.
 //!
 //! It tells which machine its Node is, since when it runs, what it is made of and which cards are
-//! in it. It reads and never writes there; its identity is the token that its Pod was given, and
-//! admission takes from it only what is named after the node that stands in that token.
+//! in it. It reads and never writes there, unless it was given a store: then it also pushes images
+//! to the cards of a host that is trusted with them ([`push`]). Its identity is the token that its
+//! Pod was given, and admission takes from it only what is named after the node that stands in that
+//! token.
+
+mod push;
 
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
@@ -16,10 +20,13 @@ use lockstep_crds::report::Vantage;
 use lockstep_crds::{DpuReportSpec, MachineIdentity, names};
 use lockstep_local::{Fact, LocalFacts};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use crate::clock;
 use crate::health;
+use crate::host::push::{Orders, Pusher};
 use crate::kube_client;
 use crate::local_inventory::{InventoryReader, Latest, LocalMachine, SERIAL, Whose, known_whole};
 use crate::local_report::{LocalReporter, Place, Subject, os_report};
@@ -45,6 +52,26 @@ pub struct HostArgs {
     /// Port of `/healthz`, `/readyz` and `/metrics`, on every address.
     #[arg(long, default_value_t = 9810)]
     pub health_port: u16,
+    /// How cards of this host are installed over rshim.
+    #[command(flatten)]
+    pub install: InstallArgs,
+}
+
+/// What installs over rshim need.
+#[derive(Args, Clone, Debug)]
+pub struct InstallArgs {
+    /// Base URL of the site's image store. With it, cards are installed over rshim.
+    #[arg(long)]
+    pub store: Option<Url>,
+    /// PEM bundle by which an https store is trusted.
+    #[arg(long, requires = "store")]
+    pub store_ca: Option<PathBuf>,
+    /// File with the token that is shown to the store.
+    #[arg(long, default_value = "/var/run/secrets/lockstep/store-token")]
+    pub store_token: PathBuf,
+    /// Folder with room for one image, and for notes of what is under way.
+    #[arg(long, default_value = "/var/lib/lockstep")]
+    pub work_dir: PathBuf,
 }
 
 /// Runs until `ending`, or until its port fails.
@@ -61,16 +88,34 @@ pub async fn run(args: HostArgs, ending: CancellationToken) -> Result<()> {
     let listener = listen(args.health_port).await?;
     let (inventory, latest) = InventoryReader::new(machine.clone(), Whose::Host, FLOOR);
     let figures = Arc::new(MachineFigures::new(machine.root.clone()));
+    let node = args.node.clone();
     let host = Host {
         node: args.node,
         figures: Arc::clone(&figures),
     };
+    let root = machine.root.clone();
     let report = reporter(&client, &args.namespace, host, machine, latest);
     let ending = ending.child_token();
+    let (tell, told) = mpsc::channel(1);
+    let install = args.install;
+    let pusher = match &install.store {
+        Some(store) => {
+            let orders = Orders::new(&client, &args.namespace, &node);
+            Some(Pusher::new(orders, root, store, &install, tell)?)
+        }
+        None => None,
+    };
+    let pushing = async {
+        match pusher {
+            Some(pusher) => pusher.run(ending.clone()).await,
+            None => ending.cancelled().await,
+        }
+    };
     tokio::join!(
         health::serve(listener, figures, ending.clone()),
-        report.run(ending.clone()),
-        inventory.run(ending.clone())
+        report.hearing(told).run(ending.clone()),
+        inventory.run(ending.clone()),
+        pushing
     );
     Ok(())
 }

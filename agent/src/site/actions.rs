@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::site::execute::{End, Port, who_is_meant};
 use crate::site::install::partly;
 use crate::site::judge::Refusal;
+use crate::site::offer::of_the_host;
 use crate::site::order::{Access, Order, OrderState};
 use crate::site::plan::{is_power, policy_to_change};
 use crate::site::update::Given;
@@ -54,6 +55,8 @@ impl Worker {
             | ActionKind::StageHttpBoot
             | ActionKind::PullUpdate
             | ActionKind::PushUpdate
+            | ActionKind::OfferImage
+            | ActionKind::PushImage
             | ActionKind::PowerOn
             | ActionKind::ShutdownGracefully
             | ActionKind::ForceOff
@@ -81,7 +84,12 @@ impl Worker {
                 let given = self.prepare_update(directive).await?;
                 Ok(Prepared::Update(Box::new(given)))
             }
+            ActionKind::OfferImage => {
+                self.end_other_grants(directive).await?;
+                self.prepare_medium(directive).await.map(Prepared::Medium)
+            }
             ActionKind::ClearInstall
+            | ActionKind::PushImage
             | ActionKind::PowerOn
             | ActionKind::ShutdownGracefully
             | ActionKind::ForceOff
@@ -223,6 +231,9 @@ impl Worker {
             ActionKind::PullUpdate | ActionKind::PushUpdate => {
                 return self.update(directive, prepared, bmc, settled).await;
             }
+            // What was prepared is what is offered.
+            ActionKind::OfferImage => return End::Done(None),
+            ActionKind::PushImage => return End::Failed(of_the_host()),
             ActionKind::ClearInstall => return self.clear(bmc, settled).await,
             ActionKind::Unrecognized(kind) => {
                 return End::Failed(Refusal::new("ActionUnknown", kind.clone()));
@@ -309,6 +320,8 @@ impl Worker {
             | ActionKind::StageHttpBoot
             | ActionKind::PullUpdate
             | ActionKind::PushUpdate
+            | ActionKind::OfferImage
+            | ActionKind::PushImage
             | ActionKind::PowerOn
             | ActionKind::ShutdownGracefully
             | ActionKind::ForceOff

@@ -34,7 +34,7 @@ const SECOND_SETTLES: Duration = Duration::from_secs(60);
 
 /// How one step, or a whole action, ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// The wanted state is there; with what a person should know.
     Done(Option<String>),
     /// Certainly nothing was changed.
@@ -46,7 +46,7 @@ pub(super) enum End {
 }
 
 impl End {
-    fn outcome(self) -> Outcome {
+    pub(crate) fn outcome(self) -> Outcome {
         let (result, reason, message) = match self {
             Self::Done(message) => (OutcomeKind::Done, None, message),
             Self::Failed(refusal) => (

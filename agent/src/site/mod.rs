@@ -13,11 +13,12 @@ mod configuration;
 pub mod context;
 pub mod custody;
 pub mod discovery;
-mod execute;
+pub(crate) mod execute;
 pub mod expiry;
 #[cfg(test)]
 mod fake;
 pub mod glances;
+pub mod host_door;
 mod http_boot;
 mod image_keeper;
 pub mod images;
@@ -30,6 +31,7 @@ mod look;
 pub mod machine;
 pub mod machines;
 pub mod objects;
+mod offer;
 pub mod order;
 pub mod orders;
 mod override_note;
@@ -37,7 +39,7 @@ mod plan;
 mod pull_secret;
 mod refused;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod signatures;
 pub mod supervisor;
 pub mod target;
@@ -81,6 +83,7 @@ use crate::site::context::Site;
 use crate::site::custody::Custodian;
 use crate::site::discovery::{Means, NetworkDoors};
 use crate::site::glances::Glances;
+use crate::site::host_door::Door;
 use crate::site::inventories::Inventories;
 use crate::site::objects::Objects;
 use crate::site::orders::OrderBook;
@@ -141,10 +144,17 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
     let health = listen("health", site.config.health).await?;
     // A BMC may have to read an image for as long as an effect is under way.
     let worked = CancellationToken::new();
+    let objects = Objects::watch(&site.client, &site.config, &ending);
+    let door = Door::new(
+        site.store.clone(),
+        objects.hosts.clone(),
+        site.client.clone(),
+        &site.config.namespace,
+    );
     let serving = tokio::spawn(serve_images(
         images,
         certificate,
-        site.store.router(),
+        site.store.router().merge(door.router()),
         worked.clone(),
     ));
     let health = tokio::spawn(health::serve(health, metrics, ending.clone()));
@@ -157,7 +167,7 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         "site agent runs"
     );
-    let result = work(&means, &identity, &ending).await;
+    let result = work(&means, &identity, &objects, &ending).await;
     ending.cancel();
     worked.cancel();
     custodian.await.context("work orders")?;
@@ -170,7 +180,12 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
 }
 
 /// Holds the Lease, and works for as long as it does.
-async fn work(means: &Means, identity: &str, ending: &CancellationToken) -> Result<()> {
+async fn work(
+    means: &Means,
+    identity: &str,
+    objects: &Objects,
+    ending: &CancellationToken,
+) -> Result<()> {
     let site = &means.site;
     let leases: Api<Lease> = Api::namespaced(site.client.clone(), &site.config.namespace);
     let candidate = Candidate {
@@ -181,7 +196,6 @@ async fn work(means: &Means, identity: &str, ending: &CancellationToken) -> Resu
         owner: None,
     };
     let mut keeper = LeaseKeeper::new(leases, candidate);
-    let objects = Objects::watch(&site.client, &site.config, ending);
     let (wanted, watched) = watch::channel(Wanted::new());
     let mut at_work = None;
     let mut wanted = Some(wanted);

@@ -8,6 +8,7 @@ use crate::site::context::Site;
 use crate::site::http_boot::require_boot_read;
 use crate::site::judge::Refusal;
 use crate::site::machine::MachineKind;
+use crate::site::offer::of_the_host;
 use crate::site::worker::Worker;
 use lockstep_redfish::{UrlOwner, inserted, override_in_force};
 
@@ -39,13 +40,14 @@ impl Site {
             ActionKind::StageHttpBoot => self.has_http_boot(directive, facts),
             // Their note tells, see `settle_update`.
             ActionKind::PullUpdate | ActionKind::PushUpdate => false,
+            ActionKind::OfferImage => self.is_offered(directive),
             ActionKind::ClearInstall => {
                 let target = &directive.target;
                 self.our_media(facts).is_empty()
                     && self.our_http_uri(&target.uid, facts).is_none()
                     && !self.is_our_override(&target.name, &target.uid, facts)
             }
-            ActionKind::Unrecognized(_) => false,
+            ActionKind::PushImage | ActionKind::Unrecognized(_) => false,
         }
     }
 
@@ -87,6 +89,8 @@ impl Site {
             ActionKind::StageHttpBoot
             | ActionKind::PullUpdate
             | ActionKind::PushUpdate
+            | ActionKind::OfferImage
+            | ActionKind::PushImage
             | ActionKind::HoldHost
             | ActionKind::ReleaseHost
             | ActionKind::PowerOn
@@ -177,6 +181,8 @@ impl Worker {
             ActionKind::StageInstall => self.plan_stage(directive, facts),
             ActionKind::StageHttpBoot => self.plan_http_boot(directive, facts),
             ActionKind::PullUpdate | ActionKind::PushUpdate => self.plan_update(directive, facts),
+            ActionKind::OfferImage => self.plan_offer(directive),
+            ActionKind::PushImage => Err(of_the_host()),
             ActionKind::ClearInstall => self.plan_clear(facts),
             ActionKind::Unrecognized(kind) => Err(Refusal::new(
                 "ActionUnknown",

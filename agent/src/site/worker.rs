@@ -354,7 +354,10 @@ impl Worker {
             subject_uid: input.uid.clone(),
             reachable: self.reachable.clone(),
             inspected: self.inspected.clone(),
-            bmc: self.bmc.clone(),
+            bmc: self.bmc.clone().map(|bmc| BmcReport {
+                granted: self.site.granted_to(&input.uid),
+                ..bmc
+            }),
             execution: self.execution.clone(),
             custody: self.custody(),
             configuration: self.tried.clone(),

@@ -120,6 +120,18 @@ impl Entry {
         }
     }
 
+    /// The same image as it is, with nothing laid over it. What is read of it counts for the card.
+    pub(crate) fn bare(&self) -> Self {
+        Self {
+            card_key: self.card_key.clone(),
+            digest: self.digest,
+            laid: Laid::default(),
+            capability: self.capability.clone(),
+            stats: Arc::clone(&self.stats),
+            revoked: Arc::clone(&self.revoked),
+        }
+    }
+
     /// What stands for the capability in logs.
     pub(crate) fn log_name(&self) -> String {
         Digest::of(self.capability.as_bytes()).hex()[..8].to_owned()

@@ -25,7 +25,7 @@ use rustix::io::{ReadWriteFlags, preadv2};
 
 use crate::disk::{At, DiskError, blocking};
 use crate::error::GrantError;
-use crate::grants::Entry;
+use crate::grants::{Entry, Laid};
 use crate::inner::{Inner, Unusable, lock};
 use crate::range::{Requested, requested};
 use crate::slots::{Layer, Slots};
@@ -53,7 +53,17 @@ async fn serve(
         tracing::debug!("image request without a valid capability");
         return StatusCode::NOT_FOUND.into_response();
     };
-    let (info, slots, file) = match open(&inner, &entry.digest).await {
+    respond(&inner, entry, &method, &headers).await
+}
+
+/// Answers a request for what was granted.
+pub(crate) async fn respond(
+    inner: &Arc<Inner>,
+    entry: Arc<Entry>,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Response {
+    let (info, slots, file) = match open(inner, &entry.digest).await {
         Ok(opened) => opened,
         Err(error) => {
             lock(&entry.stats).failures += 1;
@@ -66,7 +76,7 @@ async fn serve(
     // Only GET has ranges.
     let range = headers
         .get(RANGE)
-        .filter(|_| method == Method::GET)
+        .filter(|_| *method == Method::GET)
         .and_then(|range| range.to_str().ok());
     let same = headers
         .get(IF_RANGE)
@@ -75,7 +85,7 @@ async fn serve(
         Some(range) if same => requested(range, info.size),
         Some(_) | None => Requested::Whole,
     };
-    log(&entry, &method, &requested);
+    log(&entry, method, &requested);
     let fixed = [
         (ACCEPT_RANGES, "bytes".to_owned()),
         (ETAG, etag),
@@ -96,7 +106,7 @@ async fn serve(
         let (first, last) = (bytes.start, bytes.end - 1);
         [(CONTENT_RANGE, format!("bytes {first}-{last}/{}", info.size))]
     });
-    let body = if method == Method::HEAD {
+    let body = if *method == Method::HEAD {
         Body::empty()
     } else {
         body(entry, file, &slots, bytes)
@@ -235,9 +245,14 @@ pub(crate) async fn granted(
 
 /// What lies over the image for this card. A grant is given only where every slot is there once.
 fn layers(entry: &Entry, slots: &Slots) -> Vec<Layer> {
-    let seed = slots.seed.slot().zip(entry.laid.seed.clone());
+    over(&entry.laid, slots)
+}
+
+/// What lies over the slots of an image.
+pub(crate) fn over(laid: &Laid, slots: &Slots) -> Vec<Layer> {
+    let seed = slots.seed.slot().zip(laid.seed.clone());
     let files = slots.files.iter().filter_map(|slot| {
-        let content = entry.laid.files.get(&slot.name)?;
+        let content = laid.files.get(&slot.name)?;
         Some(Layer::file(slot, content.clone()))
     });
     seed.map(|(slot, content)| Layer::seed(slot, content))

@@ -6,7 +6,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use url::Url;
@@ -16,6 +18,7 @@ use crate::disk::{At, DiskError, Layout};
 use crate::fetch::{Fetch, Fetches, ImageRequest};
 use crate::grants::{Grant, GrantInfo, GrantStats, Laid};
 use crate::inner::{Inner, lock};
+use crate::medium::Own;
 use crate::pins::{Pin, Pins};
 use crate::serve::GrantedImage;
 use crate::slots::{FileSlot, SeedSlot, SlotScan};
@@ -213,6 +216,32 @@ impl Store {
         serve::granted(&self.inner, entry).await
     }
 
+    /// What lies over an image for a card that it was granted to.
+    pub fn own(&self, digest: &Digest, card_key: &str) -> Option<Own> {
+        let state = lock(&self.inner.state);
+        let entry = state.grants.get(card_key, digest)?;
+        Some(Own::of(&entry.laid))
+    }
+
+    /// Answers a request for an image that was granted to a card, as it is and with nothing laid
+    /// over it. Who may ask is the caller's to know. Without a grant it is not found.
+    pub async fn serve_bare(
+        &self,
+        digest: &Digest,
+        card_key: &str,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Response {
+        let entry = {
+            let state = lock(&self.inner.state);
+            state.grants.get(card_key, digest).map(|entry| entry.bare())
+        };
+        match entry {
+            Some(entry) => serve::respond(&self.inner, Arc::new(entry), method, headers).await,
+            None => StatusCode::NOT_FOUND.into_response(),
+        }
+    }
+
     /// All grants, those of earlier processes included.
     pub fn grants(&self) -> Vec<GrantInfo> {
         lock(&self.inner.state).grants.all()
@@ -289,7 +318,7 @@ fn take_folder(layout: &Layout) -> Result<File, OpenError> {
     }
 }
 
-fn check_seed(digest: Digest, scan: SlotScan, seed: u64) -> Result<(), GrantError> {
+pub(crate) fn check_seed(digest: Digest, scan: SlotScan, seed: u64) -> Result<(), GrantError> {
     match scan {
         SlotScan::Absent => Err(GrantError::NoSeedSlot { digest }),
         SlotScan::Ambiguous { first, second } => Err(GrantError::SeedSlotAmbiguous {
@@ -306,7 +335,7 @@ fn check_seed(digest: Digest, scan: SlotScan, seed: u64) -> Result<(), GrantErro
     }
 }
 
-fn check_files(
+pub(crate) fn check_files(
     digest: Digest,
     slots: &[FileSlot],
     files: &BTreeMap<String, Vec<u8>>,

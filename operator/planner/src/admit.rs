@@ -12,7 +12,7 @@ use crate::decision::Explanation;
 use crate::intent::{Draft, Intent};
 use crate::reason::Reason;
 use crate::view::{CardView, View};
-use crate::{card, custody, host, install, ledger, road, takedown};
+use crate::{card, custody, host, install, ledger, push, road, takedown};
 
 /// Seconds within which an executor must accept a directive.
 pub const ACCEPT_WITHIN: SignedDuration = SignedDuration::from_secs(180);
@@ -263,7 +263,7 @@ pub(crate) fn issue(
         seq: record.seq,
         blast_radius: blast_radius(view, record, &draft),
         step: draft.step,
-        executor: view.host.spec.site.clone(),
+        executor: push::executor(view, &draft.action.kind),
         target: draft.target,
         action: draft.action,
         expects,
@@ -272,8 +272,8 @@ pub(crate) fn issue(
         settle_seconds: draft.settle_seconds,
     };
     match directive.action.kind {
-        ActionKind::StageInstall | ActionKind::StageHttpBoot => {
-            if let Some(method) = road::armed_for(&directive.action.kind)
+        ActionKind::StageInstall | ActionKind::StageHttpBoot | ActionKind::OfferImage => {
+            if let Some(method) = road::method_of(&directive.action.kind)
                 && let Some(card) = ledger::card_record(record, &directive.target.uid)
             {
                 card.armed = road::arms(method);
@@ -285,9 +285,10 @@ pub(crate) fn issue(
             begin_install(view, record, &directive, None, now);
         }
         ActionKind::PullUpdate | ActionKind::PushUpdate => {
-            let method = road::armed_for(&directive.action.kind);
+            let method = road::method_of(&directive.action.kind);
             begin_install(view, record, &directive, method, now);
         }
+        ActionKind::PushImage => begin_install(view, record, &directive, None, now),
         ActionKind::ReleaseHost => {
             // So that it stays decided though the release fails at first.
             if draft.release == Some(ReleaseReason::Refused) {

@@ -355,6 +355,7 @@ pub(crate) fn booting(kept: &CardRecord, end: Timestamp) -> Intent {
         Some(InstallMethod::SimpleUpdate | InstallMethod::MultipartPush) => {
             format!("its BMC was asked to write {image}")
         }
+        Some(InstallMethod::Rshim) => format!("{image} is pushed to it over rshim"),
         Some(_) | None => format!("powered on to install {image}"),
     };
     Intent::wait_until(
@@ -422,5 +423,6 @@ pub(crate) fn expects(card: &CardView, power: Option<PowerState>, safe_stage: bo
         power,
         safe_stage,
         host: None,
+        rshim: None,
     }
 }

@@ -267,6 +267,11 @@ fn notice_bmc(
         (override_armed, ArmedEffect::BootOverride),
         (http, ArmedEffect::HttpBootUri),
         (update, ArmedEffect::Update),
+        // Until it was ended it may be taken up.
+        (
+            kept.armed.contains(&ArmedEffect::HostOffer),
+            ArmedEffect::HostOffer,
+        ),
     ]
     .into_iter()
     .filter_map(|(armed, effect)| armed.then_some(effect))

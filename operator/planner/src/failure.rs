@@ -1,5 +1,5 @@
 //! When an install has failed, and by what that shows: by what the card's BMC tells of its update, by
-//! what runs instead, or because its time is over. Each is booked once, with its image, so that the
+//! how a push ended, by what runs instead, or because its time is over. Each is booked once, with its image, so that the
 //! way back, people and the next attempt go by one and the same list.
 
 use jiff::Timestamp;
@@ -52,7 +52,7 @@ pub(crate) fn notice(view: &View, card: &CardView, kept: &mut CardRecord, now: T
 }
 
 /// Books that the install that was begun last has failed.
-fn book(kept: &mut CardRecord, reason: &'static str, message: &str, now: Timestamp) {
+pub(crate) fn book(kept: &mut CardRecord, reason: &str, message: &str, now: Timestamp) {
     let (Some(begun_at), Some(image)) = (&kept.booted_at, &kept.image) else {
         return;
     };

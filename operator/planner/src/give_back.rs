@@ -30,6 +30,8 @@ pub(crate) fn undoes(target: &TargetKind, action: &Action) -> bool {
         | ActionKind::StageHttpBoot
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
+        | ActionKind::OfferImage
+        | ActionKind::PushImage
         | ActionKind::ShutdownGracefully
         | ActionKind::ForceOff
         | ActionKind::Unrecognized(_) => false,

@@ -356,6 +356,7 @@ pub(crate) fn expects(view: &View, power: Option<PowerState>, safe_stage: bool) 
         power,
         safe_stage,
         host: None,
+        rshim: None,
     }
 }
 

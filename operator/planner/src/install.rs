@@ -15,6 +15,7 @@ use crate::configuration;
 use crate::failure;
 use crate::intent::{Draft, Intent, plain};
 use crate::leave::{Leave, leave};
+use crate::push;
 use crate::reach;
 use crate::reason::Reason;
 use crate::requirement;
@@ -56,8 +57,8 @@ pub(crate) fn install(
     if let Some(end) = install_end(view, kept, now) {
         return Err(card::booting(kept, end));
     }
-    let road = road::choose(card, kept, spec, facts)?;
-    if !road::is_update(road) {
+    let road = road::choose(view, record, card, kept, spec, facts, now)?;
+    if road::needs_cycle(road) {
         require_cycle(card, facts)?;
     }
     if is_over(kept, spec) {
@@ -97,6 +98,16 @@ pub(crate) fn install(
         };
     }
     let staged = road::armed_by(facts, kept, wanted) == Some(road);
+    if road == AllowedMethod::Rshim && leave == Leave::Granted {
+        require_on(card, off)?;
+        if road::is_in_the_way(road, facts, kept) {
+            return Ok(card::clear(view, kept, card, now));
+        }
+        if !staged {
+            return Ok(Intent::act(stage_install(card, wanted, road)));
+        }
+        return push::next(view, spec, card, wanted, facts, now);
+    }
     Ok(match leave {
         // Arming a card that is off may go on while its host is being held.
         Leave::Granted | Leave::AfterHold(_) if off && !staged => {
@@ -267,6 +278,20 @@ fn image_ready(view: &View, wanted: &ImageFacts) -> Result<(), Intent> {
     }
 }
 
+/// What is pushed needs a card that runs; a card that is off has no host to press its button.
+fn require_on(card: &CardView, off: bool) -> Result<(), Intent> {
+    if !off {
+        return Ok(());
+    }
+    Err(Intent::stall(
+        Reason::CardPoweredOff,
+        format!(
+            "{} is powered off, and an image is pushed over rshim to a card that is on",
+            card::machine(card)
+        ),
+    ))
+}
+
 fn stop(
     record: &DpuHostStatus,
     spec: &DpuBootPolicySpec,
@@ -284,6 +309,8 @@ fn stop(
 }
 
 fn stage_install(card: &CardView, wanted: &ImageFacts, road: AllowedMethod) -> Draft {
+    // What is offered changes nothing at the card.
+    let power = (road != AllowedMethod::Rshim).then_some(PowerState::Off);
     Draft {
         step: Step::StageInstall,
         target: card::target(card),
@@ -292,7 +319,7 @@ fn stage_install(card: &CardView, wanted: &ImageFacts, road: AllowedMethod) -> D
             configuration: card.configuration.as_ref().map(Inputs::digest),
             ..plain(road::arming(road))
         },
-        expects: card::expects(card, Some(PowerState::Off), false),
+        expects: card::expects(card, power, false),
         settle_seconds: 900,
         message: road::deed(road, wanted, &card::machine(card)),
         release: None,

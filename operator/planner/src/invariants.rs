@@ -1,16 +1,17 @@
 //! The safety rules as checks on a plan, for property tests, the model and the lab.
 
 mod images;
+mod power;
 
 use std::collections::BTreeSet;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use lockstep_crds::DpuHostStatus;
-use lockstep_crds::boot_policy::{PolicyMode, UnobservableStageAction, WaitUntil};
+use lockstep_crds::boot_policy::{PolicyMode, WaitUntil};
 use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
 use lockstep_crds::dpu::Pairing;
-use lockstep_crds::host::{Disruption, HeldBy, HoldState, HostRole};
-use lockstep_crds::observed::{BootStage, Knowledge, PowerState};
+use lockstep_crds::host::{Disruption, HeldBy, HoldState, HostRole, TrustDomain};
+use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::BmcReport;
 
 use crate::card;
@@ -25,7 +26,7 @@ use crate::road;
 use crate::roll_back;
 use crate::standing::is_kept;
 use crate::taint;
-use crate::view::{CardView, Readiness, View};
+use crate::view::View;
 
 /// Every way in which `plan` breaks a safety rule, in words; empty for a sound plan.
 pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
@@ -219,7 +220,7 @@ fn started(
             || directive.expects.identity.serial_number.is_some(),
         "S13: an effect on a machine that nobody has named",
     );
-    let method = road::armed_for(&directive.action.kind);
+    let method = road::method_of(&directive.action.kind);
     check(
         method.is_none_or(|method| {
             let policy = view.policy.as_ref();
@@ -287,9 +288,13 @@ fn started(
         );
     }
     if directive.action.kind.is_destructive() {
-        // An update is booked as an install with the directive that begins it.
-        let installs = if updates { before } else { after };
-        taken_down(view, directive, installs, facts, now, check);
+        // An update or a push is booked as an install with the directive that begins it.
+        let is_push = directive.action.kind == ActionKind::PushImage;
+        let installs = if updates || is_push { before } else { after };
+        power::taken_down(view, directive, installs, facts, now, check);
+    }
+    if directive.action.kind == ActionKind::PushImage {
+        pushed(view, directive, before, now, check);
     }
     let is_off = facts.is_some_and(|facts| facts.power == Some(PowerState::Off));
     check(
@@ -325,87 +330,39 @@ fn started(
     }
 }
 
-/// What holds of everything that takes a machine down.
-fn taken_down(
+/// What holds of an image that goes onto a card through its host.
+fn pushed(
     view: &View,
     directive: &Directive,
-    record: &DpuHostStatus,
-    facts: Option<&BmcReport>,
+    before: &DpuHostStatus,
     now: Timestamp,
     check: &mut impl FnMut(bool, &str),
 ) {
-    let Some(facts) = facts else { return };
     check(
-        directive.expects.safe_stage,
-        "S1: a power cut that does not ask for the stage",
+        view.host.spec.trust_domain == TrustDomain::Trusted,
+        "zero trust: a card was to be installed through a host that is not trusted",
     );
-    let on_host = directive.target.kind == TargetKind::Host;
-    let node_ready = view
-        .node
+    let agent = view.host_agent.as_ref();
+    check(
+        agent.is_some_and(|agent| {
+            agent.report == directive.executor
+                && agent.agent.is_some_and(|lease| lease.is_fresh(now))
+        }),
+        "S5: a push by an agent that is silent, or not this host's",
+    );
+    let rshim = directive.expects.rshim.as_ref();
+    check(
+        rshim.is_some_and(|rshim| rshim.serial_number.is_some() || rshim.device_serial.is_some()),
+        "S13: a push to a card that its host cannot tell from another",
+    );
+    let waits = view
+        .policy
         .as_ref()
-        .is_some_and(|node| node.ready != Readiness::NotReady);
+        .is_some_and(|policy| policy.spec.host_wait.until == WaitUntil::OsRunning);
     check(
-        !on_host || (view.host.spec.disruption == Disruption::Allowed && !node_ready),
-        "S12: a host was to be taken down",
+        !waits || (taint::holds(before) && taint::is_in_place(view, before)),
+        "S3: a card was to be installed with its host not held",
     );
-    check(
-        !on_host || directive.action.work_order.is_some(),
-        "S14: a host was to be taken down without a work order",
-    );
-    let target = view
-        .cards
-        .iter()
-        .find(|card| card.uid() == directive.target.uid);
-    let is_off = !on_host && facts.power == Some(PowerState::Off);
-    check(
-        is_off || stage_allows(view, facts, target, now),
-        "S1, S5: a power cut in a stage that forbids it or is not known",
-    );
-    let installing = |card: &CardView| {
-        card::install_ends(view, record, card, now).is_some() && card.live_os(now).is_none()
-    };
-    for card in &view.cards {
-        let hit = on_host || card.uid() == directive.target.uid;
-        let forbids = card
-            .report
-            .as_ref()
-            .and_then(|report| report.bmc.as_ref())
-            .filter(|bmc| bmc.power != Some(PowerState::Off))
-            .and_then(|bmc| bmc.stage.as_ref())
-            .is_some_and(BootStage::forbids_power_cut);
-        check(
-            !(hit && forbids),
-            "S1: a power cut that hits a card in stage 7, 8 or 10",
-        );
-        check(
-            !(hit && installing(card)),
-            "S1: a power cut that hits an install",
-        );
-    }
-}
-
-/// Whether what is known of the stage authorises a power cut.
-fn stage_allows(view: &View, facts: &BmcReport, card: Option<&CardView>, now: Timestamp) -> bool {
-    match facts.stage_knowledge {
-        Knowledge::Known => facts
-            .stage
-            .as_ref()
-            .is_some_and(|stage| !stage.forbids_power_cut()),
-        Knowledge::NotOffered => {
-            let rule = view
-                .policy
-                .as_ref()
-                .map(|policy| &policy.spec.unobservable_stage);
-            let waited = rule.is_some_and(|rule| {
-                let grace = SignedDuration::from_secs(rule.dump_grace_seconds);
-                let since = facts.power_since.as_ref();
-                rule.action == UnobservableStageAction::SafeAfter
-                    && since.is_some_and(|since| now >= since.0 + grace)
-            });
-            waited || card.is_some_and(|card| card.live_os(now).is_some())
-        }
-        Knowledge::NotRead | Knowledge::Unrecognized(_) => false,
-    }
 }
 
 /// A hold that was broken counts again once the host is off.

@@ -19,6 +19,7 @@ use lockstep_crds::host::{
 use crate::admit::DIRECTIVE_TRIES;
 use crate::custody;
 use crate::give_back;
+use crate::push;
 use crate::road;
 use crate::slot_power;
 use crate::standing::{Standing, standing};
@@ -78,7 +79,8 @@ pub fn unknown_value(record: &DpuHostStatus) -> Option<String> {
             ArmedEffect::VirtualMedia
             | ArmedEffect::BootOverride
             | ArmedEffect::HttpBootUri
-            | ArmedEffect::Update => None,
+            | ArmedEffect::Update
+            | ArmedEffect::HostOffer => None,
         });
     directive.or(hold).or(armed).or_else(|| no_clock(record))
 }
@@ -271,7 +273,7 @@ fn tally(
         message,
     });
     if times >= DIRECTIVE_TRIES
-        && let Some(method) = road::armed_for(&directive.action.kind)
+        && let Some(method) = road::method_of(&directive.action.kind)
         && let Some(card) = card_record(record, &directive.target.uid)
     {
         road::add(&mut card.failed_methods, method.into());
@@ -333,13 +335,22 @@ fn book(
             if *outcome != OutcomeKind::Failed {
                 slot_power::note_dead_slot(view, record, directive, now);
             }
-            never_begun(record, directive);
+            if let Some(card) = card_record(record, &directive.target.uid) {
+                never_begun(card);
+            }
         }
         // Its executor keeps a note of each that may have been sent, which shows in the facts.
         ActionKind::PullUpdate | ActionKind::PushUpdate
             if !landed && (*outcome == OutcomeKind::Failed || is_here(view, directive)) =>
         {
-            never_begun(record, directive);
+            if let Some(card) = card_record(record, &directive.target.uid) {
+                never_begun(card);
+            }
+        }
+        ActionKind::PushImage => {
+            if let Some(card) = card_record(record, &directive.target.uid) {
+                push::book(view, card, directive, outcome, now);
+            }
         }
         ActionKind::PowerOn if directive.target.kind == TargetKind::Card && landed => {
             if let Some(card) = card_record(record, &directive.target.uid) {
@@ -358,6 +369,7 @@ fn book(
         | ActionKind::StageHttpBoot
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
+        | ActionKind::OfferImage
         | ActionKind::ClearInstall
         | ActionKind::ShutdownGracefully
         | ActionKind::ForceOff
@@ -365,13 +377,11 @@ fn book(
     }
 }
 
-/// The install that was booked with this directive did not begin.
-fn never_begun(record: &mut DpuHostStatus, directive: &Directive) {
-    if let Some(card) = card_record(record, &directive.target.uid) {
-        card.booted_at = None;
-        card.install_ends = None;
-        card.attempts = (card.attempts - 1).max(0);
-    }
+/// Takes back what was booked with an install of which it is certain that nothing came.
+pub(crate) fn never_begun(card: &mut CardRecord) {
+    card.booted_at = None;
+    card.install_ends = None;
+    card.attempts = (card.attempts - 1).max(0);
 }
 
 fn is_here(view: &View, directive: &Directive) -> bool {

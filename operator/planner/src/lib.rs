@@ -32,6 +32,7 @@ mod obstacle;
 mod pairing;
 mod plan;
 pub mod project;
+mod push;
 pub mod reach;
 pub mod reason;
 pub mod requirement;

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use lockstep_crds::DpuHostStatus;
-use lockstep_crds::boot_policy::DpuBootPolicySpec;
+use lockstep_crds::boot_policy::{AllowedMethod, DpuBootPolicySpec};
 use lockstep_crds::report::{ImageState, MediaOwner};
 
 use crate::approval::is_approved;
@@ -71,7 +71,7 @@ pub(crate) fn obstacle(
             "its installs have failed as often as the policy allows",
         ),
         (
-            road::is_stuck(card, kept, spec, bmc),
+            road::is_stuck(view, record, card, kept, spec, bmc, now),
             "a directive of it failed too often",
         ),
         (
@@ -81,15 +81,15 @@ pub(crate) fn obstacle(
             "the site's store could not get its image",
         ),
         (
-            bmc.is_some_and(|bmc| road::is_closed(spec, bmc)),
-            "its BMC offers none of the policy's install.methods",
+            bmc.is_some_and(|bmc| road::is_closed(view, record, card, spec, bmc, now)),
+            "none of the policy's install.methods leads to it",
         ),
         (
-            bmc.is_some_and(|bmc| {
-                let road = road::choose(card, kept, spec, bmc);
-                let is_update = road.is_ok_and(road::is_update);
-                !is_update && stage::may_be_cycled(bmc).is_err()
-            }),
+            !spec.install.methods.contains(&AllowedMethod::Rshim)
+                && bmc.is_some_and(|bmc| {
+                    let road = road::choose(view, record, card, kept, spec, bmc, now);
+                    road.is_ok_and(road::needs_cycle) && stage::may_be_cycled(bmc).is_err()
+                }),
             "its BMC does not offer the resets that an install needs",
         ),
         (

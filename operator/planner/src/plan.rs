@@ -15,8 +15,8 @@ use crate::reason::Reason;
 use crate::view::{CardView, View};
 use crate::wait::{self, as_decision, limited, weigh};
 use crate::{
-    card, custody, give_back, host, inspection, joining, ledger, roll_back, slot_power, taint,
-    takedown,
+    card, custody, give_back, host, inspection, joining, ledger, push, roll_back, slot_power,
+    taint, takedown,
 };
 
 /// How long only to observe after the record turned out older than reality.
@@ -85,7 +85,8 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
 /// from another host brings that host's numbers, which say nothing of this record.
 fn adopt_newer(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> bool {
     let is_new = *record == DpuHostStatus::default();
-    let highest = ledger::highest_accepted(view, |_| true);
+    // The agent of a host goes on counting where another object for that host had ended.
+    let highest = ledger::highest_accepted(view, |_| true).max(push::accepted(view));
     let of_ours = ledger::highest_accepted(view, |card| is_new || card::is_recorded(record, card));
     let is_behind = of_ours > record.seq;
     record.seq = record.seq.max(highest);
@@ -256,6 +257,8 @@ fn clears_deleted(view: &View, draft: &Draft) -> bool {
         | ActionKind::StageHttpBoot
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
+        | ActionKind::OfferImage
+        | ActionKind::PushImage
         | ActionKind::ShutdownGracefully
         | ActionKind::ForceOff
         | ActionKind::Unrecognized(_) => false,

@@ -398,6 +398,7 @@ fn look_again(
             card.os_agent.into_iter().chain(witnesses)
         })
         .chain(view.site_agent)
+        .chain(view.host_agent.as_ref().and_then(|agent| agent.agent))
         .map(|lease| lease.renewed + lease.duration);
     // What a deletion takes back then is done in every mode, whatever is said till then.
     let installs = record

@@ -95,6 +95,10 @@ reasons! {
     NoInstallRoad => AtOnce("Give the Dpu a bmc, or install the card by other means: it is adopted when its agent reports the wanted image"),
     /// A BMC does not offer what an install, or the hold of a host, needs.
     CapabilityMissing => AtOnce("If a newer firmware of that BMC offers it, it goes on by itself once that runs; otherwise install the card by other means: it is adopted when its agent reports the wanted image"),
+    /// Every way that the policy allows leads through a host that is not trusted with its cards, or is locked out of them.
+    Unsupported => AtOnce("Add a way through the card's BMC to the policy's install.methods; or if whoever is root on that host may be root on its cards, set trustDomain: Trusted on the DpuHost, and let the host at the card again"),
+    /// The agent in the host's operating system, which is to push an image, has not renewed its Lease.
+    HostAgentSilent => IfItLasts("Look at the host agent's pod on that Node and its logs: it needs access: Install, and must tolerate the taint of hosts that are held"),
     /// The site's agent has not renewed its Lease.
     SiteAgentSilent => AtOnce("Look at the site agent's pod and its logs"),
     /// A machine has not been reported on yet.
@@ -171,7 +175,7 @@ reasons! {
     AwaitingOs => IfItLasts("Look at the card's console and at its network"),
     /// The card was installed, and its own agent is silent now.
     CardAgentSilent => AtOnce("Look at the card's console and at its network; Lockstep does not reset a card because it is silent"),
-    /// The card was installed and is powered off now.
+    /// The card was installed and is powered off now, or is off and must be on to be installed.
     CardPoweredOff => AtOnce("Power the card on, or change retryToken to have it installed again"),
     /// The install failed as often as the policy allows.
     InstallFailed => AtOnce("Look at the card's console; then change retryToken on the Dpu, or name another image"),

@@ -2,9 +2,11 @@
 //!
 //! The policy's order counts, but a way that failed on this card and has not worked since comes
 //! after those that have not, whatever the image: what worked last is tried first, and each failed
-//! attempt goes on with the next. Whether a way is open the card's BMC must have said: what was
-//! not read is waited for, never guessed.
+//! attempt goes on with the next. Whether a way is open the card's BMC must have said, or of the way
+//! over rshim the agent of its host: what was not read is waited for, never guessed.
 
+use jiff::Timestamp;
+use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::{AllowedMethod, DpuBootPolicySpec};
 use lockstep_crds::directive::{ActionKind, ImageFacts, TargetKind};
 use lockstep_crds::host::{ArmedEffect, CardRecord};
@@ -16,25 +18,31 @@ use crate::admit::DIRECTIVE_TRIES;
 use crate::card::machine;
 use crate::intent::Intent;
 use crate::ledger;
+use crate::push;
 use crate::reach;
 use crate::reason::Reason;
-use crate::view::CardView;
+use crate::view::{CardView, View};
 
 /// How a way stands at a card.
-enum Way {
+pub(crate) enum Way {
     Open,
     /// What is lacking.
     Closed(String),
+    /// Who may not go it.
+    Forbidden(String),
     /// What has not been read.
-    Unread(&'static str),
+    Unread(String),
 }
 
 /// The way to take now. `Err` is what is awaited, or what each way lacks.
 pub(crate) fn choose(
+    view: &View,
+    record: &DpuHostStatus,
     card: &CardView,
     kept: &CardRecord,
     spec: &DpuBootPolicySpec,
     facts: &BmcReport,
+    now: Timestamp,
 ) -> Result<AllowedMethod, Intent> {
     let failed = failed_methods(kept);
     let place = |method: &AllowedMethod| {
@@ -44,30 +52,36 @@ pub(crate) fn choose(
     let mut methods = spec.install.methods.clone();
     methods.sort_by_key(|method| place(method).map_or(0, |place| place + 1));
     let (mut open, mut lacking) = (Vec::new(), Vec::new());
+    let mut reason = Reason::CapabilityMissing;
     for method in methods {
-        match way(method, facts) {
-            Way::Open => open.push(method),
-            Way::Closed(lack) => lacking.push(format!("{}: {lack}", InstallMethod::from(method))),
+        let (lack, forbidden) = match way(method, view, record, card, spec, facts, now) {
+            Way::Open => {
+                open.push(method);
+                continue;
+            }
             // A way that comes later would be a guess.
             Way::Unread(what) if open.is_empty() => {
                 return Err(Intent::wait(
                     Reason::Inspecting,
-                    format!(
-                        "whether the BMC of {} {what} has not been read",
-                        machine(card)
-                    ),
+                    format!("whether {what} has not been read"),
                     reach::SILENCE,
                 ));
             }
-            Way::Unread(_) => {}
+            Way::Unread(_) => continue,
+            Way::Closed(lack) => (lack, false),
+            Way::Forbidden(lack) => (lack, true),
+        };
+        if forbidden {
+            reason = Reason::Unsupported;
         }
+        lacking.push(format!("{}: {lack}", InstallMethod::from(method)));
     }
     let fresh = open.iter().find(|method| place(method).is_none());
     let given_up = open.iter().find(|method| is_given_up(kept, **method));
     let chosen = fresh.or(given_up).or(open.first()).copied();
     chosen.ok_or_else(|| {
         Intent::stall(
-            Reason::CapabilityMissing,
+            reason,
             format!(
                 "no way of the policy's install.methods leads to {}: {}",
                 machine(card),
@@ -77,8 +91,22 @@ pub(crate) fn choose(
     })
 }
 
-fn way(method: AllowedMethod, facts: &BmcReport) -> Way {
+fn way(
+    method: AllowedMethod,
+    view: &View,
+    record: &DpuHostStatus,
+    card: &CardView,
+    spec: &DpuBootPolicySpec,
+    facts: &BmcReport,
+    now: Timestamp,
+) -> Way {
     let offers = &facts.capabilities;
+    let unread = |what: &str| Way::Unread(format!("the BMC of {} {what}", machine(card)));
+    let untold = || {
+        Way::Closed(
+            "the site agent's release does not tell whether its BMC offers it; upgrade the site agent to the operator's release".to_owned(),
+        )
+    };
     match method {
         AllowedMethod::VirtualMedia => match offers.virtual_media {
             Offer::Offered => {
@@ -95,83 +123,91 @@ fn way(method: AllowedMethod, facts: &BmcReport) -> Way {
             Offer::NotOffered => {
                 Way::Closed("its BMC offers no virtual media that can hold an image".to_owned())
             }
-            Offer::NotRead | Offer::Unrecognized(_) => Way::Unread("offers virtual media"),
+            Offer::NotRead | Offer::Unrecognized(_) => unread("offers virtual media"),
         },
         AllowedMethod::UefiHttp => match (&offers.uefi_http, &facts.http_boot) {
-            (None, _) | (_, None) => Way::Closed(
-                "the site agent's release does not tell whether its BMC offers it; upgrade the site agent to the operator's release".to_owned(),
-            ),
+            (None, _) | (_, None) => untold(),
             (Some(Offer::NotOffered), _) => Way::Closed(
                 "its BMC offers no boot target UefiHttp with a URL of its own (HttpBootUri)"
                     .to_owned(),
             ),
             (Some(Offer::NotRead | Offer::Unrecognized(_)), _) => {
-                Way::Unread("offers UEFI HTTP boot")
+                unread("offers UEFI HTTP boot")
             }
             (Some(Offer::Offered), Some(held)) => match held.owner {
                 MediaOwner::Nobody | MediaOwner::Lockstep => Way::Open,
                 MediaOwner::Foreign => Way::Closed(
                     "its BMC holds an HttpBootUri that Lockstep did not set; empty it, if nobody needs it".to_owned(),
                 ),
-                MediaOwner::Unrecognized(_) => Way::Unread("holds an HttpBootUri"),
+                MediaOwner::Unrecognized(_) => unread("holds an HttpBootUri"),
             },
         },
         AllowedMethod::SimpleUpdate => match &offers.simple_update {
             Some(Offer::NotOffered) => Way::Closed(
                 "its BMC offers no SimpleUpdate of the card's operating system, or not by the protocol of the site's store".to_owned(),
             ),
-            offer => update_way(offer.as_ref(), "offers SimpleUpdate"),
+            Some(Offer::Offered) => Way::Open,
+            Some(Offer::NotRead | Offer::Unrecognized(_)) => unread("offers SimpleUpdate"),
+            None => untold(),
         },
         AllowedMethod::MultipartPush => match &offers.multipart_push {
             Some(Offer::NotOffered) => Way::Closed(
                 "its BMC takes no multipart push of the card's operating system".to_owned(),
             ),
-            offer => update_way(offer.as_ref(), "takes multipart pushes"),
+            Some(Offer::Offered) => Way::Open,
+            Some(Offer::NotRead | Offer::Unrecognized(_)) => unread("takes multipart pushes"),
+            None => untold(),
         },
-    }
-}
-
-fn update_way(offer: Option<&Offer>, what: &'static str) -> Way {
-    match offer {
-        Some(Offer::Offered) => Way::Open,
-        Some(Offer::NotOffered) => Way::Closed(format!("its BMC is not one that {what}")),
-        Some(Offer::NotRead | Offer::Unrecognized(_)) => Way::Unread(what),
-        None => Way::Closed(
-            "the site agent's release does not tell whether its BMC offers it; upgrade the site agent to the operator's release".to_owned(),
-        ),
+        AllowedMethod::Rshim => push::way(view, record, card, spec, now),
     }
 }
 
 /// Whether the BMC has said of every way of the policy that it leads nowhere.
-pub(crate) fn is_closed(spec: &DpuBootPolicySpec, facts: &BmcReport) -> bool {
+pub(crate) fn is_closed(
+    view: &View,
+    record: &DpuHostStatus,
+    card: &CardView,
+    spec: &DpuBootPolicySpec,
+    facts: &BmcReport,
+    now: Timestamp,
+) -> bool {
     let mut methods = spec.install.methods.iter();
-    methods.all(|method| matches!(way(*method, facts), Way::Closed(_)))
+    methods.all(|method| {
+        let way = way(*method, view, record, card, spec, facts, now);
+        matches!(way, Way::Closed(_) | Way::Forbidden(_))
+    })
 }
 
 /// Whether a directive of the card failed too often for a person not to be asked. Arming it by one
 /// way may have, as long as another is left.
 pub(crate) fn is_stuck(
+    view: &View,
+    record: &DpuHostStatus,
     card: &CardView,
     kept: &CardRecord,
     spec: &DpuBootPolicySpec,
     facts: Option<&BmcReport>,
+    now: Timestamp,
 ) -> bool {
     let too_often = kept
         .failed
         .as_ref()
         .is_some_and(|failed| failed.times >= DIRECTIVE_TRIES);
-    let next = facts.and_then(|facts| choose(card, kept, spec, facts).ok());
+    let next = facts.and_then(|facts| choose(view, record, card, kept, spec, facts, now).ok());
     let mut methods = AllowedMethod::ALL.into_iter();
     let arming = methods.find(|method| is_given_up(kept, *method));
     too_often && (arming.is_none() || next.is_none_or(|next| arming == Some(next)))
 }
 
-/// Whether arming the card so, or beginning its update so, failed as often as it is tried.
+/// Whether arming the card so failed as often as it is tried, or beginning its update so, or pushing
+/// the image to it.
 fn is_given_up(kept: &CardRecord, method: AllowedMethod) -> bool {
-    let what = ledger::named(&arming(method), &TargetKind::Card, &kept.name);
-    kept.failed
-        .as_ref()
-        .is_some_and(|failed| failed.what == what && failed.times >= DIRECTIVE_TRIES)
+    let push = (method == AllowedMethod::Rshim).then_some(ActionKind::PushImage);
+    let mut actions = std::iter::once(arming(method)).chain(push);
+    kept.failed.as_ref().is_some_and(|failed| {
+        let is_of = |action| failed.what == ledger::named(&action, &TargetKind::Card, &kept.name);
+        failed.times >= DIRECTIVE_TRIES && actions.any(is_of)
+    })
 }
 
 /// The action that arms a card for this way, or begins its update by it.
@@ -181,6 +217,7 @@ pub(crate) fn arming(method: AllowedMethod) -> ActionKind {
         AllowedMethod::UefiHttp => ActionKind::StageHttpBoot,
         AllowedMethod::SimpleUpdate => ActionKind::PullUpdate,
         AllowedMethod::MultipartPush => ActionKind::PushUpdate,
+        AllowedMethod::Rshim => ActionKind::OfferImage,
     }
 }
 
@@ -200,12 +237,23 @@ pub(crate) fn deed(method: AllowedMethod, wanted: &ImageFacts, machine: &str) ->
         AllowedMethod::MultipartPush => {
             format!("sending {version} to the BMC of {machine}, which writes it")
         }
+        AllowedMethod::Rshim => {
+            format!("offering {version} to the agent of the host of {machine}")
+        }
     }
 }
 
 /// Whether the card's BMC writes the image, so that nothing is armed before.
 pub(crate) fn is_update(method: AllowedMethod) -> bool {
     arming(method).is_update()
+}
+
+/// Whether the card must be powered off and on for it by its BMC.
+pub(crate) fn needs_cycle(method: AllowedMethod) -> bool {
+    match method {
+        AllowedMethod::VirtualMedia | AllowedMethod::UefiHttp => true,
+        AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush | AllowedMethod::Rshim => false,
+    }
 }
 
 /// Whether the last install of the record's image was given to the card's BMC to write.
@@ -216,8 +264,11 @@ pub(crate) fn is_by_update(kept: &CardRecord) -> bool {
     )
 }
 
-/// The way that an action arms a card for, or begins its update by.
-pub(crate) fn armed_for(kind: &ActionKind) -> Option<AllowedMethod> {
+/// The way that an action arms a card for, or goes.
+pub(crate) fn method_of(kind: &ActionKind) -> Option<AllowedMethod> {
+    if *kind == ActionKind::PushImage {
+        return Some(AllowedMethod::Rshim);
+    }
     let mut methods = AllowedMethod::ALL.into_iter();
     methods.find(|method| arming(*method) == *kind)
 }
@@ -228,6 +279,7 @@ pub(crate) fn arms(method: AllowedMethod) -> Vec<ArmedEffect> {
         AllowedMethod::VirtualMedia => vec![ArmedEffect::VirtualMedia, ArmedEffect::BootOverride],
         AllowedMethod::UefiHttp => vec![ArmedEffect::HttpBootUri, ArmedEffect::BootOverride],
         AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush => vec![ArmedEffect::Update],
+        AllowedMethod::Rshim => vec![ArmedEffect::HostOffer],
     }
 }
 
@@ -238,7 +290,11 @@ pub(crate) fn armed_by(
     kept: &CardRecord,
     wanted: &ImageFacts,
 ) -> Option<AllowedMethod> {
-    if holds(facts.http_boot.as_ref(), &wanted.digest) && boots_over_http(facts) {
+    if kept.armed.contains(&ArmedEffect::HostOffer)
+        && facts.granted.as_ref() == Some(&wanted.digest)
+    {
+        Some(AllowedMethod::Rshim)
+    } else if holds(facts.http_boot.as_ref(), &wanted.digest) && boots_over_http(facts) {
         Some(AllowedMethod::UefiHttp)
     } else if holds(Some(&facts.media), &wanted.digest) && reach::boots_from_media(facts) {
         Some(way_of(&kept.armed))
@@ -251,6 +307,9 @@ pub(crate) fn armed_by(
 pub(crate) fn way_of(armed: &[ArmedEffect]) -> AllowedMethod {
     if armed.contains(&ArmedEffect::HttpBootUri) {
         AllowedMethod::UefiHttp
+    } else if armed.contains(&ArmedEffect::HostOffer) && !armed.contains(&ArmedEffect::VirtualMedia)
+    {
+        AllowedMethod::Rshim
     } else {
         AllowedMethod::VirtualMedia
     }
@@ -258,14 +317,18 @@ pub(crate) fn way_of(armed: &[ArmedEffect]) -> AllowedMethod {
 
 /// Whether something of ours is armed that this way does not use and would leave behind.
 pub(crate) fn is_in_the_way(method: AllowedMethod, facts: &BmcReport, kept: &CardRecord) -> bool {
-    let updates = kept.armed.contains(&ArmedEffect::Update);
+    let is_armed = |effect: ArmedEffect| kept.armed.contains(&effect);
+    let http = is_ours(facts.http_boot.as_ref()) || is_armed(ArmedEffect::HttpBootUri);
+    let media = is_ours(Some(&facts.media));
+    let (updates, offer) = (
+        is_armed(ArmedEffect::Update),
+        is_armed(ArmedEffect::HostOffer),
+    );
     match method {
-        AllowedMethod::VirtualMedia => {
-            let http = kept.armed.contains(&ArmedEffect::HttpBootUri);
-            updates || http || is_ours(facts.http_boot.as_ref())
-        }
-        AllowedMethod::UefiHttp => updates || is_ours(Some(&facts.media)),
+        AllowedMethod::VirtualMedia => http || updates || offer,
+        AllowedMethod::UefiHttp => media || updates || offer,
         AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush => !kept.armed.is_empty(),
+        AllowedMethod::Rshim => http || media || updates || is_armed(ArmedEffect::BootOverride),
     }
 }
 

@@ -125,6 +125,8 @@ pub(crate) fn lacks(facts: &BmcReport, action: &ActionKind) -> Option<String> {
         | ActionKind::StageHttpBoot
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
+        | ActionKind::OfferImage
+        | ActionKind::PushImage
         | ActionKind::ClearInstall
         | ActionKind::Unrecognized(_) => return None,
     };

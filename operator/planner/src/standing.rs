@@ -10,6 +10,7 @@ use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind, TargetKind};
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{BmcReport, Custody, CustodyState, Execution, MediaOwner, MediaReport};
 
+use crate::push;
 use crate::reach::boots_from_media;
 use crate::road::{boots_over_http, is_ours};
 use crate::view::View;
@@ -38,14 +39,34 @@ pub(crate) fn turning_points(
     view: &View,
     directive: &Directive,
 ) -> impl Iterator<Item = Timestamp> {
-    let settled = report_for(view, directive).map(|report| settled_by(report, directive));
+    let settled = told(view, directive).map(|told| settled_by(&told, directive));
     [directive.deadline.0 + CLOCK_SKEW, over(directive)]
         .into_iter()
         .chain(settled)
 }
 
-/// The report that the executor of a directive writes about its target.
-pub fn report_for<'a>(view: &'a View, directive: &Directive) -> Option<&'a DpuReportSpec> {
+/// What the executor of a directive has told of it.
+struct Told<'a> {
+    observed_at: Timestamp,
+    execution: Option<&'a Execution>,
+}
+
+fn told<'a>(view: &'a View, directive: &Directive) -> Option<Told<'a>> {
+    if directive.action.kind == ActionKind::PushImage {
+        let agent = push::executor_of(view, directive)?;
+        return Some(Told {
+            observed_at: agent.observed_at.0,
+            execution: agent.execution.as_ref(),
+        });
+    }
+    report_for(view, directive).map(|report| Told {
+        observed_at: report.observed_at.0,
+        execution: report.execution.as_ref(),
+    })
+}
+
+/// The report that the site's agent writes about the target of a directive.
+fn report_for<'a>(view: &'a View, directive: &Directive) -> Option<&'a DpuReportSpec> {
     let report = match directive.target.kind {
         TargetKind::Host => view.host_report.as_ref(),
         TargetKind::Card => view
@@ -60,9 +81,9 @@ pub fn report_for<'a>(view: &'a View, directive: &Directive) -> Option<&'a DpuRe
 
 /// Judges one open directive.
 pub fn standing(view: &View, directive: &Directive, now: Timestamp) -> Standing {
-    let report = report_for(view, directive);
-    let execution = report.and_then(|report| report.execution.as_ref());
-    let (Some(report), Some(execution)) = (report, execution) else {
+    let told = told(view, directive);
+    let execution = told.as_ref().and_then(|told| told.execution);
+    let (Some(told), Some(execution)) = (told, execution) else {
         return unaccepted(view, directive, now);
     };
     match execution {
@@ -70,7 +91,7 @@ pub fn standing(view: &View, directive: &Directive, now: Timestamp) -> Standing 
         Execution { accepted, .. } if *accepted > directive.seq => uncertain(
             view,
             directive,
-            settled_by(report, directive),
+            settled_by(&told, directive),
             "its executor went past it",
             now,
         ),
@@ -84,7 +105,7 @@ pub fn standing(view: &View, directive: &Directive, now: Timestamp) -> Standing 
             OutcomeKind::Unknown | OutcomeKind::Unrecognized(_) => uncertain(
                 view,
                 directive,
-                settled_by(report, directive),
+                settled_by(&told, directive),
                 outcome.message.as_deref().unwrap_or("no detail"),
                 now,
             ),
@@ -107,13 +128,17 @@ fn unaccepted(view: &View, directive: &Directive, now: Timestamp) -> Standing {
             .cards
             .iter()
             .any(|card| card.uid() == directive.target.uid);
-    if !in_view {
+    let lost = if !in_view {
+        Some("its object is gone from this host")
+    } else if push::is_out_of_sight(view, directive) {
+        Some("the agent that was to carry it out is not that of this host any more")
+    } else {
+        None
+    };
+    if let Some(lost) = lost {
         // Its report went with its object: whether it was accepted cannot be told any more.
         return if now > over(directive) {
-            Standing::Ended(
-                OutcomeKind::Unknown,
-                Some("its object is gone from this host".to_owned()),
-            )
+            Standing::Ended(OutcomeKind::Unknown, Some(lost.to_owned()))
         } else {
             Standing::Open
         };
@@ -130,8 +155,8 @@ fn unaccepted(view: &View, directive: &Directive, now: Timestamp) -> Standing {
 
 /// When an effect whose outcome is unknown can no longer land. The executor's clock
 /// counts, within what the directive's own times allow.
-fn settled_by(report: &DpuReportSpec, directive: &Directive) -> Timestamp {
-    let told = report.observed_at.0;
+fn settled_by(told: &Told<'_>, directive: &Directive) -> Timestamp {
+    let told = told.observed_at;
     let told = told.max(directive.issued_at.0).min(directive.deadline.0);
     told + SignedDuration::from_secs(directive.settle_seconds)
 }
@@ -206,13 +231,20 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
                 || facts.update.as_ref().map(|update| &update.digest)
                     == directive.action.image.as_ref().map(|image| &image.digest)
         }
+        ActionKind::OfferImage => directive
+            .action
+            .image
+            .as_ref()
+            .is_some_and(|image| facts.granted.as_ref() == Some(&image.digest)),
         ActionKind::ClearInstall => {
             !is_ours(Some(&facts.media))
                 && !is_ours(facts.http_boot.as_ref())
                 && !boots_over_http(facts)
                 && facts.update.is_none()
+                && facts.granted.is_none()
         }
-        ActionKind::Unrecognized(_) => false,
+        // No BMC shows what came over rshim: the card's own agent tells, if it worked.
+        ActionKind::PushImage | ActionKind::Unrecognized(_) => false,
     }
 }
 

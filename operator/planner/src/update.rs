@@ -56,9 +56,10 @@ pub(crate) fn update(
         expects: card::expects(card, facts.power.clone(), true),
         settle_seconds: match method {
             AllowedMethod::MultipartPush => PUSH_SETTLES,
-            AllowedMethod::SimpleUpdate | AllowedMethod::VirtualMedia | AllowedMethod::UefiHttp => {
-                PULL_SETTLES
-            }
+            AllowedMethod::SimpleUpdate
+            | AllowedMethod::VirtualMedia
+            | AllowedMethod::UefiHttp
+            | AllowedMethod::Rshim => PULL_SETTLES,
         },
         message: road::deed(method, wanted, &card::machine(card)),
         release: None,

@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_configuration::Inputs;
 use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::dpu::{HostPlace, InventorySummary};
 use lockstep_crds::inspection::Inspected;
-use lockstep_crds::report::{BmcReport, StoredImage, Vantage};
+use lockstep_crds::inventory::HostAccess;
+use lockstep_crds::report::{BmcReport, Execution, StoredImage, Vantage};
 use lockstep_crds::{ComponentRequirement, Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
 
 use crate::decision::TaintEffect;
@@ -29,6 +31,8 @@ pub struct View {
     pub host_report: Option<DpuReportSpec>,
     /// Lease of the site's agent.
     pub site_agent: Option<LeaseSeen>,
+    /// The agent in the host's operating system, if it has ever reported.
+    pub host_agent: Option<HostAgentSeen>,
     /// What the site's store holds.
     pub images: Vec<StoredImage>,
     /// Name of the Node that runs on this host, as [`node_of`](crate::node_of) tells.
@@ -73,6 +77,10 @@ pub struct CardView {
     pub conflicts: Vec<String>,
     /// Where it has been seen, by the host or the BMC of the host.
     pub sightings: Vec<Sighting>,
+    /// How the agent in its host's operating system sees it, if it does.
+    pub in_host: Option<SeenInHost>,
+    /// What its BMC says that its host may do to it.
+    pub host_access: Option<HostAccess>,
     /// What its status tells of its inventory; `None` until reports have been joined.
     pub joined: Option<CardJoined>,
 }
@@ -88,6 +96,30 @@ pub struct Fallback {
     pub vetting: Vetting,
     /// What the card's own files are made of, if it has any.
     pub configuration: Option<Inputs>,
+}
+
+/// The agent in the operating system of a host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostAgentSeen {
+    /// Its report, by whose name directives call it.
+    pub report: String,
+    /// Its Lease.
+    pub agent: Option<LeaseSeen>,
+    /// When that report changed last.
+    pub observed_at: Time,
+    /// The last directive that it accepted.
+    pub execution: Option<Execution>,
+}
+
+/// A card as the operating system of its host sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeenInHost {
+    /// Its rshim there, if it has one.
+    pub rshim: Option<String>,
+    /// Its serial number.
+    pub serial_number: Option<String>,
+    /// Its PCI device serial number.
+    pub device_serial: Option<String>,
 }
 
 /// A card that was seen in a host.

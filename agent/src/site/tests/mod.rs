@@ -3,6 +3,7 @@
 mod configuration;
 mod directives;
 mod holds;
+mod host_door;
 mod http_boot;
 mod installs;
 mod private_images;

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use lockstep_crds::dpu::{HostRef, Pairing};
 use lockstep_crds::dpu_inventory::KnownPairing;
-use lockstep_crds::host::{Disruption, HostRole, SlotPower};
+use lockstep_crds::host::{Disruption, HostRole, SlotPower, TrustDomain};
 use lockstep_crds::report::{FoundBmc, MachineRole};
 use lockstep_crds::{
     BmcEndpoint, DISCOVERED_ADDRESS, Dpu, DpuHost, DpuHostSpec, DpuSpec, LocalRef, MachineIdentity,
@@ -199,6 +199,7 @@ impl Proposing {
             disruption: Disruption::Never,
             hands_off: false,
             slot_power_when_host_off: SlotPower::Unknown,
+            trust_domain: TrustDomain::Isolated,
         }
     }
 

@@ -13,7 +13,7 @@ use lockstep_crds::boot_policy::{
     AllowedMethod, BootOrder, DpuBootPolicySpec, HoldMechanism, OnInstallFailure, OnOrphan,
     OnTimeout, UnobservableStageAction, WaitUntil,
 };
-use lockstep_crds::host::{Disruption, HostRole, SlotPower};
+use lockstep_crds::host::{Disruption, HostRole, SlotPower, TrustDomain};
 use lockstep_crds::observed::{BootStage, Knowledge, Offer};
 use lockstep_planner::Decision;
 use lockstep_planner::view::{NodeSeen, Readiness};
@@ -46,6 +46,8 @@ struct Start {
     host_on: bool,
     cards_run: bool,
     methods: Vec<AllowedMethod>,
+    /// The host has an agent, and is trusted.
+    pushes: (bool, bool),
     uefi_http: Option<Offer>,
     makes_of_http: HttpBoot,
     updates: Option<Offer>,
@@ -76,19 +78,21 @@ fn starts() -> impl Strategy<Value = Start> {
         prop::bool::weighted(0.3),
         prop::bool::weighted(0.3),
     );
+    let pushes = (prop::bool::weighted(0.7), prop::bool::weighted(0.8));
     let ways = (
         methods(),
         http_offers(),
         http_boots(),
         http_offers(),
         updates(),
+        pushes,
     );
     (1..=2_usize, policy, host, ways).prop_map(
         |(
             cards,
             (order, waits, on_timeout, on_orphan, on_failure, guess, grace),
             (role, slot, mechanisms, (coupled, dark_bmcs), disrupt, node, host_on, cards_run),
-            (methods, uefi_http, makes_of_http, updates, makes_of_updates),
+            (methods, uefi_http, makes_of_http, updates, makes_of_updates, pushes),
         )| Start {
             cards,
             order,
@@ -108,6 +112,7 @@ fn starts() -> impl Strategy<Value = Start> {
             host_on,
             cards_run,
             methods,
+            pushes,
             uefi_http,
             makes_of_http,
             updates,
@@ -153,6 +158,12 @@ fn begin(start: &Start) -> World {
         card.machine.simple_update.clone_from(&start.updates);
         card.machine.multipart_push.clone_from(&start.updates);
         card.machine.makes_of_updates = start.makes_of_updates;
+    }
+    if start.node && start.pushes.0 {
+        world.has_host_agent();
+    }
+    if start.pushes.1 {
+        world.edit_host(|host| host.trust_domain = TrustDomain::Trusted);
     }
     if start.host_on {
         world.power_on_host();
@@ -200,6 +211,10 @@ fn disruption(allowed: bool) -> Disruption {
 fn calm(world: &mut World) {
     world.agent_starts();
     world.agent.faults = VecDeque::new();
+    if let Some(agent) = world.host_agent.as_mut() {
+        agent.pushes = VecDeque::new();
+        agent.runs = world.host_machine.is_on();
+    }
     world.host_machine.answers = true;
     world.host_machine.stranger(false);
     world.guards_intact = true;
@@ -220,6 +235,7 @@ fn rest(world: &mut World, seconds: i64) -> Option<Decision> {
     let mut last = None;
     while world.now < end {
         world.agent_step();
+        world.host_agent_step();
         last = world.operator_step_to(Crash::Never);
         world.pass(secs(30));
         if world.story.len() > 400 {
@@ -268,7 +284,8 @@ fn ends(world: &mut World) {
                     || machine.boot_override
                     || machine.http_uri.is_some()
                     || machine.http_override
-                    || machine.update.is_some();
+                    || machine.update.is_some()
+                    || machine.granted.is_some();
                 assert!(!armed, "S15: something stays armed: {}", told());
             }
             let kept = world.host_machine.custody.as_ref();

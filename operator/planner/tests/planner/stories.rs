@@ -19,6 +19,7 @@ mod requirements;
 mod restore;
 mod roads;
 mod roll_back;
+mod rshim;
 mod shutdown;
 mod taint;
 mod taken_down;

@@ -4,7 +4,7 @@ use lockstep_crds::boot_policy::{
     AllowedMethod, OnInstallFailure, OnTimeout, PolicyMode, WaitUntil,
 };
 use lockstep_crds::dpu::Pairing;
-use lockstep_crds::host::HostRole;
+use lockstep_crds::host::{HostRole, TrustDomain};
 use lockstep_crds::observed::{BootStage, Knowledge, Offer};
 use lockstep_crds::{DpuBootPolicy, LocalRef};
 use lockstep_planner::inventory::JoinedHost;
@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use super::disruption;
 use crate::world::agent::Fault;
 use crate::world::build::{dpu, image};
+use crate::world::host_agent::Push;
 use crate::world::machine::{HttpBoot, Update};
 use crate::world::operator::Crash;
 use crate::world::{World, secs};
@@ -31,6 +32,10 @@ pub enum Event {
     AgentDies,
     AgentStarts,
     Fault(Fault),
+    /// What becomes of the next push.
+    Push(Push),
+    /// Whether the host is trusted with its cards.
+    Trusts(bool),
     HostBmc(bool),
     PressHost,
     HandsOff(bool),
@@ -121,6 +126,16 @@ fn faults() -> impl Strategy<Value = Fault> {
     ]
 }
 
+fn pushes() -> impl Strategy<Value = Push> {
+    prop_oneof![
+        Just(Push::Installs),
+        Just(Push::Busy),
+        Just(Push::BreaksOff),
+        Just(Push::DiesBefore),
+        Just(Push::DiesAfter),
+    ]
+}
+
 fn stages() -> impl Strategy<Value = BootStage> {
     prop_oneof![
         Just(BootStage::OsRunning),
@@ -166,11 +181,16 @@ fn modes() -> impl Strategy<Value = PolicyMode> {
 pub fn methods() -> impl Strategy<Value = Vec<AllowedMethod>> {
     let (media, http) = (AllowedMethod::VirtualMedia, AllowedMethod::UefiHttp);
     let (pull, push) = (AllowedMethod::SimpleUpdate, AllowedMethod::MultipartPush);
+    let rshim = AllowedMethod::Rshim;
     prop_oneof![
         2 => Just(vec![pull]),
         1 => Just(vec![push, media]),
         1 => Just(vec![pull, push, http]),
         1 => Just(vec![media, pull]),
+        2 => Just(vec![rshim]),
+        1 => Just(vec![rshim, media]),
+        1 => Just(vec![http, rshim]),
+        1 => Just(vec![pull, rshim]),
         2 => Just(vec![media]),
         2 => Just(vec![http]),
         2 => Just(vec![media, http]),
@@ -262,6 +282,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         2 => Just(Event::AgentDies),
         4 => Just(Event::AgentStarts),
         6 => faults().prop_map(Event::Fault),
+        2 => pushes().prop_map(Event::Push),
     ];
     let host = prop_oneof![
         2 => any::<bool>().prop_map(Event::HostBmc),
@@ -278,6 +299,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Policy),
         1 => methods().prop_map(Event::Methods),
         1 => any::<bool>().prop_map(Event::Disrupt),
+        1 => any::<bool>().prop_map(Event::Trusts),
         1 => timeouts.prop_map(Event::OnTimeout),
         1 => failures().prop_map(Event::OnFailure),
         3 => (prop_oneof![Just("os-1"), Just("os-2")], any::<bool>())
@@ -299,13 +321,28 @@ pub fn happen(world: &mut World, event: &Event, spare: &mut Option<DpuBootPolicy
         Event::Round => world.round(),
         Event::Rounds(rounds) => (0..*rounds).for_each(|_| world.round()),
         Event::Pass(seconds) => world.pass(secs((*seconds).into())),
-        Event::Agent => world.agent_step(),
+        Event::Agent => {
+            world.agent_step();
+            world.host_agent_step();
+        }
         Event::Operator(crash) => {
             world.operator_step_to(*crash);
         }
         Event::AgentDies => world.agent_dies(),
         Event::AgentStarts => world.agent_starts(),
         Event::Fault(fault) => world.agent.faults.push_back(*fault),
+        Event::Push(push) => {
+            if let Some(agent) = world.host_agent.as_mut() {
+                agent.pushes.push_back(*push);
+            }
+        }
+        Event::Trusts(trusted) => world.edit_host(|host| {
+            host.trust_domain = if *trusted {
+                TrustDomain::Trusted
+            } else {
+                TrustDomain::Isolated
+            };
+        }),
         Event::HostBmc(answers) => world.host_machine.answers = *answers,
         Event::PressHost if world.host_machine.is_on() => {
             // What a button undoes before anybody has seen it cannot be counted.

@@ -16,6 +16,7 @@ use lockstep_crds::report::{
 use lockstep_crds::{DpuHostStatus, DpuReportSpec};
 use lockstep_planner::view::Wanted;
 
+use super::host_agent;
 use super::machine::{Coming, HttpBoot, Machine};
 use super::{World, secs};
 
@@ -147,7 +148,8 @@ impl World {
     fn directive(&self, which: Which) -> Option<Directive> {
         let (_, uid) = self.subject(which)?;
         let status = self.host.as_ref()?.status.as_ref()?;
-        let found = status.directives.iter().find(|open| open.target.uid == uid);
+        let mut open = status.directives.iter();
+        let found = open.find(|open| open.target.uid == uid && !host_agent::is_for(open));
         found.cloned()
     }
 
@@ -245,6 +247,8 @@ impl World {
                     | ActionKind::StageHttpBoot
                     | ActionKind::PullUpdate
                     | ActionKind::PushUpdate
+                    | ActionKind::OfferImage
+                    | ActionKind::PushImage
                     | ActionKind::ClearInstall
                     | ActionKind::ShutdownGracefully
                     | ActionKind::Unrecognized(_) => None,

@@ -110,6 +110,7 @@ impl World {
                     os_lease: None,
                     dead: false,
                     ran: BTreeSet::new(),
+                    in_host: None,
                     sightings: Vec::new(),
                     requirements: Vec::new(),
                     configuration: None,
@@ -118,6 +119,7 @@ impl World {
                 })
                 .collect(),
             agent: SiteAgent::new(),
+            host_agent: None,
             store: Vec::new(),
             source_ok: true,
             conflicts: Vec::new(),

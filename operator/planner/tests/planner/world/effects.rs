@@ -92,7 +92,7 @@ impl World {
     /// Installs are begun no more often for one wish and image than the policy has attempts, and of
     /// no other image than the wanted one, but that the card goes back to one that it has run, once,
     /// and stays with that.
-    fn count_install(&mut self, index: usize, seq: i64, image: &ImageFacts) {
+    pub(super) fn count_install(&mut self, index: usize, seq: i64, image: &ImageFacts) {
         let wanted = self.asked_of[&seq].as_ref() == Some(&image.digest);
         let ran = self.cards[index].ran.contains(&image.digest);
         assert!(
@@ -163,6 +163,11 @@ impl World {
                     self.update(index, directive);
                 }
             }
+            ActionKind::OfferImage => {
+                let image = directive.action.image.clone();
+                self.machine(which).granted = image;
+            }
+            ActionKind::PushImage => panic!("the site's agent pushes nothing"),
             ActionKind::ClearInstall => {
                 let machine = self.machine(which);
                 machine.update = None;
@@ -170,6 +175,7 @@ impl World {
                 machine.boot_override = false;
                 machine.http_uri = None;
                 machine.http_override = false;
+                machine.granted = None;
             }
             ActionKind::PowerOn => match which {
                 Which::Host => self.power_on_host(),

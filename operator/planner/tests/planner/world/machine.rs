@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::MachineIdentity;
 use lockstep_crds::directive::ImageFacts;
-use lockstep_crds::inventory::InstallMethod;
+use lockstep_crds::inventory::{HostAccess, InstallMethod};
 use lockstep_crds::observed::{BootStage, Knowledge, Offer, PowerState};
 use lockstep_crds::report::{
     BmcCapabilities, BmcReport, ConfigurationTried, Custody, DpuReportSpec, Execution, MediaOwner,
@@ -58,6 +58,9 @@ pub struct Machine {
     /// The resets that its BMC lists; empty if it does not say.
     pub reset_types: Vec<String>,
     pub virtual_media: Offer,
+    /// What the store has ready for it.
+    pub granted: Option<ImageFacts>,
+    pub host_access: Option<HostAccess>,
     /// What was asked of it and has not happened yet.
     pub coming: Vec<(Timestamp, Coming)>,
     /// What the agent has published, and what it remembers.
@@ -173,6 +176,8 @@ impl Machine {
             deaf: false,
             reset_types: Vec::new(),
             virtual_media: Offer::Offered,
+            granted: None,
+            host_access: None,
             coming: Vec::new(),
             report: None,
             whole_at: None,
@@ -224,6 +229,7 @@ impl Machine {
                 },
                 digest: self.media.as_ref().map(|image| image.digest.clone()),
             },
+            granted: self.granted.as_ref().map(|image| image.digest.clone()),
             http_boot: self.uefi_http.as_ref().map(|_| MediaReport {
                 owner: match (&self.http_uri, self.foreign_uri) {
                     (_, true) => MediaOwner::Foreign,
@@ -310,6 +316,11 @@ impl Machine {
         }
     }
 
+    /// It is reset, as by what comes over rshim.
+    pub fn reset(&mut self, now: Timestamp) {
+        self.set_power(PowerState::On, now);
+    }
+
     fn set_power(&mut self, power: PowerState, now: Timestamp) {
         self.stage = Some(if power == PowerState::On {
             BootStage::OsStarting
@@ -348,6 +359,7 @@ impl World {
     pub fn power_off_host(&mut self) {
         if self.host_machine.is_on() {
             self.host_machine.set_power(PowerState::Off, self.now);
+            self.host_agent_stops();
             if let Some(node) = self.node.as_mut() {
                 node.ready = Readiness::NotReady;
             }
@@ -456,6 +468,7 @@ impl World {
                         node.ready = Readiness::Ready;
                         self.tell("node: ready");
                     }
+                    self.host_agent_starts();
                 }
                 Coming::Installed(_) | Coming::Updated(_) => {}
             }

@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod build;
 pub mod effects;
+pub mod host_agent;
 pub mod machine;
 pub mod operator;
 
@@ -21,11 +22,13 @@ use lockstep_planner::decision::TaintEffect;
 use lockstep_planner::inventory::JoinedHost;
 use lockstep_planner::vetting::Vetting;
 use lockstep_planner::view::{
-    CardJoined, CardView, Fallback, LeaseSeen, NodeSeen, Required, Sighting, View, Wanted,
+    CardJoined, CardView, Fallback, LeaseSeen, NodeSeen, Required, SeenInHost, Sighting, View,
+    Wanted,
 };
 use lockstep_planner::{good_image, node_of};
 
 use agent::SiteAgent;
+use host_agent::HostAgent;
 use machine::{CardOs, Machine};
 
 /// Seconds as a duration.
@@ -53,6 +56,8 @@ pub struct Card {
     pub dead: bool,
     /// What its own agent has reported so far, by digest.
     pub ran: BTreeSet<String>,
+    /// How the agent of its host has seen it.
+    pub in_host: Option<SeenInHost>,
     /// Where it has been seen, and what it is made of, as joined from reports.
     pub sightings: Vec<Sighting>,
     /// What the wanted image requires, and what is seen of that.
@@ -92,6 +97,8 @@ pub struct World {
     pub dark_bmcs: bool,
     pub cards: Vec<Card>,
     pub agent: SiteAgent,
+    /// The agent in the host's operating system, if one runs there.
+    pub host_agent: Option<HostAgent>,
     pub store: Vec<StoredImage>,
     /// Whether the source of images gives them out.
     pub source_ok: bool,
@@ -141,6 +148,7 @@ impl World {
                 renewed,
                 duration: SITE_LEASE,
             }),
+            host_agent: self.host_agent.as_ref().and_then(HostAgent::seen),
             images: self.store.clone(),
             node: node_name.as_ref().and(self.node.clone()),
             node_name,
@@ -173,6 +181,8 @@ impl World {
             }),
             conflicts: self.card_conflicts.get(&name).cloned().unwrap_or_default(),
             sightings: card.sightings.clone(),
+            in_host: card.in_host.clone(),
+            host_access: card.machine.host_access.clone(),
             requirements: card.requirements.clone(),
             configuration: card.configuration.clone(),
             joined: card.joined.clone(),
@@ -230,6 +240,7 @@ impl World {
     /// One round: the agents look and act, the operator plans, a few seconds pass.
     pub fn round(&mut self) {
         self.agent_step();
+        self.host_agent_step();
         self.operator_step();
         self.pass(secs(5));
     }

@@ -81,6 +81,11 @@ impl World {
     fn was_not_overslept(&mut self, view: &View, plan: &Plan) {
         let mut seen = view.clone();
         seen.site_agent = None;
+        let mut pushes = false;
+        if let Some(agent) = seen.host_agent.as_mut() {
+            let lease = agent.agent.take();
+            pushes = lease.is_some_and(|lease| lease.is_fresh(self.now));
+        }
         for card in &mut seen.cards {
             card.os_agent = None;
         }
@@ -89,7 +94,10 @@ impl World {
             .iter()
             .map(|card| card.live_os(self.now).is_some())
             .collect();
-        let seen = format!("{} {live:?} {seen:?}", view.site_agent_fresh(self.now));
+        let seen = format!(
+            "{} {pushes} {live:?} {seen:?}",
+            view.site_agent_fresh(self.now)
+        );
         if let Some((before, look_again)) = self.looked.take()
             && before == seen
             && look_again.is_none_or(|at| self.now + secs(1) < at)

@@ -1,0 +1,200 @@
+//! The effect itself: the card is reset, the image goes over, and what its log says is followed.
+
+use std::time::Duration;
+
+use lockstep_rshim::{Ended, Follower, OpenError, Rshim};
+use lockstep_store::Medium;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::fetch::PIECE;
+use crate::site::execute::End;
+use crate::site::judge::Refusal;
+
+/// How long an installer may say nothing: some of its parts take minutes.
+const SILENCE: Duration = Duration::from_secs(20 * 60);
+/// How long `misc` is waited for at one look.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How an effect is watched.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watch {
+    /// Until when.
+    pub(super) settled: Instant,
+    /// Between looks at the log.
+    pub(super) pause: Duration,
+}
+
+/// What a push came to before its installer could say anything.
+struct Broken(End);
+
+/// Resets the card, pushes the medium and follows the install.
+pub(super) async fn push(rshim: Rshim, medium: Medium, watch: Watch) -> End {
+    let size = medium.size();
+    let device = rshim.clone();
+    let pushed = spawn_blocking(move || write(&device, &medium)).await;
+    match pushed {
+        Ok(Ok(follower)) => {
+            tracing::info!(rshim = rshim.name(), bytes = size, "image pushed");
+            follow(rshim, follower, watch).await
+        }
+        Ok(Err(Broken(end))) => end,
+        Err(error) => End::Unknown(Refusal::new("PushEndedAbnormally", error.to_string())),
+    }
+}
+
+fn write(rshim: &Rshim, medium: &Medium) -> Result<Follower, Broken> {
+    let before = shown(rshim).map_err(|why| Broken(End::Failed(why)))?;
+    let mut boot = rshim
+        .open_boot()
+        .map_err(|error| Broken(refused(rshim, &error)))?;
+    // A card may say the same again, line by line, as when it was installed last.
+    let follower = Follower::after(&rshim.misc().unwrap_or(before));
+    tracing::info!(
+        rshim = rshim.name(),
+        bytes = medium.size(),
+        "card reset; the image goes over"
+    );
+    let broken = |at: u64, why: String| {
+        Broken(End::Partly(Refusal::new(
+            "PushBroken",
+            format!(
+                "the card was reset, and the push broke off after {at} of {} bytes: {why}. The card runs nothing now, and is installed anew with the next attempt",
+                medium.size()
+            ),
+        )))
+    };
+    let mut buffer = vec![0; PIECE];
+    let mut at = 0;
+    loop {
+        let read = medium
+            .read_at(&mut buffer, at)
+            .map_err(|error| broken(at, error.to_string()))?;
+        if read == 0 {
+            return Ok(follower);
+        }
+        boot.write(&buffer[..read])
+            .map_err(|error| broken(at, error.to_string()))?;
+        at += read as u64;
+    }
+}
+
+/// What `misc` shows, its log included.
+fn shown(rshim: &Rshim) -> Result<String, Refusal> {
+    let failed = |error: std::io::Error| {
+        Refusal::new(
+            "RshimUnusable",
+            format!(
+                "{} does not answer: {error}; look at the rshim driver of this host",
+                rshim.name()
+            ),
+        )
+    };
+    rshim.set("DISPLAY_LEVEL", "2").map_err(failed)?;
+    rshim.misc().map_err(failed)
+}
+
+fn refused(rshim: &Rshim, error: &OpenError) -> End {
+    let name = rshim.name();
+    let (reason, remedy) = match error {
+        OpenError::Busy => (
+            "RshimBusy",
+            "it is tried again; find out who pushes, if that goes on",
+        ),
+        OpenError::GivenAway => ("RshimGivenAway", "take it back if nobody uses it"),
+        OpenError::LockedOut => (
+            "Unsupported",
+            "install the card through its BMC, or let the host at it again",
+        ),
+        OpenError::Gone => ("RshimGone", "look at the rshim driver of this host"),
+        OpenError::Unclear(_) => ("RshimUnclear", "look at the card's console"),
+    };
+    let refusal = Refusal::new(reason, format!("{name}: {error}; {remedy}"));
+    if error.changed_nothing() {
+        End::Failed(refusal)
+    } else {
+        End::Unknown(refusal)
+    }
+}
+
+/// Follows what the card says until it has ended, or nobody can tell any more.
+pub(super) async fn follow(rshim: Rshim, mut follower: Follower, watch: Watch) -> End {
+    let mut heard = Instant::now();
+    let mut reading: Option<JoinHandle<std::io::Result<String>>> = None;
+    loop {
+        if let Some(text) = look(&rshim, &mut reading).await
+            && follower.read(&text)
+        {
+            heard = Instant::now();
+            tracing::info!(
+                rshim = rshim.name(),
+                progress = follower.progress(),
+                "card installs"
+            );
+        }
+        if let Some(ended) = follower.ended() {
+            return concluded(ended.clone());
+        }
+        let now = Instant::now();
+        let until = watch.settled.min(heard + SILENCE);
+        if now >= until {
+            return follower.ended_in_silence().map_or_else(
+                || {
+                    End::Unknown(Refusal::new(
+                        "InstallerSilent",
+                        format!(
+                            "the image was pushed, and the card says nothing more of its install (last: {}); look at its console",
+                            follower.progress()
+                        ),
+                    ))
+                },
+                concluded,
+            );
+        }
+        sleep_until(until.min(now + watch.pause)).await;
+    }
+}
+
+/// One look at `misc`. A look that hangs is not begun again beside itself.
+async fn look(
+    rshim: &Rshim,
+    reading: &mut Option<JoinHandle<std::io::Result<String>>>,
+) -> Option<String> {
+    let device = rshim.clone();
+    let task = reading.get_or_insert_with(|| spawn_blocking(move || device.misc()));
+    let text = timeout(PATIENCE, &mut *task).await.ok()?;
+    *reading = None;
+    match text {
+        Ok(Ok(text)) => Some(text),
+        Ok(Err(error)) => {
+            tracing::warn!(rshim = rshim.name(), "log not read: {error}");
+            None
+        }
+        Err(error) => {
+            tracing::error!(rshim = rshim.name(), "log not read: {error}");
+            None
+        }
+    }
+}
+
+fn concluded(ended: Ended) -> End {
+    match ended {
+        Ended::Installed => End::Done(Some("the installer says that it is done".to_owned())),
+        Ended::Failed(why) => End::Partly(Refusal::new(
+            "InstallerFailed",
+            format!("the card says of its install: {why}"),
+        )),
+        Ended::WithoutInstall => End::Partly(Refusal::new(
+            "NothingInstalled",
+            "the card came up, and its log says nothing of an install; look at its console",
+        )),
+    }
+}
+
+/// Waits for what blocks, on a thread of its own, and gives it up after a time.
+pub(super) async fn within<T: Send + 'static>(
+    patience: Duration,
+    what: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    timeout(patience, spawn_blocking(what)).await.ok()?.ok()
+}

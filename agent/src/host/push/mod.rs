@@ -1,0 +1,403 @@
+//! Installing cards over rshim, as the operator's directives say.
+//!
+//! The order of things is the contract, as it is for the site's agent: the journal and the report
+//! say that a directive was accepted before anything is done; the image lies here whole and
+//! checked before the card is touched; everything is looked at again just before; the card is
+//! reset once. What a process that died may have done is looked for and never done again.
+
+mod act;
+mod fetch;
+mod judge;
+mod orders;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use jiff::SignedDuration;
+use lockstep_crds::DpuHost;
+use lockstep_crds::MachineIdentity;
+use lockstep_crds::directive::Directive;
+use lockstep_crds::report::{Execution, Outcome};
+use lockstep_local::pci::Card;
+use lockstep_local::rshim::{Settings, parse_misc};
+use lockstep_local::{Fact, LocalFacts, Root, pci};
+use lockstep_rshim::{Follower, Rshim};
+use lockstep_store::Digest;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::clock;
+use crate::durable;
+use crate::host::{InstallArgs, machine};
+use crate::local_report::Telling;
+use crate::site::execute::End;
+use crate::site::journal::{Journal, Stage};
+use crate::site::judge::{Refusal, Standing, admit, next};
+use crate::site::machine::{MachineKey, MachineKind};
+
+use act::{Watch, follow, push, within};
+use fetch::Source;
+use judge::Seen;
+pub(in crate::host) use orders::Orders;
+
+/// Between looks for something to do.
+const POLL: Duration = Duration::from_secs(15);
+/// Between looks at a card's log.
+const LOG_PAUSE: Duration = Duration::from_secs(2);
+/// How long the machine may take to tell of its cards and of an rshim.
+const MACHINE_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the report may take to be written.
+const TELL_PATIENCE: Duration = Duration::from_secs(30);
+/// What clocks of operator, host and card may differ by, and a reset may take.
+const SLACK: SignedDuration = SignedDuration::from_secs(120);
+
+/// Carries out directives to push.
+pub(in crate::host) struct Pusher {
+    orders: Orders,
+    root: Root,
+    source: Source,
+    dir: PathBuf,
+    told: mpsc::Sender<Telling>,
+    accepted: Option<i64>,
+    pause: Duration,
+}
+
+/// What the machine tells just before a push.
+struct Look {
+    rshim: Rshim,
+    settings: Settings,
+    cards: Vec<Card>,
+    machine: MachineIdentity,
+}
+
+impl Pusher {
+    pub(in crate::host) fn new(
+        orders: Orders,
+        root: Root,
+        store: &Url,
+        args: &InstallArgs,
+        told: mpsc::Sender<Telling>,
+    ) -> Result<Self> {
+        durable::make_private_dir(&args.work_dir)
+            .with_context(|| format!("--work-dir {}", args.work_dir.display()))?;
+        Ok(Self {
+            orders,
+            root,
+            source: Source::new(store, args)?,
+            dir: args.work_dir.clone(),
+            told,
+            accepted: None,
+            pause: LOG_PAUSE,
+        })
+    }
+
+    /// Runs until `ending`. A push that has begun is not cut short by this, only by the end of the
+    /// process.
+    pub(in crate::host) async fn run(mut self, ending: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = ending.cancelled() => return,
+                done = self.turn() => if let Err(error) = done {
+                    tracing::warn!("no directives: {error:#}");
+                }
+            }
+            tokio::select! {
+                () = ending.cancelled() => return,
+                () = sleep(clock::jittered(POLL, 20)) => {}
+            }
+        }
+    }
+
+    /// Deals with what is asked now, if anything is.
+    async fn turn(&mut self) -> Result<()> {
+        let host = self.orders.host().await?;
+        let accepted = match self.accepted {
+            Some(accepted) => accepted,
+            None => self.resume(host.as_ref()).await?,
+        };
+        let Some(host) = host else { return Ok(()) };
+        let pushes = self.orders.pushes(&host);
+        let Some(directive) = next(&pushes, accepted) else {
+            return Ok(());
+        };
+        let end = self.carry_out(directive, &host).await?;
+        self.conclude(directive, end).await
+    }
+
+    /// What an earlier process accepted; what it may have done is looked for first.
+    async fn resume(&mut self, host: Option<&DpuHost>) -> Result<i64> {
+        let Some(last) = self.orders.execution().await? else {
+            self.accepted = Some(0);
+            return Ok(0);
+        };
+        if last.outcome.is_none() {
+            let pushes = host.map_or_else(Vec::new, |host| self.orders.pushes(host));
+            let open = pushes.iter().find(|open| open.seq == last.accepted);
+            let outcome = match open {
+                Some(directive) => self.settle(directive).await?,
+                None => interrupted().outcome(),
+            };
+            self.tell(last.accepted, Some(outcome)).await?;
+        }
+        self.accepted = Some(last.accepted);
+        Ok(last.accepted)
+    }
+
+    /// A directive that the last process had accepted and not ended.
+    async fn settle(&self, directive: &Directive) -> Result<Outcome> {
+        let mut journal = self.journal(directive);
+        journal.load()?;
+        let last = journal
+            .last()
+            .filter(|entry| entry.directive.seq == directive.seq);
+        let end = match last.map(|entry| (entry.stage, entry.outcome.clone())) {
+            Some((_, Some(outcome))) => return Ok(outcome),
+            Some((Stage::Accepted, None)) => End::Failed(Refusal::new(
+                "ExecutorRestarted",
+                "the host's agent restarted before it touched the card",
+            )),
+            // Without a journal nobody says how far it came.
+            Some((Stage::Acting | Stage::Ended, None)) | None => self.observe(directive).await,
+        };
+        Ok(end.outcome())
+    }
+
+    /// Whether the card was reset since the directive was recorded, and if so what it says of its
+    /// install since.
+    async fn observe(&self, directive: &Directive) -> End {
+        let Some(name) = directive.expects.rshim.as_ref().map(|rshim| &rshim.name) else {
+            return interrupted();
+        };
+        let Ok(rshim) = Rshim::new(self.root.path(), name) else {
+            return interrupted();
+        };
+        let device = rshim.clone();
+        let shown = within(MACHINE_PATIENCE, move || {
+            device
+                .set("DISPLAY_LEVEL", "2")
+                .and_then(|()| device.misc())
+        });
+        let Some(Ok(shown)) = shown.await else {
+            return interrupted();
+        };
+        let since = clock::now().0.duration_since(directive.issued_at.0);
+        if let Fact::Known(uptime) = parse_misc(&shown).uptime_seconds
+            && let Ok(uptime) = i64::try_from(uptime)
+            && SignedDuration::from_secs(uptime) > since + SLACK
+        {
+            return End::Failed(Refusal::new(
+                "ExecutorRestarted",
+                format!(
+                    "the host's agent restarted, and the card has not been reset: it runs for {uptime} s"
+                ),
+            ));
+        }
+        follow(rshim, Follower::after(&shown), self.watch(directive)).await
+    }
+
+    async fn carry_out(&mut self, directive: &Directive, host: &DpuHost) -> Result<End> {
+        let standing = Standing {
+            uid: &directive.target.uid,
+            accepted: self.accepted.unwrap_or_default(),
+            hands_off: host.spec.hands_off,
+            now: clock::now().0,
+        };
+        if let Err(refusal) = admit(directive, standing) {
+            return Ok(End::Failed(refusal));
+        }
+        if let Err(refusal) = self.check(directive, host).await? {
+            return Ok(End::Failed(refusal));
+        }
+        let mut journal = self.journal(directive);
+        journal.load()?;
+        journal.accept(directive)?;
+        self.accepted = Some(directive.seq);
+        tracing::info!(
+            seq = directive.seq,
+            card = directive.target.name,
+            "directive accepted"
+        );
+        if let Err(error) = self.tell(directive.seq, None).await {
+            return Ok(End::Failed(Refusal::new(
+                "AcceptanceNotRecorded",
+                format!(
+                    "nothing was done, because the acceptance could not be recorded: {error:#}"
+                ),
+            )));
+        }
+        let (rshim, medium) = match self.prepare(directive, host).await? {
+            Ok(prepared) => prepared,
+            Err(refusal) => return Ok(End::Failed(refusal)),
+        };
+        journal.act(directive)?;
+        Ok(push(rshim, medium, self.watch(directive)).await)
+    }
+
+    /// Everything up to the reset: the image is had, and everything is looked at once more.
+    async fn prepare(
+        &mut self,
+        directive: &Directive,
+        host: &DpuHost,
+    ) -> Result<Result<(Rshim, lockstep_store::Medium), Refusal>> {
+        let generation = match self.check(directive, host).await? {
+            Ok((generation, _)) => generation,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let image = directive.action.image.as_ref();
+        let Some(digest) = image.and_then(|image| image.digest.parse::<Digest>().ok()) else {
+            return Ok(Err(Refusal::new(
+                "ImageMissing",
+                "the directive names no image; upgrade operator and agents to one release",
+            )));
+        };
+        let card = &directive.target.uid;
+        let (medium, stream) = match self.source.medium(card, digest, generation).await {
+            Ok(medium) => medium,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        tracing::info!(%digest, bytes = stream.size, images = stream.images.len(), "image had and checked");
+        let withdrawn = || {
+            Refusal::new(
+                "Withdrawn",
+                "nobody wants the push any more; nothing was done to the card",
+            )
+        };
+        let Some(host) = self.orders.host().await? else {
+            return Ok(Err(withdrawn()));
+        };
+        let mut open = self.orders.pushes(&host).into_iter();
+        if !open.any(|open| open == *directive) {
+            return Ok(Err(withdrawn()));
+        }
+        Ok(self
+            .check(directive, &host)
+            .await?
+            .map(|(_, rshim)| (rshim, medium)))
+    }
+
+    /// Whether the push may go on, by what is seen now.
+    async fn check(
+        &self,
+        directive: &Directive,
+        host: &DpuHost,
+    ) -> Result<Result<(u8, Rshim), Refusal>> {
+        let look = match self.look(directive).await {
+            Ok(look) => look,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let bmc = self.orders.card_bmc(&directive.target.name).await?;
+        let seen = Seen {
+            host,
+            machine: &look.machine,
+            cards: &look.cards,
+            settings: &look.settings,
+            bmc: bmc.as_ref(),
+        };
+        Ok(judge::check(directive, seen).map(|generation| (generation, look.rshim)))
+    }
+
+    async fn look(&self, directive: &Directive) -> Result<Look, Refusal> {
+        let name = directive
+            .expects
+            .rshim
+            .as_ref()
+            .map(|rshim| rshim.name.clone());
+        let root = self.root.clone();
+        let unread = |why: String| {
+            Refusal::new(
+                "RshimUnusable",
+                format!(
+                    "{why}; the rshim driver must run on this host, and this agent see /dev (access: Install)"
+                ),
+            )
+        };
+        let name = name.unwrap_or_default();
+        let rshim = Rshim::new(root.path(), &name).map_err(|error| unread(error.to_string()))?;
+        let looked = within(MACHINE_PATIENCE, move || {
+            let misc = rshim
+                .misc()
+                .map_err(|error| format!("{}: {error}", rshim.name()))?;
+            let functions = match pci::functions(&root) {
+                Fact::Known(all) => all.found,
+                Fact::NotOffered => return Err("no PCI".to_owned()),
+                Fact::NotRead(why) => return Err(why),
+            };
+            Ok(Look {
+                settings: parse_misc(&misc),
+                cards: pci::cards(&root, &functions),
+                machine: machine(&LocalFacts::read(&root)).unwrap_or_default(),
+                rshim,
+            })
+        });
+        match looked.await {
+            Some(Ok(look)) => Ok(look),
+            Some(Err(why)) => Err(unread(why)),
+            None => Err(unread(format!("{name} does not answer"))),
+        }
+    }
+
+    async fn conclude(&mut self, directive: &Directive, end: End) -> Result<()> {
+        let outcome = end.outcome();
+        tracing::info!(
+            seq = directive.seq,
+            card = directive.target.name,
+            result = %outcome.result,
+            reason = outcome.reason.as_deref().unwrap_or(""),
+            why = outcome.message.as_deref().unwrap_or(""),
+            "directive ended"
+        );
+        self.accepted = Some(directive.seq);
+        let mut journal = self.journal(directive);
+        journal.load()?;
+        journal.end(directive, &outcome)?;
+        self.tell(directive.seq, Some(outcome)).await
+    }
+
+    /// Has it written into the report.
+    async fn tell(&self, accepted: i64, outcome: Option<Outcome>) -> Result<()> {
+        let (written, told) = oneshot::channel();
+        let telling = Telling {
+            execution: Execution { accepted, outcome },
+            written,
+        };
+        let said = async {
+            let gone = || anyhow!("nobody writes the report any more");
+            self.told.send(telling).await.map_err(|_| gone())?;
+            told.await.map_err(|_| gone())?
+        };
+        tokio::time::timeout(TELL_PATIENCE, said)
+            .await
+            .context("the report was not written in time")?
+    }
+
+    fn journal(&self, directive: &Directive) -> Journal {
+        let key = MachineKey {
+            kind: MachineKind::Card,
+            name: directive.target.name.clone(),
+        };
+        Journal::new(&self.dir, &key)
+    }
+
+    fn watch(&self, directive: &Directive) -> Watch {
+        let seconds = u64::try_from(directive.settle_seconds)
+            .unwrap_or(0)
+            .min(3600);
+        Watch {
+            settled: Instant::now() + Duration::from_secs(seconds),
+            pause: self.pause,
+        }
+    }
+}
+
+fn interrupted() -> End {
+    End::Unknown(Refusal::new(
+        "ExecutorRestarted",
+        "the host's agent restarted in the middle; what the card's own agent reports tells what became of it",
+    ))
+}
+
+#[cfg(test)]
+mod tests;

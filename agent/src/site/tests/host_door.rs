@@ -1,0 +1,166 @@
+//! The way of a host's agent to the image of a card that it is to push, and nobody else's.
+
+use std::io::Write as _;
+
+use lockstep_store::{Medium, Own};
+
+use super::installs::publish;
+use super::*;
+use crate::site::host_door::{AUDIENCE, Door};
+use crate::site::objects::Objects;
+
+const ACCOUNT: &str = "system:serviceaccount:site-hosts:lockstep-host-agent";
+
+/// What the API server says of the token of a Pod.
+fn pod(account: &str, node: Option<&str>, audience: &str) -> Value {
+    let claim = "authentication.kubernetes.io/node-name";
+    let extra = node.map_or(json!({}), |node| json!({claim: [node]}));
+    json!({
+        "authenticated": true, "audiences": [audience],
+        "user": {"username": account, "extra": extra},
+    })
+}
+
+/// The door of a site with one host, of which this is asked.
+async fn door(bench: &Bench, directive: &Directive) -> String {
+    bench.api.put(
+        "dpuhosts/h1",
+        json!({
+            "apiVersion": "provisioning.opiproject.org/v1alpha1", "kind": "DpuHost",
+            "metadata": {"name": "h1", "uid": "uid-h1"},
+            "spec": {"site": "s", "policyRef": {"name": "p"}},
+            "status": {"seq": 2, "directives": [directive]},
+        }),
+    );
+    let ending = CancellationToken::new();
+    let objects = Objects::watch(&bench.api.client(), &bench.site.config, &ending);
+    assert!(objects.are_read().await);
+    let (store, client) = (bench.site.store.clone(), bench.api.client());
+    let door = Door::new(store, objects.hosts.clone(), client, "site");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, door.router()).await });
+    url
+}
+
+async fn asked(url: &str, path: &str, token: Option<&str>) -> (u16, Vec<u8>) {
+    let client = reqwest::Client::builder()
+        .tls_certs_only([])
+        .build()
+        .unwrap();
+    let mut request = client.get(format!("{url}{path}"));
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    (status, response.bytes().await.unwrap().to_vec())
+}
+
+#[tokio::test]
+async fn what_is_offered_is_had_by_the_agent_that_is_to_push_it_and_by_nobody_else() {
+    let bench = bench();
+    let digest = publish(&bench.site.store).await;
+    let image = json!({"digest": digest.to_string(), "version": "1.2"});
+    let running = bench.start(MachineKind::Card);
+    let mut offer = directive(1, "OfferImage");
+    offer.action.image = Some(serde_json::from_value(image).unwrap());
+    running.want(std::slice::from_ref(&offer));
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Done");
+    let report = bench.api.get(CARD).unwrap();
+    assert_eq!(report["spec"]["bmc"]["granted"], digest.to_string());
+    assert_eq!(bench.bmc.effects(), Vec::<String>::new());
+
+    let mut push = directive(2, "PushImage");
+    push.executor = "host-node1".to_owned();
+    push.action.image = offer.action.image.clone();
+    let url = door(&bench, &push).await;
+    let tokens = [
+        ("good", pod(ACCOUNT, Some("node1"), AUDIENCE), 200),
+        ("other-node", pod(ACCOUNT, Some("node2"), AUDIENCE), 403),
+        ("no-node", pod(ACCOUNT, None, AUDIENCE), 403),
+        (
+            "other-site",
+            pod(&ACCOUNT.replace("site-", "other-"), Some("node1"), AUDIENCE),
+            403,
+        ),
+        (
+            "card",
+            pod("system:serviceaccount:site:xpu-c1", Some("node1"), AUDIENCE),
+            403,
+        ),
+        (
+            "api-server",
+            pod(ACCOUNT, Some("node1"), "https://kubernetes"),
+            401,
+        ),
+        ("unknown", json!({"authenticated": false}), 401),
+    ];
+    for (token, status, wanted) in tokens {
+        bench.api.knows_token(token, status);
+        for path in ["/h/uid-1/image", "/h/uid-1/own"] {
+            assert_eq!(asked(&url, path, Some(token)).await.0, wanted, "{token}");
+        }
+    }
+    assert_eq!(asked(&url, "/h/uid-1/own", None).await.0, 401);
+    assert_eq!(asked(&url, "/h/uid-2/own", Some("good")).await.0, 404);
+
+    // The image comes as it is, and with what is the card's own it is the card's medium.
+    let (_, bytes) = asked(&url, "/h/uid-1/image", Some("good")).await;
+    assert_eq!(Digest::of(&bytes), digest);
+    let (_, own) = asked(&url, "/h/uid-1/own", Some("good")).await;
+    let own: Own = serde_json::from_slice(&own).unwrap();
+    assert!(!format!("{own:?}").contains("very-secret"));
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&bytes).unwrap();
+    let medium = Medium::lay(file.try_clone().unwrap(), digest, &own).unwrap();
+    let mut laid = vec![0; bytes.len() + 1];
+    assert_eq!(medium.read_at(&mut laid, 0).unwrap(), bytes.len());
+    let seed = String::from_utf8_lossy(&laid[..4096]).into_owned();
+    assert!(seed.contains("very-secret") && !seed.contains("SEED-SLOT"));
+    assert_eq!(laid[4096..bytes.len()], bytes[4096..]);
+    let error = Medium::lay(file, Digest::of(b"another"), &own).unwrap_err();
+    assert!(error.to_string().contains("wanted"), "{error}");
+
+    // Taken back, it is had by nobody.
+    running.want(&[directive(3, "ClearInstall")]);
+    assert_eq!(bench.outcome(CARD, 3).await["result"], "Done");
+    assert_eq!(asked(&url, "/h/uid-1/image", Some("good")).await.0, 404);
+    let report = bench.api.get(CARD).unwrap();
+    assert!(report["spec"]["bmc"]["granted"].is_null());
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_push_is_not_for_the_site_s_agent_and_a_second_offer_ends_the_first() {
+    let bench = bench();
+    let digest = publish(&bench.site.store).await;
+    let other = keep(
+        &bench.site.store,
+        b"LOCKSTEP-SEED-SLOT-V1 4096\n"
+            .iter()
+            .copied()
+            .chain([b' '; 4069])
+            .collect(),
+    )
+    .await;
+    let running = bench.start(MachineKind::Card);
+    let offer = |seq: i64, digest: &Digest| {
+        let mut offer = directive(seq, "OfferImage");
+        let image = json!({"digest": digest.to_string(), "version": "1"});
+        offer.action.image = Some(serde_json::from_value(image).unwrap());
+        offer
+    };
+    running.want(&[offer(1, &digest)]);
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Done");
+    running.want(&[offer(2, &other)]);
+    assert_eq!(bench.outcome(CARD, 2).await["result"], "Done");
+    assert!(bench.site.store.granted(&digest, "uid-1").is_none());
+    assert!(bench.site.store.granted(&other, "uid-1").is_some());
+    let mut push = offer(3, &other);
+    push.action.kind = "PushImage".into();
+    running.want(&[push]);
+    let outcome = bench.outcome(CARD, 3).await;
+    assert_eq!(outcome["reason"], "ActionUnsuitable", "{outcome}");
+    running.end().await;
+}

@@ -1,0 +1,95 @@
+//! When a machine may be taken down, or its power cut.
+
+use jiff::{SignedDuration, Timestamp};
+use lockstep_crds::DpuHostStatus;
+use lockstep_crds::boot_policy::UnobservableStageAction;
+use lockstep_crds::directive::{Directive, TargetKind};
+use lockstep_crds::host::Disruption;
+use lockstep_crds::observed::{BootStage, Knowledge, PowerState};
+use lockstep_crds::report::BmcReport;
+
+use crate::card;
+use crate::view::{CardView, Readiness, View};
+
+/// What holds of everything that takes a machine down.
+pub(super) fn taken_down(
+    view: &View,
+    directive: &Directive,
+    record: &DpuHostStatus,
+    facts: Option<&BmcReport>,
+    now: Timestamp,
+    check: &mut impl FnMut(bool, &str),
+) {
+    let Some(facts) = facts else { return };
+    check(
+        directive.expects.safe_stage,
+        "S1: a power cut that does not ask for the stage",
+    );
+    let on_host = directive.target.kind == TargetKind::Host;
+    let node_ready = view
+        .node
+        .as_ref()
+        .is_some_and(|node| node.ready != Readiness::NotReady);
+    check(
+        !on_host || (view.host.spec.disruption == Disruption::Allowed && !node_ready),
+        "S12: a host was to be taken down",
+    );
+    check(
+        !on_host || directive.action.work_order.is_some(),
+        "S14: a host was to be taken down without a work order",
+    );
+    let target = view
+        .cards
+        .iter()
+        .find(|card| card.uid() == directive.target.uid);
+    let is_off = !on_host && facts.power == Some(PowerState::Off);
+    check(
+        is_off || stage_allows(view, facts, target, now),
+        "S1, S5: a power cut in a stage that forbids it or is not known",
+    );
+    let installing = |card: &CardView| {
+        card::install_ends(view, record, card, now).is_some() && card.live_os(now).is_none()
+    };
+    for card in &view.cards {
+        let hit = on_host || card.uid() == directive.target.uid;
+        let forbids = card
+            .report
+            .as_ref()
+            .and_then(|report| report.bmc.as_ref())
+            .filter(|bmc| bmc.power != Some(PowerState::Off))
+            .and_then(|bmc| bmc.stage.as_ref())
+            .is_some_and(BootStage::forbids_power_cut);
+        check(
+            !(hit && forbids),
+            "S1: a power cut that hits a card in stage 7, 8 or 10",
+        );
+        check(
+            !(hit && installing(card)),
+            "S1: a power cut that hits an install",
+        );
+    }
+}
+
+/// Whether what is known of the stage authorises a power cut.
+fn stage_allows(view: &View, facts: &BmcReport, card: Option<&CardView>, now: Timestamp) -> bool {
+    match facts.stage_knowledge {
+        Knowledge::Known => facts
+            .stage
+            .as_ref()
+            .is_some_and(|stage| !stage.forbids_power_cut()),
+        Knowledge::NotOffered => {
+            let rule = view
+                .policy
+                .as_ref()
+                .map(|policy| &policy.spec.unobservable_stage);
+            let waited = rule.is_some_and(|rule| {
+                let grace = SignedDuration::from_secs(rule.dump_grace_seconds);
+                let since = facts.power_since.as_ref();
+                rule.action == UnobservableStageAction::SafeAfter
+                    && since.is_some_and(|since| now >= since.0 + grace)
+            });
+            waited || card.is_some_and(|card| card.live_os(now).is_some())
+        }
+        Knowledge::NotRead | Knowledge::Unrecognized(_) => false,
+    }
+}

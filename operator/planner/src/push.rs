@@ -1,0 +1,226 @@
+//! The way over rshim: the agent of a card's host resets the card and pushes the image to it.
+//!
+//! It leads through the host, so it is for hosts that may be trusted with their cards, and whoever
+//! holds such a host must leave it on. What the push is to find there the host itself has told.
+
+use jiff::Timestamp;
+use lockstep_crds::DpuHostStatus;
+use lockstep_crds::boot_policy::{BootOrder, DpuBootPolicySpec, HoldMechanism, WaitUntil};
+use lockstep_crds::directive::{
+    Action, ActionKind, Directive, Expects, ImageFacts, OutcomeKind, RshimExpects, Step,
+};
+use lockstep_crds::host::{CardRecord, HeldBy, HostRole, SlotPower, TrustDomain};
+use lockstep_crds::inventory::HostAccess;
+use lockstep_crds::observed::PowerState;
+use lockstep_crds::report::BmcReport;
+
+use crate::card::{self, machine};
+use crate::failure;
+use crate::host;
+use crate::intent::{Draft, Intent, plain};
+use crate::ledger;
+use crate::reach;
+use crate::reason::Reason;
+use crate::road::Way;
+use crate::slot_power;
+use crate::stage;
+use crate::view::{CardView, HostAgentSeen, SeenInHost, View};
+
+/// Seconds that a push may take, until its installer has said how it ended.
+const SETTLES: i64 = 3600;
+
+/// How this way stands at a card.
+pub(crate) fn way(
+    view: &View,
+    record: &DpuHostStatus,
+    card: &CardView,
+    spec: &DpuBootPolicySpec,
+    now: Timestamp,
+) -> Way {
+    let host = host::machine(view);
+    if view.host.spec.trust_domain == TrustDomain::Isolated {
+        return Way::Forbidden(format!(
+            "{host} is Isolated (spec.trustDomain), so nothing reaches a card through it"
+        ));
+    }
+    if let Some(lock) = card.host_access.as_ref().and_then(locked_out) {
+        return Way::Forbidden(format!("the card's BMC says that {lock}"));
+    }
+    if goes_off(view, record, spec) {
+        return Way::Closed(format!(
+            "{host} would be held powered off, and its agent must run to push: put NodeTainted first in the policy's hold.mechanisms"
+        ));
+    }
+    let Some(agent) = &view.host_agent else {
+        return Way::Closed(format!("no agent has ever reported from {host}"));
+    };
+    match &card.in_host {
+        Some(seen) if seen.rshim.is_none() => Way::Closed(format!(
+            "{} sees no rshim of it: its host needs the rshim driver, and its agent access: Install",
+            agent.report
+        )),
+        Some(seen) if rshim(seen).is_none() => Way::Closed(format!(
+            "{} reads no serial number of it, so nobody can tell it from another card",
+            agent.report
+        )),
+        Some(_) => Way::Open,
+        None if is_alive(agent, now) => Way::Closed(format!("{} does not see it", agent.report)),
+        None => Way::Unread(format!("{} sees {}", agent.report, machine(card))),
+    }
+}
+
+/// What keeps a host from its card, by the card's BMC.
+fn locked_out(access: &HostAccess) -> Option<&'static str> {
+    let says = |told: &Option<String>, word: &str| {
+        let told = told.as_deref();
+        told.is_some_and(|told| told.trim().eq_ignore_ascii_case(word))
+    };
+    if says(&access.host_rshim, "Disabled") {
+        Some("the host may not use rshim (hostRshim Disabled)")
+    } else if says(&access.host_privilege, "Restricted") {
+        Some("the host is restricted (hostPrivilege Restricted)")
+    } else if says(&access.mode, "NicMode") {
+        Some("it is in NIC mode, in which no system runs on it")
+    } else {
+        None
+    }
+}
+
+/// Whether the host is held powered off, or would be.
+fn goes_off(view: &View, record: &DpuHostStatus, spec: &DpuBootPolicySpec) -> bool {
+    if let Some(hold) = &record.hold {
+        return hold.mechanism != HeldBy::NodeTainted;
+    }
+    let waits = view.host.spec.role == HostRole::Server
+        && spec.order == BootOrder::XpuFirst
+        && spec.host_wait.until == WaitUntil::OsRunning;
+    let mechanisms = &spec.hold.mechanisms;
+    let tainted = match mechanisms.first() {
+        Some(HoldMechanism::NodeTainted) => true,
+        Some(HoldMechanism::PoweredOff) | None => {
+            mechanisms.contains(&HoldMechanism::NodeTainted)
+                && slot_power::effective(view, record) != SlotPower::Yes
+        }
+    };
+    waits && !tainted
+}
+
+fn is_alive(agent: &HostAgentSeen, now: Timestamp) -> bool {
+    agent.agent.is_some_and(|lease| lease.is_fresh(now))
+}
+
+/// What the host's agent must find; `None` if nothing tells the card from another.
+fn rshim(seen: &SeenInHost) -> Option<RshimExpects> {
+    let told = seen.serial_number.is_some() || seen.device_serial.is_some();
+    let name = seen.rshim.clone().filter(|_| told)?;
+    Some(RshimExpects {
+        name,
+        serial_number: seen.serial_number.clone(),
+        device_serial: seen.device_serial.clone(),
+    })
+}
+
+/// The push, once the image is offered and nothing is left to be taken back.
+pub(crate) fn next(
+    view: &View,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    wanted: &ImageFacts,
+    facts: &BmcReport,
+    now: Timestamp,
+) -> Result<Intent, Intent> {
+    let agent = view
+        .host_agent
+        .as_ref()
+        .filter(|agent| is_alive(agent, now));
+    let rshim = card.in_host.as_ref().and_then(rshim);
+    let (Some(_), Some(rshim)) = (agent, rshim) else {
+        return Err(Intent::wait(
+            Reason::HostAgentSilent,
+            format!(
+                "the agent of {}, which is to push {} to {}, has not renewed its Lease",
+                host::machine(view),
+                wanted.version,
+                machine(card)
+            ),
+            reach::SILENCE,
+        ));
+    };
+    stage::may_cut_power(&card::running(card, facts, now), spec, now)?;
+    Ok(Intent::act(Draft {
+        step: Step::BootCard,
+        target: card::target(card),
+        action: Action {
+            image: Some(wanted.clone()),
+            ..plain(ActionKind::PushImage)
+        },
+        expects: Expects {
+            rshim: Some(rshim),
+            ..card::expects(card, Some(PowerState::On), true)
+        },
+        settle_seconds: SETTLES,
+        message: format!(
+            "having {} reset and {} pushed to it over rshim; its own agent must report that image within {} s",
+            machine(card),
+            wanted.version,
+            spec.install.os_timeout_seconds
+        ),
+        release: None,
+    }))
+}
+
+/// Who carries an action out.
+pub(crate) fn executor(view: &View, action: &ActionKind) -> String {
+    match (action, &view.host_agent) {
+        (ActionKind::PushImage, Some(agent)) => agent.report.clone(),
+        (_, _) => view.host.spec.site.clone(),
+    }
+}
+
+/// The agent that a push was given to, as long as it is that of this host.
+pub(crate) fn executor_of<'a>(view: &'a View, directive: &Directive) -> Option<&'a HostAgentSeen> {
+    let agent = view.host_agent.as_ref();
+    agent.filter(|agent| agent.report == directive.executor)
+}
+
+/// Whether nobody tells any more what became of a directive, because the host has another agent.
+pub(crate) fn is_out_of_sight(view: &View, directive: &Directive) -> bool {
+    directive.action.kind == ActionKind::PushImage && executor_of(view, directive).is_none()
+}
+
+/// The highest number that the host's agent has accepted.
+pub(crate) fn accepted(view: &View) -> i64 {
+    let agent = view.host_agent.as_ref();
+    let execution = agent.and_then(|agent| agent.execution.as_ref());
+    execution.map_or(0, |execution| execution.accepted)
+}
+
+/// Books the end of a push. One that came to nothing was no install; one that broke off, or whose
+/// installer failed, is over before its time.
+pub(crate) fn book(
+    view: &View,
+    kept: &mut CardRecord,
+    directive: &Directive,
+    outcome: &OutcomeKind,
+    now: Timestamp,
+) {
+    match outcome {
+        OutcomeKind::Failed => ledger::never_begun(kept),
+        OutcomeKind::Partly if kept.observed_at.is_none() => {
+            let execution = executor_of(view, directive).and_then(|agent| agent.execution.as_ref());
+            let told = execution.and_then(|execution| execution.outcome.as_ref());
+            let reason = told.and_then(|told| told.reason.as_deref());
+            let message = told.and_then(|told| told.message.as_deref());
+            failure::book(
+                kept,
+                reason.unwrap_or("PushFailed"),
+                message.unwrap_or("it says nothing more"),
+                now,
+            );
+        }
+        OutcomeKind::Done
+        | OutcomeKind::Partly
+        | OutcomeKind::Unknown
+        | OutcomeKind::Unrecognized(_) => {}
+    }
+}
