@@ -21,10 +21,10 @@ use crate::report::Report;
 use crate::story;
 use crate::world::{Kind, World};
 
-/// The host shut down, a minute of its stage not being known, an install.
-const INSTALL: Duration = Duration::from_secs(420);
+/// The host shut down, a minute of its stage not being known, an install under TCG.
+const INSTALL: Duration = Duration::from_secs(900);
 /// `install.osTimeoutSeconds`: what v3 gets before it is given up.
-const GIVEN_UP: u32 = 300;
+const GIVEN_UP: u32 = 480;
 const SOON: Duration = Duration::from_secs(120);
 /// Nothing is written for so long: all is told.
 const QUIET: Duration = Duration::from_secs(15);
