@@ -437,6 +437,7 @@ pub struct ConfigurationTried {
 #[serde(rename_all = "camelCase")]
 pub struct Execution {
     /// Written before the effect; never acted on again.
+    #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64))]
     pub accepted: i64,
     /// How it ended; absent while it is carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -72,6 +72,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
             .any(|open| open.target.uid == kept.uid);
         // What is told may be older than what was begun with an open directive.
         if !busy {
+            failure::notice_old_system(view, card, &mut kept, now);
             failure::notice(view, card, &mut kept, now);
         }
         roll_back::stay_aimed(view, &mut kept, now);
@@ -196,6 +197,15 @@ pub(crate) fn latest_end(view: &View, kept: &CardRecord) -> Option<Timestamp> {
     let booted = kept.booted_at.as_ref()?;
     let recorded = kept.install_ends.as_ref().map(|end| end.0);
     Some(ends_at(view, booted.0).0).max(recorded)
+}
+
+/// What it took to get the image there is no part of the time in which its system is to report.
+pub(crate) fn begins_to_come_up(view: &View, kept: &mut CardRecord, now: Timestamp) {
+    if kept.booted_at.is_some() && kept.observed_at.is_none() {
+        kept.install_ends = latest_end(view, kept)
+            .max(Some(ends_at(view, now).0))
+            .map(Time);
+    }
 }
 
 /// Records an end that a longer `osTimeoutSeconds` has put off.

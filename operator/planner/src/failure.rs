@@ -124,6 +124,30 @@ pub(crate) fn goes_on(view: &View, card: &CardView, kept: &CardRecord, now: Time
     })
 }
 
+/// A system that is not the wanted one and comes up while the update goes on, as when the card was
+/// powered on for it, is of before the update.
+pub(crate) fn notice_old_system(
+    view: &View,
+    card: &CardView,
+    kept: &mut CardRecord,
+    now: Timestamp,
+) {
+    let update = view
+        .card_bmc(card, now)
+        .and_then(|bmc| own_update(bmc, kept));
+    let goes_on = update
+        .is_some_and(|update| matches!(update.state, UpdateState::Asked | UpdateState::Running));
+    if !goes_on || kept.booted_at.is_none() || kept.observed_at.is_some() {
+        return;
+    }
+    let wanted = kept.image.as_ref().map(|image| &image.digest);
+    if let Some(os) = card.live_os(now)
+        && os.image_digest.as_ref() != wanted
+    {
+        kept.epoch_before = Some(os.boot_epoch.clone());
+    }
+}
+
 fn said(update: &UpdateReport) -> &str {
     update.message.as_deref().unwrap_or("it says nothing more")
 }

@@ -57,6 +57,7 @@ pub(crate) fn install(
     if let Some(end) = install_end(view, kept, now) {
         return Err(card::booting(kept, end));
     }
+    stage::is_not_updating(&card::machine(card), facts)?;
     let road = road::choose(view, record, card, kept, spec, facts, now)?;
     if road::needs_cycle(road) {
         require_cycle(card, facts)?;

@@ -17,6 +17,7 @@ use lockstep_crds::host::{
 };
 
 use crate::admit::DIRECTIVE_TRIES;
+use crate::card_record::begins_to_come_up;
 use crate::custody;
 use crate::give_back;
 use crate::push;
@@ -299,6 +300,13 @@ fn book(
     now: Timestamp,
 ) {
     let landed = *outcome == OutcomeKind::Done;
+    let kind = &directive.action.kind;
+    if landed
+        && (kind.is_update() || *kind == ActionKind::PushImage)
+        && let Some(card) = card_record(record, &directive.target.uid)
+    {
+        begins_to_come_up(view, card, now);
+    }
     match directive.action.kind {
         ActionKind::HoldHost if landed => {
             let timeout = host_wait(view).timeout_seconds;

@@ -86,7 +86,7 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
 fn adopt_newer(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> bool {
     let is_new = *record == DpuHostStatus::default();
     // The agent of a host goes on counting where another object for that host had ended.
-    let highest = ledger::highest_accepted(view, |_| true).max(push::accepted(view));
+    let highest = ledger::highest_accepted(view, |_| true).max(push::accepted(view, record));
     let of_ours = ledger::highest_accepted(view, |card| is_new || card::is_recorded(record, card));
     let is_behind = of_ours > record.seq;
     record.seq = record.seq.max(highest);

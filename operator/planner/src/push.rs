@@ -28,6 +28,9 @@ use crate::view::{CardView, HostAgentSeen, SeenInHost, View};
 
 /// Seconds that a push may take, until its installer has said how it ended.
 const SETTLES: i64 = 3600;
+/// How far an agent's count may be ahead of the record's: it goes on where another object for its
+/// host had ended, and no host was given as many directives.
+const AHEAD: i64 = 1 << 20;
 
 /// How this way stands at a card.
 pub(crate) fn way(
@@ -46,14 +49,32 @@ pub(crate) fn way(
     if let Some(lock) = card.host_access.as_ref().and_then(locked_out) {
         return Way::Forbidden(format!("the card's BMC says that {lock}"));
     }
-    if goes_off(view, record, spec) {
+    if view.host.spec.node_name.is_none() {
         return Way::Closed(format!(
-            "{host} would be held powered off, and its agent must run to push: put NodeTainted first in the policy's hold.mechanisms"
+            "spec.nodeName of {host} names no Node, and what an agent says of the machine that it runs on is no ground to give it a card's image and secrets: name the Node there"
         ));
+    }
+    if let Some(lack) = not_held_up(view, record, spec) {
+        return Way::Closed(format!("{host} {lack}"));
     }
     let Some(agent) = &view.host_agent else {
         return Way::Closed(format!("no agent has ever reported from {host}"));
     };
+    match &agent.execution {
+        None => {
+            return Way::Closed(format!(
+                "{} pushes no images: its agent needs access: Install",
+                agent.report
+            ));
+        }
+        Some(told) if !counts(told.accepted, record) => {
+            return Way::Closed(format!(
+                "{} says that it has accepted directive {}, which was never given: find out who wrote that, and delete the report",
+                agent.report, told.accepted
+            ));
+        }
+        Some(_) => {}
+    }
     match &card.in_host {
         Some(seen) if seen.rshim.is_none() => Way::Closed(format!(
             "{} sees no rshim of it: its host needs the rshim driver, and its agent access: Install",
@@ -86,14 +107,23 @@ fn locked_out(access: &HostAccess) -> Option<&'static str> {
     }
 }
 
-/// Whether the host is held powered off, or would be.
-fn goes_off(view: &View, record: &DpuHostStatus, spec: &DpuBootPolicySpec) -> bool {
+/// Why the host would not be up, held by its taint, while an image is pushed.
+fn not_held_up(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+) -> Option<&'static str> {
+    const OFF: &str = "would be held powered off, and its agent must run to push: put NodeTainted first in the policy's hold.mechanisms";
+    const NOT_HELD: &str = "is not held while its cards are installed, and its agent must run, and nothing else there, to push: let the policy's order be XpuFirst and hostWait.until OsRunning, with NodeTainted first in hold.mechanisms";
     if let Some(hold) = &record.hold {
-        return hold.mechanism != HeldBy::NodeTainted;
+        return (hold.mechanism != HeldBy::NodeTainted).then_some(OFF);
     }
     let waits = view.host.spec.role == HostRole::Server
         && spec.order == BootOrder::XpuFirst
         && spec.host_wait.until == WaitUntil::OsRunning;
+    if !waits {
+        return Some(NOT_HELD);
+    }
     let mechanisms = &spec.hold.mechanisms;
     let tainted = match mechanisms.first() {
         Some(HoldMechanism::NodeTainted) => true,
@@ -102,7 +132,19 @@ fn goes_off(view: &View, record: &DpuHostStatus, spec: &DpuBootPolicySpec) -> bo
                 && slot_power::effective(view, record) != SlotPower::Yes
         }
     };
-    waits && !tainted
+    (!tainted).then_some(OFF)
+}
+
+/// Whether an agent can have accepted so many directives.
+fn counts(accepted: i64, record: &DpuHostStatus) -> bool {
+    (0..=record.seq.saturating_add(AHEAD)).contains(&accepted)
+}
+
+/// The agent of a host that its cards may be given to, on the Node that a person has named.
+fn trusted_agent(view: &View) -> Option<&HostAgentSeen> {
+    let spec = &view.host.spec;
+    let is_trusted = spec.trust_domain == TrustDomain::Trusted && spec.node_name.is_some();
+    view.host_agent.as_ref().filter(|_| is_trusted)
 }
 
 fn is_alive(agent: &HostAgentSeen, now: Timestamp) -> bool {
@@ -129,10 +171,7 @@ pub(crate) fn next(
     facts: &BmcReport,
     now: Timestamp,
 ) -> Result<Intent, Intent> {
-    let agent = view
-        .host_agent
-        .as_ref()
-        .filter(|agent| is_alive(agent, now));
+    let agent = trusted_agent(view).filter(|agent| is_alive(agent, now));
     let rshim = card.in_host.as_ref().and_then(rshim);
     let (Some(_), Some(rshim)) = (agent, rshim) else {
         return Err(Intent::wait(
@@ -188,11 +227,16 @@ pub(crate) fn is_out_of_sight(view: &View, directive: &Directive) -> bool {
     directive.action.kind == ActionKind::PushImage && executor_of(view, directive).is_none()
 }
 
-/// The highest number that the host's agent has accepted.
-pub(crate) fn accepted(view: &View) -> i64 {
-    let agent = view.host_agent.as_ref();
-    let execution = agent.and_then(|agent| agent.execution.as_ref());
-    execution.map_or(0, |execution| execution.accepted)
+/// The highest number that the host's agent has accepted. What the agent of another host, or one
+/// that nobody trusts, says moves no numbers, and neither does what none can have accepted.
+pub(crate) fn accepted(view: &View, record: &DpuHostStatus) -> i64 {
+    let execution = trusted_agent(view).and_then(|agent| agent.execution.as_ref());
+    let accepted = execution.map_or(0, |execution| execution.accepted);
+    if counts(accepted, record) {
+        accepted
+    } else {
+        0
+    }
 }
 
 /// Books the end of a push. One that came to nothing was no install; one that broke off, or whose

@@ -6,7 +6,7 @@ use lockstep_crds::boot_policy::{DpuBootPolicySpec, UnobservableStageAction};
 use lockstep_crds::directive::{ActionKind, Expects, OutcomeKind, Step, Target, TargetKind};
 use lockstep_crds::host::FinishedDirective;
 use lockstep_crds::observed::{BootStage, Knowledge, PowerState};
-use lockstep_crds::report::BmcReport;
+use lockstep_crds::report::{BmcReport, UpdateState};
 
 use crate::intent::{Draft, Intent, plain};
 use crate::ledger;
@@ -184,6 +184,7 @@ pub fn may_cut_power(
     spec: &DpuBootPolicySpec,
     now: Timestamp,
 ) -> Result<(), Intent> {
+    is_not_updating(&machine.name, machine.facts)?;
     match machine.facts.stage_knowledge {
         Knowledge::Known => match &machine.facts.stage {
             Some(stage) if stage.forbids_power_cut() => Err(forbidden(&machine.name, stage)),
@@ -194,6 +195,24 @@ pub fn may_cut_power(
         Knowledge::NotOffered => substitute(machine, spec, now),
         Knowledge::NotRead | Knowledge::Unrecognized(_) => Err(not_read(machine)),
     }
+}
+
+/// A BMC whose task runs may be writing, however long that takes: nothing else is begun with the
+/// card meanwhile, nor is the note of it forgotten (S1).
+pub(crate) fn is_not_updating(machine: &str, facts: &BmcReport) -> Result<(), Intent> {
+    let mut running = facts.update.iter();
+    let running = running.find(|update| update.state == UpdateState::Running);
+    running.map_or(Ok(()), |update| {
+        let done = update.percent;
+        let done = done.map_or_else(String::new, |percent| format!(", at {percent} % or more"));
+        Err(Intent::wait(
+            Reason::StageForbids,
+            format!(
+                "the BMC of {machine} says that its update still runs{done}, so its power must not be cut and nothing else is begun; if the task does not end, restart that BMC"
+            ),
+            DUMP_DEADLINE,
+        ))
+    })
 }
 
 /// Patience with a machine in stage 7, 8 or 10.

@@ -6,7 +6,7 @@ use lockstep_crds::boot_policy::UnobservableStageAction;
 use lockstep_crds::directive::{Directive, TargetKind};
 use lockstep_crds::host::Disruption;
 use lockstep_crds::observed::{BootStage, Knowledge, PowerState};
-use lockstep_crds::report::BmcReport;
+use lockstep_crds::report::{BmcReport, UpdateState};
 
 use crate::card;
 use crate::view::{CardView, Readiness, View};
@@ -66,6 +66,11 @@ pub(super) fn taken_down(
         check(
             !(hit && installing(card)),
             "S1: a power cut that hits an install",
+        );
+        let update = view.card_bmc(card, now).and_then(|bmc| bmc.update.as_ref());
+        check(
+            !(hit && update.is_some_and(|update| update.state == UpdateState::Running)),
+            "S1: a power cut that hits a card whose BMC says that its update runs",
         );
     }
 }

@@ -4,6 +4,7 @@ use lockstep_crds::boot_policy::AllowedMethod::{self, SimpleUpdate, VirtualMedia
 use lockstep_crds::boot_policy::{OnInstallFailure, OnTimeout};
 use lockstep_crds::host::{CardRecord, Disruption};
 use lockstep_crds::observed::Offer;
+use lockstep_crds::report::UpdateState;
 use lockstep_crds::{ImageRules, LocalRef};
 use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::Vetting;
@@ -493,6 +494,8 @@ fn the_old_system_that_comes_up_after_an_update_is_the_last_good_one_and_stays()
 #[test]
 fn the_way_back_takes_the_way_by_which_the_good_image_came_and_clears_what_another_left() {
     let mut world = updating_by(&[SimpleUpdate, VirtualMedia], Update::Hangs);
+    world.until("stuck", secs(LONG), |w| !failed(w).is_empty());
+    world.cards[0].machine.says_of_update(UpdateState::Lost);
     world.until("back", secs(LONG), is_back);
     assert_eq!((updated(&world).len(), runs(&world, "os-1")), (1, true));
     assert_eq!(booted(&world), ["os-2", "os-1"], "{}", world.told());

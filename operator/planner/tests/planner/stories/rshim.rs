@@ -2,7 +2,7 @@
 
 use lockstep_crds::LocalRef;
 use lockstep_crds::boot_policy::AllowedMethod::{self, Rshim, VirtualMedia};
-use lockstep_crds::boot_policy::{HoldMechanism, OnInstallFailure};
+use lockstep_crds::boot_policy::{HoldMechanism, OnInstallFailure, WaitUntil};
 use lockstep_crds::host::{ArmedEffect, Disruption, TrustDomain};
 use lockstep_crds::inventory::{HostAccess, InstallMethod};
 use lockstep_planner::view::{NodeSeen, Readiness};
@@ -158,9 +158,59 @@ fn what_the_way_lacks_is_told() {
     let mut blind = world(&[Rshim]);
     blind.cards[0].in_host.as_mut().unwrap().rshim = None;
     refused(blind, "CapabilityMissing", &["sees no rshim of it"]);
+    let mut unnamed = world(&[Rshim]);
+    unnamed.edit_host(|host| host.node_name = None);
+    refused(
+        unnamed,
+        "CapabilityMissing",
+        &["spec.nodeName of dpuhost/host1"],
+    );
+    let mut reads_only = world(&[Rshim]);
+    reads_only.host_agent.as_mut().unwrap().execution = None;
+    refused(reads_only, "CapabilityMissing", &["needs access: Install"]);
+    let mut not_waiting = world(&[Rshim]);
+    not_waiting.edit_policy(|policy| policy.host_wait.until = WaitUntil::None);
+    refused(
+        not_waiting,
+        "CapabilityMissing",
+        &["is not held while", "hostWait.until OsRunning"],
+    );
     let mut nameless = world(&[Rshim]);
     nameless.cards[0].in_host.as_mut().unwrap().serial_number = None;
     refused(nameless, "CapabilityMissing", &["reads no serial number"]);
+}
+
+#[test]
+fn what_no_agent_can_have_accepted_moves_no_numbers_and_closes_the_way() {
+    for (trusted, accepted) in [
+        (TrustDomain::Isolated, 12_345),
+        (TrustDomain::Isolated, i64::MAX),
+        (TrustDomain::Trusted, i64::MAX),
+        (TrustDomain::Trusted, (1 << 53) + 1),
+        (TrustDomain::Trusted, -1),
+    ] {
+        let mut world = world(&[Rshim, VirtualMedia]);
+        world.edit_host(|host| host.trust_domain = trusted);
+        let agent = world.host_agent.as_mut().unwrap();
+        agent.execution.as_mut().unwrap().accepted = accepted;
+        world.until("Ready", secs(2400), World::is_ready);
+        assert_eq!(count(&world, "PushImage"), 0, "{}", world.told());
+        assert!(world.status().seq < 100, "{}", world.status().seq);
+    }
+    let mut alone = world(&[Rshim]);
+    let agent = alone.host_agent.as_mut().unwrap();
+    agent.execution.as_mut().unwrap().accepted = i64::MAX;
+    refused(alone, "CapabilityMissing", &["which was never given"]);
+}
+
+#[test]
+fn an_agent_that_has_counted_for_another_object_goes_on_counting() {
+    let mut world = world(&[Rshim]);
+    let agent = world.host_agent.as_mut().unwrap();
+    agent.execution.as_mut().unwrap().accepted = 12_345;
+    world.until("Ready", secs(2400), World::is_ready);
+    assert_eq!(count(&world, "PushImage"), 1, "{}", world.told());
+    assert!(world.status().seq > 12_345);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use lockstep_crds::boot_policy::AllowedMethod::{self, MultipartPush, SimpleUpdat
 use lockstep_crds::host::ArmedEffect;
 use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::observed::{BootStage, Offer, PowerState};
+use lockstep_crds::report::UpdateState;
 
 use crate::world::agent::Fault;
 use crate::world::build::image;
@@ -129,7 +130,6 @@ fn each_lie_of_a_task_has_its_reason_and_leads_to_the_next_way() {
     for (makes, reason) in [
         (Update::Fails, "TaskFailed"),
         (Update::KeepsOld, "ImageNotSeen"),
-        (Update::Hangs, "TaskStuck"),
         (Update::Restarts, "TaskLost"),
     ] {
         let mut world = world(&[SimpleUpdate, VirtualMedia], makes);
@@ -149,6 +149,31 @@ fn each_lie_of_a_task_has_its_reason_and_leads_to_the_next_way() {
             "{makes:?}"
         );
         assert!(world.cards[0].machine.update.is_none(), "{makes:?}");
+    }
+}
+
+#[test]
+fn nothing_else_is_begun_while_a_task_says_that_it_runs() {
+    for next in [VirtualMedia, MultipartPush] {
+        let mut world = world(&[SimpleUpdate, next], Update::Hangs);
+        world.settle(secs(3600));
+        assert_eq!(reasons(&world), ["TaskStuck"], "{}", world.told());
+        assert_eq!(world.card_says(0), "Stalled Stalled: StageForbids");
+        let message = world.card_message(0);
+        for words in ["says that its update still runs", "restart that BMC"] {
+            assert!(message.contains(words), "{words}: {message}");
+        }
+        assert_eq!(
+            world.deeds(),
+            ["HoldHost dpuhost/host1", "PullUpdate dpu/card1"],
+            "{}",
+            world.told()
+        );
+        world.cards[0].machine.says_of_update(UpdateState::Lost);
+        world.cards[0].machine.makes_of_updates = Update::Writes;
+        world.until("Ready", secs(3600), World::is_ready);
+        let method = InstallMethod::from(next);
+        assert_eq!(world.status().cards[0].method, Some(method));
     }
 }
 

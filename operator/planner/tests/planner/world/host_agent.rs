@@ -34,7 +34,7 @@ pub struct HostAgent {
     pub runs: bool,
     pub pushes: VecDeque<Push>,
     lease: Option<Timestamp>,
-    execution: Option<Execution>,
+    pub execution: Option<Execution>,
     observed_at: Option<Timestamp>,
 }
 
@@ -61,6 +61,10 @@ impl World {
     pub fn has_host_agent(&mut self) {
         self.host_agent = Some(HostAgent {
             observed_at: Some(self.now),
+            execution: Some(Execution {
+                accepted: 0,
+                outcome: None,
+            }),
             ..HostAgent::default()
         });
         for (index, card) in self.cards.iter_mut().enumerate() {
