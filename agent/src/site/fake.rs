@@ -46,6 +46,8 @@ pub(crate) struct FakeUpdates {
     pub(crate) version: Option<String>,
     /// What goes on there.
     pub(crate) tasks: Vec<TaskFacts>,
+    /// What begins there once the machine is powered on.
+    pub(crate) pending: Option<TaskFacts>,
     /// What the task of an accepted update shows.
     pub(crate) sighting: Option<TaskSighting>,
     /// Bytes that came with a push.
@@ -331,6 +333,9 @@ impl Bmc for FakeBmc {
             PowerAction::On | PowerAction::ForceRestart | PowerAction::PowerCycle => PowerState::On,
             PowerAction::GracefulShutdown | PowerAction::ForceOff => PowerState::Off,
         };
+        if state == PowerState::On {
+            self.updates(|updates| updates.tasks.extend(updates.pending.take()));
+        }
         self.effect(what, "power", |facts| facts.power = Reading::Read(state))
     }
 

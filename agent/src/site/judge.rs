@@ -130,7 +130,7 @@ pub fn check_expects(expects: &Expects, facts: &BmcFacts) -> Result<(), Refusal>
 }
 
 /// Whether the boot stage lets power be cut. A machine that is off has nothing to lose.
-fn check_stage(facts: &BmcFacts) -> Result<(), Refusal> {
+pub(super) fn check_stage(facts: &BmcFacts) -> Result<(), Refusal> {
     if facts.power.value() == Some(&PowerState::Off) {
         return Ok(());
     }

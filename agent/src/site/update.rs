@@ -23,7 +23,7 @@ use crate::site::execute::{End, Port, refusal_of};
 use crate::site::glances::PATIENCE;
 use crate::site::install::partly;
 use crate::site::journal::restarted;
-use crate::site::judge::Refusal;
+use crate::site::judge::{Refusal, check_stage};
 use crate::site::machine::MachineKind;
 use crate::site::plan::{Plan, is_power, staged_image};
 use crate::site::update_note::{Told, UpdateNote};
@@ -228,6 +228,31 @@ impl Worker {
         partly(self.ask(directive, given, bmc).await, off)
     }
 
+    /// What was found before, found once more at the last moment: powering the card on may have begun
+    /// what lay armed there, and an image takes minutes to be read.
+    async fn is_ready_still(
+        &mut self,
+        directive: &Directive,
+        offer: &OsUpdate,
+    ) -> Result<(), Refusal> {
+        let looked = self.look().await;
+        let facts = self.facts.as_ref().filter(|_| looked).ok_or_else(|| {
+            Refusal::new(
+                "BmcUnreachable",
+                "nothing was sent: the card's BMC does not answer any more; it is tried again once it does",
+            )
+        })?;
+        check_stage(facts)?;
+        match self.idle(directive, offer).await {
+            Ok(_) => Ok(()),
+            Err(NotReady::Refused(why)) => Err(Refusal::new("NotOffered", why)),
+            Err(NotReady::Wait(why)) => Err(Refusal::new(
+                "UpdatesBusy",
+                format!("nothing was sent: {why}"),
+            )),
+        }
+    }
+
     async fn ask(&mut self, directive: &Directive, given: &Given, bmc: Port) -> End {
         let (image, digest) = match staged_image(directive) {
             Ok(staged) => staged,
@@ -242,6 +267,9 @@ impl Worker {
         } else {
             None
         };
+        if let Err(refusal) = self.is_ready_still(directive, &given.offer).await {
+            return End::Failed(refusal);
+        }
         let mut note = UpdateNote {
             uid: self.current().uid.clone(),
             seq: directive.seq,

@@ -212,6 +212,25 @@ async fn nothing_begins_while_a_task_runs_and_the_wait_ends_with_it() {
 }
 
 #[tokio::test]
+async fn what_begins_with_the_power_on_is_seen_before_the_update_is_asked_for() {
+    let bench = offering();
+    let digest = publish(&bench.site.store).await;
+    let pending = task(TaskState::Running, 1, None);
+    bench.bmc.updates(|updates| updates.pending = Some(pending));
+    let running = bench.start_named();
+    running.want(&[update(1, "PullUpdate", &digest)]);
+    let outcome = bench.outcome(CARD, 1).await;
+    assert_eq!(
+        (&outcome["result"], &outcome["reason"]),
+        (&json!("Partly"), &json!("UpdatesBusy")),
+        "{outcome}"
+    );
+    assert_eq!(bench.bmc.effects(), ["power On"]);
+    assert!(bench.note().is_none());
+    running.end().await;
+}
+
+#[tokio::test]
 async fn a_restart_tells_by_its_note_how_far_it_had_come() {
     let key = MachineKey {
         kind: MachineKind::Card,
