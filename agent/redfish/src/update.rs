@@ -19,7 +19,7 @@ use lockstep_crds::inventory::FirmwareComponent;
 use crate::facts::{ImageUrl, Reading};
 
 pub use judge::{Activation, ActivationReset, Progress, WantedVersion, judge};
-pub use readiness::{NotReady, readiness};
+pub use readiness::{NotReady, quiet, readiness};
 pub use request::{Push, PushError, SimpleUpdate};
 pub use task::{TaskFacts, TaskMessage, TaskReading, TaskSighting, TaskState};
 pub use ticket::UpdateTicket;

@@ -1,7 +1,7 @@
-//! Looks at a host for the workers of its cards: what a card's power may take down is
-//! looked at just before, too (S5, S12).
+//! Looks at a machine for others: what a card's power may take down is looked at just before, too
+//! (S5, S12), and so is a card that its host is about to reset (S1).
 //!
-//! A BMC is spoken to by its own worker only. So a card's worker asks, and the host's looks.
+//! A BMC is spoken to by its own worker only. So others ask, and that worker looks.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,29 +10,33 @@ use std::time::Duration;
 
 use lockstep_crds::directive::HostExpects;
 use lockstep_crds::observed::PowerState;
-use lockstep_redfish::UpdateFacts;
+use lockstep_redfish::{BmcFacts, UpdateFacts};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::site::judge::Refusal;
+use crate::site::machine::{MachineKey, MachineKind};
 
 /// How long a look may be waited for: one call in progress, and one more.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What one look at a host showed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What one look at a machine showed.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Glance {
     /// When it began.
     pub at: Instant,
-    /// uid of the host's object.
+    /// uid of the machine's object.
     pub uid: String,
     /// The power state; `None` if it could not be read, or another machine answered.
     pub power: Option<PowerState>,
+    /// All that was read, where somebody asked what goes on there; whoever judges by it looks which
+    /// machine has answered. `None` if it was not read.
+    pub facts: Option<Arc<BmcFacts>>,
     /// What goes on there, where somebody asked for it; `None` if that was not read.
     pub updates: Option<Arc<UpdateFacts>>,
 }
 
-/// Where a host's worker is asked to look, and tells what it saw.
+/// Where a worker is asked to look, and tells what it saw.
 #[derive(Debug, Default)]
 pub struct Eye {
     asked: Notify,
@@ -47,7 +51,8 @@ impl Eye {
         self.asked.notified().await;
     }
 
-    /// Whether somebody wants to know what goes on at the host's BMC; who asks again is told again.
+    /// Whether somebody wants to know what goes on at the BMC; who asks again is told again. To be
+    /// asked before a look begins: who asks later is not answered by it.
     pub fn is_asked_for_updates(&self) -> bool {
         self.wants_updates.swap(false, Ordering::Relaxed)
     }
@@ -57,7 +62,7 @@ impl Eye {
         self.seen.send_replace(Some(glance));
     }
 
-    /// Has the host looked at now. `None` if nobody looks in time.
+    /// Has the machine looked at now. `None` if nobody looks in time.
     async fn look(&self, within: Duration, at_updates: bool) -> Option<Glance> {
         let from = Instant::now();
         let mut seen = self.seen.subscribe();
@@ -72,21 +77,28 @@ impl Eye {
     }
 }
 
-/// The hosts of a site, by name of their objects.
+/// The machines of a site.
 #[derive(Clone, Debug, Default)]
-pub struct Glances(Arc<Mutex<HashMap<String, Arc<Eye>>>>);
+pub struct Glances(Arc<Mutex<HashMap<MachineKey, Arc<Eye>>>>);
+
+fn host(expects: &HostExpects) -> MachineKey {
+    MachineKey {
+        kind: MachineKind::Host,
+        name: expects.name.clone(),
+    }
+}
 
 impl Glances {
-    /// The eye of that host's worker, whether it runs or not.
-    pub fn of(&self, host: &str) -> Arc<Eye> {
+    /// The eye of that machine's worker, whether it runs or not.
+    pub fn of(&self, machine: &MachineKey) -> Arc<Eye> {
         // The map is only filled: a panic elsewhere cannot leave it wrong.
         let mut eyes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(eyes.entry(host.to_owned()).or_default())
+        Arc::clone(eyes.entry(machine.clone()).or_default())
     }
 
     /// Whether the host is now as the directive for one of its cards expects.
     pub async fn check(&self, expects: &HostExpects, within: Duration) -> Result<(), Refusal> {
-        let seen = self.of(&expects.name).look(within, false).await;
+        let seen = self.of(&host(expects)).look(within, false).await;
         let power = seen
             .filter(|seen| seen.uid == expects.uid)
             .and_then(|seen| seen.power);
@@ -108,28 +120,60 @@ impl Glances {
             )),
         }
     }
-}
 
-impl Glances {
     /// What goes on at the BMC of a host, read now.
     pub async fn updates(
         &self,
         expects: &HostExpects,
         within: Duration,
     ) -> Result<Arc<UpdateFacts>, Refusal> {
-        let seen = self.of(&expects.name).look(within, true).await;
+        self.updates_of(&host(expects), &expects.uid, within).await
+    }
+
+    /// The same for a host of which nothing else is expected.
+    pub async fn updates_of(
+        &self,
+        host: &MachineKey,
+        uid: &str,
+        within: Duration,
+    ) -> Result<Arc<UpdateFacts>, Refusal> {
+        let seen = self.of(host).look(within, true).await;
         let updates = seen
-            .filter(|seen| seen.uid == expects.uid)
+            .filter(|seen| seen.uid == uid)
             .and_then(|seen| seen.updates);
         updates.ok_or_else(|| {
             Refusal::new(
                 "HostNotSeen",
                 format!(
                     "the tasks of the BMC of host {} could not be read; see its report",
-                    expects.name
+                    host.name
                 ),
             )
         })
+    }
+
+    /// All that a card's BMC shows now, and what goes on there.
+    pub async fn card(
+        &self,
+        name: &str,
+        uid: &str,
+        within: Duration,
+    ) -> Result<(Arc<BmcFacts>, Arc<UpdateFacts>), Refusal> {
+        let card = MachineKey {
+            kind: MachineKind::Card,
+            name: name.to_owned(),
+        };
+        let seen = self.of(&card).look(within, true).await;
+        let seen = seen.filter(|seen| seen.uid == uid);
+        seen.and_then(|seen| seen.facts.zip(seen.updates))
+            .ok_or_else(|| {
+                Refusal::new(
+                    "FactsNotRead",
+                    format!(
+                        "the BMC of card {name} could not be looked at just before; see its report"
+                    ),
+                )
+            })
     }
 }
 
@@ -153,13 +197,18 @@ mod tests {
             at,
             uid: uid.to_owned(),
             power,
+            facts: None,
             updates: None,
         }
     }
 
+    fn key() -> MachineKey {
+        host(&expects(PowerState::Off))
+    }
+
     /// A host's worker that looks whenever it is asked, and sees this.
     fn worker(glances: &Glances, uid: &'static str, power: Option<PowerState>) {
-        let eye = glances.of("h");
+        let eye = glances.of(&key());
         tokio::spawn(async move {
             loop {
                 eye.asked().await;
@@ -186,7 +235,7 @@ mod tests {
     #[tokio::test]
     async fn what_goes_on_at_a_host_is_read_for_who_asks_and_not_for_others() {
         let glances = Glances::default();
-        let eye = glances.of("h");
+        let eye = glances.of(&key());
         tokio::spawn(async move {
             loop {
                 eye.asked().await;
@@ -217,7 +266,7 @@ mod tests {
     #[tokio::test]
     async fn an_earlier_look_does_not_count() {
         let glances = Glances::default();
-        let eye = glances.of("h");
+        let eye = glances.of(&key());
         eye.tell(glance(Instant::now(), "uid-h", Some(PowerState::Off)));
         tokio::time::sleep(Duration::from_millis(5)).await;
         let checked = glances

@@ -3,9 +3,13 @@
 //! It shows the token of its Pod, made for this alone; the API server says whose it is and on
 //! which node that Pod runs. An open directive to push is the permission: without one that names
 //! that agent and that card, nobody gets anything. The image is given out as it is, to be hashed
-//! there, and what is the card's own apart from it.
+//! there, and what is the card's own apart from it, once a look at card and host speaks for it.
+//!
+//! Just before it resets the card, that agent asks whether it may (`go`). It cannot see a BMC, and what is
+//! reported of one may be as old as the download was long.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, RETRY_AFTER};
@@ -15,13 +19,19 @@ use axum::routing::get;
 use axum::{Json, Router};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use kube::api::PostParams;
-use kube::{Api, Client};
+use kube::{Api, ResourceExt};
 use lockstep_crds::directive::{ActionKind, Directive};
 use lockstep_crds::{DpuHost, names};
-use lockstep_store::{Digest, Store};
+use lockstep_store::Digest;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::kube_client::{REQUEST_DEADLINE, said};
+use crate::site::clearance::{self, Seen};
+use crate::site::context::Site;
+use crate::site::judge::Refusal;
+use crate::site::machine::{MachineKey, MachineKind};
 use crate::site::objects::Table;
 
 /// For whom the token of a host's agent must be made.
@@ -30,29 +40,57 @@ pub const AUDIENCE: &str = "lockstep-image-store";
 const NODE: &str = "authentication.kubernetes.io/node-name";
 /// Tokens that the API server is asked about at one time.
 const REVIEWS: usize = 4;
+/// How long card and host may take to be looked at: whoever asks waits for it, and connections on
+/// which nothing comes for longer are closed.
+const LOOKS: Duration = Duration::from_secs(50);
+
+/// The answer to a question whether a card may be reset now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Clearance {
+    /// The directive to push that it is for.
+    pub(crate) seq: i64,
+}
+
+/// An open push, and where else something may go on that forbids it.
+struct Asked {
+    push: Directive,
+    image: Digest,
+    /// The host and uid of its object, if it has a BMC.
+    host: Option<(MachineKey, String)>,
+}
+
+impl Asked {
+    fn of(host: &DpuHost, push: &Directive) -> Option<Self> {
+        let image = push.action.image.as_ref()?.digest.parse().ok()?;
+        let key = MachineKey {
+            kind: MachineKind::Host,
+            name: host.name_any(),
+        };
+        let has_bmc = host.spec.bmc.is_some();
+        Some(Self {
+            push: push.clone(),
+            image,
+            host: has_bmc.then(|| (key, host.uid().unwrap_or_default())),
+        })
+    }
+}
 
 /// What the door needs to know.
 pub(super) struct Door {
-    store: Store,
+    site: Arc<Site>,
     hosts: Table<DpuHost>,
-    client: Client,
     /// Whom the agents of this site's hosts are.
     account: String,
     reviews: Semaphore,
 }
 
 impl Door {
-    pub(super) fn new(
-        store: Store,
-        hosts: Table<DpuHost>,
-        client: Client,
-        namespace: &str,
-    ) -> Arc<Self> {
+    pub(super) fn new(site: Arc<Site>, hosts: Table<DpuHost>) -> Arc<Self> {
+        let namespace = &site.config.namespace;
         Arc::new(Self {
-            store,
-            hosts,
-            client,
             account: format!("system:serviceaccount:{namespace}-hosts:lockstep-host-agent"),
+            site,
+            hosts,
             reviews: Semaphore::new(REVIEWS),
         })
     }
@@ -61,11 +99,12 @@ impl Door {
         Router::new()
             .route("/h/{card}/image", get(image))
             .route("/h/{card}/own", get(own))
+            .route("/h/{card}/go", get(go))
             .with_state(self)
     }
 
-    /// The image that whoever asks may have for that card now.
-    async fn admit(&self, card: &str, headers: &HeaderMap) -> Result<Digest, Response> {
+    /// What whoever asks is to push to that card now.
+    async fn admit(&self, card: &str, headers: &HeaderMap) -> Result<Asked, Response> {
         // What nobody is to push costs no question.
         let pushes = self.pushes(card);
         if pushes.is_empty() {
@@ -85,25 +124,73 @@ impl Door {
             .filter(|_| user.username.as_deref() == Some(&self.account))
             .map(|node| names::host(node))
             .ok_or_else(|| StatusCode::FORBIDDEN.into_response())?;
-        let push = pushes.iter().find(|push| push.executor == agent);
-        let image = push.and_then(|push| push.action.image.as_ref());
-        let digest = image.and_then(|image| image.digest.parse().ok());
-        digest.ok_or_else(|| StatusCode::FORBIDDEN.into_response())
+        let mut asked = pushes.into_iter();
+        let asked = asked.find(|asked| asked.push.executor == agent);
+        asked.ok_or_else(|| StatusCode::FORBIDDEN.into_response())
     }
 
     /// Open directives to push to a card.
-    fn pushes(&self, card: &str) -> Vec<Directive> {
+    fn pushes(&self, card: &str) -> Vec<Asked> {
         let hosts = self.hosts.known().objects;
-        let open = hosts
-            .iter()
-            .filter(|host| !host.spec.hands_off)
-            .filter_map(|host| host.status.as_ref())
-            .flat_map(|status| &status.directives);
-        open.filter(|directive| {
-            directive.action.kind == ActionKind::PushImage && directive.target.uid == card
+        let of_host = |host: &Arc<DpuHost>| -> Vec<Asked> {
+            let open = host.status.iter().flat_map(|status| &status.directives);
+            let pushes = open.filter(|directive| {
+                directive.action.kind == ActionKind::PushImage && directive.target.uid == card
+            });
+            pushes.filter_map(|push| Asked::of(host, push)).collect()
+        };
+        let hosts = hosts.iter().filter(|host| !host.spec.hands_off);
+        hosts.flat_map(of_host).collect()
+    }
+
+    /// Whether the card may be reset, by a look at it and at its host that is made now. The card
+    /// comes last: it is the one that is reset.
+    async fn clear(&self, asked: &Asked) -> Result<(), Response> {
+        let card = &asked.push.target.name;
+        let cleared = self.look(asked).await.and_then(|()| {
+            // Another agent may look after these machines by now.
+            if self.site.mandate.holds() {
+                Ok(())
+            } else {
+                Err(Refusal::new(
+                    "LeaseLost",
+                    "this site agent does not hold the site's Lease, so it cannot tell what goes on; it is asked again with the next try",
+                ))
+            }
+        });
+        let seq = asked.push.seq;
+        cleared.map_err(|refusal| {
+            tracing::info!(
+                card,
+                seq,
+                reason = refusal.reason,
+                why = refusal.message,
+                "the card may not be reset by its host now"
+            );
+            (StatusCode::CONFLICT, Json(refusal)).into_response()
         })
-        .cloned()
-        .collect()
+    }
+
+    async fn look(&self, asked: &Asked) -> Result<(), Refusal> {
+        let glances = &self.site.glances;
+        let until = Instant::now() + LOOKS;
+        let left = || until.saturating_duration_since(Instant::now());
+        let host = match &asked.host {
+            Some((key, uid)) => Some((
+                format!("host {}", key.name),
+                glances.updates_of(key, uid, left()).await?,
+            )),
+            None => None,
+        };
+        let target = &asked.push.target;
+        let (card, updates) = glances.card(&target.name, &target.uid, left()).await?;
+        let host = host.as_ref();
+        let seen = Seen {
+            card: &card,
+            updates: &updates,
+            host: host.map(|(name, updates)| (name.as_str(), updates.as_ref())),
+        };
+        clearance::check(&asked.push, seen)
     }
 
     /// Whose token it is, by the API server's word.
@@ -111,7 +198,7 @@ impl Door {
         let unavailable =
             || (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "10")]).into_response();
         let _turn = self.reviews.acquire().await.map_err(|_| unavailable())?;
-        let api: Api<TokenReview> = Api::all(self.client.clone());
+        let api: Api<TokenReview> = Api::all(self.site.client.clone());
         let review = TokenReview {
             spec: TokenReviewSpec {
                 audiences: Some(vec![AUDIENCE.to_owned()]),
@@ -152,9 +239,10 @@ async fn image(
     headers: HeaderMap,
 ) -> Response {
     match door.admit(&card, &headers).await {
-        Ok(digest) => {
-            door.store
-                .serve_bare(&digest, &card, &method, &headers)
+        Ok(asked) => {
+            let store = &door.site.store;
+            store
+                .serve_bare(&asked.image, &card, &method, &headers)
                 .await
         }
         Err(refused) => refused,
@@ -166,12 +254,38 @@ async fn own(
     Path(card): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let digest = match door.admit(&card, &headers).await {
-        Ok(digest) => digest,
+    let asked = match door.admit(&card, &headers).await {
+        Ok(asked) => asked,
         Err(refused) => return refused,
     };
-    match door.store.own(&digest, &card) {
+    // What is not offered costs no look.
+    let given = || door.site.store.own(&asked.image, &card);
+    if given().is_none() {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    if let Err(refused) = door.clear(&asked).await {
+        return refused;
+    }
+    match given() {
         Some(own) => ([(CACHE_CONTROL, "private, no-store")], Json(own)).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn go(
+    State(door): State<Arc<Door>>,
+    Path(card): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let asked = match door.admit(&card, &headers).await {
+        Ok(asked) => asked,
+        Err(refused) => return refused,
+    };
+    match door.clear(&asked).await {
+        Ok(()) => {
+            let seq = asked.push.seq;
+            ([(CACHE_CONTROL, "no-store")], Json(Clearance { seq })).into_response()
+        }
+        Err(refused) => refused,
     }
 }

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use lockstep_crds::directive::{ActionKind, Directive, Expects};
 use lockstep_crds::observed::BootStage;
 use lockstep_redfish::{BmcFacts, ExpectedIdentity, PowerState, Reading, SpkiPin, prove_identity};
+use serde::{Deserialize, Serialize};
 
 /// Why something is not done: a condition reason, and words with the remedy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// A condition reason.
     pub reason: String,

@@ -64,25 +64,25 @@ enum Passing {
 }
 
 impl Worker {
-    /// Reads everything from the BMC. Tells whether it did, and whoever asked for a host.
+    /// Reads everything from the BMC. Tells whether it did, and whoever asked for this machine.
     pub(super) async fn look(&mut self) -> bool {
+        let eye = self.site.glances.of(&self.current().key);
+        let wants_updates = eye.is_asked_for_updates();
         let at = Instant::now();
         let looked = self.look_and_say().await;
-        let (kind, name) = (self.current().key.kind, self.current().key.name.clone());
-        if kind == MachineKind::Host {
-            let eye = self.site.glances.of(&name);
-            let updates = if eye.is_asked_for_updates() && looked {
-                self.read_updates().await
-            } else {
-                None
-            };
-            eye.tell(Glance {
-                at,
-                uid: self.current().uid.clone(),
-                power: self.proved_power().filter(|_| looked),
-                updates: updates.map(Arc::new),
-            });
-        }
+        let updates = if wants_updates && looked {
+            self.read_updates().await
+        } else {
+            None
+        };
+        let facts = self.facts.as_ref().filter(|_| updates.is_some());
+        eye.tell(Glance {
+            at,
+            uid: self.current().uid.clone(),
+            power: self.proved_power().filter(|_| looked),
+            facts: facts.cloned().map(Arc::new),
+            updates: updates.map(Arc::new),
+        });
         looked
     }
 

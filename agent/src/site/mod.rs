@@ -9,6 +9,7 @@ mod actions;
 pub mod activity;
 pub mod attended;
 pub mod calls;
+pub mod clearance;
 mod configuration;
 pub mod context;
 pub mod custody;
@@ -145,12 +146,7 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
     // A BMC may have to read an image for as long as an effect is under way.
     let worked = CancellationToken::new();
     let objects = Objects::watch(&site.client, &site.config, &ending);
-    let door = Door::new(
-        site.store.clone(),
-        objects.hosts.clone(),
-        site.client.clone(),
-        &site.config.namespace,
-    );
+    let door = Door::new(Arc::clone(&site), objects.hosts.clone());
     let serving = tokio::spawn(serve_images(
         images,
         certificate,

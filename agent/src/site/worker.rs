@@ -118,7 +118,7 @@ impl Worker {
     /// Works until `ending`. A call that changes something is never cut short.
     pub async fn run(mut self) {
         let mut orders = self.site.orders.changes();
-        let eye = self.site.glances.of(&self.current.key.name);
+        let eye = self.site.glances.of(&self.current.key);
         let mut next_look = Instant::now();
         let mut troubles = 0_u32;
         while !self.ending.is_cancelled() {
@@ -139,9 +139,7 @@ impl Worker {
                 () = self.ending.cancelled() => {}
                 changed = self.input.changed() => if changed.is_err() { break },
                 _ = orders.changed(), if self.current.key.kind == MachineKind::Host => {}
-                () = eye.asked(), if self.current.key.kind == MachineKind::Host => {
-                    self.look_at_once(&mut next_look);
-                }
+                () = eye.asked() => self.look_at_once(&mut next_look),
                 () = tokio::time::sleep_until(wake) => {}
             }
         }

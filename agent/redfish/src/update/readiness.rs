@@ -18,26 +18,43 @@ pub enum NotReady {
 /// # Errors
 /// When a task runs anywhere, or something of it is not known: what was not read allows nothing.
 pub fn readiness(own: &UpdateFacts, others: &[(&str, &UpdateFacts)]) -> Result<(), NotReady> {
-    let service = match &own.service {
-        Reading::Read(service) => service,
+    match &own.service {
+        Reading::Read(service) if service.enabled == Some(false) => {
+            let why =
+                "ServiceEnabled of the UpdateService is false; enable it at the BMC".to_owned();
+            return Err(NotReady::Refused(why));
+        }
         Reading::NotOffered => {
             let why = "this BMC has no UpdateService; use another way in".to_owned();
             return Err(NotReady::Refused(why));
         }
-        Reading::NotRead(why) => {
-            return Err(NotReady::Wait(format!(
-                "the UpdateService was not read ({why}); it is read again"
-            )));
-        }
-    };
-    if service.enabled == Some(false) {
-        let why = "ServiceEnabled of the UpdateService is false; enable it at the BMC".to_owned();
-        return Err(NotReady::Refused(why));
+        Reading::Read(_) | Reading::NotRead(_) => {}
     }
-    if let Some(state) = service.state.as_deref().filter(|state| *state != "Enabled") {
-        return Err(NotReady::Wait(format!(
-            "the state of the UpdateService is {state}; it is Enabled a few minutes after a start of the BMC"
-        )));
+    quiet(own, others).map_err(NotReady::Wait)
+}
+
+/// Whether nothing goes on at a BMC and at the others that may disturb its machine or be disturbed
+/// by it, so that the machine may be reset by another way (S1). One without an UpdateService, or
+/// with one that is not enabled, updates nothing by it.
+///
+/// # Errors
+/// What goes on, or is not known, and what ends it.
+pub fn quiet(own: &UpdateFacts, others: &[(&str, &UpdateFacts)]) -> Result<(), String> {
+    match &own.service {
+        Reading::NotRead(why) => {
+            return Err(format!(
+                "the UpdateService was not read ({why}); it is read again"
+            ));
+        }
+        Reading::Read(service) if service.enabled != Some(false) => {
+            let state = service.state.as_deref();
+            if let Some(state) = state.filter(|state| *state != "Enabled") {
+                return Err(format!(
+                    "the state of the UpdateService is {state}; it is Enabled a few minutes after a start of the BMC"
+                ));
+            }
+        }
+        Reading::Read(_) | Reading::NotOffered => {}
     }
     idle("this BMC", &own.tasks)?;
     for (name, facts) in others {
@@ -46,20 +63,20 @@ pub fn readiness(own: &UpdateFacts, others: &[(&str, &UpdateFacts)]) -> Result<(
     Ok(())
 }
 
-fn idle(name: &str, tasks: &Reading<Vec<TaskFacts>>) -> Result<(), NotReady> {
+fn idle(name: &str, tasks: &Reading<Vec<TaskFacts>>) -> Result<(), String> {
     match tasks {
         Reading::NotOffered => Ok(()),
-        Reading::NotRead(why) => Err(NotReady::Wait(format!(
+        Reading::NotRead(why) => Err(format!(
             "the tasks of {name} were not read ({why}); they are read again"
-        ))),
+        )),
         Reading::Read(tasks) => match tasks.first() {
             None => Ok(()),
-            Some(task) => Err(NotReady::Wait(format!(
+            Some(task) => Err(format!(
                 "the task {} runs on {name}{}; it is begun when that has ended",
                 task.name.as_deref().unwrap_or(&task.path),
                 task.percent
                     .map_or_else(String::new, |percent| format!(", at {percent} %"))
-            ))),
+            )),
         },
     }
 }
@@ -123,6 +140,17 @@ mod tests {
             }
         }
         assert!(matches!(readiness(&none, &[]), Err(NotReady::Refused(_))));
+        // Another way needs no UpdateService, and the same rest.
+        for (own, others, is_quiet) in [
+            (&none, vec![("the host's BMC", &idle)], true),
+            (&idle, vec![("the host's BMC", &busy)], false),
+            (&busy, vec![], false),
+            (&blind, vec![], false),
+            (&late, vec![], false),
+            (&none, vec![("the host's BMC", &blind)], false),
+        ] {
+            assert_eq!(quiet(own, &others).is_ok(), is_quiet, "{own:?} {others:?}");
+        }
         let mut disabled = idle.clone();
         if let Reading::Read(service) = &mut disabled.service {
             service.enabled = Some(false);
@@ -131,5 +159,6 @@ mod tests {
             readiness(&disabled, &[]),
             Err(NotReady::Refused(_))
         ));
+        assert_eq!(quiet(&disabled, &[]), Ok(()));
     }
 }

@@ -25,14 +25,47 @@ pub(super) struct Watch {
     pub(super) pause: Duration,
 }
 
+/// How old the word that a card may be reset may be (S1).
+const FRESH: Duration = Duration::from_secs(5);
+
 /// What a push came to before its installer could say anything.
 struct Broken(End);
 
-/// Resets the card, pushes the medium and follows the install.
-pub(super) async fn push(rshim: Rshim, medium: Medium, watch: Watch) -> End {
-    let size = medium.size();
+/// An rshim that is ready to be opened.
+pub(super) struct Ready {
+    rshim: Rshim,
+    /// What its log said before.
+    before: String,
+}
+
+/// Sets what a push needs, and reads what the card said before it.
+pub(super) async fn ready(rshim: Rshim, patience: Duration) -> Result<Ready, Refusal> {
     let device = rshim.clone();
-    let pushed = spawn_blocking(move || write(&device, &medium)).await;
+    let set = within(patience, move || {
+        device.set("DISPLAY_LEVEL", "2")?;
+        device.misc()
+    });
+    let unusable = |why: String| {
+        Refusal::new(
+            "RshimUnusable",
+            format!(
+                "{} does not answer: {why}; look at the rshim driver of this host",
+                rshim.name()
+            ),
+        )
+    };
+    match set.await {
+        Some(Ok(before)) => Ok(Ready { rshim, before }),
+        Some(Err(error)) => Err(unusable(error.to_string())),
+        None => Err(unusable(format!("nothing for {} s", patience.as_secs()))),
+    }
+}
+
+/// Resets the card, which somebody allowed at that time, pushes the medium and follows the install.
+pub(super) async fn push(ready: Ready, medium: Medium, allowed: Instant, watch: Watch) -> End {
+    let size = medium.size();
+    let rshim = ready.rshim.clone();
+    let pushed = spawn_blocking(move || write(&ready, &medium, allowed)).await;
     match pushed {
         Ok(Ok(follower)) => {
             tracing::info!(rshim = rshim.name(), bytes = size, "image pushed");
@@ -43,13 +76,22 @@ pub(super) async fn push(rshim: Rshim, medium: Medium, watch: Watch) -> End {
     }
 }
 
-fn write(rshim: &Rshim, medium: &Medium) -> Result<Follower, Broken> {
-    let before = shown(rshim).map_err(|why| Broken(End::Failed(why)))?;
+fn write(ready: &Ready, medium: &Medium, allowed: Instant) -> Result<Follower, Broken> {
+    let Ready { rshim, before } = ready;
+    if allowed.elapsed() > FRESH {
+        return Err(Broken(End::Failed(Refusal::new(
+            "FactsTooOld",
+            format!(
+                "nothing was done to the card, because more than {} s have gone by since it was looked at; it is tried again. If that goes on, this host is too busy",
+                FRESH.as_secs()
+            ),
+        ))));
+    }
     let mut boot = rshim
         .open_boot()
         .map_err(|error| Broken(refused(rshim, &error)))?;
     // A card may say the same again, line by line, as when it was installed last.
-    let follower = Follower::after(&rshim.misc().unwrap_or(before));
+    let follower = Follower::after(&rshim.misc().as_ref().unwrap_or(before));
     tracing::info!(
         rshim = rshim.name(),
         bytes = medium.size(),
@@ -77,21 +119,6 @@ fn write(rshim: &Rshim, medium: &Medium) -> Result<Follower, Broken> {
             .map_err(|error| broken(at, error.to_string()))?;
         at += read as u64;
     }
-}
-
-/// What `misc` shows, its log included.
-fn shown(rshim: &Rshim) -> Result<String, Refusal> {
-    let failed = |error: std::io::Error| {
-        Refusal::new(
-            "RshimUnusable",
-            format!(
-                "{} does not answer: {error}; look at the rshim driver of this host",
-                rshim.name()
-            ),
-        )
-    };
-    rshim.set("DISPLAY_LEVEL", "2").map_err(failed)?;
-    rshim.misc().map_err(failed)
 }
 
 fn refused(rshim: &Rshim, error: &OpenError) -> End {

@@ -14,6 +14,7 @@ use reqwest::{Certificate, Client, Response, StatusCode, redirect};
 use url::Url;
 
 use crate::host::InstallArgs;
+use crate::site::host_door::Clearance;
 use crate::site::judge::Refusal;
 
 /// How long the store may be silent.
@@ -59,20 +60,39 @@ impl Source {
         })
     }
 
+    /// What lies over the image for that card. The site's agent gives it out after a look at card
+    /// and host, so it refuses it where it would not let the card be reset.
+    pub(super) async fn own(&self, card: &str) -> Result<Own, Refusal> {
+        let answer = self.ask(card, "own").await?;
+        answer.json().await.map_err(|error| unreachable(&error))
+    }
+
+    /// Whether the card may be reset for that directive, by a look at it that the site's agent makes
+    /// now (S1).
+    pub(super) async fn may_reset(&self, card: &str, seq: i64) -> Result<(), Refusal> {
+        let answer = self.ask(card, "go").await?;
+        let cleared: Clearance = answer.json().await.map_err(|error| unreachable(&error))?;
+        if cleared.seq == seq {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            "Withdrawn",
+            format!(
+                "the site's agent speaks of directive {}, and this is {seq}; nothing was done to the card, and the operator plans anew",
+                cleared.seq
+            ),
+        ))
+    }
+
     /// The medium of a card, checked whole: its bytes are those of the image that the directive
     /// names, its images are sound, and it fits the card.
     pub(super) async fn medium(
         &self,
         card: &str,
         wanted: Digest,
+        own: Own,
         generation: u8,
     ) -> Result<(Medium, BootStream), Refusal> {
-        let own: Own = self
-            .ask(card, "own")
-            .await?
-            .json()
-            .await
-            .map_err(|error| unreachable(&error))?;
         let file = self.fetch(card).await?;
         let checked = tokio::task::spawn_blocking(move || {
             let medium = Medium::lay(file, wanted, &own).map_err(|error| {
@@ -152,6 +172,10 @@ impl Source {
         let response = asked.await.map_err(|error| unreachable(&error))?;
         match response.status() {
             StatusCode::OK => Ok(response),
+            StatusCode::CONFLICT => {
+                let refusal: Result<Refusal, _> = response.json().await;
+                Err(refusal.unwrap_or_else(|error| unreachable(&error)))
+            }
             status => Err(Refusal::new(
                 "StoreRefused",
                 format!(

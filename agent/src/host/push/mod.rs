@@ -2,8 +2,8 @@
 //!
 //! The order of things is the contract, as it is for the site's agent: the journal and the report
 //! say that a directive was accepted before anything is done; the image lies here whole and
-//! checked before the card is touched; everything is looked at again just before; the card is
-//! reset once. What a process that died may have done is looked for and never done again.
+//! checked before the card is touched; everything is looked at again just before, the BMCs by the
+//! site's agent, which alone reaches them; the card is reset once. What a process that died may have done is looked for and never done again.
 
 mod act;
 mod fetch;
@@ -23,7 +23,7 @@ use lockstep_local::pci::Card;
 use lockstep_local::rshim::{Settings, parse_misc};
 use lockstep_local::{Fact, LocalFacts, Root, pci};
 use lockstep_rshim::{Follower, Rshim};
-use lockstep_store::Digest;
+use lockstep_store::{Digest, Medium, Own};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -33,12 +33,13 @@ use crate::clock;
 use crate::durable;
 use crate::host::{InstallArgs, machine};
 use crate::local_report::Telling;
+use crate::site::clearance::BUSY;
 use crate::site::execute::End;
 use crate::site::journal::{Journal, Stage};
 use crate::site::judge::{Refusal, Standing, admit, next};
 use crate::site::machine::{MachineKey, MachineKind};
 
-use act::{Watch, follow, push, within};
+use act::{Ready, Watch, follow, push, ready, within};
 use fetch::Source;
 use judge::Seen;
 pub(in crate::host) use orders::Orders;
@@ -49,6 +50,10 @@ const POLL: Duration = Duration::from_secs(15);
 const LOG_PAUSE: Duration = Duration::from_secs(2);
 /// How long the machine may take to tell of its cards and of an rshim.
 const MACHINE_PATIENCE: Duration = Duration::from_secs(30);
+/// How long whatever else goes on at the BMCs of card and host is waited for, in one directive.
+const QUIET_WITHIN: Duration = Duration::from_secs(600);
+/// Between questions whether it still does.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// How long the report may take to be written.
 const TELL_PATIENCE: Duration = Duration::from_secs(30);
 /// What clocks of operator, host and card may differ by, and a reset may take.
@@ -63,6 +68,7 @@ pub(in crate::host) struct Pusher {
     told: mpsc::Sender<Telling>,
     accepted: Option<i64>,
     pause: Duration,
+    look_again: Duration,
 }
 
 /// What the machine tells just before a push.
@@ -91,6 +97,7 @@ impl Pusher {
             told,
             accepted: None,
             pause: LOG_PAUSE,
+            look_again: LOOK_AGAIN,
         })
     }
 
@@ -228,12 +235,17 @@ impl Pusher {
                 ),
             )));
         }
-        let (rshim, medium) = match self.prepare(directive, host).await? {
+        let (ready, medium) = match self.prepare(directive, host).await? {
             Ok(prepared) => prepared,
             Err(refusal) => return Ok(End::Failed(refusal)),
         };
+        let card = &directive.target.uid;
+        if let Err(refusal) = self.source.may_reset(card, directive.seq).await {
+            return Ok(End::Failed(refusal));
+        }
+        let allowed = Instant::now();
         journal.act(directive)?;
-        Ok(push(rshim, medium, self.watch(directive)).await)
+        Ok(push(ready, medium, allowed, self.watch(directive)).await)
     }
 
     /// Everything up to the reset: the image is had, and everything is looked at once more.
@@ -241,7 +253,7 @@ impl Pusher {
         &mut self,
         directive: &Directive,
         host: &DpuHost,
-    ) -> Result<Result<(Rshim, lockstep_store::Medium), Refusal>> {
+    ) -> Result<Result<(Ready, Medium), Refusal>> {
         let generation = match self.check(directive, host).await? {
             Ok((generation, _)) => generation,
             Err(refusal) => return Ok(Err(refusal)),
@@ -254,7 +266,11 @@ impl Pusher {
             )));
         };
         let card = &directive.target.uid;
-        let (medium, stream) = match self.source.medium(card, digest, generation).await {
+        let own = match self.own(card).await {
+            Ok(own) => own,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let (medium, stream) = match self.source.medium(card, digest, own, generation).await {
             Ok(medium) => medium,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -272,10 +288,26 @@ impl Pusher {
         if !open.any(|open| open == *directive) {
             return Ok(Err(withdrawn()));
         }
-        Ok(self
-            .check(directive, &host)
-            .await?
-            .map(|(_, rshim)| (rshim, medium)))
+        let rshim = match self.check(directive, &host).await? {
+            Ok((_, rshim)) => rshim,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let ready = ready(rshim, MACHINE_PATIENCE).await;
+        Ok(ready.map(|ready| (ready, medium)))
+    }
+
+    /// What is the card's own, once nothing goes on that forbids its reset.
+    async fn own(&self, card: &str) -> Result<Own, Refusal> {
+        let until = Instant::now() + QUIET_WITHIN;
+        loop {
+            match self.source.own(card).await {
+                Err(busy) if busy.reason == BUSY && Instant::now() < until => {
+                    tracing::info!(card, "push waits: {}", busy.message);
+                    sleep(self.look_again).await;
+                }
+                told => return told,
+            }
+        }
     }
 
     /// Whether the push may go on, by what is seen now.

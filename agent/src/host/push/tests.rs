@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use lockstep_rshim_imitation::{Imitation, OnOpen};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -80,6 +81,7 @@ struct Bench {
     api: FakeApi,
     imitation: Imitation,
     image: Arc<Mutex<Vec<u8>>>,
+    site: Arc<Mutex<Site>>,
     work: tempfile::TempDir,
     store: Url,
     pusher: Pusher,
@@ -94,7 +96,24 @@ impl Drop for Bench {
     }
 }
 
-async fn store(image: Arc<Mutex<Vec<u8>>>) -> (Url, JoinHandle<()>) {
+/// What the site's agent says.
+#[derive(Default)]
+struct Site {
+    /// Refusals, one for each question whether the card may be reset; then it may.
+    own: Vec<&'static str>,
+    go: Option<&'static str>,
+    /// It speaks of another directive.
+    of_another: bool,
+    asked: Vec<&'static str>,
+    seq: i64,
+}
+
+fn refusal(reason: &str) -> Response {
+    let body = json!({"reason": reason, "message": "said by the site's agent"});
+    (StatusCode::CONFLICT, Json(body)).into_response()
+}
+
+async fn store(image: Arc<Mutex<Vec<u8>>>, site: Arc<Mutex<Site>>) -> (Url, JoinHandle<()>) {
     let allowed = |headers: &HeaderMap| {
         headers
             .get("authorization")
@@ -107,10 +126,32 @@ async fn store(image: Arc<Mutex<Vec<u8>>>) -> (Url, JoinHandle<()>) {
             Err(StatusCode::UNAUTHORIZED)
         }
     };
-    let own = || async { json!({"seed": hex::encode("the seed")}).to_string() };
+    let own = {
+        let site = Arc::clone(&site);
+        move || async move {
+            let mut site = site.lock().unwrap();
+            site.asked.push("own");
+            match site.own.pop() {
+                Some(reason) => refusal(reason),
+                None => Json(json!({"seed": hex::encode("the seed")})).into_response(),
+            }
+        }
+    };
+    let go = move || async move {
+        let mut site = site.lock().unwrap();
+        site.asked.push("go");
+        match site.go {
+            Some(reason) => refusal(reason),
+            None => {
+                let seq = site.seq + i64::from(site.of_another);
+                Json(json!({"seq": seq})).into_response()
+            }
+        }
+    };
     let router = Router::new()
         .route("/h/uid-c1/image", get(bytes))
         .route("/h/uid-c1/own", get(own))
+        .route("/h/uid-c1/go", get(go))
         .with_state(image);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -124,7 +165,8 @@ async fn bench() -> Bench {
     let imitation = Imitation::mount().unwrap();
     machine_at(imitation.root());
     let image = Arc::new(Mutex::new(stream(2)));
-    let (store, serving) = store(Arc::clone(&image)).await;
+    let site = Arc::<Mutex<Site>>::default();
+    let (store, serving) = store(Arc::clone(&image), Arc::clone(&site)).await;
     let work = tempfile::tempdir().unwrap();
     fs::write(work.path().join("token"), "a-token\n").unwrap();
     api.put("dpureports/bmc-card-c1", bmc("OsRunning"));
@@ -133,6 +175,7 @@ async fn bench() -> Bench {
         api,
         imitation,
         image,
+        site,
         work,
         store,
         pusher,
@@ -161,6 +204,7 @@ fn agent(api: &FakeApi, root: &Path, store: &Url, work: &Path) -> (Pusher, JoinH
     let orders = Orders::new(&api.client(), "site", "node1");
     let mut pusher = Pusher::new(orders, root, store, &args, tell).unwrap();
     pusher.pause = Duration::from_millis(10);
+    pusher.look_again = Duration::from_millis(10);
     (pusher, reporting)
 }
 
@@ -204,6 +248,7 @@ impl Bench {
     }
 
     fn want(&self, directive: &Value, trust: &str) {
+        self.site.lock().unwrap().seq = directive["seq"].as_i64().unwrap();
         self.api.put(
             "dpuhosts/h1",
             json!({
@@ -362,6 +407,45 @@ async fn a_busy_rshim_is_no_install_and_a_push_that_breaks_off_is_half_of_one() 
     let (result, reason, message) = bench.outcome(3).await;
     assert_eq!((&*result, &*reason), ("Partly", "InstallerFailed"));
     assert!(message.contains("no room"), "{message}");
+}
+
+#[tokio::test]
+async fn the_card_is_reset_only_by_leave_of_the_site_s_agent_which_looks_at_it_now() {
+    let mut bench = bench().await;
+    bench.imitation.card().installs(Duration::from_millis(5));
+    // What is reported is from before the download, and says nothing against it.
+    for (seq, reason) in [(1, "StageForbids"), (2, "UpdatesBusy"), (3, "HostNotSeen")] {
+        bench.site.lock().unwrap().go = Some(reason);
+        let directive = bench.directive(seq);
+        bench.want(&directive, "Trusted");
+        let message = bench.refused(seq, reason).await;
+        assert_eq!(message, "said by the site's agent");
+        assert_eq!(bench.site.lock().unwrap().asked, ["own", "go"]);
+        bench.site.lock().unwrap().asked.clear();
+    }
+    bench.site.lock().unwrap().go = None;
+    bench.site.lock().unwrap().of_another = true;
+    let directive = bench.directive(4);
+    bench.want(&directive, "Trusted");
+    bench.refused(4, "Withdrawn").await;
+    bench.site.lock().unwrap().of_another = false;
+    bench.site.lock().unwrap().own = vec!["StageForbids"];
+    let directive = bench.directive(5);
+    bench.want(&directive, "Trusted");
+    bench.refused(5, "StageForbids").await;
+}
+
+#[tokio::test]
+async fn a_push_waits_until_what_goes_on_at_a_bmc_has_ended() {
+    let mut bench = bench().await;
+    bench.imitation.card().installs(Duration::from_millis(5));
+    bench.site.lock().unwrap().own = vec!["UpdatesBusy", "UpdatesBusy"];
+    let directive = bench.directive(1);
+    bench.want(&directive, "Trusted");
+    let (result, _, message) = bench.outcome(1).await;
+    assert_eq!(result, "Done", "{message}");
+    let asked = bench.site.lock().unwrap().asked.clone();
+    assert_eq!(asked, ["own", "own", "own", "go"]);
 }
 
 /// A process that died with this directive accepted, which had come so far.

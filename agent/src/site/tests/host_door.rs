@@ -5,9 +5,11 @@ use std::io::Write as _;
 use lockstep_store::{Medium, Own};
 
 use super::installs::publish;
+use super::updates::{offering, task};
 use super::*;
 use crate::site::host_door::{AUDIENCE, Door};
 use crate::site::objects::Objects;
+use lockstep_redfish::{BootProgress, BootStage, TaskState};
 
 const ACCOUNT: &str = "system:serviceaccount:site-hosts:lockstep-host-agent";
 
@@ -21,22 +23,26 @@ fn pod(account: &str, node: Option<&str>, audience: &str) -> Value {
     })
 }
 
-/// The door of a site with one host, of which this is asked.
-async fn door(bench: &Bench, directive: &Directive) -> String {
-    bench.api.put(
-        "dpuhosts/h1",
-        json!({
-            "apiVersion": "provisioning.opiproject.org/v1alpha1", "kind": "DpuHost",
-            "metadata": {"name": "h1", "uid": "uid-h1"},
-            "spec": {"site": "s", "policyRef": {"name": "p"}},
-            "status": {"seq": 2, "directives": [directive]},
-        }),
-    );
+/// A host of which this is asked.
+fn host(directive: &Directive) -> Value {
+    json!({
+        "apiVersion": "provisioning.opiproject.org/v1alpha1", "kind": "DpuHost",
+        "metadata": {"name": "c1", "uid": "uid-1"},
+        "spec": {
+            "site": "s", "policyRef": {"name": "p"}, "nodeName": "node1",
+            "trustDomain": "Trusted",
+        },
+        "status": {"seq": 2, "directives": [directive]},
+    })
+}
+
+/// The door of a site with that one host.
+async fn door(bench: &Bench, host: Value) -> String {
+    bench.api.put("dpuhosts/c1", host);
     let ending = CancellationToken::new();
     let objects = Objects::watch(&bench.api.client(), &bench.site.config, &ending);
     assert!(objects.are_read().await);
-    let (store, client) = (bench.site.store.clone(), bench.api.client());
-    let door = Door::new(store, objects.hosts.clone(), client, "site");
+    let door = Door::new(Arc::clone(&bench.site), objects.hosts.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, door.router()).await });
@@ -62,7 +68,7 @@ async fn what_is_offered_is_had_by_the_agent_that_is_to_push_it_and_by_nobody_el
     let bench = bench();
     let digest = publish(&bench.site.store).await;
     let image = json!({"digest": digest.to_string(), "version": "1.2"});
-    let running = bench.start(MachineKind::Card);
+    let running = bench.start_named();
     let mut offer = directive(1, "OfferImage");
     offer.action.image = Some(serde_json::from_value(image).unwrap());
     running.want(std::slice::from_ref(&offer));
@@ -74,7 +80,7 @@ async fn what_is_offered_is_had_by_the_agent_that_is_to_push_it_and_by_nobody_el
     let mut push = directive(2, "PushImage");
     push.executor = "host-node1".to_owned();
     push.action.image = offer.action.image.clone();
-    let url = door(&bench, &push).await;
+    let url = door(&bench, host(&push)).await;
     let tokens = [
         ("good", pod(ACCOUNT, Some("node1"), AUDIENCE), 200),
         ("other-node", pod(ACCOUNT, Some("node2"), AUDIENCE), 403),
@@ -98,7 +104,7 @@ async fn what_is_offered_is_had_by_the_agent_that_is_to_push_it_and_by_nobody_el
     ];
     for (token, status, wanted) in tokens {
         bench.api.knows_token(token, status);
-        for path in ["/h/uid-1/image", "/h/uid-1/own"] {
+        for path in ["/h/uid-1/image", "/h/uid-1/own", "/h/uid-1/go"] {
             assert_eq!(asked(&url, path, Some(token)).await.0, wanted, "{token}");
         }
     }
@@ -163,4 +169,99 @@ async fn a_push_is_not_for_the_site_s_agent_and_a_second_offer_ends_the_first() 
     let outcome = bench.outcome(CARD, 3).await;
     assert_eq!(outcome["reason"], "ActionUnsuitable", "{outcome}");
     running.end().await;
+}
+
+/// A card to which an image is offered that the agent of its host is to push, and the way to it.
+async fn offered(bench: &Bench, running: &Running) -> Directive {
+    let digest = publish(&bench.site.store).await;
+    let mut offer = directive(1, "OfferImage");
+    let image = json!({"digest": digest.to_string(), "version": "1.2"});
+    offer.action.image = Some(serde_json::from_value(image).unwrap());
+    running.want(std::slice::from_ref(&offer));
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Done");
+    bench
+        .api
+        .knows_token("good", pod(ACCOUNT, Some("node1"), AUDIENCE));
+    Directive {
+        seq: 2,
+        executor: "host-node1".to_owned(),
+        action: lockstep_crds::directive::Action {
+            kind: "PushImage".into(),
+            ..offer.action.clone()
+        },
+        ..offer
+    }
+}
+
+/// What the door says, by status and, of a refusal, reason.
+async fn says(url: &str, path: &str) -> (u16, String) {
+    let (status, body) = asked(url, path, Some("good")).await;
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let reason = body["reason"].as_str().unwrap_or_default().to_owned();
+    (status, reason)
+}
+
+#[tokio::test]
+async fn a_card_is_reset_by_its_host_only_after_a_look_at_both_that_is_made_then() {
+    let bench = offering();
+    let running = bench.start_named();
+    let beside = bench.start_with(MachineKind::Host, |input| {
+        input.identity = Some(lockstep_crds::MachineIdentity {
+            serial_number: Some("SN1".to_owned()),
+            ..Default::default()
+        });
+    });
+    let push = offered(&bench, &running).await;
+    let mut object = host(&push);
+    object["spec"]["bmc"] = json!({
+        "address": "http://192.0.2.1", "credentialsRef": {"name": "c"},
+        "tls": {"trust": "PlainHttp"},
+    });
+    let url = door(&bench, object.clone()).await;
+    let both = ["/h/uid-1/own", "/h/uid-1/go"];
+    for path in both {
+        assert_eq!(says(&url, path).await.0, 200, "{path}");
+    }
+    let (_, body) = asked(&url, "/h/uid-1/go", Some("good")).await;
+    let answer: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(answer["seq"], 2);
+
+    // Somebody updates firmware by a BMC, of which the reports know nothing.
+    bench
+        .bmc
+        .updates(|updates| updates.tasks = vec![task(TaskState::Running, 4, None)]);
+    for path in both {
+        let told = says(&url, path).await;
+        assert_eq!(told, (409, "UpdatesBusy".to_owned()), "{path}");
+    }
+    bench.bmc.updates(|updates| updates.tasks.clear());
+    bench.bmc.set(|facts| {
+        facts.power = Reading::Read(PowerState::On);
+        facts.boot_progress = Reading::Read(BootProgress {
+            stage: Some(BootStage::FirmwareUpdating),
+            last_state: None,
+            oem_last_state: None,
+            last_state_time: None,
+        });
+    });
+    let told = says(&url, "/h/uid-1/go").await;
+    assert_eq!(told, (409, "StageForbids".to_owned()));
+    bench
+        .bmc
+        .set(|facts| facts.boot_progress = Reading::NotOffered);
+    assert_eq!(says(&url, "/h/uid-1/go").await.0, 200);
+
+    // Another host than the one that is looked after under its name.
+    object["metadata"]["uid"] = json!("uid-2");
+    let other = door(&bench, object).await;
+    let told = says(&other, "/h/uid-1/go").await;
+    assert_eq!(told, (409, "HostNotSeen".to_owned()));
+
+    // Whoever lost its Lease sees what it sees, and says nothing by it.
+    bench.site.mandate.end();
+    let told = says(&url, "/h/uid-1/go").await;
+    assert_eq!(told, (409, "LeaseLost".to_owned()));
+    assert_eq!(bench.bmc.effects(), Vec::<String>::new());
+    running.end().await;
+    beside.end().await;
 }

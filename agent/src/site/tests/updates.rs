@@ -15,7 +15,7 @@ fn update(seq: i64, kind: &str, digest: &Digest) -> Directive {
     update
 }
 
-fn task(state: TaskState, percent: u8, text: Option<&str>) -> TaskFacts {
+pub(super) fn task(state: TaskState, percent: u8, text: Option<&str>) -> TaskFacts {
     TaskFacts {
         path: "/redfish/v1/TaskService/Tasks/0".to_owned(),
         name: Some("Update DPU_OS".to_owned()),
@@ -33,7 +33,7 @@ fn task(state: TaskState, percent: u8, text: Option<&str>) -> TaskFacts {
     }
 }
 
-fn offering() -> Bench {
+pub(super) fn offering() -> Bench {
     let bench = bench();
     bench.bmc.updates(|updates| {
         updates.offer = Some(update_service());
@@ -45,7 +45,7 @@ fn offering() -> Bench {
 
 impl Bench {
     /// A worker of a card whose object says which one it is.
-    fn start_named(&self) -> Running {
+    pub(super) fn start_named(&self) -> Running {
         self.start_with(MachineKind::Card, |input| {
             input.identity = Some(lockstep_crds::MachineIdentity {
                 serial_number: Some("SN1".to_owned()),
