@@ -14,12 +14,33 @@ pub(super) fn keep(
     withdrawals: &mut Vec<Withdrawal>,
     proposals: impl Fn(&SiteView<'_>) -> Vec<Proposal>,
 ) {
-    if withdrawals.is_empty() {
-        return;
+    // What stays changes what would be proposed: a card is not proposed anew beside a host that
+    // would be, and is beside one that stays.
+    while !withdrawals.is_empty() {
+        let again = proposals(&without(view, &leaving(withdrawals)));
+        let back = just_as_they_are(view, &again);
+        let before = withdrawals.len();
+        withdrawals.retain(|gone| !back.contains(&(gone.subject, gone.name.as_str())));
+        if withdrawals.len() == before {
+            return;
+        }
+        // A card that stays keeps its hosts.
+        let left = without(view, &leaving(withdrawals));
+        let needed: BTreeSet<&str> = left
+            .cards
+            .iter()
+            .flat_map(|card| &card.spec.host_refs)
+            .map(|host| host.name.as_str())
+            .collect();
+        withdrawals
+            .retain(|gone| gone.subject != Subject::Host || !needed.contains(gone.name.as_str()));
     }
-    let again = proposals(&without(view, &leaving(withdrawals)));
-    let mut back: BTreeSet<(Subject, &str)> = BTreeSet::new();
-    for proposal in &again {
+}
+
+/// The objects of which the very same would be proposed.
+fn just_as_they_are<'a>(view: &SiteView<'a>, again: &[Proposal]) -> BTreeSet<(Subject, &'a str)> {
+    let mut back = BTreeSet::new();
+    for proposal in again {
         match proposal {
             Proposal::Card(made) => {
                 let id = proposed_id(&made.metadata);
@@ -37,21 +58,7 @@ pub(super) fn keep(
             }
         }
     }
-    let before = withdrawals.len();
-    withdrawals.retain(|gone| !back.contains(&(gone.subject, gone.name.as_str())));
-    if withdrawals.len() == before {
-        return;
-    }
-    // A card that stays keeps its hosts.
-    let left = without(view, &leaving(withdrawals));
-    let needed: BTreeSet<&str> = left
-        .cards
-        .iter()
-        .flat_map(|card| &card.spec.host_refs)
-        .map(|host| host.name.as_str())
-        .collect();
-    withdrawals
-        .retain(|gone| gone.subject != Subject::Host || !needed.contains(gone.name.as_str()));
+    back
 }
 
 fn without<'a>(view: &SiteView<'a>, gone: &BTreeSet<(Subject, &str)>) -> SiteView<'a> {
