@@ -54,6 +54,12 @@ pub struct DpuBootPolicySpec {
     /// Image for the cards that do not name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_ref: Option<LocalRef>,
+    /// Firmware images that the cards are to run, each of another component: the BMC writes one at a
+    /// time, before an operating system is installed. Cards that no image is wanted of get none.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 4))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub firmware_refs: Vec<LocalRef>,
     /// What an image needs before it goes onto a card, whoever names it. Absent: its digest alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<ImageRules>,
@@ -272,7 +278,12 @@ pub struct InstallPolicy {
     #[schemars(range(min = 30, max = 86400))]
     #[serde(default = "InstallPolicy::default_os_timeout")]
     pub os_timeout_seconds: i64,
-    /// Installs tried per card and image before `onFailure` says what becomes of the card.
+    /// Seconds from the request for an update of firmware until the new version must run.
+    #[schemars(range(min = 30, max = 86400))]
+    #[serde(default = "InstallPolicy::default_firmware_timeout")]
+    pub firmware_timeout_seconds: i64,
+    /// Installs tried per card and image before `onFailure` says what becomes of the card; updates
+    /// of firmware are counted per card, image and component.
     #[schemars(range(min = 1, max = 5))]
     #[serde(default = "InstallPolicy::default_attempts")]
     pub max_attempts: i64,
@@ -349,6 +360,10 @@ impl InstallPolicy {
         3600
     }
 
+    fn default_firmware_timeout() -> i64 {
+        3600
+    }
+
     fn default_attempts() -> i64 {
         2
     }
@@ -363,6 +378,7 @@ impl Default for InstallPolicy {
         Self {
             methods: Self::default_methods(),
             os_timeout_seconds: Self::default_os_timeout(),
+            firmware_timeout_seconds: Self::default_firmware_timeout(),
             max_attempts: Self::default_attempts(),
             on_failure: OnInstallFailure::default(),
             shutdown_grace_seconds: Self::default_shutdown(),

@@ -31,6 +31,10 @@ open_enum! {
         BootCard,
         /// The card's BMC is given the image, which it writes by itself.
         UpdateCard,
+        /// The card's BMC is given firmware, which it writes by itself.
+        UpdateFirmware,
+        /// The card's BMC restarts, so that firmware which was written runs.
+        ActivateFirmware,
         /// The card's own agent is awaited.
         AwaitOs,
         /// Media, HTTP boot URL and boot override are taken back.
@@ -59,6 +63,12 @@ open_enum! {
         PullUpdate,
         /// Card: power it on if it is off, and send the image to its BMC, which writes it.
         PushUpdate,
+        /// Card: have its BMC fetch the image and write it to `component`.
+        PullFirmware,
+        /// Card: send the image to its BMC, which writes it to `component`.
+        PushFirmware,
+        /// Card: restart its BMC.
+        ResetBmc,
         /// Card: offer the image, with the card's own seed and files, to the agent of its host.
         OfferImage,
         /// Card, by the agent of its host: reset it, and push the offered image over rshim.
@@ -84,6 +94,9 @@ impl ActionKind {
             | Self::ForceOff
             | Self::PullUpdate
             | Self::PushUpdate
+            | Self::PullFirmware
+            | Self::PushFirmware
+            | Self::ResetBmc
             | Self::PushImage
             | Self::Unrecognized(_) => true,
             Self::HoldHost
@@ -104,6 +117,29 @@ impl ActionKind {
             | Self::ReleaseHost
             | Self::PullUpdate
             | Self::PushUpdate
+            | Self::PullFirmware
+            | Self::PushFirmware
+            | Self::ResetBmc
+            | Self::PushImage
+            | Self::ClearInstall
+            | Self::PowerOn
+            | Self::ShutdownGracefully
+            | Self::ForceOff
+            | Self::Unrecognized(_) => false,
+        }
+    }
+
+    /// Whether the action is about firmware of a card, and its BMC carries it out.
+    pub fn is_firmware(&self) -> bool {
+        match self {
+            Self::PullFirmware | Self::PushFirmware | Self::ResetBmc => true,
+            Self::HoldHost
+            | Self::ReleaseHost
+            | Self::StageInstall
+            | Self::StageHttpBoot
+            | Self::PullUpdate
+            | Self::PushUpdate
+            | Self::OfferImage
             | Self::PushImage
             | Self::ClearInstall
             | Self::PowerOn
@@ -122,6 +158,9 @@ impl ActionKind {
             | Self::StageInstall
             | Self::StageHttpBoot
             | Self::OfferImage
+            | Self::PullFirmware
+            | Self::PushFirmware
+            | Self::ResetBmc
             | Self::PushImage
             | Self::ClearInstall
             | Self::PowerOn
@@ -206,9 +245,14 @@ pub struct Action {
     /// What to do.
     pub kind: ActionKind,
     /// Image to stage or to write, for `StageInstall`, `StageHttpBoot`, `PullUpdate`, `PushUpdate`,
-    /// `OfferImage` and `PushImage`; of a card's `PowerOn`, the one that is installed by it.
+    /// `OfferImage`, `PushImage`, `PullFirmware` and `PushFirmware`; of a card's `PowerOn`, the one
+    /// that is installed by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageFacts>,
+    /// Id of the component that firmware is for, in the FirmwareInventory of the card's BMC.
+    #[schemars(length(max = 96))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<String>,
     /// What the card's own files must be made of but for secrets, for what stages an image: 64 hex
     /// digits. Absent if the image has none.
     #[schemars(length(max = 64))]

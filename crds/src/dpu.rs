@@ -94,6 +94,11 @@ pub struct DpuSpec {
     /// The image this card should run; overrides the policy's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_ref: Option<LocalRef>,
+    /// The firmware images this card should run; overrides all of the policy's, also if it is empty.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 4))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware_refs: Option<Vec<LocalRef>>,
     /// Whether anything may be done to this card. Discovery proposes cards with `false`; setting
     /// it takes the verb `approve` on `dpus`.
     #[serde(default = "default_approved")]

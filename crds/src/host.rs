@@ -430,6 +430,10 @@ pub struct CardRecord {
     /// The highest security version of an image that the card was seen to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security_version: Option<i64>,
+    /// What was seen of, and done to, each component that a firmware image is wanted for.
+    #[schemars(length(max = 8))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<ComponentRecord>,
     /// Effects accepted by the card's BMC, or by the site's store for it, and not yet taken back (S15).
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -440,6 +444,59 @@ pub struct CardRecord {
     /// The directive that this card keeps failing, until it succeeds or something else is wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailedDirective>,
+}
+
+/// One component of a card, and the firmware image that is wanted for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentRecord {
+    /// Its id in the FirmwareInventory of the card's BMC.
+    #[schemars(length(max = 96))]
+    pub component: String,
+    /// The image that it is to run.
+    pub image: ImageFacts,
+    /// `spec.retryToken` for which `attempts` counts.
+    #[schemars(length(max = 63))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_token: Option<String>,
+    /// Updates begun for this image.
+    #[serde(default)]
+    pub attempts: i64,
+    /// Number of the directive that began the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<i64>,
+    /// By which way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<crate::inventory::InstallMethod>,
+    /// What ran before it.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// When it was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_at: Option<Time>,
+    /// Until when the new version must run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Time>,
+    /// The version that is written and does not run yet: armed until the BMC restarts (S15).
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<String>,
+    /// When the BMC first told that it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_at: Option<Time>,
+    /// When the BMC was asked to restart for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset_at: Option<Time>,
+    /// When the wanted version was first seen to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_at: Option<Time>,
+    /// The host's wait ended without it; not tried again for the same image and token.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub given_up: bool,
+    /// The highest security version of an image that the component was seen to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_version: Option<i64>,
 }
 
 /// An image that a card was seen to run.
@@ -464,6 +521,10 @@ pub struct GoodImage {
 pub struct InstallFailure {
     /// What was installed.
     pub image: ImageFacts,
+    /// The component, if it was an update of firmware.
+    #[schemars(length(max = 96))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<String>,
     /// Which of the installs of this image it was, counted from 1.
     pub attempt: i64,
     /// The way that it took.
@@ -471,7 +532,7 @@ pub struct InstallFailure {
     /// When it began: when the card was powered on for it, or its BMC or its host's agent was asked.
     pub begun_at: Time,
     /// A condition reason: `TaskFailed`, `TaskStuck`, `TaskLost`, `OldImageRuns`, `ImageNotSeen`,
-    /// `OsNotSeen`, or of a push what ended it, such as `PushBroken` or `InstallerFailed`.
+    /// `OsNotSeen`, `VersionNotSeen` of firmware, or of a push what ended it, such as `PushBroken` or `InstallerFailed`.
     #[schemars(length(max = 64))]
     pub reason: String,
     /// What was seen, and what helps.

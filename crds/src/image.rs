@@ -15,12 +15,13 @@ use crate::LocalRef;
     version = "v1alpha1",
     kind = "DpuImage",
     namespaced,
-    doc = "An operating system image for cards: where it is, what its bytes must be, and how it will be recognised once it runs.",
+    doc = "An image for cards, an operating system or firmware: where it is, what its bytes must be, and how it will be recognised once it runs.",
     crates(kube_core = "::kube_core"),
     status = "DpuImageStatus",
     shortname = "dpuimg",
     category = "xpu",
     derive = "PartialEq",
+    printcolumn(name = "Kind", type_ = "string", json_path = ".spec.kind"),
     printcolumn(name = "Version", type_ = "string", json_path = ".spec.version"),
     printcolumn(
         name = "Ready",
@@ -50,13 +51,27 @@ use crate::LocalRef;
     validation = Rule::new("self == oldSelf").message("a DpuImage is immutable: create another one for other bytes")
 )]
 #[x_kube(
+    validation = Rule::new("has(self.component) == (has(self.kind) && self.kind == 'Bmc')").message("an image of kind Bmc needs component, the id in the FirmwareInventory that tells its version; one of kind Os has none")
+)]
+#[x_kube(
+    validation = Rule::new("!has(self.kind) || self.kind == 'Os' || !has(self.files) || size(self.files) == 0").message("files are of images of kind Os: firmware is the same on every card")
+)]
+#[x_kube(
     validation = Rule::new(oci_sources_are_whole()).message("an oci source is oci://REGISTRY/REPOSITORY:TAG or oci://REGISTRY/REPOSITORY@sha256:DIGEST, without user name and password; the repository is in lower case")
 )]
 #[x_kube(
     validation = Rule::new("!has(self.pullSecretRef) || self.sources.exists(source, !source.startsWith('http://'))").message("pullSecretRef is of no use with http sources alone: an account is shown over https and to oci registries only")
 )]
 pub struct DpuImageSpec {
-    /// Version as the running system will report it.
+    /// What the image is.
+    #[serde(default)]
+    pub kind: ImageKind,
+    /// What of the card a `Bmc` image is for, by its id in the `FirmwareInventory` of the card's BMC,
+    /// such as `BMC_Firmware`: there the version is read that runs.
+    #[schemars(length(min = 1, max = 96), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<String>,
+    /// Version as the running system will report it, or of a `Bmc` image the `FirmwareInventory`.
     #[schemars(length(min = 1, max = 63))]
     pub version: String,
     /// `sha256:` and 64 hex digits over the whole file. Nothing unverified is ever served to a card.
@@ -110,6 +125,16 @@ pub struct DpuImageSpec {
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<ImageFile>,
+}
+
+/// What an image is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ImageKind {
+    /// The operating system of a card: `imageRef` names it.
+    #[default]
+    Os,
+    /// The firmware of a card's BMC, or of what restarts with it: `firmwareRefs` name it.
+    Bmc,
 }
 
 /// One signature of an image, by how it is kept.

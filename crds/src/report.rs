@@ -205,6 +205,14 @@ pub struct BmcReport {
     /// The update that this BMC was asked for last, until it is forgotten by a `ClearInstall`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<UpdateReport>,
+    /// The components that firmware images wanted of this card are for. Absent: the agent's release
+    /// does not tell.
+    #[schemars(length(max = 8))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub components: Option<Vec<ComponentReport>>,
+    /// The update of a component that this BMC was asked for last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component_update: Option<ComponentUpdate>,
     /// Digest of the image that the site's store has ready for this very card, by whichever way
     /// it gets there.
     #[schemars(length(max = 71))]
@@ -250,6 +258,41 @@ pub struct UpdateReport {
     #[schemars(length(max = 256))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// A component that the card's BMC may write, as its FirmwareInventory shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentReport {
+    /// Its id there.
+    #[schemars(length(max = 96))]
+    pub name: String,
+    /// The version that runs.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<String>,
+    /// Another version that is written and does not run yet.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<String>,
+    /// Whether the BMC fetches an image for it from the site's store.
+    pub simple_update: Offer,
+    /// Whether the BMC takes an image for it that is sent.
+    pub multipart_push: Offer,
+}
+
+/// An update of a component that a card's BMC was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentUpdate {
+    /// Number of the directive that asked for it.
+    pub seq: i64,
+    /// Id of the component.
+    #[schemars(length(max = 96))]
+    pub component: String,
+    /// What is told of it.
+    #[serde(flatten)]
+    pub update: UpdateReport,
 }
 
 open_enum! {

@@ -354,6 +354,24 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "DpuImage",
+            "an image of kind Bmc needs component",
+            json!({"spec": {"kind": "Bmc"}}),
+            json!({"spec": {"kind": "Bmc", "component": "BMC_Firmware"}}),
+        ),
+        case(
+            "DpuImage",
+            "an image of kind Bmc needs component",
+            json!({"spec": {"component": "BMC_Firmware"}}),
+            json!({"spec": {"kind": "Os"}}),
+        ),
+        case(
+            "DpuImage",
+            "files are of images of kind Os",
+            json!({"spec": {"kind": "Bmc", "component": "BMC_Firmware", "files": [{"slot": "bf.cfg", "template": "a"}]}}),
+            json!({"spec": {"files": [{"slot": "bf.cfg", "template": "a"}]}}),
+        ),
+        case(
+            "DpuImage",
             "a signature needs dsse",
             json!({"spec": {"signatures": [{}]}}),
             json!({"spec": {"signatures": [

@@ -3,11 +3,13 @@
 use kube::ResourceExt;
 use lockstep_configuration::Inputs;
 use lockstep_crds::directive::ImageFacts;
+use lockstep_crds::image::ImageKind;
 use lockstep_crds::report::StoredImage;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReportSpec, LocalRef, names};
 use lockstep_planner::inventory::JoinedCard;
+use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::Vetting;
-use lockstep_planner::view::{CardView, Fallback, Wanted};
+use lockstep_planner::view::{CardView, Fallback, FirmwareImage, Wanted, WantedFirmware};
 use lockstep_planner::{View, good_image};
 use thiserror::Error;
 
@@ -123,8 +125,10 @@ fn card_view(
             .map(|image| requirements(world, key, image, joined))
             .unwrap_or_default(),
         vetting: found.map_or_else(Vetting::of_nothing, |image| {
-            vetting(world, key, &dpu.spec.site, policy, image, joined)
+            let found = vetting(world, key, &dpu.spec.site, policy, image, joined);
+            of_kind(found, image, ImageKind::Os)
         }),
+        firmware: firmware(world, key, dpu, policy, joined)?,
         fallback: None,
         wanted: wanted(world, key, image)?,
         conflicts: world.claims.conflicts(&Claimant::Card(key.clone())),
@@ -157,10 +161,58 @@ fn fallback(
         Box::new(Fallback {
             image: facts(image),
             requirements: requirements(world, key, image, joined),
-            vetting: vetting(world, key, &card.dpu.spec.site, policy, image, joined),
+            vetting: of_kind(
+                vetting(world, key, &card.dpu.spec.site, policy, image, joined),
+                image,
+                ImageKind::Os,
+            ),
             configuration: Inputs::of(&card.dpu, &image.name_any(), &image.spec),
         })
     }))
+}
+
+/// The firmware images that the card names, or the policy.
+fn firmware(
+    world: &World,
+    key: &Key,
+    dpu: &Dpu,
+    policy: Option<&DpuBootPolicy>,
+    joined: Option<&JoinedCard>,
+) -> Result<Vec<WantedFirmware>, Unreadable> {
+    let own = dpu.spec.firmware_refs.as_ref();
+    let named = own.or_else(|| policy.map(|policy| &policy.spec.firmware_refs));
+    let find = |named: &LocalRef| {
+        let found = image_of(world, key, Some(named))?;
+        Ok(WantedFirmware {
+            name: named.name.clone(),
+            image: found.map(|image| FirmwareImage {
+                component: image.spec.component.clone().unwrap_or_default(),
+                facts: facts(image),
+                requirements: requirements(world, key, image, joined),
+                vetting: of_kind(
+                    vetting(world, key, &dpu.spec.site, policy, image, joined),
+                    image,
+                    ImageKind::Bmc,
+                ),
+            }),
+        })
+    };
+    named.into_iter().flatten().map(find).collect()
+}
+
+/// What is found of an image that must be of this kind: of another one it is not for this.
+fn of_kind(found: Vetting, image: &DpuImage, wanted: ImageKind) -> Vetting {
+    if image.spec.kind == wanted {
+        return found;
+    }
+    Vetting {
+        fit: Judgement::NotMet(format!(
+            "DpuImage {} is of kind {:?}; imageRef takes images of kind Os, and firmwareRefs those of kind Bmc",
+            image.name_any(),
+            image.spec.kind
+        )),
+        ..found
+    }
 }
 
 fn facts(image: &DpuImage) -> ImageFacts {

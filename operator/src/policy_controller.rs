@@ -20,12 +20,11 @@ pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
         let Some(policy) = world.policies.get(key).cloned() else {
             return Outcome::done("gone");
         };
-        let image = policy
-            .spec
-            .image_ref
-            .as_ref()
+        let named = policy.spec.image_ref.iter();
+        let mut named = named.chain(&policy.spec.firmware_refs);
+        let missing = named
+            .find(|image| !world.images.exists(&key.sibling(&image.name)))
             .map(|image| image.name.clone());
-        let missing = image.filter(|image| !world.images.exists(&key.sibling(image)));
         (policy, missing)
     };
     if !context.writes.caught_up(&policy) {

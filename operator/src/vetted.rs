@@ -80,6 +80,9 @@ pub(crate) fn findings(world: &World, key: &Key, image: &DpuImage) -> Vec<Findin
         let own = dpu.spec.image_ref.as_ref();
         let wanted = own.or(policy.spec.image_ref.as_ref());
         let wanted = wanted.is_some_and(|wanted| wanted.name == key.name);
+        let own = dpu.spec.firmware_refs.as_ref();
+        let mut firmware = own.unwrap_or(&policy.spec.firmware_refs).iter();
+        let wanted = wanted || firmware.any(|named| named.name == key.name);
         if wanted || may_go_back(host, dpu, policy, key) {
             wanted_by.insert((named, dpu.spec.site.as_str()));
         }

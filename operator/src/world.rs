@@ -295,19 +295,23 @@ impl World {
     /// back to it.
     pub(crate) fn wake_for_image(&self, image: &Key, wake: &mut Wake) {
         for (key, entry) in self.policies.within(&image.namespace) {
-            let named = entry
-                .readable()
-                .and_then(|policy| policy.spec.image_ref.as_ref());
-            if named.is_some_and(|named| named.name == image.name) {
+            let Some(policy) = entry.readable() else {
+                continue;
+            };
+            let firmware = &policy.spec.firmware_refs;
+            let mut named = policy.spec.image_ref.iter().chain(firmware);
+            if named.any(|named| named.name == image.name) {
                 wake.policies.insert(key.clone());
                 self.wake_for_policy(key, wake);
             }
         }
         for (key, entry) in self.cards.within(&image.namespace) {
-            let named = entry
-                .readable()
-                .and_then(|card| card.spec.image_ref.as_ref());
-            if named.is_some_and(|named| named.name == image.name) {
+            let Some(card) = entry.readable() else {
+                continue;
+            };
+            let firmware = card.spec.firmware_refs.iter().flatten();
+            let mut named = card.spec.image_ref.iter().chain(firmware);
+            if named.any(|named| named.name == image.name) {
                 self.wake_for_card(key, wake);
             }
         }

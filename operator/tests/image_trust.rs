@@ -7,6 +7,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use lockstep_crds::image::ImageKind;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuImage, DpuReport};
 use lockstep_operator::assemble::assemble;
 use lockstep_operator::joins::Joined;
@@ -89,6 +90,44 @@ fn join(world: &mut World, dpu: &Dpu, family: &str) -> Wake {
     joined.cards.insert("c".to_owned(), Arc::new(dpu.clone()));
     joined.join.cards.insert("c".to_owned(), card);
     world.joined(&key("c").namespace, joined)
+}
+
+#[test]
+fn an_image_of_another_kind_than_is_wanted_does_not_fit() {
+    let mut world = world();
+    put(&mut world, card("c", "h"));
+    put(&mut world, host("h"));
+    let mut firmware = image("f", "BF-2");
+    firmware.spec.kind = ImageKind::Bmc;
+    firmware.spec.component = Some("BMC_Firmware".to_owned());
+    let named = |os: &str, firmware: &str, version: u64| {
+        let mut policy = policy(Some(os));
+        policy.metadata.resource_version = Some(version.to_string());
+        let named = json!([{"name": firmware}, {"name": "gone"}]);
+        policy.spec.firmware_refs = serde_json::from_value(named).unwrap();
+        policy
+    };
+    put(&mut world, image("i", "1.0.0"));
+    put(&mut world, named("i", "f", 20));
+    let wake = put(&mut world, firmware);
+    assert_eq!(wake.hosts, BTreeSet::from([key("h")]));
+    let fits = |world: &World| {
+        let view = assemble(world, &key("h")).unwrap().unwrap();
+        let card = &view.cards[0];
+        assert!(card.firmware[1].image.is_none());
+        let firmware = card.firmware[0].image.clone().unwrap();
+        (
+            card.vetting.fit.clone(),
+            firmware.component,
+            firmware.vetting.fit,
+        )
+    };
+    let met = Judgement::Met;
+    assert_eq!(fits(&world), (met.clone(), "BMC_Firmware".to_owned(), met));
+    put(&mut world, named("f", "i", 21));
+    let (os, component, firmware) = fits(&world);
+    assert!(matches!(os, Judgement::NotMet(_)) && component.is_empty());
+    assert!(matches!(firmware, Judgement::NotMet(_)));
 }
 
 #[test]

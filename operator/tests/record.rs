@@ -54,6 +54,7 @@ fn view(server: &ApiServer) -> View {
             host_access: None,
             requirements: Vec::new(),
             vetting: Vetting::of_nothing(),
+            firmware: Vec::new(),
             configuration: None,
             fallback: None,
             joined: None,
@@ -85,6 +86,7 @@ fn directive(seq: i64) -> Directive {
         action: Action {
             kind: ActionKind::StageInstall,
             image: None,
+            component: None,
             configuration: None,
             power_on: None,
             work_order: None,

@@ -66,7 +66,7 @@ pub use report::{
 pub use stage::{BootStage, stage_of};
 pub use target::{BmcTarget, Credentials, SpkiPin, SpkiPinError, TlsTrust};
 pub use update::{
-    Activation, ActivationReset, Components, NotReady, OsUpdate, Progress, Push, PushError,
+    Activation, ActivationReset, ComponentOffer, Components, NotReady, Progress, Push, PushError,
     SimpleUpdate, SimpleUpdateOffer, TaskFacts, TaskMessage, TaskReading, TaskSighting, TaskState,
     UpdateFacts, UpdateService, UpdateTicket, WantedVersion, judge, quiet, readiness, same_version,
 };

@@ -8,7 +8,7 @@ use crate::effect::{BootOverride, Effect, MediaMatch, PowerAction};
 use crate::error::BmcError;
 use crate::facts::{BmcFacts, ImageUrl, PowerRestorePolicy, Reading, SystemGlance};
 use crate::update::{
-    Components, OsUpdate, Push, SimpleUpdate, TaskReading, UpdateFacts, UpdateTicket,
+    ComponentOffer, Components, Push, SimpleUpdate, TaskReading, UpdateFacts, UpdateTicket,
 };
 
 /// What the site agent asks of one BMC.
@@ -54,10 +54,10 @@ pub trait Bmc: Send + Sync + fmt::Debug {
     async fn close(&self);
 }
 
-/// What is asked of one BMC about updates. Beside [`Bmc`], with its contract: the two effects prove
+/// What is asked of one BMC about updates. Beside [`Bmc`], with its contract: the effects prove
 /// the machine's identity in the same session just before their one request, which is sent once.
 ///
-/// Both effects re-read the UpdateService and refuse what it does not offer, and what comes while
+/// Both updates re-read the UpdateService and refuse what it does not offer, and what comes while
 /// it is not enabled. Neither looks at tasks: [`crate::readiness`] does, from facts that the caller
 /// reads just before, of this BMC and of every other that the update can disturb.
 #[async_trait]
@@ -68,7 +68,14 @@ pub trait Updater: Send + Sync + fmt::Debug {
 
     /// Reads what the UpdateService offers for the operating system of a card; not offered where no
     /// component is known to stand for it.
-    async fn os_update(&self) -> Result<Reading<OsUpdate>, BmcError>;
+    async fn os_update(&self) -> Result<Reading<ComponentOffer>, BmcError>;
+
+    /// Reads what the UpdateService offers for the component with this id in the FirmwareInventory;
+    /// not offered where it lists none.
+    async fn component_update(&self, id: &str) -> Result<Reading<ComponentOffer>, BmcError>;
+
+    /// Restarts the BMC. What it does then is seen by nobody, and its sessions and tasks are lost.
+    async fn reset_bmc(&self) -> Result<Effect, BmcError>;
 
     /// Asks the BMC to fetch an image and write it. Accepted is not done.
     async fn simple_update(&self, update: &SimpleUpdate) -> Result<UpdateTicket, BmcError>;

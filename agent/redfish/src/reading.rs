@@ -180,21 +180,51 @@ pub(crate) fn media_slot(document: &Value, path: String) -> MediaSlot {
 
 /// Where `ComputerSystem.Reset` is invoked.
 pub(crate) fn reset_target(system: &Value) -> Option<String> {
-    path(action(system, "ComputerSystem.Reset")?, "target")
+    target_of(system, SYSTEM_RESET)
 }
 
 /// The ActionInfo that lists the reset types, if the action itself does not.
 pub(crate) fn reset_info(system: &Value) -> Option<String> {
-    let reset = action(system, "ComputerSystem.Reset")?;
+    info_of(system, SYSTEM_RESET)
+}
+
+/// `info` is the document that [`reset_info`] points to, if it was read.
+pub(crate) fn reset(system: &Value, path: &str, info: Option<&Value>) -> Capability {
+    resets_of(system, SYSTEM_RESET, path, info)
+}
+
+/// The same of a Manager.
+pub(crate) fn manager_reset_target(manager: &Value) -> Option<String> {
+    target_of(manager, MANAGER_RESET)
+}
+
+/// The same of a Manager.
+pub(crate) fn manager_reset_info(manager: &Value) -> Option<String> {
+    info_of(manager, MANAGER_RESET)
+}
+
+/// The same of a Manager.
+pub(crate) fn manager_reset(manager: &Value, path: &str, info: Option<&Value>) -> Capability {
+    resets_of(manager, MANAGER_RESET, path, info)
+}
+
+const SYSTEM_RESET: &str = "ComputerSystem.Reset";
+const MANAGER_RESET: &str = "Manager.Reset";
+
+fn target_of(resource: &Value, name: &str) -> Option<String> {
+    path(action(resource, name)?, "target")
+}
+
+fn info_of(resource: &Value, name: &str) -> Option<String> {
+    let reset = action(resource, name)?;
     match allowable(reset, "ResetType") {
         Some(_) => None,
         None => path(reset, "@Redfish.ActionInfo"),
     }
 }
 
-/// `info` is the document that [`reset_info`] points to, if it was read.
-pub(crate) fn reset(system: &Value, path: &str, info: Option<&Value>) -> Capability {
-    let Some(reset) = action(system, "ComputerSystem.Reset") else {
+fn resets_of(resource: &Value, name: &str, path: &str, info: Option<&Value>) -> Capability {
+    let Some(reset) = action(resource, name) else {
         return not_offered(path);
     };
     let listed = || {

@@ -3,6 +3,7 @@
 
 mod boot;
 mod confirm;
+mod manager;
 mod media;
 mod observe;
 mod power;
@@ -28,7 +29,7 @@ use crate::registry::Shared;
 use crate::room::Room;
 use crate::target::BmcTarget;
 use crate::update::{
-    Components, OsUpdate, Push, SimpleUpdate, TaskReading, UpdateFacts, UpdateTicket,
+    ComponentOffer, Components, Push, SimpleUpdate, TaskReading, UpdateFacts, UpdateTicket,
 };
 
 /// One BMC over Redfish. Made by [`crate::Redfish::bmc`].
@@ -189,9 +190,19 @@ impl Updater for RedfishBmc {
         update::observe(&mut turn, components).await
     }
 
-    async fn os_update(&self) -> Result<Reading<OsUpdate>, BmcError> {
+    async fn os_update(&self) -> Result<Reading<ComponentOffer>, BmcError> {
         let mut turn = self.short_turn().await?;
         update::os_update(&mut turn).await
+    }
+
+    async fn component_update(&self, id: &str) -> Result<Reading<ComponentOffer>, BmcError> {
+        let mut turn = self.short_turn().await?;
+        update::component_update(&mut turn, id).await
+    }
+
+    async fn reset_bmc(&self) -> Result<Effect, BmcError> {
+        let mut turn = self.short_turn().await?;
+        manager::reset(&mut turn).await
     }
 
     async fn simple_update(&self, update: &SimpleUpdate) -> Result<UpdateTicket, BmcError> {

@@ -86,6 +86,8 @@ pub fn bmc_report(
         http_boot: Some(http_boot_report(facts, uri_owner, previous)),
         media: media_report(facts, owner, previous),
         update: None,
+        components: None,
+        component_update: None,
         capabilities: BmcCapabilities {
             simple_update: None,
             multipart_push: None,

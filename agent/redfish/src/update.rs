@@ -17,6 +17,7 @@ mod version;
 use lockstep_crds::inventory::FirmwareComponent;
 
 use crate::facts::{ImageUrl, Reading};
+use crate::vendor::OS_COMPONENTS;
 
 pub use judge::{Activation, ActivationReset, Progress, WantedVersion, judge};
 pub use readiness::{NotReady, quiet, readiness};
@@ -62,17 +63,17 @@ pub struct UpdateService {
     pub max_image_bytes: Option<u64>,
 }
 
-/// What an UpdateService offers for the operating system of a card.
+/// What an UpdateService offers for one component of a card, such as its operating system.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OsUpdate {
+pub struct ComponentOffer {
     /// The service.
     pub service: UpdateService,
-    /// Path of the component that stands for the system in the FirmwareInventory.
+    /// Path of the component in the FirmwareInventory.
     pub component: String,
 }
 
-impl OsUpdate {
-    /// Whether the BMC fetches this image for the system, as far as it tells.
+impl ComponentOffer {
+    /// Whether the BMC fetches this image for the component, as far as it tells.
     pub fn fetches(&self, image: &ImageUrl) -> bool {
         let update = SimpleUpdate {
             image: image.clone(),
@@ -96,9 +97,13 @@ impl OsUpdate {
         self.service.multipart_push.is_some()
     }
 
-    /// What an image for the system is called when it is sent: boot streams are told by it.
+    /// What an image for the component is called when it is sent: boot streams are told by it.
     pub fn file_name(&self, stem: &str) -> String {
-        format!("{stem}.bfb")
+        if OS_COMPONENTS.contains(&self.component_id()) {
+            format!("{stem}.bfb")
+        } else {
+            format!("{stem}.fwpkg")
+        }
     }
 
     /// Last part of the component's path: its id.

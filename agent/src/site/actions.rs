@@ -55,6 +55,9 @@ impl Worker {
             | ActionKind::StageHttpBoot
             | ActionKind::PullUpdate
             | ActionKind::PushUpdate
+            | ActionKind::PullFirmware
+            | ActionKind::PushFirmware
+            | ActionKind::ResetBmc
             | ActionKind::OfferImage
             | ActionKind::PushImage
             | ActionKind::PowerOn
@@ -80,7 +83,14 @@ impl Worker {
             ActionKind::StageInstall | ActionKind::StageHttpBoot => {
                 self.prepare_medium(directive).await.map(Prepared::Medium)
             }
-            ActionKind::PullUpdate | ActionKind::PushUpdate => {
+            ActionKind::ResetBmc => {
+                self.require_idle_bmc().await?;
+                Ok(Prepared::Nothing)
+            }
+            ActionKind::PullUpdate
+            | ActionKind::PushUpdate
+            | ActionKind::PullFirmware
+            | ActionKind::PushFirmware => {
                 let given = self.prepare_update(directive).await?;
                 Ok(Prepared::Update(Box::new(given)))
             }
@@ -228,7 +238,11 @@ impl Worker {
             ActionKind::StageHttpBoot => {
                 return self.stage_http_boot(prepared, bmc, settled).await;
             }
-            ActionKind::PullUpdate | ActionKind::PushUpdate => {
+            ActionKind::ResetBmc => return self.reset_bmc(bmc, settled).await,
+            ActionKind::PullUpdate
+            | ActionKind::PushUpdate
+            | ActionKind::PullFirmware
+            | ActionKind::PushFirmware => {
                 return self.update(directive, prepared, bmc, settled).await;
             }
             // What was prepared is what is offered.
@@ -320,6 +334,9 @@ impl Worker {
             | ActionKind::StageHttpBoot
             | ActionKind::PullUpdate
             | ActionKind::PushUpdate
+            | ActionKind::PullFirmware
+            | ActionKind::PushFirmware
+            | ActionKind::ResetBmc
             | ActionKind::OfferImage
             | ActionKind::PushImage
             | ActionKind::PowerOn

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lockstep_redfish::{
-    Bmc, BmcError, BmcFacts, BmcTarget, BootOverride, Components, Effect, ImageUrl, MediaMatch,
-    OsUpdate, PowerAction, PowerRestorePolicy, Push, Reading, Redfish, RedfishBmc, SimpleUpdate,
+    Bmc, BmcError, BmcFacts, BmcTarget, BootOverride, ComponentOffer, Components, Effect, ImageUrl,
+    MediaMatch, PowerAction, PowerRestorePolicy, Push, Reading, Redfish, RedfishBmc, SimpleUpdate,
     SystemGlance, TaskReading, UpdateFacts, UpdateTicket, Updater,
 };
 
@@ -122,8 +122,16 @@ impl Updater for Counted {
         self.count("observe_updates", read)
     }
 
-    async fn os_update(&self) -> Result<Reading<OsUpdate>, BmcError> {
+    async fn os_update(&self) -> Result<Reading<ComponentOffer>, BmcError> {
         self.count("os_update", self.bmc.os_update().await)
+    }
+
+    async fn component_update(&self, id: &str) -> Result<Reading<ComponentOffer>, BmcError> {
+        self.count("component_update", self.bmc.component_update(id).await)
+    }
+
+    async fn reset_bmc(&self) -> Result<Effect, BmcError> {
+        self.count("reset_bmc", self.bmc.reset_bmc().await)
     }
 
     async fn simple_update(&self, update: &SimpleUpdate) -> Result<UpdateTicket, BmcError> {

@@ -313,7 +313,8 @@ impl Worker {
 
     /// A directive that the last process may have sent: looked for, never sent again.
     pub(super) async fn settle_interrupted(&mut self, directive: Directive) {
-        if directive.action.kind.is_update() {
+        let kind = &directive.action.kind;
+        if kind.is_update() || (kind.is_firmware() && *kind != ActionKind::ResetBmc) {
             self.settle_update(&directive);
             return;
         }

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use lockstep_crds::inventory::FirmwareComponent;
 use lockstep_redfish::{
-    Bmc, BmcError, BmcFacts, BmcTarget, BootOverride, BootOverrideState, BootTarget, Components,
-    Confirmation, Effect, ImageUrl, MediaMatch, OsUpdate, OverrideEnabled, PowerAction,
-    PowerRestorePolicy, PowerState, Push, Reading, SimpleUpdate, SimpleUpdateOffer, SystemGlance,
-    TaskFacts, TaskReading, TaskSighting, UpdateFacts, UpdateService, UpdateTicket, Updater,
+    Bmc, BmcError, BmcFacts, BmcTarget, BootOverride, BootOverrideState, BootTarget,
+    ComponentOffer, Components, Confirmation, Effect, ImageUrl, MediaMatch, OverrideEnabled,
+    PowerAction, PowerRestorePolicy, PowerState, Push, Reading, SimpleUpdate, SimpleUpdateOffer,
+    SystemGlance, TaskFacts, TaskReading, TaskSighting, UpdateFacts, UpdateService, UpdateTicket,
+    Updater,
 };
 
 use tokio::io::AsyncReadExt as _;
@@ -44,6 +45,8 @@ pub(crate) struct FakeUpdates {
     pub(crate) offer: Option<UpdateService>,
     /// What it shows of the system's version.
     pub(crate) version: Option<String>,
+    /// What it shows of its own firmware: what runs, and what waits.
+    pub(crate) firmware: (Option<String>, Option<String>),
     /// What goes on there.
     pub(crate) tasks: Vec<TaskFacts>,
     /// What begins there once the machine is powered on.
@@ -367,36 +370,67 @@ impl Updater for FakeBmc {
             pending: None,
             updateable: None,
         };
+        let (running, pending) = updates.firmware;
+        let own = FirmwareComponent {
+            name: "BMC_Firmware".to_owned(),
+            running,
+            pending,
+            updateable: None,
+        };
         Ok(UpdateFacts {
             service: updates.offer.map_or(Reading::NotOffered, Reading::Read),
             tasks: Reading::Read(updates.tasks),
-            firmware: Reading::Read(vec![component]),
+            firmware: Reading::Read(vec![component, own]),
             last_reset: Reading::NotOffered,
         })
     }
 
-    async fn os_update(&self) -> Result<Reading<OsUpdate>, BmcError> {
+    async fn os_update(&self) -> Result<Reading<ComponentOffer>, BmcError> {
         let offer = self.updates(|updates| updates.offer.clone());
         Ok(offer.map_or(Reading::NotOffered, |service| {
-            Reading::Read(OsUpdate {
+            Reading::Read(ComponentOffer {
                 service,
                 component: "/redfish/v1/UpdateService/FirmwareInventory/DPU_OS".to_owned(),
             })
         }))
     }
 
+    async fn component_update(&self, id: &str) -> Result<Reading<ComponentOffer>, BmcError> {
+        let offer = self.updates(|updates| updates.offer.clone());
+        let offer = offer.filter(|_| id == "BMC_Firmware");
+        Ok(offer.map_or(Reading::NotOffered, |service| {
+            Reading::Read(ComponentOffer {
+                service,
+                component: format!("/redfish/v1/UpdateService/FirmwareInventory/{id}"),
+            })
+        }))
+    }
+
+    async fn reset_bmc(&self) -> Result<Effect, BmcError> {
+        let sent = self.effect("reset bmc".to_owned(), "reset", |_| {});
+        sent.map(|effect| Effect {
+            confirmation: Confirmation::NotObservable,
+            ..effect
+        })
+    }
+
     async fn simple_update(&self, update: &SimpleUpdate) -> Result<UpdateTicket, BmcError> {
-        assert!(update.targets[0].ends_with("/DPU_OS"));
-        self.accepts("pull")
+        match update.targets[0].rsplit('/').next() {
+            Some("DPU_OS") => self.accepts("pull"),
+            other => self.accepts(&format!("pull {}", other.unwrap())),
+        }
     }
 
     async fn push(&self, push: Push) -> Result<UpdateTicket, BmcError> {
-        assert!(push.targets[0].ends_with("/DPU_OS"));
+        let component = push.targets[0].rsplit('/').next().unwrap().to_owned();
         let mut bytes = Vec::new();
         let mut image = Box::pin(push.into_image());
         image.read_to_end(&mut bytes).await.unwrap();
         self.updates(|updates| updates.pushed = bytes);
-        self.accepts("push")
+        match component.as_str() {
+            "DPU_OS" => self.accepts("push"),
+            other => self.accepts(&format!("push {other}")),
+        }
     }
 
     async fn task(&self, _: &UpdateTicket) -> Result<TaskReading, BmcError> {

@@ -19,6 +19,7 @@ use crate::site::execute::{End, Port};
 use crate::site::judge::Refusal;
 use crate::site::override_note::OverrideNote;
 use crate::site::plan::staged_image;
+use crate::site::update_note::Subject;
 use crate::site::worker::Worker;
 use lockstep_redfish::{http_boot_uri, override_in_force, override_setting};
 
@@ -228,7 +229,7 @@ impl Worker {
         })?;
         OverrideNote::remove(&self.site.config.state_dir, &self.current().key.name)
             .map_err(|error| Refusal::new("StateUnusable", error.to_string()))?;
-        self.forget_update()
+        self.forget_update(Subject::System)
     }
 
     /// The facts of another look, or these if nobody answers.

@@ -107,6 +107,8 @@ pub struct MachineInput {
     pub held: bool,
     /// The work order of that hold.
     pub work_order: Option<WorkOrder>,
+    /// The components that firmware images are wanted for, by their ids.
+    pub components: Vec<String>,
     /// What the card's own files are made of, if its image asks for any.
     pub configuration: Option<Inputs>,
     /// Grows when everything was read anew, which may show an older state of

@@ -71,6 +71,7 @@ pub fn machines(
             held: hold.is_some(),
             work_order: hold.and_then(|hold| hold.work_order.clone()),
             configuration: None,
+            components: Vec::new(),
             resync,
             key: key.clone(),
         };
@@ -105,6 +106,7 @@ pub fn machines(
             held: false,
             work_order: None,
             configuration: None,
+            components: Vec::new(),
             resync,
             key: key.clone(),
         };

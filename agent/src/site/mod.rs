@@ -48,6 +48,7 @@ pub mod target;
 mod tests;
 mod untended;
 mod update;
+mod update_components;
 mod update_note;
 mod update_told;
 mod update_watch;

@@ -39,7 +39,12 @@ impl Site {
             }
             ActionKind::StageHttpBoot => self.has_http_boot(directive, facts),
             // Their note tells, see `settle_update`.
-            ActionKind::PullUpdate | ActionKind::PushUpdate => false,
+            ActionKind::PullUpdate
+            | ActionKind::PushUpdate
+            | ActionKind::PullFirmware
+            | ActionKind::PushFirmware => false,
+            // What runs afterwards tells.
+            ActionKind::ResetBmc => false,
             ActionKind::OfferImage => self.is_offered(directive),
             ActionKind::ClearInstall => {
                 let target = &directive.target;
@@ -89,6 +94,9 @@ impl Site {
             ActionKind::StageHttpBoot
             | ActionKind::PullUpdate
             | ActionKind::PushUpdate
+            | ActionKind::PullFirmware
+            | ActionKind::PushFirmware
+            | ActionKind::ResetBmc
             | ActionKind::OfferImage
             | ActionKind::PushImage
             | ActionKind::HoldHost
@@ -180,7 +188,11 @@ impl Worker {
             ActionKind::ReleaseHost => self.plan_release(directive, facts),
             ActionKind::StageInstall => self.plan_stage(directive, facts),
             ActionKind::StageHttpBoot => self.plan_http_boot(directive, facts),
-            ActionKind::PullUpdate | ActionKind::PushUpdate => self.plan_update(directive, facts),
+            ActionKind::PullUpdate
+            | ActionKind::PushUpdate
+            | ActionKind::PullFirmware
+            | ActionKind::PushFirmware => self.plan_update(directive, facts),
+            ActionKind::ResetBmc => self.only(MachineKind::Card).map(|()| Plan::Act),
             ActionKind::OfferImage => self.plan_offer(directive),
             ActionKind::PushImage => Err(of_the_host()),
             ActionKind::ClearInstall => self.plan_clear(facts),

@@ -18,6 +18,7 @@ use crate::site::machine::{Care, MachineInput, MachineKey, Untended};
 use crate::site::machines::machines;
 use crate::site::objects::{Known, Objects};
 use crate::site::untended;
+use crate::site::update_components::watch_components;
 use crate::site::wanted::{Wanted, wanted};
 use crate::site::worker::Worker;
 
@@ -63,6 +64,13 @@ pub async fn run(
         let (hosts, cards) = (objects.hosts.known(), objects.cards.known());
         let mut cares = machines(name, &hosts, &cards, objects.resync());
         configure(
+            &mut cares,
+            &hosts.objects,
+            &cards.objects,
+            &objects.policies.known().objects,
+            &objects.images.known().objects,
+        );
+        watch_components(
             &mut cares,
             &hosts.objects,
             &cards.objects,

@@ -10,8 +10,8 @@ use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind};
 use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::report::{Execution, Outcome};
 use lockstep_redfish::{
-    BmcError, BmcFacts, Components, EffectCertainty, ImageUrl, NotReady, OsUpdate, PowerAction,
-    PowerState, Push, Reading, SimpleUpdate, UpdateTicket, readiness,
+    BmcError, BmcFacts, ComponentOffer, Components, EffectCertainty, ImageUrl, NotReady,
+    PowerAction, PowerState, Push, Reading, SimpleUpdate, UpdateTicket, readiness,
 };
 use tokio::time::Instant;
 use tokio_util::io::StreamReader;
@@ -26,7 +26,7 @@ use crate::site::journal::restarted;
 use crate::site::judge::{Refusal, check_stage};
 use crate::site::machine::MachineKind;
 use crate::site::plan::{Plan, is_power, staged_image};
-use crate::site::update_note::{Told, UpdateNote};
+use crate::site::update_note::{Subject, Told, UpdateNote};
 use crate::site::worker::Worker;
 
 /// How long whatever else goes on at the BMCs is waited for, in one directive.
@@ -39,8 +39,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 pub(super) struct Given {
     /// The card's own URL.
     pub(super) url: ImageUrl,
-    /// What the BMC offers for the card's system.
-    pub(super) offer: OsUpdate,
+    /// What the BMC offers for what is written.
+    pub(super) offer: ComponentOffer,
     /// The version that the BMC shows of it before.
     pub(super) before: Option<String>,
 }
@@ -54,7 +54,10 @@ impl Worker {
         self.only(MachineKind::Card)?;
         let (image, digest) = staged_image(directive)?;
         self.require_stored(image, &digest)?;
-        if let Some(note) = self.own_update()? {
+        if directive.action.kind.is_firmware() {
+            return self.plan_within(directive, &digest);
+        }
+        if let Some(note) = self.own_update(Subject::System)? {
             return Err(Refusal::new(
                 "UpdateRemembered",
                 format!(
@@ -70,8 +73,17 @@ impl Worker {
                 "the card is neither on nor off; it is looked at again before the next try",
             ));
         }
+        self.plan_within(directive, &digest)
+    }
+
+    /// Whether the BMC offers it, and takes as much.
+    fn plan_within(
+        &self,
+        directive: &Directive,
+        digest: &lockstep_store::Digest,
+    ) -> Result<Plan, Refusal> {
         let offer = self.offered(directive)?;
-        let size = self.site.store.info(&digest).map_or(0, |info| info.size);
+        let size = self.site.store.info(digest).map_or(0, |info| info.size);
         match offer.service.max_image_bytes {
             Some(most) if size > most => Err(Refusal::new(
                 "ImageTooLong",
@@ -84,13 +96,23 @@ impl Worker {
     }
 
     /// What the BMC offers, if that is what the directive needs.
-    fn offered(&self, directive: &Directive) -> Result<OsUpdate, Refusal> {
-        let offer = match &self.updates.offer {
+    fn offered(&self, directive: &Directive) -> Result<ComponentOffer, Refusal> {
+        let read = match directive.action.component.as_ref() {
+            Some(component) => self.updates.component_offers.get(component),
+            None if directive.action.kind.is_firmware() => {
+                return Err(Refusal::new(
+                    "ImageMissing",
+                    "the directive names no component; upgrade operator and site agent to one release",
+                ));
+            }
+            None => self.updates.offer.as_ref(),
+        };
+        let offer = match read {
             Some((_, Reading::Read(offer))) => offer.clone(),
             Some((_, Reading::NotOffered)) => {
                 return Err(Refusal::new(
                     "NotOffered",
-                    "the card's BMC offers no update of the card's system; use another of install.methods",
+                    "the card's BMC offers no update of that; use another of install.methods, or correct the component of the DpuImage",
                 ));
             }
             Some((_, Reading::NotRead(why))) => {
@@ -106,7 +128,7 @@ impl Worker {
                 ));
             }
         };
-        let works = if directive.action.kind == ActionKind::PushUpdate {
+        let works = if pushes(directive) {
             offer.takes_pushes()
         } else {
             offer.fetches(&self.site.served_url("/"))
@@ -122,7 +144,10 @@ impl Worker {
 
     /// The card's own URL, once nothing else goes on.
     pub(super) async fn prepare_update(&mut self, directive: &Directive) -> Result<Given, Refusal> {
-        let url = self.prepare_medium(directive).await?;
+        let url = match Subject::of(&directive.action.kind) {
+            Subject::System => self.prepare_medium(directive).await?,
+            Subject::Component => self.grant_bare(directive).await?,
+        };
         let offer = self.offered(directive)?;
         let until = Instant::now() + READY_WITHIN;
         loop {
@@ -158,12 +183,12 @@ impl Worker {
         }
     }
 
-    /// Whether nothing goes on at this BMC and at that of the host (S1); what the card's system is
-    /// shown as.
+    /// Whether nothing goes on at this BMC and at that of the host (S1); what is shown of what is
+    /// written.
     async fn idle(
         &mut self,
         directive: &Directive,
-        offer: &OsUpdate,
+        offer: &ComponentOffer,
     ) -> Result<Option<String>, NotReady> {
         let component = offer.component_id().to_owned();
         let bmc = self
@@ -206,7 +231,9 @@ impl Worker {
             return End::Failed(Refusal::new("ImageMissing", "no image was prepared"));
         };
         let mut bmc = bmc;
-        let off = is_power(&facts, &PowerState::Off);
+        // Firmware is written whether the card is on or off.
+        let system = Subject::of(&directive.action.kind) == Subject::System;
+        let off = system && is_power(&facts, &PowerState::Off);
         if off {
             let on = self
                 .step(bmc.power(PowerAction::On), settled, |facts| {
@@ -258,7 +285,8 @@ impl Worker {
             Ok(staged) => staged,
             Err(refusal) => return End::Failed(refusal),
         };
-        let pushes = directive.action.kind == ActionKind::PushUpdate;
+        let subject = Subject::of(&directive.action.kind);
+        let pushes = pushes(directive);
         let push = if pushes {
             match self.opened(&digest, given).await {
                 Ok(push) => Some(push),
@@ -286,7 +314,7 @@ impl Worker {
             ticket: None,
             told: Told::nothing(),
         };
-        if let Err(refusal) = self.keep_update(&note) {
+        if let Err(refusal) = self.keep_update(subject, &note) {
             return End::Failed(refusal);
         }
         let targets = vec![given.offer.component.clone()];
@@ -302,11 +330,11 @@ impl Worker {
         };
         let ticket = match asked {
             Ok(ticket) => ticket,
-            Err(error) => return self.not_accepted(&error),
+            Err(error) => return self.not_accepted(subject, &error),
         };
         let task = told_of(&ticket);
         note.ticket = Some(ticket);
-        match self.keep_update(&note) {
+        match self.keep_update(subject, &note) {
             Ok(()) => End::Done(Some(format!("the BMC accepted the update; {task}"))),
             // What is known of it without its task still tells.
             Err(refusal) => End::Done(Some(format!(
@@ -353,9 +381,9 @@ impl Worker {
             .map_err(|error| Refusal::new("ImageMissing", error.to_string()))
     }
 
-    fn not_accepted(&mut self, error: &BmcError) -> End {
+    fn not_accepted(&mut self, subject: Subject, error: &BmcError) -> End {
         match error.effect() {
-            EffectCertainty::None => match self.forget_update() {
+            EffectCertainty::None => match self.forget_update(subject) {
                 Ok(()) => End::Failed(refusal_of(error)),
                 // It is looked for in vain, and then tried again.
                 Err(refusal) => End::Unknown(refusal),
@@ -369,7 +397,8 @@ impl Worker {
 
     /// An update that the last process may have asked for: the note says whether it did.
     pub(super) fn settle_update(&mut self, directive: &Directive) {
-        let outcome = match self.own_update() {
+        let subject = Subject::of(&directive.action.kind);
+        let outcome = match self.own_update(subject) {
             Ok(Some(note)) if note.seq == directive.seq && note.ticket.is_some() => restarted(
                 OutcomeKind::Done,
                 "the site agent restarted meanwhile; the BMC had accepted the update",
@@ -377,6 +406,10 @@ impl Worker {
             Ok(Some(note)) if note.seq == directive.seq => restarted(
                 OutcomeKind::Unknown,
                 "the site agent restarted while it asked for the update; what is seen of it tells",
+            ),
+            Ok(Some(_) | None) if subject == Subject::Component => restarted(
+                OutcomeKind::Failed,
+                "the site agent restarted before it asked for the update",
             ),
             Ok(Some(_) | None) => restarted(
                 OutcomeKind::Partly,
@@ -397,6 +430,13 @@ impl Worker {
         });
         self.cause = Cause::Outcome;
     }
+}
+
+fn pushes(directive: &Directive) -> bool {
+    matches!(
+        directive.action.kind,
+        ActionKind::PushUpdate | ActionKind::PushFirmware
+    )
 }
 
 /// The task of an accepted update, for people.

@@ -1,19 +1,47 @@
 //! What is remembered of an update that a card's BMC was, or may have been, asked for.
 //!
-//! It is written before the request and kept until a `ClearInstall`, whatever the BMC says: where
-//! there is none, certainly nothing was asked for.
+//! It is written before the request. That of a card's system is kept until a `ClearInstall`, that of
+//! a component until another update of one, whatever the BMC says: where there is none, certainly
+//! nothing was asked for.
 
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::directive::ActionKind;
 use lockstep_crds::inventory::InstallMethod;
-use lockstep_crds::report::{UpdateReport, UpdateState};
+use lockstep_crds::report::{ComponentUpdate, UpdateReport, UpdateState};
 use lockstep_redfish::UpdateTicket;
 use serde::{Deserialize, Serialize};
 
 use crate::durable::{self, StateError};
 use crate::site::judge::Refusal;
 use crate::site::worker::Worker;
+
+/// What of a card an update is of: there is a note for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// Its operating system.
+    System,
+    /// Firmware.
+    Component,
+}
+
+impl Subject {
+    pub(super) fn of(kind: &ActionKind) -> Self {
+        if kind.is_firmware() {
+            Self::Component
+        } else {
+            Self::System
+        }
+    }
+
+    fn folder(self) -> &'static str {
+        match self {
+            Self::System => "updates",
+            Self::Component => "component-updates",
+        }
+    }
+}
 
 /// The note about one card.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,7 +54,7 @@ pub(super) struct UpdateNote {
     pub(super) version: String,
     pub(super) method: InstallMethod,
     pub(super) since: Time,
-    /// Id of the component that stands for the card's system, and what it ran before.
+    /// Id of the component that is written, or stands for the card's system, and what it ran before.
     pub(super) component: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) before: Option<String>,
@@ -65,27 +93,34 @@ impl Told {
 }
 
 impl UpdateNote {
-    fn path(state_dir: &Path, name: &str) -> PathBuf {
-        state_dir.join("updates").join(format!("{name}.json"))
+    fn path(state_dir: &Path, subject: Subject, name: &str) -> PathBuf {
+        let folder = state_dir.join(subject.folder());
+        folder.join(format!("{name}.json"))
     }
 
     /// The note about the card of that name, if it is about the object with that uid.
     pub(super) fn read(
         state_dir: &Path,
+        subject: Subject,
         name: &str,
         uid: &str,
     ) -> Result<Option<Self>, StateError> {
-        let note = durable::read::<Self>(&Self::path(state_dir, name))?;
+        let note = durable::read::<Self>(&Self::path(state_dir, subject, name))?;
         Ok(note.filter(|note| note.uid == uid))
     }
 
-    pub(super) fn write(&self, state_dir: &Path, name: &str) -> Result<(), StateError> {
-        durable::make_private_dir(&state_dir.join("updates"))?;
-        durable::write(&Self::path(state_dir, name), self)
+    pub(super) fn write(
+        &self,
+        state_dir: &Path,
+        subject: Subject,
+        name: &str,
+    ) -> Result<(), StateError> {
+        durable::make_private_dir(&state_dir.join(subject.folder()))?;
+        durable::write(&Self::path(state_dir, subject, name), self)
     }
 
-    pub(super) fn remove(state_dir: &Path, name: &str) -> Result<(), StateError> {
-        durable::remove(&Self::path(state_dir, name))
+    pub(super) fn remove(state_dir: &Path, subject: Subject, name: &str) -> Result<(), StateError> {
+        durable::remove(&Self::path(state_dir, subject, name))
     }
 
     pub(super) fn report(&self) -> UpdateReport {
@@ -98,6 +133,14 @@ impl UpdateNote {
             message: self.told.message.clone(),
         }
     }
+
+    pub(super) fn component_report(&self) -> ComponentUpdate {
+        ComponentUpdate {
+            seq: self.seq,
+            component: self.component.clone(),
+            update: self.report(),
+        }
+    }
 }
 
 fn not_stored(error: &StateError) -> Refusal {
@@ -106,23 +149,32 @@ fn not_stored(error: &StateError) -> Refusal {
 
 impl Worker {
     /// What is remembered of an update of this card.
-    pub(super) fn own_update(&self) -> Result<Option<UpdateNote>, Refusal> {
+    pub(super) fn own_update(&self, subject: Subject) -> Result<Option<UpdateNote>, Refusal> {
         let input = self.current();
-        UpdateNote::read(&self.site.config.state_dir, &input.key.name, &input.uid)
+        let state_dir = &self.site.config.state_dir;
+        UpdateNote::read(state_dir, subject, &input.key.name, &input.uid)
             .map_err(|error| not_stored(&error))
     }
 
-    pub(super) fn keep_update(&self, note: &UpdateNote) -> Result<(), Refusal> {
-        note.write(&self.site.config.state_dir, &self.current().key.name)
-            .map_err(|error| not_stored(&error))
+    pub(super) fn keep_update(&self, subject: Subject, note: &UpdateNote) -> Result<(), Refusal> {
+        note.write(
+            &self.site.config.state_dir,
+            subject,
+            &self.current().key.name,
+        )
+        .map_err(|error| not_stored(&error))
     }
 
     /// Forgets it, also in what is reported next: that may go out before another look.
-    pub(super) fn forget_update(&mut self) -> Result<(), Refusal> {
-        UpdateNote::remove(&self.site.config.state_dir, &self.current().key.name)
+    pub(super) fn forget_update(&mut self, subject: Subject) -> Result<(), Refusal> {
+        let name = &self.current().key.name;
+        UpdateNote::remove(&self.site.config.state_dir, subject, name)
             .map_err(|error| not_stored(&error))?;
         if let Some(known) = &mut self.bmc {
-            known.update = None;
+            match subject {
+                Subject::System => known.update = None,
+                Subject::Component => known.component_update = None,
+            }
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
-//! What a BMC tells of an update of a card's system, in the words of a report. Pure.
+//! What a BMC tells of an update, in the words of a report. Pure.
 //!
-//! Nothing of it proves that the image runs: that the card's own agent does. So a task that has
-//! ended well is no success here, and a version that is not shown yet no failure.
+//! Nothing of it proves that an image runs: of a system that the card's own agent does, of firmware
+//! the version that is shown. So a task that has ended well is no success here, and of a system a
+//! version that is not shown yet no failure.
 
 use lockstep_crds::inventory::FirmwareComponent;
 use lockstep_crds::report::UpdateState;
@@ -10,7 +11,7 @@ use lockstep_redfish::{
     UpdateFacts, UpdateTicket, WantedVersion, judge,
 };
 
-use crate::site::update_note::{Told, UpdateNote};
+use crate::site::update_note::{Subject, Told, UpdateNote};
 
 /// Longest message, in characters, of a report.
 const MESSAGE: usize = 240;
@@ -32,6 +33,7 @@ pub(super) fn by_task(ticket: &UpdateTicket, reading: &TaskReading) -> Option<To
 
 /// What the versions and the other tasks tell, once the task is over, gone, or was never named.
 pub(super) fn by_facts(
+    subject: Subject,
     note: &UpdateNote,
     reading: Option<&TaskReading>,
     facts: &UpdateFacts,
@@ -53,7 +55,10 @@ pub(super) fn by_facts(
         version: &note.version,
         before: note.before.as_deref(),
         now: shown,
-        activation: Activation::After(ActivationReset::System),
+        activation: Activation::After(match subject {
+            Subject::System => ActivationReset::System,
+            Subject::Component => ActivationReset::Bmc,
+        }),
         activated: false,
     };
     match judge(ticket, reading, &[wanted]) {
@@ -70,6 +75,10 @@ pub(super) fn by_facts(
             )
         }
         Progress::Running { .. } => told(UpdateState::Running, "its task goes on"),
+        // Of firmware the version is the proof.
+        Progress::Failed { why } if subject == Subject::Component => {
+            told(UpdateState::Failed, &why)
+        }
         Progress::Failed { why } | Progress::Lost { why } => told(UpdateState::Lost, &why),
     }
 }
@@ -87,7 +96,7 @@ fn ended_well(ticket: &UpdateTicket, reading: &TaskReading) -> bool {
     }
 }
 
-/// What is shown of the component that stands for the card's system.
+/// What is shown of the component that is written, or stands for the card's system.
 fn shown<'a>(note: &UpdateNote, facts: &'a UpdateFacts) -> Option<&'a FirmwareComponent> {
     let firmware = facts.firmware.value()?;
     firmware.iter().find(|one| one.name == note.component)

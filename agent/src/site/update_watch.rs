@@ -1,16 +1,17 @@
 //! Looking after an update that a card's BMC was asked for, and what such a BMC offers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_crds::observed::Offer;
 use lockstep_crds::report::{BmcReport, UpdateState};
-use lockstep_redfish::{BmcError, Components, OsUpdate, Reading};
+use lockstep_redfish::{BmcError, ComponentOffer, Components, Reading};
 use tokio::time::Instant;
 
 use crate::site::calls::BmcPort;
 use crate::site::machine::MachineKind;
-use crate::site::update_note::{Told, UpdateNote};
+use crate::site::update_note::{Subject, Told, UpdateNote};
 use crate::site::update_told::{by_facts, by_task};
 use crate::site::worker::Worker;
 
@@ -25,11 +26,13 @@ const LOST_PAUSE: Duration = Duration::from_secs(15);
 #[derive(Debug, Default)]
 pub(super) struct Updates {
     /// What the BMC offers for the card's system, and when that was read.
-    pub(super) offer: Option<(Instant, Reading<OsUpdate>)>,
+    pub(super) offer: Option<(Instant, Reading<ComponentOffer>)>,
     /// Whether its image is being sent: nothing can be told of it yet.
     pub(super) sending: bool,
-    /// When an update was looked at last.
-    looked: Option<Instant>,
+    /// What it offers for each component that is looked after, and when that was read.
+    pub(super) component_offers: BTreeMap<String, (Instant, Reading<ComponentOffer>)>,
+    /// When an update was looked at last, by the directive that asked for it.
+    looked: BTreeMap<i64, Instant>,
 }
 
 impl Worker {
@@ -42,9 +45,9 @@ impl Worker {
         let (pull, push) = self.offers();
         report.capabilities.simple_update = Some(pull);
         report.capabilities.multipart_push = Some(push);
-        match self.own_update() {
+        match self.own_update(Subject::System) {
             Ok(Some(mut note)) => {
-                self.watch(&mut note, bmc).await;
+                self.watch(Subject::System, &mut note, bmc).await;
                 report.update = Some(note.report());
             }
             Ok(None) => {}
@@ -54,6 +57,7 @@ impl Worker {
                 report.update = self.bmc.as_ref().and_then(|known| known.update.clone());
             }
         }
+        self.report_components(report, bmc).await;
     }
 
     fn offers(&self) -> (Offer, Offer) {
@@ -74,38 +78,30 @@ impl Worker {
     }
 
     async fn read_offer(&mut self, bmc: &Arc<dyn BmcPort>) {
-        let is_good = |(at, offer): &(Instant, Reading<OsUpdate>)| {
-            let age = match offer {
-                Reading::Read(_) | Reading::NotOffered => OFFER_AGE,
-                Reading::NotRead(_) => GAP_AGE,
-            };
-            at.elapsed() < age
-        };
         if self.updates.offer.as_ref().is_some_and(is_good) {
             return;
         }
         let read = bmc.os_update().await;
-        let read = read.unwrap_or_else(|error| Reading::NotRead(error.to_string()));
-        // What was read once is not unread because a BMC is busy.
-        let known = matches!(&self.updates.offer, Some((_, Reading::Read(_))));
-        if !(known && matches!(read, Reading::NotRead(_))) {
-            self.updates.offer = Some((Instant::now(), read));
-        }
+        let known = self.updates.offer.take();
+        self.updates.offer = Some(newer(known, read));
     }
 
     /// Looks at the update again, and keeps what is news.
-    async fn watch(&mut self, note: &mut UpdateNote, bmc: &Arc<dyn BmcPort>) {
+    pub(super) async fn watch(
+        &mut self,
+        subject: Subject,
+        note: &mut UpdateNote,
+        bmc: &Arc<dyn BmcPort>,
+    ) {
+        let looked = self.updates.looked.get(&note.seq);
         let waits = note.told.state == UpdateState::Lost
-            && self
-                .updates
-                .looked
-                .is_some_and(|at| at.elapsed() < LOST_PAUSE);
+            && looked.is_some_and(|at| at.elapsed() < LOST_PAUSE);
         // What a stranger at this address shows says nothing about our update.
         if note.told.is_final() || waits || self.updates.sending || !self.is_proved() {
             return;
         }
-        self.updates.looked = Some(Instant::now());
-        let told = match told(note, bmc).await {
+        self.updates.looked.insert(note.seq, Instant::now());
+        let told = match told(subject, note, bmc).await {
             Ok(told) => told,
             Err(error) => {
                 tracing::debug!(machine = %self.current().key, "an update was not looked at: {error}");
@@ -114,14 +110,39 @@ impl Worker {
         };
         if told != note.told {
             note.told = told;
-            if let Err(refusal) = self.keep_update(note) {
+            if let Err(refusal) = self.keep_update(subject, note) {
                 tracing::error!(machine = %self.current().key, "{}", refusal.message);
             }
         }
     }
 }
 
-async fn told(note: &UpdateNote, bmc: &Arc<dyn BmcPort>) -> Result<Told, BmcError> {
+/// Whether what was read is good still.
+pub(super) fn is_good((at, offer): &(Instant, Reading<ComponentOffer>)) -> bool {
+    let age = match offer {
+        Reading::Read(_) | Reading::NotOffered => OFFER_AGE,
+        Reading::NotRead(_) => GAP_AGE,
+    };
+    at.elapsed() < age
+}
+
+/// What counts after it was read again: what was read once is not unread because a BMC is busy.
+pub(super) fn newer(
+    known: Option<(Instant, Reading<ComponentOffer>)>,
+    read: Result<Reading<ComponentOffer>, BmcError>,
+) -> (Instant, Reading<ComponentOffer>) {
+    let read = read.unwrap_or_else(|error| Reading::NotRead(error.to_string()));
+    match known {
+        Some(known @ (_, Reading::Read(_))) if matches!(read, Reading::NotRead(_)) => known,
+        Some(_) | None => (Instant::now(), read),
+    }
+}
+
+async fn told(
+    subject: Subject,
+    note: &UpdateNote,
+    bmc: &Arc<dyn BmcPort>,
+) -> Result<Told, BmcError> {
     let reading = match &note.ticket {
         Some(ticket) => Some(bmc.task(ticket).await?),
         None => None,
@@ -133,5 +154,5 @@ async fn told(note: &UpdateNote, bmc: &Arc<dyn BmcPort>) -> Result<Told, BmcErro
     }
     let named = Components::Named(vec![note.component.clone()]);
     let facts = bmc.observe_updates(&named).await?;
-    Ok(by_facts(note, reading.as_ref(), &facts))
+    Ok(by_facts(subject, note, reading.as_ref(), &facts))
 }

@@ -52,7 +52,11 @@ pub fn wanted(
     let cards = cards.iter().filter(|card| card.spec.site == site);
     let of_cards = cards.flat_map(|card| {
         let standing = Standing::of(card, hosts, policies).into_iter();
-        standing.flat_map(|standing| [standing.named(images), standing.fallback(images)])
+        standing.flat_map(|standing| {
+            let firmware = standing.firmware(images).into_iter().map(Some);
+            let systems = [standing.named(images), standing.fallback(images)];
+            systems.into_iter().chain(firmware)
+        })
     });
     for image in of_cards.flatten() {
         // The API takes only digests and URLs; anything else is an older object.
@@ -142,6 +146,17 @@ impl<'a> Standing<'a> {
             .find(|image| image.name_any() == reference.name)
     }
 
+    /// The firmware images that the card names, or the policy of its host.
+    fn firmware<'i>(&self, images: &'i [Arc<DpuImage>]) -> Vec<&'i Arc<DpuImage>> {
+        let own = self.card.spec.firmware_refs.as_ref();
+        let named = own.unwrap_or(&self.policy.spec.firmware_refs);
+        let named = named.iter().filter_map(|reference| {
+            let mut images = images.iter();
+            images.find(|image| image.name_any() == reference.name)
+        });
+        named.collect()
+    }
+
     /// The image to which the card may have to go back.
     fn fallback<'i>(&self, images: &'i [Arc<DpuImage>]) -> Option<&'i Arc<DpuImage>> {
         let good = self.kept?.fallback(self.policy.spec.install.on_failure)?;
@@ -174,6 +189,18 @@ pub(super) fn image_of<'a>(
         Some(good) => good_image(good, images),
         None => Some(named),
     }
+}
+
+/// The firmware images that a card is to run.
+pub(super) fn firmware_of<'a>(
+    card: &Dpu,
+    hosts: &[Arc<DpuHost>],
+    policies: &[Arc<DpuBootPolicy>],
+    images: &'a [Arc<DpuImage>],
+) -> Vec<&'a Arc<DpuImage>> {
+    Standing::of(card, hosts, policies)
+        .map(|standing| standing.firmware(images))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -236,7 +236,8 @@ impl Worker {
         let roused =
             input.activity != self.current.activity && input.activity != Activity::Proposed;
         let asked = input.inspection.is_some() && input.inspection != self.current.inspection;
-        let configured = input.configuration != self.current.configuration;
+        let configured = input.configuration != self.current.configuration
+            || input.components != self.current.components;
         self.current = input;
         moved || roused || asked || configured
     }

@@ -12,7 +12,7 @@ use crate::decision::Explanation;
 use crate::intent::{Draft, Intent};
 use crate::reason::Reason;
 use crate::view::{CardView, View};
-use crate::{card, custody, host, install, ledger, push, road, takedown};
+use crate::{card, custody, firmware_record, host, install, ledger, push, road, takedown};
 
 /// Seconds within which an executor must accept a directive.
 pub const ACCEPT_WITHIN: SignedDuration = SignedDuration::from_secs(180);
@@ -200,7 +200,7 @@ fn blast_radius(view: &View, record: &DpuHostStatus, draft: &Draft) -> Vec<Strin
 
 /// How the host must be found when a card's power is changed beside it: as the plan saw it.
 fn host_beside(view: &View, draft: &Draft, now: Timestamp) -> Option<HostExpects> {
-    let updates = draft.action.kind.is_update();
+    let updates = draft.action.kind.is_update() || draft.action.kind.is_firmware();
     let of_power = matches!(
         draft.action.kind,
         ActionKind::PowerOn | ActionKind::ShutdownGracefully | ActionKind::ForceOff
@@ -287,6 +287,15 @@ pub(crate) fn issue(
         ActionKind::PullUpdate | ActionKind::PushUpdate => {
             let method = road::method_of(&directive.action.kind);
             begin_install(view, record, &directive, method, now);
+        }
+        ActionKind::PullFirmware | ActionKind::PushFirmware | ActionKind::ResetBmc => {
+            let uid = &directive.target.uid;
+            let mut cards = view.cards.iter();
+            let card = cards.find(|card| card.uid() == *uid);
+            let facts = card.and_then(|card| view.card_bmc(card, now));
+            if let Some(kept) = ledger::card_record(record, uid) {
+                firmware_record::begin(view, kept, facts, &directive, now);
+            }
         }
         ActionKind::PushImage => begin_install(view, record, &directive, None, now),
         ActionKind::ReleaseHost => {

@@ -11,7 +11,9 @@ use lockstep_crds::{DpuHostStatus, names};
 
 use crate::approval::{is_approved, refused};
 use crate::arriving::arriving;
-use crate::card_record::{CARDS, install_end, supersedes};
+use crate::card_record::{CARDS, install_end, supersedes, writing_end};
+use crate::firmware;
+use crate::firmware_record;
 use crate::give_back::{give_back, is_awaited};
 use crate::host;
 use crate::install::install;
@@ -60,14 +62,14 @@ fn is_withdrawn(view: &View, card: &CardView) -> bool {
     is_going(view, card) || unwanted || !is_approved(card)
 }
 
-/// Until when an install may still be writing to the card, if one may.
+/// Until when an install or an update of firmware may still be writing to the card, if one may.
 pub fn install_ends(
     view: &View,
     record: &DpuHostStatus,
     card: &CardView,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    install_end(view, record_of(record, card)?, now)
+    writing_end(view, record_of(record, card)?, now)
 }
 
 /// Until when an install may still be writing to a card that belongs to this host no more.
@@ -80,7 +82,7 @@ pub(crate) fn left_installing(
         .cards
         .iter()
         .filter(|kept| view.cards.iter().all(|card| card.uid() != kept.uid))
-        .filter_map(|kept| install_end(view, kept, now))
+        .filter_map(|kept| writing_end(view, kept, now))
         .max()
 }
 
@@ -94,7 +96,9 @@ pub fn needs_hold(view: &View, record: &DpuHostStatus, card: &CardView, now: Tim
         Some(kept) => kept.given_up,
         None => record.cards.len() >= CARDS,
     };
-    !is_left_out && (!is_installed(record, card) || returns(view, record, card, now))
+    let firmware =
+        record_of(record, card).is_some_and(|kept| firmware::awaits(view, record, card, kept, now));
+    firmware || !is_left_out && (!is_installed(record, card) || returns(view, record, card, now))
 }
 
 /// Whether the host waits for this card to be powered on again.
@@ -181,6 +185,10 @@ fn needed(
     if let Some(conflict) = card.conflicts.first() {
         return Intent::stall(Reason::IdentityConflict, conflict.clone());
     }
+    let firmware = kept.and_then(|kept| firmware::next(view, record, spec, card, kept, now));
+    if let Some(next) = firmware {
+        return next;
+    }
     let wanted = match &card.wanted {
         Wanted::Image(image) => image,
         Wanted::Missing(name) => return without_image(view, kept, card, name, now),
@@ -223,6 +231,13 @@ fn undo(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) ->
     let Some(kept) = record_of(record, card) else {
         return idle;
     };
+    if let Some(end) = firmware_record::update_end(kept, now) {
+        return Intent::wait_until(
+            Reason::UndoingBeforeDelete,
+            format!("the card's BMC may be writing firmware, which is awaited until {end}"),
+            end,
+        );
+    }
     if let Some(end) = install_end(view, kept, now) {
         return Intent::wait_until(
             Reason::UndoingBeforeDelete,

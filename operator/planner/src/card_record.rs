@@ -5,12 +5,13 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::directive::ImageFacts;
-use lockstep_crds::host::{ArmedEffect, CardRecord};
+use lockstep_crds::host::{ArmedEffect, CardRecord, InstallFailure};
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{BmcReport, MediaOwner};
 
 use crate::approval::is_approved;
 use crate::failure;
+use crate::firmware_record;
 use crate::reach;
 use crate::road;
 use crate::roll_back;
@@ -62,6 +63,8 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
                 armed: kept.armed,
                 security_version: kept.security_version,
                 last_good: kept.last_good,
+                failures: of_components(kept.failures),
+                components: kept.components,
                 ..fresh(card, wanted)
             };
             notice_os(card, &mut kept, now);
@@ -74,6 +77,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         if !busy {
             failure::notice_old_system(view, card, &mut kept, now);
             failure::notice(view, card, &mut kept, now);
+            firmware_record::absorb(view, card, is_approved(card), &mut kept, now);
         }
         roll_back::stay_aimed(view, &mut kept, now);
         if let Some(wanted) = wanted {
@@ -115,7 +119,11 @@ fn forget_the_gone(view: &View, record: &mut DpuHostStatus) {
     record.cards.retain(|kept| {
         let directed = directives.iter().any(|open| open.target.uid == kept.uid);
         let failed = kept.observed_at.is_none() && (kept.attempts > 0 || kept.given_up)
-            || kept.roll_back.is_some();
+            || kept.roll_back.is_some()
+            || kept
+                .components
+                .iter()
+                .any(|one| one.attempts > 0 && one.observed_at.is_none());
         is_here(kept) || directed || failed
     });
     // What was armed there ended as CancelledButArmed; it is seen again if the card comes back.
@@ -134,6 +142,11 @@ fn makes_room(view: &View, record: &mut DpuHostStatus) -> bool {
     let is_here = |kept: &CardRecord| view.cards.iter().any(|card| card.uid() == kept.uid);
     let gone = record.cards.iter().position(|kept| !is_here(kept));
     gone.map(|index| record.cards.remove(index)).is_some()
+}
+
+fn of_components(mut failures: Vec<InstallFailure>) -> Vec<InstallFailure> {
+    failures.retain(|failure| failure.component.is_some());
+    failures
 }
 
 fn fresh(card: &CardView, wanted: &ImageFacts) -> CardRecord {
@@ -156,6 +169,7 @@ fn fresh(card: &CardView, wanted: &ImageFacts) -> CardRecord {
         failures: Vec::new(),
         roll_back: None,
         security_version: None,
+        components: Vec::new(),
         armed: Vec::new(),
         wait: None,
         failed: None,
@@ -184,6 +198,11 @@ pub(crate) fn install_end(view: &View, kept: &CardRecord, now: Timestamp) -> Opt
     let end = latest_end(view, kept)?;
     let is_over = kept.observed_at.is_some() || failure::has_failed(kept);
     (!is_over && now < end).then_some(end)
+}
+
+/// The same of an update of firmware too.
+pub(crate) fn writing_end(view: &View, kept: &CardRecord, now: Timestamp) -> Option<Timestamp> {
+    install_end(view, kept, now).max(firmware_record::update_end(kept, now))
 }
 
 /// Until when the install begun at `booted` may take by the present policy.

@@ -105,6 +105,9 @@ pub(crate) fn give_up(record: &mut DpuHostStatus) {
         if card.observed_at.is_none() {
             card.given_up = true;
         }
+        for one in &mut card.components {
+            one.given_up |= one.observed_at.is_none();
+        }
     }
 }
 

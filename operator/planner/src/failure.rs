@@ -30,7 +30,8 @@ struct Cause {
 /// Whether the install that was begun last is known to have failed.
 pub(crate) fn has_failed(kept: &CardRecord) -> bool {
     let begun = kept.booted_at.as_ref();
-    begun.is_some_and(|begun| kept.failures.iter().any(|one| one.begun_at == *begun))
+    let mut failures = kept.failures.iter().filter(|one| one.component.is_none());
+    begun.is_some_and(|begun| failures.any(|one| one.begun_at == *begun))
 }
 
 /// Books the failure of the install that was begun last, once. Not to be asked while a directive of
@@ -58,6 +59,7 @@ pub(crate) fn book(kept: &mut CardRecord, reason: &str, message: &str, now: Time
     };
     let failure = InstallFailure {
         image: image.clone(),
+        component: None,
         attempt: kept.attempts,
         // Earlier releases knew one way, and did not say so.
         method: kept.method.clone().unwrap_or(InstallMethod::VirtualMedia),
@@ -66,6 +68,33 @@ pub(crate) fn book(kept: &mut CardRecord, reason: &str, message: &str, now: Time
         message: shortened(message),
         at: Time(now),
     };
+    push(kept, failure);
+}
+
+/// Books that an update of a component has failed.
+pub(crate) fn book_component(
+    kept: &mut CardRecord,
+    index: usize,
+    begun_at: &Time,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) {
+    let one = &kept.components[index];
+    let failure = InstallFailure {
+        image: one.image.clone(),
+        component: Some(one.component.clone()),
+        attempt: one.attempts,
+        method: one.method.clone().unwrap_or(InstallMethod::SimpleUpdate),
+        begun_at: begun_at.clone(),
+        reason: reason.to_owned(),
+        message: shortened(message),
+        at: Time(now),
+    };
+    push(kept, failure);
+}
+
+fn push(kept: &mut CardRecord, failure: InstallFailure) {
     kept.failures.push(failure);
     let more = kept.failures.len().saturating_sub(MOST);
     kept.failures.drain(..more);

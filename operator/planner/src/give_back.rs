@@ -30,6 +30,9 @@ pub(crate) fn undoes(target: &TargetKind, action: &Action) -> bool {
         | ActionKind::StageHttpBoot
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
+        | ActionKind::PullFirmware
+        | ActionKind::PushFirmware
+        | ActionKind::ResetBmc
         | ActionKind::OfferImage
         | ActionKind::PushImage
         | ActionKind::ShutdownGracefully

@@ -15,6 +15,7 @@ use lockstep_crds::{DpuHostStatus, DpuReportSpec};
 
 use crate::approval::is_approved;
 use crate::card;
+use crate::firmware;
 use crate::host;
 use crate::intent::Intent;
 use crate::reach;
@@ -86,12 +87,19 @@ fn is_of(view: &View, card: &CardView) -> bool {
 fn components(view: &View, now: Timestamp) -> Vec<Component<'_>> {
     let is_installed = |card: &CardView| {
         let record = view.host.status.as_ref();
-        record.is_some_and(|record| card::is_installed(record, card))
+        record.is_some_and(|record| {
+            let kept = card::record_of(record, card);
+            card::is_installed(record, card)
+                && kept.is_some_and(|kept| firmware::is_as_wanted(view, card, kept, now))
+        })
     };
     let cards = view.cards.iter();
     let due = cards.filter(|card| is_of(view, card) && is_approved(card) && !is_installed(card));
     let told = due.flat_map(|card| {
-        let required = card.requirements.iter().flat_map(|required| &required.seen);
+        let images = card.firmware.iter().filter_map(|one| one.image.as_ref());
+        let of_firmware = images.flat_map(|image| &image.requirements);
+        let required = card.requirements.iter().chain(of_firmware);
+        let required = required.flat_map(|required| &required.seen);
         let found = required.filter(move |seen| {
             let agent = seen.agent.filter(|lease| lease.is_fresh(now));
             seen.from == Vantage::FoundBmc && agent.is_some()

@@ -248,7 +248,7 @@ fn failed(kept: &CardRecord, wanted: &ImageFacts, spec: &DpuBootPolicySpec) -> I
     )
 }
 
-fn image_ready(view: &View, wanted: &ImageFacts) -> Result<(), Intent> {
+pub(crate) fn image_ready(view: &View, wanted: &ImageFacts) -> Result<(), Intent> {
     let fetching = || {
         Intent::wait(
             Reason::FetchingImage,

@@ -118,6 +118,7 @@ pub fn plain(kind: ActionKind) -> Action {
     Action {
         kind,
         image: None,
+        component: None,
         configuration: None,
         power_on: None,
         work_order: None,

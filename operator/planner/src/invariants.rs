@@ -17,6 +17,7 @@ use lockstep_crds::report::BmcReport;
 use crate::card;
 use crate::decision::{Decision, Plan, TaintEffect};
 use crate::failure;
+use crate::firmware_record;
 use crate::give_back;
 use crate::host;
 use crate::inspection;
@@ -62,7 +63,8 @@ pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
         "S2: two destructive directives open",
     );
     let armed_without_finalizer = after.cards.iter().any(|kept| {
-        (!kept.armed.is_empty() || kept.stopping.is_some())
+        let writes = kept.components.iter().any(firmware_record::is_under_way);
+        (!kept.armed.is_empty() || kept.stopping.is_some() || writes)
             && view.cards.iter().any(|card| {
                 card.uid() == kept.uid
                     && !card::is_going(view, card)
@@ -264,7 +266,8 @@ fn started(
             "S10: something new on an object that is being deleted",
         );
     }
-    let updates = directive.action.kind.is_update();
+    let firmware = directive.action.kind.is_firmware();
+    let updates = directive.action.kind.is_update() || firmware;
     let of_power = directive.action.kind == ActionKind::PowerOn
         || directive.action.kind == ActionKind::ShutdownGracefully
         || directive.action.kind == ActionKind::ForceOff
@@ -290,8 +293,17 @@ fn started(
     if directive.action.kind.is_destructive() {
         // An update or a push is booked as an install with the directive that begins it.
         let is_push = directive.action.kind == ActionKind::PushImage;
-        let installs = if updates || is_push { before } else { after };
-        power::taken_down(view, directive, installs, facts, now, check);
+        let begins = (updates || is_push) && !firmware;
+        let mut installs = if begins { before } else { after }.clone();
+        // An update of firmware is booked with the directive that begins it, and a restart is for one.
+        let named = directive.action.component.as_ref();
+        for kept in &mut installs.cards {
+            let known = after.cards.iter().find(|other| other.uid == kept.uid);
+            kept.components = known.map_or_else(Vec::new, |known| known.components.clone());
+            kept.components
+                .retain(|one| named.is_none() || Some(&one.component) != named);
+        }
+        power::taken_down(view, directive, &installs, facts, now, check);
     }
     if directive.action.kind == ActionKind::PushImage {
         pushed(view, directive, before, now, check);

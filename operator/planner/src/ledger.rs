@@ -19,6 +19,7 @@ use lockstep_crds::host::{
 use crate::admit::DIRECTIVE_TRIES;
 use crate::card_record::begins_to_come_up;
 use crate::custody;
+use crate::firmware_record;
 use crate::give_back;
 use crate::push;
 use crate::road;
@@ -123,6 +124,13 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
         let back = card.roll_back.iter().map(|back| &back.since);
         good.chain(back)
     });
+    let of_components = record.cards.iter().flat_map(|card| {
+        let components = card.components.iter().flat_map(|one| {
+            let begun = [&one.begun_at, &one.ends, &one.written_at];
+            begun.into_iter().chain([&one.reset_at, &one.observed_at])
+        });
+        components.flatten()
+    });
     let of_holds = record
         .hold
         .iter()
@@ -137,6 +145,7 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
         .chain(of_failures)
         .chain(of_cards)
         .chain(of_images)
+        .chain(of_components)
         .chain(of_holds)
         .chain(of_directives)
         .chain(of_history)
@@ -152,7 +161,10 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
     let count = record
         .cards
         .iter()
-        .map(|card| card.attempts)
+        .flat_map(|card| {
+            let components = card.components.iter().map(|one| one.attempts);
+            components.chain([card.attempts])
+        })
         .chain([record.seq])
         .find(|count| !(0..=MOST).contains(count))
         .map(|count| format!("the number {count}"));
@@ -355,6 +367,18 @@ fn book(
                 never_begun(card);
             }
         }
+        ActionKind::PullFirmware | ActionKind::PushFirmware
+            if !landed && (*outcome == OutcomeKind::Failed || is_here(view, directive)) =>
+        {
+            if let Some(card) = card_record(record, &directive.target.uid) {
+                firmware_record::never_begun(card, directive);
+            }
+        }
+        ActionKind::ResetBmc if *outcome == OutcomeKind::Failed => {
+            if let Some(card) = card_record(record, &directive.target.uid) {
+                firmware_record::never_begun(card, directive);
+            }
+        }
         ActionKind::PushImage => {
             if let Some(card) = card_record(record, &directive.target.uid) {
                 push::book(view, card, directive, outcome, now);
@@ -377,6 +401,9 @@ fn book(
         | ActionKind::StageHttpBoot
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
+        | ActionKind::PullFirmware
+        | ActionKind::PushFirmware
+        | ActionKind::ResetBmc
         | ActionKind::OfferImage
         | ActionKind::ClearInstall
         | ActionKind::ShutdownGracefully

@@ -257,6 +257,9 @@ fn clears_deleted(view: &View, draft: &Draft) -> bool {
         | ActionKind::StageHttpBoot
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
+        | ActionKind::PullFirmware
+        | ActionKind::PushFirmware
+        | ActionKind::ResetBmc
         | ActionKind::OfferImage
         | ActionKind::PushImage
         | ActionKind::ShutdownGracefully

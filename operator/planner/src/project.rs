@@ -12,8 +12,9 @@ use lockstep_crds::{DpuHostStatus, DpuStatus, FINALIZER, Phase};
 
 use crate::arriving::arriving;
 use crate::card;
-use crate::card_record::install_end;
+use crate::card_record::writing_end;
 use crate::decision::{Decision, Finalizers, Plan, Transition};
+use crate::firmware_record;
 use crate::inspection;
 use crate::intent::{Intent, Limit, TaintStep};
 use crate::ledger;
@@ -106,7 +107,10 @@ fn is_unannounced(
 /// Waits that were announced when the directive was recorded.
 fn is_quiet(decision: &Decision) -> bool {
     matches!(decision, Decision::Await(why, _)
-        if matches!(why.reason, Reason::DirectivePending | Reason::AwaitingOs))
+    if matches!(
+        why.reason,
+        Reason::DirectivePending | Reason::AwaitingOs | Reason::AwaitingFirmware
+    ))
 }
 
 /// Whether the status still says what it said when a directive was recorded.
@@ -115,6 +119,7 @@ fn is_announced(before: &DpuHostStatus) -> bool {
         WORKING,
         Reason::DirectivePending.as_str(),
         Reason::AwaitingOs.as_str(),
+        Reason::AwaitingFirmware.as_str(),
     ];
     condition::find(&before.conditions, RECONCILING)
         .is_some_and(|condition| quiet.contains(&condition.reason.as_str()))
@@ -199,7 +204,9 @@ fn finalizers(view: &View, status: &DpuHostStatus, intents: &[Intent]) -> Finali
         .zip(intents)
         .filter(|(card, intent)| {
             let owed = status.cards.iter().any(|kept| {
-                kept.uid == card.uid() && (!kept.armed.is_empty() || kept.stopping.is_some())
+                let writes = kept.components.iter().any(firmware_record::is_under_way);
+                let owes = !kept.armed.is_empty() || kept.stopping.is_some() || writes;
+                kept.uid == card.uid() && owes
             });
             owed && !is_let_go(view, card, intent)
         })
@@ -302,7 +309,13 @@ fn transitions(
             .iter()
             .any(|kept| kept.uid == card.uid() && !kept.armed.is_empty());
         // Told once: by the plan that takes the finalizer away.
-        if armed && is_protected(&card.dpu.metadata) && is_let_go(view, card, intent) {
+        let mut kept = after.cards.iter().filter(|kept| kept.uid == card.uid());
+        // Nobody can take back what is written: it runs when the BMC restarts.
+        let waits = kept.any(firmware_record::is_armed)
+            && card::is_going(view, card)
+            && *intent == Intent::Done;
+        let armed = armed && is_let_go(view, card, intent);
+        if (armed || waits) && is_protected(&card.dpu.metadata) {
             events.push(Transition::cancelled_but_armed(name));
         }
         events.extend(gives_up(before, after, card));
@@ -404,7 +417,7 @@ fn look_again(
     let installs = record
         .cards
         .iter()
-        .filter_map(|kept| install_end(view, kept, now));
+        .filter_map(|kept| writing_end(view, kept, now));
     let just_after = directives
         .chain(silence)
         .map(|at| at + SignedDuration::from_secs(1));

@@ -179,6 +179,12 @@ reasons! {
     CardPoweredOff => AtOnce("Power the card on, or change retryToken to have it installed again"),
     /// The install failed as often as the policy allows.
     InstallFailed => AtOnce("Look at the card's console; then change retryToken on the Dpu, or name another image"),
+    /// The card's BMC was asked to write firmware, or restarts for it, and the wanted version is awaited.
+    AwaitingFirmware => IfItLasts("Look at componentUpdate in the report of the card's BMC, and at the BMC's own log"),
+    /// Updates of the card's firmware failed as often as the policy allows.
+    FirmwareFailed => AtOnce("Look at failures in the status of its DpuHost and at the BMC's own log; then change retryToken on the Dpu, or name another image in firmwareRefs"),
+    /// The card's firmware was seen to run as wanted, and somebody else has changed it since.
+    FirmwareChanged => AtOnce("Find out who did; then change retryToken on the Dpu to have the wanted version written again, or name what runs in firmwareRefs"),
     /// The wanted image did not come up, and the card runs the one again that it was last seen to run.
     RolledBack => AtOnce("Look at failures in the status of its DpuHost; then change retryToken on the Dpu to have the wanted image tried again, or name another one in imageRef; one that names what runs accepts it"),
     /// Foreign media are inserted in the card's BMC.

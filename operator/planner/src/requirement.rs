@@ -37,13 +37,25 @@ pub(crate) fn met(
     kept: &CardRecord,
     now: Timestamp,
 ) -> Result<(), Intent> {
-    let counts = |seen: &ComponentSeen| is_believed(record, kept, seen, now);
     let image = match &card.wanted {
         Wanted::Image(image) => image.version.as_str(),
         Wanted::Missing(_) | Wanted::Nothing => "its image",
     };
+    all_met(record, card, kept, image, &card.requirements, now)
+}
+
+/// The same of the requirements of any image, by its version.
+pub(crate) fn all_met(
+    record: &DpuHostStatus,
+    card: &CardView,
+    kept: &CardRecord,
+    image: &str,
+    requirements: &[Required],
+    now: Timestamp,
+) -> Result<(), Intent> {
+    let counts = |seen: &ComponentSeen| is_believed(record, kept, seen, now);
     let mut unknown = None;
-    for required in &card.requirements {
+    for required in requirements {
         let wanted = in_words(&required.requirement);
         match judge(required, counts) {
             Judgement::Met => {}

@@ -10,6 +10,7 @@ use lockstep_crds::{DpuHostStatus, DpuStatus, Phase};
 use crate::approval::is_refusal;
 use crate::card;
 use crate::decision::Decision;
+use crate::firmware;
 use crate::intent::Intent;
 use crate::reason::Reason;
 use crate::roll_back;
@@ -107,7 +108,8 @@ fn phase(
     let installed = card::is_installed(record, card);
     let clean = kept.is_some_and(|kept| kept.armed.is_empty());
     let live = card.live_os(now).is_some();
-    let at_work = installed && live && clean && record.hold.is_none();
+    let firm = kept.is_none_or(|kept| firmware::is_as_wanted(view, card, kept, now));
+    let at_work = installed && live && clean && firm && record.hold.is_none();
     let back = kept.and_then(|kept| Some((kept, roll_back::goes_back(kept, card)?)));
     let running = || match back {
         None => running(version),
@@ -118,6 +120,7 @@ fn phase(
     };
     let under_way = || match back {
         Some((_, back)) if !installed => going_back(view, &back.from.version, version),
+        Some(_) | None if installed && !firm => updating(view),
         Some(_) | None => under_way(view, installed, version),
     };
     match intent {
@@ -140,6 +143,8 @@ fn phase(
                 Phase::Degraded
             } else if matches!(why.reason, Reason::Inspecting | Reason::Adopting) {
                 Phase::Inspecting
+            } else if installed && !firm {
+                Phase::Maintenance
             } else if installed {
                 Phase::Activating
             } else if back.is_some() {
@@ -167,6 +172,7 @@ fn is_announced(reason: Reason) -> bool {
             | Reason::AwaitingOs
             | Reason::ShuttingDown
             | Reason::TaintingNode
+            | Reason::AwaitingFirmware
     )
 }
 
@@ -202,6 +208,15 @@ fn going_back(view: &View, from: &str, to: &str) -> (Phase, Shown) {
     let message =
         format!("{from} did not come up; going back to {to}, step by step in dpuhost/{host}");
     (Phase::Recovering, Shown::progress(ROLLING_BACK, message))
+}
+
+fn updating(view: &View) -> (Phase, Shown) {
+    let steps = format!("step by step in dpuhost/{}", view.host_name());
+    let message = format!("the card's firmware is updated, {steps}");
+    (
+        Phase::Maintenance,
+        Shown::progress("UpdatingFirmware", message),
+    )
 }
 
 fn under_way(view: &View, installed: bool, version: &str) -> (Phase, Shown) {

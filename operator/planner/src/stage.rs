@@ -125,6 +125,9 @@ pub(crate) fn lacks(facts: &BmcReport, action: &ActionKind) -> Option<String> {
         | ActionKind::StageHttpBoot
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
+        | ActionKind::PullFirmware
+        | ActionKind::PushFirmware
+        | ActionKind::ResetBmc
         | ActionKind::OfferImage
         | ActionKind::PushImage
         | ActionKind::ClearInstall

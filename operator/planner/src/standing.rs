@@ -231,6 +231,10 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
                 || facts.update.as_ref().map(|update| &update.digest)
                     == directive.action.image.as_ref().map(|image| &image.digest)
         }
+        ActionKind::PullFirmware | ActionKind::PushFirmware => {
+            let told = facts.component_update.as_ref();
+            told.is_some_and(|told| told.seq == directive.seq)
+        }
         ActionKind::OfferImage => directive
             .action
             .image
@@ -243,8 +247,9 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
                 && facts.update.is_none()
                 && facts.granted.is_none()
         }
-        // No BMC shows what came over rshim: the card's own agent tells, if it worked.
-        ActionKind::PushImage | ActionKind::Unrecognized(_) => false,
+        // No BMC shows what came over rshim: the card's own agent tells, if it worked. Of a restart of
+        // the BMC what runs afterwards does.
+        ActionKind::PushImage | ActionKind::ResetBmc | ActionKind::Unrecognized(_) => false,
     }
 }
 

@@ -45,21 +45,35 @@ pub(crate) fn passed(
     kept: &CardRecord,
     wanted: &ImageFacts,
 ) -> Result<(), Intent> {
-    let Vetting { trust, fit, .. } = &card.vetting;
+    allows(
+        &card.vetting,
+        spec,
+        &machine(card),
+        kept.security_version,
+        wanted,
+    )
+}
+
+/// The same of any image, for a machine on which one of security version `ran` has run.
+pub(crate) fn allows(
+    vetting: &Vetting,
+    spec: &DpuBootPolicySpec,
+    machine: &str,
+    ran: Option<i64>,
+    wanted: &ImageFacts,
+) -> Result<(), Intent> {
+    let Vetting { trust, fit, .. } = vetting;
     let ImageFacts { version, digest } = wanted;
     if let Judgement::NotMet(why) = trust {
         return Err(Intent::stall(
             Reason::ImageUntrusted,
-            format!(
-                "{version} ({digest}) does not go onto {}: {why}",
-                machine(card)
-            ),
+            format!("{version} ({digest}) does not go onto {}: {why}", machine),
         ));
     }
     if let Judgement::NotMet(why) = fit {
         return Err(Intent::stall(
             Reason::ImageDoesNotFit,
-            format!("{version} is not made for {}: {why}", machine(card)),
+            format!("{version} is not made for {}: {why}", machine),
         ));
     }
     // What is not trusted yet has no security version that counts.
@@ -70,10 +84,10 @@ pub(crate) fn passed(
             reach::SILENCE,
         ));
     }
-    if let Some(why) = too_old(spec, card, kept) {
+    if let Some(why) = too_old(spec, vetting, ran) {
         return Err(Intent::stall(
             Reason::SecurityVersionTooLow,
-            format!("{version} does not go onto {}: {why}", machine(card)),
+            format!("{version} does not go onto {}: {why}", machine),
         ));
     }
     if let Judgement::NotKnown(why) = fit {
@@ -81,7 +95,7 @@ pub(crate) fn passed(
             Reason::ImageFitNotKnown,
             format!(
                 "whether {version} is made for {} is not known: {why}",
-                machine(card)
+                machine
             ),
             reach::SILENCE,
         ));
@@ -89,8 +103,8 @@ pub(crate) fn passed(
     Ok(())
 }
 
-fn too_old(spec: &DpuBootPolicySpec, card: &CardView, kept: &CardRecord) -> Option<String> {
-    let has = card.vetting.security_version;
+fn too_old(spec: &DpuBootPolicySpec, vetting: &Vetting, ran: Option<i64>) -> Option<String> {
+    let has = vetting.security_version;
     let rules = spec.images.as_ref();
     let minimum = rules.and_then(|rules| rules.minimum_security_version);
     if let Some(minimum) = minimum.filter(|minimum| has < *minimum) {
@@ -98,7 +112,7 @@ fn too_old(spec: &DpuBootPolicySpec, card: &CardView, kept: &CardRecord) -> Opti
             "its security version is {has}, and the policy asks for {minimum}"
         ));
     }
-    let ran = kept.security_version.filter(|ran| has < *ran)?;
+    let ran = ran.filter(|ran| has < *ran)?;
     Some(format!(
         "its security version is {has}, and the card has run {ran}"
     ))

@@ -68,6 +68,8 @@ pub struct CardView {
     pub requirements: Vec<Required>,
     /// Whether that image is trusted, and made for this card.
     pub vetting: Vetting,
+    /// The firmware that it should run, in the order in which it is written.
+    pub firmware: Vec<WantedFirmware>,
     /// What the card's own files are made of, if that image has any.
     pub configuration: Option<Inputs>,
     /// The image that the card goes back to if that one does not come up: the last good one of its
@@ -96,6 +98,28 @@ pub struct Fallback {
     pub vetting: Vetting,
     /// What the card's own files are made of, if it has any.
     pub configuration: Option<Inputs>,
+}
+
+/// A firmware image that is named for a card.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WantedFirmware {
+    /// Name of its `DpuImage`.
+    pub name: String,
+    /// What is found of it; `None`: there is none of that name.
+    pub image: Option<FirmwareImage>,
+}
+
+/// What is found of a firmware image for one card.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FirmwareImage {
+    /// Id of the component that it is for.
+    pub component: String,
+    /// What it is.
+    pub facts: ImageFacts,
+    /// What it asks of the card's components, and what is seen of them.
+    pub requirements: Vec<Required>,
+    /// Whether it is trusted, and made for this card.
+    pub vetting: Vetting,
 }
 
 /// The agent in the operating system of a host.

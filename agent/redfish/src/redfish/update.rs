@@ -20,8 +20,8 @@ use crate::facts::Reading;
 use crate::link::{Change, Link, Offering};
 use crate::update::{Push, SimpleUpdate, UpdateService, UpdateTicket};
 
-pub(super) use facts::{observe, os_update};
-use facts::{read_manager, read_service, reset_of};
+pub(super) use facts::{component_update, observe, os_update, read_manager};
+use facts::{read_service, reset_of};
 pub(super) use task::task;
 
 const SIMPLE: &str = "a SimpleUpdate";

@@ -500,3 +500,59 @@ async fn a_task_is_looked_at_and_its_monitor_only_where_it_is_not_there() {
     };
     assert_eq!(unnamed, nothing);
 }
+
+#[tokio::test]
+async fn what_is_offered_for_one_component_is_read_by_its_id() {
+    let bmc = updatable();
+    let port = port(&bmc);
+    let offer = port.component_update("BMC").await.unwrap();
+    let offer = offer.value().unwrap();
+    assert_eq!(offer.component, format!("{INVENTORY}/BMC"));
+    assert!(offer.takes_pushes());
+    assert_eq!(offer.file_name("a"), "a.fwpkg");
+    let os = port.os_update().await.unwrap();
+    assert_eq!(os.value().unwrap().file_name("a"), "a.bfb");
+    let none = port.component_update("bmc").await.unwrap();
+    assert_eq!(none, Reading::NotOffered);
+    assert!(bmc.changes().is_empty());
+}
+
+#[tokio::test]
+async fn a_bmc_is_restarted_once_by_what_it_lists_and_only_if_it_is_the_one_that_is_meant() {
+    let reset = "/redfish/v1/Managers/Actions/Manager.Reset";
+    let offering = |types: Value| {
+        let bmc = updatable();
+        bmc.change(&manager(), |manager| {
+            manager["Actions"] = json!({"#Manager.Reset": {
+                "target": reset, "ResetType@Redfish.AllowableValues": types,
+            }});
+        });
+        bmc.fail("POST", reset, 9, Fault::Answer(204, String::new()));
+        bmc
+    };
+    for (types, sent) in [
+        (
+            json!(["ForceRestart", "GracefulRestart"]),
+            "GracefulRestart",
+        ),
+        (json!(["ForceRestart"]), "ForceRestart"),
+        (Value::Null, "GracefulRestart"),
+    ] {
+        let bmc = offering(types);
+        let effect = port(&bmc).reset_bmc().await.unwrap();
+        assert_eq!(effect.confirmation, Confirmation::NotObservable);
+        let asked = bmc.changes();
+        assert_eq!(asked.len(), 1);
+        assert_eq!(asked[0].body["ResetType"], sent);
+    }
+    let none = offering(json!(["Nmi"]));
+    let error = port(&none).reset_bmc().await.unwrap_err();
+    assert!(matches!(error, BmcError::NotOffered { .. }), "{error}");
+    let stranger = offering(Value::Null);
+    let mut other = target(&stranger);
+    other.expected.system_uuid = Some(STRANGER.to_owned());
+    let port = Redfish::new(loopback(), quick()).bmc(other).unwrap();
+    let error = port.reset_bmc().await.unwrap_err();
+    assert!(matches!(error, BmcError::Stranger { .. }), "{error}");
+    assert!(none.changes().is_empty() && stranger.changes().is_empty());
+}

@@ -159,6 +159,7 @@ impl Bench {
             held: false,
             work_order: None,
             configuration: None,
+            components: Vec::new(),
             resync: 0,
         };
         let (input, receiver) = watch::channel(input);

@@ -5,7 +5,7 @@ use lockstep_redfish::{TaskFacts, TaskMessage, TaskSighting, TaskState};
 use super::installs::publish;
 use super::*;
 use crate::site::fake::update_service;
-use crate::site::update_note::UpdateNote;
+use crate::site::update_note::{Subject, UpdateNote};
 
 fn update(seq: i64, kind: &str, digest: &Digest) -> Directive {
     let mut update = directive(seq, kind);
@@ -70,7 +70,7 @@ impl Bench {
     }
 
     fn note(&self) -> Option<UpdateNote> {
-        UpdateNote::read(&self.site.config.state_dir, "c1", "uid-1").unwrap()
+        UpdateNote::read(&self.site.config.state_dir, Subject::System, "c1", "uid-1").unwrap()
     }
 }
 
@@ -258,7 +258,8 @@ async fn a_restart_tells_by_its_note_how_far_it_had_come() {
                 note["ticket"] = json!({"task": "/redfish/v1/TaskService/Tasks/0"});
             }
             let note: UpdateNote = serde_json::from_value(note).unwrap();
-            note.write(&bench.site.config.state_dir, "c1").unwrap();
+            note.write(&bench.site.config.state_dir, Subject::System, "c1")
+                .unwrap();
         }
         let running = bench.start_named();
         let outcome = bench.outcome(CARD, 2).await;
@@ -280,5 +281,125 @@ async fn a_bmc_without_updates_is_told_as_such_and_refused() {
     let report = bench.api.get(CARD).unwrap();
     let offers = &report["spec"]["bmc"]["capabilities"];
     assert_eq!(offers["simpleUpdate"], "NotOffered");
+    running.end().await;
+}
+
+fn firmware(seq: i64, kind: &str, digest: &Digest) -> Directive {
+    let mut directive = update(seq, kind, digest);
+    directive.action.component = Some("BMC_Firmware".to_owned());
+    directive
+}
+
+#[tokio::test]
+async fn firmware_is_asked_for_once_told_and_its_bmc_restarted() {
+    let bench = offering();
+    bench
+        .bmc
+        .updates(|updates| updates.firmware = (Some("1.1".to_owned()), None));
+    let digest = publish(&bench.site.store).await;
+    let running = bench.start_with(MachineKind::Card, |input| {
+        input.components = vec!["BMC_Firmware".to_owned(), "Other".to_owned()];
+        input.identity = Some(lockstep_crds::MachineIdentity {
+            serial_number: Some("SN1".to_owned()),
+            ..Default::default()
+        });
+    });
+    let report = bench
+        .api
+        .until(CARD, |report| {
+            report["spec"]["bmc"]["components"].is_array()
+        })
+        .await;
+    assert_eq!(
+        report["spec"]["bmc"]["components"],
+        json!([
+            {"name": "BMC_Firmware", "running": "1.1", "simpleUpdate": "Offered", "multipartPush": "Offered"},
+            {"name": "Other", "simpleUpdate": "NotOffered", "multipartPush": "NotOffered"},
+        ])
+    );
+    running.want(&[firmware(1, "PushFirmware", &digest)]);
+    let outcome = bench.outcome(CARD, 1).await;
+    assert_eq!(outcome["result"], "Done", "{outcome}");
+    // The card stays off, and what is sent is the image as it is.
+    assert_eq!(bench.bmc.effects(), ["push BMC_Firmware"]);
+    let pushed = bench.bmc.updates(|updates| updates.pushed.clone());
+    assert!(!String::from_utf8_lossy(&pushed).contains("dpuUid"));
+    let state = |state: &'static str| {
+        let api = &bench.api;
+        async move {
+            let found = api.until(CARD, |report| {
+                report["spec"]["bmc"]["componentUpdate"]["state"] == state
+            });
+            found.await["spec"]["bmc"].clone()
+        }
+    };
+    let told = state("Running").await;
+    assert_eq!(told["componentUpdate"]["seq"], 1);
+    assert_eq!(told["componentUpdate"]["component"], "BMC_Firmware");
+    assert!(told["update"].is_null());
+
+    // It waits for a restart, which is not begun while a task runs.
+    bench.shows(TaskSighting::EndedWell);
+    bench.bmc.updates(|updates| {
+        updates.firmware = (Some("1.1".to_owned()), Some("1.2".to_owned()));
+        updates.tasks = vec![task(TaskState::Running, 4, None)];
+    });
+    let told = state("Ended").await;
+    assert_eq!(told["components"][0]["pending"], "1.2");
+    assert!(bench.site.store.granted(&digest, "uid-1").is_none());
+    running.want(&[firmware(2, "ResetBmc", &digest)]);
+    let outcome = bench.outcome(CARD, 2).await;
+    assert_eq!(outcome["reason"], "UpdatesBusy", "{outcome}");
+    bench.bmc.updates(|updates| updates.tasks.clear());
+    running.want(&[firmware(3, "ResetBmc", &digest)]);
+    assert_eq!(bench.outcome(CARD, 3).await["result"], "Done");
+    assert_eq!(bench.bmc.effects(), ["push BMC_Firmware", "reset bmc"]);
+    running.end().await;
+}
+
+#[tokio::test]
+async fn another_update_of_the_same_bytes_has_its_image_ready() {
+    let bench = offering();
+    let digest = publish(&bench.site.store).await;
+    let running = bench.start_with(MachineKind::Card, |input| {
+        input.components = vec!["BMC_Firmware".to_owned()];
+        input.identity = Some(lockstep_crds::MachineIdentity {
+            serial_number: Some("SN1".to_owned()),
+            ..Default::default()
+        });
+    });
+    bench
+        .api
+        .until(CARD, |report| {
+            report["spec"]["bmc"]["components"].is_array()
+        })
+        .await;
+    running.want(&[firmware(1, "PushFirmware", &digest)]);
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Done");
+    let failed = task(TaskState::Exception, 97, Some("Invalid FW Package"));
+    bench.shows(TaskSighting::Task(failed));
+    bench
+        .api
+        .until(CARD, |report| {
+            report["spec"]["bmc"]["componentUpdate"]["state"] == "Failed"
+        })
+        .await;
+    bench.shows(TaskSighting::Task(task(TaskState::Running, 4, None)));
+    running.want(&[firmware(2, "PullFirmware", &digest)]);
+    assert_eq!(bench.outcome(CARD, 2).await["result"], "Done");
+    assert!(bench.site.store.granted(&digest, "uid-1").is_some());
+    running.end().await;
+}
+
+#[tokio::test]
+async fn firmware_without_a_component_or_for_one_that_is_not_listed_is_refused() {
+    let bench = offering();
+    let digest = publish(&bench.site.store).await;
+    let running = bench.start_named();
+    running.want(&[update(1, "PullFirmware", &digest)]);
+    assert_eq!(bench.outcome(CARD, 1).await["reason"], "ImageMissing");
+    running.want(&[firmware(2, "PullFirmware", &digest)]);
+    assert_eq!(bench.outcome(CARD, 2).await["reason"], "UpdatesNotRead");
+    assert!(bench.bmc.effects().is_empty());
     running.end().await;
 }

@@ -31,6 +31,23 @@ pub(super) fn is_allowed(
     let (Some(card), Some(kept), Some(policy)) = (card, kept, &view.policy) else {
         return false;
     };
+    let rules = policy.spec.images.as_ref();
+    let minimum = rules.and_then(|rules| rules.minimum_security_version);
+    if directive.action.kind.is_firmware() {
+        let named = directive.action.component.as_ref();
+        let mut wanted = card.firmware.iter().filter_map(|one| one.image.as_ref());
+        let ran = before.cards.iter().filter(|kept| kept.uid == uid);
+        let ran = ran.flat_map(|kept| &kept.components);
+        let ran = ran.filter(|one| Some(&one.component) == named);
+        let ran = ran.filter_map(|one| one.security_version).max();
+        return wanted.any(|wanted| {
+            wanted.facts == *image
+                && Some(&wanted.component) == named
+                && wanted.vetting.trust == Judgement::Met
+                && wanted.vetting.fit == Judgement::Met
+                && Some(wanted.vetting.security_version) >= ran.max(minimum)
+        });
+    }
     let is_wanted = card.wanted == Wanted::Image(image.clone());
     let fallback = card.fallback.as_ref();
     let fallback = fallback.filter(|fallback| fallback.image == *image);
@@ -49,8 +66,6 @@ pub(super) fn is_allowed(
     let records = before.cards.iter().chain(&after.cards);
     let records = records.filter(|kept| kept.uid == uid);
     let ran = records.filter_map(|kept| kept.security_version).max();
-    let rules = policy.spec.images.as_ref();
-    let minimum = rules.and_then(|rules| rules.minimum_security_version);
     vetting.trust == Judgement::Met
         && vetting.fit == Judgement::Met
         && Some(vetting.security_version) >= ran.max(minimum)

@@ -291,6 +291,7 @@ impl Proposing {
                 bmc: found.bmc.clone(),
                 identity: found.identity.clone(),
                 image_ref: None,
+                firmware_refs: None,
                 approved: false,
                 paused: false,
                 retry_token: None,

@@ -191,6 +191,7 @@ fn begin_policy(policy: &mut DpuBootPolicySpec, start: &Start) {
     policy.hold.orphan_after_seconds = 1500;
     policy.hold.on_orphan = start.on_orphan;
     policy.install.os_timeout_seconds = 400;
+    policy.install.firmware_timeout_seconds = 300;
     policy.install.on_failure = start.on_failure;
     policy.install.shutdown_grace_seconds = start.grace;
     if start.guess {
@@ -220,7 +221,7 @@ fn calm(world: &mut World) {
     world.guards_intact = true;
     world.joined.get_or_insert_default();
     for card in &mut world.cards {
-        card.machine.answers = true;
+        card.machine.answers = !card.machine.restarts();
         card.machine.stranger(false);
         card.machine.refusal = None;
         card.machine.knowledge = Knowledge::Known;

@@ -8,6 +8,7 @@ mod deletion;
 mod doubts;
 mod edits;
 mod faults;
+mod firmware;
 mod first_light;
 mod host_wait;
 mod image_trust;

@@ -12,8 +12,8 @@ use crate::redfish::Turn;
 use crate::redfish::observe::optional;
 use crate::scrub::Scrub;
 use crate::update::{
-    Components, OsUpdate, TaskFacts, TaskState, UpdateFacts, UpdateService, last_reset, service,
-    task_facts,
+    ComponentOffer, Components, TaskFacts, TaskState, UpdateFacts, UpdateService, last_reset,
+    service, task_facts,
 };
 use crate::vendor::OS_COMPONENTS;
 
@@ -58,7 +58,22 @@ pub(in crate::redfish) async fn observe(
 /// What is offered for the operating system of a card.
 pub(in crate::redfish) async fn os_update(
     turn: &mut Turn<'_>,
-) -> Result<Reading<OsUpdate>, BmcError> {
+) -> Result<Reading<ComponentOffer>, BmcError> {
+    offer(turn, |id| OS_COMPONENTS.contains(&id)).await
+}
+
+/// What is offered for the component with this id.
+pub(in crate::redfish) async fn component_update(
+    turn: &mut Turn<'_>,
+    wanted: &str,
+) -> Result<Reading<ComponentOffer>, BmcError> {
+    offer(turn, |id| id == wanted).await
+}
+
+async fn offer(
+    turn: &mut Turn<'_>,
+    is_meant: impl Fn(&str) -> bool,
+) -> Result<Reading<ComponentOffer>, BmcError> {
     let deadline = turn.deadline;
     turn.link.system(deadline).await?;
     let documents = &mut Within {
@@ -74,13 +89,13 @@ pub(in crate::redfish) async fn os_update(
     let found = match listed {
         Reading::Read(collection) => links(&collection, "Members").into_iter().find(|path| {
             let id = path.trim_end_matches('/').rsplit('/').next();
-            id.is_some_and(|id| OS_COMPONENTS.contains(&id))
+            id.is_some_and(&is_meant)
         }),
         Reading::NotOffered => None,
         Reading::NotRead(why) => return Ok(Reading::NotRead(why)),
     };
     Ok(found.map_or(Reading::NotOffered, |component| {
-        Reading::Read(OsUpdate { service, component })
+        Reading::Read(ComponentOffer { service, component })
     }))
 }
 
@@ -92,7 +107,7 @@ pub(super) fn reset_of(manager: &Reading<(String, Value)>) -> Reading<String> {
     }
 }
 
-pub(super) async fn read_manager(
+pub(in crate::redfish) async fn read_manager(
     documents: &mut impl Documents,
     system: &Value,
 ) -> Result<Reading<(String, Value)>, BmcError> {

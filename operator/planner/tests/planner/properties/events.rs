@@ -17,7 +17,7 @@ use super::disruption;
 use crate::world::agent::Fault;
 use crate::world::build::{dpu, image};
 use crate::world::host_agent::Push;
-use crate::world::machine::{HttpBoot, Update};
+use crate::world::machine::{Firmware, HttpBoot, Update};
 use crate::world::operator::Crash;
 use crate::world::{World, secs};
 
@@ -90,6 +90,10 @@ pub enum OfCard {
     MakesOfHttp(HttpBoot),
     Updates(Option<Offer>),
     MakesOfUpdates(Update),
+    Firmware(Option<&'static str>),
+    MakesOfFirmware(Firmware),
+    /// Somebody else changes what runs there.
+    ChangesFirmware(&'static str),
     Stranger(bool),
     Delete,
     Create,
@@ -234,6 +238,24 @@ pub fn updates() -> impl Strategy<Value = Update> {
     ]
 }
 
+pub fn firmware() -> impl Strategy<Value = Firmware> {
+    prop_oneof![
+        2 => Just(Firmware::Restarts),
+        2 => Just(Firmware::Waits),
+        1 => Just(Firmware::KeepsOld),
+        1 => Just(Firmware::Fails),
+        1 => Just(Firmware::Hangs),
+    ]
+}
+
+pub fn firmware_versions() -> impl Strategy<Value = Option<&'static str>> {
+    prop_oneof![
+        2 => Just(None),
+        1 => Just(Some("bmc-b")),
+        1 => Just(Some("bmc-c")),
+    ]
+}
+
 fn of_card() -> impl Strategy<Value = OfCard> {
     prop_oneof![
         2 => any::<bool>().prop_map(OfCard::Bmc),
@@ -254,6 +276,9 @@ fn of_card() -> impl Strategy<Value = OfCard> {
         1 => http_boots().prop_map(OfCard::MakesOfHttp),
         1 => http_offers().prop_map(OfCard::Updates),
         1 => updates().prop_map(OfCard::MakesOfUpdates),
+        2 => firmware_versions().prop_map(OfCard::Firmware),
+        1 => firmware().prop_map(OfCard::MakesOfFirmware),
+        1 => prop_oneof![Just("bmc-a"), Just("bmc-b")].prop_map(OfCard::ChangesFirmware),
         1 => any::<bool>().prop_map(OfCard::Stranger),
         1 => Just(OfCard::Delete),
         1 => Just(OfCard::Create),
@@ -293,7 +318,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         2 => versions().prop_map(Event::PolicyImage),
         1 => any::<bool>().prop_map(Event::ImageGone),
         1 => any::<bool>().prop_map(Event::Source),
-        3 => (prop_oneof![Just("os-1"), Just("os-2")], vettings()).prop_map(|(image, found)| Event::Vetted(image, found)),
+        3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("bmc-b")], vettings()).prop_map(|(image, found)| Event::Vetted(image, found)),
         1 => (0..3_i64).prop_map(Event::Minimum),
         2 => modes().prop_map(Event::Mode),
         1 => any::<bool>().prop_map(Event::Policy),
@@ -437,7 +462,10 @@ pub fn happen(world: &mut World, event: &Event, spare: &mut Option<DpuBootPolicy
 
 fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
     match event {
-        OfCard::Bmc(answers) => world.cards[index].machine.answers = *answers,
+        OfCard::Bmc(answers) => {
+            let machine = &mut world.cards[index].machine;
+            machine.answers = *answers && !machine.restarts();
+        }
         OfCard::Credentials(ok) => {
             world.cards[index].machine.refusal = (!ok).then_some("CredentialsRefused");
         }
@@ -471,6 +499,15 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
             machine.multipart_push.clone_from(offer);
         }
         OfCard::MakesOfUpdates(makes) => world.cards[index].machine.makes_of_updates = *makes,
+        OfCard::Firmware(version) => {
+            world.wish += 1;
+            world.cards[index].firmware = version.iter().map(|one| (*one).to_owned()).collect();
+        }
+        OfCard::MakesOfFirmware(makes) => world.cards[index].machine.makes_of_firmware = *makes,
+        OfCard::ChangesFirmware(version) => {
+            world.boots.clear();
+            world.cards[index].machine.firmware.0 = (*version).to_owned();
+        }
         OfCard::Foreign(foreign) => world.cards[index].machine.foreign_media = *foreign,
         OfCard::Delete => world.delete_card(index),
         OfCard::Create => {

@@ -16,6 +16,7 @@ use lockstep_crds::report::{
 use lockstep_crds::{DpuHostStatus, DpuReportSpec};
 use lockstep_planner::view::Wanted;
 
+use super::effects::firmware_update;
 use super::host_agent;
 use super::machine::{Coming, HttpBoot, Machine};
 use super::{World, secs};
@@ -247,6 +248,9 @@ impl World {
                     | ActionKind::StageHttpBoot
                     | ActionKind::PullUpdate
                     | ActionKind::PushUpdate
+                    | ActionKind::PullFirmware
+                    | ActionKind::PushFirmware
+                    | ActionKind::ResetBmc
                     | ActionKind::OfferImage
                     | ActionKind::PushImage
                     | ActionKind::ClearInstall
@@ -289,6 +293,11 @@ impl World {
     /// An update is noted before it is asked for.
     fn noted(&mut self, which: Which, directive: &Directive) {
         let now = Time(self.now);
+        if directive.action.kind.is_firmware() && directive.action.image.is_some() {
+            let method = InstallMethod::SimpleUpdate;
+            let update = firmware_update(directive, method, UpdateState::Lost, self.now);
+            self.machine(which).component_update = Some(update);
+        }
         if let (true, Some(image)) = (directive.action.kind.is_update(), &directive.action.image) {
             self.machine(which).update = Some(UpdateReport {
                 digest: image.digest.clone(),
@@ -391,7 +400,10 @@ impl World {
             let fallback = card.fallback.as_ref().map(|fallback| &fallback.image);
             wanted.into_iter().chain(fallback)
         });
-        for wanted in of_cards {
+        let of_firmware = view.cards.iter().flat_map(|card| &card.firmware);
+        let of_firmware = of_firmware.filter_map(|one| one.image.as_ref());
+        let of_firmware = of_firmware.map(|image| &image.facts);
+        for wanted in of_cards.chain(of_firmware) {
             let state = match self.store.iter().find(|i| i.digest == wanted.digest) {
                 Some(stored) if stored.state == ImageState::Verified => continue,
                 Some(stored) if stored.state == ImageState::Fetching && self.source_ok => {

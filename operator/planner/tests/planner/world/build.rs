@@ -113,6 +113,7 @@ impl World {
                     in_host: None,
                     sightings: Vec::new(),
                     requirements: Vec::new(),
+                    firmware: Vec::new(),
                     configuration: None,
                     runs: None,
                     joined: None,

@@ -1,13 +1,36 @@
 //! What a directive does to a machine, and what may never be done.
 
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::directive::{ActionKind, Directive, ImageFacts, TargetKind};
 use lockstep_crds::inventory::InstallMethod;
-use lockstep_crds::report::{Custody, CustodyState};
+use lockstep_crds::report::{ComponentUpdate, Custody, CustodyState, UpdateReport, UpdateState};
 use lockstep_planner::ledger;
 
 use super::agent::Which;
 use super::machine::Coming;
 use super::{Effect, World, secs};
+
+/// What an agent remembers of an update of firmware.
+pub fn firmware_update(
+    directive: &Directive,
+    method: InstallMethod,
+    state: UpdateState,
+    now: Timestamp,
+) -> ComponentUpdate {
+    ComponentUpdate {
+        seq: directive.seq,
+        component: directive.action.component.clone().unwrap(),
+        update: UpdateReport {
+            digest: directive.action.image.clone().unwrap().digest,
+            method,
+            since: Time(now),
+            state,
+            percent: None,
+            message: None,
+        },
+    }
+}
 
 /// Seconds after its grace in which a power cut may be tried again.
 const LONGEST_TRY: i64 = 1800;
@@ -122,8 +145,35 @@ impl World {
         );
     }
 
+    /// Has the BMC write firmware. As often for one wish and version as the policy has attempts.
+    fn write_firmware(&mut self, index: usize, directive: &Directive) {
+        let image = directive.action.image.clone().unwrap();
+        let wish = self.wish_of[&directive.seq];
+        let begun = self.boots.entry((100 + index, wish)).or_default();
+        begun.push(image.digest.clone());
+        let same = begun.iter().filter(|one| **one == image.digest).count();
+        let policy = self.policy.as_ref();
+        let most = policy.map_or(usize::MAX, |policy| {
+            usize::try_from(policy.spec.install.max_attempts).unwrap()
+        });
+        assert!(
+            same <= most,
+            "{same} updates to {} on card {index}\n{}",
+            image.version,
+            self.told()
+        );
+        let method = if directive.action.kind == ActionKind::PullFirmware {
+            InstallMethod::SimpleUpdate
+        } else {
+            InstallMethod::MultipartPush
+        };
+        let update = firmware_update(directive, method, UpdateState::Running, self.now);
+        self.begin_firmware(index, update, &image.version);
+    }
+
     pub fn affect(&mut self, which: Which, directive: &Directive) {
         self.note(directive);
+        self.writes_nothing(which, directive);
         match directive.action.kind {
             ActionKind::HoldHost => {
                 let order = directive.action.work_order.clone().unwrap();
@@ -163,6 +213,15 @@ impl World {
                     self.update(index, directive);
                 }
             }
+            ActionKind::PullFirmware | ActionKind::PushFirmware => {
+                if let Which::Card(index) = which {
+                    self.write_firmware(index, directive);
+                }
+            }
+            ActionKind::ResetBmc => {
+                let now = self.now;
+                self.machine(which).restart_bmc(now);
+            }
             ActionKind::OfferImage => {
                 let image = directive.action.image.clone();
                 self.machine(which).granted = image;
@@ -183,6 +242,25 @@ impl World {
             },
             ActionKind::Unrecognized(_) => panic!("an unknown action was accepted"),
         }
+    }
+
+    /// Nothing is powered or reset while a BMC writes firmware, or restarts with it.
+    fn writes_nothing(&self, which: Which, directive: &Directive) {
+        let of_power = [
+            ActionKind::PowerOn,
+            ActionKind::ForceOff,
+            ActionKind::ShutdownGracefully,
+            ActionKind::ResetBmc,
+        ];
+        let hit = |index: &usize| which == Which::Host || which == Which::Card(*index);
+        let mut cards = (0..self.cards.len()).filter(hit);
+        assert!(
+            !(of_power.contains(&directive.action.kind)
+                && cards.any(|index| self.writes_firmware(index))),
+            "S1: {} while firmware is written\n{}",
+            ledger::what(directive),
+            self.told()
+        );
     }
 
     /// A host that is taken down for a hold comes with the order that ends it.

@@ -7,8 +7,9 @@ use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::inventory::{HostAccess, InstallMethod};
 use lockstep_crds::observed::{BootStage, Knowledge, Offer, PowerState};
 use lockstep_crds::report::{
-    BmcCapabilities, BmcReport, ConfigurationTried, Custody, DpuReportSpec, Execution, MediaOwner,
-    MediaReport, OsReport, UpdateReport, UpdateState, Vantage,
+    BmcCapabilities, BmcReport, ComponentReport, ComponentUpdate, ConfigurationTried, Custody,
+    DpuReportSpec, Execution, MediaOwner, MediaReport, OsReport, UpdateReport, UpdateState,
+    Vantage,
 };
 
 use lockstep_planner::view::Readiness;
@@ -18,6 +19,11 @@ use super::{World, secs};
 /// Seconds that an install takes, and a boot.
 pub const INSTALL: i64 = 120;
 pub const BOOT: i64 = 20;
+/// The component that stands for the BMC's own firmware.
+pub const FIRMWARE: &str = "BMC_Firmware";
+/// Seconds that a BMC takes to write it, and to restart.
+pub const WRITES: i64 = 90;
+pub const RESTARTS: i64 = 40;
 /// Seconds that a look at everything is good for at rest.
 const WHOLE: i64 = 600;
 
@@ -45,6 +51,13 @@ pub struct Machine {
     pub makes_of_updates: Update,
     /// What its agent remembers of one, and what its task says.
     pub update: Option<UpdateReport>,
+    /// The firmware of its BMC: what runs, and what waits for a restart.
+    pub firmware: (String, Option<String>),
+    /// What becomes of updates of it.
+    pub makes_of_firmware: Firmware,
+    /// What its agent remembers of one. `None` in the report: its agent does not tell.
+    pub component_update: Option<ComponentUpdate>,
+    pub tells_components: bool,
     /// Somebody else's, which stays.
     pub lasting_override: Option<&'static str>,
     pub stage: Option<BootStage>,
@@ -111,6 +124,22 @@ pub enum Update {
     Restarts,
 }
 
+/// What a BMC makes of an update of its own firmware.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Firmware {
+    /// It is written, and the BMC restarts by itself.
+    #[default]
+    Restarts,
+    /// It is written, and waits for a restart that somebody asks for.
+    Waits,
+    /// The BMC restarts, and the old version runs.
+    KeepsOld,
+    /// The task ends with an error.
+    Fails,
+    /// The task goes on for ever.
+    Hangs,
+}
+
 impl Update {
     fn writes(self) -> bool {
         match self {
@@ -139,6 +168,10 @@ pub enum Coming {
     Installed(ImageFacts),
     /// An update comes to its end, and has written this.
     Updated(Option<ImageFacts>),
+    /// An update of the BMC's firmware comes to its end.
+    FirmwareWritten(String),
+    /// The BMC answers again.
+    BmcUp,
     /// The operating system is up.
     Up,
 }
@@ -168,6 +201,10 @@ impl Machine {
             multipart_push: Some(Offer::NotOffered),
             makes_of_updates: Update::Writes,
             update: None,
+            firmware: ("bmc-a".to_owned(), None),
+            makes_of_firmware: Firmware::Restarts,
+            component_update: None,
+            tells_components: true,
             lasting_override: None,
             stage: None,
             knowledge: Knowledge::Known,
@@ -239,6 +276,16 @@ impl Machine {
                 digest: self.http_uri.as_ref().map(|image| image.digest.clone()),
             }),
             update: self.simple_update.as_ref().and(self.update.clone()),
+            components: self.tells_components.then(|| {
+                vec![ComponentReport {
+                    name: FIRMWARE.to_owned(),
+                    running: Some(self.firmware.0.clone()),
+                    pending: self.firmware.1.clone(),
+                    simple_update: Offer::Offered,
+                    multipart_push: Offer::Offered,
+                }]
+            }),
+            component_update: self.component_update.clone(),
             capabilities: BmcCapabilities {
                 simple_update: self.simple_update.clone(),
                 multipart_push: self.multipart_push.clone(),
@@ -333,7 +380,59 @@ impl Machine {
         if self.coming.iter().any(updated) {
             self.says_of_update(UpdateState::Failed);
         }
-        self.coming.clear();
+        // The BMC has power of its own.
+        self.coming
+            .retain(|(_, coming)| matches!(coming, Coming::FirmwareWritten(_) | Coming::BmcUp));
+    }
+
+    /// The BMC restarts: what waits runs then, and its tasks are lost.
+    pub fn restart_bmc(&mut self, now: Timestamp) {
+        self.answers = false;
+        self.coming.push((now + secs(RESTARTS), Coming::BmcUp));
+    }
+
+    /// Whether its BMC is on its way up.
+    pub fn restarts(&self) -> bool {
+        self.coming
+            .iter()
+            .any(|(_, coming)| *coming == Coming::BmcUp)
+    }
+
+    fn bmc_up(&mut self) {
+        self.answers = true;
+        if let Some(version) = self.firmware.1.take() {
+            self.firmware.0 = version;
+        }
+        let ends = match &self.component_update {
+            Some(told) if told.update.digest == super::build::image(&self.firmware.0).digest => {
+                UpdateState::Ended
+            }
+            Some(_) | None => UpdateState::Lost,
+        };
+        self.says_of_firmware(ends);
+    }
+
+    fn firmware_written(&mut self, version: String, now: Timestamp) {
+        match self.makes_of_firmware {
+            Firmware::Restarts => {
+                self.firmware.1 = Some(version);
+                self.restart_bmc(now);
+            }
+            Firmware::Waits => {
+                self.firmware.1 = Some(version);
+                self.says_of_firmware(UpdateState::Ended);
+            }
+            Firmware::KeepsOld => self.restart_bmc(now),
+            Firmware::Fails => self.says_of_firmware(UpdateState::Failed),
+            Firmware::Hangs => {}
+        }
+    }
+
+    fn says_of_firmware(&mut self, state: UpdateState) {
+        if let Some(told) = &mut self.component_update {
+            told.update.message = Some(format!("its task is {state}"));
+            told.update.state = state;
+        }
     }
 
     pub fn says_of_update(&mut self, state: UpdateState) {
@@ -401,6 +500,13 @@ impl World {
         }
     }
 
+    /// Whether the BMC is writing firmware of its own, or restarts with it.
+    pub fn writes_firmware(&self, index: usize) -> bool {
+        let coming = &self.cards[index].machine.coming;
+        let mut coming = coming.iter().map(|(_, coming)| coming);
+        coming.any(|coming| matches!(coming, Coming::FirmwareWritten(_) | Coming::BmcUp))
+    }
+
     /// Whether an installer or the BMC is writing to the card.
     pub fn is_installing(&self, index: usize) -> bool {
         let coming = &self.cards[index].machine.coming;
@@ -440,6 +546,22 @@ impl World {
         self.tell(format!("card {index}: updates, {makes:?}"));
     }
 
+    /// The BMC of a card takes firmware.
+    pub fn begin_firmware(&mut self, index: usize, update: ComponentUpdate, version: &str) {
+        let writes = |coming: &(Timestamp, Coming)| matches!(coming.1, Coming::FirmwareWritten(_));
+        let busy = self.is_installing(index) || self.cards[index].machine.coming.iter().any(writes);
+        assert!(
+            !busy,
+            "S1: firmware for a card that is written to\n{}",
+            self.told()
+        );
+        let written = Coming::FirmwareWritten(version.to_owned());
+        let machine = &mut self.cards[index].machine;
+        machine.component_update = Some(update);
+        machine.coming.push((self.now + secs(WRITES), written));
+        self.tell(format!("card {index}: its BMC writes {version}"));
+    }
+
     fn updated(&mut self, index: usize, written: Option<ImageFacts>) {
         let up = (self.now + secs(BOOT), Coming::Up);
         let card = &mut self.cards[index];
@@ -455,7 +577,7 @@ impl World {
         if self.coupled && self.dark_bmcs {
             let lit = self.host_machine.is_on();
             for card in &mut self.cards {
-                card.machine.answers = lit;
+                card.machine.answers = lit && !card.machine.restarts();
             }
         }
         for coming in due(&mut self.host_machine, self.now) {
@@ -470,7 +592,10 @@ impl World {
                     }
                     self.host_agent_starts();
                 }
-                Coming::Installed(_) | Coming::Updated(_) => {}
+                Coming::Installed(_)
+                | Coming::Updated(_)
+                | Coming::FirmwareWritten(_)
+                | Coming::BmcUp => {}
             }
         }
         for index in 0..self.cards.len() {
@@ -480,6 +605,15 @@ impl World {
                     Coming::PowerOff => self.power_off_card(index),
                     Coming::Up => self.card_is_up(index),
                     Coming::Updated(written) => self.updated(index, written),
+                    Coming::FirmwareWritten(version) => {
+                        let now = self.now;
+                        self.tell(format!("card {index}: {version} is written"));
+                        self.cards[index].machine.firmware_written(version, now);
+                    }
+                    Coming::BmcUp => {
+                        self.tell(format!("card {index}: its BMC is up"));
+                        self.cards[index].machine.bmc_up();
+                    }
                     Coming::Installed(image) => {
                         let up = (self.now + secs(BOOT), Coming::Up);
                         self.cards[index].disk = Some(image);

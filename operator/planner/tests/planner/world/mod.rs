@@ -22,8 +22,8 @@ use lockstep_planner::decision::TaintEffect;
 use lockstep_planner::inventory::JoinedHost;
 use lockstep_planner::vetting::Vetting;
 use lockstep_planner::view::{
-    CardJoined, CardView, Fallback, LeaseSeen, NodeSeen, Required, SeenInHost, Sighting, View,
-    Wanted,
+    CardJoined, CardView, Fallback, FirmwareImage, LeaseSeen, NodeSeen, Required, SeenInHost,
+    Sighting, View, Wanted, WantedFirmware,
 };
 use lockstep_planner::{good_image, node_of};
 
@@ -62,6 +62,8 @@ pub struct Card {
     pub sightings: Vec<Sighting>,
     /// What the wanted image requires, and what is seen of that.
     pub requirements: Vec<Required>,
+    /// Versions of firmware of its BMC that are wanted.
+    pub firmware: Vec<String>,
     /// What its own files are made of.
     pub configuration: Option<Inputs>,
     /// What its components run by now, which a search sees when it reads the card the next time.
@@ -185,11 +187,30 @@ impl World {
             host_access: card.machine.host_access.clone(),
             requirements: card.requirements.clone(),
             configuration: card.configuration.clone(),
+            firmware: card
+                .firmware
+                .iter()
+                .map(|version| self.firmware(version))
+                .collect(),
             joined: card.joined.clone(),
             dpu,
         };
         view.fallback = self.fallback(&view);
         Some(view)
+    }
+
+    /// An image of that version for the BMC; the catalogue has none whose name ends so.
+    fn firmware(&self, version: &str) -> WantedFirmware {
+        let facts = build::image(version);
+        WantedFirmware {
+            name: version.to_owned(),
+            image: (!version.ends_with("missing")).then(|| FirmwareImage {
+                component: machine::FIRMWARE.to_owned(),
+                requirements: Vec::new(),
+                vetting: self.vetting(&facts),
+                facts,
+            }),
+        }
     }
 
     fn vetting(&self, image: &ImageFacts) -> Vetting {

@@ -1,0 +1,353 @@
+//! What a card needs before it gets an operating system: that its BMC writes the firmware that is
+//! wanted, one image at a time, and runs it.
+//!
+//! All that may be said against an update is said before the host is held for it. What a task tells
+//! proves nothing: an update is over when the wanted version is shown as running, or its time is up.
+//! What is written and waits for a restart of the BMC is armed until then (S15).
+
+use jiff::Timestamp;
+use lockstep_crds::DpuHostStatus;
+use lockstep_crds::boot_policy::DpuBootPolicySpec;
+use lockstep_crds::directive::{Action, ActionKind, Step};
+use lockstep_crds::host::{CardRecord, ComponentRecord};
+use lockstep_crds::inventory::InstallMethod;
+use lockstep_crds::observed::{Offer, PowerState};
+use lockstep_crds::report::{BmcReport, ComponentReport};
+
+use crate::arriving::arriving;
+use crate::card::{self, machine};
+use crate::card_record::install_end;
+use crate::failure;
+use crate::firmware_activation::activation;
+use crate::firmware_record::{is_under_way, of, runs};
+use crate::install::image_ready;
+use crate::intent::{Draft, Intent, plain};
+use crate::leave::{Leave, leave};
+use crate::reach;
+use crate::reason::Reason;
+use crate::requirement;
+use crate::stage;
+use crate::vetting;
+use crate::view::{CardView, FirmwareImage, View};
+
+/// Seconds in which a BMC may be awaited that does something else, and the update be asked for; of a
+/// push, the image be sent besides.
+const PULL_SETTLES: i64 = 900;
+const PUSH_SETTLES: i64 = 3600;
+
+/// What the card's firmware needs next; `None` if all of it runs as wanted, or nothing may begin
+/// because an install is under way.
+pub(crate) fn next(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    kept: &CardRecord,
+    now: Timestamp,
+) -> Option<Intent> {
+    if install_end(view, kept, now).is_some() {
+        return None;
+    }
+    if let Some(open) = kept.components.iter().find(|one| is_under_way(one)) {
+        let next = activation(view, record, spec, card, open, now);
+        return Some(next.unwrap_or_else(|why| why));
+    }
+    for wanted in &card.firmware {
+        let Some(image) = &wanted.image else {
+            return Some(missing(card, &wanted.name, now));
+        };
+        if !is_settled(view, card, kept, image, now) {
+            let next = update(view, record, spec, card, kept, image, now);
+            return Some(next.unwrap_or_else(|why| why));
+        }
+    }
+    None
+}
+
+/// Whether everything that is wanted of the card's firmware was seen running, and nothing else is
+/// seen now.
+pub(crate) fn is_as_wanted(
+    view: &View,
+    card: &CardView,
+    kept: &CardRecord,
+    now: Timestamp,
+) -> bool {
+    card.firmware.iter().all(|wanted| {
+        let image = wanted.image.as_ref();
+        image.is_some_and(|image| is_settled(view, card, kept, image, now))
+    }) && !kept.components.iter().any(is_under_way)
+}
+
+/// Whether the host waits for the card's firmware: as long as something can be done about it.
+pub(crate) fn awaits(
+    view: &View,
+    record: &DpuHostStatus,
+    card: &CardView,
+    kept: &CardRecord,
+    now: Timestamp,
+) -> bool {
+    if kept.components.iter().any(is_under_way) {
+        return true;
+    }
+    let Some(policy) = &view.policy else {
+        return false;
+    };
+    let next = next(view, record, &policy.spec, card, kept, now);
+    matches!(
+        next,
+        Some(Intent::Act(_) | Intent::Wait(..) | Intent::Taint(_))
+    )
+}
+
+fn is_settled(
+    view: &View,
+    card: &CardView,
+    kept: &CardRecord,
+    image: &FirmwareImage,
+    now: Timestamp,
+) -> bool {
+    let seen = of(kept, image).is_some_and(|one| one.observed_at.is_some());
+    let shown = view
+        .card_bmc(card, now)
+        .and_then(|facts| shown(facts, &image.component))
+        .and_then(|shown| shown.running.as_deref());
+    // A BMC that says nothing now has not taken it back.
+    seen && shown.is_none_or(|running| runs(running, &image.facts.version))
+}
+
+pub(crate) fn shown<'a>(facts: &'a BmcReport, component: &str) -> Option<&'a ComponentReport> {
+    let mut components = facts.components.iter().flatten();
+    components.find(|one| one.name == component)
+}
+
+fn missing(card: &CardView, name: &str, now: Timestamp) -> Intent {
+    match arriving(&card.dpu.metadata, now) {
+        Some(until) => Intent::wait_until(
+            Reason::Inspecting,
+            format!("waiting for DpuImage {name}"),
+            until,
+        ),
+        None => Intent::stall(
+            Reason::ImageNotFound,
+            format!("DpuImage {name}, which firmwareRefs name, does not exist"),
+        ),
+    }
+}
+
+/// Asks for the update, once nothing speaks against it and the host is held as the policy says.
+fn update(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    kept: &CardRecord,
+    image: &FirmwareImage,
+    now: Timestamp,
+) -> Result<Intent, Intent> {
+    if card.dpu.spec.bmc.is_none() {
+        return Err(Intent::stall(
+            Reason::NoInstallRoad,
+            "firmware is wanted on the card, and it has no BMC to write it",
+        ));
+    }
+    if card.dpu.spec.host_refs.len() > 1 {
+        return Err(Intent::stall(
+            Reason::SeveralHostsUnsupported,
+            "the card names several hosts",
+        ));
+    }
+    let facts = card::proved(view, card, now)?;
+    let Some(one) = of(kept, image) else {
+        return Err(Intent::wait(
+            Reason::Inspecting,
+            "waiting for facts about this card's firmware",
+            reach::SILENCE,
+        ));
+    };
+    vetting::allows(
+        &image.vetting,
+        spec,
+        &machine(card),
+        one.security_version,
+        &image.facts,
+    )?;
+    let (shown, running) = component(card, facts, image)?;
+    may_begin(spec, card, kept, one, running)?;
+    let is_sent = is_sent(card, kept, image, shown)?;
+    requirement::all_met(
+        record,
+        card,
+        kept,
+        &image.facts.version,
+        &image.requirements,
+        now,
+    )?;
+    image_ready(view, &image.facts)?;
+    let leave = leave(view, record, spec, card, now)?;
+    if let Leave::AfterHold(hold) = leave {
+        return Ok(Intent::Act(hold));
+    }
+    if !kept.armed.is_empty() {
+        return Ok(card::clear(view, kept, card, now));
+    }
+    require_quiet(spec, card, facts, now)?;
+    let (kind, settle_seconds, how) = if is_sent {
+        (ActionKind::PushFirmware, PUSH_SETTLES, "sending")
+    } else {
+        (ActionKind::PullFirmware, PULL_SETTLES, "offering")
+    };
+    Ok(Intent::act(Draft {
+        step: Step::UpdateFirmware,
+        target: card::target(card),
+        action: Action {
+            image: Some(image.facts.clone()),
+            component: Some(image.component.clone()),
+            ..plain(kind)
+        },
+        expects: card::expects(card, facts.power.clone(), true),
+        settle_seconds,
+        message: format!(
+            "{how} {} to the BMC of {}, to be written to {}, which runs {running}",
+            image.facts.version,
+            machine(card),
+            image.component
+        ),
+        release: None,
+    }))
+}
+
+/// What the BMC shows of the component, and the version that runs.
+fn component<'a>(
+    card: &CardView,
+    facts: &'a BmcReport,
+    image: &FirmwareImage,
+) -> Result<(&'a ComponentReport, &'a str), Intent> {
+    let name = &image.component;
+    if facts.components.is_none() {
+        return Err(Intent::stall(
+            Reason::CapabilityMissing,
+            format!(
+                "the site agent's release does not tell of firmware of {}; upgrade the site agent to the operator's release",
+                machine(card)
+            ),
+        ));
+    }
+    let unread = || {
+        Intent::wait(
+            Reason::Inspecting,
+            format!("{name} of {} has not been read", machine(card)),
+            reach::SILENCE,
+        )
+    };
+    let shown = shown(facts, name).ok_or_else(unread)?;
+    let offers = [&shown.simple_update, &shown.multipart_push];
+    match &shown.running {
+        Some(running) => Ok((shown, running)),
+        None if offers.iter().all(|offer| **offer == Offer::NotOffered) => Err(Intent::stall(
+            Reason::CapabilityMissing,
+            format!(
+                "the FirmwareInventory of {} lists no {name}; correct component, which takes another DpuImage",
+                machine(card)
+            ),
+        )),
+        None => Err(unread()),
+    }
+}
+
+/// What was tried before, and what was seen.
+fn may_begin(
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    kept: &CardRecord,
+    one: &ComponentRecord,
+    running: &str,
+) -> Result<(), Intent> {
+    let ComponentRecord {
+        component, image, ..
+    } = one;
+    let version = &image.version;
+    if one.observed_at.is_some() {
+        return Err(Intent::stall(
+            Reason::FirmwareChanged,
+            format!(
+                "{component} of {} was seen to run {version} and runs {running} now",
+                machine(card)
+            ),
+        ));
+    }
+    if one.given_up {
+        return Err(Intent::stall(
+            Reason::FirmwareFailed,
+            format!(
+                "the hold of the host ended before {component} ran {version}, and it is not tried again; {} update(s) begun",
+                one.attempts
+            ),
+        ));
+    }
+    if one.attempts >= spec.install.max_attempts {
+        return Err(Intent::stall(
+            Reason::FirmwareFailed,
+            format!(
+                "{} update(s) of {component} to {version} did not end in its running; it runs {running}{}",
+                one.attempts,
+                failure::told(kept, image)
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the BMC is sent the image, where it takes that, or fetches it; after one of them failed the
+/// other is tried.
+fn is_sent(
+    card: &CardView,
+    kept: &CardRecord,
+    image: &FirmwareImage,
+    shown: &ComponentReport,
+) -> Result<bool, Intent> {
+    let (push, pull) = (&shown.multipart_push, &shown.simple_update);
+    let unread = |offer: &Offer| matches!(offer, Offer::NotRead | Offer::Unrecognized(_));
+    if unread(push) || unread(pull) {
+        return Err(Intent::wait(
+            Reason::Inspecting,
+            format!(
+                "how the BMC of {} takes {} has not been read",
+                machine(card),
+                image.component
+            ),
+            reach::SILENCE,
+        ));
+    }
+    let failed = failure::last_of(kept, &image.facts).map(|failure| &failure.method);
+    match (*push == Offer::Offered, *pull == Offer::Offered) {
+        (true, true) => Ok(failed != Some(&InstallMethod::MultipartPush)),
+        (true, false) => Ok(true),
+        (false, true) => Ok(false),
+        (false, false) => Err(Intent::stall(
+            Reason::CapabilityMissing,
+            format!(
+                "the BMC of {} neither fetches an image for {} by the protocol of the site's store nor takes one that is sent",
+                machine(card),
+                image.component
+            ),
+        )),
+    }
+}
+
+/// A restart of a BMC may take its card along.
+pub(crate) fn require_quiet(
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    facts: &BmcReport,
+    now: Timestamp,
+) -> Result<(), Intent> {
+    match facts.power {
+        Some(PowerState::Off) => Ok(()),
+        Some(PowerState::On) => stage::may_cut_power(&card::running(card, facts, now), spec, now),
+        Some(_) | None => Err(Intent::wait(
+            Reason::Inspecting,
+            format!("waiting for {} to be on or off", machine(card)),
+            reach::SILENCE,
+        )),
+    }
+}

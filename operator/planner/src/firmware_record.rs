@@ -1,0 +1,332 @@
+//! What is remembered of each component of a card, brought up to what its BMC shows.
+
+use std::cmp::Ordering;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::directive::{ActionKind, Directive};
+use lockstep_crds::host::{CardRecord, ComponentRecord};
+use lockstep_crds::inventory::InstallMethod;
+use lockstep_crds::report::{BmcReport, ComponentUpdate, UpdateState};
+
+use crate::failure;
+use crate::firmware::shown;
+use crate::version::compare;
+use crate::view::{CardView, FirmwareImage, View};
+
+/// Components that the record holds of one card.
+const MOST: usize = 8;
+
+/// Whether that is the wanted version.
+pub(crate) fn runs(shown: &str, wanted: &str) -> bool {
+    compare(shown, wanted) == Some(Ordering::Equal)
+}
+
+/// What is remembered of the component that the image is for, if it is about that image.
+pub(crate) fn of<'a>(kept: &'a CardRecord, image: &FirmwareImage) -> Option<&'a ComponentRecord> {
+    let mut components = kept.components.iter();
+    components
+        .find(|one| one.component == image.component && one.image.digest == image.facts.digest)
+}
+
+/// Whether the BMC may be writing it, or what was written waits for the restart that it is about.
+pub(crate) fn is_under_way(one: &ComponentRecord) -> bool {
+    one.begun_at.is_some()
+}
+
+/// Until when an update may be going on, if one may.
+pub(crate) fn update_end(kept: &CardRecord, now: Timestamp) -> Option<Timestamp> {
+    let open = kept.components.iter().filter(|one| is_under_way(one));
+    let ends = open.filter_map(|one| one.ends.as_ref()).map(|end| end.0);
+    ends.max().filter(|end| now < *end)
+}
+
+/// Whether something is written that nobody can take back, and does not run (S15).
+pub(crate) fn is_armed(kept: &CardRecord) -> bool {
+    kept.components.iter().any(|one| one.pending.is_some())
+}
+
+/// How long an update may take.
+fn timeout(view: &View) -> SignedDuration {
+    let install = view
+        .policy
+        .as_ref()
+        .map(|policy| policy.spec.install.clone())
+        .unwrap_or_default();
+    SignedDuration::from_secs(install.firmware_timeout_seconds)
+}
+
+/// Brings the records up to what is seen. Not to be asked while a directive of the card is open: what
+/// is told may be older than it.
+pub(crate) fn absorb(
+    view: &View,
+    card: &CardView,
+    is_wanted: bool,
+    kept: &mut CardRecord,
+    now: Timestamp,
+) {
+    let facts = view.card_bmc(card, now);
+    let wanted: Vec<&FirmwareImage> = if is_wanted {
+        let wanted = card.firmware.iter();
+        wanted.filter_map(|one| one.image.as_ref()).collect()
+    } else {
+        Vec::new()
+    };
+    kept.components.retain(|one| {
+        let is_wanted = wanted.iter().any(|image| image.component == one.component);
+        // What a component has run counts against older images whoever wants it now.
+        is_wanted || is_under_way(one) || one.pending.is_some() || one.security_version.is_some()
+    });
+    for image in &wanted {
+        aim(card, image, kept);
+    }
+    let Some(facts) = facts else {
+        give_up_late(kept, None, now);
+        return;
+    };
+    for image in &wanted {
+        if let Some(one) = kept
+            .components
+            .iter_mut()
+            .find(|one| one.component == image.component)
+        {
+            adopt(view, facts, one, now);
+            notice(facts, image, one, now);
+        }
+    }
+    for one in &mut kept.components {
+        if let Some(shown) = shown(facts, &one.component) {
+            one.pending.clone_from(&shown.pending);
+        }
+        let told = told(facts, one).map(|told| &told.update.state);
+        let waits = one
+            .pending
+            .as_deref()
+            .is_some_and(|pending| runs(pending, &one.image.version));
+        let ended = matches!(told, Some(UpdateState::Ended))
+            || waits && matches!(told, Some(UpdateState::Lost));
+        if is_under_way(one) && ended && one.written_at.is_none() {
+            one.written_at = Some(Time(now));
+        }
+    }
+    give_up_late(kept, Some(facts), now);
+}
+
+/// One record for each component, about the image that is wanted for it now.
+fn aim(card: &CardView, image: &FirmwareImage, kept: &mut CardRecord) {
+    let token = card.dpu.spec.retry_token.clone();
+    let known = kept
+        .components
+        .iter()
+        .position(|one| one.component == image.component);
+    let fresh = ComponentRecord {
+        component: image.component.clone(),
+        image: image.facts.clone(),
+        retry_token: token.clone(),
+        attempts: 0,
+        seq: None,
+        method: None,
+        before: None,
+        begun_at: None,
+        ends: None,
+        pending: None,
+        written_at: None,
+        reset_at: None,
+        observed_at: None,
+        given_up: false,
+        security_version: None,
+    };
+    match known {
+        None if kept.components.len() < MOST => kept.components.push(fresh),
+        None => {}
+        Some(index) => {
+            let one = &mut kept.components[index];
+            let same = one.image.digest == image.facts.digest && one.retry_token == token;
+            if !same && !is_under_way(one) {
+                kept.failures
+                    .retain(|failure| failure.component.as_ref() != Some(&image.component));
+                let one = &mut kept.components[index];
+                *one = ComponentRecord {
+                    seq: one.seq,
+                    pending: one.pending.take(),
+                    security_version: one.security_version,
+                    ..fresh
+                };
+            }
+        }
+    }
+}
+
+/// What is told of the update that the record is about.
+fn told<'a>(facts: &'a BmcReport, one: &ComponentRecord) -> Option<&'a ComponentUpdate> {
+    let told = facts.component_update.as_ref()?;
+    (told.component == one.component && Some(told.seq) == one.seq).then_some(told)
+}
+
+/// An update of the wanted image that this record knows nothing of is adopted, not begun again.
+fn adopt(view: &View, facts: &BmcReport, one: &mut ComponentRecord, now: Timestamp) {
+    let Some(told) = &facts.component_update else {
+        return;
+    };
+    let is_new = told.component == one.component
+        && told.update.digest == one.image.digest
+        && one.seq.is_none_or(|seq| seq < told.seq);
+    let goes_on = match &told.update.state {
+        UpdateState::Asked | UpdateState::Running | UpdateState::Lost => true,
+        UpdateState::Ended | UpdateState::Failed | UpdateState::Unrecognized(_) => false,
+    };
+    let since = told.update.since.0.min(now);
+    let ends = since + timeout(view);
+    if is_new && goes_on && now < ends && !is_under_way(one) && one.observed_at.is_none() {
+        one.seq = Some(told.seq);
+        one.method = Some(told.update.method.clone());
+        one.attempts += 1;
+        one.begun_at = Some(Time(since));
+        one.ends = Some(Time(ends));
+    }
+}
+
+/// The wanted version runs: whatever was begun for it is over.
+fn notice(facts: &BmcReport, image: &FirmwareImage, one: &mut ComponentRecord, now: Timestamp) {
+    let is_it = one.image.digest == image.facts.digest;
+    let running = shown(facts, &one.component).and_then(|shown| shown.running.as_deref());
+    let running = running.is_some_and(|running| runs(running, &one.image.version));
+    if !is_it || !running {
+        return;
+    }
+    let has = image.vetting.security_version;
+    if has > one.security_version.unwrap_or_default() {
+        one.security_version = Some(has);
+    }
+    // What is shown before its task is over may be what was shown before it.
+    let goes_on = told(facts, one).is_some_and(|told| {
+        matches!(
+            told.update.state,
+            UpdateState::Asked | UpdateState::Running | UpdateState::Lost
+        )
+    });
+    if one.observed_at.is_none() && !(goes_on && is_under_way(one)) {
+        one.observed_at = Some(Time(now));
+        one.given_up = false;
+        close(one);
+    }
+}
+
+fn close(one: &mut ComponentRecord) {
+    one.begun_at = None;
+    one.ends = None;
+    one.written_at = None;
+    one.reset_at = None;
+}
+
+/// Books the failure of an update that the BMC tells of, or whose time is up.
+fn give_up_late(kept: &mut CardRecord, facts: Option<&BmcReport>, now: Timestamp) {
+    for index in 0..kept.components.len() {
+        let one = &kept.components[index];
+        let Some(begun) = one.begun_at.clone() else {
+            continue;
+        };
+        let Some((reason, message)) = cause(one, facts, now) else {
+            continue;
+        };
+        failure::book_component(kept, index, &begun, reason, &message, now);
+        close(&mut kept.components[index]);
+    }
+}
+
+fn cause(
+    one: &ComponentRecord,
+    facts: Option<&BmcReport>,
+    now: Timestamp,
+) -> Option<(&'static str, String)> {
+    let told = facts.and_then(|facts| told(facts, one));
+    let said = told
+        .and_then(|told| told.update.message.as_deref())
+        .unwrap_or("it says nothing more");
+    let state = told.map(|told| &told.update.state);
+    if state == Some(&UpdateState::Failed) {
+        return Some((
+            "TaskFailed",
+            format!(
+                "{said}; see the log of the card's BMC, and whether the image is one that it takes"
+            ),
+        ));
+    }
+    let ends = one.ends.as_ref().filter(|ends| ends.0 <= now)?.0;
+    let seen = facts.and_then(|facts| shown(facts, &one.component));
+    let running = seen.and_then(|seen| seen.running.as_deref());
+    let running = running.unwrap_or("a version that was not read");
+    let waits = one.pending.as_ref();
+    let waits = waits.map_or_else(String::new, |pending| {
+        format!(", and {pending} waits there")
+    });
+    let unseen = format!("by {ends} it ran {running}{waits}");
+    Some(match state {
+        Some(UpdateState::Running) => (
+            "TaskStuck",
+            format!(
+                "its task still says that it runs; {unseen}; restart the card's BMC if it does not end, or raise firmwareTimeoutSeconds"
+            ),
+        ),
+        Some(UpdateState::Ended) => (
+            "VersionNotSeen",
+            format!("{unseen}; {said}; see the log of the card's BMC"),
+        ),
+        Some(UpdateState::Failed | UpdateState::Asked | UpdateState::Lost)
+        | Some(UpdateState::Unrecognized(_))
+        | None => (
+            "TaskLost",
+            format!(
+                "{unseen}; nothing tells what became of the update ({said}); see the log of the card's BMC"
+            ),
+        ),
+    })
+}
+
+/// Books that an update begins, or that the BMC is restarted for one.
+pub(crate) fn begin(
+    view: &View,
+    kept: &mut CardRecord,
+    facts: Option<&BmcReport>,
+    directive: &Directive,
+    now: Timestamp,
+) {
+    let timeout = timeout(view);
+    let named = directive.action.component.as_ref();
+    let mut components = kept.components.iter_mut();
+    let Some(one) = components.find(|one| Some(&one.component) == named) else {
+        return;
+    };
+    if directive.action.kind == ActionKind::ResetBmc {
+        one.reset_at = Some(Time(now));
+        return;
+    }
+    let running = facts.and_then(|facts| shown(facts, &one.component));
+    one.before = running.and_then(|shown| shown.running.clone());
+    one.attempts += 1;
+    one.seq = Some(directive.seq);
+    one.method = Some(if directive.action.kind == ActionKind::PushFirmware {
+        InstallMethod::MultipartPush
+    } else {
+        InstallMethod::SimpleUpdate
+    });
+    one.begun_at = Some(Time(now));
+    one.ends = Some(Time(now + timeout));
+    one.written_at = None;
+    one.reset_at = None;
+}
+
+/// Takes back what was booked with a directive of which it is certain that nothing came.
+pub(crate) fn never_begun(kept: &mut CardRecord, directive: &Directive) {
+    let named = directive.action.component.as_ref();
+    let mut components = kept.components.iter_mut();
+    let Some(one) = components.find(|one| Some(&one.component) == named) else {
+        return;
+    };
+    if directive.action.kind == ActionKind::ResetBmc {
+        one.reset_at = None;
+    } else if one.seq == Some(directive.seq) && is_under_way(one) {
+        one.attempts = (one.attempts - 1).max(0);
+        close(one);
+    }
+}
