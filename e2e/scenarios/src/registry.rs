@@ -12,7 +12,7 @@ use crate::{
     aarch64_agent, address_swap, adopt_update, bad_input, bmc_quirks, crash_points, dead_man,
     discovery_join, discovery_local, discovery_mixed, first_light, found_to_ready, helm,
     host_in_use, host_wait, image_registry, image_trust, install_redfish_update, install_uefi_http,
-    restore, simulated_fleet, simulator_conformance, store_crash, update_rollback,
+    restore, simulated_fleet, simulator_conformance, store_crash, update_bmc, update_rollback,
     upgrade_mid_operation,
 };
 
@@ -80,6 +80,12 @@ pub const ALL: &[Scenario] = &[
         about: "cards whose BMCs write the image: fetched or sent, whatever their tasks say, and a BMC that restarts meanwhile",
         tier: Tier::All,
         run: |context| Box::pin(install_redfish_update::run(context)),
+    },
+    Scenario {
+        name: "update-bmc",
+        about: "cards whose BMCs get other firmware before a system: pending, restarts, lost tasks, another key, and an older version refused",
+        tier: Tier::All,
+        run: |context| Box::pin(update_bmc::run(context)),
     },
     Scenario {
         name: "host-in-use",

@@ -49,6 +49,8 @@ pub(crate) struct Machine {
     pub(crate) volumes: Vec<Volume>,
     pub(crate) nic_mode: Pending<bool>,
     pub(crate) firmware_first: bool,
+    /// Its BMC does not restart by itself for new firmware.
+    pub(crate) firmware_waits: bool,
     pub(crate) secure_boot: Pending<bool>,
     pub(crate) bios: BTreeMap<String, String>,
     pub(crate) bios_pending: BTreeMap<String, String>,
@@ -343,6 +345,7 @@ impl Machine {
             volumes: Vec::new(),
             nic_mode: Pending::settled(spec.nic_mode),
             firmware_first: spec.firmware_first,
+            firmware_waits: spec.firmware_waits,
             secure_boot: Pending::settled(false),
             bios: personality
                 .offers

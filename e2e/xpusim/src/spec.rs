@@ -74,6 +74,10 @@ pub struct MachineSpec {
     /// of a link crashes the host.
     #[serde(default)]
     pub firmware_first: bool,
+    /// Whether its BMC, once it has written firmware of its own, goes on until somebody restarts it
+    /// (`Manager.Reset`), and shows the new version as pending.
+    #[serde(default)]
+    pub firmware_waits: bool,
     /// Faults that are on from the start.
     #[serde(default)]
     pub faults: Vec<Rule>,

@@ -360,6 +360,7 @@ impl Domain {
         }
         match activation {
             Activation::AtOnce => self.activate(machine, activation),
+            Activation::Manager if self.machines[machine].firmware_waits => {}
             Activation::Manager => self.restart_manager(machine),
             Activation::Boot | Activation::PowerCycle => {}
         }

@@ -172,6 +172,33 @@ fn an_image_on_loopback_is_waited_for_and_a_restart_of_the_bmc_ends_the_wait() {
 }
 
 #[test]
+fn firmware_of_a_bmc_runs_after_its_restart_whoever_asks_for_that() {
+    for waits in [false, true] {
+        let mut domain = domain("generic-host", "bluefield-3", "standby");
+        domain.machines[CARD].firmware_waits = waits;
+        let own = position(&domain, "BMC_Firmware");
+        let old = domain.machines[CARD].firmware[own].version.clone();
+        domain.write(CARD, own, "http://store/BF-99.fwpkg").unwrap();
+        domain.pass(3600);
+        let shown = |domain: &Domain| {
+            let one = &domain.machines[CARD].firmware[own];
+            (one.version.clone(), one.pending.clone())
+        };
+        let down = |domain: &mut Domain| domain.count(CARD, |what: &What| *what == What::BmcDown);
+        let new = ("BF-99".to_owned(), None);
+        if waits {
+            assert_eq!(shown(&domain), (old, Some("BF-99".to_owned())));
+            assert_eq!(down(&mut domain), 0);
+            domain.restart_manager(CARD);
+            domain.pass(3600);
+        }
+        assert_eq!(shown(&domain), new);
+        assert_eq!(down(&mut domain), 1);
+        assert_eq!(domain.state(CARD), (Power::On, UP, 1));
+    }
+}
+
+#[test]
 fn a_restart_may_bring_another_certificate() {
     let mut domain = faulty(Fault::CertificateChangesWithBmc);
     domain.restart_manager(CARD);
