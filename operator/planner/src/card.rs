@@ -6,7 +6,7 @@ use lockstep_crds::directive::{Action, ActionKind, Expects, ImageFacts, Step, Ta
 use lockstep_crds::host::{ArmedEffect, CardRecord};
 use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::observed::PowerState;
-use lockstep_crds::report::BmcReport;
+use lockstep_crds::report::{BmcReport, OsReport};
 use lockstep_crds::{DpuHostStatus, names};
 
 use crate::approval::{is_approved, refused};
@@ -309,7 +309,7 @@ fn installed(
             format!(
                 "the card was installed with {} and now reports image {}",
                 wanted.version,
-                os.image_version.as_deref().unwrap_or("(unknown)")
+                reported(os, Some(wanted))
             ),
         ),
         None if view
@@ -327,6 +327,36 @@ fn installed(
             reach::SILENCE,
         ),
     }
+}
+
+/// The image that the card's own agent tells of, for people. A version is a name that anything can
+/// have; what runs is told by its digest alone.
+pub(crate) fn reported(os: &OsReport, wanted: Option<&ImageFacts>) -> String {
+    let version = os.image_version.as_deref().unwrap_or("(unknown)");
+    let Some(wanted) = wanted.filter(|wanted| is_namesake(os, wanted)) else {
+        return version.to_owned();
+    };
+    format!(
+        "{version}, but of digest {} and not {}",
+        os.image_digest.as_deref().unwrap_or("(none)"),
+        wanted.digest
+    )
+}
+
+/// Whether the card runs another image that has the version of the wanted one.
+fn is_namesake(os: &OsReport, wanted: &ImageFacts) -> bool {
+    os.image_version.as_ref() == Some(&wanted.version)
+        && os.image_digest.as_ref() != Some(&wanted.digest)
+}
+
+/// The image of a card that runs another one under the wanted one's name: untold, people would see
+/// the version that they want and a card that is not as wanted.
+pub(crate) fn namesake(card: &CardView, now: Timestamp) -> Option<String> {
+    let Wanted::Image(wanted) = &card.wanted else {
+        return None;
+    };
+    let os = card.live_os(now).filter(|os| is_namesake(os, wanted))?;
+    Some(reported(os, Some(wanted)))
 }
 
 /// Takes back what is armed on the card, by whichever way.

@@ -11,6 +11,7 @@ use lockstep_crds::names;
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{BmcReport, UpdateReport, UpdateState};
 
+use crate::card;
 use crate::card_record::latest_end;
 use crate::ledger::shortened;
 use crate::road;
@@ -207,7 +208,7 @@ fn another_runs(
         reason: "OldImageRuns",
         message: format!(
             "the card has booted since and runs {} ({}); see the log of its BMC, or use another of install.methods",
-            os.image_version.as_deref().unwrap_or("another image"),
+            card::reported(os, kept.image.as_ref()),
             said(update)
         ),
     })
@@ -221,7 +222,10 @@ fn timed_out(
     now: Timestamp,
 ) -> Option<Cause> {
     let end = latest_end(view, kept).filter(|end| now >= *end)?;
-    let unseen = format!("not reported by {end}; then {}", seen(view, card, now));
+    let unseen = format!(
+        "not reported by {end}; then {}",
+        seen(view, card, kept, now)
+    );
     let (reason, message) = match update.map(|update| (&update.state, update)) {
         Some((UpdateState::Running, update)) => (
             "TaskStuck",
@@ -257,12 +261,12 @@ fn timed_out(
 }
 
 /// What is seen of a card whose time is over.
-fn seen(view: &View, card: &CardView, now: Timestamp) -> String {
+fn seen(view: &View, card: &CardView, kept: &CardRecord, now: Timestamp) -> String {
     match (card.live_os(now), view.card_bmc(card, now)) {
         (Some(os), _) => format!(
             "{} reports image {}",
             names::xpu(&card.name()),
-            os.image_version.as_deref().unwrap_or("(unknown)")
+            card::reported(os, kept.image.as_ref())
         ),
         (None, Some(bmc)) => match (&bmc.power, &bmc.stage) {
             (Some(PowerState::On), Some(stage)) => format!("the card is on, in stage {stage}"),

@@ -34,7 +34,11 @@ pub(crate) fn show_card(
     let mut status = before.clone();
     let generation = card.dpu.metadata.generation;
     let kept = record.cards.iter().find(|kept| kept.uid == card.uid());
-    let (phase, shown) = phase(view, record, card, kept, intent, overall, now);
+    let (phase, mut shown) = phase(view, record, card, kept, intent, overall, now);
+    if let Some(namesake) = card::namesake(card, now).filter(|told| !shown.message.contains(told)) {
+        let before = &shown.message;
+        shown.message = format!("{before}; the card's own agent reports image {namesake}");
+    }
     status.observed_generation = generation;
     status.phase = Some(phase);
     status.message = Some(condition::truncated(&shown.message));
@@ -107,9 +111,15 @@ fn phase(
     };
     let installed = card::is_installed(record, card);
     let clean = kept.is_some_and(|kept| kept.armed.is_empty());
-    let live = card.live_os(now).is_some();
+    // What was seen running may have been put out by something else since.
+    let runs_it = kept
+        .and_then(|kept| kept.image.as_ref())
+        .is_some_and(|image| {
+            let os = card.live_os(now);
+            os.is_some_and(|os| os.image_digest.as_ref() == Some(&image.digest))
+        });
     let firm = kept.is_none_or(|kept| firmware::is_as_wanted(view, card, kept, now));
-    let at_work = installed && live && clean && firm && record.hold.is_none();
+    let at_work = installed && runs_it && clean && firm && record.hold.is_none();
     let back = kept.and_then(|kept| Some((kept, roll_back::goes_back(kept, card)?)));
     let running = || match back {
         None => running(version),

@@ -8,13 +8,14 @@ mod versions;
 
 use std::collections::VecDeque;
 
-use lockstep_crds::LocalRef;
 use lockstep_crds::boot_policy::{
     AllowedMethod, BootOrder, DpuBootPolicySpec, HoldMechanism, OnInstallFailure, OnOrphan,
     OnTimeout, UnobservableStageAction, WaitUntil,
 };
+use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::host::{Disruption, HostRole, SlotPower, TrustDomain};
 use lockstep_crds::observed::{BootStage, Knowledge, Offer};
+use lockstep_crds::{LocalRef, Phase};
 use lockstep_planner::Decision;
 use lockstep_planner::view::{NodeSeen, Readiness};
 use proptest::prelude::*;
@@ -342,6 +343,68 @@ proptest! {
         ends(&mut world);
     }
 
+}
+
+/// Names that an image may go by, and what it may be.
+fn claims() -> impl Strategy<Value = (&'static str, char)> {
+    (
+        prop_oneof![Just("os-1"), Just("os-2"), Just("factory")],
+        prop_oneof![Just('1'), Just('2'), Just('f')],
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: config().cases / 4, ..config() })]
+
+    /// What a card calls its image counts for nothing: with the wanted digest it is adopted and
+    /// left alone, and with another it is not shown to be as wanted before it was installed.
+    #[test]
+    fn a_card_is_believed_by_its_digest_alone(
+        start in starts(),
+        (version, letter) in claims(),
+        events in prop::collection::vec(events(), 0..20),
+    ) {
+        let mut world = begin(&Start {
+            cards_run: false,
+            coupled: false,
+            dark_bmcs: false,
+            ..start
+        });
+        let runs = ImageFacts {
+            digest: format!("sha256:{}", letter.to_string().repeat(64)),
+            version: version.to_owned(),
+        };
+        for index in 0..world.cards.len() {
+            world.cards[index].disk = Some(runs.clone());
+            world.power_on_card(index);
+        }
+        world.pass(secs(60));
+        rest(&mut world, 600);
+        believed_rightly(&world);
+        let is_wanted = runs.digest == crate::world::build::image("os-1").digest;
+        let written = world.deeds().into_iter().any(|deed| deed.contains(" dpu/"));
+        prop_assert!(!is_wanted || !written, "{}", world.told());
+        let mut spare = None;
+        for event in &events {
+            world.tell(format!("-- {event:?}"));
+            happen(&mut world, event, &mut spare);
+        }
+        world.tell("-- calm");
+        ends(&mut world);
+        believed_rightly(&world);
+    }
+}
+
+fn believed_rightly(world: &World) {
+    for card in &world.cards {
+        let status = card.dpu.as_ref().and_then(|dpu| dpu.status.as_ref());
+        let Some(status) = status.filter(|status| status.phase == Some(Phase::Ready)) else {
+            continue;
+        };
+        let runs = card.os.as_ref().map(|os| &os.image.digest);
+        let wanted = status.wanted_image.as_ref().map(|image| &image.digest);
+        assert_eq!(runs, wanted, "{}", world.told());
+    }
 }
 
 proptest! {

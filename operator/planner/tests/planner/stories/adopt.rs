@@ -1,6 +1,7 @@
 //! What runs already is not installed again, and what should run instead is.
 
 use lockstep_crds::LocalRef;
+use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::host::Disruption;
 
 use crate::world::build::image;
@@ -141,4 +142,83 @@ fn nothing_wanted_any_more_takes_back_what_was_armed_and_lets_the_host_go() {
     assert_eq!(world.host_says(), "Idle: NoImageWanted", "{}", world.told());
     assert!(world.cards[0].machine.media.is_none());
     assert!(world.host_machine.is_on() && world.status().hold.is_none());
+}
+
+/// Another image under the name of the wanted one.
+fn namesake() -> ImageFacts {
+    ImageFacts {
+        digest: format!("sha256:{}", "f".repeat(64)),
+        version: "os-1".to_owned(),
+    }
+}
+
+#[track_caller]
+fn says_which(world: &World) {
+    let message = world.card_message(0);
+    let (runs, wanted) = (namesake().digest, image("os-1").digest);
+    assert!(
+        message.contains(&format!("os-1, but of digest {runs} and not {wanted}")),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_card_that_lies_about_its_version_is_not_adopted_and_it_is_told_why() {
+    let mut world = running("os-1");
+    world.cards[0].disk = Some(namesake());
+    world.power_off_card(0);
+    world.power_on_card(0);
+    world.settle(secs(600));
+    assert_eq!(world.card_says(0), "Stalled Stalled: HostInUse");
+    says_which(&world);
+    assert!(world.effects.is_empty(), "{}", world.told());
+    world.power_off_host();
+    world.until("Ready", secs(2400), World::is_ready);
+    assert_eq!(world.cards[0].disk, Some(image("os-1")), "{}", world.told());
+}
+
+#[test]
+fn an_install_that_ends_in_a_namesake_has_failed_and_says_so() {
+    let mut world = World::new(&["card1"]);
+    world.edit_policy(|policy| policy.install.max_attempts = 1);
+    world.until("installing", secs(600), |w| w.is_installing(0));
+    world.broken.insert("os-1".into());
+    world.until("written", secs(600), |w| {
+        w.cards[0].disk == Some(image("os-1"))
+    });
+    world.broken.clear();
+    world.cards[0].disk = Some(namesake());
+    world.power_off_card(0);
+    world.power_on_card(0);
+    world.settle(secs(4800));
+    assert_eq!(world.card_says(0), "Stalled Stalled: InstallFailed");
+    says_which(&world);
+}
+
+/// What was seen running counts for the hold; what is told now counts for what is shown.
+#[test]
+fn a_card_that_runs_something_else_by_now_is_not_shown_ready_whatever_holds_it() {
+    for other in [namesake(), image("os-2")] {
+        let mut world = World::installed(&["card1"]);
+        assert!(world.is_ready());
+        world.edit_card(0, |card| card.paused = true);
+        world.settle(secs(60));
+        assert_eq!(world.card_says(0), "Ready Ready: AsWanted");
+        world.cards[0].disk = Some(other.clone());
+        world.power_off_card(0);
+        world.power_on_card(0);
+        world.settle(secs(300));
+        let says = world.card_says(0);
+        assert!(!says.contains("Ready:"), "{other:?}: {says}");
+        world.edit_card(0, |card| card.paused = false);
+        world.settle(secs(300));
+        assert_eq!(world.card_says(0), "Stalled Stalled: InstallFailed");
+        let message = world.card_message(0);
+        assert!(message.contains("now reports image"), "{message}");
+        assert_eq!(
+            message.contains("of digest"),
+            other == namesake(),
+            "{message}"
+        );
+    }
 }
