@@ -91,7 +91,7 @@ fn write(ready: &Ready, medium: &Medium, allowed: Instant) -> Result<Follower, B
         .open_boot()
         .map_err(|error| Broken(refused(rshim, &error)))?;
     // A card may say the same again, line by line, as when it was installed last.
-    let follower = Follower::after(&rshim.misc().as_ref().unwrap_or(before));
+    let follower = Follower::after(rshim.misc().as_ref().unwrap_or(before));
     tracing::info!(
         rshim = rshim.name(),
         bytes = medium.size(),
