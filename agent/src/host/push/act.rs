@@ -5,7 +5,7 @@ use std::time::Duration;
 use lockstep_rshim::{Ended, Follower, OpenError, Rshim};
 use lockstep_store::Medium;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::fetch::PIECE;
 use crate::site::execute::End;
@@ -23,6 +23,8 @@ pub(super) struct Watch {
     pub(super) settled: Instant,
     /// Between looks at the log.
     pub(super) pause: Duration,
+    /// How long after its end a push may take to notice it.
+    pub(super) grace: Duration,
 }
 
 /// How old the word that a card may be reset may be (S1).
@@ -65,18 +67,32 @@ pub(super) async fn ready(rshim: Rshim, patience: Duration) -> Result<Ready, Ref
 pub(super) async fn push(ready: Ready, medium: Medium, allowed: Instant, watch: Watch) -> End {
     let size = medium.size();
     let rshim = ready.rshim.clone();
-    let pushed = spawn_blocking(move || write(&ready, &medium, allowed)).await;
-    match pushed {
-        Ok(Ok(follower)) => {
+    let settled = watch.settled;
+    let writing = spawn_blocking(move || write(&ready, &medium, allowed, settled));
+    match timeout_at(settled + watch.grace, writing).await {
+        Ok(Ok(Ok(follower))) => {
             tracing::info!(rshim = rshim.name(), bytes = size, "image pushed");
             follow(rshim, follower, watch).await
         }
-        Ok(Err(Broken(end))) => end,
-        Err(error) => End::Unknown(Refusal::new("PushEndedAbnormally", error.to_string())),
+        Ok(Ok(Err(Broken(end)))) => end,
+        Ok(Err(error)) => End::Unknown(Refusal::new("PushEndedAbnormally", error.to_string())),
+        // The thread hangs on with the device open, and ends with its write.
+        Err(_) => End::Unknown(Refusal::new(
+            "PushHangs",
+            format!(
+                "{} gives no answer to what is written to it, and the time of this push is over; the card may have been reset. Restart the rshim driver of this host",
+                rshim.name()
+            ),
+        )),
     }
 }
 
-fn write(ready: &Ready, medium: &Medium, allowed: Instant) -> Result<Follower, Broken> {
+fn write(
+    ready: &Ready,
+    medium: &Medium,
+    allowed: Instant,
+    settled: Instant,
+) -> Result<Follower, Broken> {
     let Ready { rshim, before } = ready;
     if allowed.elapsed() > FRESH {
         return Err(Broken(End::Failed(Refusal::new(
@@ -114,6 +130,9 @@ fn write(ready: &Ready, medium: &Medium, allowed: Instant) -> Result<Follower, B
             .map_err(|error| broken(at, error.to_string()))?;
         if read == 0 {
             return Ok(follower);
+        }
+        if Instant::now() >= settled {
+            return Err(broken(at, "its time is over".to_owned()));
         }
         boot.write(&buffer[..read])
             .map_err(|error| broken(at, error.to_string()))?;

@@ -9,6 +9,7 @@ mod act;
 mod fetch;
 mod judge;
 mod orders;
+mod term;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use lockstep_local::{Fact, LocalFacts, Root, pci};
 use lockstep_rshim::{Follower, Rshim};
 use lockstep_store::{Digest, Medium, Own};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -43,6 +44,7 @@ use act::{Ready, Watch, follow, push, ready, within};
 use fetch::Source;
 use judge::Seen;
 pub(in crate::host) use orders::Orders;
+use term::Pace;
 
 /// Between looks for something to do.
 const POLL: Duration = Duration::from_secs(15);
@@ -54,6 +56,8 @@ const MACHINE_PATIENCE: Duration = Duration::from_secs(30);
 const QUIET_WITHIN: Duration = Duration::from_secs(600);
 /// Between questions whether it still does.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// How long after its end a push may take to notice it.
+const GRACE: Duration = Duration::from_secs(10);
 /// How long the report may take to be written.
 const TELL_PATIENCE: Duration = Duration::from_secs(30);
 /// What clocks of operator, host and card may differ by, and a reset may take.
@@ -69,6 +73,8 @@ pub(in crate::host) struct Pusher {
     accepted: Option<i64>,
     pause: Duration,
     look_again: Duration,
+    pace: Pace,
+    grace: Duration,
 }
 
 /// What the machine tells just before a push.
@@ -98,6 +104,8 @@ impl Pusher {
             accepted: None,
             pause: LOG_PAUSE,
             look_again: LOOK_AGAIN,
+            pace: Pace::default(),
+            grace: GRACE,
         })
     }
 
@@ -244,6 +252,10 @@ impl Pusher {
             return Ok(End::Failed(refusal));
         }
         let allowed = Instant::now();
+        let (now, bytes) = (clock::now().0, medium.size());
+        if let Err(refusal) = term::check(directive, bytes, self.pace, now) {
+            return Ok(End::Failed(refusal));
+        }
         journal.act(directive)?;
         Ok(push(ready, medium, allowed, self.watch(directive)).await)
     }
@@ -266,11 +278,15 @@ impl Pusher {
             )));
         };
         let card = &directive.target.uid;
-        let own = match self.own(card).await {
-            Ok(own) => own,
-            Err(refusal) => return Ok(Err(refusal)),
+        let had = async {
+            let own = self.own(card).await?;
+            self.source.medium(card, digest, own, generation).await
         };
-        let (medium, stream) = match self.source.medium(card, digest, own, generation).await {
+        // A store that is slow, or hangs, is given up in time for another way.
+        let left = term::left(directive, 0, self.pace, clock::now().0);
+        let had = timeout(left, had).await;
+        let too_late = |_| Err(term::too_late(directive, 0, clock::now().0));
+        let (medium, stream) = match had.unwrap_or_else(too_late) {
             Ok(medium) => medium,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -400,7 +416,7 @@ impl Pusher {
             self.told.send(telling).await.map_err(|_| gone())?;
             told.await.map_err(|_| gone())?
         };
-        tokio::time::timeout(TELL_PATIENCE, said)
+        timeout(TELL_PATIENCE, said)
             .await
             .context("the report was not written in time")?
     }
@@ -413,13 +429,13 @@ impl Pusher {
         Journal::new(&self.dir, &key)
     }
 
+    /// Until the directive is over, whenever the push began.
     fn watch(&self, directive: &Directive) -> Watch {
-        let seconds = u64::try_from(directive.settle_seconds)
-            .unwrap_or(0)
-            .min(3600);
+        let left = term::over(directive).duration_since(clock::now().0);
         Watch {
-            settled: Instant::now() + Duration::from_secs(seconds),
+            settled: Instant::now() + Duration::try_from(left).unwrap_or_default(),
             pause: self.pause,
+            grace: self.grace,
         }
     }
 }

@@ -106,6 +106,8 @@ struct Site {
     of_another: bool,
     asked: Vec<&'static str>,
     seq: i64,
+    /// It never gives the image out.
+    hangs: bool,
 }
 
 fn refusal(reason: &str) -> Response {
@@ -119,7 +121,11 @@ async fn store(image: Arc<Mutex<Vec<u8>>>, site: Arc<Mutex<Site>>) -> (Url, Join
             .get("authorization")
             .is_some_and(|token| token == "Bearer a-token")
     };
+    let of_site = Arc::clone(&site);
     let bytes = move |State(image): State<Arc<Mutex<Vec<u8>>>>, headers: HeaderMap| async move {
+        if of_site.lock().unwrap().hangs {
+            std::future::pending::<()>().await;
+        }
         if allowed(&headers) {
             Ok(image.lock().unwrap().clone())
         } else {
@@ -446,6 +452,81 @@ async fn a_push_waits_until_what_goes_on_at_a_bmc_has_ended() {
     assert_eq!(result, "Done", "{message}");
     let asked = bench.site.lock().unwrap().asked.clone();
     assert_eq!(asked, ["own", "own", "own", "go"]);
+}
+
+/// No time is needed beside that for the bytes, and almost none for those.
+const AT_ONCE: Pace = Pace {
+    bytes_per_second: u64::MAX,
+    beside: Duration::ZERO,
+};
+
+#[tokio::test]
+async fn no_push_begins_that_could_not_be_over_when_the_operator_stops_waiting() {
+    let mut bench = bench().await;
+    // The directive is over in 80 s.
+    bench.pusher.pace.beside = Duration::from_secs(100);
+    let directive = bench.directive(1);
+    bench.want(&directive, "Trusted");
+    bench.refused(1, "TooLate").await;
+    // It is only once the image is there that nothing is left.
+    bench.pusher.pace = Pace {
+        bytes_per_second: 1,
+        beside: Duration::ZERO,
+    };
+    let directive = bench.directive(2);
+    bench.want(&directive, "Trusted");
+    let message = bench.refused(2, "TooLate").await;
+    assert!(message.contains("bytes"), "{message}");
+    // A store that hangs is given up in time.
+    bench.pusher.pace.beside = Duration::from_secs(79);
+    bench.site.lock().unwrap().hangs = true;
+    let directive = bench.directive(3);
+    bench.want(&directive, "Trusted");
+    bench.refused(3, "TooLate").await;
+}
+
+impl Bench {
+    /// A directive that is over in two seconds.
+    fn brief(&self, seq: i64) -> Value {
+        let mut directive = self.directive(seq);
+        let deadline = clock::now().0 + SignedDuration::from_secs(1);
+        directive["deadline"] = json!(deadline.to_string());
+        directive["settleSeconds"] = json!(1);
+        directive
+    }
+}
+
+#[tokio::test]
+async fn a_push_ends_with_its_directive_however_slow_the_card_is() {
+    let mut bench = bench().await;
+    bench.pusher.pace = AT_ONCE;
+    bench
+        .image
+        .lock()
+        .unwrap()
+        .extend(std::iter::repeat_n(0, 4 << 20));
+    bench.imitation.card().rate = Some(1 << 20);
+    let directive = bench.brief(1);
+    bench.want(&directive, "Trusted");
+    let (result, reason, message) = bench.outcome(1).await;
+    assert_eq!((&*result, &*reason), ("Partly", "PushBroken"), "{message}");
+    assert!(message.contains("its time is over"), "{message}");
+}
+
+#[tokio::test]
+async fn a_write_that_hangs_does_not_hold_the_agent_up() {
+    let mut bench = bench().await;
+    (bench.pusher.pace, bench.pusher.grace) = (AT_ONCE, Duration::ZERO);
+    bench.imitation.card().rate = Some(20);
+    let directive = bench.brief(1);
+    bench.want(&directive, "Trusted");
+    let (result, reason, message) = bench.outcome(1).await;
+    assert_eq!((&*result, &*reason), ("Unknown", "PushHangs"), "{message}");
+    // Its thread has the device still, and nobody pushes beside it.
+    let directive = bench.directive(2);
+    bench.want(&directive, "Trusted");
+    let (result, reason, _) = bench.outcome(2).await;
+    assert_eq!((&*result, &*reason), ("Failed", "RshimBusy"));
 }
 
 /// A process that died with this directive accepted, which had come so far.
