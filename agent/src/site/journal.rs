@@ -1,6 +1,8 @@
 //! What was accepted for each machine, on disk: it survives an API server that
 //! forgets (an older snapshot restored) as well as a crash of this process.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use lockstep_crds::directive::{Directive, OutcomeKind};
@@ -9,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable::{self, StateError};
 use crate::site::machine::{MachineKey, MachineKind};
+
+/// What is lost with a journal.
+const LOSS: &str = "what was accepted is then taken from the DpuReport, and the outcome of a directive under way is not known";
 
 /// How far an accepted directive has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,14 +59,36 @@ impl Journal {
         }
     }
 
+    /// The latest entry of all journals below a state folder.
+    pub fn latest(state_dir: &Path) -> Result<Option<Entry>, StateError> {
+        let dir = state_dir.join("journal");
+        let files = match fs::read_dir(&dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            files => files.map_err(durable::failed(&dir))?,
+        };
+        let mut latest: Option<Entry> = None;
+        for file in files {
+            let path = file.map_err(durable::failed(&dir))?.path();
+            // What is being written has another name.
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let entry: Option<Entry> =
+                durable::read(&path).map_err(|error: StateError| error.or_move_away(LOSS))?;
+            let seq = |entry: &Option<Entry>| entry.as_ref().map(|entry| entry.directive.seq);
+            if seq(&entry) > seq(&latest) {
+                latest = entry;
+            }
+        }
+        Ok(latest)
+    }
+
     /// Reads what the last process wrote.
     pub fn load(&mut self) -> Result<(), StateError> {
         if let Some(dir) = self.path.parent() {
             durable::make_private_dir(dir)?;
         }
-        self.last = durable::read(&self.path).map_err(|error| error.or_move_away(
-            "what was accepted is then taken from the DpuReport, and the outcome of a directive under way is not known",
-        ))?;
+        self.last = durable::read(&self.path).map_err(|error| error.or_move_away(LOSS))?;
         Ok(())
     }
 
@@ -270,5 +297,25 @@ mod tests {
         journal.load().unwrap();
         let last = journal.last().unwrap();
         assert_eq!((last.directive.seq, last.stage), (7, Stage::Acting));
+    }
+
+    #[test]
+    fn of_the_journals_of_several_machines_the_latest_entry_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Journal::latest(dir.path()).unwrap(), None);
+        for (name, seq) in [("a", 3), ("b", 11), ("c", 7)] {
+            let key = MachineKey {
+                kind: MachineKind::Card,
+                name: name.to_owned(),
+            };
+            let mut journal = Journal::new(dir.path(), &key);
+            journal.load().unwrap();
+            journal.accept(&directive(seq, "PushImage")).unwrap();
+        }
+        fs::write(dir.path().join("journal/card-d.new"), "{").unwrap();
+        let latest = Journal::latest(dir.path()).unwrap().unwrap();
+        assert_eq!(latest.directive.seq, 11);
+        fs::write(dir.path().join("journal/card-d.json"), "{").unwrap();
+        assert!(Journal::latest(dir.path()).is_err());
     }
 }

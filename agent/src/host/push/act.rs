@@ -6,6 +6,7 @@ use lockstep_rshim::{Ended, Follower, OpenError, Rshim};
 use lockstep_store::Medium;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::fetch::PIECE;
 use crate::site::execute::End;
@@ -17,7 +18,7 @@ const SILENCE: Duration = Duration::from_secs(20 * 60);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How an effect is watched.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Watch {
     /// Until when.
     pub(super) settled: Instant,
@@ -25,6 +26,8 @@ pub(super) struct Watch {
     pub(super) pause: Duration,
     /// How long after its end a push may take to notice it.
     pub(super) grace: Duration,
+    /// When this process ends, and leaves the rest of the log to the next one.
+    pub(super) ending: CancellationToken,
 }
 
 /// How old the word that a card may be reset may be (S1).
@@ -64,15 +67,22 @@ pub(super) async fn ready(rshim: Rshim, patience: Duration) -> Result<Ready, Ref
 }
 
 /// Resets the card, which somebody allowed at that time, pushes the medium and follows the install.
-pub(super) async fn push(ready: Ready, medium: Medium, allowed: Instant, watch: Watch) -> End {
+/// A push that has begun is finished, also if this process ends; `None` if it does before the
+/// installer has.
+pub(super) async fn push(
+    ready: Ready,
+    medium: Medium,
+    allowed: Instant,
+    watch: Watch,
+) -> Option<End> {
     let size = medium.size();
     let rshim = ready.rshim.clone();
     let settled = watch.settled;
     let writing = spawn_blocking(move || write(&ready, &medium, allowed, settled));
-    match timeout_at(settled + watch.grace, writing).await {
+    let end = match timeout_at(settled + watch.grace, writing).await {
         Ok(Ok(Ok(follower))) => {
             tracing::info!(rshim = rshim.name(), bytes = size, "image pushed");
-            follow(rshim, follower, watch).await
+            return follow(rshim, follower, watch).await;
         }
         Ok(Ok(Err(Broken(end)))) => end,
         Ok(Err(error)) => End::Unknown(Refusal::new("PushEndedAbnormally", error.to_string())),
@@ -84,7 +94,8 @@ pub(super) async fn push(ready: Ready, medium: Medium, allowed: Instant, watch: 
                 rshim.name()
             ),
         )),
-    }
+    };
+    Some(end)
 }
 
 fn write(
@@ -163,8 +174,9 @@ fn refused(rshim: &Rshim, error: &OpenError) -> End {
     }
 }
 
-/// Follows what the card says until it has ended, or nobody can tell any more.
-pub(super) async fn follow(rshim: Rshim, mut follower: Follower, watch: Watch) -> End {
+/// Follows what the card says until it has ended, or nobody can tell any more; `None` if this
+/// process ends before.
+pub(super) async fn follow(rshim: Rshim, mut follower: Follower, watch: Watch) -> Option<End> {
     let mut heard = Instant::now();
     let mut reading: Option<JoinHandle<std::io::Result<String>>> = None;
     loop {
@@ -179,25 +191,26 @@ pub(super) async fn follow(rshim: Rshim, mut follower: Follower, watch: Watch) -
             );
         }
         if let Some(ended) = follower.ended() {
-            return concluded(ended.clone());
+            return Some(concluded(ended.clone()));
         }
         let now = Instant::now();
         let until = watch.settled.min(heard + SILENCE);
         if now >= until {
-            return follower.ended_in_silence().map_or_else(
-                || {
-                    End::Unknown(Refusal::new(
-                        "InstallerSilent",
-                        format!(
-                            "the image was pushed, and the card says nothing more of its install (last: {}); look at its console",
-                            follower.progress()
-                        ),
-                    ))
-                },
-                concluded,
-            );
+            let silent = || {
+                End::Unknown(Refusal::new(
+                    "InstallerSilent",
+                    format!(
+                        "the image was pushed, and the card says nothing more of its install (last: {}); look at its console",
+                        follower.progress()
+                    ),
+                ))
+            };
+            return Some(follower.ended_in_silence().map_or_else(silent, concluded));
         }
-        sleep_until(until.min(now + watch.pause)).await;
+        tokio::select! {
+            () = watch.ending.cancelled() => return None,
+            () = sleep_until(until.min(now + watch.pause)) => {}
+        }
     }
 }
 

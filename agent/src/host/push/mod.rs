@@ -6,16 +6,17 @@
 //! site's agent, which alone reaches them; the card is reset once. What a process that died may have done is looked for and never done again.
 
 mod act;
+mod aftermath;
 mod fetch;
 mod judge;
 mod orders;
+mod resume;
 mod term;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use jiff::SignedDuration;
 use lockstep_crds::DpuHost;
 use lockstep_crds::MachineIdentity;
 use lockstep_crds::directive::Directive;
@@ -23,7 +24,7 @@ use lockstep_crds::report::{Execution, Outcome};
 use lockstep_local::pci::Card;
 use lockstep_local::rshim::{Settings, parse_misc};
 use lockstep_local::{Fact, LocalFacts, Root, pci};
-use lockstep_rshim::{Follower, Rshim};
+use lockstep_rshim::Rshim;
 use lockstep_store::{Digest, Medium, Own};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
@@ -36,11 +37,11 @@ use crate::host::{InstallArgs, machine};
 use crate::local_report::Telling;
 use crate::site::clearance::BUSY;
 use crate::site::execute::End;
-use crate::site::journal::{Journal, Stage};
+use crate::site::journal::Journal;
 use crate::site::judge::{Refusal, Standing, admit, next};
 use crate::site::machine::{MachineKey, MachineKind};
 
-use act::{Ready, Watch, follow, push, ready, within};
+use act::{Ready, Watch, push, ready, within};
 use fetch::Source;
 use judge::Seen;
 pub(in crate::host) use orders::Orders;
@@ -60,9 +61,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(10);
 /// How long the report may take to be written.
 const TELL_PATIENCE: Duration = Duration::from_secs(30);
-/// What clocks of operator, host and card may differ by, and a reset may take.
-const SLACK: SignedDuration = SignedDuration::from_secs(120);
-
 /// Carries out directives to push.
 pub(in crate::host) struct Pusher {
     orders: Orders,
@@ -75,6 +73,7 @@ pub(in crate::host) struct Pusher {
     look_again: Duration,
     pace: Pace,
     grace: Duration,
+    ending: CancellationToken,
 }
 
 /// What the machine tells just before a push.
@@ -106,6 +105,7 @@ impl Pusher {
             look_again: LOOK_AGAIN,
             pace: Pace::default(),
             grace: GRACE,
+            ending: CancellationToken::new(),
         })
     }
 
@@ -131,89 +131,25 @@ impl Pusher {
         let host = self.orders.host().await?;
         let accepted = match self.accepted {
             Some(accepted) => accepted,
-            None => self.resume(host.as_ref()).await?,
+            None => match self.resume(host.as_ref()).await? {
+                Some(accepted) => accepted,
+                None => return Ok(()),
+            },
         };
         let Some(host) = host else { return Ok(()) };
         let pushes = self.orders.pushes(&host);
         let Some(directive) = next(&pushes, accepted) else {
             return Ok(());
         };
-        let end = self.carry_out(directive, &host).await?;
-        self.conclude(directive, end).await
-    }
-
-    /// What an earlier process accepted; what it may have done is looked for first.
-    async fn resume(&mut self, host: Option<&DpuHost>) -> Result<i64> {
-        let Some(last) = self.orders.execution().await? else {
-            self.accepted = Some(0);
-            return Ok(0);
-        };
-        if last.outcome.is_none() {
-            let pushes = host.map_or_else(Vec::new, |host| self.orders.pushes(host));
-            let open = pushes.iter().find(|open| open.seq == last.accepted);
-            let outcome = match open {
-                Some(directive) => self.settle(directive).await?,
-                None => interrupted().outcome(),
-            };
-            self.tell(last.accepted, Some(outcome)).await?;
+        match self.carry_out(directive, &host).await? {
+            Some(end) => self.conclude(directive, end).await,
+            // The next process looks for its end.
+            None => Ok(()),
         }
-        self.accepted = Some(last.accepted);
-        Ok(last.accepted)
     }
 
-    /// A directive that the last process had accepted and not ended.
-    async fn settle(&self, directive: &Directive) -> Result<Outcome> {
-        let mut journal = self.journal(directive);
-        journal.load()?;
-        let last = journal
-            .last()
-            .filter(|entry| entry.directive.seq == directive.seq);
-        let end = match last.map(|entry| (entry.stage, entry.outcome.clone())) {
-            Some((_, Some(outcome))) => return Ok(outcome),
-            Some((Stage::Accepted, None)) => End::Failed(Refusal::new(
-                "ExecutorRestarted",
-                "the host's agent restarted before it touched the card",
-            )),
-            // Without a journal nobody says how far it came.
-            Some((Stage::Acting | Stage::Ended, None)) | None => self.observe(directive).await,
-        };
-        Ok(end.outcome())
-    }
-
-    /// Whether the card was reset since the directive was recorded, and if so what it says of its
-    /// install since.
-    async fn observe(&self, directive: &Directive) -> End {
-        let Some(name) = directive.expects.rshim.as_ref().map(|rshim| &rshim.name) else {
-            return interrupted();
-        };
-        let Ok(rshim) = Rshim::new(self.root.path(), name) else {
-            return interrupted();
-        };
-        let device = rshim.clone();
-        let shown = within(MACHINE_PATIENCE, move || {
-            device
-                .set("DISPLAY_LEVEL", "2")
-                .and_then(|()| device.misc())
-        });
-        let Some(Ok(shown)) = shown.await else {
-            return interrupted();
-        };
-        let since = clock::now().0.duration_since(directive.issued_at.0);
-        if let Fact::Known(uptime) = parse_misc(&shown).uptime_seconds
-            && let Ok(uptime) = i64::try_from(uptime)
-            && SignedDuration::from_secs(uptime) > since + SLACK
-        {
-            return End::Failed(Refusal::new(
-                "ExecutorRestarted",
-                format!(
-                    "the host's agent restarted, and the card has not been reset: it runs for {uptime} s"
-                ),
-            ));
-        }
-        follow(rshim, Follower::after(&shown), self.watch(directive)).await
-    }
-
-    async fn carry_out(&mut self, directive: &Directive, host: &DpuHost) -> Result<End> {
+    /// How it ended; `None` if this process ends before that is known.
+    async fn carry_out(&mut self, directive: &Directive, host: &DpuHost) -> Result<Option<End>> {
         let standing = Standing {
             uid: &directive.target.uid,
             accepted: self.accepted.unwrap_or_default(),
@@ -221,10 +157,10 @@ impl Pusher {
             now: clock::now().0,
         };
         if let Err(refusal) = admit(directive, standing) {
-            return Ok(End::Failed(refusal));
+            return Ok(Some(End::Failed(refusal)));
         }
         if let Err(refusal) = self.check(directive, host).await? {
-            return Ok(End::Failed(refusal));
+            return Ok(Some(End::Failed(refusal)));
         }
         let mut journal = self.journal(directive);
         journal.load()?;
@@ -236,25 +172,25 @@ impl Pusher {
             "directive accepted"
         );
         if let Err(error) = self.tell(directive.seq, None).await {
-            return Ok(End::Failed(Refusal::new(
+            return Ok(Some(End::Failed(Refusal::new(
                 "AcceptanceNotRecorded",
                 format!(
                     "nothing was done, because the acceptance could not be recorded: {error:#}"
                 ),
-            )));
+            ))));
         }
         let (ready, medium) = match self.prepare(directive, host).await? {
             Ok(prepared) => prepared,
-            Err(refusal) => return Ok(End::Failed(refusal)),
+            Err(refusal) => return Ok(Some(End::Failed(refusal))),
         };
         let card = &directive.target.uid;
         if let Err(refusal) = self.source.may_reset(card, directive.seq).await {
-            return Ok(End::Failed(refusal));
+            return Ok(Some(End::Failed(refusal)));
         }
         let allowed = Instant::now();
         let (now, bytes) = (clock::now().0, medium.size());
         if let Err(refusal) = term::check(directive, bytes, self.pace, now) {
-            return Ok(End::Failed(refusal));
+            return Ok(Some(End::Failed(refusal)));
         }
         journal.act(directive)?;
         Ok(push(ready, medium, allowed, self.watch(directive)).await)
@@ -436,15 +372,9 @@ impl Pusher {
             settled: Instant::now() + Duration::try_from(left).unwrap_or_default(),
             pause: self.pause,
             grace: self.grace,
+            ending: self.ending.clone(),
         }
     }
-}
-
-fn interrupted() -> End {
-    End::Unknown(Refusal::new(
-        "ExecutorRestarted",
-        "the host's agent restarted in the middle; what the card's own agent reports tells what became of it",
-    ))
 }
 
 #[cfg(test)]

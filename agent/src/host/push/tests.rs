@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use jiff::SignedDuration;
 use lockstep_rshim_imitation::{Imitation, OnOpen};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -20,6 +21,7 @@ use crate::fake_api::FakeApi;
 use crate::host::{Host, reporter};
 use crate::local_inventory::LocalMachine;
 use crate::machine_figures::MachineFigures;
+use crate::site::journal::Stage;
 
 const UUID: &str = "4c4c4544-0051-3510-8052-b4c04f4d3132";
 const SERIAL: &str = "MT2333X00001";
@@ -452,6 +454,88 @@ async fn a_push_waits_until_what_goes_on_at_a_bmc_has_ended() {
     assert_eq!(result, "Done", "{message}");
     let asked = bench.site.lock().unwrap().asked.clone();
     assert_eq!(asked, ["own", "own", "own", "go"]);
+}
+
+#[tokio::test]
+async fn that_somebody_takes_directives_stands_in_the_report_before_there_is_any() {
+    let mut bench = bench().await;
+    bench.pusher.turn().await.unwrap();
+    let execution = &bench.api.get(REPORT).unwrap()["spec"]["execution"];
+    assert_eq!(*execution, json!({"accepted": 0}));
+    // A process that finds that was not in the middle of anything.
+    let root = bench.imitation.root().to_owned();
+    for task in bench.tasks.drain(1..) {
+        task.abort();
+    }
+    let (pusher, task) = agent(&bench.api, &root, &bench.store, bench.work.path());
+    bench.pusher = pusher;
+    bench.tasks.push(task);
+    bench.imitation.card().installs(Duration::from_millis(5));
+    let directive = bench.directive(1);
+    bench.want(&directive, "Trusted");
+    let (result, _, message) = bench.outcome(1).await;
+    assert_eq!(result, "Done", "{message}");
+}
+
+/// The process dies after it has reset the card, and the report is deleted before the next one
+/// runs; the directive is still open.
+#[tokio::test]
+async fn a_card_is_not_reset_again_because_a_report_is_lost() {
+    let mut bench = bench().await;
+    bench.imitation.card().installs(Duration::from_millis(300));
+    drop(
+        fs::OpenOptions::new()
+            .write(true)
+            .open(bench.imitation.file("boot"))
+            .unwrap(),
+    );
+    assert_eq!(bench.imitation.card().resets, 1);
+    let directive = bench.directive(7);
+    bench.want(&directive, "Trusted");
+    let directive: Directive = serde_json::from_value(directive).unwrap();
+    let mut journal = bench.pusher.journal(&directive);
+    journal.load().unwrap();
+    journal.act(&directive).unwrap();
+    let (result, _, message) = bench.outcome(7).await;
+    assert_eq!(result, "Done", "{message}");
+    bench.pusher.turn().await.unwrap();
+    assert_eq!(bench.imitation.card().resets, 1);
+}
+
+/// The card says that its install is finished, then the process dies, then the card is ready.
+#[tokio::test]
+async fn an_install_that_ended_between_two_processes_is_found_to_have_been_one() {
+    for (told_of, wanted) in [
+        (Some("INFO[MISC]: Installation finished"), "Done"),
+        // Nothing there speaks of an install; the card's own agent will tell.
+        (None, "Unknown"),
+    ] {
+        let mut bench = bench().await;
+        {
+            let mut card = bench.imitation.card();
+            card.says(Duration::ZERO, &["INFO[BL2]: start"]);
+            card.script
+                .extend(told_of.map(|line| (Duration::ZERO, line.to_owned())));
+            let ready = "INFO[MISC]: DPU is ready".to_owned();
+            card.script.push((Duration::from_millis(500), ready));
+        }
+        drop(
+            fs::OpenOptions::new()
+                .write(true)
+                .open(bench.imitation.file("boot"))
+                .unwrap(),
+        );
+        let mut directive = bench.directive(7);
+        let issued = clock::now().0 - SignedDuration::from_secs(600);
+        directive["issuedAt"] = json!(issued.to_string());
+        bench.want(&directive, "Trusted");
+        let directive: Directive = serde_json::from_value(directive).unwrap();
+        let mut journal = bench.pusher.journal(&directive);
+        journal.load().unwrap();
+        journal.act(&directive).unwrap();
+        let (result, reason, message) = bench.outcome(7).await;
+        assert_eq!(result, wanted, "{reason}: {message}");
+    }
 }
 
 /// No time is needed beside that for the bytes, and almost none for those.
