@@ -105,7 +105,7 @@ impl Follower {
             self.ended = Some(Ended::Failed(
                 "the card came up in NIC mode, in which no system runs on it".to_owned(),
             ));
-        } else if self.begun && says("failed") && self.failed.len() < MOST_FAILED {
+        } else if says("bfb-installer:") && says(" failed") && self.failed.len() < MOST_FAILED {
             self.failed.push(text.to_owned());
         } else if says("rebooting...") && self.begun {
             self.ended = Some(self.judged());
@@ -195,6 +195,20 @@ mod tests {
     }
 
     #[test]
+    fn only_the_installer_itself_says_that_a_part_failed() {
+        for said in [
+            "INFO[MISC]: 2 checks passed, 0 failed",
+            "WARN[UEFI]: PXE boot failed",
+            "INFO[MISC]: bfb-installer: failover is on",
+        ] {
+            let mut lines = SOUND.to_vec();
+            lines.insert(2, said);
+            let follower = told(&[], &lines);
+            assert_eq!(follower.ended(), Some(&Ended::Installed), "{said}");
+        }
+    }
+
+    #[test]
     fn every_other_end_is_known() {
         for (lines, wanted) in [
             (
@@ -232,7 +246,7 @@ mod tests {
             lines in prop::collection::vec(
                 prop::sample::select(vec![
                     SOUND[0], SOUND[1], SOUND[3], SOUND[4], BOOT[0],
-                    "INFO[MISC]: x failed", "PANIC(BL2): PC = 0x0", "INFO[MISC]: Linux up",
+                    "INFO[MISC]: BFB-Installer: x failed", "PANIC(BL2): PC = 0x0", "INFO[MISC]: Linux up",
                 ]),
                 0..12,
             ),

@@ -239,8 +239,12 @@ pub(crate) fn accepted(view: &View, record: &DpuHostStatus) -> i64 {
     }
 }
 
-/// Books the end of a push. One that came to nothing was no install; one that broke off, or whose
-/// installer failed, is over before its time.
+/// The end of a push after which certainly nothing more is written to the card.
+const BROKEN: &str = "PushBroken";
+
+/// Books the end of a push. One that came to nothing was no install; one that broke off is over
+/// before its time. Of every other one the card's own agent tells, or the end of its time does: an
+/// installer that failed may go on writing, whatever an agent of an earlier release makes of it.
 pub(crate) fn book(
     view: &View,
     kept: &mut CardRecord,
@@ -253,14 +257,12 @@ pub(crate) fn book(
         OutcomeKind::Partly if kept.observed_at.is_none() => {
             let execution = executor_of(view, directive).and_then(|agent| agent.execution.as_ref());
             let told = execution.and_then(|execution| execution.outcome.as_ref());
-            let reason = told.and_then(|told| told.reason.as_deref());
-            let message = told.and_then(|told| told.message.as_deref());
-            failure::book(
-                kept,
-                reason.unwrap_or("PushFailed"),
-                message.unwrap_or("it says nothing more"),
-                now,
-            );
+            if let Some(told) = told
+                && told.reason.as_deref() == Some(BROKEN)
+            {
+                let message = told.message.as_deref();
+                failure::book(kept, BROKEN, message.unwrap_or("it says nothing more"), now);
+            }
         }
         OutcomeKind::Done
         | OutcomeKind::Partly

@@ -236,14 +236,16 @@ async fn look(
     }
 }
 
+/// What the log amounts to. It tells that something went wrong and not that nothing is written any
+/// more, and a small ring may have lost what speaks for an install: the card's own agent tells.
 fn concluded(ended: Ended) -> End {
     match ended {
         Ended::Installed => End::Done(Some("the installer says that it is done".to_owned())),
-        Ended::Failed(why) => End::Partly(Refusal::new(
+        Ended::Failed(why) => End::Unknown(Refusal::new(
             "InstallerFailed",
             format!("the card says of its install: {why}"),
         )),
-        Ended::WithoutInstall => End::Partly(Refusal::new(
+        Ended::WithoutInstall => End::Unknown(Refusal::new(
             "NothingInstalled",
             "the card came up, and its log says nothing of an install; look at its console",
         )),
