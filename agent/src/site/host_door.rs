@@ -2,7 +2,7 @@
 //!
 //! It shows the token of its Pod, made for this alone; the API server says whose it is and on
 //! which node that Pod runs. An open directive to push is the permission: without one that names
-//! that agent and that card, nobody gets anything. The image is given out as it is, to be hashed
+//! that agent and that card, for a host that is trusted with it, nobody gets anything. The image is given out as it is, to be hashed
 //! there, and what is the card's own apart from it, once a look at card and host speaks for it.
 //!
 //! Just before it resets the card, that agent asks whether it may (`go`). It cannot see a BMC, and what is
@@ -21,6 +21,7 @@ use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInf
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 use lockstep_crds::directive::{ActionKind, Directive};
+use lockstep_crds::host::TrustDomain;
 use lockstep_crds::{DpuHost, names};
 use lockstep_store::Digest;
 use serde::{Deserialize, Serialize};
@@ -54,21 +55,32 @@ pub(crate) struct Clearance {
 /// An open push, and where else something may go on that forbids it.
 struct Asked {
     push: Directive,
+    /// Where its host runs, by the word of whoever made the host's object: what a Node says of
+    /// itself is no ground to give it a card's secrets.
+    node: String,
     image: Digest,
     /// The host and uid of its object, if it has a BMC.
     host: Option<(MachineKey, String)>,
 }
 
 impl Asked {
+    /// `None` if that host may have none: it is not trusted with its cards, it goes, nothing may be
+    /// done to it, or nobody says which Node it is.
     fn of(host: &DpuHost, push: &Directive) -> Option<Self> {
+        let spec = &host.spec;
+        let goes = host.metadata.deletion_timestamp.is_some();
+        if spec.trust_domain != TrustDomain::Trusted || goes || spec.hands_off {
+            return None;
+        }
         let image = push.action.image.as_ref()?.digest.parse().ok()?;
         let key = MachineKey {
             kind: MachineKind::Host,
             name: host.name_any(),
         };
-        let has_bmc = host.spec.bmc.is_some();
+        let has_bmc = spec.bmc.is_some();
         Some(Self {
             push: push.clone(),
+            node: spec.node_name.clone()?,
             image,
             host: has_bmc.then(|| (key, host.uid().unwrap_or_default())),
         })
@@ -120,12 +132,12 @@ impl Door {
             .extra
             .as_ref()
             .and_then(|extra| extra.get(NODE)?.first());
-        let agent = node
+        let node = node
             .filter(|_| user.username.as_deref() == Some(&self.account))
-            .map(|node| names::host(node))
             .ok_or_else(|| StatusCode::FORBIDDEN.into_response())?;
         let mut asked = pushes.into_iter();
-        let asked = asked.find(|asked| asked.push.executor == agent);
+        let asked =
+            asked.find(|asked| asked.node == *node && asked.push.executor == names::host(node));
         asked.ok_or_else(|| StatusCode::FORBIDDEN.into_response())
     }
 
@@ -139,8 +151,7 @@ impl Door {
             });
             pushes.filter_map(|push| Asked::of(host, push)).collect()
         };
-        let hosts = hosts.iter().filter(|host| !host.spec.hands_off);
-        hosts.flat_map(of_host).collect()
+        hosts.iter().flat_map(of_host).collect()
     }
 
     /// Whether the card may be reset, by a look at it and at its host that is made now. The card

@@ -29,17 +29,36 @@ pub(super) struct Seen<'a> {
     pub(super) bmc: Option<&'a DpuReportSpec>,
 }
 
-/// Whether the push may go on; the generation of the card that it is for.
-pub(super) fn check(directive: &Directive, seen: Seen<'_>) -> Result<u8, Refusal> {
-    if seen.host.spec.hands_off {
+/// What keeps every push from a host, for people.
+fn check_host(host: &DpuHost) -> Result<(), Refusal> {
+    if host.spec.hands_off {
         return Err(hands_off());
     }
-    if seen.host.spec.trust_domain != TrustDomain::Trusted {
+    if host.spec.trust_domain != TrustDomain::Trusted {
         return Err(Refusal::new(
             "Unsupported",
             "this host is Isolated, so nothing reaches a card through it; set trustDomain: Trusted on the DpuHost if whoever is root here may be root on its cards",
         ));
     }
+    if host.metadata.deletion_timestamp.is_some() {
+        return Err(Refusal::new(
+            "Withdrawn",
+            "the DpuHost is being deleted, so nothing is begun; nothing was done to the card",
+        ));
+    }
+    // By what this machine says of itself it could be any host.
+    if host.spec.node_name.is_none() {
+        return Err(Refusal::new(
+            "NodeNotNamed",
+            "the DpuHost does not say which Node this host is, and the Node's own word is no ground to trust it with cards; set nodeName on the DpuHost",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the push may go on; the generation of the card that it is for.
+pub(super) fn check(directive: &Directive, seen: Seen<'_>) -> Result<u8, Refusal> {
+    check_host(seen.host)?;
     check_machine(seen.host.spec.identity.as_ref(), seen.machine)?;
     check_way(seen.settings)?;
     check_card(&directive.expects, seen.settings, seen.cards)?;

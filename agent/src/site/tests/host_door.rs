@@ -202,6 +202,39 @@ async fn says(url: &str, path: &str) -> (u16, String) {
 }
 
 #[tokio::test]
+async fn a_host_has_nothing_of_a_card_unless_it_is_known_trusted_and_there_to_stay() {
+    let bench = bench();
+    let running = bench.start_named();
+    let push = offered(&bench, &running).await;
+    type Spoil = fn(&mut Value);
+    let grounds: [(u16, Spoil); 6] = [
+        (200, |_| {}),
+        (404, |host| host["spec"]["trustDomain"] = json!("Isolated")),
+        (404, |host| {
+            host["spec"].as_object_mut().unwrap().remove("trustDomain");
+        }),
+        (404, |host| {
+            host["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        }),
+        // The Node says that it is this host, and nobody else does.
+        (404, |host| {
+            host["spec"].as_object_mut().unwrap().remove("nodeName");
+            host["status"]["nodeName"] = json!("node1");
+        }),
+        (403, |host| host["spec"]["nodeName"] = json!("node2")),
+    ];
+    for (wanted, spoil) in grounds {
+        let mut host = host(&push);
+        spoil(&mut host);
+        let url = door(&bench, host.clone()).await;
+        for path in ["/h/uid-1/image", "/h/uid-1/own", "/h/uid-1/go"] {
+            assert_eq!(says(&url, path).await.0, wanted, "{path} {host}");
+        }
+    }
+    running.end().await;
+}
+
+#[tokio::test]
 async fn a_card_is_reset_by_its_host_only_after_a_look_at_both_that_is_made_then() {
     let bench = offering();
     let running = bench.start_named();

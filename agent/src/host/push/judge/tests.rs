@@ -21,7 +21,7 @@ fn host() -> DpuHost {
         "metadata": {"name": "h1"},
         "spec": {
             "policyRef": {"name": "p"}, "identity": {"serialNumber": "H1"},
-            "trustDomain": "Trusted",
+            "trustDomain": "Trusted", "nodeName": "node1",
         },
     }))
     .unwrap()
@@ -119,11 +119,17 @@ fn what_is_as_it_was_planned_goes_on() {
 #[test]
 fn every_ground_for_refusal_has_its_reason() {
     type Spoil = fn(&mut Facts);
-    let grounds: [(&str, Spoil); 17] = [
+    let grounds: [(&str, Spoil); 19] = [
         ("HandsOff", |f| f.host.spec.hands_off = true),
         ("Unsupported", |f| {
             f.host.spec.trust_domain = TrustDomain::Isolated;
         }),
+        ("Withdrawn", |f| {
+            let now = "2026-01-01T00:00:00Z".parse().unwrap();
+            f.host.metadata.deletion_timestamp =
+                Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now));
+        }),
+        ("NodeNotNamed", |f| f.host.spec.node_name = None),
         ("IdentityNotGiven", |f| f.host.spec.identity = None),
         ("IdentityMismatch", |f| f.machine = machine("H2")),
         ("RshimGivenAway", |f| {
