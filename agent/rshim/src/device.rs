@@ -125,6 +125,17 @@ impl Rshim {
         }
     }
 
+    /// Sets one of the settings in `misc` to 0. A driver that does not know it has not set it.
+    ///
+    /// # Errors
+    /// If it is refused for another reason.
+    pub fn clear(&self, key: &str) -> io::Result<()> {
+        match self.set(key, "0") {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => Ok(()),
+            set => set,
+        }
+    }
+
     /// Opens the way for a boot stream. **This resets the card.**
     ///
     /// # Errors

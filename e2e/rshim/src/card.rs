@@ -34,6 +34,10 @@ pub struct Card {
     pub boot_open: bool,
     /// What opening it does.
     pub on_open: OnOpen,
+    /// Opening it does not reset the card (`BOOT_RESET_SKIP`).
+    pub skips_reset: bool,
+    /// Its driver knows `BOOT_RESET_SKIP`.
+    pub knows_reset_skip: bool,
     /// Bytes that one write takes at most.
     pub most_at_once: usize,
     /// Bytes a second; without it as fast as they come.
@@ -70,6 +74,8 @@ impl Default for Card {
             locked: false,
             boot_open: false,
             on_open: OnOpen::Resets,
+            skips_reset: false,
+            knows_reset_skip: true,
             most_at_once: 50_000,
             rate: None,
             takes: None,
@@ -144,10 +150,12 @@ impl Card {
             OnOpen::Resets => {}
         }
         self.boot_open = true;
-        self.resets += 1;
         self.received.clear();
-        self.log.clear();
-        self.has_been_up(Duration::ZERO);
+        if !self.skips_reset {
+            self.resets += 1;
+            self.log.clear();
+            self.has_been_up(Duration::ZERO);
+        }
         self.closed = None;
         self.said = 0;
         Ok(())
@@ -226,6 +234,7 @@ impl Card {
         match key {
             "DISPLAY_LEVEL" => self.display_level = value.parse().map_err(|_| EINVAL)?,
             "DROP_MODE" => self.dropped = value != "0",
+            "BOOT_RESET_SKIP" if self.knows_reset_skip => self.skips_reset = value != "0",
             "BOOT_MODE" | "CLEAR_ON_READ" => {}
             _ => return Err(EINVAL),
         }

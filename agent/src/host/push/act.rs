@@ -47,6 +47,11 @@ pub(super) struct Ready {
 pub(super) async fn ready(rshim: Rshim, patience: Duration) -> Result<Ready, Refusal> {
     let device = rshim.clone();
     let set = within(patience, move || {
+        // What a push that was broken off has left: `boot` would open without a reset, and others
+        // would find no log.
+        for setting in ["BOOT_RESET_SKIP", "CLEAR_ON_READ"] {
+            device.clear(setting)?;
+        }
         device.set("DISPLAY_LEVEL", "2")?;
         device.misc()
     });

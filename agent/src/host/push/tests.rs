@@ -623,6 +623,25 @@ async fn a_write_that_hangs_does_not_hold_the_agent_up() {
     assert_eq!((&*result, &*reason), ("Failed", "RshimBusy"));
 }
 
+#[tokio::test]
+async fn the_card_is_reset_whatever_an_earlier_push_has_left_set() {
+    for knows in [true, false] {
+        let mut bench = bench().await;
+        {
+            let mut card = bench.imitation.card();
+            card.installs(Duration::from_millis(5));
+            (card.skips_reset, card.knows_reset_skip) = (knows, knows);
+        }
+        let directive = bench.directive(1);
+        bench.want(&directive, "Trusted");
+        let (result, _, message) = bench.outcome(1).await;
+        assert_eq!(result, "Done", "{message}");
+        let card = bench.imitation.card();
+        assert_eq!(card.resets, 1);
+        assert!(card.settings.contains(&"CLEAR_ON_READ 0".to_owned()));
+    }
+}
+
 /// A process that died with this directive accepted, which had come so far.
 async fn after_a_crash(bench: &mut Bench, stage: Option<Stage>) -> (String, String, String) {
     let directive = bench.directive(7);
