@@ -72,6 +72,9 @@ pub struct InstallArgs {
     /// Folder with room for one image, and for notes of what is under way.
     #[arg(long, default_value = "/var/lib/lockstep")]
     pub work_dir: PathBuf,
+    /// The longest image that is kept there; a longer one is not installed.
+    #[arg(long, default_value_t = 8 << 30)]
+    pub max_image_bytes: u64,
 }
 
 /// Runs until `ending`, or until its port fails.
@@ -105,15 +108,18 @@ pub async fn run(args: HostArgs, ending: CancellationToken) -> Result<()> {
         }
         None => None,
     };
+    // A push that has begun is finished, and its report written, before the rest ends.
+    let pushed = CancellationToken::new();
     let pushing = async {
         match pusher {
             Some(pusher) => pusher.run(ending.clone()).await,
             None => ending.cancelled().await,
         }
+        pushed.cancel();
     };
     tokio::join!(
-        health::serve(listener, figures, ending.clone()),
-        report.hearing(told).run(ending.clone()),
+        health::serve(listener, figures, pushed.clone()),
+        report.hearing(told).run(pushed.clone()),
         inventory.run(ending.clone()),
         pushing
     );

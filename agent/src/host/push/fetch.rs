@@ -11,6 +11,7 @@ use lockstep_rshim::{BootStream, StreamError, StreamReader};
 use lockstep_store::{Digest, Medium, Own};
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Certificate, Client, Response, StatusCode, redirect};
+use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::host::InstallArgs;
@@ -22,6 +23,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 const CONNECT: Duration = Duration::from_secs(10);
 /// How often a download that broke is begun again.
 const TRIES: usize = 3;
+/// More than a card's own seed and files have.
+const SAID: usize = 16 << 20;
 /// What is read at one go.
 pub(super) const PIECE: usize = 1 << 20;
 
@@ -31,6 +34,7 @@ pub(super) struct Source {
     base: Url,
     token: PathBuf,
     spool: PathBuf,
+    most: u64,
 }
 
 impl Source {
@@ -57,21 +61,20 @@ impl Source {
             base: store.clone(),
             token: args.store_token.clone(),
             spool: args.work_dir.join("spool"),
+            most: args.max_image_bytes,
         })
     }
 
     /// What lies over the image for that card. The site's agent gives it out after a look at card
     /// and host, so it refuses it where it would not let the card be reset.
     pub(super) async fn own(&self, card: &str) -> Result<Own, Refusal> {
-        let answer = self.ask(card, "own").await?;
-        answer.json().await.map_err(|error| unreachable(&error))
+        said(self.ask(card, "own").await?).await
     }
 
     /// Whether the card may be reset for that directive, by a look at it that the site's agent makes
     /// now (S1).
     pub(super) async fn may_reset(&self, card: &str, seq: i64) -> Result<(), Refusal> {
-        let answer = self.ask(card, "go").await?;
-        let cleared: Clearance = answer.json().await.map_err(|error| unreachable(&error))?;
+        let cleared: Clearance = said(self.ask(card, "go").await?).await?;
         if cleared.seq == seq {
             return Ok(());
         }
@@ -122,10 +125,17 @@ impl Source {
         let mut last = Refusal::new("StoreUnreachable", "it was not tried");
         for _ in 0..TRIES {
             let mut response = self.ask(card, "image").await?;
+            self.require_room(response.content_length().unwrap_or(0))?;
             let mut file = self.spool().map_err(|error| spool(&error))?;
+            let mut had = 0;
             loop {
                 match response.chunk().await {
-                    Ok(Some(bytes)) => file.write_all(&bytes).map_err(|error| spool(&error))?,
+                    Ok(Some(bytes)) => {
+                        had += bytes.len() as u64;
+                        // It need not say how long it is, or speak the truth.
+                        self.require_room(had)?;
+                        file.write_all(&bytes).map_err(|error| spool(&error))?;
+                    }
                     Ok(None) => return Ok(file),
                     Err(error) => {
                         last = unreachable(&error);
@@ -135,6 +145,19 @@ impl Source {
             }
         }
         Err(last)
+    }
+
+    fn require_room(&self, bytes: u64) -> Result<(), Refusal> {
+        if bytes <= self.most {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            "ImageTooLong",
+            format!(
+                "the image has {bytes} bytes or more, and this agent keeps {} at most; raise --max-image-bytes (maxImageBytes of the chart's hostAgent) where this host has room for it",
+                self.most
+            ),
+        ))
     }
 
     /// A file without a name: it goes with this process, and nobody can put another in its place.
@@ -172,10 +195,7 @@ impl Source {
         let response = asked.await.map_err(|error| unreachable(&error))?;
         match response.status() {
             StatusCode::OK => Ok(response),
-            StatusCode::CONFLICT => {
-                let refusal: Result<Refusal, _> = response.json().await;
-                Err(refusal.unwrap_or_else(|error| unreachable(&error)))
-            }
+            StatusCode::CONFLICT => Err(said(response).await?),
             status => Err(Refusal::new(
                 "StoreRefused",
                 format!(
@@ -185,6 +205,30 @@ impl Source {
             )),
         }
     }
+}
+
+/// What the store says in JSON, which is no image.
+async fn said<T: DeserializeOwned>(mut response: Response) -> Result<T, Refusal> {
+    let unclear = |why: String| {
+        Refusal::new(
+            "StoreUnclear",
+            format!(
+                "what the image store says is not understood: {why}; upgrade the agents of site and host to one release"
+            ),
+        )
+    };
+    let mut bytes = Vec::new();
+    while let Some(more) = response
+        .chunk()
+        .await
+        .map_err(|error| unreachable(&error))?
+    {
+        if bytes.len() + more.len() > SAID {
+            return Err(unclear(format!("it has more than {SAID} bytes")));
+        }
+        bytes.extend_from_slice(&more);
+    }
+    serde_json::from_slice(&bytes).map_err(|error| unclear(error.to_string()))
 }
 
 fn unreachable(error: &reqwest::Error) -> Refusal {

@@ -3,12 +3,14 @@
 //! The order of things is the contract, as it is for the site's agent: the journal and the report
 //! say that a directive was accepted before anything is done; the image lies here whole and
 //! checked before the card is touched; everything is looked at again just before, the BMCs by the
-//! site's agent, which alone reaches them; the card is reset once. What a process that died may have done is looked for and never done again.
+//! site's agent, which alone reaches them; the card is reset once. What a process that died may
+//! have done is looked for and never done again.
 
 mod act;
 mod aftermath;
 mod fetch;
 mod judge;
+mod look;
 mod orders;
 mod resume;
 mod term;
@@ -18,13 +20,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use lockstep_crds::DpuHost;
-use lockstep_crds::MachineIdentity;
 use lockstep_crds::directive::Directive;
 use lockstep_crds::report::{Execution, Outcome};
-use lockstep_local::pci::Card;
-use lockstep_local::rshim::{Settings, parse_misc};
-use lockstep_local::{Fact, LocalFacts, Root, pci};
-use lockstep_rshim::Rshim;
+use lockstep_local::Root;
 use lockstep_store::{Digest, Medium, Own};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
@@ -33,7 +31,7 @@ use url::Url;
 
 use crate::clock;
 use crate::durable;
-use crate::host::{InstallArgs, machine};
+use crate::host::InstallArgs;
 use crate::local_report::Telling;
 use crate::site::clearance::BUSY;
 use crate::site::execute::End;
@@ -41,9 +39,8 @@ use crate::site::journal::Journal;
 use crate::site::judge::{Refusal, Standing, admit, next};
 use crate::site::machine::{MachineKey, MachineKind};
 
-use act::{Ready, Watch, push, ready, within};
+use act::{Ready, Watch, push, ready};
 use fetch::Source;
-use judge::Seen;
 pub(in crate::host) use orders::Orders;
 use term::Pace;
 
@@ -61,6 +58,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(10);
 /// How long the report may take to be written.
 const TELL_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Carries out directives to push.
 pub(in crate::host) struct Pusher {
     orders: Orders,
@@ -74,14 +72,6 @@ pub(in crate::host) struct Pusher {
     pace: Pace,
     grace: Duration,
     ending: CancellationToken,
-}
-
-/// What the machine tells just before a push.
-struct Look {
-    rshim: Rshim,
-    settings: Settings,
-    cards: Vec<Card>,
-    machine: MachineIdentity,
 }
 
 impl Pusher {
@@ -109,18 +99,16 @@ impl Pusher {
         })
     }
 
-    /// Runs until `ending`. A push that has begun is not cut short by this, only by the end of the
-    /// process.
+    /// Runs until `ending`. A push that has begun is finished, and what waits for one is not begun;
+    /// how its installer ended finds out the next process.
     pub(in crate::host) async fn run(mut self, ending: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = ending.cancelled() => return,
-                done = self.turn() => if let Err(error) = done {
-                    tracing::warn!("no directives: {error:#}");
-                }
+        self.ending = ending.clone();
+        while !ending.is_cancelled() {
+            if let Err(error) = self.turn().await {
+                tracing::warn!("no directives: {error:#}");
             }
             tokio::select! {
-                () = ending.cancelled() => return,
+                () = ending.cancelled() => {}
                 () = sleep(clock::jittered(POLL, 20)) => {}
             }
         }
@@ -156,6 +144,10 @@ impl Pusher {
             hands_off: host.spec.hands_off,
             now: clock::now().0,
         };
+        if self.ending.is_cancelled() {
+            // Nothing was accepted: the next process takes it.
+            return Ok(None);
+        }
         if let Err(refusal) = admit(directive, standing) {
             return Ok(Some(End::Failed(refusal)));
         }
@@ -179,7 +171,9 @@ impl Pusher {
                 ),
             ))));
         }
-        let (ready, medium) = match self.prepare(directive, host).await? {
+        // It is accepted: whatever fails from here on is its end.
+        let prepared = self.prepare(directive, host).await;
+        let (ready, medium) = match prepared.unwrap_or_else(|error| Err(not_read(&error))) {
             Ok(prepared) => prepared,
             Err(refusal) => return Ok(Some(End::Failed(refusal))),
         };
@@ -187,12 +181,20 @@ impl Pusher {
         if let Err(refusal) = self.source.may_reset(card, directive.seq).await {
             return Ok(Some(End::Failed(refusal)));
         }
+        if self.ending.is_cancelled() {
+            return Ok(Some(End::Failed(ending())));
+        }
         let allowed = Instant::now();
         let (now, bytes) = (clock::now().0, medium.size());
         if let Err(refusal) = term::check(directive, bytes, self.pace, now) {
             return Ok(Some(End::Failed(refusal)));
         }
-        journal.act(directive)?;
+        if let Err(error) = journal.act(directive) {
+            return Ok(Some(End::Failed(Refusal::new(
+                "StateUnusable",
+                format!("nothing was done to the card: {error}"),
+            ))));
+        }
         Ok(push(ready, medium, allowed, self.watch(directive)).await)
     }
 
@@ -220,9 +222,12 @@ impl Pusher {
         };
         // A store that is slow, or hangs, is given up in time for another way.
         let left = term::left(directive, 0, self.pace, clock::now().0);
-        let had = timeout(left, had).await;
         let too_late = |_| Err(term::too_late(directive, 0, clock::now().0));
-        let (medium, stream) = match had.unwrap_or_else(too_late) {
+        let had = tokio::select! {
+            () = self.ending.cancelled() => Err(ending()),
+            had = timeout(left, had) => had.unwrap_or_else(too_late),
+        };
+        let (medium, stream) = match had {
             Ok(medium) => medium,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -259,67 +264,6 @@ impl Pusher {
                 }
                 told => return told,
             }
-        }
-    }
-
-    /// Whether the push may go on, by what is seen now.
-    async fn check(
-        &self,
-        directive: &Directive,
-        host: &DpuHost,
-    ) -> Result<Result<(u8, Rshim), Refusal>> {
-        let look = match self.look(directive).await {
-            Ok(look) => look,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        let bmc = self.orders.card_bmc(&directive.target.name).await?;
-        let seen = Seen {
-            host,
-            machine: &look.machine,
-            cards: &look.cards,
-            settings: &look.settings,
-            bmc: bmc.as_ref(),
-        };
-        Ok(judge::check(directive, seen).map(|generation| (generation, look.rshim)))
-    }
-
-    async fn look(&self, directive: &Directive) -> Result<Look, Refusal> {
-        let name = directive
-            .expects
-            .rshim
-            .as_ref()
-            .map(|rshim| rshim.name.clone());
-        let root = self.root.clone();
-        let unread = |why: String| {
-            Refusal::new(
-                "RshimUnusable",
-                format!(
-                    "{why}; the rshim driver must run on this host, and this agent see /dev (access: Install)"
-                ),
-            )
-        };
-        let name = name.unwrap_or_default();
-        let rshim = Rshim::new(root.path(), &name).map_err(|error| unread(error.to_string()))?;
-        let looked = within(MACHINE_PATIENCE, move || {
-            let misc = rshim
-                .misc()
-                .map_err(|error| format!("{}: {error}", rshim.name()))?;
-            let functions = match pci::functions(&root) {
-                Fact::Known(all) => all.found,
-                Fact::NotOffered => return Err("no PCI".to_owned()),
-                Fact::NotRead(why) => return Err(why),
-            };
-            Ok(Look {
-                settings: parse_misc(&misc),
-                cards: pci::cards(&root, &functions),
-                machine: machine(&LocalFacts::read(&root)).unwrap_or_default(),
-                rshim,
-            })
-        });
-        match looked.await {
-            Some(Ok(look)) => Ok(look),
-            Some(Err(why)) => Err(unread(why)),
-            None => Err(unread(format!("{name} does not answer"))),
         }
     }
 
@@ -375,6 +319,22 @@ impl Pusher {
             ending: self.ending.clone(),
         }
     }
+}
+
+fn not_read(error: &anyhow::Error) -> Refusal {
+    Refusal::new(
+        "FactsNotRead",
+        format!(
+            "nothing was done to the card, because what is asked and known of it could not be read just before: {error:#}; it is tried again"
+        ),
+    )
+}
+
+fn ending() -> Refusal {
+    Refusal::new(
+        "ExecutorEnding",
+        "nothing was done to the card, because the host's agent ends; its successor does it with the next try",
+    )
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
 //! Pushes against an API server in memory, a small store, and the imitation of an rshim.
 
+mod limits;
+mod restarts;
+
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -21,13 +25,14 @@ use crate::fake_api::FakeApi;
 use crate::host::{Host, reporter};
 use crate::local_inventory::LocalMachine;
 use crate::machine_figures::MachineFigures;
-use crate::site::journal::Stage;
 
 const UUID: &str = "4c4c4544-0051-3510-8052-b4c04f4d3132";
 const SERIAL: &str = "MT2333X00001";
 const BOOT: &str = "01234567-89ab-cdef-0123-456789abcdef";
 const REPORT: &str = "dpureports/host-node1";
 const SLOT: usize = 256;
+/// Of an image, in bytes.
+const MOST: u64 = 8 << 20;
 
 /// The files of a server with one BlueField-3 at 0000:03:00.
 pub(super) fn machine_at(root: &Path) {
@@ -110,6 +115,8 @@ struct Site {
     seq: i64,
     /// It never gives the image out.
     hangs: bool,
+    /// It does not say how long the image is.
+    hides_length: bool,
 }
 
 fn refusal(reason: &str) -> Response {
@@ -128,11 +135,16 @@ async fn store(image: Arc<Mutex<Vec<u8>>>, site: Arc<Mutex<Site>>) -> (Url, Join
         if of_site.lock().unwrap().hangs {
             std::future::pending::<()>().await;
         }
-        if allowed(&headers) {
-            Ok(image.lock().unwrap().clone())
-        } else {
-            Err(StatusCode::UNAUTHORIZED)
+        if !allowed(&headers) {
+            return StatusCode::UNAUTHORIZED.into_response();
         }
+        let image = image.lock().unwrap().clone();
+        if of_site.lock().unwrap().hides_length {
+            let pieces: Vec<_> = image.chunks(1 << 20).map(Bytes::copy_from_slice).collect();
+            let pieces = pieces.into_iter().map(Ok::<_, std::convert::Infallible>);
+            return Body::from_stream(futures::stream::iter(pieces)).into_response();
+        }
+        image.into_response()
     };
     let own = {
         let site = Arc::clone(&site);
@@ -208,6 +220,7 @@ fn agent(api: &FakeApi, root: &Path, store: &Url, work: &Path) -> (Pusher, JoinH
         store_ca: None,
         store_token: work.join("token"),
         work_dir: work.to_owned(),
+        max_image_bytes: MOST,
     };
     let orders = Orders::new(&api.client(), "site", "node1");
     let mut pusher = Pusher::new(orders, root, store, &args, tell).unwrap();
@@ -289,6 +302,13 @@ impl Bench {
         assert_eq!((&*result, &*told), ("Failed", reason), "{message}");
         assert_eq!(self.imitation.card().resets, 0, "{reason}");
         message
+    }
+
+    /// So much more between the last image of the stream and the slot.
+    fn lengthen(&self, bytes: usize) {
+        let mut image = self.image.lock().unwrap();
+        let slot = image.len() - SLOT;
+        image.splice(slot..slot, std::iter::repeat_n(0, bytes));
     }
 
     /// What the card is to receive: the image with the seed over its slot.
@@ -467,163 +487,6 @@ async fn a_push_waits_until_what_goes_on_at_a_bmc_has_ended() {
 }
 
 #[tokio::test]
-async fn that_somebody_takes_directives_stands_in_the_report_before_there_is_any() {
-    let mut bench = bench().await;
-    bench.pusher.turn().await.unwrap();
-    let execution = &bench.api.get(REPORT).unwrap()["spec"]["execution"];
-    assert_eq!(*execution, json!({"accepted": 0}));
-    // A process that finds that was not in the middle of anything.
-    let root = bench.imitation.root().to_owned();
-    for task in bench.tasks.drain(1..) {
-        task.abort();
-    }
-    let (pusher, task) = agent(&bench.api, &root, &bench.store, bench.work.path());
-    bench.pusher = pusher;
-    bench.tasks.push(task);
-    bench.imitation.card().installs(Duration::from_millis(5));
-    let directive = bench.directive(1);
-    bench.want(&directive, "Trusted");
-    let (result, _, message) = bench.outcome(1).await;
-    assert_eq!(result, "Done", "{message}");
-}
-
-/// The process dies after it has reset the card, and the report is deleted before the next one
-/// runs; the directive is still open.
-#[tokio::test]
-async fn a_card_is_not_reset_again_because_a_report_is_lost() {
-    let mut bench = bench().await;
-    bench.imitation.card().installs(Duration::from_millis(300));
-    drop(
-        fs::OpenOptions::new()
-            .write(true)
-            .open(bench.imitation.file("boot"))
-            .unwrap(),
-    );
-    assert_eq!(bench.imitation.card().resets, 1);
-    let directive = bench.directive(7);
-    bench.want(&directive, "Trusted");
-    let directive: Directive = serde_json::from_value(directive).unwrap();
-    let mut journal = bench.pusher.journal(&directive);
-    journal.load().unwrap();
-    journal.act(&directive).unwrap();
-    let (result, _, message) = bench.outcome(7).await;
-    assert_eq!(result, "Done", "{message}");
-    bench.pusher.turn().await.unwrap();
-    assert_eq!(bench.imitation.card().resets, 1);
-}
-
-/// The card says that its install is finished, then the process dies, then the card is ready.
-#[tokio::test]
-async fn an_install_that_ended_between_two_processes_is_found_to_have_been_one() {
-    for (told_of, wanted) in [
-        (Some("INFO[MISC]: Installation finished"), "Done"),
-        // Nothing there speaks of an install; the card's own agent will tell.
-        (None, "Unknown"),
-    ] {
-        let mut bench = bench().await;
-        {
-            let mut card = bench.imitation.card();
-            card.says(Duration::ZERO, &["INFO[BL2]: start"]);
-            card.script
-                .extend(told_of.map(|line| (Duration::ZERO, line.to_owned())));
-            let ready = "INFO[MISC]: DPU is ready".to_owned();
-            card.script.push((Duration::from_millis(500), ready));
-        }
-        drop(
-            fs::OpenOptions::new()
-                .write(true)
-                .open(bench.imitation.file("boot"))
-                .unwrap(),
-        );
-        let mut directive = bench.directive(7);
-        let issued = clock::now().0 - SignedDuration::from_secs(600);
-        directive["issuedAt"] = json!(issued.to_string());
-        bench.want(&directive, "Trusted");
-        let directive: Directive = serde_json::from_value(directive).unwrap();
-        let mut journal = bench.pusher.journal(&directive);
-        journal.load().unwrap();
-        journal.act(&directive).unwrap();
-        let (result, reason, message) = bench.outcome(7).await;
-        assert_eq!(result, wanted, "{reason}: {message}");
-    }
-}
-
-/// No time is needed beside that for the bytes, and almost none for those.
-const AT_ONCE: Pace = Pace {
-    bytes_per_second: u64::MAX,
-    beside: Duration::ZERO,
-};
-
-#[tokio::test]
-async fn no_push_begins_that_could_not_be_over_when_the_operator_stops_waiting() {
-    let mut bench = bench().await;
-    // The directive is over in 80 s.
-    bench.pusher.pace.beside = Duration::from_secs(100);
-    let directive = bench.directive(1);
-    bench.want(&directive, "Trusted");
-    bench.refused(1, "TooLate").await;
-    // It is only once the image is there that nothing is left.
-    bench.pusher.pace = Pace {
-        bytes_per_second: 1,
-        beside: Duration::ZERO,
-    };
-    let directive = bench.directive(2);
-    bench.want(&directive, "Trusted");
-    let message = bench.refused(2, "TooLate").await;
-    assert!(message.contains("bytes"), "{message}");
-    // A store that hangs is given up in time.
-    bench.pusher.pace.beside = Duration::from_secs(79);
-    bench.site.lock().unwrap().hangs = true;
-    let directive = bench.directive(3);
-    bench.want(&directive, "Trusted");
-    bench.refused(3, "TooLate").await;
-}
-
-impl Bench {
-    /// A directive that is over in two seconds.
-    fn brief(&self, seq: i64) -> Value {
-        let mut directive = self.directive(seq);
-        let deadline = clock::now().0 + SignedDuration::from_secs(1);
-        directive["deadline"] = json!(deadline.to_string());
-        directive["settleSeconds"] = json!(1);
-        directive
-    }
-}
-
-#[tokio::test]
-async fn a_push_ends_with_its_directive_however_slow_the_card_is() {
-    let mut bench = bench().await;
-    bench.pusher.pace = AT_ONCE;
-    bench
-        .image
-        .lock()
-        .unwrap()
-        .extend(std::iter::repeat_n(0, 4 << 20));
-    bench.imitation.card().rate = Some(1 << 20);
-    let directive = bench.brief(1);
-    bench.want(&directive, "Trusted");
-    let (result, reason, message) = bench.outcome(1).await;
-    assert_eq!((&*result, &*reason), ("Partly", "PushBroken"), "{message}");
-    assert!(message.contains("its time is over"), "{message}");
-}
-
-#[tokio::test]
-async fn a_write_that_hangs_does_not_hold_the_agent_up() {
-    let mut bench = bench().await;
-    (bench.pusher.pace, bench.pusher.grace) = (AT_ONCE, Duration::ZERO);
-    bench.imitation.card().rate = Some(20);
-    let directive = bench.brief(1);
-    bench.want(&directive, "Trusted");
-    let (result, reason, message) = bench.outcome(1).await;
-    assert_eq!((&*result, &*reason), ("Unknown", "PushHangs"), "{message}");
-    // Its thread has the device still, and nobody pushes beside it.
-    let directive = bench.directive(2);
-    bench.want(&directive, "Trusted");
-    let (result, reason, _) = bench.outcome(2).await;
-    assert_eq!((&*result, &*reason), ("Failed", "RshimBusy"));
-}
-
-#[tokio::test]
 async fn the_card_is_reset_whatever_an_earlier_push_has_left_set() {
     for knows in [true, false] {
         let mut bench = bench().await;
@@ -639,66 +502,5 @@ async fn the_card_is_reset_whatever_an_earlier_push_has_left_set() {
         let card = bench.imitation.card();
         assert_eq!(card.resets, 1);
         assert!(card.settings.contains(&"CLEAR_ON_READ 0".to_owned()));
-    }
-}
-
-/// A process that died with this directive accepted, which had come so far.
-async fn after_a_crash(bench: &mut Bench, stage: Option<Stage>) -> (String, String, String) {
-    let directive = bench.directive(7);
-    bench.want(&directive, "Trusted");
-    let mut report = bench
-        .api
-        .until(REPORT, |report| report["spec"].is_object())
-        .await;
-    report["spec"]["execution"] = json!({"accepted": 7});
-    for task in bench.tasks.drain(1..) {
-        task.abort();
-    }
-    bench.api.put(REPORT, report);
-    let directive: Directive = serde_json::from_value(directive).unwrap();
-    let mut journal = bench.pusher.journal(&directive);
-    journal.load().unwrap();
-    match stage {
-        Some(Stage::Accepted) => journal.accept(&directive).unwrap(),
-        Some(Stage::Acting) => journal.act(&directive).unwrap(),
-        Some(Stage::Ended) | None => {}
-    }
-    let root = bench.imitation.root().to_owned();
-    let (pusher, task) = agent(&bench.api, &root, &bench.store, bench.work.path());
-    bench.pusher = pusher;
-    bench.tasks.push(task);
-    bench.outcome(7).await
-}
-
-#[tokio::test]
-async fn after_a_crash_nothing_is_pushed_again_and_the_card_tells_what_became_of_it() {
-    for (stage, up, wanted) in [
-        (Some(Stage::Accepted), 0, "Failed"),
-        // It has run for a day: nobody has reset it.
-        (Some(Stage::Acting), 86_400, "Failed"),
-        (None, 86_400, "Failed"),
-        // It was reset, and is installing still.
-        (Some(Stage::Acting), 0, "Done"),
-        (None, 0, "Done"),
-    ] {
-        let mut bench = bench().await;
-        {
-            let mut card = bench.imitation.card();
-            card.installs(Duration::from_millis(300));
-            card.has_been_up(Duration::from_secs(up));
-        }
-        if up == 0 && stage != Some(Stage::Accepted) {
-            drop(
-                fs::OpenOptions::new()
-                    .write(true)
-                    .open(bench.imitation.file("boot"))
-                    .unwrap(),
-            );
-        }
-        let resets = bench.imitation.card().resets;
-        let (result, _, message) = after_a_crash(&mut bench, stage).await;
-        assert_eq!(result, wanted, "{stage:?} {up}: {message}");
-        bench.pusher.turn().await.unwrap();
-        assert_eq!(bench.imitation.card().resets, resets);
     }
 }
