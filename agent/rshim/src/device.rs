@@ -153,6 +153,10 @@ impl Rshim {
         }
     }
 
+    pub(crate) fn boot(&self) -> PathBuf {
+        self.folder.join("boot")
+    }
+
     /// Never makes the file: where a device has vanished, a plain file would swallow everything.
     fn writable(&self, file: &str) -> io::Result<File> {
         OpenOptions::new().write(true).open(self.folder.join(file))

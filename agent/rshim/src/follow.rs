@@ -64,6 +64,11 @@ impl Follower {
         self.ended.clone().or_else(silent)
     }
 
+    /// Whether an installer has said anything.
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     /// How far it is, in words.
     pub fn progress(&self) -> String {
         let last = self.last.as_deref().unwrap_or("nothing yet");

@@ -10,9 +10,11 @@
 
 mod device;
 mod follow;
+mod holder;
 pub mod log;
 mod stream;
 
 pub use device::{Boot, NoSuchRshim, OpenError, Rshim, WriteError};
 pub use follow::{Ended, Follower};
+pub use holder::Holder;
 pub use stream::{BootStream, Image, StreamError, StreamReader, Unfit, generation};

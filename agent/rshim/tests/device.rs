@@ -49,6 +49,47 @@ fn every_byte_arrives_though_each_write_is_taken_in_part() {
     assert_eq!(card.resets, 1);
 }
 
+/// Ends with the test.
+struct Stranger(std::process::Child);
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn who_has_it_open_is_named_and_nobody_else() {
+    let (imitation, rshim) = mounted();
+    let (_other, elsewhere) = mounted();
+    assert_eq!(rshim.holders(), []);
+    let open = std::fs::OpenOptions::new()
+        .write(true)
+        .open(imitation.file("boot"))
+        .unwrap();
+    assert_eq!(rshim.holders(), [], "this very process");
+    let stranger = std::process::Command::new("sleep")
+        .arg("1000")
+        .stdout(open)
+        .spawn()
+        .unwrap();
+    let stranger = Stranger(stranger);
+    let pid = stranger.0.id();
+    until("the stranger", || {
+        rshim
+            .holders()
+            .iter()
+            .any(|one| one.to_string() == format!("sleep (pid {pid})"))
+    });
+    assert_eq!(rshim.holders().len(), 1);
+    assert!(matches!(rshim.open_boot(), Err(OpenError::Busy)));
+    assert_eq!(elsewhere.holders(), []);
+    drop(stranger);
+    until("the end", || !imitation.card().boot_open);
+    assert_eq!(rshim.holders(), []);
+}
+
 #[test]
 fn a_refusal_changes_nothing_and_says_why() {
     let (imitation, rshim) = mounted();

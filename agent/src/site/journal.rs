@@ -22,6 +22,8 @@ pub enum Stage {
     Accepted,
     /// Something may have been sent.
     Acting,
+    /// All of it was sent, of an effect that takes a while to send.
+    Sent,
     /// Its outcome is known.
     Ended,
 }
@@ -115,6 +117,15 @@ impl Journal {
         })
     }
 
+    /// Notes that nothing of it is left to be sent.
+    pub fn sent(&mut self, directive: &Directive) -> Result<(), StateError> {
+        self.put(Entry {
+            directive: directive.clone(),
+            stage: Stage::Sent,
+            outcome: None,
+        })
+    }
+
     /// Notes how it ended.
     pub fn end(&mut self, directive: &Directive, outcome: &Outcome) -> Result<(), StateError> {
         self.put(Entry {
@@ -152,7 +163,7 @@ pub fn resume(report: Option<&Execution>, journal: Option<&Entry>) -> Resumed {
             .and_then(|execution| execution.outcome.clone());
         let outcome = match (known.or_else(|| entry.outcome.clone()), entry.stage) {
             (Some(outcome), _) => outcome,
-            (None, Stage::Acting) => {
+            (None, Stage::Acting | Stage::Sent) => {
                 return Resumed::Interrupted(Box::new(entry.directive.clone()));
             }
             (None, Stage::Accepted | Stage::Ended) => restarted(

@@ -260,7 +260,7 @@ impl Worker {
     async fn is_ready_still(
         &mut self,
         directive: &Directive,
-        offer: &OsUpdate,
+        offer: &ComponentOffer,
     ) -> Result<(), Refusal> {
         let looked = self.look().await;
         let facts = self.facts.as_ref().filter(|_| looked).ok_or_else(|| {

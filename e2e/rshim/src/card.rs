@@ -46,6 +46,8 @@ pub struct Card {
     pub takes: Option<usize>,
     /// Nothing answers reads of `misc`.
     pub misc_hangs: bool,
+    /// Bytes of a whole boot stream. Of fewer it says that it started, and waits for the rest.
+    pub whole: usize,
     /// What it says once a boot stream has come, and how long after.
     pub script: Vec<(Duration, String)>,
     /// The boot stream that came last.
@@ -80,6 +82,7 @@ impl Default for Card {
             rate: None,
             takes: None,
             misc_hangs: false,
+            whole: 0,
             script: Vec::new(),
             received: Vec::new(),
             resets: 0,
@@ -121,6 +124,12 @@ impl Card {
             .zip(lines)
             .map(|(count, line)| (pause * count, (*line).to_owned()))
             .collect();
+    }
+
+    /// Whether its log shows this by now.
+    pub fn has_said(&mut self, what: &str) -> bool {
+        self.speak();
+        self.log.iter().any(|line| line.contains(what))
     }
 
     /// It came up so long ago, by its own account.
@@ -245,7 +254,10 @@ impl Card {
     fn speak(&mut self) {
         let Some(closed) = self.closed else { return };
         let now = closed.elapsed();
-        while let Some((at, line)) = self.script.get(self.said)
+        let is_whole = self.received.len() >= self.whole;
+        let lines = if is_whole { self.script.len() } else { 1 };
+        while self.said < lines
+            && let Some((at, line)) = self.script.get(self.said)
             && *at <= now
         {
             if line.contains("start") && line.contains("BL2") {

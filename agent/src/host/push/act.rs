@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use lockstep_rshim::{Ended, Follower, OpenError, Rshim};
+use lockstep_rshim::{Ended, Follower, Holder, OpenError, Rshim};
 use lockstep_store::Medium;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::aftermath::Handed;
 use super::fetch::PIECE;
 use crate::site::execute::End;
 use crate::site::judge::Refusal;
@@ -28,6 +29,25 @@ pub(super) struct Watch {
     pub(super) grace: Duration,
     /// When this process ends, and leaves the rest of the log to the next one.
     pub(super) ending: CancellationToken,
+    /// How much of the image the card has.
+    pub(super) handed: Handed,
+    /// How long a card may say nothing of an install that may have only a part of its image.
+    pub(super) cut: Duration,
+}
+
+impl Watch {
+    /// How long the card may say nothing now.
+    fn silence(&self, follower: &Follower) -> Duration {
+        if self.is_cut(follower) {
+            self.cut
+        } else {
+            SILENCE
+        }
+    }
+
+    fn is_cut(&self, follower: &Follower) -> bool {
+        self.handed == Handed::Perhaps && !follower.has_begun()
+    }
 }
 
 /// How old the word that a card may be reset may be (S1).
@@ -72,13 +92,14 @@ pub(super) async fn ready(rshim: Rshim, patience: Duration) -> Result<Ready, Ref
 }
 
 /// Resets the card, which somebody allowed at that time, pushes the medium and follows the install.
-/// A push that has begun is finished, also if this process ends; `None` if it does before the
-/// installer has.
+/// A push that has begun is finished, also if this process ends, and `sent` then notes that it is;
+/// `None` if it does before the installer has.
 pub(super) async fn push(
     ready: Ready,
     medium: Medium,
     allowed: Instant,
     watch: Watch,
+    sent: impl FnOnce(),
 ) -> Option<End> {
     let size = medium.size();
     let rshim = ready.rshim.clone();
@@ -87,6 +108,7 @@ pub(super) async fn push(
     let end = match timeout_at(settled + watch.grace, writing).await {
         Ok(Ok(Ok(follower))) => {
             tracing::info!(rshim = rshim.name(), bytes = size, "image pushed");
+            sent();
             return follow(rshim, follower, watch).await;
         }
         Ok(Ok(Err(Broken(end)))) => end,
@@ -159,10 +181,13 @@ fn write(
 fn refused(rshim: &Rshim, error: &OpenError) -> End {
     let name = rshim.name();
     let (reason, remedy) = match error {
-        OpenError::Busy => (
-            "RshimBusy",
-            "it is tried again; find out who pushes, if that goes on",
-        ),
+        OpenError::Busy => {
+            let why = format!(
+                "{name}: {error}: {}; it is tried again",
+                by(&rshim.holders())
+            );
+            return End::Failed(Refusal::new("RshimBusy", why));
+        }
         OpenError::GivenAway => ("RshimGivenAway", "take it back if nobody uses it"),
         OpenError::LockedOut => (
             "Unsupported",
@@ -177,6 +202,16 @@ fn refused(rshim: &Rshim, error: &OpenError) -> End {
     } else {
         End::Unknown(refusal)
     }
+}
+
+/// Who pushes, for people. The agent sees itself alone where it has processes of its own.
+fn by(holders: &[Holder]) -> String {
+    if holders.is_empty() {
+        return "this agent does not see which one; `fuser -v` on that device's boot tells it on the host"
+            .to_owned();
+    }
+    let named: Vec<String> = holders.iter().map(ToString::to_string).collect();
+    named.join(", ")
 }
 
 /// Follows what the card says until it has ended, or nobody can tell any more; `None` if this
@@ -199,7 +234,11 @@ pub(super) async fn follow(rshim: Rshim, mut follower: Follower, watch: Watch) -
             return Some(concluded(ended.clone()));
         }
         let now = Instant::now();
-        let until = watch.settled.min(heard + SILENCE);
+        let silence = watch.silence(&follower);
+        let until = watch.settled.min(heard + silence);
+        if now >= until && watch.is_cut(&follower) {
+            return Some(cut_off(silence));
+        }
         if now >= until {
             let silent = || {
                 End::Unknown(Refusal::new(
@@ -217,6 +256,16 @@ pub(super) async fn follow(rshim: Rshim, mut follower: Follower, watch: Watch) -
             () = sleep_until(until.min(now + watch.pause)) => {}
         }
     }
+}
+
+fn cut_off(silence: Duration) -> End {
+    End::Partly(Refusal::new(
+        "PushBroken",
+        format!(
+            "the host's agent died while it pushed, and the card has said nothing of an install for {} s since, so it did not get the whole image. It runs nothing now, if it was reset, and is installed anew with the next attempt",
+            silence.as_secs()
+        ),
+    ))
 }
 
 /// One look at `misc`. A look that hangs is not begun again beside itself.

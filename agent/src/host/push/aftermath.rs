@@ -13,6 +13,15 @@ use crate::site::judge::Refusal;
 /// What clocks of operator, host and card may differ by, and a reset may take.
 const SLACK: SignedDuration = SignedDuration::from_secs(120);
 
+/// How much of the image a card has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handed {
+    /// All of it, or it is not known otherwise.
+    Whole,
+    /// Whoever pushed died, perhaps before the end of it.
+    Perhaps,
+}
+
 /// What was left.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Left<'a> {
@@ -22,8 +31,8 @@ pub(super) enum Left<'a> {
     Told(i64),
     /// It ended like this, and the report does not say so.
     Ended(Execution),
-    /// Its effect may have begun.
-    Begun(&'a Directive),
+    /// Its effect may have begun, and so much of its image the card has.
+    Begun(&'a Directive, Handed),
     /// The report alone says that it was accepted.
     Unnoted(i64),
 }
@@ -56,7 +65,8 @@ pub(super) fn left<'a>(report: Option<&Execution>, note: Option<&'a Entry>) -> L
             OutcomeKind::Failed,
             "the host's agent restarted before it touched the card",
         )),
-        (None, Stage::Acting) => Left::Begun(&note.directive),
+        (None, Stage::Acting) => Left::Begun(&note.directive, Handed::Perhaps),
+        (None, Stage::Sent) => Left::Begun(&note.directive, Handed::Whole),
     }
 }
 
@@ -127,6 +137,7 @@ mod tests {
     fn the_higher_of_report_and_notes_wins() {
         use OutcomeKind::{Done, Failed};
         let acting = note(4, Stage::Acting, None);
+        let sent = note(4, Stage::Sent, None);
         let ended = note(4, Stage::Ended, Some(Done));
         let taken = note(4, Stage::Accepted, None);
         let of = |left: &Left<'_>| match left {
@@ -136,7 +147,8 @@ mod tests {
                 let result = end.outcome.as_ref().map(|outcome| outcome.result.clone());
                 ("ended", end.accepted, result)
             }
-            Left::Begun(directive) => ("begun", directive.seq, None),
+            Left::Begun(directive, Handed::Perhaps) => ("begun", directive.seq, None),
+            Left::Begun(directive, Handed::Whole) => ("sent", directive.seq, None),
             Left::Unnoted(seq) => ("unnoted", *seq, None),
         };
         let cases = [
@@ -149,6 +161,7 @@ mod tests {
             (None, Some(&ended), ("ended", 4, Some(Done))),
             (None, Some(&taken), ("ended", 4, Some(Failed))),
             (Some(report(0, None)), Some(&acting), ("begun", 4, None)),
+            (Some(report(0, None)), Some(&sent), ("sent", 4, None)),
             (
                 Some(report(3, Some(Done))),
                 Some(&acting),

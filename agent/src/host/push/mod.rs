@@ -40,6 +40,7 @@ use crate::site::judge::{Refusal, Standing, admit, next};
 use crate::site::machine::{MachineKey, MachineKind};
 
 use act::{Ready, Watch, push, ready};
+use aftermath::Handed;
 use fetch::Source;
 pub(in crate::host) use orders::Orders;
 use term::Pace;
@@ -48,6 +49,9 @@ use term::Pace;
 const POLL: Duration = Duration::from_secs(15);
 /// Between looks at a card's log.
 const LOG_PAUSE: Duration = Duration::from_secs(2);
+/// How long a card may say nothing after a push that nobody saw the end of. One that got the whole
+/// image starts it at once, and says so.
+const CUT: Duration = Duration::from_secs(5 * 60);
 /// How long the machine may take to tell of its cards and of an rshim.
 const MACHINE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long whatever else goes on at the BMCs of card and host is waited for, in one directive.
@@ -68,6 +72,7 @@ pub(in crate::host) struct Pusher {
     told: mpsc::Sender<Telling>,
     accepted: Option<i64>,
     pause: Duration,
+    cut: Duration,
     look_again: Duration,
     pace: Pace,
     grace: Duration,
@@ -92,6 +97,7 @@ impl Pusher {
             told,
             accepted: None,
             pause: LOG_PAUSE,
+            cut: CUT,
             look_again: LOOK_AGAIN,
             pace: Pace::default(),
             grace: GRACE,
@@ -195,7 +201,13 @@ impl Pusher {
                 format!("nothing was done to the card: {error}"),
             ))));
         }
-        Ok(push(ready, medium, allowed, self.watch(directive)).await)
+        let sent = || {
+            if let Err(error) = journal.sent(directive) {
+                // The card installs all the same; a restart would only have to wait for its word.
+                tracing::warn!("not noted that the image is pushed: {error}");
+            }
+        };
+        Ok(push(ready, medium, allowed, self.watch(directive), sent).await)
     }
 
     /// Everything up to the reset: the image is had, and everything is looked at once more.
@@ -317,6 +329,8 @@ impl Pusher {
             pause: self.pause,
             grace: self.grace,
             ending: self.ending.clone(),
+            handed: Handed::Whole,
+            cut: self.cut,
         }
     }
 }

@@ -7,8 +7,8 @@ use lockstep_crds::report::Execution;
 use lockstep_local::rshim::parse_misc;
 use lockstep_rshim::{Follower, Rshim};
 
-use super::act::{follow, within};
-use super::aftermath::{Left, Reset, interrupted, left, reset_since};
+use super::act::{Watch, follow, within};
+use super::aftermath::{Handed, Left, Reset, interrupted, left, reset_since};
 use super::{MACHINE_PATIENCE, Pusher};
 use crate::clock;
 use crate::site::execute::End;
@@ -34,8 +34,8 @@ impl Pusher {
                 self.tell(accepted, outcome).await?;
                 accepted
             }
-            Left::Begun(directive) => {
-                if !self.settle(directive).await? {
+            Left::Begun(directive, handed) => {
+                if !self.settle(directive, handed).await? {
                     return Ok(None);
                 }
                 directive.seq
@@ -44,7 +44,8 @@ impl Pusher {
                 let pushes = host.map_or_else(Vec::new, |host| self.orders.pushes(host));
                 match pushes.iter().find(|open| open.seq == seq) {
                     Some(directive) => {
-                        if !self.settle(directive).await? {
+                        // Without a note nobody says how far it came.
+                        if !self.settle(directive, Handed::Whole).await? {
                             return Ok(None);
                         }
                     }
@@ -59,10 +60,10 @@ impl Pusher {
 
     /// Looks for the end of a push that an earlier process may have begun, and tells it; false if
     /// this process ends first.
-    async fn settle(&mut self, directive: &Directive) -> Result<bool> {
+    async fn settle(&mut self, directive: &Directive, handed: Handed) -> Result<bool> {
         // The report may be lost, and this may take long.
         self.tell(directive.seq, None).await?;
-        let Some(end) = self.observe(directive).await else {
+        let Some(end) = self.observe(directive, handed).await else {
             return Ok(false);
         };
         self.conclude(directive, end).await?;
@@ -71,7 +72,7 @@ impl Pusher {
 
     /// Whether the card was reset since the directive was recorded, and if so what it says of its
     /// install since.
-    async fn observe(&self, directive: &Directive) -> Option<End> {
+    async fn observe(&self, directive: &Directive, handed: Handed) -> Option<End> {
         let name = directive.expects.rshim.as_ref().map(|rshim| &rshim.name);
         let rshim = name.and_then(|name| Rshim::new(self.root.path(), name).ok());
         let Some(rshim) = rshim else {
@@ -104,6 +105,17 @@ impl Pusher {
             }
             Reset::Unclear => Follower::after(&shown),
         };
-        follow(rshim, follower, self.watch(directive)).await
+        let mut said = Follower::default();
+        said.read(&shown);
+        let watch = Watch {
+            // What installs by what it says got all that it needs.
+            handed: if said.has_begun() {
+                Handed::Whole
+            } else {
+                handed
+            },
+            ..self.watch(directive)
+        };
+        follow(rshim, follower, watch).await
     }
 }

@@ -92,6 +92,8 @@ struct Bench {
     work: tempfile::TempDir,
     store: Url,
     pusher: Pusher,
+    /// Seconds until a directive must have been accepted.
+    accept_within: i64,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -199,6 +201,7 @@ async fn bench() -> Bench {
         work,
         store,
         pusher,
+        accept_within: 60,
         tasks: vec![serving, reporting],
     }
 }
@@ -225,6 +228,7 @@ fn agent(api: &FakeApi, root: &Path, store: &Url, work: &Path) -> (Pusher, JoinH
     let orders = Orders::new(&api.client(), "site", "node1");
     let mut pusher = Pusher::new(orders, root, store, &args, tell).unwrap();
     pusher.pause = Duration::from_millis(10);
+    pusher.cut = Duration::from_millis(700);
     pusher.look_again = Duration::from_millis(10);
     (pusher, reporting)
 }
@@ -263,7 +267,7 @@ impl Bench {
                 "identity": {"serialNumber": SERIAL}, "power": "On", "safeStage": true,
                 "rshim": {"name": "rshim0", "serialNumber": SERIAL},
             },
-            "issuedAt": now.to_string(), "deadline": (now + SignedDuration::from_secs(60)).to_string(),
+            "issuedAt": now.to_string(), "deadline": (now + SignedDuration::from_secs(self.accept_within)).to_string(),
             "settleSeconds": 20,
         })
     }
@@ -503,4 +507,26 @@ async fn the_card_is_reset_whatever_an_earlier_push_has_left_set() {
         assert_eq!(card.resets, 1);
         assert!(card.settings.contains(&"CLEAR_ON_READ 0".to_owned()));
     }
+}
+
+#[tokio::test]
+async fn who_keeps_an_rshim_busy_is_told() {
+    let mut bench = bench().await;
+    let held = fs::OpenOptions::new()
+        .write(true)
+        .open(bench.imitation.file("boot"))
+        .unwrap();
+    let mut stranger = tokio::process::Command::new("sleep")
+        .arg("1000")
+        .stdout(held)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let directive = bench.directive(1);
+    bench.want(&directive, "Trusted");
+    let (result, reason, message) = bench.outcome(1).await;
+    assert_eq!((&*result, &*reason), ("Failed", "RshimBusy"));
+    let named = format!("sleep (pid {})", stranger.id().unwrap());
+    assert!(message.contains(&named), "{message}");
+    stranger.kill().await.unwrap();
 }

@@ -103,7 +103,7 @@ async fn leave_that_is_old_opens_nothing() {
     let directive: Directive = serde_json::from_value(bench.directive(1)).unwrap();
     let watch = bench.pusher.watch(&directive);
     let allowed = Instant::now() - Duration::from_secs(6);
-    let end = push(ready, medium, allowed, watch).await;
+    let end = push(ready, medium, allowed, watch, || {}).await;
     assert!(
         matches!(&end, Some(End::Failed(why)) if why.reason == "FactsTooOld"),
         "{end:?}"

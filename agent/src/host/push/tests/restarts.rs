@@ -22,6 +22,7 @@ async fn after_a_crash(bench: &mut Bench, stage: Option<Stage>) -> (String, Stri
     match stage {
         Some(Stage::Accepted) => journal.accept(&directive).unwrap(),
         Some(Stage::Acting) => journal.act(&directive).unwrap(),
+        Some(Stage::Sent) => journal.sent(&directive).unwrap(),
         Some(Stage::Ended) | None => {}
     }
     let root = bench.imitation.root().to_owned();
@@ -61,6 +62,50 @@ async fn after_a_crash_nothing_is_pushed_again_and_the_card_tells_what_became_of
         assert_eq!(result, wanted, "{stage:?} {up}: {message}");
         bench.pusher.turn().await.unwrap();
         assert_eq!(bench.imitation.card().resets, resets);
+    }
+}
+
+/// The card was reset, and whoever pushed died: before the end of the image, or after.
+#[tokio::test]
+async fn a_push_that_was_cut_off_by_a_crash_is_told_once_the_card_has_said_nothing() {
+    let started = "INFO[BL2]: start";
+    let installing = "INFO[MISC]: Ubuntu installation started";
+    let broken = ("Partly", "PushBroken");
+    let silent = ("Unknown", "InstallerSilent");
+    for (stage, before, later, wanted) in [
+        (Some(Stage::Acting), started, None, broken),
+        // It says of an install that it goes on, then or by now: it got what it needs.
+        (Some(Stage::Acting), installing, None, silent),
+        (Some(Stage::Acting), started, Some(installing), silent),
+        // Everything was handed over, so it may take its time.
+        (Some(Stage::Sent), started, None, silent),
+        (None, started, None, silent),
+    ] {
+        let mut bench = bench().await;
+        let boot = fs::OpenOptions::new()
+            .write(true)
+            .open(bench.imitation.file("boot"))
+            .unwrap();
+        {
+            let mut card = bench.imitation.card();
+            card.says(Duration::ZERO, &[before]);
+            let later = later.map(|line| (Duration::from_millis(400), line.to_owned()));
+            card.script.extend(later);
+        }
+        drop(boot);
+        while bench.imitation.card().boot_open {
+            tokio::task::yield_now().await;
+        }
+        // Its time is over in three seconds.
+        bench.accept_within = -17;
+        let (result, reason, message) = after_a_crash(&mut bench, stage).await;
+        assert_eq!(
+            (&*result, &*reason),
+            wanted,
+            "{stage:?} {later:?}: {message}"
+        );
+        bench.pusher.turn().await.unwrap();
+        assert_eq!(bench.imitation.card().resets, 1);
     }
 }
 
