@@ -12,7 +12,7 @@ use lockstep_crds::directive::{
 use lockstep_crds::host::{CardRecord, HeldBy, HostRole, SlotPower, TrustDomain};
 use lockstep_crds::inventory::HostAccess;
 use lockstep_crds::observed::PowerState;
-use lockstep_crds::report::BmcReport;
+use lockstep_crds::report::{BmcReport, Outcome};
 
 use crate::card::{self, machine};
 use crate::failure;
@@ -242,6 +242,12 @@ pub(crate) fn accepted(view: &View, record: &DpuHostStatus) -> i64 {
 /// The end of a push after which certainly nothing more is written to the card.
 const BROKEN: &str = "PushBroken";
 
+/// What is told of a push that ended so.
+fn broken(told: &Outcome) -> Option<&str> {
+    let is_over = told.reason.as_deref() == Some(BROKEN);
+    is_over.then(|| told.message.as_deref().unwrap_or("it says nothing more"))
+}
+
 /// Books the end of a push. One that came to nothing was no install; one that broke off is over
 /// before its time. Of every other one the card's own agent tells, or the end of its time does: an
 /// installer that failed may go on writing, whatever an agent of an earlier release makes of it.
@@ -257,16 +263,32 @@ pub(crate) fn book(
         OutcomeKind::Partly if kept.observed_at.is_none() => {
             let execution = executor_of(view, directive).and_then(|agent| agent.execution.as_ref());
             let told = execution.and_then(|execution| execution.outcome.as_ref());
-            if let Some(told) = told
-                && told.reason.as_deref() == Some(BROKEN)
-            {
-                let message = told.message.as_deref();
-                failure::book(kept, BROKEN, message.unwrap_or("it says nothing more"), now);
+            if let Some(message) = told.and_then(broken) {
+                failure::book(kept, BROKEN, message, now);
             }
         }
         OutcomeKind::Done
         | OutcomeKind::Partly
         | OutcomeKind::Unknown
         | OutcomeKind::Unrecognized(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_push_that_broke_off_is_over_before_its_time() {
+        let told = |reason: Option<&str>| Outcome {
+            result: OutcomeKind::Partly,
+            reason: reason.map(str::to_owned),
+            message: Some("after 40 bytes".to_owned()),
+        };
+        assert_eq!(broken(&told(Some(BROKEN))), Some("after 40 bytes"));
+        // An earlier agent told these as ends, too.
+        for reason in [Some("InstallerFailed"), Some("NothingInstalled"), None] {
+            assert_eq!(broken(&told(reason)), None, "{reason:?}");
+        }
     }
 }
