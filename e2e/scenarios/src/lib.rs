@@ -8,6 +8,7 @@
 
 pub mod aarch64_agent;
 pub mod address_swap;
+pub mod adopt;
 pub mod adopt_update;
 pub mod artefacts;
 pub mod bad_input;
@@ -32,6 +33,7 @@ pub mod image_server;
 pub mod image_trust;
 pub mod images;
 pub mod install_redfish_update;
+pub mod install_rshim;
 pub mod install_uefi_http;
 pub mod journey;
 pub mod least_privilege;

@@ -9,11 +9,11 @@ use anyhow::Result;
 use crate::artefacts::Binaries;
 use crate::report::Report;
 use crate::{
-    aarch64_agent, address_swap, adopt_update, bad_input, bmc_quirks, crash_points, dead_man,
-    discovery_join, discovery_local, discovery_mixed, first_light, found_to_ready, helm,
-    host_in_use, host_wait, image_registry, image_trust, install_redfish_update, install_uefi_http,
-    restore, simulated_fleet, simulator_conformance, store_crash, update_bmc, update_rollback,
-    upgrade_mid_operation,
+    aarch64_agent, address_swap, adopt, adopt_update, bad_input, bmc_quirks, crash_points,
+    dead_man, discovery_join, discovery_local, discovery_mixed, first_light, found_to_ready, helm,
+    host_in_use, host_wait, image_registry, image_trust, install_redfish_update, install_rshim,
+    install_uefi_http, restore, simulated_fleet, simulator_conformance, store_crash, update_bmc,
+    update_rollback, upgrade_mid_operation,
 };
 
 /// What a scenario gets.
@@ -88,6 +88,12 @@ pub const ALL: &[Scenario] = &[
         run: |context| Box::pin(update_bmc::run(context)),
     },
     Scenario {
+        name: "install-rshim",
+        about: "cards pushed to over the rshim of their hosts: byte for byte, busy, cut off, stuck, and never by an isolated host",
+        tier: Tier::All,
+        run: |context| Box::pin(install_rshim::run(context)),
+    },
+    Scenario {
         name: "host-in-use",
         about: "a host that is up, or whose Node is Ready, is not touched, nor are its cards",
         tier: Tier::Ci,
@@ -122,6 +128,12 @@ pub const ALL: &[Scenario] = &[
         about: "BMCs of every kind by range, list and lease: each live one found and linked, no credential out of place",
         tier: Tier::All,
         run: |context| Box::pin(discovery_mixed::run(context)),
+    },
+    Scenario {
+        name: "adopt",
+        about: "cards that run something already: the maker's system, the wanted image, another one under its name",
+        tier: Tier::All,
+        run: |context| Box::pin(adopt::run(context)),
     },
     Scenario {
         name: "adopt-update",

@@ -35,6 +35,7 @@ pub struct World {
     operator_name: &'static str,
     agent: Option<Daemon>,
     agent_config: PathBuf,
+    store_port: u16,
 }
 
 impl World {
@@ -103,10 +104,11 @@ impl World {
             operator_name: OPERATORS[0],
             agent: None,
             agent_config,
+            store_port,
             folder,
         };
         world.install().await?;
-        world.write_agent_config(store_port)?;
+        world.write_agent_config()?;
         Ok(world)
     }
 
@@ -120,7 +122,12 @@ impl World {
         &self.agent_config
     }
 
-    /// The agent's program, for its role in a card.
+    /// The site's store, as machines on loopback reach it.
+    pub fn store_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.store_port)
+    }
+
+    /// The agent's program, for its other roles.
     pub fn agent_binary(&self) -> &Path {
         &self.binaries.agent
     }

@@ -159,7 +159,8 @@ impl Card {
                     stage: Stage::OsRunning,
                 } if self.boots_from_disk => {
                     if let Some(seed) = &self.on_disk {
-                        self.running = Some(around.boot(name, seed, self.boots)?);
+                        let Surroundings { folder, agent, .. } = around;
+                        self.running = Some(boot(folder, agent, name, seed, self.boots)?);
                     }
                 }
                 What::PoweredOn { .. }
@@ -229,39 +230,45 @@ impl Surroundings {
         ensure!(text.starts_with('{'), "the medium carries no seed");
         Ok(text.to_owned())
     }
+}
 
-    /// Starts the card's agent, in a root of its own.
-    fn boot(&self, name: &'static str, seed: &str, boots: u64) -> Result<Daemon> {
-        let root = self.folder.join("cards").join(name);
-        let file = root.join("seed.json");
-        for (path, text) in [
-            ("seed.json", seed.to_owned()),
-            ("proc/sys/kernel/random/boot_id", boot_id(name, boots)),
-            ("proc/sys/kernel/osrelease", "6.12.0-simulated".to_owned()),
-            ("proc/uptime", "1.00 1.00".to_owned()),
-            (
-                "etc/os-release",
-                "PRETTY_NAME=\"simulated card\"".to_owned(),
-            ),
-        ] {
-            write(&root.join(path), &text)?;
-        }
-        let program = Program {
-            name,
-            binary: self.agent.clone(),
-            args: vec![
-                "xpu".into(),
-                "--seed".into(),
-                file.into(),
-                "--root".into(),
-                root.into(),
-            ],
-            env: vec![("RUST_LOG", "info".into())],
-            order: 300,
-            grace: Duration::from_secs(5),
-        };
-        Daemon::start(&program, &self.folder, Lifetime::ThisProcess)
+/// Starts a card's agent, in a root of its own below `folder`.
+pub(crate) fn boot(
+    folder: &Path,
+    agent: &Path,
+    name: &'static str,
+    seed: &str,
+    boots: u64,
+) -> Result<Daemon> {
+    let root = folder.join("cards").join(name);
+    let file = root.join("seed.json");
+    for (path, text) in [
+        ("seed.json", seed.to_owned()),
+        ("proc/sys/kernel/random/boot_id", boot_id(name, boots)),
+        ("proc/sys/kernel/osrelease", "6.12.0-simulated".to_owned()),
+        ("proc/uptime", "1.00 1.00".to_owned()),
+        (
+            "etc/os-release",
+            "PRETTY_NAME=\"simulated card\"".to_owned(),
+        ),
+    ] {
+        write(&root.join(path), &text)?;
     }
+    let program = Program {
+        name,
+        binary: agent.to_owned(),
+        args: vec![
+            "xpu".into(),
+            "--seed".into(),
+            file.into(),
+            "--root".into(),
+            root.into(),
+        ],
+        env: vec![("RUST_LOG", "info".into())],
+        order: 300,
+        grace: Duration::from_secs(5),
+    };
+    Daemon::start(&program, folder, Lifetime::ThisProcess)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

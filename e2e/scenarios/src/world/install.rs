@@ -45,7 +45,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn write_agent_config(&self, store_port: u16) -> Result<()> {
+    pub(super) fn write_agent_config(&self) -> Result<()> {
         let state = self.folder.join("agent");
         let config = format!(
             "site: {SITE}
@@ -66,6 +66,7 @@ poll: {{intervalSeconds: 2, idleSeconds: 30}}
 health: 127.0.0.1:{health}
 ",
             state = state.display(),
+            store_port = self.store_port,
             guest = match &self.machines {
                 Machines::Vms(_) | Machines::Fake(_) => self.control_plane.guest_url(),
                 Machines::Simulated(_) | Machines::Nothing => self.control_plane.url(),
