@@ -67,13 +67,13 @@ pub(crate) fn allows(
     if let Judgement::NotMet(why) = trust {
         return Err(Intent::stall(
             Reason::ImageUntrusted,
-            format!("{version} ({digest}) does not go onto {}: {why}", machine),
+            format!("{version} ({digest}) does not go onto {machine}: {why}"),
         ));
     }
     if let Judgement::NotMet(why) = fit {
         return Err(Intent::stall(
             Reason::ImageDoesNotFit,
-            format!("{version} is not made for {}: {why}", machine),
+            format!("{version} is not made for {machine}: {why}"),
         ));
     }
     // What is not trusted yet has no security version that counts.
@@ -87,16 +87,13 @@ pub(crate) fn allows(
     if let Some(why) = too_old(spec, vetting, ran) {
         return Err(Intent::stall(
             Reason::SecurityVersionTooLow,
-            format!("{version} does not go onto {}: {why}", machine),
+            format!("{version} does not go onto {machine}: {why}"),
         ));
     }
     if let Judgement::NotKnown(why) = fit {
         return Err(Intent::wait(
             Reason::ImageFitNotKnown,
-            format!(
-                "whether {version} is made for {} is not known: {why}",
-                machine
-            ),
+            format!("whether {version} is made for {machine} is not known: {why}"),
             reach::SILENCE,
         ));
     }
