@@ -118,11 +118,11 @@ reasons! {
     /// The policy wants signed images, and a signature has not been read yet.
     ImageTrustNotKnown => IfItLasts("Look at the sources in spec.signatures of the DpuImage, at images[].signatures in the report of the site's agent, and at that agent's log; an agent older than the operator passes no signatures on"),
     /// The image is made for other cards.
-    ImageDoesNotFit => AtOnce("Name an image that is made for this card in imageRef"),
+    ImageDoesNotFit => AtOnce("Name an image that is made for this card in imageRef, or in firmwareRefs"),
     /// The image is made for certain cards, and what this one is has not been read yet.
     ImageFitNotKnown => IfItLasts("Look at the card's DpuInventory: have an agent run that can tell, resolve what contradicts itself there, or name an image that does not ask for it"),
     /// The image is older than the policy allows, or than one that the card has run.
-    SecurityVersionTooLow => AtOnce("Name an image with that security version or a higher one in imageRef; the message says who asks for it"),
+    SecurityVersionTooLow => AtOnce("Name an image with that security version or a higher one in imageRef, or in firmwareRefs; the message says who asks for it"),
     /// A signer's key in the policy cannot be used, so nothing that it signs counts.
     SignerUnusable => AtOnce("Correct its publicKey in spec.images.signers: PEM as openssl pkey -pubout writes it, P-256, P-384 or Ed25519"),
     /// A component of the card runs a version that the wanted image does not fit.
