@@ -2,7 +2,7 @@
 //!
 //! It tells which machine its Node is, since when it runs, what it is made of and which cards are
 //! in it. It reads and never writes there, unless it was given a store: then it also pushes images
-//! to the cards of a host that is trusted with them ([`push`]). Its identity is the token that its
+//! to the cards of a host that is trusted with them. Its identity is the token that its
 //! Pod was given, and admission takes from it only what is named after the node that stands in that
 //! token.
 
