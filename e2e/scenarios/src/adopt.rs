@@ -21,10 +21,10 @@ use serde_json::json;
 
 use crate::artefacts;
 use crate::image_server::ImageServer;
-use crate::objects::{self, Choices, NAMESPACE, SITE};
+use crate::objects::{self, Choices, NAMESPACE};
 use crate::registry::Context;
 use crate::report::Report;
-use crate::simulated::{PASSWORD, secret_of, secrets};
+use crate::simulated::{PASSWORD, secrets};
 use crate::simulated_fleet::card_systems::{self, CardSystems};
 use crate::story;
 use crate::world::{Simulated, World};
@@ -70,25 +70,7 @@ fn machines(simulated: &Simulated) -> Result<String> {
         let of_host = "  policyRef: {name: policy}\n  slotPowerWhenHostOff: \"Yes\"\n".to_owned();
         let of_card = format!("  hostRefs: [{{name: {host}, pairing: Asserted}}]\n");
         for (kind, name, rest) in [("DpuHost", &*host, of_host), ("Dpu", card, of_card)] {
-            let state = simulated.fleet.state(name)?;
-            yaml += &format!(
-                "apiVersion: provisioning.opiproject.org/v1alpha1
-kind: {kind}
-metadata: {{name: {name}, namespace: {NAMESPACE}}}
-spec:
-  site: {SITE}
-  identity: {{systemUuid: {uuid}, serialNumber: {serial}}}
-  bmc:
-    address: {address}
-    credentialsRef: {{name: {secret}}}
-    tls: {{trust: NoVerification}}
-{rest}---
-",
-                uuid = state.uuid,
-                serial = state.serial,
-                address = simulated.server.url(name)?,
-                secret = secret_of(&state.user),
-            );
+            yaml += &simulated.object(kind, name, "trust: NoVerification", &rest)?;
         }
     }
     Ok(yaml)

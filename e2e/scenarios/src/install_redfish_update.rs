@@ -16,16 +16,16 @@ use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::{Dpu, DpuHost};
 use lockstep_lab::image::Image;
 use lockstep_xpusim::effect::What;
-use lockstep_xpusim::fault::{Fault, Rule};
+use lockstep_xpusim::fault::Fault;
 use lockstep_xpusim::reset::ResetType;
 use lockstep_xpusim::{Fleet, Listen, Strike};
 
 use crate::artefacts;
 use crate::image_server::ImageServer;
-use crate::objects::{self, Choices, NAMESPACE, SITE};
+use crate::objects::{self, Choices, NAMESPACE};
 use crate::registry::Context;
 use crate::report::Report;
-use crate::simulated::{PASSWORD, secret_of, secrets};
+use crate::simulated::{PASSWORD, secrets};
 use crate::simulated_fleet::card_systems::CardSystems;
 use crate::story;
 use crate::world::{Simulated, World};
@@ -163,25 +163,7 @@ fn machines(fleet: &Simulated) -> Result<String> {
                 format!("  hostRefs: [{{name: {host}, pairing: Asserted}}]\n"),
             ),
         ] {
-            let state = fleet.fleet.state(name)?;
-            yaml += &format!(
-                "apiVersion: provisioning.opiproject.org/v1alpha1
-kind: {kind}
-metadata: {{name: {name}, namespace: {NAMESPACE}}}
-spec:
-  site: {SITE}
-  identity: {{systemUuid: {uuid}, serialNumber: {serial}}}
-  bmc:
-    address: {address}
-    credentialsRef: {{name: {secret}}}
-    tls: {{trust: NoVerification}}
-{rest}---
-",
-                uuid = state.uuid,
-                serial = state.serial,
-                address = fleet.server.url(name)?,
-                secret = secret_of(&state.user),
-            );
+            yaml += &fleet.object(kind, name, "trust: NoVerification", &rest)?;
         }
     }
     Ok(yaml)
@@ -204,11 +186,7 @@ pub async fn run(context: Context) -> Result<Report> {
     ];
     for case in &CASES {
         if let Some(fault) = case.fault {
-            let once = Rule {
-                times: Some(1),
-                ..Rule::always(fault)
-            };
-            simulated.fleet.switch_on(case.card, once)?;
+            simulated.strike_once(case.card, fault)?;
         }
     }
     let fleet = Arc::clone(&simulated.fleet);

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use lockstep_xpusim::fault::{Fault, Rule};
 use lockstep_xpusim::spec::FleetSpec;
 use lockstep_xpusim::{Fleet, Listen, Server};
 
-use crate::objects;
+use crate::objects::{self, NAMESPACE, SITE};
 use crate::world::Simulated;
 
 /// The password of every simulated BMC.
@@ -54,6 +55,45 @@ impl Simulated {
             ));
         }
         Ok(yaml)
+    }
+
+    /// The object of one machine, which demands who it is and names its BMC; `tls` and `rest` of its
+    /// spec are the scenario's.
+    ///
+    /// # Errors
+    /// When the fleet does not know the machine.
+    pub fn object(&self, kind: &str, name: &str, tls: &str, rest: &str) -> Result<String> {
+        let state = self.fleet.state(name)?;
+        Ok(format!(
+            "apiVersion: provisioning.opiproject.org/v1alpha1
+kind: {kind}
+metadata: {{name: {name}, namespace: {NAMESPACE}}}
+spec:
+  site: {SITE}
+  identity: {{systemUuid: {uuid}, serialNumber: {serial}}}
+  bmc:
+    address: {address}
+    credentialsRef: {{name: {secret}}}
+    tls: {{{tls}}}
+{rest}---
+",
+            uuid = state.uuid,
+            serial = state.serial,
+            address = self.server.url(name)?,
+            secret = secret_of(&state.user),
+        ))
+    }
+
+    /// Has a machine behave so once.
+    ///
+    /// # Errors
+    /// When the fleet does not know the machine.
+    pub fn strike_once(&self, name: &str, fault: Fault) -> Result<()> {
+        let once = Rule {
+            times: Some(1),
+            ..Rule::always(fault)
+        };
+        Ok(self.fleet.switch_on(name, once)?)
     }
 
     /// Requests that may have changed something, over all machines: `METHOD path`, sessions left out.

@@ -17,7 +17,7 @@ use lockstep_crds::DpuHost;
 use lockstep_crds::host::CardRecord;
 use lockstep_lab::image::Image;
 use lockstep_xpusim::effect::What;
-use lockstep_xpusim::fault::{Fault, Rule};
+use lockstep_xpusim::fault::Fault;
 use lockstep_xpusim::{Fleet, Listen};
 
 use self::fleet::{
@@ -61,11 +61,7 @@ pub async fn run(context: Context) -> Result<Report> {
     ];
     for case in &CASES {
         if let Some(fault) = case.fault {
-            let once = Rule {
-                times: Some(1),
-                ..Rule::always(fault)
-            };
-            simulated.fleet.switch_on(case.card, once)?;
+            simulated.strike_once(case.card, fault)?;
         }
     }
     let fleet = Arc::clone(&simulated.fleet);

@@ -9,7 +9,7 @@ use lockstep_crds::host::{CardRecord, InstallFailure};
 use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::names;
 use lockstep_crds::observed::PowerState;
-use lockstep_crds::report::{BmcReport, UpdateReport, UpdateState};
+use lockstep_crds::report::{UpdateReport, UpdateState};
 
 use crate::card;
 use crate::card_record::latest_end;
@@ -41,9 +41,7 @@ pub(crate) fn notice(view: &View, card: &CardView, kept: &mut CardRecord, now: T
     if kept.booted_at.is_none() || kept.observed_at.is_some() || has_failed(kept) {
         return;
     }
-    let update = view
-        .card_bmc(card, now)
-        .and_then(|bmc| own_update(bmc, kept));
+    let update = own_update(view, card, kept, now);
     let cause = update
         .and_then(failed)
         .or_else(|| another_runs(card, kept, update?, now))
@@ -134,8 +132,14 @@ pub(crate) fn told(kept: &CardRecord, image: &ImageFacts) -> String {
     told
 }
 
-/// What is told of the update that the record is about.
-fn own_update<'a>(bmc: &'a BmcReport, kept: &CardRecord) -> Option<&'a UpdateReport> {
+/// What is told now of the update that the record is about.
+fn own_update<'a>(
+    view: &'a View,
+    card: &'a CardView,
+    kept: &CardRecord,
+    now: Timestamp,
+) -> Option<&'a UpdateReport> {
+    let bmc = view.card_bmc(card, now)?;
     let digest = kept.image.as_ref().map(|image| &image.digest);
     let update = bmc.update.as_ref().filter(|_| road::is_by_update(kept));
     update.filter(|update| Some(&update.digest) == digest)
@@ -143,9 +147,7 @@ fn own_update<'a>(bmc: &'a BmcReport, kept: &CardRecord) -> Option<&'a UpdateRep
 
 /// Whether nothing tells that the update under way has come to an end.
 pub(crate) fn goes_on(view: &View, card: &CardView, kept: &CardRecord, now: Timestamp) -> bool {
-    let update = view
-        .card_bmc(card, now)
-        .and_then(|bmc| own_update(bmc, kept));
+    let update = own_update(view, card, kept, now);
     update.is_none_or(|update| {
         matches!(
             update.state,
@@ -162,9 +164,7 @@ pub(crate) fn notice_old_system(
     kept: &mut CardRecord,
     now: Timestamp,
 ) {
-    let update = view
-        .card_bmc(card, now)
-        .and_then(|bmc| own_update(bmc, kept));
+    let update = own_update(view, card, kept, now);
     let goes_on = update
         .is_some_and(|update| matches!(update.state, UpdateState::Asked | UpdateState::Running));
     if !goes_on || kept.booted_at.is_none() || kept.observed_at.is_some() {
@@ -176,6 +176,12 @@ pub(crate) fn notice_old_system(
     {
         kept.epoch_before = Some(os.boot_epoch.clone());
     }
+}
+
+/// How far a task has come by what it says, to be put behind other words.
+pub(crate) fn progress(update: &UpdateReport) -> String {
+    let percent = update.percent;
+    percent.map_or_else(String::new, |percent| format!(", at {percent} % or more"))
 }
 
 fn said(update: &UpdateReport) -> &str {
@@ -231,9 +237,7 @@ fn timed_out(
             "TaskStuck",
             format!(
                 "its task still says that it runs{}; {unseen}; restart the card's BMC if the task does not end, or raise osTimeoutSeconds",
-                update
-                    .percent
-                    .map_or_else(String::new, |percent| format!(", at {percent} % or more"))
+                progress(update)
             ),
         ),
         Some((UpdateState::Lost | UpdateState::Asked, update)) => (

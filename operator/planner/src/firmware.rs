@@ -27,13 +27,9 @@ use crate::reach;
 use crate::reason::Reason;
 use crate::requirement;
 use crate::stage;
+use crate::update::{PULL_SETTLES, PUSH_SETTLES};
 use crate::vetting;
 use crate::view::{CardView, FirmwareImage, View};
-
-/// Seconds in which a BMC may be awaited that does something else, and the update be asked for; of a
-/// push, the image be sent besides.
-const PULL_SETTLES: i64 = 900;
-const PUSH_SETTLES: i64 = 3600;
 
 /// What the card's firmware needs next; `None` if all of it runs as wanted, or nothing may begin
 /// because an install is under way.

@@ -8,6 +8,7 @@ use lockstep_crds::host::FinishedDirective;
 use lockstep_crds::observed::{BootStage, Knowledge, PowerState};
 use lockstep_crds::report::{BmcReport, UpdateState};
 
+use crate::failure;
 use crate::intent::{Draft, Intent, plain};
 use crate::ledger;
 use crate::reason::Reason;
@@ -203,19 +204,18 @@ pub fn may_cut_power(
 /// A BMC whose task runs may be writing, however long that takes: nothing else is begun with the
 /// card meanwhile, nor is the note of it forgotten (S1).
 pub(crate) fn is_not_updating(machine: &str, facts: &BmcReport) -> Result<(), Intent> {
-    let mut running = facts.update.iter();
-    let running = running.find(|update| update.state == UpdateState::Running);
-    running.map_or(Ok(()), |update| {
-        let done = update.percent;
-        let done = done.map_or_else(String::new, |percent| format!(", at {percent} % or more"));
-        Err(Intent::wait(
-            Reason::StageForbids,
-            format!(
-                "the BMC of {machine} says that its update still runs{done}, so its power must not be cut and nothing else is begun; if the task does not end, restart that BMC"
-            ),
-            DUMP_DEADLINE,
-        ))
-    })
+    let update = facts.update.as_ref();
+    let Some(update) = update.filter(|update| update.state == UpdateState::Running) else {
+        return Ok(());
+    };
+    let done = failure::progress(update);
+    Err(Intent::wait(
+        Reason::StageForbids,
+        format!(
+            "the BMC of {machine} says that its update still runs{done}, so its power must not be cut and nothing else is begun; if the task does not end, restart that BMC"
+        ),
+        DUMP_DEADLINE,
+    ))
 }
 
 /// Patience with a machine in stage 7, 8 or 10.

@@ -20,8 +20,8 @@ use crate::view::CardView;
 
 /// Seconds in which a BMC may be awaited that does something else, the card be powered on, and
 /// the update be asked for; of a push, the image be sent besides.
-const PULL_SETTLES: i64 = 900;
-const PUSH_SETTLES: i64 = 3600;
+pub(crate) const PULL_SETTLES: i64 = 900;
+pub(crate) const PUSH_SETTLES: i64 = 3600;
 
 /// Asks for the update, with leave to change the card.
 pub(crate) fn update(

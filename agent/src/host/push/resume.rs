@@ -88,6 +88,14 @@ impl Pusher {
             return Some(interrupted());
         };
         let uptime = parse_misc(&shown).uptime_seconds;
+        let mut said = Follower::default();
+        said.read(&shown);
+        // What installs by what it says got all that it needs.
+        let handed = if said.has_begun() {
+            Handed::Whole
+        } else {
+            handed
+        };
         let follower = match reset_since(directive, &uptime, clock::now().0) {
             Reset::No => {
                 return Some(End::Failed(Refusal::new(
@@ -98,22 +106,11 @@ impl Pusher {
                 )));
             }
             // With the reset the log began anew, so what stands there is of this install.
-            Reset::Yes => {
-                let mut follower = Follower::default();
-                follower.read(&shown);
-                follower
-            }
+            Reset::Yes => said,
             Reset::Unclear => Follower::after(&shown),
         };
-        let mut said = Follower::default();
-        said.read(&shown);
         let watch = Watch {
-            // What installs by what it says got all that it needs.
-            handed: if said.has_begun() {
-                Handed::Whole
-            } else {
-                handed
-            },
+            handed,
             ..self.watch(directive)
         };
         follow(rshim, follower, watch).await

@@ -9,8 +9,7 @@ use lockstep_xpusim::reset::ResetType;
 
 use super::Case;
 use super::pair::Programs;
-use crate::objects::{self, Choices, NAMESPACE, SITE};
-use crate::simulated::secret_of;
+use crate::objects::{self, Choices, NAMESPACE};
 use crate::world::{Simulated, World, free_port};
 
 /// What a person presses.
@@ -128,25 +127,7 @@ pub(super) fn machines(simulated: &Simulated, cases: &[Case]) -> Result<String> 
         );
         let of_card = format!("  hostRefs: [{{name: {}, pairing: Asserted}}]\n", case.host);
         for (kind, name, rest) in [("DpuHost", case.host, of_host), ("Dpu", case.card, of_card)] {
-            let state = simulated.fleet.state(name)?;
-            yaml += &format!(
-                "apiVersion: provisioning.opiproject.org/v1alpha1
-kind: {kind}
-metadata: {{name: {name}, namespace: {NAMESPACE}}}
-spec:
-  site: {SITE}
-  identity: {{systemUuid: {uuid}, serialNumber: {serial}}}
-  bmc:
-    address: {address}
-    credentialsRef: {{name: {secret}}}
-    tls: {{trust: NoVerification}}
-{rest}---
-",
-                uuid = state.uuid,
-                serial = state.serial,
-                address = simulated.server.url(name)?,
-                secret = secret_of(&state.user),
-            );
+            yaml += &simulated.object(kind, name, "trust: NoVerification", &rest)?;
         }
     }
     Ok(yaml)

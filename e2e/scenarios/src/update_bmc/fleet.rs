@@ -11,8 +11,8 @@ use lockstep_redfish::{
 use lockstep_xpusim::fault::Fault;
 use sha2::{Digest as _, Sha256};
 
-use crate::objects::{self, Choices, NAMESPACE, SITE};
-use crate::simulated::{PASSWORD, secret_of};
+use crate::objects::{self, Choices};
+use crate::simulated::PASSWORD;
 use crate::world::Simulated;
 
 /// How much faster than life BMCs write and restart: 600 and 180 s of theirs.
@@ -176,25 +176,7 @@ pub(super) async fn machines(fleet: &Simulated) -> Result<String> {
                 format!("  hostRefs: [{{name: {host}, pairing: Asserted}}]\n{firmware}"),
             ),
         ] {
-            let state = fleet.fleet.state(name)?;
-            yaml += &format!(
-                "apiVersion: provisioning.opiproject.org/v1alpha1
-kind: {kind}
-metadata: {{name: {name}, namespace: {NAMESPACE}}}
-spec:
-  site: {SITE}
-  identity: {{systemUuid: {uuid}, serialNumber: {serial}}}
-  bmc:
-    address: {address}
-    credentialsRef: {{name: {secret}}}
-    tls: {{{trust}}}
-{rest}---
-",
-                uuid = state.uuid,
-                serial = state.serial,
-                address = fleet.server.url(name)?,
-                secret = secret_of(&state.user),
-            );
+            yaml += &fleet.object(kind, name, &trust, &rest)?;
         }
     }
     Ok(yaml)
