@@ -248,20 +248,22 @@ struct Story {
 }
 
 impl Story {
-    /// What the agents of the hosts saw while those ran is what is known of their rshims.
+    /// What the agents of the hosts told while those ran is what is known of their rshims, and that
+    /// they push.
     async fn hosts_have_told_and_go_off(&mut self) -> Result<()> {
         let reports: Api<DpuReport> = Api::namespaced(self.world.control_plane.client(), NAMESPACE);
         for case in &CASES {
             let name = names::host(case.node);
-            let what = format!("{name} tells of an rshim");
+            let what = format!("{name} tells of an rshim, and that it takes directives");
             let told = eventually(SOON, what, async || match reports.get(&name).await {
                 Ok(report) => {
+                    let takes = report.spec.execution.is_some();
                     let cards = report.spec.inventory.map(|inventory| inventory.cards);
                     let mut cards = cards.iter().flatten();
-                    if cards.any(|card| card.rshim.as_deref() == Some("rshim0")) {
+                    if takes && cards.any(|card| card.rshim.as_deref() == Some("rshim0")) {
                         Look::Holds(())
                     } else {
-                        Look::not_yet("none yet")
+                        Look::not_yet("not yet")
                     }
                 }
                 Err(error) => Look::not_yet(error),
