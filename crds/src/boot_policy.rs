@@ -315,7 +315,7 @@ pub enum AllowedMethod {
     /// The card's BMC inserts the image as virtual media, and the card boots from them once.
     VirtualMedia,
     /// The card's firmware fetches the image itself, once, from the URL that its BMC is given
-    /// (`Boot.HttpBootUri` of the ComputerSystem).
+    /// (`Boot.HttpBootUri` of the ComputerSystem). Of an image that is `Stateless`: at every boot.
     UefiHttp,
     /// The card's BMC fetches the image and writes it (`UpdateService.SimpleUpdate`). That resets
     /// the card, and its system is not asked to shut down before.

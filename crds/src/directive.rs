@@ -59,6 +59,8 @@ open_enum! {
         StageInstall,
         /// Card: set a one-time boot override to UEFI HTTP boot, with the URL of the image.
         StageHttpBoot,
+        /// Card: set a lasting boot override to UEFI HTTP boot, with the URL of the image.
+        SetNetworkBoot,
         /// Card: power it on if it is off, and have its BMC fetch the image and write it.
         PullUpdate,
         /// Card: power it on if it is off, and send the image to its BMC, which writes it.
@@ -103,6 +105,7 @@ impl ActionKind {
             | Self::ReleaseHost
             | Self::StageInstall
             | Self::StageHttpBoot
+            | Self::SetNetworkBoot
             | Self::OfferImage
             | Self::ClearInstall
             | Self::PowerOn => false,
@@ -112,7 +115,9 @@ impl ActionKind {
     /// Whether the action arms a card for an install, by whichever way.
     pub fn arms_install(&self) -> bool {
         match self {
-            Self::StageInstall | Self::StageHttpBoot | Self::OfferImage => true,
+            Self::StageInstall | Self::StageHttpBoot | Self::SetNetworkBoot | Self::OfferImage => {
+                true
+            }
             Self::HoldHost
             | Self::ReleaseHost
             | Self::PullUpdate
@@ -137,6 +142,7 @@ impl ActionKind {
             | Self::ReleaseHost
             | Self::StageInstall
             | Self::StageHttpBoot
+            | Self::SetNetworkBoot
             | Self::PullUpdate
             | Self::PushUpdate
             | Self::OfferImage
@@ -157,6 +163,7 @@ impl ActionKind {
             | Self::ReleaseHost
             | Self::StageInstall
             | Self::StageHttpBoot
+            | Self::SetNetworkBoot
             | Self::OfferImage
             | Self::PullFirmware
             | Self::PushFirmware
@@ -244,7 +251,7 @@ pub struct Target {
 pub struct Action {
     /// What to do.
     pub kind: ActionKind,
-    /// Image to stage or to write, for `StageInstall`, `StageHttpBoot`, `PullUpdate`, `PushUpdate`,
+    /// Image to stage or to write, for `StageInstall`, `StageHttpBoot`, `SetNetworkBoot`, `PullUpdate`, `PushUpdate`,
     /// `OfferImage`, `PushImage`, `PullFirmware` and `PushFirmware`; of a card's `PowerOn`, the one
     /// that is installed by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -277,6 +284,9 @@ pub struct ImageFacts {
     /// Version.
     #[schemars(length(max = 63))]
     pub version: String,
+    /// Whether the card boots it from the network every time, and nothing is installed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stateless: bool,
 }
 
 /// What the site agent does by itself when nobody has ended a hold in time.

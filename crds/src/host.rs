@@ -210,7 +210,8 @@ open_enum! {
     pub enum ArmedEffect {
         /// Our virtual media is (or may be) inserted.
         VirtualMedia,
-        /// Our boot override is (or may be) set.
+        /// Our boot override is (or may be) set. Of a card that runs a stateless image that is
+        /// the wanted state, and stays.
         BootOverride,
         /// Our URL for UEFI HTTP boot is (or may be) set.
         HttpBootUri,
@@ -595,6 +596,18 @@ impl CardRecord {
         let back = self.roll_back.as_ref()?;
         let same_wish = back.from.digest == digest && self.retry_token.as_deref() == retry_token;
         self.last_good.as_ref().filter(|_| same_wish)
+    }
+
+    /// Whether nothing is armed there but what a card that runs a stateless image boots from.
+    pub fn is_as_it_stays(&self) -> bool {
+        let image = self.image.as_ref();
+        let stays = self.observed_at.is_some() && image.is_some_and(|image| image.stateless);
+        self.armed.iter().all(|effect| match effect {
+            ArmedEffect::HttpBootUri | ArmedEffect::BootOverride => stays,
+            // Some BMCs make a medium of the URL.
+            ArmedEffect::VirtualMedia => stays && self.armed.contains(&ArmedEffect::HttpBootUri),
+            ArmedEffect::Update | ArmedEffect::HostOffer | ArmedEffect::Unrecognized(_) => false,
+        })
     }
 
     /// The image that the card may have to go back to.

@@ -77,6 +77,10 @@ pub struct DpuImageSpec {
     /// `sha256:` and 64 hex digits over the whole file. Nothing unverified is ever served to a card.
     #[schemars(length(max = 71), regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
     pub digest: String,
+    /// How cards run it. `Stateless` cards need a way of the policy's `install.methods` that leads to
+    /// the network at every boot: `UefiHttp`.
+    #[serde(default)]
+    pub boot: ImageBoot,
     /// Size of the file in bytes; when given, a source of another size is refused early.
     #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,6 +139,18 @@ pub enum ImageKind {
     Os,
     /// The firmware of a card's BMC, or of what restarts with it: `firmwareRefs` name it.
     Bmc,
+}
+
+/// How cards run an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ImageBoot {
+    /// It installs itself, and the card boots from its own disk from then on. How it got there is
+    /// taken back afterwards.
+    #[default]
+    Installed,
+    /// The card boots it from the network every time, and nothing is installed. That it boots from
+    /// there is the wanted state: it stays set until another image is wanted, or none.
+    Stateless,
 }
 
 /// One signature of an image, by how it is kept.

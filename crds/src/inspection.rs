@@ -66,6 +66,6 @@ impl DpuHostStatus {
             && self.inspection.is_none()
             && self.directives.is_empty()
             && self.hold.is_none()
-            && cards.all(|card| card.armed.is_empty() && card.stopping.is_none())
+            && cards.all(|card| card.stopping.is_none() && card.is_as_it_stays())
     }
 }

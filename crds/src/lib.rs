@@ -35,7 +35,9 @@ pub use boot_policy::{DpuBootPolicy, DpuBootPolicySpec, DpuBootPolicyStatus};
 pub use dpu::{Dpu, DpuSpec, DpuStatus, Phase};
 pub use dpu_inventory::{DpuInventory, DpuInventorySpec};
 pub use host::{DpuHost, DpuHostSpec, DpuHostStatus};
-pub use image::{ComponentRequirement, DpuImage, DpuImageSpec, DpuImageStatus, ImageFits};
+pub use image::{
+    ComponentRequirement, DpuImage, DpuImageSpec, DpuImageStatus, ImageBoot, ImageFits,
+};
 pub use image_rules::{ImageRequirement, ImageRules, ImageSigner};
 pub use report::{DpuReport, DpuReportSpec};
 

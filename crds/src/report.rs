@@ -337,6 +337,10 @@ pub struct BmcCapabilities {
     /// from agents that do not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uefi_http: Option<Offer>,
+    /// The same as what it boots from until something else is set: a lasting boot override; absent
+    /// from agents that do not know how to set it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_boot: Option<Offer>,
     /// Updates of the card's operating system that the BMC fetches from this site's store
     /// (`UpdateService.SimpleUpdate` with the store's protocol, and a component that stands for
     /// the system); absent from agents that do not tell.

@@ -5,7 +5,9 @@ use lockstep_configuration::Inputs;
 use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::image::ImageKind;
 use lockstep_crds::report::StoredImage;
-use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReportSpec, LocalRef, names};
+use lockstep_crds::{
+    Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReportSpec, ImageBoot, LocalRef, names,
+};
 use lockstep_planner::inventory::JoinedCard;
 use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::Vetting;
@@ -219,6 +221,7 @@ fn facts(image: &DpuImage) -> ImageFacts {
     ImageFacts {
         digest: image.spec.digest.clone(),
         version: image.spec.version.clone(),
+        stateless: image.spec.boot == ImageBoot::Stateless,
     }
 }
 

@@ -160,6 +160,8 @@ pub enum BootOverride {
     Once(BootTarget),
     /// Boot over UEFI HTTP from this URL at the next boot.
     OnceFrom(ImageUrl),
+    /// Boot over UEFI HTTP from this URL until changed.
+    AlwaysFrom(ImageUrl),
     /// Boot from the target until changed. For giving back what was found.
     Continuous(BootTarget),
     /// No override.

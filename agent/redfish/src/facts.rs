@@ -374,7 +374,8 @@ pub struct Capabilities {
     pub boot_override: Capability,
     /// A virtual media slot that takes an ISO by URL.
     pub virtual_media: Capability,
-    /// The boot target `UefiHttp` with a URL of its own, `HttpBootUri`.
+    /// The boot target `UefiHttp` with a URL of its own, `HttpBootUri`; with how long an override
+    /// may last.
     pub uefi_http: Capability,
     /// `BootProgress`.
     pub boot_progress: Capability,

@@ -149,6 +149,11 @@ pub(crate) fn http_boot_capability(
     }
 }
 
+/// What `BootSourceOverrideEnabled` may be, if the system lists it.
+pub(crate) fn override_durations(system: &Value) -> Option<Vec<String>> {
+    allowable(system.get("Boot")?, "BootSourceOverrideEnabled")
+}
+
 /// The resource that takes settings for the next reset, where it is another.
 pub(crate) fn settings_path(system: &Value) -> Option<String> {
     link(system.get("@Redfish.Settings")?, "SettingsObject")

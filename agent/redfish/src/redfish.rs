@@ -148,7 +148,7 @@ impl Bmc for RedfishBmc {
         let options = &self.shared.options;
         // Some BMCs fetch the image themselves before they answer.
         let within = match wanted {
-            BootOverride::OnceFrom(_) => options.media_deadline,
+            BootOverride::OnceFrom(_) | BootOverride::AlwaysFrom(_) => options.media_deadline,
             BootOverride::Once(_) | BootOverride::Continuous(_) | BootOverride::Disabled => {
                 options.call_deadline
             }

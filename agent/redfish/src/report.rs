@@ -95,6 +95,7 @@ pub fn bmc_report(
             boot_targets: values(&facts.capabilities.boot_override),
             virtual_media: offer(&facts.capabilities.virtual_media),
             uefi_http: Some(offer(&facts.capabilities.uefi_http)),
+            network_boot: Some(network_boot(&facts.capabilities.uefi_http)),
             sessions: offer(&facts.capabilities.sessions),
             boot_progress: offer(&facts.capabilities.boot_progress),
             power_restore_policy: offer(&facts.capabilities.power_restore),
@@ -234,6 +235,15 @@ pub(crate) fn offer(capability: &Capability) -> Offer {
         crate::facts::Offer::Offered => Offer::Offered,
         crate::facts::Offer::NotOffered => Offer::NotOffered,
         crate::facts::Offer::NotRead => Offer::NotRead,
+    }
+}
+
+/// HTTP boot from a URL of its own, by an override that lasts.
+fn network_boot(http: &Capability) -> Offer {
+    let lasts = http.allows(OverrideEnabled::Continuous.as_str());
+    match offer(http) {
+        Offer::Offered if !lasts => Offer::NotOffered,
+        offer => offer,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use lockstep_crds::directive::{ActionKind, Directive};
-use lockstep_redfish::{ImageUrl, PowerAction, PowerRestorePolicy, PowerState};
+use lockstep_redfish::{BootOverride, ImageUrl, PowerAction, PowerRestorePolicy, PowerState};
 use tokio::time::Instant;
 
 use crate::site::execute::{End, Port, who_is_meant};
@@ -51,6 +51,11 @@ impl Worker {
             }
             ActionKind::ReleaseHost => self.drop_order(),
             ActionKind::ClearInstall => self.forget_install().await,
+            // The seed and files behind the URL may have grown old.
+            ActionKind::SetNetworkBoot => {
+                self.prepare_medium(directive).await?;
+                self.end_outdated_grants(directive).await
+            }
             ActionKind::StageInstall
             | ActionKind::StageHttpBoot
             | ActionKind::PullUpdate
@@ -80,7 +85,7 @@ impl Worker {
                 before: self.own_order()?.map(Box::new),
                 _lock: self.lock_order()?,
             }),
-            ActionKind::StageInstall | ActionKind::StageHttpBoot => {
+            ActionKind::StageInstall | ActionKind::StageHttpBoot | ActionKind::SetNetworkBoot => {
                 self.prepare_medium(directive).await.map(Prepared::Medium)
             }
             ActionKind::ResetBmc => {
@@ -236,7 +241,12 @@ impl Worker {
             }
             ActionKind::StageInstall => return self.stage(prepared, bmc, settled).await,
             ActionKind::StageHttpBoot => {
-                return self.stage_http_boot(prepared, bmc, settled).await;
+                let once = BootOverride::OnceFrom;
+                return self.set_http_boot(prepared, once, bmc, settled).await;
+            }
+            ActionKind::SetNetworkBoot => {
+                let always = BootOverride::AlwaysFrom;
+                return self.set_http_boot(prepared, always, bmc, settled).await;
             }
             ActionKind::ResetBmc => return self.reset_bmc(bmc, settled).await,
             ActionKind::PullUpdate
@@ -327,11 +337,13 @@ impl Worker {
             }
             ActionKind::ReleaseHost if is_done => self.drop_order(),
             ActionKind::ClearInstall if is_done => self.forget_install().await,
+            ActionKind::SetNetworkBoot if is_done => self.end_outdated_grants(directive).await,
             ActionKind::HoldHost
             | ActionKind::ReleaseHost
             | ActionKind::ClearInstall
             | ActionKind::StageInstall
             | ActionKind::StageHttpBoot
+            | ActionKind::SetNetworkBoot
             | ActionKind::PullUpdate
             | ActionKind::PushUpdate
             | ActionKind::PullFirmware

@@ -218,11 +218,12 @@ impl FakeBmc {
 }
 
 impl FakeBmc {
-    fn boot_from(&self, uri: &ImageUrl) -> Result<Effect, BmcError> {
+    fn boot_from(&self, uri: &ImageUrl, lasts: OverrideEnabled) -> Result<Effect, BmcError> {
         let http = self.state.lock().unwrap().http;
-        let sent = self.effect("override UefiHttp Once".to_owned(), "override", |facts| {
+        let what = format!("override UefiHttp {}", lasts.as_str());
+        let sent = self.effect(what, "override", |facts| {
             let (target, enabled) = match http {
-                HttpBoot::Set | HttpBoot::DropsUrl => (BootTarget::UefiHttp, OverrideEnabled::Once),
+                HttpBoot::Set | HttpBoot::DropsUrl => (BootTarget::UefiHttp, lasts),
                 HttpBoot::Fetches | HttpBoot::FetchesAndHides => {
                     (BootTarget::Cd, OverrideEnabled::Continuous)
                 }
@@ -298,7 +299,10 @@ impl Bmc for FakeBmc {
 
     async fn set_boot_override(&self, wanted: &BootOverride) -> Result<Effect, BmcError> {
         let (target, enabled) = match wanted {
-            BootOverride::OnceFrom(uri) => return self.boot_from(uri),
+            BootOverride::OnceFrom(uri) => return self.boot_from(uri, OverrideEnabled::Once),
+            BootOverride::AlwaysFrom(uri) => {
+                return self.boot_from(uri, OverrideEnabled::Continuous);
+            }
             BootOverride::Once(target) => (target.clone(), OverrideEnabled::Once),
             BootOverride::Continuous(target) => (target.clone(), OverrideEnabled::Continuous),
             BootOverride::Disabled => (BootTarget::None, OverrideEnabled::Disabled),

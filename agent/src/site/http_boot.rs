@@ -1,5 +1,5 @@
-//! Staging an install by UEFI HTTP boot: the firmware fetches the image from a URL that its BMC
-//! is given.
+//! UEFI HTTP boot: the firmware fetches the image from a URL that its BMC is given, once for an
+//! install, or at every boot of a card that runs a stateless image.
 //!
 //! Target and URL go in one request, so there is no state between two. What a BMC makes of it
 //! differs: some keep the override lasting, some fetch the image themselves and show a medium,
@@ -8,10 +8,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lockstep_crds::directive::Directive;
+use lockstep_crds::directive::{ActionKind, Directive};
 use lockstep_redfish::{
-    BmcFacts, BootOverride, BootTarget, ImageUrl, Reading, UrlOwner, http_boot_uri,
-    override_in_force,
+    BmcFacts, BootOverride, BootTarget, ImageUrl, OverrideEnabled, Reading, UrlOwner,
+    http_boot_uri, override_in_force, override_setting,
 };
 use tokio::time::Instant;
 
@@ -54,7 +54,7 @@ impl Site {
             .map(|(uri, _)| uri)
     }
 
-    /// Whether the machine is armed as a `StageHttpBoot` wants it.
+    /// Whether the machine is armed as a `StageHttpBoot` or `SetNetworkBoot` wants it.
     pub(super) fn has_http_boot(&self, directive: &Directive, facts: &BmcFacts) -> bool {
         let Some(image) = &directive.action.image else {
             return false;
@@ -99,6 +99,11 @@ impl Site {
     }
 }
 
+fn is_lasting(facts: &BmcFacts) -> bool {
+    override_setting(facts)
+        .is_some_and(|setting| setting.enabled == Some(OverrideEnabled::Continuous))
+}
+
 /// What is not read must not be taken for absent.
 pub(super) fn require_boot_read(facts: &BmcFacts) -> Result<(), Refusal> {
     for reading in [&facts.pending_boot_override, &facts.boot_override] {
@@ -136,16 +141,18 @@ impl Worker {
             .store
             .granted(&digest, uid)
             .map(|grant| self.site.url_for_card(&grant.path));
-        if granted.is_some_and(|url| self.site.boots_from(&url, facts)) {
+        let is_set = granted.is_some_and(|url| self.site.boots_from(&url, facts));
+        if is_set && (directive.action.kind == ActionKind::StageHttpBoot || is_lasting(facts)) {
             return Ok(Plan::Nothing("the image was staged already".to_owned()));
         }
         Ok(Plan::Act)
     }
 
-    /// Gives the BMC the URL and sets the next boot to it.
-    pub(super) async fn stage_http_boot(
+    /// Gives the BMC the URL and sets the next boot, or every boot, to it.
+    pub(super) async fn set_http_boot(
         &mut self,
         prepared: &Prepared,
+        from: impl FnOnce(ImageUrl) -> BootOverride,
         bmc: Port,
         settled: Instant,
     ) -> End {
@@ -155,7 +162,7 @@ impl Worker {
         if let Err(error) = self.note_override(&facts, true) {
             return End::Failed(Refusal::new("StateUnusable", error.to_string()));
         }
-        let wanted = BootOverride::OnceFrom(url.clone());
+        let wanted = from(url.clone());
         let site = self.site.clone();
         // A target without the URL is an end too, and one to tell at once; not where it was so
         // before.
@@ -185,6 +192,17 @@ impl Worker {
             End::Done(_) => End::Failed(refusal),
             End::Failed(_) | End::Partly(_) | End::Unknown(_) => End::Partly(refusal),
         }
+    }
+
+    /// What the card booted from before is fetched by nobody any more.
+    pub(super) async fn end_outdated_grants(&self, directive: &Directive) -> Result<(), Refusal> {
+        let (_, digest) = staged_image(directive)?;
+        let uid = &self.current().uid;
+        self.site
+            .store
+            .revoke_others(uid, &digest)
+            .await
+            .map_err(|error| Refusal::new(error.category(), format!("{error}; {}", error.remedy())))
     }
 
     /// Empties our URL, where one is left.

@@ -55,7 +55,11 @@ impl Worker {
             .map_err(|error| {
                 Refusal::new(error.category(), format!("{error}; {}", error.remedy()))
             })?;
-        Ok(if directive.action.kind == ActionKind::StageHttpBoot {
+        let fetched_by_card = matches!(
+            directive.action.kind,
+            ActionKind::StageHttpBoot | ActionKind::SetNetworkBoot
+        );
+        Ok(if fetched_by_card {
             self.site.url_for_card(&grant.path)
         } else {
             self.site.served_url(&grant.path)
@@ -256,7 +260,10 @@ impl Worker {
             .and_then(|state| state.target.as_ref())
             .filter(|target| !matches!(target, BootTarget::Cd | BootTarget::None))
             .filter(|target| {
-                let is_ours = before.as_ref().is_some_and(|note| note.http);
+                let noted = before.as_ref().is_some_and(|note| note.http);
+                let uid = &self.current().uid;
+                // A note may be lost with its volume; our URL says the same.
+                let is_ours = noted || self.site.our_http_uri(uid, facts).is_some();
                 **target != BootTarget::UefiHttp || !is_ours
             });
         if lasting.is_none() && (!http || before.as_ref().is_some_and(|note| note.http)) {
@@ -291,7 +298,10 @@ fn is_back(wanted: &BootOverride, facts: &BmcFacts) -> bool {
             state.target.as_ref() == Some(target)
                 && state.enabled == Some(OverrideEnabled::Continuous)
         }),
-        BootOverride::Once(_) | BootOverride::OnceFrom(_) | BootOverride::Disabled => false,
+        BootOverride::Once(_)
+        | BootOverride::OnceFrom(_)
+        | BootOverride::AlwaysFrom(_)
+        | BootOverride::Disabled => false,
     }
 }
 

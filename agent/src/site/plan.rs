@@ -37,7 +37,9 @@ impl Site {
                 self.has_medium(directive, facts)
                     && override_in_force(facts) == Some(&BootTarget::Cd)
             }
-            ActionKind::StageHttpBoot => self.has_http_boot(directive, facts),
+            ActionKind::StageHttpBoot | ActionKind::SetNetworkBoot => {
+                self.has_http_boot(directive, facts)
+            }
             // Their note tells, see `settle_update`.
             ActionKind::PullUpdate
             | ActionKind::PushUpdate
@@ -92,6 +94,7 @@ impl Site {
                 !self.is_our_override(&target.name, &target.uid, facts)
             }
             ActionKind::StageHttpBoot
+            | ActionKind::SetNetworkBoot
             | ActionKind::PullUpdate
             | ActionKind::PushUpdate
             | ActionKind::PullFirmware
@@ -187,7 +190,9 @@ impl Worker {
             ActionKind::HoldHost => self.plan_hold(directive, facts),
             ActionKind::ReleaseHost => self.plan_release(directive, facts),
             ActionKind::StageInstall => self.plan_stage(directive, facts),
-            ActionKind::StageHttpBoot => self.plan_http_boot(directive, facts),
+            ActionKind::StageHttpBoot | ActionKind::SetNetworkBoot => {
+                self.plan_http_boot(directive, facts)
+            }
             ActionKind::PullUpdate
             | ActionKind::PushUpdate
             | ActionKind::PullFirmware

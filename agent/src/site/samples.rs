@@ -59,7 +59,7 @@ pub(crate) fn facts() -> BmcFacts {
             reset: offered(&["On", "ForceOff"]),
             boot_override: offered(&["Cd", "Hdd", "UefiHttp"]),
             virtual_media: offered(&[]),
-            uefi_http: offered(&[]),
+            uefi_http: offered(&["Once", "Continuous", "Disabled"]),
             boot_progress: Capability {
                 offer: Offer::NotOffered,
                 ..offered(&[])

@@ -281,17 +281,20 @@ impl Grants {
         self.by_card.get(&(card_key.to_owned(), *digest))
     }
 
-    /// Ends all grants of a card, responses under way included.
-    pub(crate) fn revoke(&mut self, card_key: &str) -> Vec<Digest> {
+    /// Ends the grants of a card but that of one image, responses under way included.
+    pub(crate) fn revoke(&mut self, card_key: &str, kept: Option<&Digest>) -> Vec<Digest> {
         let mut revoked = Vec::new();
+        let ends = |card: &str, digest: &Digest| card == card_key && Some(digest) != kept;
         self.by_card.retain(|(card, digest), entry| {
-            if card == card_key {
+            let ends = ends(card, digest);
+            if ends {
                 entry.revoked.store(true, Ordering::Relaxed);
                 revoked.push(*digest);
             }
-            card != card_key
+            !ends
         });
-        self.by_hash.retain(|_, entry| entry.card_key != card_key);
+        self.by_hash
+            .retain(|_, entry| !ends(&entry.card_key, &entry.digest));
         self.unsaved |= !revoked.is_empty();
         revoked
     }
@@ -369,7 +372,12 @@ mod tests {
 
         let entry = Arc::clone(grants.serve(&first.path).unwrap());
         assert_eq!(entry.laid.seed.as_deref(), Some(b"seed".as_slice()));
-        assert_eq!(grants.revoke("card-1").len(), 2);
+        let kept = grants.put("card-3", image("b"), Laid::default());
+        grants.put("card-3", image("a"), Laid::default());
+        assert_eq!(grants.revoke("card-3", Some(&image("b"))), [image("a")]);
+        assert!(grants.serve(&kept.path).is_some());
+        assert_eq!(grants.revoke("card-3", None), [image("b")]);
+        assert_eq!(grants.revoke("card-1", None).len(), 2);
         assert!(entry.is_revoked());
         assert!(grants.serve(&first.path).is_none());
         assert!(grants.find(&first.path).is_none());

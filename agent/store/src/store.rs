@@ -251,9 +251,18 @@ impl Store {
     /// forgets their seeds. After an error the grants are void here, but could
     /// return with a restart: call it again.
     pub async fn revoke(&self, card_key: &str) -> Result<(), GrantError> {
+        self.revoke_but(card_key, None).await
+    }
+
+    /// The same for the card's grants of other images than this one.
+    pub async fn revoke_others(&self, card_key: &str, digest: &Digest) -> Result<(), GrantError> {
+        self.revoke_but(card_key, Some(digest)).await
+    }
+
+    async fn revoke_but(&self, card_key: &str, kept: Option<&Digest>) -> Result<(), GrantError> {
         let unsaved = {
             let mut state = lock(&self.inner.state);
-            for digest in state.grants.revoke(card_key) {
+            for digest in state.grants.revoke(card_key, kept) {
                 tracing::info!(card_key, %digest, "grant revoked");
                 self.inner.touch(&mut state, &digest);
             }

@@ -166,6 +166,12 @@ impl Hypervisor {
         Ok(self.virsh(&["domstate", name]).await?.trim() == "running")
     }
 
+    /// Resets a VM behind the BMC's back.
+    pub(crate) async fn reset(&self, name: &str) -> Result<()> {
+        self.virsh(&["reset", name]).await?;
+        Ok(())
+    }
+
     /// Cuts a VM's power. One that is off already is fine.
     pub(crate) async fn cut_power(&self, name: &str) -> Result<()> {
         match self.virsh(&["destroy", name]).await {

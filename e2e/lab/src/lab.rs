@@ -184,6 +184,11 @@ impl Machine {
         self.hypervisor.power_on(&self.spec.name).await
     }
 
+    /// Resets it without its BMC: it boots anew, as by a watchdog.
+    pub async fn reset(&self) -> Result<()> {
+        self.hypervisor.reset(&self.spec.name).await
+    }
+
     /// Cuts its power without its BMC.
     pub async fn cut_power(&self) -> Result<()> {
         self.hypervisor.cut_power(&self.spec.name).await

@@ -53,3 +53,4 @@ pub mod update_bmc;
 pub mod update_rollback;
 pub mod upgrade_mid_operation;
 pub mod world;
+pub mod xpu_diskless;

@@ -132,6 +132,12 @@ spec:
     )
 }
 
+/// The same, which cards boot from the network every time.
+pub fn stateless_image(name: &str, of: &Image, url: &str) -> String {
+    let digest = format!("digest: sha256:{}", of.sha256);
+    image(name, of, url).replace(&digest, &format!("{digest}\n  boot: Stateless"))
+}
+
 /// A host named as given, under the policy named `policy`.
 pub fn host(name: &str, bmc: &Bmc, choices: &Choices) -> String {
     format!(

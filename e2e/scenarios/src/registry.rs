@@ -13,7 +13,7 @@ use crate::{
     dead_man, discovery_join, discovery_local, discovery_mixed, first_light, found_to_ready, helm,
     host_in_use, host_wait, image_registry, image_trust, install_redfish_update, install_rshim,
     install_uefi_http, restore, simulated_fleet, simulator_conformance, store_crash, update_bmc,
-    update_rollback, upgrade_mid_operation,
+    update_rollback, upgrade_mid_operation, xpu_diskless,
 };
 
 /// What a scenario gets.
@@ -158,6 +158,12 @@ pub const ALL: &[Scenario] = &[
         about: "a policy that names UEFI HTTP boot alone: the card's BMC is armed by one PATCH and disarmed by one",
         tier: Tier::All,
         run: |context| Box::pin(install_uefi_http::run(context)),
+    },
+    Scenario {
+        name: "xpu-diskless",
+        about: "a card without an installed system boots a stateless image three times over the network, the store restarted in between, and is set free when it is deleted",
+        tier: Tier::All,
+        run: |context| Box::pin(xpu_diskless::run(context)),
     },
     Scenario {
         name: "crash-points",

@@ -20,7 +20,7 @@ const IMAGE: &str = "https://192.0.2.1/i/0123456789abcdef/card.iso";
 
 /// Every card's personality once, each alone. Time passes only where a test says so.
 async fn cards() -> (Arc<Fleet>, Server) {
-    let mut yaml = "domains:\n".to_owned();
+    let mut yaml = "images: [{urlContains: 0123456789abcdef, does: runs}]\ndomains:\n".to_owned();
     for one in personality::ALL {
         if one.role == personality::Role::Card {
             yaml += &format!(
@@ -119,6 +119,44 @@ async fn cards_that_offer_it_boot_from_the_url_once_and_others_are_not_asked() {
         offering.contains(&"bluefield-3") && offering.contains(&"generic-dpu"),
         "{offering:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_url_that_is_set_for_good_leads_there_at_every_boot_until_it_is_taken_back() {
+    let (fleet, server) = cards().await;
+    for name in ["bluefield-3", "generic-dpu"] {
+        let bmc = port(&fleet, &server, name);
+        let image = ImageUrl::new(IMAGE);
+        let always = BootOverride::AlwaysFrom(image.clone());
+        let effect = bmc.set_boot_override(&always).await.unwrap();
+        assert!(effect.sent && effect.confirmation == Confirmation::Confirmed);
+        let booted = |what: &What| {
+            *what
+                == What::BootedFrom {
+                    source: IMAGE.into(),
+                }
+        };
+        for boots in 1..=3 {
+            assert!(bmc.power(PowerAction::ForceRestart).await.unwrap().sent);
+            fleet.skip(Duration::from_secs(3600));
+            assert_eq!(count(&fleet, name, booted), boots, "{name}");
+            assert!(
+                !bmc.set_boot_override(&always).await.unwrap().sent,
+                "{name}"
+            );
+        }
+        let before = count(&fleet, name, booted);
+        assert!(
+            bmc.set_boot_override(&BootOverride::Disabled)
+                .await
+                .unwrap()
+                .sent
+        );
+        assert!(bmc.forget_http_uri(&image).await.unwrap().sent);
+        assert!(bmc.power(PowerAction::ForceRestart).await.unwrap().sent);
+        fleet.skip(Duration::from_secs(3600));
+        assert_eq!(count(&fleet, name, booted), before, "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,7 +12,9 @@ use crate::decision::Explanation;
 use crate::intent::{Draft, Intent};
 use crate::reason::Reason;
 use crate::view::{CardView, View};
-use crate::{card, custody, firmware_record, host, install, ledger, push, road, takedown};
+use crate::{
+    card, custody, firmware_record, host, install, ledger, network_boot, push, road, takedown,
+};
 
 /// Seconds within which an executor must accept a directive.
 pub const ACCEPT_WITHIN: SignedDuration = SignedDuration::from_secs(180);
@@ -54,7 +56,10 @@ pub(crate) fn collect(
     }
     for (card, intent) in view.cards.iter().zip(cards) {
         let Intent::Act(draft) = intent else { continue };
+        let kept = card::record_of(record, card);
+        let is_alone = network_boot::needs_no_leave(kept, draft.action.image.as_ref());
         if draft.action.kind.arms_install()
+            && !is_alone
             && let Some(spec) = spec
             && let Some(hold) = install::wanted_hold(view, record, spec, card, now)
         {
@@ -272,11 +277,17 @@ pub(crate) fn issue(
         settle_seconds: draft.settle_seconds,
     };
     match directive.action.kind {
-        ActionKind::StageInstall | ActionKind::StageHttpBoot | ActionKind::OfferImage => {
+        ActionKind::StageInstall
+        | ActionKind::StageHttpBoot
+        | ActionKind::SetNetworkBoot
+        | ActionKind::OfferImage => {
             if let Some(method) = road::method_of(&directive.action.kind)
                 && let Some(card) = ledger::card_record(record, &directive.target.uid)
             {
                 card.armed = road::arms(method);
+                if directive.action.kind == ActionKind::SetNetworkBoot {
+                    card.method = Some(method.into());
+                }
             }
         }
         ActionKind::PowerOn

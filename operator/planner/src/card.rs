@@ -18,6 +18,7 @@ use crate::give_back::{give_back, is_awaited};
 use crate::host;
 use crate::install::install;
 use crate::intent::{Draft, Intent, plain};
+use crate::network_boot;
 use crate::reach;
 use crate::reason::Reason;
 use crate::roll_back;
@@ -209,7 +210,7 @@ fn needed(
         );
     };
     if kept.observed_at.is_some() && !supersedes(kept, card, wanted) {
-        return installed(view, record, kept, card, wanted, now);
+        return installed(view, record, spec, kept, card, wanted, now);
     }
     install(view, record, spec, card, kept, wanted, now).unwrap_or_else(|why| why)
 }
@@ -265,7 +266,9 @@ fn without_image(
         if let Some(end) = install_end(view, kept, now) {
             return booting(kept, end);
         }
-        if kept.observed_at.is_some() && !kept.armed.is_empty() {
+        // What a stateless card boots from is armed for good; whether it is wanted nobody can tell.
+        let is_kept = kept.image.as_ref().is_some_and(|image| image.stateless);
+        if kept.observed_at.is_some() && !kept.armed.is_empty() && !is_kept {
             return clear(view, kept, card, now);
         }
     }
@@ -286,12 +289,17 @@ fn without_image(
 fn installed(
     view: &View,
     record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
     kept: &CardRecord,
     card: &CardView,
     wanted: &ImageFacts,
     now: Timestamp,
 ) -> Intent {
-    if !kept.armed.is_empty() {
+    if wanted.stateless {
+        if let Some(next) = network_boot::keep(view, record, spec, kept, card, wanted, now) {
+            return next;
+        }
+    } else if !kept.armed.is_empty() {
         return clear(view, kept, card, now);
     }
     if let Some(owed) = give_back(view, record, card, kept, now) {
@@ -303,6 +311,9 @@ fn installed(
             back.map_or(Intent::Done, |back| {
                 Intent::Stall(roll_back::went_back(kept, back))
             })
+        }
+        Some(os) if wanted.stateless => {
+            network_boot::went_elsewhere(wanted, os.image_version.as_deref())
         }
         Some(os) => Intent::stall(
             Reason::InstallFailed,
@@ -395,12 +406,14 @@ pub(crate) fn clear(view: &View, kept: &CardRecord, card: &CardView, now: Timest
 
 pub(crate) fn booting(kept: &CardRecord, end: Timestamp) -> Intent {
     let image = kept.image.as_ref();
+    let is_stateless = image.is_some_and(|image| image.stateless);
     let image = image.map_or("its image", |image| &image.version);
     let begun = match &kept.method {
         Some(InstallMethod::SimpleUpdate | InstallMethod::MultipartPush) => {
             format!("its BMC was asked to write {image}")
         }
         Some(InstallMethod::Rshim) => format!("{image} is pushed to it over rshim"),
+        Some(_) | None if is_stateless => format!("powered on to boot {image} from the network"),
         Some(_) | None => format!("powered on to install {image}"),
     };
     Intent::wait_until(

@@ -351,6 +351,7 @@ fn adopt_install(
         kept.image = Some(ImageFacts {
             digest: digest.clone(),
             version: "another image".to_owned(),
+            stateless: false,
         });
     }
     true

@@ -28,6 +28,7 @@ pub(crate) fn undoes(target: &TargetKind, action: &Action) -> bool {
         ActionKind::HoldHost
         | ActionKind::StageInstall
         | ActionKind::StageHttpBoot
+        | ActionKind::SetNetworkBoot
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
         | ActionKind::PullFirmware

@@ -15,6 +15,7 @@ use crate::configuration;
 use crate::failure;
 use crate::intent::{Draft, Intent, plain};
 use crate::leave::{Leave, leave};
+use crate::network_boot;
 use crate::push;
 use crate::reach;
 use crate::reason::Reason;
@@ -98,14 +99,15 @@ pub(crate) fn install(
             Leave::Granted => update(spec, card, wanted, road, facts, now),
         };
     }
-    let staged = road::armed_by(facts, kept, wanted) == Some(road);
+    let staged = road::armed_by(facts, kept, wanted) == Some(road)
+        && (!wanted.stateless || network_boot::is_of_this_wish(kept));
     if road == AllowedMethod::Rshim && leave == Leave::Granted {
         require_on(card, off)?;
         if road::is_in_the_way(road, facts, kept) {
             return Ok(card::clear(view, kept, card, now));
         }
         if !staged {
-            return Ok(Intent::act(stage_install(card, wanted, road)));
+            return Ok(Intent::act(staging(card, wanted, road, None)));
         }
         return push::next(view, spec, card, wanted, facts, now);
     }
@@ -115,7 +117,7 @@ pub(crate) fn install(
             if road::is_in_the_way(road, facts, kept) {
                 card::clear(view, kept, card, now)
             } else {
-                Intent::act(stage_install(card, wanted, road))
+                Intent::act(staging(card, wanted, road, Some(PowerState::Off)))
             }
         }
         Leave::AfterHold(hold) => Intent::Act(hold),
@@ -309,16 +311,20 @@ fn stop(
     )
 }
 
-fn stage_install(card: &CardView, wanted: &ImageFacts, road: AllowedMethod) -> Draft {
-    // What is offered changes nothing at the card.
-    let power = (road != AllowedMethod::Rshim).then_some(PowerState::Off);
+/// Arms the card, which must be found in that power state if one is given.
+pub(crate) fn staging(
+    card: &CardView,
+    wanted: &ImageFacts,
+    road: AllowedMethod,
+    power: Option<PowerState>,
+) -> Draft {
     Draft {
         step: Step::StageInstall,
         target: card::target(card),
         action: Action {
             image: Some(wanted.clone()),
             configuration: card.configuration.as_ref().map(Inputs::digest),
-            ..plain(road::arming(road))
+            ..plain(road::arming_with(road, wanted))
         },
         expects: card::expects(card, power, false),
         settle_seconds: 900,
@@ -338,8 +344,9 @@ fn boot(card: &CardView, wanted: &ImageFacts, spec: &DpuBootPolicySpec) -> Draft
         expects: card::expects(card, Some(PowerState::Off), false),
         settle_seconds: 60,
         message: format!(
-            "powering {} on to install {}; its own agent must report that image within {} s",
+            "powering {} on to {} {}; its own agent must report that image within {} s",
             card::machine(card),
+            if wanted.stateless { "boot" } else { "install" },
             wanted.version,
             spec.install.os_timeout_seconds
         ),

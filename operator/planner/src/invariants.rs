@@ -10,7 +10,7 @@ use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::{PolicyMode, WaitUntil};
 use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
 use lockstep_crds::dpu::Pairing;
-use lockstep_crds::host::{Disruption, HeldBy, HoldState, HostRole, TrustDomain};
+use lockstep_crds::host::{CardRecord, Disruption, HeldBy, HoldState, HostRole, TrustDomain};
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::BmcReport;
 
@@ -22,6 +22,7 @@ use crate::give_back;
 use crate::host;
 use crate::inspection;
 use crate::ledger;
+use crate::network_boot;
 use crate::pairing;
 use crate::road;
 use crate::roll_back;
@@ -234,17 +235,27 @@ fn started(
     let host_on = view
         .host_bmc(now)
         .is_some_and(|bmc| bmc.power == Some(PowerState::On));
-    let changes_card = !on_host && !gives_back && directive.action.kind != ActionKind::ClearInstall;
+    let kept = after
+        .cards
+        .iter()
+        .find(|kept| kept.uid == directive.target.uid);
+    let image = directive.action.image.as_ref();
+    // Where the next boot of a card goes that runs its image changes nothing at its host.
+    let keeps = directive.action.kind == ActionKind::SetNetworkBoot
+        && network_boot::needs_no_leave(kept, image);
+    let of_card = !on_host && !gives_back && directive.action.kind != ActionKind::ClearInstall;
+    let changes_card = of_card && !keeps;
     let server = spec.role == HostRole::Server;
+    network_boots(directive, keeps, &mut *check);
     check(
         !(changes_card && server && host_on && spec.disruption == Disruption::Never),
         "S12: a card of a running host was to be changed",
     );
     check(
-        !(changes_card && spec.role == HostRole::Infrastructure),
+        !(of_card && spec.role == HostRole::Infrastructure),
         "S14: a card of an infrastructure host was to be changed",
     );
-    if let Some(card) = card.filter(|_| changes_card) {
+    if let Some(card) = card.filter(|_| of_card) {
         check(
             card.dpu.spec.approved,
             "approval: a card that nobody approved was to be changed",
@@ -253,7 +264,7 @@ fn started(
         let asserted = asserted.is_some_and(|host| host.pairing == Pairing::Asserted);
         let mut seen = pairing::fresh(card, now);
         check(
-            !server || asserted || seen.any(|seen| seen.host == view.host_name()),
+            keeps || !server || asserted || seen.any(|seen| seen.host == view.host_name()),
             "S13: a card was to be changed that nobody places in this host",
         );
         check(
@@ -277,12 +288,11 @@ fn started(
         "S12: a card's power was to be changed without another look at its host",
     );
     if gives_back {
-        let kept = after
-            .cards
-            .iter()
-            .find(|kept| kept.uid == directive.target.uid);
+        let may_be_armed = |kept: &CardRecord| {
+            kept.armed.is_empty() || kept.image.as_ref().is_some_and(|image| image.stateless)
+        };
         check(
-            kept.is_some_and(|kept| kept.stopping.is_some() && kept.armed.is_empty()),
+            kept.is_some_and(|kept| kept.stopping.is_some() && may_be_armed(kept)),
             "S10: a card was to be powered on again that was not stopped, or is armed",
         );
         check(
@@ -340,6 +350,22 @@ fn started(
             "S3: a card was to boot on the strength of a taint that is not there",
         );
     }
+}
+
+/// What a card boots from for good is a stateless image, and no other way leads to one.
+fn network_boots(directive: &Directive, keeps: bool, check: &mut impl FnMut(bool, &str)) {
+    let kind = &directive.action.kind;
+    let lasting = *kind == ActionKind::SetNetworkBoot;
+    let image = directive.action.image.as_ref();
+    let stateless = image.is_some_and(|image| image.stateless);
+    check(
+        !(lasting || kind.arms_install() || kind.is_update()) || lasting == stateless,
+        "R39: a card was to boot for good from what is installed, or once from what is not",
+    );
+    check(
+        !lasting || keeps || directive.expects.power == Some(PowerState::Off),
+        "S5: what a card boots from was to be set for good while it may run something else",
+    );
 }
 
 /// What holds of an image that goes onto a card through its host.

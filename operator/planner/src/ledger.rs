@@ -399,6 +399,7 @@ fn book(
         | ActionKind::PowerOn
         | ActionKind::StageInstall
         | ActionKind::StageHttpBoot
+        | ActionKind::SetNetworkBoot
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
         | ActionKind::PullFirmware

@@ -30,6 +30,7 @@ mod joining;
 pub mod leave;
 pub mod ledger;
 mod mechanism;
+mod network_boot;
 mod node_binding;
 mod obstacle;
 mod pairing;

@@ -255,6 +255,7 @@ fn clears_deleted(view: &View, draft: &Draft) -> bool {
         ActionKind::HoldHost
         | ActionKind::StageInstall
         | ActionKind::StageHttpBoot
+        | ActionKind::SetNetworkBoot
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
         | ActionKind::PullFirmware

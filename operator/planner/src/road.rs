@@ -21,7 +21,7 @@ use crate::ledger;
 use crate::push;
 use crate::reach;
 use crate::reason::Reason;
-use crate::view::{CardView, View};
+use crate::view::{CardView, View, Wanted};
 
 /// How a way stands at a card.
 pub(crate) enum Way {
@@ -107,6 +107,16 @@ fn way(
             "the site agent's release does not tell whether its BMC offers it; upgrade the site agent to the operator's release".to_owned(),
         )
     };
+    let stateless = match &card.wanted {
+        Wanted::Image(image) => Some(image).filter(|image| image.stateless),
+        Wanted::Missing(_) | Wanted::Nothing => None,
+    };
+    if let Some(image) = stateless.filter(|_| method != AllowedMethod::UefiHttp) {
+        return Way::Closed(format!(
+            "{} is stateless, and this way leads to no boot but the next",
+            image.version
+        ));
+    }
     match method {
         AllowedMethod::VirtualMedia => match offers.virtual_media {
             Offer::Offered => {
@@ -133,6 +143,17 @@ fn way(
             ),
             (Some(Offer::NotRead | Offer::Unrecognized(_)), _) => {
                 unread("offers UEFI HTTP boot")
+            }
+            (Some(Offer::Offered), Some(_))
+                if stateless.is_some() && offers.network_boot != Some(Offer::Offered) =>
+            {
+                match &offers.network_boot {
+                    None => untold(),
+                    Some(Offer::NotOffered) => Way::Closed(
+                        "its BMC offers no boot override that lasts (Continuous)".to_owned(),
+                    ),
+                    Some(_) => unread("offers a boot override that lasts"),
+                }
             }
             (Some(Offer::Offered), Some(held)) => match held.owner {
                 MediaOwner::Nobody | MediaOwner::Lockstep => Way::Open,
@@ -202,8 +223,14 @@ pub(crate) fn is_stuck(
 /// Whether arming the card so failed as often as it is tried, or beginning its update so, or pushing
 /// the image to it.
 fn is_given_up(kept: &CardRecord, method: AllowedMethod) -> bool {
-    let push = (method == AllowedMethod::Rshim).then_some(ActionKind::PushImage);
-    let mut actions = std::iter::once(arming(method)).chain(push);
+    let other = match method {
+        AllowedMethod::UefiHttp => Some(ActionKind::SetNetworkBoot),
+        AllowedMethod::Rshim => Some(ActionKind::PushImage),
+        AllowedMethod::VirtualMedia
+        | AllowedMethod::SimpleUpdate
+        | AllowedMethod::MultipartPush => None,
+    };
+    let mut actions = std::iter::once(arming(method)).chain(other);
     kept.failed.as_ref().is_some_and(|failed| {
         let is_of = |action| failed.what == ledger::named(&action, &TargetKind::Card, &kept.name);
         failed.times >= DIRECTIVE_TRIES && actions.any(is_of)
@@ -221,10 +248,25 @@ pub(crate) fn arming(method: AllowedMethod) -> ActionKind {
     }
 }
 
+/// The same for that image.
+pub(crate) fn arming_with(method: AllowedMethod, wanted: &ImageFacts) -> ActionKind {
+    match method {
+        AllowedMethod::UefiHttp if wanted.stateless => ActionKind::SetNetworkBoot,
+        AllowedMethod::UefiHttp
+        | AllowedMethod::VirtualMedia
+        | AllowedMethod::SimpleUpdate
+        | AllowedMethod::MultipartPush
+        | AllowedMethod::Rshim => arming(method),
+    }
+}
+
 /// What that action does, for people.
 pub(crate) fn deed(method: AllowedMethod, wanted: &ImageFacts, machine: &str) -> String {
     let version = &wanted.version;
     match method {
+        AllowedMethod::UefiHttp if wanted.stateless => {
+            format!("setting every boot of {machine} to UEFI HTTP, from the URL of {version}")
+        }
         AllowedMethod::VirtualMedia => format!(
             "inserting {version} as virtual media of {machine} and setting its next boot to it"
         ),
@@ -268,6 +310,9 @@ pub(crate) fn is_by_update(kept: &CardRecord) -> bool {
 pub(crate) fn method_of(kind: &ActionKind) -> Option<AllowedMethod> {
     if *kind == ActionKind::PushImage {
         return Some(AllowedMethod::Rshim);
+    }
+    if *kind == ActionKind::SetNetworkBoot {
+        return Some(AllowedMethod::UefiHttp);
     }
     let mut methods = AllowedMethod::ALL.into_iter();
     methods.find(|method| arming(*method) == *kind)

@@ -114,7 +114,10 @@ pub(crate) fn remember_good(kept: &mut CardRecord, wanted: &ImageFacts, named: O
     };
     match kept.last_good.as_mut().filter(|good| same(&good.image)) {
         // The same bytes may go by another name now.
-        Some(good) => name.clone_into(&mut good.name),
+        Some(good) => {
+            name.clone_into(&mut good.name);
+            good.image.stateless = wanted.stateless;
+        }
         None => {
             kept.last_good = Some(GoodImage {
                 name: name.to_owned(),

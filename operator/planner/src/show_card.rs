@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use lockstep_crds::condition;
-use lockstep_crds::directive::TargetKind;
+use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
 use lockstep_crds::dpu::BootEpoch;
 use lockstep_crds::host::CardRecord;
 use lockstep_crds::{DpuHostStatus, DpuStatus, Phase};
@@ -52,11 +52,15 @@ pub(crate) fn show_card(
         status.capabilities = Some(bmc.capabilities.clone());
     }
     if let (Some(report), Some(os)) = (&card.os, card.live_os(now)) {
-        status.image = os
-            .image_digest
-            .clone()
-            .zip(os.image_version.clone())
-            .map(|(digest, version)| lockstep_crds::directive::ImageFacts { digest, version });
+        status.image =
+            os.image_digest
+                .clone()
+                .zip(os.image_version.clone())
+                .map(|(digest, version)| lockstep_crds::directive::ImageFacts {
+                    digest,
+                    version,
+                    stateless: false,
+                });
         status.agent_version = Some(report.agent_version.clone());
         status.addresses.clone_from(&os.addresses);
         if status.boot_epoch.as_ref().map(|epoch| &epoch.value) != Some(&os.boot_epoch) {
@@ -110,7 +114,11 @@ fn phase(
         Wanted::Missing(_) | Wanted::Nothing => "",
     };
     let installed = card::is_installed(record, card);
-    let clean = kept.is_some_and(|kept| kept.armed.is_empty());
+    let clears = |open: &Directive| {
+        open.action.kind == ActionKind::ClearInstall && open.target.uid == card.uid()
+    };
+    let clean =
+        kept.is_some_and(CardRecord::is_as_it_stays) && !record.directives.iter().any(clears);
     // What was seen running may have been put out by something else since.
     let runs_it = kept
         .and_then(|kept| kept.image.as_ref())
@@ -145,6 +153,14 @@ fn phase(
             (Phase::Degraded, Shown::stalled(why))
         }
         Intent::Stall(why) => (Phase::Stalled, Shown::stalled(why)),
+        Intent::Wait(why, _) if why.reason == Reason::NetworkBootLost => {
+            let shown = Shown::progress(why.reason.as_str(), why.message.clone());
+            (Phase::Degraded, shown)
+        }
+        // Where its next boot goes changes nothing about what runs.
+        Intent::Act(draft) if at_work && draft.action.kind == ActionKind::SetNetworkBoot => {
+            running()
+        }
         Intent::Hold(_) | Intent::Wait(..) if at_work && !awaits_host(overall) => running(),
         Intent::Hold(why) => (Phase::Available, Shown::idle(why)),
         Intent::Wait(why, _) if is_announced(why.reason) => under_way(),

@@ -124,6 +124,7 @@ pub(crate) fn lacks(facts: &BmcReport, action: &ActionKind) -> Option<String> {
         ActionKind::HoldHost
         | ActionKind::StageInstall
         | ActionKind::StageHttpBoot
+        | ActionKind::SetNetworkBoot
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
         | ActionKind::PullFirmware

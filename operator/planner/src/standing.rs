@@ -213,7 +213,7 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
                     == directive.action.image.as_ref().map(|image| &image.digest)
                 && boots_from_media(facts)
         }
-        ActionKind::StageHttpBoot => {
+        ActionKind::StageHttpBoot | ActionKind::SetNetworkBoot => {
             // A BMC may have made a medium of the URL.
             directive.action.image.as_ref().is_some_and(|image| {
                 let holds = |held: &MediaReport| {

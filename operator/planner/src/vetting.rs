@@ -63,7 +63,9 @@ pub(crate) fn allows(
     wanted: &ImageFacts,
 ) -> Result<(), Intent> {
     let Vetting { trust, fit, .. } = vetting;
-    let ImageFacts { version, digest } = wanted;
+    let ImageFacts {
+        version, digest, ..
+    } = wanted;
     if let Judgement::NotMet(why) = trust {
         return Err(Intent::stall(
             Reason::ImageUntrusted,

@@ -95,13 +95,15 @@ impl<'a> Wanted<'a> {
     fn lack(self, offer: &Capability, state: &Reading<BootOverrideState>) -> Option<String> {
         let target = match self {
             Self::Override(BootOverride::Once(target) | BootOverride::Continuous(target)) => target,
-            Self::Override(BootOverride::OnceFrom(_)) => &BootTarget::UefiHttp,
+            Self::Override(BootOverride::OnceFrom(_) | BootOverride::AlwaysFrom(_)) => {
+                &BootTarget::UefiHttp
+            }
             Self::Override(BootOverride::Disabled) | Self::Without(_) => return None,
         };
         if !offer.allows(target.as_str()) {
             return Some(format!("the boot override target {}", target.as_str()));
         }
-        let from = matches!(self, Self::Override(BootOverride::OnceFrom(_)));
+        let from = self.uri().is_some();
         let http = reading::http_boot_capability(offer, state, &offer.source);
         (from && http.offer != Offer::Offered).then(|| "HttpBootUri".to_owned())
     }
@@ -122,6 +124,11 @@ impl<'a> Wanted<'a> {
                 "BootSourceOverrideEnabled": OverrideEnabled::Once.as_str(),
                 "HttpBootUri": uri.expose(),
             }}),
+            BootOverride::AlwaysFrom(uri) => json!({"Boot": {
+                "BootSourceOverrideTarget": BootTarget::UefiHttp.as_str(),
+                "BootSourceOverrideEnabled": OverrideEnabled::Continuous.as_str(),
+                "HttpBootUri": uri.expose(),
+            }}),
             BootOverride::Continuous(target) => json!({"Boot": {
                 "BootSourceOverrideTarget": target.as_str(),
                 "BootSourceOverrideEnabled": OverrideEnabled::Continuous.as_str(),
@@ -134,7 +141,8 @@ impl<'a> Wanted<'a> {
 
     fn uri(self) -> Option<&'a ImageUrl> {
         match self {
-            Self::Override(BootOverride::OnceFrom(uri)) | Self::Without(uri) => Some(uri),
+            Self::Override(BootOverride::OnceFrom(uri) | BootOverride::AlwaysFrom(uri))
+            | Self::Without(uri) => Some(uri),
             Self::Override(
                 BootOverride::Once(_) | BootOverride::Continuous(_) | BootOverride::Disabled,
             ) => None,
@@ -151,8 +159,16 @@ fn holds(state: &BootOverrideState, uri: &ImageUrl) -> bool {
 /// continuous one to the same target serves the next boot as well as `Once`,
 /// and stays: the caller is told.
 fn in_force(state: &BootOverrideState, wanted: &BootOverride) -> Option<Confirmation> {
-    if let BootOverride::OnceFrom(uri) = wanted {
-        return in_force_from(state, uri);
+    match wanted {
+        BootOverride::OnceFrom(uri) => return in_force_from(state, uri, OverrideEnabled::Once),
+        // One that lasts for one boot is not enough.
+        BootOverride::AlwaysFrom(uri) if state.enabled == Some(OverrideEnabled::Continuous) => {
+            return in_force_from(state, uri, OverrideEnabled::Continuous);
+        }
+        BootOverride::AlwaysFrom(_)
+        | BootOverride::Once(_)
+        | BootOverride::Continuous(_)
+        | BootOverride::Disabled => {}
     }
     match (wanted, state.enabled) {
         (BootOverride::Disabled, Some(OverrideEnabled::Disabled)) => Some(Confirmation::Confirmed),
@@ -168,7 +184,7 @@ fn in_force(state: &BootOverrideState, wanted: &BootOverride) -> Option<Confirma
             (state.target.as_ref() == Some(target)).then(|| differs(OverrideEnabled::Continuous))
         }
         (BootOverride::Once(_), Some(OverrideEnabled::Disabled) | None)
-        | (BootOverride::OnceFrom(_), _)
+        | (BootOverride::OnceFrom(_) | BootOverride::AlwaysFrom(_), _)
         | (
             BootOverride::Continuous(_),
             Some(OverrideEnabled::Once | OverrideEnabled::Disabled) | None,
@@ -180,6 +196,9 @@ fn in_force(state: &BootOverrideState, wanted: &BootOverride) -> Option<Confirma
 /// duration than asked for.
 fn landed(state: &BootOverrideState, wanted: &BootOverride) -> Option<Confirmation> {
     in_force(state, wanted).or_else(|| match (wanted, state.enabled) {
+        (BootOverride::AlwaysFrom(uri), _) => {
+            in_force_from(state, uri, OverrideEnabled::Continuous)
+        }
         (BootOverride::Continuous(target), Some(OverrideEnabled::Once))
             if state.target.as_ref() == Some(target) =>
         {
@@ -198,7 +217,11 @@ fn landed(state: &BootOverrideState, wanted: &BootOverride) -> Option<Confirmati
 
 /// The URL must be there: without it the firmware boots from wherever DHCP says. A BMC that
 /// fetches the image itself shows the URL beside the target of a medium.
-fn in_force_from(state: &BootOverrideState, uri: &ImageUrl) -> Option<Confirmation> {
+fn in_force_from(
+    state: &BootOverrideState,
+    uri: &ImageUrl,
+    wanted: OverrideEnabled,
+) -> Option<Confirmation> {
     let enabled = match state.enabled {
         Some(enabled @ (OverrideEnabled::Once | OverrideEnabled::Continuous)) => enabled,
         Some(OverrideEnabled::Disabled) | None => return None,
@@ -207,7 +230,7 @@ fn in_force_from(state: &BootOverrideState, uri: &ImageUrl) -> Option<Confirmati
         return None;
     }
     match (&state.target, enabled) {
-        (Some(BootTarget::UefiHttp), OverrideEnabled::Once) => Some(Confirmation::Confirmed),
+        (Some(BootTarget::UefiHttp), enabled) if enabled == wanted => Some(Confirmation::Confirmed),
         (Some(BootTarget::UefiHttp), _) => Some(differs(enabled)),
         (Some(BootTarget::Cd), _) => Some(Confirmation::Differs(
             "BootSourceOverrideTarget reads Cd: the BMC fetches the image itself, not the firmware"
@@ -274,6 +297,30 @@ mod tests {
     }
 
     #[test]
+    fn a_lasting_http_boot_is_sent_where_one_for_one_boot_is_set() {
+        use OverrideEnabled::{Continuous, Disabled, Once};
+        let uri = ImageUrl::new("http://192.0.2.1/i/a/image.iso");
+        let wanted = BootOverride::AlwaysFrom(uri.clone());
+        let seen = |target: BootTarget, enabled, held: &str| BootOverrideState {
+            http_uri: Reading::Read(Some(ImageUrl::new(held))),
+            ..state(target, Some(enabled))
+        };
+        let ours = uri.expose();
+        let lasting = seen(BootTarget::UefiHttp, Continuous, ours);
+        assert_eq!(in_force(&lasting, &wanted), Some(Confirmation::Confirmed));
+        let once = seen(BootTarget::UefiHttp, Once, ours);
+        assert_eq!(in_force(&once, &wanted), None);
+        assert_eq!(landed(&once, &wanted), Some(differs(Once)));
+        for state in [
+            seen(BootTarget::UefiHttp, Continuous, "http://192.0.2.1/i/b"),
+            seen(BootTarget::UefiHttp, Disabled, ours),
+            seen(BootTarget::Hdd, Continuous, ours),
+        ] {
+            assert_eq!(landed(&state, &wanted), None);
+        }
+    }
+
+    #[test]
     fn what_is_in_force_is_not_sent_again() {
         use OverrideEnabled::{Continuous, Disabled, Once};
         let once = BootOverride::Once(BootTarget::Cd);
@@ -321,6 +368,7 @@ mod tests {
         for wanted in [
             BootOverride::Once(BootTarget::Cd),
             BootOverride::OnceFrom(ImageUrl::new("http://192.0.2.1/a.iso")),
+            BootOverride::AlwaysFrom(ImageUrl::new("http://192.0.2.1/a.iso")),
             BootOverride::Continuous(BootTarget::Hdd),
             BootOverride::Disabled,
         ] {

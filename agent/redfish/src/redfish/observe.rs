@@ -76,11 +76,10 @@ pub(crate) async fn facts(
     let settings = (pending_boot_override != Reading::NotOffered).then_some(&pending_boot_override);
     let capabilities = Capabilities {
         reset: reading::reset(system, &path, info.as_deref()),
-        uefi_http: reading::http_boot_capability(
-            &targets,
-            settings.unwrap_or(&boot_override),
-            &path,
-        ),
+        uefi_http: Capability {
+            values: reading::override_durations(system),
+            ..reading::http_boot_capability(&targets, settings.unwrap_or(&boot_override), &path)
+        },
         boot_override: targets,
         virtual_media: reading::media_capability(&media, &path),
         boot_progress: reading::progress_capability(system, &path),

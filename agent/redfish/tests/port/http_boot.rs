@@ -171,3 +171,39 @@ async fn neither_is_done_to_a_stranger() {
     }
     assert!(bmc.changes().is_empty());
 }
+
+#[tokio::test]
+async fn a_boot_source_for_good_is_one_request_and_offered_where_an_override_may_last() {
+    let bmc = offering();
+    bmc.reads_once();
+    let port = port(&bmc);
+    let offered = |facts: &lockstep_redfish::BmcFacts| {
+        let now = serde_json::from_str("\"2026-06-01T00:00:00Z\"").unwrap();
+        let owner = |_: &ImageUrl| lockstep_redfish::UrlOwner::Foreign;
+        let report = lockstep_redfish::bmc_report(facts, owner, |_| None, None, &now);
+        report.capabilities.network_boot.unwrap().to_string()
+    };
+    let list = |values: serde_json::Value| {
+        bmc.change(SYSTEM, |system| {
+            system["Boot"]["BootSourceOverrideEnabled@Redfish.AllowableValues"] = values;
+        });
+    };
+    list(json!(["Disabled", "Once"]));
+    assert_eq!(offered(&port.observe().await.unwrap()), "NotOffered");
+    list(json!(["Disabled", "Once", "Continuous"]));
+    assert_eq!(offered(&port.observe().await.unwrap()), "Offered");
+
+    let always = BootOverride::AlwaysFrom(ImageUrl::new(IMAGE));
+    assert!(port.set_boot_override(&from_image()).await.unwrap().sent);
+    let effect = port.set_boot_override(&always).await.unwrap();
+    assert!(effect.sent && effect.confirmation == Confirmation::Confirmed);
+    assert!(!port.set_boot_override(&always).await.unwrap().sent);
+    let last = bmc.changes().pop().unwrap().body;
+    assert_eq!(
+        last,
+        json!({"Boot": {
+            "BootSourceOverrideTarget": "UefiHttp", "BootSourceOverrideEnabled": "Continuous",
+            "HttpBootUri": IMAGE,
+        }})
+    );
+}

@@ -221,3 +221,96 @@ async fn a_lost_reply_is_looked_for_and_a_restart_finds_what_was_set() {
     assert_eq!(bench.bmc.effects().len(), 1);
     running.end().await;
 }
+
+async fn publish_other(store: &Store) -> Digest {
+    let mut image = b"LOCKSTEP-SEED-SLOT-V1 4096\n".to_vec();
+    image.resize(4096, b' ');
+    image.extend([8; 1000]);
+    keep(store, image).await
+}
+
+fn set_for_good(seq: i64, digest: &Digest) -> Directive {
+    let mut set = directive(seq, "SetNetworkBoot");
+    set.action.image = stage(seq, digest).action.image;
+    set
+}
+
+#[tokio::test]
+async fn what_a_card_boots_from_for_good_is_kept_and_its_last_image_is_served_no_more() {
+    let bench = bench();
+    let first = publish(&bench.site.store).await;
+    let second = publish_other(&bench.site.store).await;
+    let running = bench.start(MachineKind::Card);
+    running.want(&[set_for_good(1, &first)]);
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Done");
+    let report = bench.api.get(CARD).unwrap();
+    let bmc = &report["spec"]["bmc"];
+    assert_eq!(bmc["httpBoot"]["digest"], first.to_string());
+    assert_eq!(bmc["capabilities"]["networkBoot"], "Offered");
+    let tokens = |bench: &Bench| {
+        let writes = format!("{:?}", bench.api.writes());
+        writes.matches("serviceaccounts/xpu-c1/token").count()
+    };
+    let before = tokens(&bench);
+    running.want(&[set_for_good(2, &first)]);
+    let again = bench.outcome(CARD, 2).await;
+    assert_eq!(again["message"], "the image was staged already");
+    assert_eq!(tokens(&bench), before + 1, "a new seed lies behind the URL");
+
+    running.want(&[set_for_good(3, &second)]);
+    assert_eq!(bench.outcome(CARD, 3).await["result"], "Done");
+    let granted = |digest| bench.site.store.granted(digest, "uid-1");
+    assert!(granted(&first).is_none(), "nobody boots it any more");
+    let grant = granted(&second).unwrap();
+
+    // What lasts for one boot only is not what is wanted, whether the card is on or not.
+    let uri = bench.site.url_for_card(&grant.path);
+    bench.bmc.set(|facts| {
+        facts.power = Reading::Read(lockstep_redfish::PowerState::On);
+        let once = booting(
+            BootTarget::UefiHttp,
+            OverrideEnabled::Once,
+            Some(uri.expose()),
+        );
+        facts.boot_override = Reading::Read(once);
+    });
+    running.want(&[set_for_good(4, &second)]);
+    assert_eq!(bench.outcome(CARD, 4).await["result"], "Done");
+    assert_eq!(granted(&second).unwrap().path, grant.path, "the URL stays");
+    running.want(&[directive(5, "ClearInstall")]);
+    assert_eq!(bench.outcome(CARD, 5).await["result"], "Done");
+    assert!(granted(&second).is_none());
+    let for_good = "override UefiHttp Continuous";
+    assert_eq!(
+        bench.bmc.effects(),
+        [
+            for_good,
+            for_good,
+            for_good,
+            "override Hdd Continuous",
+            "forget uri"
+        ]
+    );
+    running.end().await;
+}
+
+#[tokio::test]
+async fn without_its_note_what_we_set_for_good_does_not_pass_for_what_was_found() {
+    let bench = bench();
+    let digest = publish(&bench.site.store).await;
+    let running = bench.start(MachineKind::Card);
+    running.want(&[set_for_good(1, &digest)]);
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Done");
+    std::fs::remove_file(bench.site.config.state_dir.join("overrides/c1.json")).unwrap();
+    let grant = bench.site.store.granted(&digest, "uid-1").unwrap();
+    let uri = bench.site.url_for_card(&grant.path);
+    let image = publish_other(&bench.site.store).await;
+    running.want(&[set_for_good(2, &image)]);
+    assert_eq!(bench.outcome(CARD, 2).await["result"], "Done");
+    assert!(bench.site.store.owner_of_url(uri.expose()).is_none());
+    running.want(&[directive(3, "ClearInstall")]);
+    assert_eq!(bench.outcome(CARD, 3).await["result"], "Done");
+    let effects = bench.bmc.effects();
+    assert_eq!(effects[2..], ["override None Disabled", "forget uri"]);
+    running.end().await;
+}

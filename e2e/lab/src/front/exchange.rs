@@ -108,6 +108,12 @@ async fn answer(
         deliver(shared, entry, &answer);
         return Ok(answer);
     }
+    if let Some(boot) = http_boot.filter(|_| path.contains("ComputerSystem.Reset"))
+        && let Err(error) = boot.before_power_on().await
+    {
+        tracing::error!(%error, "the boot settings of a VM were not changed");
+        return Err(Cut);
+    }
     let body = match &asked {
         Some((_, asked)) => asked.for_emulator(body),
         None => body,

@@ -1,8 +1,10 @@
 //! A BMC whose machine's own firmware fetches what it boots: `Boot.HttpBootUri`.
 //!
 //! The emulator would download the URL itself and insert a CD. Here the URL goes into the
-//! firmware's variables, as a network boot option for the next boot. Whether the caller may ask
-//! for that stays the emulator's decision: it is asked for a boot from disk instead.
+//! firmware's variables, as a network boot option for the next boot, or for every boot that finds
+//! nothing on the disk. Whether the caller may ask for that stays the emulator's decision: it is
+//! asked for a boot from disk instead. A running VM has its variables in memory: a lasting
+//! override that is taken back meanwhile holds until its BMC powers it on the next time.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,6 +23,8 @@ const FROM_DISK: &str = r#"{"Boot":{"BootSourceOverrideTarget":"Hdd"}}"#;
 pub(super) struct Asked {
     target: Option<String>,
     uri: Option<String>,
+    /// It is to stay when it was used.
+    lasts: bool,
 }
 
 impl Asked {
@@ -45,8 +49,11 @@ impl Asked {
 struct Settings {
     /// The URL; it stays until it is replaced or emptied.
     uri: String,
-    /// Whether the next boot is from there. A boot consumes it.
+    /// Whether the next boot is from there. A boot consumes it, unless it lasts.
     armed: bool,
+    lasts: bool,
+    /// It was taken back while the VM was running.
+    outdated: bool,
 }
 
 /// The one-time boot of one machine.
@@ -90,8 +97,9 @@ impl HttpBoot {
             uri: boot
                 .get("HttpBootUri")
                 .map(|uri| text(uri).unwrap_or_default()),
+            lasts: boot.get("BootSourceOverrideEnabled") == Some(&json!("Continuous")),
         };
-        (asked != Asked::default()).then_some(asked)
+        (asked.target.is_some() || asked.uri.is_some()).then_some(asked)
     }
 
     /// Whether that can be done now: a running VM has its variables in memory.
@@ -103,21 +111,43 @@ impl HttpBoot {
     pub(super) async fn carry_out(&self, asked: Asked) -> Result<()> {
         let nvram = self.nvram.clone();
         let fetches = asked.fetches();
+        let lasts = fetches && asked.lasts;
+        // Who speaks of the URL alone says nothing of the override.
+        let of_target = asked.target.is_some();
         let (uri, was_armed) = {
             let is_on = (self.is_on)();
             let mut settings = self.settings();
-            let was_armed = std::mem::replace(&mut settings.armed, fetches) && !is_on;
+            let lasted = settings.lasts;
+            let was_armed = settings.armed && of_target;
+            if of_target {
+                settings.armed = fetches;
+                settings.lasts = lasts;
+                settings.outdated = is_on && was_armed && lasted;
+            }
             if let Some(uri) = asked.uri {
                 settings.uri = uri;
             }
-            (settings.uri.clone(), was_armed)
+            (settings.uri.clone(), was_armed && !is_on)
         };
         let change = move || match (fetches, was_armed) {
+            (true, _) if lasts => nvram.boot_always_from(&uri),
             (true, _) => nvram.boot_once_from(&uri),
             (false, true) => nvram.boot_in_order(),
             (false, false) => Ok(()),
         };
         tokio::task::spawn_blocking(change)
+            .await
+            .context("the task that changes UEFI variables ended early")?
+    }
+
+    /// Makes up for what could not be changed while the VM was running, before it is powered on.
+    pub(super) async fn before_power_on(&self) -> Result<()> {
+        let is_due = !(self.is_on)() && std::mem::take(&mut self.settings().outdated);
+        if !is_due {
+            return Ok(());
+        }
+        let nvram = self.nvram.clone();
+        tokio::task::spawn_blocking(move || nvram.boot_in_order())
             .await
             .context("the task that changes UEFI variables ended early")?
     }
@@ -130,11 +160,12 @@ impl HttpBoot {
         };
         let is_on = (self.is_on)();
         let mut settings = self.settings();
-        settings.armed &= !is_on;
+        settings.armed &= !is_on || settings.lasts;
         boot["HttpBootUri"] = json!(settings.uri);
         if settings.armed {
             boot["BootSourceOverrideTarget"] = json!("UefiHttp");
-            boot["BootSourceOverrideEnabled"] = json!("Once");
+            let enabled = if settings.lasts { "Continuous" } else { "Once" };
+            boot["BootSourceOverrideEnabled"] = json!(enabled);
         }
     }
 }
@@ -190,6 +221,7 @@ mod tests {
         *boot.settings() = Settings {
             uri: "http://x/y".to_owned(),
             armed: true,
+            ..Settings::default()
         };
         let shown = || {
             let from_disk = json!({"BootSourceOverrideTarget": "Hdd", "HttpBootUri": "None"});
@@ -206,5 +238,12 @@ mod tests {
         assert_eq!(shown(), (json!("Hdd"), json!("http://x/y")));
         on.store(false, Ordering::Relaxed);
         assert_eq!(shown(), (json!("Hdd"), json!("http://x/y")));
+        *boot.settings() = Settings {
+            armed: true,
+            lasts: true,
+            ..Settings::default()
+        };
+        on.store(true, Ordering::Relaxed);
+        assert_eq!(shown().0, json!("UefiHttp"), "one that lasts stays");
     }
 }

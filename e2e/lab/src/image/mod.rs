@@ -2,7 +2,7 @@
 //!
 //! [`installer`] makes the artefact a `DpuImage` points to: an ISO whose installer writes an
 //! operating system with the given agent to the first disk, hands the seed over and reboots into
-//! it. [`host_disk`] makes the disk of a VM that plays the host.
+//! it, or which boots that system itself. [`host_disk`] makes the disk of a VM that plays the host.
 //!
 //! What they say on the serial console: the constants of this module, those of cards followed by
 //! a blank and the version. An installer that gives up says `LOCKSTEP-INSTALLER-FAILED <why>`.
@@ -68,6 +68,8 @@ pub enum Behaviour {
     Hangs,
     /// Installs and starts an operating system of which nobody ever hears.
     InstallsMute,
+    /// There is none: the medium boots the operating system, and no disk is touched.
+    IsTheSystem,
 }
 
 /// A file of this machine with what is needed to name it in a `DpuImage`.
@@ -164,7 +166,7 @@ fn build_installer(spec: &InstallerSpec, kernel: &Kernel, folder: &Path) -> Resu
     let init = include_str!("../../assets/installer.sh");
     let mut initramfs = uki::base_initramfs(kernel, init, &spec.version)?;
     match spec.behaviour {
-        Behaviour::Installs | Behaviour::InstallsMute => {}
+        Behaviour::Installs | Behaviour::InstallsMute | Behaviour::IsTheSystem => {}
         Behaviour::Hangs => initramfs.file("etc/lockstep/never-finishes", 0o644, b""),
     }
     let payload = "usr/share/lockstep";
@@ -188,11 +190,16 @@ fn build_installer(spec: &InstallerSpec, kernel: &Kernel, folder: &Path) -> Resu
     let slot = work.join("lockstep.cred");
     fs::write(&slot, seed::empty()).with_context(|| format!("cannot write {}", slot.display()))?;
     let esp = work.join("esp.img");
+    let boots = if spec.behaviour == Behaviour::IsTheSystem {
+        &os
+    } else {
+        &installer
+    };
     medium::write_esp(
         &esp,
         &[
             ("BOOTX64.EFI.extra.d/lockstep.cred", &slot),
-            ("BOOTX64.EFI", &installer),
+            ("BOOTX64.EFI", boots),
         ],
     )?;
     let iso = folder.join("installer.iso");

@@ -2,7 +2,7 @@
 
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::OnInstallFailure;
-use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
+use lockstep_crds::directive::{ActionKind, Directive, ImageFacts, TargetKind};
 
 use crate::requirement::Judgement;
 use crate::view::{View, Wanted};
@@ -55,10 +55,11 @@ pub(super) fn is_allowed(
         matches!(&card.wanted, Wanted::Image(wanted) if wanted.digest == back.from.digest)
             && policy.spec.install.on_failure == OnInstallFailure::RollBack
     });
-    let good = kept.last_good.as_ref().map(|good| &good.image);
+    let good = kept.last_good.as_ref();
+    let is_good = |image: &ImageFacts| good.is_some_and(|good| good.image.digest == image.digest);
     let vetting = if is_wanted && kept.roll_back.is_none() {
         &card.vetting
-    } else if let Some(fallback) = fallback.filter(|_| given_up && good == Some(image)) {
+    } else if let Some(fallback) = fallback.filter(|_| given_up && is_good(image)) {
         &fallback.vetting
     } else {
         return false;

@@ -13,16 +13,16 @@ use lockstep_crds::boot_policy::{
     OnTimeout, UnobservableStageAction, WaitUntil,
 };
 use lockstep_crds::directive::ImageFacts;
-use lockstep_crds::host::{Disruption, HostRole, SlotPower, TrustDomain};
+use lockstep_crds::host::{CardRecord, Disruption, HostRole, SlotPower, TrustDomain};
 use lockstep_crds::observed::{BootStage, Knowledge, Offer};
-use lockstep_crds::{LocalRef, Phase};
+use lockstep_crds::{DpuHostStatus, LocalRef, Phase};
 use lockstep_planner::Decision;
 use lockstep_planner::view::{NodeSeen, Readiness};
 use proptest::prelude::*;
 
 use events::{events, failures, happen, http_boots, http_offers, methods, updates};
 
-use crate::world::machine::{HttpBoot, Update};
+use crate::world::machine::{HttpBoot, Machine, Update};
 use crate::world::operator::Crash;
 use crate::world::{World, secs};
 
@@ -276,12 +276,15 @@ fn ends(world: &mut World) {
                 told()
             );
             assert!(
-                status.cards.iter().all(|card| card.armed.is_empty()),
+                status.cards.iter().all(CardRecord::is_as_it_stays),
                 "{}",
                 told()
             );
             let there = world.cards.iter().filter(|card| card.dpu.is_some());
             for machine in there.map(|card| &card.machine) {
+                if boots_from_network(status, machine) {
+                    continue;
+                }
                 let armed = machine.media.is_some()
                     || machine.boot_override
                     || machine.http_uri.is_some()
@@ -289,6 +292,20 @@ fn ends(world: &mut World) {
                     || machine.update.is_some()
                     || machine.granted.is_some();
                 assert!(!armed, "S15: something stays armed: {}", told());
+            }
+            for card in world.cards.iter() {
+                let uid = card.dpu.as_ref().and_then(|dpu| dpu.metadata.uid.as_ref());
+                let approved = card.dpu.as_ref().is_some_and(|dpu| dpu.spec.approved);
+                let kept = uid.and_then(|uid| status.record_of(uid));
+                let stateless = kept
+                    .filter(|kept| approved && kept.observed_at.is_some())
+                    .and_then(|kept| kept.image.as_ref())
+                    .is_some_and(|image| image.stateless);
+                assert!(
+                    !stateless || boots_from_network(status, &card.machine),
+                    "its next boot leads elsewhere: {}",
+                    told()
+                );
             }
             let kept = world.host_machine.custody.as_ref();
             assert!(
@@ -311,6 +328,18 @@ fn ends(world: &mut World) {
         }
         Decision::Await(..) | Decision::Start(_) => panic!("no end: {}", told()),
     }
+}
+
+/// Whether the card's next boot is wanted to lead to a stateless image, and does.
+fn boots_from_network(status: &DpuHostStatus, machine: &Machine) -> bool {
+    let held = machine.http_uri.as_ref().or(machine.media.as_ref());
+    let digest = held.map(|image| &image.digest);
+    let is_wanted = status.cards.iter().any(|kept| {
+        let image = kept.image.as_ref().filter(|image| image.stateless);
+        image.map(|image| &image.digest) == digest && kept.observed_at.is_some()
+    });
+    let is_set = machine.boot_override || machine.http_override;
+    digest.is_some() && is_wanted && is_set
 }
 
 /// Few enough cases for every run; `PROPTEST_CASES` asks for more.
@@ -373,6 +402,7 @@ proptest! {
         let runs = ImageFacts {
             digest: format!("sha256:{}", letter.to_string().repeat(64)),
             version: version.to_owned(),
+            stateless: false,
         };
         for index in 0..world.cards.len() {
             world.cards[index].disk = Some(runs.clone());
@@ -409,6 +439,36 @@ fn believed_rightly(world: &World) {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: config().cases / 4, ..config() })]
+
+    #[test]
+    fn a_stateless_card_is_led_to_its_image_for_good_whatever_happens(
+        start in starts(),
+        keeps in any::<bool>(),
+        seconds in 0..2400_i64,
+        events in prop::collection::vec(events(), 1..40),
+    ) {
+        let mut world = begin(&Start {
+            slot: SlotPower::Yes,
+            coupled: false,
+            node: false,
+            guess: true,
+            methods: vec![AllowedMethod::UefiHttp],
+            uefi_http: Some(Offer::Offered),
+            ..start
+        });
+        for card in &mut world.cards {
+            card.machine.keeps_override = keeps;
+        }
+        world.edit_policy(|policy| policy.image_ref = Some(LocalRef { name: "net-3".into() }));
+        rest(&mut world, seconds);
+        let mut spare = None;
+        for event in &events {
+            world.tell(format!("-- {event:?}"));
+            happen(&mut world, event, &mut spare);
+        }
+        world.tell("-- calm");
+        ends(&mut world);
+    }
 
     #[test]
     fn a_card_whose_update_fails_goes_back_once_whatever_happens(

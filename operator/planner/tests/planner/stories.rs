@@ -14,6 +14,7 @@ mod host_wait;
 mod image_trust;
 mod inspection;
 mod inventory;
+mod network_boot;
 mod pairing;
 mod refusals;
 mod requirements;

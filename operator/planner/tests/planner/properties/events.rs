@@ -88,6 +88,12 @@ pub enum OfCard {
     ForeignUri(bool),
     UefiHttp(Option<Offer>),
     MakesOfHttp(HttpBoot),
+    /// Whether its BMC offers a boot override that lasts.
+    NetworkBoot(Option<Offer>),
+    /// Whether one that is to last does.
+    KeepsOverride(bool),
+    LosesOverride,
+    Reboot,
     Updates(Option<Offer>),
     MakesOfUpdates(Update),
     Firmware(Option<&'static str>),
@@ -159,7 +165,14 @@ fn knowledge() -> impl Strategy<Value = Knowledge> {
 }
 
 fn versions() -> impl Strategy<Value = Option<&'static str>> {
-    prop_oneof![3 => Just(Some("os-1")), 3 => Just(Some("os-2")), 1 => Just(Some("os-9")), 1 => Just(None)]
+    prop_oneof![
+        3 => Just(Some("os-1")),
+        3 => Just(Some("os-2")),
+        2 => Just(Some("net-3")),
+        1 => Just(Some("net-4")),
+        1 => Just(Some("os-9")),
+        1 => Just(None),
+    ]
 }
 
 fn judgements() -> impl Strategy<Value = Judgement> {
@@ -274,6 +287,10 @@ fn of_card() -> impl Strategy<Value = OfCard> {
         1 => any::<bool>().prop_map(OfCard::ForeignUri),
         1 => http_offers().prop_map(OfCard::UefiHttp),
         1 => http_boots().prop_map(OfCard::MakesOfHttp),
+        1 => http_offers().prop_map(OfCard::NetworkBoot),
+        1 => any::<bool>().prop_map(OfCard::KeepsOverride),
+        2 => Just(OfCard::LosesOverride),
+        3 => Just(OfCard::Reboot),
         1 => http_offers().prop_map(OfCard::Updates),
         1 => updates().prop_map(OfCard::MakesOfUpdates),
         2 => firmware_versions().prop_map(OfCard::Firmware),
@@ -318,7 +335,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         2 => versions().prop_map(Event::PolicyImage),
         1 => any::<bool>().prop_map(Event::ImageGone),
         1 => any::<bool>().prop_map(Event::Source),
-        3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("bmc-b")], vettings()).prop_map(|(image, found)| Event::Vetted(image, found)),
+        3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("bmc-b"), Just("net-3")], vettings()).prop_map(|(image, found)| Event::Vetted(image, found)),
         1 => (0..3_i64).prop_map(Event::Minimum),
         2 => modes().prop_map(Event::Mode),
         1 => any::<bool>().prop_map(Event::Policy),
@@ -327,7 +344,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Trusts),
         1 => timeouts.prop_map(Event::OnTimeout),
         1 => failures().prop_map(Event::OnFailure),
-        3 => (prop_oneof![Just("os-1"), Just("os-2")], any::<bool>())
+        3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("net-3")], any::<bool>())
             .prop_map(|(version, breaks)| Event::Breaks(version, breaks)),
         1 => any::<bool>().prop_map(Event::Conflict),
         1 => any::<bool>().prop_map(Event::Guards),
@@ -493,6 +510,10 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
         OfCard::ForeignUri(foreign) => world.cards[index].machine.foreign_uri = *foreign,
         OfCard::UefiHttp(offer) => world.cards[index].machine.uefi_http.clone_from(offer),
         OfCard::MakesOfHttp(makes) => world.cards[index].machine.makes_of_http = *makes,
+        OfCard::NetworkBoot(offer) => world.cards[index].machine.network_boot.clone_from(offer),
+        OfCard::KeepsOverride(keeps) => world.cards[index].machine.keeps_override = *keeps,
+        OfCard::LosesOverride => world.cards[index].machine.lose_override(),
+        OfCard::Reboot => world.reboot_card(index),
         OfCard::Updates(offer) => {
             let machine = &mut world.cards[index].machine;
             machine.simple_update.clone_from(offer);

@@ -149,6 +149,7 @@ fn namesake() -> ImageFacts {
     ImageFacts {
         digest: format!("sha256:{}", "f".repeat(64)),
         version: "os-1".to_owned(),
+        stateless: false,
     }
 }
 

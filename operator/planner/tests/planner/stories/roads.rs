@@ -268,7 +268,9 @@ fn what_another_way_has_armed_is_taken_back_before_the_policys_way_is_armed() {
 #[test]
 fn an_install_that_somebody_began_by_this_way_is_adopted() {
     let mut world = world(&[VirtualMedia, UefiHttp], HttpBoot::Keeps);
-    world.cards[0].machine.set_http_boot(Some(image("os-1")));
+    world.cards[0]
+        .machine
+        .set_http_boot(Some(image("os-1")), false);
     world.power_on_card(0);
     world.until("Ready", secs(900), World::is_ready);
     world.settle(secs(60));

@@ -219,8 +219,11 @@ impl World {
                 let kind = &directive.action.kind;
                 let boots = *kind == ActionKind::PowerOn || kind.is_update();
                 let dark = boots && !self.machine(which).is_on();
-                let drops = directive.action.kind == ActionKind::StageHttpBoot
-                    && self.machine(which).makes_of_http == HttpBoot::DropsUrl;
+                let over_http = matches!(
+                    directive.action.kind,
+                    ActionKind::StageHttpBoot | ActionKind::SetNetworkBoot
+                );
+                let drops = over_http && self.machine(which).makes_of_http == HttpBoot::DropsUrl;
                 if dark {
                     self.end(which, OutcomeKind::Unknown, "sent, and not seen");
                 } else if drops {
@@ -246,6 +249,7 @@ impl World {
                     | ActionKind::ReleaseHost
                     | ActionKind::StageInstall
                     | ActionKind::StageHttpBoot
+                    | ActionKind::SetNetworkBoot
                     | ActionKind::PullUpdate
                     | ActionKind::PushUpdate
                     | ActionKind::PullFirmware

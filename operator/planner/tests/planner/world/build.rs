@@ -24,6 +24,7 @@ pub fn image(version: &str) -> ImageFacts {
     ImageFacts {
         digest: format!("sha256:{}", letter.to_string().repeat(64)),
         version: version.to_owned(),
+        stateless: version.starts_with("net-"),
     }
 }
 
@@ -89,7 +90,7 @@ impl World {
                 "imageRef": {"name": "os-1"},
                 "hostWait": {"until": "OsRunning"},
             }))),
-            catalogue: ["os-1", "os-2"]
+            catalogue: ["os-1", "os-2", "net-3", "net-4"]
                 .map(|version| (version.to_owned(), image(version)))
                 .into(),
             vetted: BTreeMap::new(),
@@ -105,6 +106,7 @@ impl World {
                     dpu: Some(dpu(name)),
                     machine: Machine::new(serial(name)),
                     disk: None,
+                    fetched: None,
                     os: None,
                     os_report: None,
                     os_lease: None,

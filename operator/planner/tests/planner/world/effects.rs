@@ -201,12 +201,13 @@ impl World {
                 let image = directive.action.image.clone();
                 let machine = self.machine(which);
                 machine.media = image;
+                machine.lose_override();
                 machine.boot_override = true;
-                machine.http_override = false;
             }
-            ActionKind::StageHttpBoot => {
+            ActionKind::StageHttpBoot | ActionKind::SetNetworkBoot => {
                 let image = directive.action.image.clone();
-                self.machine(which).set_http_boot(image);
+                let always = directive.action.kind == ActionKind::SetNetworkBoot;
+                self.machine(which).set_http_boot(image, always);
             }
             ActionKind::PullUpdate | ActionKind::PushUpdate => {
                 if let Which::Card(index) = which {
@@ -231,9 +232,8 @@ impl World {
                 let machine = self.machine(which);
                 machine.update = None;
                 machine.media = None;
-                machine.boot_override = false;
                 machine.http_uri = None;
-                machine.http_override = false;
+                machine.lose_override();
                 machine.granted = None;
             }
             ActionKind::PowerOn => match which {

@@ -41,6 +41,12 @@ pub struct Machine {
     pub foreign_uri: bool,
     /// The boot override is HTTP boot.
     pub http_override: bool,
+    /// Its boot override stays when it was used.
+    pub override_lasts: bool,
+    /// Whether one that is to last does.
+    pub keeps_override: bool,
+    /// Whether it offers one that lasts, for HTTP boot; `None`: its agent does not tell.
+    pub network_boot: Option<Offer>,
     pub makes_of_http: HttpBoot,
     /// Whether it offers HTTP boot from a URL; `None`: its agent does not tell.
     pub uefi_http: Option<Offer>,
@@ -195,6 +201,9 @@ impl Machine {
             http_uri: None,
             foreign_uri: false,
             http_override: false,
+            override_lasts: false,
+            keeps_override: true,
+            network_boot: Some(Offer::Offered),
             makes_of_http: HttpBoot::Keeps,
             uefi_http: Some(Offer::NotOffered),
             simple_update: Some(Offer::NotOffered),
@@ -290,6 +299,7 @@ impl Machine {
                 simple_update: self.simple_update.clone(),
                 multipart_push: self.multipart_push.clone(),
                 uefi_http: self.uefi_http.clone(),
+                network_boot: self.network_boot.clone(),
                 reset_types: self.reset_types.clone(),
                 boot_targets: Vec::new(),
                 virtual_media: self.virtual_media.clone(),
@@ -321,12 +331,15 @@ impl Machine {
         }
     }
 
-    /// What the next boot installs; an override that was set once is over with it.
+    /// What the next boot fetches; an override that was set once is over with it.
     fn boot_image(&mut self) -> Option<ImageFacts> {
-        if std::mem::take(&mut self.boot_override) {
+        let (media, http) = (self.boot_override, self.http_override);
+        self.boot_override &= self.override_lasts;
+        self.http_override &= self.override_lasts;
+        if media {
             return self.media.clone();
         }
-        if !std::mem::take(&mut self.http_override) {
+        if !http {
             return None;
         }
         match self.makes_of_http {
@@ -339,8 +352,16 @@ impl Machine {
         }
     }
 
-    /// It is given a URL to boot from.
-    pub fn set_http_boot(&mut self, image: Option<ImageFacts>) {
+    /// Its boot override is gone, and nobody asked for that.
+    pub fn lose_override(&mut self) {
+        self.boot_override = false;
+        self.http_override = false;
+        self.override_lasts = false;
+    }
+
+    /// It is given a URL to boot from, once or always.
+    pub fn set_http_boot(&mut self, image: Option<ImageFacts>, always: bool) {
+        self.override_lasts = always && self.keeps_override;
         match self.makes_of_http {
             HttpBoot::Keeps | HttpBoot::Forgets | HttpBoot::LeadsNowhere => {
                 self.http_uri = image;
@@ -479,16 +500,42 @@ impl World {
             return;
         }
         card.machine.set_power(PowerState::On, now);
-        let image = card.machine.boot_image();
-        match image {
+        self.boots(index);
+        self.tell(format!("card {index}: on"));
+    }
+
+    /// A card that is on boots.
+    fn boots(&mut self, index: usize) {
+        let now = self.now;
+        let card = &mut self.cards[index];
+        card.fetched = None;
+        let up = (now + secs(BOOT), Coming::Up);
+        match card.machine.boot_image() {
+            Some(image) if image.stateless => {
+                card.fetched = Some(image);
+                card.machine.coming.push(up);
+            }
             Some(image) => {
                 card.disk = None;
                 let done = (now + secs(INSTALL), Coming::Installed(image));
                 card.machine.coming.push(done);
             }
-            None => card.machine.coming.push((now + secs(BOOT), Coming::Up)),
+            None => card.machine.coming.push(up),
         }
-        self.tell(format!("card {index}: on"));
+    }
+
+    /// A card boots anew by itself, or because somebody in its system wants it to.
+    pub fn reboot_card(&mut self, index: usize) {
+        let writing = self.is_installing(index);
+        let card = &mut self.cards[index];
+        if !card.machine.is_on() || writing {
+            return;
+        }
+        card.os = None;
+        card.machine.coming.clear();
+        card.machine.stage = Some(BootStage::OsStarting);
+        self.boots(index);
+        self.tell(format!("card {index}: boots anew"));
     }
 
     pub fn power_off_card(&mut self, index: usize) {
@@ -527,6 +574,7 @@ impl World {
         let card = &mut self.cards[index];
         let makes = card.machine.makes_of_updates;
         card.os = None;
+        card.fetched = None;
         card.machine.coming.clear();
         card.machine.stage = Some(BootStage::FirmwareUpdating);
         card.machine.update = Some(UpdateReport {
@@ -629,7 +677,8 @@ impl World {
         let now = self.now;
         let card = &mut self.cards[index];
         let comes_up = |image: &ImageFacts| !card.dead && !self.broken.contains(&image.version);
-        let Some(image) = card.disk.clone().filter(comes_up) else {
+        let booted = card.fetched.clone().or_else(|| card.disk.clone());
+        let Some(image) = booted.filter(comes_up) else {
             return;
         };
         card.machine.stage = Some(BootStage::OsRunning);

@@ -48,6 +48,8 @@ pub struct Card {
     pub machine: Machine,
     /// What is on its disk: digest and version.
     pub disk: Option<ImageFacts>,
+    /// What it has booted from the network this time.
+    pub fetched: Option<ImageFacts>,
     pub os: Option<CardOs>,
     /// Report and Lease of its own agent; they outlive the system that wrote them.
     pub os_report: Option<DpuReportSpec>,
