@@ -241,10 +241,11 @@ pub(crate) fn offer(capability: &Capability) -> Offer {
 /// HTTP boot from a URL of its own, by an override that lasts.
 fn network_boot(http: &Capability) -> Offer {
     let lasts = http.allows(OverrideEnabled::Continuous.as_str());
-    match offer(http) {
-        Offer::Offered if !lasts => Offer::NotOffered,
-        offer => offer,
+    let offer = offer(http);
+    if offer == Offer::Offered && !lasts {
+        return Offer::NotOffered;
     }
+    offer
 }
 
 fn values(capability: &Capability) -> Vec<String> {
