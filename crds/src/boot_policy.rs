@@ -268,6 +268,10 @@ pub enum OnOrphan {
     validation = Rule::new("self.methods.all(one, self.methods.exists_one(other, other == one))")
         .message("install.methods must not name a method twice")
 )]
+#[x_kube(
+    validation = Rule::new("!has(self.goldenImageRef) || self.onFailure == 'RollBack'")
+        .message("install.goldenImageRef is the last way back, so install.onFailure must be RollBack")
+)]
 pub struct InstallPolicy {
     /// Ways by which an image may get onto a card, in the order of preference. The first that the
     /// card or its BMC offers is used; after an install that failed, the next. No other way is taken.
@@ -290,6 +294,10 @@ pub struct InstallPolicy {
     /// What becomes of a card whose wanted image did not come up in `maxAttempts` installs.
     #[serde(default)]
     pub on_failure: OnInstallFailure,
+    /// The golden image: what goes onto a card, by its BMC alone, if its last good image does not
+    /// come up either, may not go onto it, or is not known. With `onFailure: RollBack`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub golden_image_ref: Option<LocalRef>,
     /// Seconds a card gets to shut down gracefully before its power is cut.
     #[schemars(range(min = 0, max = 3600))]
     #[serde(default = "InstallPolicy::default_shutdown")]
@@ -303,8 +311,9 @@ pub enum OnInstallFailure {
     #[default]
     Stall,
     /// The image that the card was last seen to run is installed again, if there is one and it may
-    /// go onto the card now; `maxAttempts` counts for it anew. The host's wait ends with it as with
-    /// the wanted one. The card is not Ready then, and neither image is tried again before a
+    /// go onto the card now, and then the one that `goldenImageRef` names; `maxAttempts` counts for
+    /// each anew. The host's wait ends with it as with
+    /// the wanted one. The card is not Ready then, and none of them is tried again before a
     /// person names another one or changes `retryToken`.
     RollBack,
 }
@@ -381,6 +390,7 @@ impl Default for InstallPolicy {
             firmware_timeout_seconds: Self::default_firmware_timeout(),
             max_attempts: Self::default_attempts(),
             on_failure: OnInstallFailure::default(),
+            golden_image_ref: None,
             shutdown_grace_seconds: Self::default_shutdown(),
         }
     }

@@ -425,7 +425,7 @@ pub struct CardRecord {
     #[schemars(length(max = 10))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<InstallFailure>,
-    /// The wanted image was given up, and `lastGood` is on its way back, or runs again.
+    /// The wanted image was given up, and `lastGood` or the golden image is on its way back, or runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roll_back: Option<RollBack>,
     /// The highest security version of an image that the card was seen to run.
@@ -543,7 +543,7 @@ pub struct InstallFailure {
     pub at: Time,
 }
 
-/// The way back to the last good image.
+/// The way back to the last good image, or to the golden one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RollBack {
@@ -551,6 +551,20 @@ pub struct RollBack {
     pub from: ImageFacts,
     /// Since when it is not tried any more.
     pub since: Time,
+    /// The golden image, if the way leads to that one, and not to `lastGood`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub golden: Option<NamedImage>,
+}
+
+/// An image, and the object that tells of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NamedImage {
+    /// Name of its `DpuImage`.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// What it is.
+    pub image: ImageFacts,
 }
 
 /// A directive that did not do what it should, and how often in a row.
@@ -589,13 +603,41 @@ pub struct FinishedDirective {
     pub at: Time,
 }
 
+/// Where a card goes back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackTo<'a> {
+    /// Name of the `DpuImage`.
+    pub name: &'a str,
+    /// What it is.
+    pub image: &'a ImageFacts,
+    /// Whether it is the golden image, and not the last good one.
+    pub is_golden: bool,
+}
+
 impl CardRecord {
     /// The image that the card gets in place of the one that is wanted of it, where that one was
     /// given up and nobody has wanted something else since.
-    pub fn goes_back_to(&self, digest: &str, retry_token: Option<&str>) -> Option<&GoodImage> {
+    pub fn goes_back_to(&self, digest: &str, retry_token: Option<&str>) -> Option<BackTo<'_>> {
         let back = self.roll_back.as_ref()?;
         let same_wish = back.from.digest == digest && self.retry_token.as_deref() == retry_token;
-        self.last_good.as_ref().filter(|_| same_wish)
+        self.back_to().filter(|_| same_wish)
+    }
+
+    /// The image that the way back leads to, as long as the card is on it or has gone it.
+    pub fn back_to(&self) -> Option<BackTo<'_>> {
+        let back = self.roll_back.as_ref()?;
+        let golden = back.golden.as_ref().map(|golden| BackTo {
+            name: &golden.name,
+            image: &golden.image,
+            is_golden: true,
+        });
+        golden.or_else(|| {
+            self.last_good.as_ref().map(|good| BackTo {
+                name: &good.name,
+                image: &good.image,
+                is_golden: false,
+            })
+        })
     }
 
     /// Whether nothing is armed there but what a card that runs a stateless image boots from.
@@ -610,7 +652,7 @@ impl CardRecord {
         })
     }
 
-    /// The image that the card may have to go back to.
+    /// The last good image, if the card may have to go back to it.
     pub fn fallback(&self, on_failure: OnInstallFailure) -> Option<&GoodImage> {
         let may = on_failure == OnInstallFailure::RollBack || self.roll_back.is_some();
         self.last_good.as_ref().filter(|_| may)

@@ -11,7 +11,7 @@ use lockstep_crds::{
 use lockstep_planner::inventory::JoinedCard;
 use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::Vetting;
-use lockstep_planner::view::{CardView, Fallback, FirmwareImage, Wanted, WantedFirmware};
+use lockstep_planner::view::{CardView, Fallback, FirmwareImage, Golden, Wanted, WantedFirmware};
 use lockstep_planner::{View, good_image};
 use thiserror::Error;
 
@@ -132,6 +132,7 @@ fn card_view(
         }),
         firmware: firmware(world, key, dpu, policy, joined)?,
         fallback: None,
+        golden: None,
         wanted: wanted(world, key, image)?,
         conflicts: world.claims.conflicts(&Claimant::Card(key.clone())),
         in_host: joined.and_then(|joined| seen_in_host(world, key, node, joined)),
@@ -140,6 +141,7 @@ fn card_view(
         joined: joined.map(shown),
     };
     view.fallback = fallback(world, key, &view, host, policy, joined)?;
+    view.golden = golden(world, key, dpu, policy, joined)?;
     Ok(view)
 }
 
@@ -159,18 +161,45 @@ fn fallback(
     };
     let found = readable("DpuImage", &world.images, &key.sibling(&good.name))?;
     let found = found.filter(|image| image.spec.digest == good.image.digest);
+    Ok(found.map(|image| Box::new(way_out(world, key, &card.dpu, policy, image, joined))))
+}
+
+/// The golden image of the policy.
+fn golden(
+    world: &World,
+    key: &Key,
+    dpu: &Dpu,
+    policy: Option<&DpuBootPolicy>,
+    joined: Option<&JoinedCard>,
+) -> Result<Option<Box<Golden>>, Unreadable> {
+    let named = policy.and_then(|policy| policy.spec.install.golden_image_ref.as_ref());
+    let found = image_of(world, key, named)?;
     Ok(found.map(|image| {
-        Box::new(Fallback {
-            image: facts(image),
-            requirements: requirements(world, key, image, joined),
-            vetting: of_kind(
-                vetting(world, key, &card.dpu.spec.site, policy, image, joined),
-                image,
-                ImageKind::Os,
-            ),
-            configuration: Inputs::of(&card.dpu, &image.name_any(), &image.spec),
+        Box::new(Golden {
+            name: image.name_any(),
+            found: way_out(world, key, dpu, policy, image, joined),
         })
     }))
+}
+
+fn way_out(
+    world: &World,
+    key: &Key,
+    dpu: &Dpu,
+    policy: Option<&DpuBootPolicy>,
+    image: &DpuImage,
+    joined: Option<&JoinedCard>,
+) -> Fallback {
+    Fallback {
+        image: facts(image),
+        requirements: requirements(world, key, image, joined),
+        vetting: of_kind(
+            vetting(world, key, &dpu.spec.site, policy, image, joined),
+            image,
+            ImageKind::Os,
+        ),
+        configuration: Inputs::of(dpu, &image.name_any(), &image.spec),
+    }
 }
 
 /// The firmware images that the card names, or the policy.

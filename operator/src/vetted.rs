@@ -105,5 +105,7 @@ fn may_go_back(host: &DpuHost, dpu: &Dpu, policy: &DpuBootPolicy, image: &Key) -
     let record = host.status.as_ref();
     let kept = record.and_then(|record| record.record_of(uid));
     let good = kept.and_then(|kept| kept.fallback(policy.spec.install.on_failure));
+    let golden = policy.spec.install.golden_image_ref.as_ref();
     good.is_some_and(|good| good.name == image.name)
+        || golden.is_some_and(|golden| golden.name == image.name)
 }

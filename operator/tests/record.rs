@@ -57,6 +57,7 @@ fn view(server: &ApiServer) -> View {
             firmware: Vec::new(),
             configuration: None,
             fallback: None,
+            golden: None,
             joined: None,
         }],
         conflicts: Vec::new(),

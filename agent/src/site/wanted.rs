@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 use lockstep_crds::boot_policy::PolicyMode;
-use lockstep_crds::host::{CardRecord, GoodImage};
+use lockstep_crds::directive::ImageFacts;
+use lockstep_crds::host::CardRecord;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage};
 use lockstep_store::{Digest, Place};
 use url::Url;
@@ -54,8 +55,9 @@ pub fn wanted(
         let standing = Standing::of(card, hosts, policies).into_iter();
         standing.flat_map(|standing| {
             let firmware = standing.firmware(images).into_iter().map(Some);
+            let golden = standing.golden(images).into_iter().map(Some);
             let systems = [standing.named(images), standing.fallback(images)];
-            systems.into_iter().chain(firmware)
+            systems.into_iter().chain(golden).chain(firmware)
         })
     });
     for image in of_cards.flatten() {
@@ -160,14 +162,28 @@ impl<'a> Standing<'a> {
     /// The image to which the card may have to go back.
     fn fallback<'i>(&self, images: &'i [Arc<DpuImage>]) -> Option<&'i Arc<DpuImage>> {
         let good = self.kept?.fallback(self.policy.spec.install.on_failure)?;
-        good_image(good, images)
+        recorded(&good.name, &good.image, images)
+    }
+
+    /// The golden image, and the one that the card goes back to as such if that was another.
+    fn golden<'i>(&self, images: &'i [Arc<DpuImage>]) -> Vec<&'i Arc<DpuImage>> {
+        let named = self.policy.spec.install.golden_image_ref.as_ref();
+        let named =
+            named.and_then(|named| images.iter().find(|image| image.name_any() == named.name));
+        let back = self.kept.and_then(CardRecord::back_to);
+        let back = back.and_then(|back| recorded(back.name, back.image, images));
+        named.into_iter().chain(back).collect()
     }
 }
 
-fn good_image<'i>(good: &GoodImage, images: &'i [Arc<DpuImage>]) -> Option<&'i Arc<DpuImage>> {
-    let is_it = |image: &&Arc<DpuImage>| {
-        image.name_any() == good.name && image.spec.digest == good.image.digest
-    };
+/// The image of a record, as long as its object names the same bytes.
+fn recorded<'i>(
+    name: &str,
+    image: &ImageFacts,
+    images: &'i [Arc<DpuImage>],
+) -> Option<&'i Arc<DpuImage>> {
+    let is_it =
+        |there: &&Arc<DpuImage>| there.name_any() == name && there.spec.digest == image.digest;
     images.iter().find(is_it)
 }
 
@@ -182,11 +198,11 @@ pub(super) fn image_of<'a>(
     let standing = Standing::of(card, hosts, policies)?;
     let named = standing.named(images)?;
     let token = card.spec.retry_token.as_deref();
-    let good = standing
+    let back = standing
         .kept
         .and_then(|kept| kept.goes_back_to(&named.spec.digest, token));
-    match good {
-        Some(good) => good_image(good, images),
+    match back {
+        Some(back) => recorded(back.name, back.image, images),
         None => Some(named),
     }
 }
@@ -329,6 +345,46 @@ mod tests {
         let policies = [rolls_back()];
         assert!(image_of(&cards[0], &hosts, &policies, &images).is_none());
         assert_eq!(wanted("s", &hosts, &cards, &policies, &images).len(), 1);
+    }
+
+    #[test]
+    fn a_golden_image_is_kept_and_what_a_card_goes_to_as_such_is_configured() {
+        let mut wants_one = (*card(Some("one"))).clone();
+        wants_one.metadata.uid = Some("uid-c".into());
+        let cards = [Arc::new(wants_one)];
+        let images = [image("one", "1"), image("two", "2"), image("gold", "3")];
+        let mut policy = (*policy("Plan", None)).clone();
+        policy.spec.install.on_failure = OnInstallFailure::RollBack;
+        let unnamed = Arc::new(policy.clone());
+        policy.spec.install.golden_image_ref =
+            serde_json::from_value(json!({"name": "gold"})).unwrap();
+        let named = Arc::new(policy);
+        let facts =
+            |digit: &str| json!({"version": "1", "digest": format!("sha256:{}", digit.repeat(64))});
+        let gone_to = json!({"rollBack": {
+            "from": facts("1"), "since": "2026-01-01T00:00:00Z",
+            "golden": {"name": "gold", "image": facts("3")},
+        }});
+        let (all, both): (&[&str], &[&str]) = (&["1", "2", "3"], &["1", "2"]);
+        let table = [
+            (json!({}), &unnamed, both, "one"),
+            (json!({}), &named, all, "one"),
+            (gone_to.clone(), &named, all, "gold"),
+            // What the card was given stays, whatever the policy names by now.
+            (gone_to, &unnamed, all, "gold"),
+        ];
+        for (record, policy, kept, given) in table {
+            let hosts = [with_record(record.clone())];
+            let policies = [Arc::clone(policy)];
+            let found = wanted("s", &hosts, &cards, &policies, &images);
+            let digits: Vec<_> = found
+                .keys()
+                .map(|digest| digest.hex()[..1].to_owned())
+                .collect();
+            assert_eq!(digits, kept, "{record}");
+            let image = image_of(&cards[0], &hosts, &policies, &images).unwrap();
+            assert_eq!(image.name_any(), given, "{record}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use crate::console::Console;
 use crate::coupling::Coupling;
 use crate::deadline::eventually;
-use crate::domain::{self, MachineSpec, SlotPower};
+use crate::domain::{self, Disk, MachineSpec, SlotPower};
 use crate::emulator::{Credentials, Driver, Emulator};
 use crate::front::{Front, HttpBoot, Request, TlsIdentity};
 use crate::hypervisor::{self, GRACE, Hypervisor};
@@ -189,6 +189,16 @@ impl Machine {
         self.hypervisor.reset(&self.spec.name).await
     }
 
+    /// Puts a blank disk of so many MiB in the place of its own. It must be off.
+    ///
+    /// # Errors
+    /// When it has power, or no disk can be made.
+    pub fn replace_disk(&self, mebibytes: u32) -> Result<()> {
+        ensure!(!self.is_on(), "{} is on", self.spec.name);
+        let disk = machine_folder(&self.state, &self.spec.name).join(DISK);
+        domain::create_disk(&Disk::Blank(mebibytes), &disk)
+    }
+
     /// Cuts its power without its BMC.
     pub async fn cut_power(&self) -> Result<()> {
         self.hypervisor.cut_power(&self.spec.name).await
@@ -351,6 +361,8 @@ impl FakeBmcs {
     }
 }
 
+const DISK: &str = "disk.qcow2";
+
 fn machine_folder(state: &Path, name: &str) -> PathBuf {
     state.join("machines").join(name)
 }
@@ -358,7 +370,7 @@ fn machine_folder(state: &Path, name: &str) -> PathBuf {
 async fn define(state: &Path, spec: &MachineSpec, hypervisor: &Arc<Hypervisor>) -> Result<Machine> {
     let folder = machine_folder(state, &spec.name);
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let disk = folder.join("disk.qcow2");
+    let disk = folder.join(DISK);
     let (kind, made) = (spec.disk.clone(), disk.clone());
     tokio::task::spawn_blocking(move || domain::create_disk(&kind, &made))
         .await

@@ -43,6 +43,8 @@ pub struct Choices {
     pub methods: Option<&'static str>,
     /// `install.onFailure`, where it is not left out.
     pub on_failure: Option<&'static str>,
+    /// `install.goldenImageRef`, where there is one.
+    pub golden: Option<&'static str>,
     /// `nodeName` of the host.
     pub node: Option<&'static str>,
     /// `unobservableStage: SafeAfter` this many seconds, instead of `Refuse`.
@@ -64,6 +66,7 @@ impl Default for Choices {
             mechanisms: "[PoweredOff]",
             methods: None,
             on_failure: None,
+            golden: None,
             node: None,
             safe_after: None,
         }
@@ -90,7 +93,7 @@ spec:
   imageRef: {{name: {image}}}
   hostWait: {{until: {until}, timeoutSeconds: {host_timeout}, onTimeout: {on_timeout}}}
   hold: {{mechanisms: {mechanisms}, onOrphan: {on_orphan}, orphanAfterSeconds: {orphan_after}}}
-  install: {{{methods}{on_failure}osTimeoutSeconds: {os_timeout}, maxAttempts: 1, shutdownGraceSeconds: 5}}
+  install: {{{methods}{on_failure}{golden}osTimeoutSeconds: {os_timeout}, maxAttempts: 1, shutdownGraceSeconds: 5}}
 {unobservable}---
 ",
         unobservable = choices.safe_after.map_or_else(String::new, |seconds| {
@@ -107,6 +110,9 @@ spec:
         on_failure = choices
             .on_failure
             .map_or_else(String::new, |then| format!("onFailure: {then}, ")),
+        golden = choices.golden.map_or_else(String::new, |golden| {
+            format!("goldenImageRef: {{name: {golden}}}, ")
+        }),
         on_orphan = choices.on_orphan,
         orphan_after = choices.orphan_after,
         os_timeout = choices.os_timeout,

@@ -143,7 +143,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "update-rollback",
-        about: "v1, v2, then v3 whose system never reports: the card runs v2 again by itself, says why, and stays with it",
+        about: "v1, v2, then v3 whose system never reports: the card runs v2 again by itself, says why, and stays with it; then its disk is lost, v2 withdrawn, and v4 hangs: the golden image",
         tier: Tier::All,
         run: |context| Box::pin(update_rollback::run(context)),
     },

@@ -1,7 +1,8 @@
-//! `update-rollback`: v1 → v2 → v3, whose system never reports → v2 again, with nobody's help.
+//! `update-rollback`: v1 → v2 → v3, whose system never reports → v2 again, with nobody's help. Then
+//! the card loses its disk, v2 is withdrawn, v4 hangs: the golden image.
 //!
 //! Witnesses outside our code: the card's and the host's serial consoles, the BMCs' request logs.
-//! Afterwards nothing is tried again, until the image that runs is named: then it is what is
+//! After each way back nothing is tried again; the image that runs need only be named to be what is
 //! wanted, without a change at either BMC.
 
 use std::time::{Duration, Instant};
@@ -11,11 +12,11 @@ use lockstep_crds::condition::{self, STALLED};
 use lockstep_crds::{Dpu, Phase};
 use lockstep_lab::MachineSpec;
 use lockstep_lab::front::Request;
-use lockstep_lab::image::{Behaviour, HOST_UP, Image, OS_MUTE, OS_UP};
+use lockstep_lab::image::{Behaviour, HOST_UP, INSTALLER_HANGS, Image, OS_MUTE, OS_UP};
 
 use crate::artefacts;
 use crate::image_server::ImageServer;
-use crate::objects::{self, Choices};
+use crate::objects::{self, Choices, NAMESPACE};
 use crate::registry::Context;
 use crate::report::Report;
 use crate::story;
@@ -41,6 +42,7 @@ pub async fn run(context: Context) -> Result<Report> {
         ("v1", "1.0", Behaviour::Installs),
         ("v2", "2.0", Behaviour::Installs),
         ("v3", "3.0", Behaviour::InstallsMute),
+        ("v4", "4.0", Behaviour::Hangs),
     ];
     let (mut images, mut servers, mut yaml) = (Vec::new(), Vec::new(), String::new());
     for (name, version, behaviour) in made {
@@ -51,8 +53,8 @@ pub async fn run(context: Context) -> Result<Report> {
         servers.push(server);
         images.push(image);
     }
-    let [v1, v2, v3] = images.as_slice() else {
-        anyhow::bail!("three images were to be made");
+    let [v1, v2, v3, v4] = images.as_slice() else {
+        anyhow::bail!("four images were to be made");
     };
     let machines = vec![MachineSpec::card("card1"), MachineSpec::host("host1")];
     let mut world = World::start(&context.folder, Kind::Vms, machines, &context.binaries).await?;
@@ -95,7 +97,8 @@ pub async fn run(context: Context) -> Result<Report> {
     .await?;
     let took = began.elapsed().as_secs();
     report.figure("seconds from v3 named to v2 again", took);
-    is_told(&card, v2, v3, &mut report)?;
+    let words = ["runs 2.0 since", "3.0 did not come up", "retryToken"];
+    is_told(&card, v2, v3, &words, &mut report)?;
     let mute = up(&world, "card1", &format!("{OS_MUTE} 3.0"), None).await?;
     up(&world, "card1", &format!("{OS_UP} 2.0"), Some(mute)).await?;
     up(&world, "host1", HOST_UP, Some(host_up)).await?;
@@ -104,7 +107,7 @@ pub async fn run(context: Context) -> Result<Report> {
 
     story::comes_to_rest(&world.control_plane, QUIET, SOON).await?;
     let before = changes(&world)?;
-    installs(&world.machines.lab()?.bmc("card1")?.changes())?;
+    installs(&world.machines.lab()?.bmc("card1")?.changes(), 4)?;
     story::stays_so(STAYS, "nothing is tried again", async || {
         Ok(changes(&world)? == before)
     })
@@ -122,9 +125,45 @@ pub async fn run(context: Context) -> Result<Report> {
         "naming what runs changed something at a BMC"
     );
     report.say("v2 named: as wanted, no change at either BMC");
+
+    let host_up = up(&world, "host1", HOST_UP, None).await?;
+    lose_disk(&world).await?;
+    let began = Instant::now();
+    let golden = Choices {
+        golden: Some("v1"),
+        ..choices.clone()
+    };
+    name_image(&world, "v4", &golden).await?;
+    let card = story::await_card(&world.control_plane, "card1", "golden", within, |card| {
+        story::reason(card) == "RolledBack"
+    })
+    .await?;
+    let took = began.elapsed().as_secs();
+    report.figure("seconds from v4 named to the golden image", took);
+    let words = ["runs the golden image 1.0 since", "4.0 did not come up"];
+    is_told(&card, v1, v4, &words, &mut report)?;
+    let hung = up(&world, "card1", INSTALLER_HANGS, None).await?;
+    up(&world, "card1", &format!("{OS_UP} 1.0"), Some(hung)).await?;
+    up(&world, "host1", HOST_UP, Some(host_up)).await?;
+    story::comes_to_rest(&world.control_plane, QUIET, SOON).await?;
+    installs(&world.machines.lab()?.bmc("card1")?.changes(), 6)?;
+    report.say("consoles: 4.0 hung on a blank disk, then the golden 1.0, then the host");
     world.check()?;
     world.stop().await?;
     Ok(report)
+}
+
+/// The card's disk breaks, and another one takes its place; and the image that it ran is withdrawn.
+async fn lose_disk(world: &World) -> Result<()> {
+    let card = world.machines.lab()?.machine("card1")?;
+    card.cut_power().await?;
+    card.wait_for_power(false, SOON).await?;
+    card.replace_disk(1024)?;
+    let kubectl = world.control_plane.kubectl();
+    kubectl
+        .run(&["delete", "dpuimage", "v2", "-n", NAMESPACE])
+        .await?;
+    Ok(())
 }
 
 async fn name_image(world: &World, name: &str, choices: &Choices) -> Result<()> {
@@ -148,7 +187,13 @@ async fn up(world: &World, name: &str, line: &str, after: Option<Instant>) -> Re
 }
 
 /// What a person reads: what runs, what does not, why, and what helps.
-fn is_told(card: &Dpu, runs_now: &Image, wanted: &Image, report: &mut Report) -> Result<()> {
+fn is_told(
+    card: &Dpu,
+    runs_now: &Image,
+    wanted: &Image,
+    words: &[&str],
+    report: &mut Report,
+) -> Result<()> {
     let status = card.status.clone().context("the card has no status")?;
     ensure!(runs(card, runs_now), "the card shows {:?}", status.image);
     let shown = status.wanted_image.map(|image| image.digest);
@@ -163,7 +208,7 @@ fn is_told(card: &Dpu, runs_now: &Image, wanted: &Image, report: &mut Report) ->
         status.phase
     );
     let message = status.message.unwrap_or_default();
-    for words in ["runs 2.0 since", "3.0 did not come up", "retryToken"] {
+    for words in words {
         ensure!(message.contains(words), "{words} is not in: {message}");
     }
     report.say(message);
@@ -205,14 +250,14 @@ fn changes(world: &World) -> Result<(usize, usize)> {
     Ok((of("card1")?, of("host1")?))
 }
 
-/// One medium and one power-on for each of v1, v2, v3 and v2 again; nothing is left inserted.
-fn installs(changes: &[Request]) -> Result<()> {
+/// One medium and one power-on for each of so many installs; nothing is left inserted.
+fn installs(changes: &[Request], many: usize) -> Result<()> {
     let ends = |request: &&Request, action: &str| request.path.ends_with(action);
     let count = |action: &str| changes.iter().filter(|one| ends(one, action)).count();
     let ons = changes.iter().filter_map(Request::reset_type);
     let ons = ons.filter(|reset| reset == "On").count();
     ensure!(
-        (count("VirtualMedia.InsertMedia"), ons) == (4, 4),
+        (count("VirtualMedia.InsertMedia"), ons) == (many, many),
         "{} media inserted, {ons} power-ons of the card",
         count("VirtualMedia.InsertMedia")
     );
@@ -259,16 +304,16 @@ mod tests {
         let round = [insert.clone(), on.clone(), eject.clone()];
         let rounds =
             |many: usize| -> Vec<Request> { (0..many).flat_map(|_| round.clone()).collect() };
-        assert!(installs(&rounds(4)).is_ok());
-        assert!(installs(&rounds(3)).is_err());
-        assert!(installs(&rounds(5)).is_err());
+        assert!(installs(&rounds(4), 4).is_ok());
+        assert!(installs(&rounds(3), 4).is_err());
+        assert!(installs(&rounds(5), 4).is_err());
         let mut left = rounds(4);
         left.pop();
         left.pop();
         left.push(on);
-        assert!(installs(&left).is_err());
+        assert!(installs(&left, 4).is_err());
         let mut twice = rounds(4);
         twice.insert(1, insert);
-        assert!(installs(&twice).is_err());
+        assert!(installs(&twice, 4).is_err());
     }
 }

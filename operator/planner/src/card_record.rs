@@ -339,8 +339,7 @@ fn adopt_install(
         .live_os(now)
         .is_some_and(|os| os.image_digest.as_ref() == Some(digest));
     let over = now >= since + os_timeout(view);
-    let failed = kept.roll_back.as_ref();
-    let failed = failed.is_some_and(|back| back.from.digest == *digest);
+    let failed = roll_back::is_behind(kept, digest);
     if kept.booted_at.is_some() || kept.observed_at.is_some() || done || over || failed {
         return false;
     }

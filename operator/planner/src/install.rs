@@ -233,12 +233,18 @@ fn failed(kept: &CardRecord, wanted: &ImageFacts, spec: &DpuBootPolicySpec) -> I
             ),
         );
     }
-    let no_way_back = match &kept.last_good {
-        _ if stays || kept.roll_back.is_some() => "",
-        Some(_) => {
+    let no_way_back = match (&kept.last_good, kept.back_to()) {
+        _ if stays => "",
+        (_, Some(back)) if back.is_golden => ", and no way leads on from a golden image",
+        (_, Some(_)) => {
+            ", and install.goldenImageRef of the policy names no other image that is there"
+        }
+        (Some(_), None) => {
             ". It is the last image that the card was seen to run, so there is none to go back to"
         }
-        None => ". The card was not seen to run another image, so there is none to go back to",
+        (None, None) => {
+            ". The card was not seen to run another image, so there is none to go back to"
+        }
     };
     Intent::stall(
         Reason::InstallFailed,

@@ -20,6 +20,7 @@ use crate::intent::{Intent, Limit, TaintStep};
 use crate::ledger;
 use crate::plan::Verdict;
 use crate::reason::Reason;
+use crate::roll_back;
 use crate::show_card::{ROLLING_BACK, show_card};
 use crate::show_inventory::show_host_inventory;
 use crate::shown::{Shown, show_channel};
@@ -359,20 +360,20 @@ fn transitions(
     events
 }
 
-/// Told once: by the plan that gives the wanted image up.
+/// Told once of each image: by the plan that gives up the one before.
 fn gives_up(before: &DpuHostStatus, after: &DpuHostStatus, card: &CardView) -> Option<Transition> {
     let uid = card.uid();
-    let of = |status: &DpuHostStatus| {
-        let kept = status.cards.iter().find(|kept| kept.uid == uid);
-        kept.and_then(|kept| kept.roll_back.clone().zip(kept.last_good.clone()))
-    };
-    let (back, good) = of(after)?;
-    of(before).is_none().then(|| Transition {
+    let before = before.record_of(&uid).and_then(CardRecord::back_to);
+    let kept = after.record_of(&uid)?;
+    let (back, to) = (kept.roll_back.as_ref()?, kept.back_to()?);
+    (before != Some(to)).then(|| Transition {
         card: Some(card.name()),
         reason: ROLLING_BACK.to_owned(),
         message: format!(
-            "{} did not come up, and {} is to go onto the card again",
-            back.from.version, good.image.version
+            "{} did not come up, and {} is to go onto the card{}",
+            back.from.version,
+            roll_back::named(Some(to)),
+            if to.is_golden { "" } else { " again" },
         ),
         warning: true,
     })

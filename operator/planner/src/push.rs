@@ -61,9 +61,15 @@ pub(crate) fn way(
         return Way::Closed(format!("no agent has ever reported from {host}"));
     };
     match &agent.execution {
-        None => {
+        None if is_alive(agent, now) => {
             return Way::Closed(format!(
                 "{} pushes no images: its agent needs access: Install",
+                agent.report
+            ));
+        }
+        None => {
+            return Way::Closed(format!(
+                "{} has not said that it pushes images, and is silent now: its agent needs access: Install, and must have run once so, with the host on",
                 agent.report
             ));
         }

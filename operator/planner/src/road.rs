@@ -21,6 +21,7 @@ use crate::ledger;
 use crate::push;
 use crate::reach;
 use crate::reason::Reason;
+use crate::roll_back;
 use crate::view::{CardView, View, Wanted};
 
 /// How a way stands at a card.
@@ -179,6 +180,9 @@ fn way(
             Some(Offer::NotRead | Offer::Unrecognized(_)) => unread("takes multipart pushes"),
             None => untold(),
         },
+        AllowedMethod::Rshim if roll_back::is_golden(record, card) => Way::Closed(
+            "a golden image goes onto a card by its BMC alone, not through its host".to_owned(),
+        ),
         AllowedMethod::Rshim => push::way(view, record, card, spec, now),
     }
 }

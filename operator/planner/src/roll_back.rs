@@ -1,10 +1,11 @@
 //! The way back: a card whose wanted image does not come up gets the one again that it was last
-//! seen to run, where the policy says so.
+//! seen to run, where the policy says so, and then the golden image that the policy names.
 //!
 //! That is decided in the record and once for each wish: what is wanted then stands there as
 //! `rollBack.from`, and is not tried again before a person names another image or changes
-//! `retryToken`. So no two images ever take turns. All else goes as for a wanted image, for the
-//! card is planned as if the last good one were wanted of it.
+//! `retryToken`; from the golden image no way leads back to the last good one. So no two images ever
+//! take turns. All else goes as for a wanted image, for the card is planned as if the one that it
+//! goes back to were wanted of it; only that a golden image never goes through the host.
 
 use std::borrow::Cow;
 
@@ -13,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::{OnInstallFailure, PolicyMode};
 use lockstep_crds::directive::ImageFacts;
-use lockstep_crds::host::{CardRecord, GoodImage, RollBack};
+use lockstep_crds::host::{BackTo, CardRecord, GoodImage, NamedImage, RollBack};
 
 use crate::card_record::install_end;
 use crate::decision::Explanation;
@@ -21,12 +22,13 @@ use crate::failure;
 use crate::intent::Intent;
 use crate::leave::goes_on;
 use crate::reason::Reason;
+use crate::requirement::Judgement;
 use crate::road;
 use crate::takedown;
 use crate::vetting::Vetting;
 use crate::view::{CardView, Fallback, View, Wanted};
 
-/// The image that the card goes back to if the one that is wanted does not come up.
+/// The last good image, to which the card goes back if the one that is wanted does not come up.
 pub fn good_image<'a>(record: &'a DpuHostStatus, card: &CardView) -> Option<&'a GoodImage> {
     let physical = card.physical_id();
     let kept = record.record_of(&card.uid()).or_else(|| {
@@ -36,7 +38,7 @@ pub fn good_image<'a>(record: &'a DpuHostStatus, card: &CardView) -> Option<&'a 
     kept.last_good.as_ref()
 }
 
-/// The view in which the last good image is the wanted one of the cards that go back to it.
+/// The view in which cards that go back want what they go back to.
 pub(crate) fn aimed<'a>(view: &'a View, record: &DpuHostStatus) -> Cow<'a, View> {
     let mut aimed = Cow::Borrowed(view);
     for (index, card) in view.cards.iter().enumerate() {
@@ -55,20 +57,23 @@ fn turned(kept: &CardRecord, card: &CardView) -> Option<CardView> {
         return None;
     };
     let token = card.dpu.spec.retry_token.as_deref();
-    let good = kept.goes_back_to(&wanted.digest, token)?;
+    let to = kept.goes_back_to(&wanted.digest, token)?;
     let from = wanted.clone();
     let mut card = card.clone();
-    let there = card
-        .fallback
-        .take()
-        .filter(|fallback| fallback.image.digest == good.image.digest);
-    let wanted = match &there {
-        Some(fallback) => Wanted::Image(fallback.image.clone()),
-        // Of what runs its DpuImage is not needed any more.
-        None if kept.observed_at.is_some() => Wanted::Image(good.image.clone()),
-        None => Wanted::Missing(format!("{} with {}", good.name, good.image.digest)),
+    let (good, golden) = (card.fallback.take(), card.golden.take());
+    let found = if to.is_golden {
+        golden.map(|golden| golden.found)
+    } else {
+        good.map(|good| *good)
     };
-    let fallback = there.map_or_else(|| of_nothing(&good.image), |there| *there);
+    let there = found.filter(|found| found.image.digest == to.image.digest);
+    let wanted = match &there {
+        Some(found) => Wanted::Image(found.image.clone()),
+        // Of what runs its DpuImage is not needed any more.
+        None if kept.observed_at.is_some() => Wanted::Image(to.image.clone()),
+        None => Wanted::Missing(format!("{} with {}", to.name, to.image.digest)),
+    };
+    let fallback = there.unwrap_or_else(|| of_nothing(to.image));
     card.wanted = wanted;
     card.fallback = Some(Box::new(Fallback {
         image: from,
@@ -152,7 +157,13 @@ pub(crate) fn end_if_needless(view: &View, card: &CardView, kept: &mut CardRecor
     }
 }
 
-/// Turns the record of a card back to its last good image, once the wanted one has been tried as
+/// Where the way back leads next.
+enum Aim {
+    LastGood(GoodImage),
+    Golden(NamedImage),
+}
+
+/// Turns the record of a card to what it goes back to, once what it is about has been tried as
 /// often as the policy allows. A card that its host goes on without is left as it is: the host
 /// would be taken back for it.
 pub(crate) fn begin_if_due(
@@ -166,31 +177,37 @@ pub(crate) fn begin_if_due(
     let Some(spec) = view.policy.as_ref().map(|policy| &policy.spec) else {
         return;
     };
-    let is_over = kept.attempts >= spec.install.max_attempts
-        && kept.observed_at.is_none()
-        && install_end(view, kept, now).is_none();
+    let is_idle = kept.observed_at.is_none() && install_end(view, kept, now).is_none();
     let may = spec.install.on_failure == OnInstallFailure::RollBack
         && spec.mode != PolicyMode::Observe
-        && kept.roll_back.is_none()
         && !kept.given_up
         && !goes_on(record, spec, now);
-    if !is_over || !may || is_new_wish(kept, card, wanted) {
+    if !is_idle || !may || is_new_wish(kept, card, wanted) {
         return;
     }
-    let good = kept.last_good.as_ref();
-    let Some(good) = good.filter(|good| good.image.digest != wanted.digest) else {
+    // A golden image that another one was named for is not waited for.
+    let is_over = kept.attempts >= spec.install.max_attempts
+        || kept.back_to().is_some_and(|back| back.is_golden);
+    let Some(aim) = next_aim(kept, card, wanted).filter(|_| is_over) else {
         return;
     };
+    kept.failed_methods = road::failed_methods(kept);
+    let (image, golden) = match aim {
+        Aim::LastGood(good) => {
+            // A way by which a good image came is not at fault if another one failed by it.
+            kept.failed_methods
+                .retain(|one| Some(one) != good.method.as_ref());
+            (good.image, None)
+        }
+        Aim::Golden(golden) => (golden.image.clone(), Some(golden)),
+    };
+    let since = kept.roll_back.take().map_or(Time(now), |back| back.since);
     kept.roll_back = Some(RollBack {
         from: wanted.clone(),
-        since: Time(now),
+        since,
+        golden,
     });
-    // A way by which a good image came is not at fault if another one failed by it.
-    let worked = good.method.clone();
-    kept.failed_methods = road::failed_methods(kept);
-    kept.failed_methods
-        .retain(|one| Some(one) != worked.as_ref());
-    kept.image = Some(good.image.clone());
+    kept.image = Some(image);
     kept.attempts = 0;
     kept.method = None;
     kept.booted_at = None;
@@ -200,42 +217,112 @@ pub(crate) fn begin_if_due(
     kept.failed = None;
 }
 
+/// The last good image, as long as it may go onto the card or there is no golden one; after it, or
+/// without it, the golden one.
+fn next_aim(kept: &CardRecord, card: &CardView, wanted: &ImageFacts) -> Option<Aim> {
+    let is_other = |image: &ImageFacts| {
+        let aimed_at = kept.image.as_ref().map(|image| &image.digest);
+        image.digest != wanted.digest && Some(&image.digest) != aimed_at
+    };
+    let golden = card.golden.as_ref();
+    let golden = golden.filter(|golden| is_other(&golden.found.image));
+    let golden = golden.map(|golden| NamedImage {
+        name: golden.name.clone(),
+        image: golden.found.image.clone(),
+    });
+    let good = kept.last_good.as_ref().filter(|good| {
+        let is_new = kept.roll_back.is_none() && good.image.digest != wanted.digest;
+        is_new && (golden.is_none() || may_go_there(card, &good.image))
+    });
+    good.cloned()
+        .map(Aim::LastGood)
+        .or_else(|| golden.map(Aim::Golden))
+}
+
+fn may_go_there(card: &CardView, good: &ImageFacts) -> bool {
+    card.fallback.as_ref().is_some_and(|found| {
+        found.image.digest == good.digest
+            && found.vetting.trust == Judgement::Met
+            && found.vetting.fit == Judgement::Met
+    })
+}
+
+/// Whether the golden image is what the card gets.
+pub(crate) fn is_golden(record: &DpuHostStatus, card: &CardView) -> bool {
+    let kept = record.record_of(&card.uid());
+    kept.is_some_and(|kept| goes_back(kept, card).is_some_and(|back| back.golden.is_some()))
+}
+
+/// Whether the way back leads away from that image.
+pub(crate) fn is_behind(kept: &CardRecord, digest: &str) -> bool {
+    let Some(back) = &kept.roll_back else {
+        return false;
+    };
+    let good = kept.last_good.as_ref().filter(|_| back.golden.is_some());
+    let left = [Some(&back.from), good.map(|good| &good.image)];
+    left.into_iter()
+        .flatten()
+        .any(|image| image.digest == digest)
+}
+
 /// An install of yet another image, begun by the button of a card that was armed with it, is let
-/// finish. When it is over, the record is about the last good image again.
+/// finish. When it is over, the record is about what the card goes back to again.
 pub(crate) fn stay_aimed(view: &View, kept: &mut CardRecord, now: Timestamp) {
-    if kept.roll_back.is_some()
-        && kept.observed_at.is_none()
-        && install_end(view, kept, now).is_none()
-        && let Some(good) = &kept.last_good
-    {
-        kept.image = Some(good.image.clone());
+    let aim = kept.back_to().map(|back| back.image.clone());
+    if aim.is_some() && kept.observed_at.is_none() && install_end(view, kept, now).is_none() {
+        kept.image = aim;
     }
 }
 
 /// What people read of a card that went back, as long as nobody wants something else of it.
 pub(crate) fn went_back(kept: &CardRecord, back: &RollBack) -> Explanation {
-    let runs = kept.image.as_ref();
-    let runs = runs.map_or("its last good image", |image| &image.version);
     let observed = kept.observed_at.as_ref();
     let observed = observed.map_or_else(String::new, |at| format!(" since {}", at.0));
+    let (runs, why) = (named(kept.back_to()), why(kept, back));
     Explanation::new(
         Reason::RolledBack,
-        format!("runs {runs}{observed}, because {}", why(kept, back)),
+        format!("runs {runs}{observed}, because {why}"),
+    )
+}
+
+/// The image that a card goes back to, for people.
+pub(crate) fn named(back: Option<BackTo>) -> String {
+    back.map_or_else(
+        || "its last good image".to_owned(),
+        |back| {
+            let version = &back.image.version;
+            if back.is_golden {
+                format!("the golden image {version}")
+            } else {
+                version.clone()
+            }
+        },
     )
 }
 
 fn why(kept: &CardRecord, back: &RollBack) -> String {
-    let last = failure::last_of(kept, &back.from);
-    let last = last.map_or_else(String::new, |last| {
-        format!(
-            " (the last install begun at {} by {}: {})",
-            last.begun_at.0, last.method, last.message
-        )
-    });
-    format!(
-        "{} did not come up{last} and was given up at {}",
-        back.from.version, back.since.0
-    )
+    let failed = |image: &ImageFacts| {
+        failure::last_of(kept, image).map(|last| {
+            format!(
+                " (the last install begun at {} by {}: {})",
+                last.begun_at.0, last.method, last.message
+            )
+        })
+    };
+    let wanted = format!(
+        "{} did not come up{} and was given up at {}",
+        back.from.version,
+        failed(&back.from).unwrap_or_default(),
+        back.since.0
+    );
+    let good = kept.last_good.as_ref().filter(|_| back.golden.is_some());
+    match good.and_then(|good| Some((good, failed(&good.image)?))) {
+        Some((good, last)) => {
+            let version = &good.image.version;
+            format!("{wanted}; {version}, its last good image, did not come up either{last}")
+        }
+        None => wanted,
+    }
 }
 
 /// An intent of a card that goes back says so.
@@ -243,8 +330,7 @@ pub(crate) fn told(kept: &CardRecord, card: &CardView, intent: Intent) -> Intent
     let Some(back) = goes_back(kept, card) else {
         return intent;
     };
-    let to = kept.last_good.as_ref();
-    let to = to.map_or("the last good image", |good| &good.image.version);
+    let to = named(kept.back_to());
     let said = |message: &str| format!("{}; going back to {to}: {message}", why(kept, back));
     let explained = |why: Explanation| Explanation {
         message: said(&why.message),

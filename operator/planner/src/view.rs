@@ -75,6 +75,8 @@ pub struct CardView {
     /// The image that the card goes back to if that one does not come up: the last good one of its
     /// record, as long as its `DpuImage` is there and names the same bytes.
     pub fallback: Option<Box<Fallback>>,
+    /// The golden image of the policy, as long as its `DpuImage` is there.
+    pub golden: Option<Box<Golden>>,
     /// Why its BMC or identity is claimed twice, in words; empty if it is not.
     pub conflicts: Vec<String>,
     /// Where it has been seen, by the host or the BMC of the host.
@@ -98,6 +100,15 @@ pub struct Fallback {
     pub vetting: Vetting,
     /// What the card's own files are made of, if it has any.
     pub configuration: Option<Inputs>,
+}
+
+/// The golden image, by the name of its `DpuImage`, and what is found of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Golden {
+    /// Name of the `DpuImage`.
+    pub name: String,
+    /// What is found of it.
+    pub found: Fallback,
 }
 
 /// A firmware image that is named for a card.

@@ -2,13 +2,14 @@
 
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::OnInstallFailure;
-use lockstep_crds::directive::{ActionKind, Directive, ImageFacts, TargetKind};
+use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
 
 use crate::requirement::Judgement;
 use crate::view::{View, Wanted};
 
-/// Whether the image that a card is to get is the one that is wanted, or the last that the card was
-/// seen to run while that one is given up; and whether it may go there.
+/// Whether the image that a card is to get is the one that is wanted, or while that one is given up
+/// the last that the card was seen to run or the golden one; and whether it may go there, and by
+/// that way.
 pub(super) fn is_allowed(
     view: &View,
     directive: &Directive,
@@ -55,14 +56,17 @@ pub(super) fn is_allowed(
         matches!(&card.wanted, Wanted::Image(wanted) if wanted.digest == back.from.digest)
             && policy.spec.install.on_failure == OnInstallFailure::RollBack
     });
-    let good = kept.last_good.as_ref();
-    let is_good = |image: &ImageFacts| good.is_some_and(|good| good.image.digest == image.digest);
-    let vetting = if is_wanted && kept.roll_back.is_none() {
-        &card.vetting
-    } else if let Some(fallback) = fallback.filter(|_| given_up && is_good(image)) {
-        &fallback.vetting
-    } else {
-        return false;
+    let goes_back = kept.back_to().filter(|_| given_up);
+    let goes_back = goes_back.filter(|back| back.image.digest == image.digest);
+    let golden = card.golden.as_ref().map(|golden| &golden.found);
+    let golden = golden.filter(|golden| golden.image == *image);
+    let vetting = match (goes_back, fallback, golden) {
+        (None, _, _) if is_wanted && kept.roll_back.is_none() => &card.vetting,
+        (Some(back), Some(good), _) if !back.is_golden => &good.vetting,
+        (Some(back), _, Some(golden)) if back.is_golden && !is_through_host(directive) => {
+            &golden.vetting
+        }
+        _ => return false,
     };
     let records = before.cards.iter().chain(&after.cards);
     let records = records.filter(|kept| kept.uid == uid);
@@ -70,4 +74,11 @@ pub(super) fn is_allowed(
     vetting.trust == Judgement::Met
         && vetting.fit == Judgement::Met
         && Some(vetting.security_version) >= ran.max(minimum)
+}
+
+fn is_through_host(directive: &Directive) -> bool {
+    matches!(
+        directive.action.kind,
+        ActionKind::OfferImage | ActionKind::PushImage
+    )
 }

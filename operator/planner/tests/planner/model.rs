@@ -15,7 +15,7 @@ use lockstep_crds::LocalRef;
 use lockstep_crds::boot_policy::OnInstallFailure;
 
 use crate::world::agent::Fault;
-use crate::world::build::image;
+use crate::world::build::{GOLDEN, image};
 use crate::world::operator::Crash;
 use crate::world::{World, secs};
 
@@ -129,14 +129,19 @@ fn next(last: &State, turn: Turn) -> State {
     next
 }
 
-/// A card that runs `os-1` and was powered on for `os-2`, which does not come up, a moment before it
-/// is given up. Its host is held off.
-fn broken_update() -> State {
+/// A card that runs `os-1` and was powered on for `os-2`, which is among the broken ones, a moment
+/// before it is given up. Its host is held off.
+fn broken_update(broken: &[&str], golden: bool) -> State {
     let mut world = World::installed(&["card1"]);
     world.power_off_host();
-    world.broken.insert("os-2".into());
+    world
+        .broken
+        .extend(broken.iter().map(|&version| version.to_owned()));
     world.edit_policy(|policy| {
         policy.install.max_attempts = 1;
+        policy.install.golden_image_ref = golden.then(|| LocalRef {
+            name: GOLDEN.into(),
+        });
         policy.install.os_timeout_seconds = 150;
         policy.install.on_failure = OnInstallFailure::RollBack;
         policy.image_ref = Some(LocalRef {
@@ -207,13 +212,23 @@ fn first_light_in_every_order() {
 /// attempts and once.
 #[test]
 fn the_way_back_in_every_order() {
-    search(broken_update(), faults(1), |world| {
-        let back = world.card_says(0) == "Degraded Stalled: RolledBack";
-        let os = world.cards[0].os.as_ref();
-        let runs = os.is_some_and(|os| os.image == image("os-1"));
-        assert!(!back || runs, "it is not back\n{}", world.told());
-        back
+    search(broken_update(&["os-2"], false), faults(1), |world| {
+        is_back(world, "os-1")
     });
+}
+
+#[test]
+fn the_way_on_to_the_golden_image_in_every_order() {
+    let broken = broken_update(&["os-2", "os-1"], true);
+    search(broken, faults(1), |world| is_back(world, GOLDEN));
+}
+
+fn is_back(world: &World, version: &str) -> bool {
+    let back = world.card_says(0) == "Degraded Stalled: RolledBack";
+    let os = world.cards[0].os.as_ref();
+    let runs = os.is_some_and(|os| os.image == image(version));
+    assert!(!back || runs, "it is not back\n{}", world.told());
+    back
 }
 
 impl World {

@@ -20,7 +20,7 @@ use lockstep_planner::Decision;
 use lockstep_planner::view::{NodeSeen, Readiness};
 use proptest::prelude::*;
 
-use events::{events, failures, happen, http_boots, http_offers, methods, updates};
+use events::{events, failures, golden_image, happen, http_boots, http_offers, methods, updates};
 
 use crate::world::machine::{HttpBoot, Machine, Update};
 use crate::world::operator::Crash;
@@ -35,6 +35,7 @@ struct Start {
     on_timeout: OnTimeout,
     on_orphan: OnOrphan,
     on_failure: OnInstallFailure,
+    golden: bool,
     guess: bool,
     grace: i64,
     role: HostRole,
@@ -65,7 +66,7 @@ fn starts() -> impl Strategy<Value = Start> {
             Just(OnTimeout::PowerOff)
         ],
         prop_oneof![Just(OnOrphan::KeepHeld), Just(OnOrphan::RestoreAndRelease)],
-        failures(),
+        (failures(), prop::bool::weighted(0.3)),
         any::<bool>(),
         prop_oneof![Just(0), Just(30)],
     );
@@ -91,7 +92,7 @@ fn starts() -> impl Strategy<Value = Start> {
     (1..=2_usize, policy, host, ways).prop_map(
         |(
             cards,
-            (order, waits, on_timeout, on_orphan, on_failure, guess, grace),
+            (order, waits, on_timeout, on_orphan, (on_failure, golden), guess, grace),
             (role, slot, mechanisms, (coupled, dark_bmcs), disrupt, node, host_on, cards_run),
             (methods, uefi_http, makes_of_http, updates, makes_of_updates, pushes),
         )| Start {
@@ -101,6 +102,7 @@ fn starts() -> impl Strategy<Value = Start> {
             on_timeout,
             on_orphan,
             on_failure,
+            golden,
             guess,
             grace,
             role,
@@ -194,6 +196,7 @@ fn begin_policy(policy: &mut DpuBootPolicySpec, start: &Start) {
     policy.install.os_timeout_seconds = 400;
     policy.install.firmware_timeout_seconds = 300;
     policy.install.on_failure = start.on_failure;
+    policy.install.golden_image_ref = golden_image(start.golden);
     policy.install.shutdown_grace_seconds = start.grace;
     if start.guess {
         policy.unobservable_stage.action = UnobservableStageAction::SafeAfter;

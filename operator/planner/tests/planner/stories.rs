@@ -10,6 +10,7 @@ mod edits;
 mod faults;
 mod firmware;
 mod first_light;
+mod golden;
 mod host_wait;
 mod image_trust;
 mod inspection;

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 use super::disruption;
 use crate::world::agent::Fault;
-use crate::world::build::{dpu, image};
+use crate::world::build::{GOLDEN, dpu, image};
 use crate::world::host_agent::Push;
 use crate::world::machine::{Firmware, HttpBoot, Update};
 use crate::world::operator::Crash;
@@ -52,6 +52,7 @@ pub enum Event {
     Disrupt(bool),
     OnTimeout(OnTimeout),
     OnFailure(OnInstallFailure),
+    Golden(bool),
     /// The system of a version does not come up any more, or does again.
     Breaks(&'static str, bool),
     HostStage(BootStage),
@@ -162,6 +163,13 @@ fn knowledge() -> impl Strategy<Value = Knowledge> {
         Just(Knowledge::NotOffered),
         Just(Knowledge::NotRead)
     ]
+}
+
+/// The golden image, if the policy names it.
+pub fn golden_image(named: bool) -> Option<LocalRef> {
+    named.then(|| LocalRef {
+        name: GOLDEN.to_owned(),
+    })
 }
 
 fn versions() -> impl Strategy<Value = Option<&'static str>> {
@@ -335,7 +343,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         2 => versions().prop_map(Event::PolicyImage),
         1 => any::<bool>().prop_map(Event::ImageGone),
         1 => any::<bool>().prop_map(Event::Source),
-        3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("bmc-b"), Just("net-3")], vettings()).prop_map(|(image, found)| Event::Vetted(image, found)),
+        3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("bmc-b"), Just("net-3"), Just("gold")], vettings()).prop_map(|(image, found)| Event::Vetted(image, found)),
         1 => (0..3_i64).prop_map(Event::Minimum),
         2 => modes().prop_map(Event::Mode),
         1 => any::<bool>().prop_map(Event::Policy),
@@ -344,7 +352,8 @@ pub fn events() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Trusts),
         1 => timeouts.prop_map(Event::OnTimeout),
         1 => failures().prop_map(Event::OnFailure),
-        3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("net-3")], any::<bool>())
+        1 => any::<bool>().prop_map(Event::Golden),
+        3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("net-3"), Just("gold")], any::<bool>())
             .prop_map(|(version, breaks)| Event::Breaks(version, breaks)),
         1 => any::<bool>().prop_map(Event::Conflict),
         1 => any::<bool>().prop_map(Event::Guards),
@@ -438,6 +447,9 @@ pub fn happen(world: &mut World, event: &Event, spare: &mut Option<DpuBootPolicy
             }
         }),
         Event::OnFailure(then) => world.edit_policy(|policy| policy.install.on_failure = *then),
+        Event::Golden(named) => {
+            world.edit_policy(|policy| policy.install.golden_image_ref = golden_image(*named));
+        }
         Event::Breaks(version, true) => {
             world.broken.insert((*version).to_owned());
         }

@@ -13,15 +13,15 @@ use crate::world::build::{dpu, image};
 use crate::world::machine::{CardOs, Update};
 use crate::world::{World, secs};
 
-const LONG: i64 = 1800;
+pub(super) const LONG: i64 = 1800;
 
-fn named(name: &str) -> Option<LocalRef> {
+pub(super) fn named(name: &str) -> Option<LocalRef> {
     Some(LocalRef { name: name.into() })
 }
 
 /// Cards that run `os-1`, in a host that may be disturbed, under a policy that goes back. `os-2` is
 /// wanted, and its system does not come up.
-fn updating(cards: &[&str]) -> World {
+pub(super) fn updating(cards: &[&str]) -> World {
     let mut world = World::installed(cards);
     world.strict = true;
     world.edit_host(|host| host.disruption = Disruption::Allowed);
@@ -36,21 +36,21 @@ fn updating(cards: &[&str]) -> World {
     world
 }
 
-fn kept(world: &World) -> &CardRecord {
+pub(super) fn kept(world: &World) -> &CardRecord {
     &world.status().cards[0]
 }
 
-fn is_back(world: &World) -> bool {
+pub(super) fn is_back(world: &World) -> bool {
     world.card_says(0) == "Degraded Stalled: RolledBack"
 }
 
-fn runs(world: &World, version: &str) -> bool {
+pub(super) fn runs(world: &World, version: &str) -> bool {
     let os = world.cards[0].os.as_ref();
     os.is_some_and(|os| os.image == image(version))
 }
 
 /// The images that the card was powered on for, in order.
-fn booted(world: &World) -> Vec<String> {
+pub(super) fn booted(world: &World) -> Vec<String> {
     let images = world.recorded.iter().filter(|one| {
         let what = lockstep_planner::ledger::what(one);
         what == "PowerOn dpu/card1"
@@ -62,7 +62,7 @@ fn booted(world: &World) -> Vec<String> {
 }
 
 #[track_caller]
-fn says(world: &World, words: &[&str]) {
+pub(super) fn says(world: &World, words: &[&str]) {
     let message = world.card_message(0);
     for word in words {
         assert!(message.contains(word), "{word}: {message}");

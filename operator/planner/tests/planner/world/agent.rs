@@ -402,7 +402,8 @@ impl World {
                 Wanted::Missing(_) | Wanted::Nothing => None,
             };
             let fallback = card.fallback.as_ref().map(|fallback| &fallback.image);
-            wanted.into_iter().chain(fallback)
+            let golden = card.golden.as_ref().map(|golden| &golden.found.image);
+            wanted.into_iter().chain(fallback).chain(golden)
         });
         let of_firmware = view.cards.iter().flat_map(|card| &card.firmware);
         let of_firmware = of_firmware.filter_map(|one| one.image.as_ref());

@@ -79,6 +79,9 @@ pub fn dpu(name: &str) -> Dpu {
     dpu
 }
 
+/// Version and name of the image that policies of these tests name as the golden one.
+pub const GOLDEN: &str = "gold";
+
 impl World {
     /// A host that is off, held until its cards run `os-1`, with these cards, off too.
     pub fn new(cards: &[&str]) -> Self {
@@ -90,7 +93,7 @@ impl World {
                 "imageRef": {"name": "os-1"},
                 "hostWait": {"until": "OsRunning"},
             }))),
-            catalogue: ["os-1", "os-2", "net-3", "net-4"]
+            catalogue: ["os-1", "os-2", "net-3", "net-4", GOLDEN]
                 .map(|version| (version.to_owned(), image(version)))
                 .into(),
             vetted: BTreeMap::new(),

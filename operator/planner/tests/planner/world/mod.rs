@@ -22,8 +22,8 @@ use lockstep_planner::decision::TaintEffect;
 use lockstep_planner::inventory::JoinedHost;
 use lockstep_planner::vetting::Vetting;
 use lockstep_planner::view::{
-    CardJoined, CardView, Fallback, FirmwareImage, LeaseSeen, NodeSeen, Required, SeenInHost,
-    Sighting, View, Wanted, WantedFirmware,
+    CardJoined, CardView, Fallback, FirmwareImage, Golden, LeaseSeen, NodeSeen, Required,
+    SeenInHost, Sighting, View, Wanted, WantedFirmware,
 };
 use lockstep_planner::{good_image, node_of};
 
@@ -177,6 +177,7 @@ impl World {
             wanted,
             vetting,
             fallback: None,
+            golden: None,
             report: card.machine.report.clone(),
             os: card.os_report.clone(),
             os_agent: card.os_lease.map(|renewed| LeaseSeen {
@@ -198,6 +199,7 @@ impl World {
             dpu,
         };
         view.fallback = self.fallback(&view);
+        view.golden = self.golden(&view);
         Some(view)
     }
 
@@ -231,6 +233,21 @@ impl World {
             requirements: card.requirements.clone(),
             vetting: self.vetting(image),
             configuration: None,
+        }))
+    }
+
+    fn golden(&self, card: &CardView) -> Option<Box<Golden>> {
+        let install = &self.policy.as_ref()?.spec.install;
+        let named = install.golden_image_ref.as_ref()?;
+        let image = self.catalogue.get(&named.name)?;
+        Some(Box::new(Golden {
+            name: named.name.clone(),
+            found: Fallback {
+                image: image.clone(),
+                requirements: card.requirements.clone(),
+                vetting: self.vetting(image),
+                configuration: None,
+            },
         }))
     }
 
