@@ -9,8 +9,8 @@ use crate::card::Card;
 use crate::fuse::{Answers, Reply, Request};
 
 const ROOT: u64 = 1;
-const BOOT: u64 = 2;
-const MISC: u64 = 3;
+pub(crate) const BOOT: u64 = 2;
+pub(crate) const MISC: u64 = 3;
 const ENOENT: i32 = 2;
 const EINVAL: i32 = 22;
 /// The part of the flags of an opening that says what for.

@@ -13,7 +13,7 @@ use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
 /// What one request may hand over.
 pub(crate) const MAX_WRITE: usize = 128 << 10;
-const IN_HEADER: usize = 40;
+pub(crate) const IN_HEADER: usize = 40;
 const ENOSYS: i32 = 38;
 
 /// What is asked.
@@ -92,15 +92,15 @@ impl Reply {
 }
 
 #[derive(Default)]
-struct Bytes(Vec<u8>);
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
 
 impl Bytes {
-    fn u64(&mut self, value: u64) -> &mut Self {
+    pub(crate) fn u64(&mut self, value: u64) -> &mut Self {
         self.0.extend(value.to_ne_bytes());
         self
     }
 
-    fn u32(&mut self, value: u32) -> &mut Self {
+    pub(crate) fn u32(&mut self, value: u32) -> &mut Self {
         self.0.extend(value.to_ne_bytes());
         self
     }
@@ -149,7 +149,7 @@ impl Mount {
         let device = Arc::new(device);
         let server = thread::Builder::new()
             .name("rshim-imitation".to_owned())
-            .spawn(move || serve(&device, answers))?;
+            .spawn(move || serve(&device, None, answers))?;
         Ok(Self {
             point: point.to_owned(),
             server: Some(server),
@@ -171,7 +171,8 @@ impl Mount {
     }
 }
 
-fn serve(device: &Arc<File>, mut answers: impl Answers) {
+/// Answers until there is nothing to answer any more. Of a device, every request is about one `node`.
+pub(crate) fn serve(device: &Arc<File>, node: Option<u64>, mut answers: impl Answers) {
     let mut buffer = vec![0; MAX_WRITE + 8192];
     loop {
         let read = match (&**device).read(&mut buffer) {
@@ -190,7 +191,7 @@ fn serve(device: &Arc<File>, mut answers: impl Answers) {
             device: Arc::clone(device),
             unique: u64_at(request, 8),
         };
-        let node = u64_at(request, 16);
+        let node = node.unwrap_or_else(|| u64_at(request, 16));
         dispatch(&mut answers, u32_at(request, 4), node, request, reply);
     }
 }
@@ -237,12 +238,12 @@ fn greeting(asked: &[u8]) -> Vec<u8> {
     answer.0
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     let chunk = bytes.get(at..at + 4).and_then(|four| four.try_into().ok());
     chunk.map_or(0, u32::from_ne_bytes)
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let chunk = bytes
         .get(at..at + 8)
         .and_then(|eight| eight.try_into().ok());

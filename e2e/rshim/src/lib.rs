@@ -1,13 +1,15 @@
-//! An imitation of an rshim and of the card behind it, mounted as a file system.
+//! An imitation of an rshim and of the card behind it, mounted as a file system or, where the
+//! kernel has CUSE, as the character devices that the real one is.
 //!
 //! It does what rshim-user-space does, as its source says: opening `boot` resets the card and is
 //! refused in the ways that count, writes may take less than they are given and stop when the
 //! card takes nothing more, `misc` gives everything in answer to the first read of an opening
 //! and then the end, and the log is a ring that the reset of the card empties.
 //!
-//! Its files are regular files, where the real ones are character devices.
+//! The files of the file system are regular files.
 
 mod card;
+mod cuse;
 mod files;
 mod fuse;
 
@@ -54,6 +56,16 @@ impl Imitation {
     pub fn card(&self) -> MutexGuard<'_, Card> {
         self.card.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Makes the character devices `/dev/rshim0/boot` and `misc`, with this card behind them. They stay
+/// as long as this program does.
+///
+/// # Errors
+/// If the kernel has no CUSE, or this program may not use it.
+pub fn devices(card: &Arc<Mutex<Card>>) -> io::Result<()> {
+    cuse::device("rshim0/boot", files::BOOT, files::Files::of(card))?;
+    cuse::device("rshim0/misc", files::MISC, files::Files::of(card))
 }
 
 impl Drop for Imitation {

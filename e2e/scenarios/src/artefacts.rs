@@ -56,11 +56,22 @@ pub async fn binaries() -> Result<Binaries> {
 /// # Errors
 /// When the build fails.
 pub async fn store_process() -> Result<PathBuf> {
-    const NAME: &str = "lockstep-store-process";
+    program("lockstep-store-process").await
+}
+
+/// An rshim as character devices, and a push to it, for a VM.
+///
+/// # Errors
+/// When the build fails.
+pub async fn rshim_device() -> Result<PathBuf> {
+    program("lockstep-rshim-device").await
+}
+
+async fn program(name: &str) -> Result<PathBuf> {
     if let Some(folder) = std::env::var_os(BINARIES) {
-        return Ok(PathBuf::from(folder).join(NAME));
+        return Ok(PathBuf::from(folder).join(name));
     }
-    Ok(build(&[NAME]).await?.join(NAME))
+    Ok(build(&[name]).await?.join(name))
 }
 
 /// Builds static release binaries; returns their folder.

@@ -42,6 +42,7 @@ pub mod packages;
 pub mod registry;
 pub mod report;
 pub mod restore;
+pub mod rshim_device;
 pub mod simulated;
 pub mod simulated_fleet;
 pub mod simulator_conformance;

@@ -12,8 +12,8 @@ use crate::{
     aarch64_agent, address_swap, adopt, adopt_update, bad_input, bmc_quirks, crash_points,
     dead_man, discovery_join, discovery_local, discovery_mixed, first_light, found_to_ready, helm,
     host_in_use, host_wait, image_registry, image_trust, install_redfish_update, install_rshim,
-    install_uefi_http, restore, simulated_fleet, simulator_conformance, store_crash, update_bmc,
-    update_rollback, upgrade_mid_operation, xpu_diskless,
+    install_uefi_http, restore, rshim_device, simulated_fleet, simulator_conformance, store_crash,
+    update_bmc, update_rollback, upgrade_mid_operation, xpu_diskless,
 };
 
 /// What a scenario gets.
@@ -92,6 +92,12 @@ pub const ALL: &[Scenario] = &[
         about: "cards pushed to over the rshim of their hosts: byte for byte, busy, cut off, stuck, and never by an isolated host",
         tier: Tier::All,
         run: |context| Box::pin(install_rshim::run(context)),
+    },
+    Scenario {
+        name: "rshim-device",
+        about: "a boot stream pushed to an rshim that is a character device of a VM's kernel: every byte arrives, and a busy one is refused",
+        tier: Tier::All,
+        run: |context| Box::pin(rshim_device::run(context)),
     },
     Scenario {
         name: "host-in-use",
