@@ -12,7 +12,7 @@ use lockstep_planner::inventory::JoinedCard;
 use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::Vetting;
 use lockstep_planner::view::{CardView, Fallback, FirmwareImage, Golden, Wanted, WantedFirmware};
-use lockstep_planner::{View, good_image};
+use lockstep_planner::{View, back_image};
 use thiserror::Error;
 
 use crate::conflicts::Claimant;
@@ -145,7 +145,7 @@ fn card_view(
     Ok(view)
 }
 
-/// The last good image of the card's record, as long as its object is there and names the same
+/// What the card goes back to, or may have to, as long as its object is there and names the same
 /// bytes.
 fn fallback(
     world: &World,
@@ -156,11 +156,11 @@ fn fallback(
     joined: Option<&JoinedCard>,
 ) -> Result<Option<Box<Fallback>>, Unreadable> {
     let record = host.status.as_ref();
-    let Some(good) = record.and_then(|record| good_image(record, card)) else {
+    let Some(back) = record.and_then(|record| back_image(record, card)) else {
         return Ok(None);
     };
-    let found = readable("DpuImage", &world.images, &key.sibling(&good.name))?;
-    let found = found.filter(|image| image.spec.digest == good.image.digest);
+    let found = readable("DpuImage", &world.images, &key.sibling(back.name))?;
+    let found = found.filter(|image| image.spec.digest == back.image.digest);
     Ok(found.map(|image| Box::new(way_out(world, key, &card.dpu, policy, image, joined))))
 }
 
@@ -238,7 +238,7 @@ fn of_kind(found: Vetting, image: &DpuImage, wanted: ImageKind) -> Vetting {
     }
     Vetting {
         fit: Judgement::NotMet(format!(
-            "DpuImage {} is of kind {:?}; imageRef takes images of kind Os, and firmwareRefs those of kind Bmc",
+            "DpuImage {} is of kind {:?}; imageRef and goldenImageRef take images of kind Os, and firmwareRefs those of kind Bmc",
             image.name_any(),
             image.spec.kind
         )),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use lockstep_crds::host::CardRecord;
 use lockstep_crds::report::StoredSignature;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, ImageRules, names};
 use lockstep_planner::inventory::{JoinedCard, fits};
@@ -105,7 +106,12 @@ fn may_go_back(host: &DpuHost, dpu: &Dpu, policy: &DpuBootPolicy, image: &Key) -
     let record = host.status.as_ref();
     let kept = record.and_then(|record| record.record_of(uid));
     let good = kept.and_then(|kept| kept.fallback(policy.spec.install.on_failure));
+    let back = kept.and_then(CardRecord::back_to);
     let golden = policy.spec.install.golden_image_ref.as_ref();
-    good.is_some_and(|good| good.name == image.name)
-        || golden.is_some_and(|golden| golden.name == image.name)
+    let names = [
+        good.map(|good| good.name.as_str()),
+        back.map(|back| back.name),
+        golden.map(|golden| golden.name.as_str()),
+    ];
+    names.contains(&Some(image.name.as_str()))
 }

@@ -188,7 +188,11 @@ fn needed(
     }
     let firmware = kept.and_then(|kept| firmware::next(view, record, spec, card, kept, now));
     if let Some(next) = firmware {
-        return next;
+        let led = kept.and_then(|kept| led_meanwhile(view, record, spec, card, kept, now));
+        return match next {
+            Intent::Act(_) | Intent::Taint(_) | Intent::Done => next,
+            Intent::Wait(..) | Intent::Hold(_) | Intent::Stall(_) => led.unwrap_or(next),
+        };
     }
     let wanted = match &card.wanted {
         Wanted::Image(image) => image,
@@ -213,6 +217,27 @@ fn needed(
         return installed(view, record, spec, kept, card, wanted, now);
     }
     install(view, record, spec, card, kept, wanted, now).unwrap_or_else(|why| why)
+}
+
+/// What a card that runs its stateless image needs for its next boot while its firmware waits for
+/// something, unless its BMC may be writing.
+fn led_meanwhile(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    kept: &CardRecord,
+    now: Timestamp,
+) -> Option<Intent> {
+    let Wanted::Image(wanted) = &card.wanted else {
+        return None;
+    };
+    let runs = kept.observed_at.is_some() && !supersedes(kept, card, wanted);
+    if !wanted.stateless || !runs || firmware_record::update_end(kept, now).is_some() {
+        return None;
+    }
+    network_boot::keep(view, record, spec, kept, card, wanted, now)
+        .filter(|next| matches!(next, Intent::Act(_)))
 }
 
 fn nothing_wanted() -> Intent {
@@ -313,7 +338,7 @@ fn installed(
             })
         }
         Some(os) if wanted.stateless => {
-            network_boot::went_elsewhere(wanted, os.image_version.as_deref())
+            network_boot::went_elsewhere(kept, wanted, os.image_version.as_deref())
         }
         Some(os) => Intent::stall(
             Reason::InstallFailed,

@@ -43,32 +43,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         notice_os(card, &mut kept, now);
         notice_security_version(card, &mut kept, now);
         roll_back::end_if_needless(view, card, &mut kept, now);
-        if let Some(wanted) = wanted
-            && view.policy.is_some()
-            && roll_back::is_new_wish(&kept, card, wanted)
-            && install_end(view, &kept, now).is_none()
-        {
-            record.failed = None;
-            if kept.retry_token != card.dpu.spec.retry_token {
-                record.slot_power = None;
-            }
-            let same_token = kept.retry_token == card.dpu.spec.retry_token;
-            kept = CardRecord {
-                stopping: takedown::renewed(&kept, now),
-                failed_methods: if same_token {
-                    road::failed_methods(&kept)
-                } else {
-                    Vec::new()
-                },
-                armed: kept.armed,
-                security_version: kept.security_version,
-                last_good: kept.last_good,
-                failures: of_components(kept.failures),
-                components: kept.components,
-                ..fresh(card, wanted)
-            };
-            notice_os(card, &mut kept, now);
-        }
+        take_up_new_wish(view, record, card, wanted, &mut kept, now);
         let busy = record
             .directives
             .iter()
@@ -79,6 +54,9 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
             failure::notice(view, card, &mut kept, now);
             firmware_record::absorb(view, card, is_approved(card), &mut kept, now);
         }
+        // The install that it waited for may just have ended.
+        take_up_new_wish(view, record, card, wanted, &mut kept, now);
+        roll_back::stay_with_good(view, card, &mut kept, now);
         roll_back::stay_aimed(view, &mut kept, now);
         if let Some(wanted) = wanted {
             roll_back::remember_good(&mut kept, wanted, view.image_name(card));
@@ -96,6 +74,45 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
     record
         .cards
         .sort_by(|a, b| (&a.name, &a.uid).cmp(&(&b.name, &b.uid)));
+}
+
+/// Begins anew with what somebody wants now, once an install that is under way has ended.
+fn take_up_new_wish(
+    view: &View,
+    record: &mut DpuHostStatus,
+    card: &CardView,
+    wanted: Option<&ImageFacts>,
+    kept: &mut CardRecord,
+    now: Timestamp,
+) {
+    let Some(wanted) = wanted.filter(|wanted| {
+        view.policy.is_some()
+            && roll_back::is_new_wish(kept, card, wanted)
+            && install_end(view, kept, now).is_none()
+    }) else {
+        return;
+    };
+    record.failed = None;
+    let same_token = kept.retry_token == card.dpu.spec.retry_token;
+    if !same_token {
+        record.slot_power = None;
+    }
+    let before = kept.clone();
+    *kept = CardRecord {
+        stopping: takedown::renewed(&before, now),
+        failed_methods: if same_token {
+            road::failed_methods(&before)
+        } else {
+            Vec::new()
+        },
+        armed: before.armed,
+        security_version: before.security_version,
+        last_good: before.last_good,
+        failures: of_components(before.failures),
+        components: before.components,
+        ..fresh(card, wanted)
+    };
+    notice_os(card, kept, now);
 }
 
 /// The record of a card: its own, else that of an object for the same physical card
@@ -255,15 +272,20 @@ fn notice_os(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
 
 /// What the card runs now, it has run: no older one goes onto it again.
 fn notice_security_version(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
-    let Wanted::Image(wanted) = &card.wanted else {
-        return;
+    let Some(os) = card.live_os(now) else { return };
+    let wanted = match &card.wanted {
+        Wanted::Image(wanted) => Some((wanted, &card.vetting)),
+        Wanted::Missing(_) | Wanted::Nothing => None,
     };
-    let runs_it = card
-        .live_os(now)
-        .is_some_and(|os| os.image_digest.as_ref() == Some(&wanted.digest));
-    let has = card.vetting.security_version;
-    if runs_it && has > kept.security_version.unwrap_or_default() {
-        kept.security_version = Some(has);
+    let fallback = card.fallback.as_deref();
+    let golden = card.golden.as_ref().map(|golden| &golden.found);
+    let others = fallback.into_iter().chain(golden);
+    let others = others.map(|found| (&found.image, &found.vetting));
+    for (image, vetting) in wanted.into_iter().chain(others) {
+        let runs_it = os.image_digest.as_ref() == Some(&image.digest);
+        if runs_it && vetting.security_version > kept.security_version.unwrap_or_default() {
+            kept.security_version = Some(vetting.security_version);
+        }
     }
 }
 

@@ -95,8 +95,18 @@ pub(crate) fn book_component(
 
 fn push(kept: &mut CardRecord, failure: InstallFailure) {
     kept.failures.push(failure);
-    let more = kept.failures.len().saturating_sub(MOST);
-    kept.failures.drain(..more);
+    if kept.failures.len() > MOST {
+        // Of each image the last is told longest.
+        let is_repeated = |index: &usize| {
+            let one = &kept.failures[*index];
+            let mut later = kept.failures[index + 1..].iter();
+            later.any(|other| {
+                (&other.image.digest, &other.component) == (&one.image.digest, &one.component)
+            })
+        };
+        let oldest = (0..kept.failures.len()).find(is_repeated).unwrap_or(0);
+        kept.failures.remove(oldest);
+    }
 }
 
 /// The failed installs of an image, the latest first.

@@ -183,7 +183,7 @@ fn update(
     if let Leave::AfterHold(hold) = leave {
         return Ok(Intent::Act(hold));
     }
-    if !kept.armed.is_empty() {
+    if !kept.is_as_it_stays() {
         return Ok(card::clear(view, kept, card, now));
     }
     require_quiet(spec, card, facts, now)?;

@@ -72,16 +72,13 @@ pub(crate) fn absorb(
     } else {
         Vec::new()
     };
-    kept.components.retain(|one| {
-        let is_wanted = wanted.iter().any(|image| image.component == one.component);
-        // What a component has run counts against older images whoever wants it now.
-        is_wanted || is_under_way(one) || one.pending.is_some() || one.security_version.is_some()
-    });
+    forget_the_unwanted(kept, &wanted);
     for image in &wanted {
         aim(card, image, kept);
     }
     let Some(facts) = facts else {
         give_up_late(kept, None, now);
+        forget_the_unwanted(kept, &wanted);
         return;
     };
     for image in &wanted {
@@ -110,6 +107,15 @@ pub(crate) fn absorb(
         }
     }
     give_up_late(kept, Some(facts), now);
+    forget_the_unwanted(kept, &wanted);
+}
+
+fn forget_the_unwanted(kept: &mut CardRecord, wanted: &[&FirmwareImage]) {
+    kept.components.retain(|one| {
+        let is_wanted = wanted.iter().any(|image| image.component == one.component);
+        // What a component has run counts against older images whoever wants it now.
+        is_wanted || is_under_way(one) || one.pending.is_some() || one.security_version.is_some()
+    });
 }
 
 /// One record for each component, about the image that is wanted for it now.

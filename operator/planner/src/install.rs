@@ -59,15 +59,19 @@ pub(crate) fn install(
         return Err(card::booting(kept, end));
     }
     stage::is_not_updating(&card::machine(card), facts)?;
+    let vetted = vetting::passed(spec, card, kept, wanted)
+        .map_err(|why| disarmed(view, card, kept, why, now));
+    if let Err(clear @ Intent::Act(_)) = vetted {
+        return Err(clear);
+    }
     let road = road::choose(view, record, card, kept, spec, facts, now)?;
     if road::needs_cycle(road) {
         require_cycle(card, facts)?;
     }
     if is_over(kept, spec) {
-        return Err(failed(kept, wanted, spec));
+        return Err(failed(card, kept, wanted, spec));
     }
-    vetting::passed(spec, card, kept, wanted)
-        .map_err(|why| disarmed(view, card, kept, why, now))?;
+    vetted?;
     requirement::met(record, card, kept, now)?;
     configuration::given(card)?;
     image_ready(view, wanted)?;
@@ -211,7 +215,12 @@ pub(crate) fn wanted_hold(
     }
 }
 
-fn failed(kept: &CardRecord, wanted: &ImageFacts, spec: &DpuBootPolicySpec) -> Intent {
+fn failed(
+    card: &CardView,
+    kept: &CardRecord,
+    wanted: &ImageFacts,
+    spec: &DpuBootPolicySpec,
+) -> Intent {
     let ImageFacts { version, .. } = wanted;
     let since = kept.booted_at.as_ref();
     let since = since.map_or_else(String::new, |at| format!(", last begun at {}", at.0));
@@ -233,18 +242,10 @@ fn failed(kept: &CardRecord, wanted: &ImageFacts, spec: &DpuBootPolicySpec) -> I
             ),
         );
     }
-    let no_way_back = match (&kept.last_good, kept.back_to()) {
-        _ if stays => "",
-        (_, Some(back)) if back.is_golden => ", and no way leads on from a golden image",
-        (_, Some(_)) => {
-            ", and install.goldenImageRef of the policy names no other image that is there"
-        }
-        (Some(_), None) => {
-            ". It is the last image that the card was seen to run, so there is none to go back to"
-        }
-        (None, None) => {
-            ". The card was not seen to run another image, so there is none to go back to"
-        }
+    let no_way_back = if stays {
+        String::new()
+    } else {
+        no_way_back(card, kept, spec)
     };
     Intent::stall(
         Reason::InstallFailed,
@@ -254,6 +255,32 @@ fn failed(kept: &CardRecord, wanted: &ImageFacts, spec: &DpuBootPolicySpec) -> I
             failure::told(kept, wanted)
         ),
     )
+}
+
+/// Why no way leads on from the image whose attempts are used up.
+fn no_way_back(card: &CardView, kept: &CardRecord, spec: &DpuBootPolicySpec) -> String {
+    let good = match (&kept.last_good, kept.back_to()) {
+        (_, Some(back)) if back.is_golden => {
+            return ", and no way leads on from a golden image".to_owned();
+        }
+        (_, Some(_)) => "",
+        (Some(_), None) => {
+            ". It is the last image that the card was seen to run, so there is none to go back to"
+        }
+        (None, None) => {
+            ". The card was not seen to run another image, so there is none to go back to"
+        }
+    };
+    let golden = match (&spec.install.golden_image_ref, &card.golden) {
+        (Some(named), None) => format!(
+            ", and there is no DpuImage {}, which install.goldenImageRef names",
+            named.name
+        ),
+        (None, _) => ", and install.goldenImageRef names no golden image".to_owned(),
+        // It is the one that failed.
+        (Some(_), Some(_)) => String::new(),
+    };
+    format!("{good}{golden}")
 }
 
 pub(crate) fn image_ready(view: &View, wanted: &ImageFacts) -> Result<(), Intent> {

@@ -367,6 +367,12 @@ fn book(
                 never_begun(card);
             }
         }
+        // What it is led to may be of an earlier wish, with a seed that has grown old.
+        ActionKind::SetNetworkBoot if !landed => {
+            if let Some(card) = card_record(record, &directive.target.uid) {
+                card.method = None;
+            }
+        }
         ActionKind::PullFirmware | ActionKind::PushFirmware
             if !landed && (*outcome == OutcomeKind::Failed || is_here(view, directive)) =>
         {

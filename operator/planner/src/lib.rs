@@ -62,6 +62,6 @@ pub use decision::{Decision, Plan};
 pub use node_binding::{left_behind, node_of};
 pub use plan::plan;
 pub use reason::Reason;
-pub use roll_back::good_image;
+pub use roll_back::back_image;
 pub use show_inventory::show_card_inventory;
 pub use view::View;

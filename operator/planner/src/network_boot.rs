@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::{AllowedMethod, DpuBootPolicySpec};
 use lockstep_crds::directive::{ActionKind, ImageFacts, OutcomeKind, TargetKind};
-use lockstep_crds::host::{CardRecord, HostRole};
+use lockstep_crds::host::{ArmedEffect, CardRecord, HostRole};
 use lockstep_crds::inventory::InstallMethod;
 
 use crate::card::{self, machine};
@@ -107,19 +107,29 @@ pub(crate) fn is_of_this_wish(kept: &CardRecord) -> bool {
 /// When it was last set since the card came up with its image, which it should have kept until the
 /// next boot at least.
 fn set_in_vain(record: &DpuHostStatus, kept: &CardRecord) -> Option<Timestamp> {
-    let what = ledger::named(&ActionKind::SetNetworkBoot, &TargetKind::Card, &kept.name);
+    let named = |action| ledger::named(&action, &TargetKind::Card, &kept.name);
+    let (set, taken_back) = (
+        named(ActionKind::SetNetworkBoot),
+        named(ActionKind::ClearInstall),
+    );
     let up_since = kept.observed_at.as_ref()?;
-    let mut history = record.history.iter().rev();
-    let last = history.find(|entry| entry.what == what && entry.outcome == OutcomeKind::Done)?;
+    let history = record.history.iter().rev();
+    let mut history = history.take_while(|entry| entry.what != taken_back);
+    let last = history.find(|entry| entry.what == set && entry.outcome == OutcomeKind::Done)?;
     (last.at.0 > up_since.0).then_some(last.at.0)
 }
 
 /// What people read of a card that came up with something else.
-pub(crate) fn went_elsewhere(wanted: &ImageFacts, runs: Option<&str>) -> Intent {
+pub(crate) fn went_elsewhere(kept: &CardRecord, wanted: &ImageFacts, runs: Option<&str>) -> Intent {
+    let next = if kept.armed.contains(&ArmedEffect::HttpBootUri) {
+        "its next boot leads to the network again: reboot it, or change retryToken to have it rebooted"
+    } else {
+        "nothing that Lockstep set leads its next boot there: boot it by the means that did so before"
+    };
     Intent::stall(
         Reason::InstallFailed,
         format!(
-            "the card was booted with {} from the network and now reports image {}; its next boot leads to the network again: reboot it, or change retryToken to have it rebooted",
+            "the card was booted with {} from the network and now reports image {}; {next}",
             wanted.version,
             runs.unwrap_or("(unknown)")
         ),

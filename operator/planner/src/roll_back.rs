@@ -12,10 +12,11 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
-use lockstep_crds::boot_policy::{OnInstallFailure, PolicyMode};
+use lockstep_crds::boot_policy::{DpuBootPolicySpec, OnInstallFailure, PolicyMode};
 use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::host::{BackTo, CardRecord, GoodImage, NamedImage, RollBack};
 
+use crate::card::machine;
 use crate::card_record::install_end;
 use crate::decision::Explanation;
 use crate::failure;
@@ -25,17 +26,25 @@ use crate::reason::Reason;
 use crate::requirement::Judgement;
 use crate::road;
 use crate::takedown;
-use crate::vetting::Vetting;
+use crate::vetting::{self, Vetting};
 use crate::view::{CardView, Fallback, View, Wanted};
 
-/// The last good image, to which the card goes back if the one that is wanted does not come up.
-pub fn good_image<'a>(record: &'a DpuHostStatus, card: &CardView) -> Option<&'a GoodImage> {
+/// Where the card goes back to: the golden image of its record, or the last good one if the card is
+/// on its way to that, or may have to be.
+pub fn back_image<'a>(record: &'a DpuHostStatus, card: &CardView) -> Option<BackTo<'a>> {
     let physical = card.physical_id();
     let kept = record.record_of(&card.uid()).or_else(|| {
         let mut cards = record.cards.iter();
         cards.find(|kept| !physical.is_empty() && kept.physical_id == physical)
     })?;
-    kept.last_good.as_ref()
+    let good = || {
+        kept.last_good.as_ref().map(|good| BackTo {
+            name: &good.name,
+            image: &good.image,
+            is_golden: false,
+        })
+    };
+    kept.back_to().or_else(good)
 }
 
 /// The view in which cards that go back want what they go back to.
@@ -60,20 +69,19 @@ fn turned(kept: &CardRecord, card: &CardView) -> Option<CardView> {
     let to = kept.goes_back_to(&wanted.digest, token)?;
     let from = wanted.clone();
     let mut card = card.clone();
-    let (good, golden) = (card.fallback.take(), card.golden.take());
-    let found = if to.is_golden {
-        golden.map(|golden| golden.found)
-    } else {
-        good.map(|good| *good)
-    };
-    let there = found.filter(|found| found.image.digest == to.image.digest);
+    // What the way leads to since just now is not yet the fallback of the view.
+    let golden = card.golden.take().map(|golden| golden.found);
+    let found = card.fallback.take().map(|found| *found).into_iter();
+    let there = found
+        .chain(golden)
+        .find(|found| found.image.digest == to.image.digest);
     let wanted = match &there {
         Some(found) => Wanted::Image(found.image.clone()),
         // Of what runs its DpuImage is not needed any more.
         None if kept.observed_at.is_some() => Wanted::Image(to.image.clone()),
         None => Wanted::Missing(format!("{} with {}", to.name, to.image.digest)),
     };
-    let fallback = there.unwrap_or_else(|| of_nothing(to.image));
+    let fallback = there.unwrap_or_else(|| of_nothing(to));
     card.wanted = wanted;
     card.fallback = Some(Box::new(Fallback {
         image: from,
@@ -84,11 +92,19 @@ fn turned(kept: &CardRecord, card: &CardView) -> Option<CardView> {
     Some(card)
 }
 
-fn of_nothing(image: &ImageFacts) -> Fallback {
+/// What runs is left alone without its object, and nothing more is done with it.
+fn of_nothing(to: BackTo) -> Fallback {
+    let why = format!(
+        "there is no DpuImage {} with these bytes any more; make it again, or name another image",
+        to.name
+    );
     Fallback {
-        image: image.clone(),
+        image: to.image.clone(),
         requirements: Vec::new(),
-        vetting: Vetting::of_nothing(),
+        vetting: Vetting {
+            trust: Judgement::NotKnown(why),
+            ..Vetting::of_nothing()
+        },
         configuration: None,
     }
 }
@@ -105,8 +121,9 @@ pub(crate) fn goes_back<'a>(kept: &'a CardRecord, card: &CardView) -> Option<&'a
 pub(crate) fn is_new_wish(kept: &CardRecord, card: &CardView, wanted: &ImageFacts) -> bool {
     let asked = kept.roll_back.as_ref().map(|back| &back.from);
     let asked = asked.or(kept.image.as_ref());
-    asked.map(|image| &image.digest) != Some(&wanted.digest)
-        || kept.retry_token != card.dpu.spec.retry_token
+    let same =
+        |asked: &ImageFacts| asked.digest == wanted.digest && asked.stateless == wanted.stateless;
+    !asked.is_some_and(same) || kept.retry_token != card.dpu.spec.retry_token
 }
 
 /// Remembers the wanted image as one that this card has run, once it was seen to. `named` is the
@@ -185,10 +202,9 @@ pub(crate) fn begin_if_due(
     if !is_idle || !may || is_new_wish(kept, card, wanted) {
         return;
     }
-    // A golden image that another one was named for is not waited for.
-    let is_over = kept.attempts >= spec.install.max_attempts
-        || kept.back_to().is_some_and(|back| back.is_golden);
-    let Some(aim) = next_aim(kept, card, wanted).filter(|_| is_over) else {
+    let aim = next_aim(spec, kept, card, wanted, now);
+    let is_over = kept.attempts >= spec.install.max_attempts;
+    let Some(aim) = aim.filter(|_| is_over || is_cut_short(spec, kept, card)) else {
         return;
     };
     kept.failed_methods = road::failed_methods(kept);
@@ -217,9 +233,22 @@ pub(crate) fn begin_if_due(
     kept.failed = None;
 }
 
-/// The last good image, as long as it may go onto the card or there is no golden one; after it, or
+/// Whether what the card goes back to is not tried to the end: a last good image that may not go
+/// onto the card any more, a golden one in whose place another was named.
+fn is_cut_short(spec: &DpuBootPolicySpec, kept: &CardRecord, card: &CardView) -> bool {
+    kept.back_to()
+        .is_some_and(|back| back.is_golden || is_barred(spec, kept, card, back.image))
+}
+
+/// The last good image, if it runs, or may go onto the card, or there is no golden one; after it, or
 /// without it, the golden one.
-fn next_aim(kept: &CardRecord, card: &CardView, wanted: &ImageFacts) -> Option<Aim> {
+fn next_aim(
+    spec: &DpuBootPolicySpec,
+    kept: &CardRecord,
+    card: &CardView,
+    wanted: &ImageFacts,
+    now: Timestamp,
+) -> Option<Aim> {
     let is_other = |image: &ImageFacts| {
         let aimed_at = kept.image.as_ref().map(|image| &image.digest);
         image.digest != wanted.digest && Some(&image.digest) != aimed_at
@@ -232,19 +261,55 @@ fn next_aim(kept: &CardRecord, card: &CardView, wanted: &ImageFacts) -> Option<A
     });
     let good = kept.last_good.as_ref().filter(|good| {
         let is_new = kept.roll_back.is_none() && good.image.digest != wanted.digest;
-        is_new && (golden.is_none() || may_go_there(card, &good.image))
+        let may =
+            || !is_barred(spec, kept, card, &good.image) || runs(kept, card, &good.image, now);
+        is_new && (golden.is_none() || may())
     });
     good.cloned()
         .map(Aim::LastGood)
         .or_else(|| golden.map(Aim::Golden))
 }
 
-fn may_go_there(card: &CardView, good: &ImageFacts) -> bool {
-    card.fallback.as_ref().is_some_and(|found| {
-        found.image.digest == good.digest
-            && found.vetting.trust == Judgement::Met
-            && found.vetting.fit == Judgement::Met
+/// Whether it is certain that the last good image may not go onto the card as things are.
+fn is_barred(
+    spec: &DpuBootPolicySpec,
+    kept: &CardRecord,
+    card: &CardView,
+    good: &ImageFacts,
+) -> bool {
+    let found = card.fallback.as_ref();
+    let found = found.filter(|found| found.image.digest == good.digest);
+    found.is_none_or(|found| {
+        let ran = kept.security_version;
+        let allows = vetting::allows(&found.vetting, spec, &machine(card), ran, good);
+        matches!(allows, Err(Intent::Stall(_)))
     })
+}
+
+/// Whether the card came up with that image after the last install was begun.
+fn runs(kept: &CardRecord, card: &CardView, image: &ImageFacts, now: Timestamp) -> bool {
+    card.live_os(now).is_some_and(|os| {
+        os.image_digest.as_ref() == Some(&image.digest)
+            && kept.epoch_before.as_ref() != Some(&os.boot_epoch)
+    })
+}
+
+/// Ends the way to the golden image of a card that came up with its last good one after all.
+pub(crate) fn stay_with_good(view: &View, card: &CardView, kept: &mut CardRecord, now: Timestamp) {
+    let is_idle = kept.observed_at.is_none() && install_end(view, kept, now).is_none();
+    let Some(good) = kept.last_good.clone().filter(|_| is_idle) else {
+        return;
+    };
+    if !kept.back_to().is_some_and(|back| back.is_golden) || !runs(kept, card, &good.image, now) {
+        return;
+    }
+    if let Some(back) = &mut kept.roll_back {
+        back.golden = None;
+    }
+    kept.method = failure::last_of(kept, &good.image).map(|last| last.method.clone());
+    kept.image = Some(good.image);
+    kept.observed_at = Some(Time(now));
+    kept.failed = None;
 }
 
 /// Whether the golden image is what the card gets.
@@ -258,11 +323,11 @@ pub(crate) fn is_behind(kept: &CardRecord, digest: &str) -> bool {
     let Some(back) = &kept.roll_back else {
         return false;
     };
-    let good = kept.last_good.as_ref().filter(|_| back.golden.is_some());
-    let left = [Some(&back.from), good.map(|good| &good.image)];
-    left.into_iter()
-        .flatten()
-        .any(|image| image.digest == digest)
+    let is_aim = kept
+        .back_to()
+        .is_some_and(|back| back.image.digest == digest);
+    let mut failures = kept.failures.iter().filter(|one| one.component.is_none());
+    !is_aim && (back.from.digest == digest || failures.any(|one| one.image.digest == digest))
 }
 
 /// An install of yet another image, begun by the button of a card that was armed with it, is let

@@ -213,7 +213,7 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
                     == directive.action.image.as_ref().map(|image| &image.digest)
                 && boots_from_media(facts)
         }
-        ActionKind::StageHttpBoot | ActionKind::SetNetworkBoot => {
+        ActionKind::StageHttpBoot => {
             // A BMC may have made a medium of the URL.
             directive.action.image.as_ref().is_some_and(|image| {
                 let holds = |held: &MediaReport| {
@@ -249,7 +249,11 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
         }
         // No BMC shows what came over rshim: the card's own agent tells, if it worked. Of a restart of
         // the BMC what runs afterwards does.
-        ActionKind::PushImage | ActionKind::ResetBmc | ActionKind::Unrecognized(_) => false,
+        // What leads to the network may have been set before, by another directive for the same image.
+        ActionKind::PushImage
+        | ActionKind::ResetBmc
+        | ActionKind::SetNetworkBoot
+        | ActionKind::Unrecognized(_) => false,
     }
 }
 

@@ -72,8 +72,8 @@ pub struct CardView {
     pub firmware: Vec<WantedFirmware>,
     /// What the card's own files are made of, if that image has any.
     pub configuration: Option<Inputs>,
-    /// The image that the card goes back to if that one does not come up: the last good one of its
-    /// record, as long as its `DpuImage` is there and names the same bytes.
+    /// The image that the card goes back to, or the last good one if it may have to, by its record, as
+    /// long as its `DpuImage` is there and names the same bytes.
     pub fallback: Option<Box<Fallback>>,
     /// The golden image of the policy, as long as its `DpuImage` is there.
     pub golden: Option<Box<Golden>>,

@@ -50,21 +50,19 @@ pub(super) fn is_allowed(
         });
     }
     let is_wanted = card.wanted == Wanted::Image(image.clone());
-    let fallback = card.fallback.as_ref();
-    let fallback = fallback.filter(|fallback| fallback.image == *image);
+    let golden = card.golden.as_ref().map(|golden| &golden.found);
+    let mut others = card.fallback.as_deref().into_iter().chain(golden);
+    let found = others.find(|found| found.image == *image);
     let given_up = kept.roll_back.as_ref().is_some_and(|back| {
         matches!(&card.wanted, Wanted::Image(wanted) if wanted.digest == back.from.digest)
             && policy.spec.install.on_failure == OnInstallFailure::RollBack
     });
     let goes_back = kept.back_to().filter(|_| given_up);
     let goes_back = goes_back.filter(|back| back.image.digest == image.digest);
-    let golden = card.golden.as_ref().map(|golden| &golden.found);
-    let golden = golden.filter(|golden| golden.image == *image);
-    let vetting = match (goes_back, fallback, golden) {
-        (None, _, _) if is_wanted && kept.roll_back.is_none() => &card.vetting,
-        (Some(back), Some(good), _) if !back.is_golden => &good.vetting,
-        (Some(back), _, Some(golden)) if back.is_golden && !is_through_host(directive) => {
-            &golden.vetting
+    let vetting = match (goes_back, found) {
+        (None, _) if is_wanted && kept.roll_back.is_none() => &card.vetting,
+        (Some(back), Some(found)) if !(back.is_golden && is_through_host(directive)) => {
+            &found.vetting
         }
         _ => return false,
     };

@@ -112,7 +112,6 @@ fn a_golden_image_that_does_not_come_up_uses_up_its_attempts_and_another_may_be_
     assert_eq!(world.card_says(0), "Stalled Stalled: InstallFailed");
     says(&world, &["no way leads on from a golden image"]);
 
-    world.broken.remove("os-1");
     world.edit_policy(|policy| policy.install.golden_image_ref = None);
     world.settle(secs(LONG));
     assert_eq!(booted(&world), tried, "{}", world.told());
@@ -130,10 +129,7 @@ fn a_golden_image_that_is_named_late_is_taken_then() {
     world.edit_policy(|policy| policy.install.golden_image_ref = None);
     world.settle(secs(LONG));
     assert_eq!(world.card_says(0), "Stalled Stalled: InstallFailed");
-    says(
-        &world,
-        &["install.goldenImageRef of the policy names no other"],
-    );
+    says(&world, &["install.goldenImageRef names no golden image"]);
     world.edit_policy(|policy| policy.install.golden_image_ref = named(GOLDEN));
     world.until("golden", secs(LONG), is_back);
 }
@@ -151,4 +147,57 @@ fn a_golden_image_does_not_go_through_the_host() {
     says(&world, &["by its BMC alone, not through its host"]);
     world.edit_policy(|policy| policy.install.methods = vec![Rshim, VirtualMedia]);
     world.until("golden", secs(LONG), is_back);
+}
+
+#[test]
+fn a_card_that_came_up_with_its_last_good_image_after_all_is_left_with_it() {
+    let mut world = updating(&["card1"]);
+    world.edit_policy(|policy| {
+        policy.install.max_attempts = 1;
+        policy.install.golden_image_ref = named(GOLDEN);
+    });
+    world.until("power", secs(LONG), |w| !booted(w).is_empty());
+    // Its BMC forgets what it said, the disk is not touched, and the image on it is withdrawn.
+    world.cards[0].machine.boot_override = false;
+    world.catalogue.remove("os-1");
+    world.until("back", secs(LONG), is_back);
+    assert!(runs(&world, "os-1"), "{}", world.told());
+    assert_eq!(booted(&world), ["os-2"], "{}", world.told());
+}
+
+#[test]
+fn a_last_good_image_that_is_barred_on_the_way_gives_way_to_the_golden_one() {
+    let mut world = ruined();
+    world.until("os-1 tried", secs(LONG * 2), |w| {
+        booted(w).last().map(String::as_str) == Some("os-1")
+    });
+    world.catalogue.remove("os-1");
+    world.until("golden", secs(LONG), is_back);
+    assert_eq!(booted(&world), ["os-2", "os-2", "os-1", GOLDEN]);
+}
+
+#[test]
+fn an_edit_of_the_policy_changes_nothing_of_a_golden_image_under_way() {
+    let mut world = ruined();
+    world.broken.insert(GOLDEN.into());
+    world.until("golden tried", secs(LONG * 3), |w| {
+        booted(w).last().map(String::as_str) == Some(GOLDEN)
+    });
+    world.edit_policy(|policy| policy.install.golden_image_ref = None);
+    world.settle(secs(LONG));
+    let tried = ["os-2", "os-2", "os-1", "os-1", GOLDEN, GOLDEN];
+    assert_eq!(booted(&world), tried, "{}", world.told());
+}
+
+#[test]
+fn what_a_card_has_run_as_golden_counts_against_older_images() {
+    let mut world = ruined();
+    let newer = Vetting {
+        security_version: 5,
+        ..Vetting::of_nothing()
+    };
+    world.vetted.insert(GOLDEN.into(), newer);
+    world.until("golden", secs(LONG * 2), is_back);
+    world.settle(secs(60));
+    assert_eq!(kept(&world).security_version, Some(5));
 }

@@ -3,12 +3,15 @@
 use lockstep_crds::LocalRef;
 use lockstep_crds::boot_policy::AllowedMethod::{SimpleUpdate, UefiHttp, VirtualMedia};
 use lockstep_crds::boot_policy::WaitUntil;
+use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::host::{ArmedEffect, Disruption};
 use lockstep_crds::observed::Offer;
+use lockstep_planner::ledger;
 use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::Vetting;
 
 use super::waits;
+use crate::world::agent::Fault;
 use crate::world::build::image;
 use crate::world::machine::HttpBoot;
 use crate::world::{World, secs};
@@ -360,4 +363,91 @@ fn a_card_that_runs_it_already_is_adopted_and_led_there_from_now_on() {
     world.settle(secs(120));
     assert_eq!(world.deeds(), [SET], "{}", world.told());
     boots_from_network(&world, "net-3");
+}
+
+#[test]
+fn a_renewal_that_does_not_land_is_asked_for_again() {
+    let mut world = running();
+    world.agent.faults = [Fault::Refused].into();
+    world.edit_card(0, |card| card.retry_token = Some("again".into()));
+    world.settle(secs(600));
+    let set = world.deeds().iter().filter(|deed| **deed == SET).count();
+    assert_eq!(set, 1, "{}", world.told());
+    assert!(
+        world
+            .recorded
+            .iter()
+            .filter(|one| ledger::what(one) == SET)
+            .count()
+            > 2
+    );
+    assert!(world.is_ready(), "{}", world.told());
+}
+
+#[test]
+fn firmware_that_waits_keeps_no_card_from_its_network_boot() {
+    let mut world = running();
+    world.cards[0].firmware = vec!["bmc-missing".to_owned()];
+    world.settle(secs(60));
+    world.cards[0].machine.lose_override();
+    world.settle(secs(120));
+    boots_from_network(&world, "net-3");
+
+    let untrusted = Vetting {
+        trust: Judgement::NotMet("its signer was taken away".to_owned()),
+        ..Vetting::of_nothing()
+    };
+    world.vetted.insert("net-3".into(), untrusted);
+    world.settle(secs(120));
+    nothing_is_armed(&world);
+}
+
+#[test]
+fn an_update_of_firmware_leaves_the_network_boot_as_it_is() {
+    let mut world = running();
+    world.edit_host(|host| host.disruption = Disruption::Allowed);
+    world.cards[0].machine.simple_update = Some(Offer::Offered);
+    world.cards[0].firmware = vec!["bmc-b".to_owned()];
+    world.settle(secs(1200));
+    let cleared = world.deeds().contains(&"ClearInstall dpu/card1");
+    assert!(!cleared, "{}", world.told());
+    assert!(
+        world.deeds().iter().any(|deed| deed.contains("Firmware")),
+        "{}",
+        world.told()
+    );
+    boots_from_network(&world, "net-3");
+}
+
+#[test]
+fn what_never_came_up_and_may_not_go_there_any_more_is_taken_back() {
+    let mut world = world();
+    world.broken.insert("net-3".into());
+    world.settle(secs(2400));
+    assert_eq!(world.card_says(0), "Stalled Stalled: InstallFailed");
+    boots_from_network(&world, "net-3");
+    let untrusted = Vetting {
+        trust: Judgement::NotMet("its signer was taken away".to_owned()),
+        ..Vetting::of_nothing()
+    };
+    world.vetted.insert("net-3".into(), untrusted);
+    world.settle(secs(120));
+    nothing_is_armed(&world);
+}
+
+#[test]
+fn the_same_bytes_as_a_stateless_image_are_another_wish() {
+    let mut world = world();
+    let installed = ImageFacts {
+        stateless: false,
+        ..image("net-3")
+    };
+    world.catalogue.insert("live-3".into(), installed);
+    wants(&mut world, Some("live-3"));
+    world.until("Ready", secs(900), World::is_ready);
+    wants(&mut world, Some("net-3"));
+    world.settle(secs(300));
+    assert!(world.is_ready(), "{}", world.told());
+    boots_from_network(&world, "net-3");
+    assert!(world.status().is_at_rest(), "{}", world.told());
 }

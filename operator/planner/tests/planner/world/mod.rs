@@ -25,7 +25,7 @@ use lockstep_planner::view::{
     CardJoined, CardView, Fallback, FirmwareImage, Golden, LeaseSeen, NodeSeen, Required,
     SeenInHost, Sighting, View, Wanted, WantedFirmware,
 };
-use lockstep_planner::{good_image, node_of};
+use lockstep_planner::{back_image, node_of};
 
 use agent::SiteAgent;
 use host_agent::HostAgent;
@@ -225,9 +225,9 @@ impl World {
     /// What the card may go back to, as its record and the catalogue say.
     fn fallback(&self, card: &CardView) -> Option<Box<Fallback>> {
         let record = self.host.as_ref()?.status.as_ref()?;
-        let good = good_image(record, card)?;
-        let there = self.catalogue.get(&good.name);
-        let image = there.filter(|image| image.digest == good.image.digest)?;
+        let back = back_image(record, card)?;
+        let there = self.catalogue.get(back.name);
+        let image = there.filter(|image| image.digest == back.image.digest)?;
         Some(Box::new(Fallback {
             image: image.clone(),
             requirements: card.requirements.clone(),
