@@ -65,6 +65,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
                 last_good: kept.last_good,
                 failures: of_components(kept.failures),
                 components: kept.components,
+                services: kept.services,
                 ..fresh(card, wanted)
             };
             notice_os(card, &mut kept, now);
@@ -170,6 +171,7 @@ fn fresh(card: &CardView, wanted: &ImageFacts) -> CardRecord {
         roll_back: None,
         security_version: None,
         components: Vec::new(),
+        services: Vec::new(),
         armed: Vec::new(),
         wait: None,
         failed: None,

@@ -22,6 +22,7 @@ mod restore;
 mod roads;
 mod roll_back;
 mod rshim;
+mod services;
 mod shutdown;
 mod taint;
 mod taken_down;
