@@ -98,6 +98,19 @@ pub struct XpuSection {
     /// How the cards' own firmware reaches the store, for UEFI HTTP boot; without it, as BMCs do.
     #[serde(default)]
     pub store_url: Option<Url>,
+    /// With it, cards that are installed from now on can fetch services from the store. It takes
+    /// rights that are bound apart: `lockstep-xpu-services` and `lockstep-token-reviewer`.
+    #[serde(default)]
+    pub services: Option<ServicesSection>,
+}
+
+/// What cards need to fetch services.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServicesSection {
+    /// PEM bundle that signs the store's certificate; needed where cards reach it over https.
+    #[serde(default)]
+    pub store_ca_file: Option<PathBuf>,
 }
 
 /// How often BMCs are looked at.
@@ -234,6 +247,15 @@ impl SiteConfig {
                 ));
             }
         }
+        if let Some(services) = &self.xpu.services
+            && services.store_ca_file.is_none()
+            && self.store_url_of_cards().scheme() == "https"
+        {
+            return Err(
+                "xpu.services needs storeCaFile, since cards reach the store over https and trust nobody else"
+                    .to_owned(),
+            );
+        }
         if self.xpu.api_server.scheme() != "https" {
             return Err("xpu.apiServer must be an https URL: cards send a token to it".to_owned());
         }
@@ -301,6 +323,11 @@ xpu:
                 "xpu:",
                 "xpu:\n  storeUrl: http://10.9.0.5:8080/x",
                 "xpu.storeUrl must be",
+            ),
+            (
+                "xpu:",
+                "xpu:\n  services: {}\n  storeUrl: https://10.9.0.5:8443",
+                "xpu.services needs storeCaFile",
             ),
             ("https://10.0.0.1", "http://10.0.0.1", "apiServer"),
             (

@@ -22,6 +22,7 @@ mod machine_figures;
 pub mod release;
 pub mod report;
 pub mod seed;
+pub mod services;
 pub mod shutdown;
 pub mod site;
 pub mod xpu;

@@ -27,6 +27,30 @@ pub struct Seed {
     pub image_version: String,
     /// Digest of the image that carries this seed.
     pub image_digest: String,
+    /// The site's store, where services on this card are turned on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreSeed>,
+}
+
+/// How a card's agent reaches the site's store.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreSeed {
+    /// Its URL.
+    pub url: String,
+    /// PEM bundle that signs it; without it no https URL can be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// Bearer token of the card's ServiceAccount that the store alone takes. A secret.
+    pub token: String,
+}
+
+impl fmt::Debug for StoreSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreSeed")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Seed {
@@ -82,6 +106,11 @@ mod tests {
             token: "very-secret".to_owned(),
             image_version: "1".to_owned(),
             image_digest: "sha256:00".to_owned(),
+            store: Some(StoreSeed {
+                url: "http://10.0.0.2:8080".to_owned(),
+                ca: None,
+                token: "very-secret".to_owned(),
+            }),
         }
     }
 

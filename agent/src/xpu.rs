@@ -24,6 +24,7 @@ use crate::local_inventory::{InventoryReader, Latest, LocalMachine, Whose};
 use crate::local_report::{LocalReporter, Place, Subject, os_report};
 use crate::machine_figures::MachineFigures;
 use crate::seed::Seed;
+use crate::services::{Services, Told};
 
 /// Most addresses that a report holds.
 const MOST_ADDRESSES: usize = 16;
@@ -39,6 +40,9 @@ pub struct XpuArgs {
     /// Folder that stands for the machine's root.
     #[arg(long, default_value = "/")]
     pub root: PathBuf,
+    /// Folder for the services that are offered to this card; used if its seed names a store.
+    #[arg(long, default_value = "/var/lib/lockstep/services")]
+    pub services_dir: PathBuf,
     /// Where `/healthz`, `/readyz` and `/metrics` are served, such as 127.0.0.1:9810; nowhere
     /// unless given, so that the card has no door that nobody asked for.
     #[arg(long)]
@@ -58,9 +62,12 @@ pub async fn run(args: XpuArgs, ending: CancellationToken) -> Result<()> {
     };
     let (inventory, latest) = InventoryReader::new(machine.clone(), Whose::Card, FLOOR);
     let figures = Arc::new(MachineFigures::new(machine.root.clone()));
+    let services = Services::of(&seed, &client, args.services_dir);
+    let (services, told) = services.unzip();
     let card = Card {
         seed,
         figures: Arc::clone(&figures),
+        services: told,
     };
     let report = reporter(&client, card, machine, latest);
     let ending = ending.child_token();
@@ -69,8 +76,14 @@ pub async fn run(args: XpuArgs, ending: CancellationToken) -> Result<()> {
             health::serve(listener, figures, ending.clone()).await;
         }
     };
+    let services = async {
+        if let Some(services) = services {
+            services.run(ending.clone()).await;
+        }
+    };
     tokio::join!(
         health,
+        services,
         report.run(ending.clone()),
         inventory.run(ending.clone())
     );
@@ -81,6 +94,7 @@ pub async fn run(args: XpuArgs, ending: CancellationToken) -> Result<()> {
 struct Card {
     seed: Seed,
     figures: Arc<MachineFigures>,
+    services: Option<Told>,
 }
 
 fn owner(seed: &Seed) -> Option<OwnerReference> {
@@ -117,6 +131,10 @@ impl Subject for Card {
         Ok(DpuReportSpec {
             subject_uid: seed.dpu_uid.clone().unwrap_or_default(),
             os: Some(card_os(seed, facts)?),
+            services: self
+                .services
+                .as_ref()
+                .and_then(|told| told.borrow().clone()),
             ..DpuReportSpec::new(Vantage::CardOs, &seed.dpu, version, clock::now())
         })
     }
@@ -183,6 +201,7 @@ mod tests {
             token: "very-secret".to_owned(),
             image_version: "1.2".to_owned(),
             image_digest: "sha256:aa".to_owned(),
+            store: None,
         }
     }
 
@@ -211,6 +230,7 @@ mod tests {
         Card {
             seed: seed(),
             figures: Arc::new(MachineFigures::new(LocalMachine::at(dir).root)),
+            services: None,
         }
     }
 

@@ -60,6 +60,11 @@ pub struct DpuBootPolicySpec {
     #[schemars(length(max = 4))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub firmware_refs: Vec<LocalRef>,
+    /// Services that the cards are to run once their operating system does, each under another name.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 8))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub service_refs: Vec<LocalRef>,
     /// What an image needs before it goes onto a card, whoever names it. Absent: its digest alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<ImageRules>,

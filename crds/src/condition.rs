@@ -17,6 +17,9 @@ pub const INVENTORIED: &str = "Inventoried";
 /// Sources contradict each other about what a machine is, or which Node runs on it.
 pub const CONTRADICTED: &str = "Contradicted";
 
+/// Every service that is wanted of a card runs there, by the digest that its agent hashed.
+pub const SERVICES_RUNNING: &str = "ServicesRunning";
+
 /// The image's bytes, by their digest, are in the stores of the sites that want it.
 pub const FETCHED: &str = "Fetched";
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::bmc::{BmcEndpoint, LocalRef, MachineIdentity};
 use crate::directive::ImageFacts;
 use crate::open_enum::open_enum;
+use crate::service::ServiceStatus;
 
 /// One card: where it sits, how it is reached, what should run on it. Its
 /// status is a projection for people; decisions are made from `DpuHost` and reports.
@@ -99,6 +100,11 @@ pub struct DpuSpec {
     #[schemars(length(max = 4))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware_refs: Option<Vec<LocalRef>>,
+    /// The services this card should run; overrides all of the policy's, also if it is empty.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 8))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_refs: Option<Vec<LocalRef>>,
     /// Whether anything may be done to this card. Discovery proposes cards with `false`; setting
     /// it takes the verb `approve` on `dpus`.
     #[serde(default = "default_approved")]
@@ -273,6 +279,10 @@ pub struct DpuStatus {
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<HostPlace>,
+    /// Its services. Absent: nothing was ever said of any, and its agent leaves what it runs.
+    #[schemars(length(max = 24))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<ServiceStatus>>,
     /// `Ready`, `Reconciling`, `Stalled` (kstatus) and what else must be said.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]

@@ -435,6 +435,10 @@ pub struct CardRecord {
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub components: Vec<ComponentRecord>,
+    /// The services that the card may fetch and is to run.
+    #[schemars(length(max = 8))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<crate::service::OfferedService>,
     /// Effects accepted by the card's BMC, or by the site's store for it, and not yet taken back (S15).
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

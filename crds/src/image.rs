@@ -15,7 +15,7 @@ use crate::LocalRef;
     version = "v1alpha1",
     kind = "DpuImage",
     namespaced,
-    doc = "An image for cards, an operating system or firmware: where it is, what its bytes must be, and how it will be recognised once it runs.",
+    doc = "An image for cards, an operating system, firmware or a service: where it is, what its bytes must be, and how it will be recognised once it runs.",
     crates(kube_core = "::kube_core"),
     status = "DpuImageStatus",
     shortname = "dpuimg",
@@ -54,6 +54,12 @@ use crate::LocalRef;
     validation = Rule::new("has(self.component) == (has(self.kind) && self.kind == 'Bmc')").message("an image of kind Bmc needs component, the id in the FirmwareInventory that tells its version; one of kind Os has none")
 )]
 #[x_kube(
+    validation = Rule::new("has(self.service) == (has(self.kind) && self.kind == 'App')").message("an image of kind App needs service, the name under which cards run it; one of another kind has none")
+)]
+#[x_kube(
+    validation = Rule::new("!has(self.kind) || self.kind != 'App' || !has(self.boot) || self.boot == 'Installed'").message("boot is of images of kind Os: a service is started by the card's own agent")
+)]
+#[x_kube(
     validation = Rule::new("!has(self.kind) || self.kind == 'Os' || !has(self.files) || size(self.files) == 0").message("files are of images of kind Os: firmware is the same on every card")
 )]
 #[x_kube(
@@ -71,6 +77,14 @@ pub struct DpuImageSpec {
     #[schemars(length(min = 1, max = 96), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
+    /// The service that an `App` image is: a card runs one image at a time under that name, and another
+    /// image of that name takes its place.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     /// Version as the running system will report it, or of a `Bmc` image the `FirmwareInventory`.
     #[schemars(length(min = 1, max = 63))]
     pub version: String,
@@ -139,6 +153,9 @@ pub enum ImageKind {
     Os,
     /// The firmware of a card's BMC, or of what restarts with it: `firmwareRefs` name it.
     Bmc,
+    /// A service, one executable file without libraries of its own, which the card's agent runs:
+    /// `serviceRefs` name it.
+    App,
 }
 
 /// How cards run an image.

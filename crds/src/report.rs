@@ -91,6 +91,9 @@ pub struct DpuReportSpec {
     /// Whether the files of this card's own can be made, as the site agent tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<ConfigurationTried>,
+    /// Services on this card; absent from agents that run none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<crate::service::ServicesReport>,
 }
 
 impl DpuReportSpec {
@@ -114,6 +117,7 @@ impl DpuReportSpec {
             execution: None,
             custody: None,
             configuration: None,
+            services: None,
         }
     }
 }

@@ -360,6 +360,24 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "DpuImage",
+            "an image of kind App needs service",
+            json!({"spec": {"kind": "App"}}),
+            json!({"spec": {"kind": "App", "service": "web"}}),
+        ),
+        case(
+            "DpuImage",
+            "an image of kind App needs service",
+            json!({"spec": {"service": "web"}}),
+            json!({"spec": {}}),
+        ),
+        case(
+            "DpuImage",
+            "boot is of images of kind Os",
+            json!({"spec": {"kind": "App", "service": "web", "boot": "Stateless"}}),
+            json!({"spec": {"kind": "App", "service": "web"}}),
+        ),
+        case(
+            "DpuImage",
             "an image of kind Bmc needs component",
             json!({"spec": {"component": "BMC_Firmware"}}),
             json!({"spec": {"kind": "Os"}}),

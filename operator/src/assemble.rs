@@ -11,7 +11,9 @@ use lockstep_crds::{
 use lockstep_planner::inventory::JoinedCard;
 use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::Vetting;
-use lockstep_planner::view::{CardView, Fallback, FirmwareImage, Golden, Wanted, WantedFirmware};
+use lockstep_planner::view::{
+    CardView, Fallback, FirmwareImage, Golden, ServiceImage, Wanted, WantedFirmware, WantedService,
+};
 use lockstep_planner::{View, back_image};
 use thiserror::Error;
 
@@ -131,6 +133,8 @@ fn card_view(
             of_kind(found, image, ImageKind::Os)
         }),
         firmware: firmware(world, key, dpu, policy, joined)?,
+        services: services(world, key, dpu, policy, joined)?,
+        offered: offered(world, key, dpu, host, policy, joined)?,
         fallback: None,
         golden: None,
         wanted: wanted(world, key, image)?,
@@ -231,6 +235,71 @@ fn firmware(
     named.into_iter().flatten().map(find).collect()
 }
 
+/// The services that the card names, or the policy.
+fn services(
+    world: &World,
+    key: &Key,
+    dpu: &Dpu,
+    policy: Option<&DpuBootPolicy>,
+    joined: Option<&JoinedCard>,
+) -> Result<Vec<WantedService>, Unreadable> {
+    let own = dpu.spec.service_refs.as_ref();
+    let named = own.or_else(|| policy.map(|policy| &policy.spec.service_refs));
+    let find = |named: &LocalRef| {
+        let found = image_of(world, key, Some(named))?;
+        Ok(WantedService {
+            name: named.name.clone(),
+            image: found.map(|image| service_image(world, key, dpu, policy, image, joined)),
+        })
+    };
+    named.into_iter().flatten().map(find).collect()
+}
+
+/// The images that the record of the card says are offered, as long as they name the same bytes.
+fn offered(
+    world: &World,
+    key: &Key,
+    dpu: &Dpu,
+    host: &DpuHost,
+    policy: Option<&DpuBootPolicy>,
+    joined: Option<&JoinedCard>,
+) -> Result<Vec<WantedService>, Unreadable> {
+    let uid = dpu.metadata.uid.as_deref().unwrap_or_default();
+    let record = host.status.as_ref();
+    let kept = record.and_then(|record| record.record_of(uid));
+    let mut found = Vec::new();
+    for one in kept.into_iter().flat_map(|kept| &kept.services) {
+        let image = readable("DpuImage", &world.images, &key.sibling(&one.image))?;
+        let image = image.filter(|image| image.spec.digest == one.digest);
+        found.push(WantedService {
+            name: one.image.clone(),
+            image: image.map(|image| service_image(world, key, dpu, policy, image, joined)),
+        });
+    }
+    Ok(found)
+}
+
+fn service_image(
+    world: &World,
+    key: &Key,
+    dpu: &Dpu,
+    policy: Option<&DpuBootPolicy>,
+    image: &DpuImage,
+    joined: Option<&JoinedCard>,
+) -> ServiceImage {
+    let found = vetting(world, key, &dpu.spec.site, policy, image, joined);
+    ServiceImage {
+        service: image
+            .spec
+            .service
+            .clone()
+            .unwrap_or_else(|| image.name_any()),
+        facts: facts(image),
+        requirements: requirements(world, key, image, joined),
+        vetting: of_kind(found, image, ImageKind::App),
+    }
+}
+
 /// What is found of an image that must be of this kind: of another one it is not for this.
 fn of_kind(found: Vetting, image: &DpuImage, wanted: ImageKind) -> Vetting {
     if image.spec.kind == wanted {
@@ -238,7 +307,7 @@ fn of_kind(found: Vetting, image: &DpuImage, wanted: ImageKind) -> Vetting {
     }
     Vetting {
         fit: Judgement::NotMet(format!(
-            "DpuImage {} is of kind {:?}; imageRef and goldenImageRef take images of kind Os, and firmwareRefs those of kind Bmc",
+            "DpuImage {} is of kind {:?}; imageRef and goldenImageRef take images of kind Os, firmwareRefs those of kind Bmc, and serviceRefs those of kind App",
             image.name_any(),
             image.spec.kind
         )),

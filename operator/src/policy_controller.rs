@@ -21,7 +21,8 @@ pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
             return Outcome::done("gone");
         };
         let named = policy.spec.image_ref.iter();
-        let mut named = named.chain(&policy.spec.firmware_refs);
+        let named = named.chain(&policy.spec.firmware_refs);
+        let mut named = named.chain(&policy.spec.service_refs);
         let missing = named
             .find(|image| !world.images.exists(&key.sibling(&image.name)))
             .map(|image| image.name.clone());

@@ -292,14 +292,16 @@ impl World {
     }
 
     /// Wakes the policies, hosts and cards that name an image, and the hosts whose cards may go
-    /// back to it.
+    /// back to it or are offered it.
     pub(crate) fn wake_for_image(&self, image: &Key, wake: &mut Wake) {
         for (key, entry) in self.policies.within(&image.namespace) {
             let Some(policy) = entry.readable() else {
                 continue;
             };
             let firmware = &policy.spec.firmware_refs;
-            let mut named = policy.spec.image_ref.iter().chain(firmware);
+            let services = &policy.spec.service_refs;
+            let named = policy.spec.image_ref.iter().chain(firmware);
+            let mut named = named.chain(services);
             if named.any(|named| named.name == image.name) {
                 wake.policies.insert(key.clone());
                 self.wake_for_policy(key, wake);
@@ -310,7 +312,9 @@ impl World {
                 continue;
             };
             let firmware = card.spec.firmware_refs.iter().flatten();
-            let mut named = card.spec.image_ref.iter().chain(firmware);
+            let services = card.spec.service_refs.iter().flatten();
+            let named = card.spec.image_ref.iter().chain(firmware);
+            let mut named = named.chain(services);
             if named.any(|named| named.name == image.name) {
                 self.wake_for_card(key, wake);
             }
@@ -319,7 +323,11 @@ impl World {
             let mut records = entry.readable()?.status.iter().flat_map(|s| &s.cards);
             let named = |good: &GoodImage| good.name == image.name;
             records
-                .any(|kept| kept.last_good.as_ref().is_some_and(named))
+                .any(|kept| {
+                    let mut offered = kept.services.iter();
+                    kept.last_good.as_ref().is_some_and(named)
+                        || offered.any(|one| one.image == image.name)
+                })
                 .then(|| key.clone())
         };
         wake.hosts

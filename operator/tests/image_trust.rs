@@ -131,6 +131,33 @@ fn an_image_of_another_kind_than_is_wanted_does_not_fit() {
 }
 
 #[test]
+fn a_service_is_seen_as_it_is_wanted_and_as_it_is_offered() {
+    let mut world = world();
+    put(&mut world, card("c", "h"));
+    put(&mut world, host("h"));
+    let mut policy = policy(Some("i"));
+    let named = json!([{"name": "web-2"}, {"name": "i"}, {"name": "gone"}]);
+    policy.spec.service_refs = serde_json::from_value(named).unwrap();
+    put(&mut world, policy);
+    put(&mut world, image("i", "1.0.0"));
+    let mut web = image("web-2", "2");
+    web.spec.kind = ImageKind::App;
+    web.spec.service = Some("web".to_owned());
+    let wake = put(&mut world, web);
+    assert_eq!(wake.hosts, BTreeSet::from([key("h")]));
+    let view = assemble(&world, &key("h")).unwrap().unwrap();
+    let services = &view.cards[0].services;
+    let web = services[0].image.as_ref().unwrap();
+    assert_eq!(
+        (web.service.as_str(), &web.vetting.fit),
+        ("web", &Judgement::Met)
+    );
+    let system = services[1].image.as_ref().unwrap();
+    assert!(matches!(system.vetting.fit, Judgement::NotMet(_)));
+    assert!(services[2].image.is_none() && view.cards[0].offered.is_empty());
+}
+
+#[test]
 fn what_the_sites_agent_passes_on_is_judged_by_the_policys_signers() {
     let mut world = world();
     let dpu = card("c", "h");

@@ -55,6 +55,8 @@ fn view(server: &ApiServer) -> View {
             requirements: Vec::new(),
             vetting: Vetting::of_nothing(),
             firmware: Vec::new(),
+            services: Vec::new(),
+            offered: Vec::new(),
             configuration: None,
             fallback: None,
             golden: None,

@@ -42,6 +42,8 @@ pub struct Site {
     pub metrics: Arc<Metrics>,
     /// PEM bundle by which cards trust the API server.
     pub seed_ca: String,
+    /// PEM bundle by which cards trust the store, where they fetch services from it over https.
+    pub store_ca: Option<String>,
 }
 
 impl Site {

@@ -12,35 +12,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, RETRY_AFTER};
+use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
-use kube::api::PostParams;
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
 use lockstep_crds::directive::{ActionKind, Directive};
 use lockstep_crds::host::TrustDomain;
 use lockstep_crds::{DpuHost, names};
 use lockstep_store::Digest;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::kube_client::{REQUEST_DEADLINE, said};
 use crate::site::clearance::{self, Seen};
 use crate::site::context::Site;
 use crate::site::judge::Refusal;
 use crate::site::machine::{MachineKey, MachineKind};
 use crate::site::objects::Table;
+use crate::site::token_reviews::TokenReviews;
 
-/// For whom the token of a host's agent must be made.
-pub const AUDIENCE: &str = "lockstep-image-store";
 /// The claim of a projected token that names the node of its Pod.
 const NODE: &str = "authentication.kubernetes.io/node-name";
-/// Tokens that the API server is asked about at one time.
-const REVIEWS: usize = 4;
 /// How long card and host may take to be looked at: whoever asks waits for it, and connections on
 /// which nothing comes for longer are closed.
 const LOOKS: Duration = Duration::from_secs(50);
@@ -93,7 +86,7 @@ pub(super) struct Door {
     hosts: Table<DpuHost>,
     /// Whom the agents of this site's hosts are.
     account: String,
-    reviews: Semaphore,
+    reviews: TokenReviews,
 }
 
 impl Door {
@@ -101,9 +94,9 @@ impl Door {
         let namespace = &site.config.namespace;
         Arc::new(Self {
             account: format!("system:serviceaccount:{namespace}-hosts:lockstep-host-agent"),
+            reviews: TokenReviews::new(site.client.clone()),
             site,
             hosts,
-            reviews: Semaphore::new(REVIEWS),
         })
     }
 
@@ -122,12 +115,7 @@ impl Door {
         if pushes.is_empty() {
             return Err(StatusCode::NOT_FOUND.into_response());
         }
-        let token = headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer "))
-            .ok_or_else(|| StatusCode::UNAUTHORIZED.into_response())?;
-        let user = self.user(token).await?;
+        let user = self.reviews.user(headers).await?;
         let node = user
             .extra
             .as_ref()
@@ -202,44 +190,6 @@ impl Door {
             host: host.map(|(name, updates)| (name.as_str(), updates.as_ref())),
         };
         clearance::check(&asked.push, seen)
-    }
-
-    /// Whose token it is, by the API server's word.
-    async fn user(&self, token: &str) -> Result<UserInfo, Response> {
-        let unavailable =
-            || (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "10")]).into_response();
-        let _turn = self.reviews.acquire().await.map_err(|_| unavailable())?;
-        let api: Api<TokenReview> = Api::all(self.site.client.clone());
-        let review = TokenReview {
-            spec: TokenReviewSpec {
-                audiences: Some(vec![AUDIENCE.to_owned()]),
-                token: Some(token.to_owned()),
-            },
-            ..TokenReview::default()
-        };
-        let params = PostParams::default();
-        let asked = api.create(&params, &review);
-        let answer = match tokio::time::timeout(REQUEST_DEADLINE, asked).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => {
-                tracing::warn!(
-                    "the token of a host agent was not looked at: {}; the site agent needs the ClusterRole lockstep-token-reviewer",
-                    said(&error)
-                );
-                return Err(unavailable());
-            }
-            Err(_) => return Err(unavailable()),
-        };
-        let status = answer.status.unwrap_or_default();
-        let for_us = status
-            .audiences
-            .iter()
-            .flatten()
-            .any(|audience| audience == AUDIENCE);
-        match status.user {
-            Some(user) if status.authenticated == Some(true) && for_us => Ok(user),
-            Some(_) | None => Err(StatusCode::UNAUTHORIZED.into_response()),
-        }
     }
 }
 

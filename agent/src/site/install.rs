@@ -13,12 +13,13 @@ use tokio::time::Instant;
 
 use crate::durable;
 use crate::kube_client::REQUEST_DEADLINE;
-use crate::seed::Seed;
+use crate::seed::{Seed, StoreSeed};
 use crate::site::actions::Prepared;
 use crate::site::execute::{End, Port};
 use crate::site::judge::Refusal;
 use crate::site::override_note::OverrideNote;
 use crate::site::plan::staged_image;
+use crate::site::token_reviews::AUDIENCE;
 use crate::site::update_note::Subject;
 use crate::site::worker::Worker;
 use lockstep_redfish::{http_boot_uri, override_in_force, override_setting};
@@ -41,9 +42,10 @@ impl Worker {
             namespace: self.site.config.namespace.clone(),
             dpu: input.key.name.clone(),
             dpu_uid: Some(input.uid.clone()),
-            token: self.token().await?,
+            token: self.token(None).await?,
             image_version: image.version.clone(),
             image_digest: image.digest.clone(),
+            store: self.store_of_card().await?,
         };
         let bytes = serde_json::to_vec(&seed)
             .map_err(|_| Refusal::new("SeedInvalid", "the seed cannot be written as JSON"))?;
@@ -66,14 +68,27 @@ impl Worker {
         })
     }
 
-    /// A token of the card's report-only identity.
-    async fn token(&self) -> Result<String, Refusal> {
+    /// How the card gets services, where they are turned on.
+    async fn store_of_card(&self) -> Result<Option<StoreSeed>, Refusal> {
+        if self.site.config.xpu.services.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(StoreSeed {
+            url: self.site.config.store_url_of_cards().to_string(),
+            ca: self.site.store_ca.clone(),
+            token: self.token(Some(AUDIENCE)).await?,
+        }))
+    }
+
+    /// A token of the card's report-only identity; for the API server unless it is for somebody else.
+    async fn token(&self, audience: Option<&str>) -> Result<String, Refusal> {
         let account = names::xpu(&self.current().key.name);
         let api: Api<ServiceAccount> =
             Api::namespaced(self.site.client.clone(), &self.site.config.namespace);
         let request = TokenRequest {
             spec: TokenRequestSpec {
                 expiration_seconds: Some(TOKEN_SECONDS),
+                audiences: audience.into_iter().map(str::to_owned).collect(),
                 ..TokenRequestSpec::default()
             },
             ..TokenRequest::default()

@@ -41,11 +41,13 @@ mod pull_secret;
 mod refused;
 #[cfg(test)]
 pub(crate) mod samples;
+mod service_door;
 mod signatures;
 pub mod supervisor;
 pub mod target;
 #[cfg(test)]
 mod tests;
+pub mod token_reviews;
 mod untended;
 mod update;
 mod update_components;
@@ -90,6 +92,7 @@ use crate::site::inventories::Inventories;
 use crate::site::objects::Objects;
 use crate::site::orders::OrderBook;
 use crate::site::refused::RefusedCredentials;
+use crate::site::service_door::ServiceDoor;
 use crate::site::wanted::Wanted;
 use lockstep_serve::{Bounds, Certificate};
 
@@ -113,6 +116,7 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
         Some(path) => kube_client::read_bundle(path)?,
         None => kube_client::trusted_bundle(&kube_config)?,
     };
+    let store_ca = store_ca_of_cards(&config)?;
     let certificate = certificate(&config)?;
     let store = Store::open(store_config(&config)?)?;
     let metrics = Arc::new(Metrics::new(Some(store.clone())));
@@ -133,6 +137,7 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
         metrics: Arc::clone(&metrics),
         store,
         seed_ca,
+        store_ca,
         config,
     });
     let means = Means {
@@ -148,10 +153,14 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
     let worked = CancellationToken::new();
     let objects = Objects::watch(&site.client, &site.config, &ending);
     let door = Door::new(Arc::clone(&site), objects.hosts.clone());
+    let services = ServiceDoor::new(Arc::clone(&site), objects.hosts.clone());
     let serving = tokio::spawn(serve_images(
         images,
         certificate,
-        site.store.router().merge(door.router()),
+        site.store
+            .router()
+            .merge(door.router())
+            .merge(services.router()),
         worked.clone(),
     ));
     let health = tokio::spawn(health::serve(health, metrics, ending.clone()));
@@ -302,6 +311,16 @@ async fn serve_images(
             lockstep_serve::serve_tls(listener, certificate, router, bounds, ending).await;
         }
     }
+}
+
+/// The bundle by which cards trust the store.
+fn store_ca_of_cards(config: &SiteConfig) -> Result<Option<String>> {
+    let services = config.xpu.services.as_ref();
+    let Some(path) = services.and_then(|services| services.store_ca_file.as_ref()) else {
+        return Ok(None);
+    };
+    let bundle = kube_client::read_bundle(path).context("xpu.services.storeCaFile")?;
+    Ok(Some(bundle))
 }
 
 /// Under which images are served, if over HTTPS.

@@ -57,7 +57,9 @@ pub fn wanted(
             let firmware = standing.firmware(images).into_iter().map(Some);
             let golden = standing.golden(images).into_iter().map(Some);
             let systems = [standing.named(images), standing.fallback(images)];
-            systems.into_iter().chain(golden).chain(firmware)
+            let services = standing.services(images).into_iter().map(Some);
+            let others = golden.chain(firmware).chain(services);
+            systems.into_iter().chain(others)
         })
     });
     for image in of_cards.flatten() {
@@ -157,6 +159,22 @@ impl<'a> Standing<'a> {
             images.find(|image| image.name_any() == reference.name)
         });
         named.collect()
+    }
+
+    /// The services that the card names, or the policy of its host, and those that are offered to it.
+    fn services<'i>(&self, images: &'i [Arc<DpuImage>]) -> Vec<&'i Arc<DpuImage>> {
+        let own = self.card.spec.service_refs.as_ref();
+        let named = own.unwrap_or(&self.policy.spec.service_refs).iter();
+        let named = named.filter_map(|reference| {
+            let mut images = images.iter();
+            images.find(|image| image.name_any() == reference.name)
+        });
+        let offered = self.kept.into_iter().flat_map(|kept| &kept.services);
+        let offered = offered.filter_map(|one| {
+            let mut images = images.iter();
+            images.find(|image| image.name_any() == one.image && image.spec.digest == one.digest)
+        });
+        named.chain(offered).collect()
     }
 
     /// The image to which the card may have to go back.
@@ -385,6 +403,36 @@ mod tests {
             let image = image_of(&cards[0], &hosts, &policies, &images).unwrap();
             assert_eq!(image.name_any(), given, "{record}");
         }
+    }
+
+    #[test]
+    fn services_are_kept_as_they_are_wanted_and_as_they_are_offered() {
+        let mut host = (*host()).clone();
+        let of = |name: &str, digit: &str| {
+            let digest = format!("sha256:{}", digit.repeat(64));
+            json!({"service": "web", "image": name, "version": "1", "digest": digest})
+        };
+        host.status = serde_json::from_value(json!({"cards": [{
+            "name": "c", "uid": "uid-c", "physicalId": "p",
+            // Other bytes go by the name of the third now.
+            "services": [of("two", "2"), of("three", "9")],
+        }]}))
+        .unwrap();
+        let mut wants = (*card(None)).clone();
+        wants.metadata.uid = Some("uid-c".into());
+        let mut with = (*policy("Plan", None)).clone();
+        with.spec.service_refs = vec![lockstep_crds::LocalRef { name: "one".into() }];
+        let images = [image("one", "1"), image("two", "2"), image("three", "3")];
+        let digits = |card: Dpu| {
+            let hosts = [Arc::new(host.clone())];
+            let policies = [Arc::new(with.clone())];
+            let found = wanted("s", &hosts, &[Arc::new(card)], &policies, &images);
+            let digits = found.keys().map(|digest| digest.hex()[..1].to_owned());
+            digits.collect::<Vec<_>>()
+        };
+        assert_eq!(digits(wants.clone()), ["1", "2"]);
+        wants.spec.service_refs = Some(Vec::new());
+        assert_eq!(digits(wants), ["2"], "its own list, though it is empty");
     }
 
     #[test]

@@ -120,6 +120,18 @@ impl Entry {
         }
     }
 
+    /// An image as it is for a card that was granted nothing: whoever asks is known otherwise.
+    pub(crate) fn ungranted(card_key: &str, digest: Digest) -> Self {
+        Self {
+            card_key: card_key.to_owned(),
+            digest,
+            laid: Laid::default(),
+            capability: String::new(),
+            stats: Arc::default(),
+            revoked: Arc::default(),
+        }
+    }
+
     /// The same image as it is, with nothing laid over it. What is read of it counts for the card.
     pub(crate) fn bare(&self) -> Self {
         Self {

@@ -31,6 +31,14 @@ xpu:
   {{- if .xpu.caConfigMap }}
   caFile: /etc/lockstep-xpu-ca/ca.crt
   {{- end }}
+  {{- if hasKey .xpu "services" }}
+  {{- if (.xpu.services | default dict).storeCaConfigMap }}
+  services:
+    storeCaFile: /etc/lockstep-cards-store-ca/ca.crt
+  {{- else }}
+  services: {}
+  {{- end }}
+  {{- end }}
 {{- with .poll }}
 poll:
   {{- toYaml . | nindent 2 }}

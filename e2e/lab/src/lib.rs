@@ -27,6 +27,7 @@ mod hypervisor;
 pub mod image;
 mod lab;
 mod nvram;
+pub mod payload;
 pub mod requirements;
 
 pub use built_module::BuiltModule;

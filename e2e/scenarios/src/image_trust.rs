@@ -17,7 +17,7 @@ use crate::bad_input::{act, play_all};
 use crate::image_server::Behaviour;
 use crate::registry::Context;
 use crate::report::Report;
-use signing::Signer;
+pub(crate) use signing::Signer;
 
 /// Runs the scenario.
 ///

@@ -34,6 +34,7 @@ pub mod image_trust;
 pub mod images;
 pub mod install_redfish_update;
 pub mod install_rshim;
+pub mod install_service;
 pub mod install_uefi_http;
 pub mod journey;
 pub mod least_privilege;

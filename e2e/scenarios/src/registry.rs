@@ -12,8 +12,9 @@ use crate::{
     aarch64_agent, address_swap, adopt, adopt_update, bad_input, bmc_quirks, crash_points,
     dead_man, discovery_join, discovery_local, discovery_mixed, first_light, found_to_ready, helm,
     host_in_use, host_wait, image_registry, image_trust, install_redfish_update, install_rshim,
-    install_uefi_http, restore, rshim_device, simulated_fleet, simulator_conformance, store_crash,
-    update_bmc, update_rollback, upgrade_mid_operation, xpu_diskless,
+    install_service, install_uefi_http, restore, rshim_device, simulated_fleet,
+    simulator_conformance, store_crash, update_bmc, update_rollback, upgrade_mid_operation,
+    xpu_diskless,
 };
 
 /// What a scenario gets.
@@ -170,6 +171,12 @@ pub const ALL: &[Scenario] = &[
         about: "a card without an installed system boots a stateless image three times over the network, the store restarted in between, and is set free when it is deleted",
         tier: Tier::All,
         run: |context| Box::pin(xpu_diskless::run(context)),
+    },
+    Scenario {
+        name: "install-service",
+        about: "a card VM gets a signed service once its system runs, then another version; an unsigned one is refused, and what is unnamed ends",
+        tier: Tier::All,
+        run: |context| Box::pin(install_service::run(context)),
     },
     Scenario {
         name: "crash-points",

@@ -110,6 +110,7 @@ fn take_up_new_wish(
         last_good: before.last_good,
         failures: of_components(before.failures),
         components: before.components,
+        services: before.services,
         ..fresh(card, wanted)
     };
     notice_os(card, kept, now);
@@ -187,6 +188,7 @@ fn fresh(card: &CardView, wanted: &ImageFacts) -> CardRecord {
         roll_back: None,
         security_version: None,
         components: Vec::new(),
+        services: Vec::new(),
         armed: Vec::new(),
         wait: None,
         failed: None,

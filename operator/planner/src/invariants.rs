@@ -2,6 +2,7 @@
 
 mod images;
 mod power;
+mod services;
 
 use std::collections::BTreeSet;
 
@@ -119,6 +120,10 @@ pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
     check(
         view.joined.is_some() || taint::holds(&before) || !taint::holds(after),
         "S12: a hold by taint began before it was joined which Node the host's is",
+    );
+    check(
+        services::are_allowed(view, &before, after),
+        "S9: a service was offered to a card that is not wanted of it, not trusted, not made for it, or older than is allowed",
     );
     match &plan.decision {
         Decision::Start(directives) => {

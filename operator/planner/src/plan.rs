@@ -15,8 +15,8 @@ use crate::reason::Reason;
 use crate::view::{CardView, View};
 use crate::wait::{self, as_decision, limited, weigh};
 use crate::{
-    card, custody, give_back, host, inspection, joining, ledger, push, roll_back, slot_power,
-    taint, takedown,
+    card, custody, give_back, host, inspection, joining, ledger, push, roll_back, services,
+    slot_power, taint, takedown,
 };
 
 /// How long only to observe after the record turned out older than reality.
@@ -67,6 +67,9 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
     slot_power::measure(view, &mut record, now);
     let aimed = roll_back::aimed(view, &record);
     let view = &*aimed;
+    if !adopting {
+        services::offer(view, &mut record, now);
+    }
     let verdict = if adopting {
         let why = Intent::wait(
             Reason::Adopting,

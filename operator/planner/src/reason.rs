@@ -76,7 +76,7 @@ reasons! {
     /// The card and its host belong to different sites.
     SitesDiffer => AtOnce("site is immutable: delete the object whose site is wrong, and create it again"),
     /// The image that the card or its policy names does not exist.
-    ImageNotFound => AtOnce("Create the DpuImage, or correct imageRef"),
+    ImageNotFound => AtOnce("Create the DpuImage, or correct imageRef, firmwareRefs or serviceRefs"),
     /// Neither the card nor its policy names an image.
     NoImageWanted => AtOnce("Set imageRef on the Dpu or on its DpuBootPolicy to have one installed"),
     /// The admission policies that keep agents to their own objects are missing or changed.
@@ -118,11 +118,11 @@ reasons! {
     /// The policy wants signed images, and a signature has not been read yet.
     ImageTrustNotKnown => IfItLasts("Look at the sources in spec.signatures of the DpuImage, at images[].signatures in the report of the site's agent, and at that agent's log; an agent older than the operator passes no signatures on"),
     /// The image is made for other cards.
-    ImageDoesNotFit => AtOnce("Name an image that is made for this card in imageRef, or in firmwareRefs"),
+    ImageDoesNotFit => AtOnce("Name an image that is made for this card in imageRef, firmwareRefs or serviceRefs"),
     /// The image is made for certain cards, and what this one is has not been read yet.
     ImageFitNotKnown => IfItLasts("Look at the card's DpuInventory: have an agent run that can tell, resolve what contradicts itself there, or name an image that does not ask for it"),
     /// The image is older than the policy allows, or than one that the card has run.
-    SecurityVersionTooLow => AtOnce("Name an image with that security version or a higher one in imageRef, or in firmwareRefs; the message says who asks for it"),
+    SecurityVersionTooLow => AtOnce("Name an image with that security version or a higher one in imageRef, firmwareRefs or serviceRefs; the message says who asks for it"),
     /// A signer's key in the policy cannot be used, so nothing that it signs counts.
     SignerUnusable => AtOnce("Correct its publicKey in spec.images.signers: PEM as openssl pkey -pubout writes it, P-256, P-384 or Ed25519"),
     /// A component of the card runs a version that the wanted image does not fit.
@@ -189,6 +189,18 @@ reasons! {
     FirmwareChanged => AtOnce("Find out who did; then change retryToken on the Dpu to have the wanted version written again, or name what runs in firmwareRefs"),
     /// The wanted image did not come up, and the card runs the one again that it was last seen to run.
     RolledBack => AtOnce("Look at failures in the status of its DpuHost; then change retryToken on the Dpu to have the wanted image tried again, or name another one in imageRef; one that names what runs accepts it"),
+    /// Two of the services that are wanted of a card are images of one service.
+    ServiceNamedTwice => AtOnce("Name one image of each service in serviceRefs"),
+    /// The agent in the card's operating system runs no services: it is of an older release, or its seed tells it of no store.
+    ServicesUnsupported => AtOnce("Set xpu.services in the configuration of the site agent, and install the card again with an image whose agent is of this release; docs/services.md says what else it takes"),
+    /// The card's agent fetches a service, starts it, or puts one version in the place of another.
+    ServiceStarting => IfItLasts("Look at services in the report of the card's agent, and at its log on the card"),
+    /// A service is not wanted any more, and the card's agent has not stopped it yet.
+    ServiceStopping => IfItLasts("Look at services in the report of the card's agent, and at its log on the card"),
+    /// A service could not be fetched or started on the card, or ends by itself.
+    ServiceFailing => AtOnce("The message has the last words of the service or of the fetch; mend the payload and name another image of the service in serviceRefs, or unname it"),
+    /// The card's agent cannot read what is offered to its card, and leaves its services as they are.
+    ServicesUnread => AtOnce("Let cards read their Dpu: bind the ClusterRole lockstep-xpu-services as docs/services.md shows"),
     /// Foreign media are inserted in the card's BMC.
     ForeignMedia => AtOnce("Eject them, if nobody needs them"),
     /// A directive failed. It is tried again a few times, ever later, and then a person is asked.

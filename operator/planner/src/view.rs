@@ -70,6 +70,10 @@ pub struct CardView {
     pub vetting: Vetting,
     /// The firmware that it should run, in the order in which it is written.
     pub firmware: Vec<WantedFirmware>,
+    /// The services that it should run.
+    pub services: Vec<WantedService>,
+    /// The images that its record says are offered to it, as far as they are there with those bytes.
+    pub offered: Vec<WantedService>,
     /// What the card's own files are made of, if that image has any.
     pub configuration: Option<Inputs>,
     /// The image that the card goes back to, or the last good one if it may have to, by its record, as
@@ -125,6 +129,28 @@ pub struct WantedFirmware {
 pub struct FirmwareImage {
     /// Id of the component that it is for.
     pub component: String,
+    /// What it is.
+    pub facts: ImageFacts,
+    /// What it asks of the card's components, and what is seen of them.
+    pub requirements: Vec<Required>,
+    /// Whether it is trusted, and made for this card.
+    pub vetting: Vetting,
+}
+
+/// A service that is named for a card.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WantedService {
+    /// Name of its `DpuImage`.
+    pub name: String,
+    /// What is found of it; `None`: there is none of that name.
+    pub image: Option<ServiceImage>,
+}
+
+/// What is found of the image of a service for one card.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceImage {
+    /// Name of the service.
+    pub service: String,
     /// What it is.
     pub facts: ImageFacts,
     /// What it asks of the card's components, and what is seen of them.

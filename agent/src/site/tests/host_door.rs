@@ -7,8 +7,9 @@ use lockstep_store::{Medium, Own};
 use super::installs::publish;
 use super::updates::{offering, task};
 use super::*;
-use crate::site::host_door::{AUDIENCE, Door};
+use crate::site::host_door::Door;
 use crate::site::objects::Objects;
+use crate::site::token_reviews::AUDIENCE;
 use lockstep_redfish::{BootProgress, BootStage, TaskState};
 
 const ACCOUNT: &str = "system:serviceaccount:site-hosts:lockstep-host-agent";

@@ -1,5 +1,6 @@
 //! Staging an install and taking it back.
 
+use futures::StreamExt as _;
 use lockstep_redfish::{BootOverrideState, BootTarget, OverrideEnabled};
 
 use super::*;
@@ -175,5 +176,32 @@ async fn cut_in_half(kind: &str) {
     let running = bench.start(MachineKind::Card);
     assert_eq!(bench.outcome(CARD, 1).await["result"], "Partly");
     assert!(bench.bmc.effects().is_empty());
+    running.end().await;
+}
+
+#[tokio::test]
+async fn where_services_are_on_a_seed_tells_the_card_of_the_store() {
+    let mut bench = bench();
+    let site = Arc::get_mut(&mut bench.site).unwrap();
+    site.config.xpu.services = Some(crate::config::ServicesSection::default());
+    site.store_ca = Some("CA".to_owned());
+    let digest = publish(&bench.site.store).await;
+    let running = bench.start(MachineKind::Card);
+    let mut stage = directive(1, "StageInstall");
+    stage.action.image = Some(
+        serde_json::from_value(json!({"digest": digest.to_string(), "version": "1.2"})).unwrap(),
+    );
+    running.want(&[stage]);
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Done");
+    let granted = bench.site.store.read_granted(&digest, "uid-1").await;
+    let mut bytes = granted.unwrap().bytes;
+    let first = bytes.next().await.unwrap().unwrap();
+    let seed: crate::seed::Seed = serde_json::from_slice(first[..4096].trim_ascii()).unwrap();
+    let store = seed.store.unwrap();
+    assert_eq!(store.url, "http://198.51.100.5:8080/");
+    assert_eq!(store.ca.as_deref(), Some("CA"));
+    let asked = bench.api.writes();
+    let asked = asked.iter().filter(|write| write.contains("/token "));
+    assert_eq!(asked.count(), 2, "a token for each of whom it is shown to");
     running.end().await;
 }

@@ -9,6 +9,7 @@ mod installs;
 mod private_images;
 mod reach;
 mod rest;
+mod service_door;
 mod unreadable;
 mod updates;
 
@@ -110,6 +111,7 @@ fn bench() -> Bench {
         metrics: Arc::new(Metrics::new(None)),
         store,
         seed_ca: "PEM".to_owned(),
+        store_ca: None,
         config,
     };
     Bench {

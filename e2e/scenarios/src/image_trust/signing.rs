@@ -12,14 +12,14 @@ use tokio::process::Command;
 const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
 /// Somebody with a key of their own.
-pub(super) struct Signer {
+pub(crate) struct Signer {
     folder: PathBuf,
     name: &'static str,
 }
 
 impl Signer {
     /// The signer of that name who works in this folder; gets a key on first use.
-    pub(super) async fn of(folder: &Path, name: &'static str) -> Result<Self> {
+    pub(crate) async fn of(folder: &Path, name: &'static str) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let signer = Self {
             folder: folder.to_owned(),
@@ -46,13 +46,13 @@ impl Signer {
     }
 
     /// As a policy names them.
-    pub(super) fn in_policy(&self) -> Result<Value> {
+    pub(crate) fn in_policy(&self) -> Result<Value> {
         let public = fs::read_to_string(self.path("pub")).context("no public key")?;
         Ok(json!({"name": self.name, "publicKey": public}))
     }
 
     /// Signs what is said of an image, into a file of an envelope.
-    pub(super) async fn sign(&self, digest: &str, predicate: &Value) -> Result<PathBuf> {
+    pub(crate) async fn sign(&self, digest: &str, predicate: &Value) -> Result<PathBuf> {
         let payload = json!({
             "_type": "https://in-toto.io/Statement/v1",
             "subject": [{"name": "image.iso", "digest": {"sha256": digest}}],

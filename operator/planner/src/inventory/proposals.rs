@@ -292,6 +292,7 @@ impl Proposing {
                 identity: found.identity.clone(),
                 image_ref: None,
                 firmware_refs: None,
+                service_refs: None,
                 approved: false,
                 paused: false,
                 retry_token: None,

@@ -23,6 +23,7 @@ mod restore;
 mod roads;
 mod roll_back;
 mod rshim;
+mod services;
 mod shutdown;
 mod taint;
 mod taken_down;

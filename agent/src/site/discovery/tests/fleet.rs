@@ -401,6 +401,7 @@ pub(super) fn bench(discovery: &str) -> Bench {
         metrics: Arc::new(Metrics::new(None)),
         store: Store::open(store).unwrap(),
         seed_ca: "PEM".to_owned(),
+        store_ca: None,
         config,
     };
     let means = Means {

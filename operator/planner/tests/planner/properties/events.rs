@@ -99,6 +99,7 @@ pub enum OfCard {
     MakesOfUpdates(Update),
     Firmware(Option<&'static str>),
     MakesOfFirmware(Firmware),
+    Service(Option<&'static str>),
     /// Somebody else changes what runs there.
     ChangesFirmware(&'static str),
     Stranger(bool),
@@ -259,6 +260,10 @@ pub fn updates() -> impl Strategy<Value = Update> {
     ]
 }
 
+fn services() -> impl Strategy<Value = Option<&'static str>> {
+    prop_oneof![Just(None), Just(Some("web-c")), Just(Some("web-d"))]
+}
+
 pub fn firmware() -> impl Strategy<Value = Firmware> {
     prop_oneof![
         2 => Just(Firmware::Restarts),
@@ -303,6 +308,7 @@ fn of_card() -> impl Strategy<Value = OfCard> {
         1 => updates().prop_map(OfCard::MakesOfUpdates),
         2 => firmware_versions().prop_map(OfCard::Firmware),
         1 => firmware().prop_map(OfCard::MakesOfFirmware),
+        2 => services().prop_map(OfCard::Service),
         1 => prop_oneof![Just("bmc-a"), Just("bmc-b")].prop_map(OfCard::ChangesFirmware),
         1 => any::<bool>().prop_map(OfCard::Stranger),
         1 => Just(OfCard::Delete),
@@ -343,7 +349,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         2 => versions().prop_map(Event::PolicyImage),
         1 => any::<bool>().prop_map(Event::ImageGone),
         1 => any::<bool>().prop_map(Event::Source),
-        3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("bmc-b"), Just("net-3"), Just("gold")], vettings()).prop_map(|(image, found)| Event::Vetted(image, found)),
+        3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("bmc-b"), Just("net-3"), Just("web-d"), Just(GOLDEN)], vettings()).prop_map(|(image, found)| Event::Vetted(image, found)),
         1 => (0..3_i64).prop_map(Event::Minimum),
         2 => modes().prop_map(Event::Mode),
         1 => any::<bool>().prop_map(Event::Policy),
@@ -353,7 +359,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         1 => timeouts.prop_map(Event::OnTimeout),
         1 => failures().prop_map(Event::OnFailure),
         1 => any::<bool>().prop_map(Event::Golden),
-        3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("net-3"), Just("gold")], any::<bool>())
+        3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("net-3"), Just(GOLDEN)], any::<bool>())
             .prop_map(|(version, breaks)| Event::Breaks(version, breaks)),
         1 => any::<bool>().prop_map(Event::Conflict),
         1 => any::<bool>().prop_map(Event::Guards),
@@ -535,6 +541,9 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
         OfCard::Firmware(version) => {
             world.wish += 1;
             world.cards[index].firmware = version.iter().map(|one| (*one).to_owned()).collect();
+        }
+        OfCard::Service(name) => {
+            world.cards[index].services = name.iter().map(|&name| name.to_owned()).collect();
         }
         OfCard::MakesOfFirmware(makes) => world.cards[index].machine.makes_of_firmware = *makes,
         OfCard::ChangesFirmware(version) => {

@@ -30,7 +30,7 @@ fn a_card_on_which_nothing_comes_up_gets_the_golden_image_and_stays_with_it() {
     says(
         &world,
         &[
-            "runs the golden image gold since 2026-01-01T",
+            "runs the golden image os-0 since 2026-01-01T",
             "because os-2 did not come up (the last install begun at 2026-01-01T",
             "os-1, its last good image, did not come up either (the last install begun at",
             "change retryToken on the Dpu",
@@ -74,7 +74,7 @@ fn a_card_that_has_run_nothing_gets_the_golden_image_at_once() {
     assert!(runs(&world, GOLDEN));
     says(
         &world,
-        &["runs the golden image gold", "because os-1 did not"],
+        &["runs the golden image os-0", "because os-1 did not"],
     );
 }
 
@@ -97,7 +97,7 @@ fn a_last_good_image_that_may_not_go_there_is_passed_over() {
     world.settle(secs(LONG * 2));
     assert_eq!(booted(&world), ["os-2", "os-2", "os-1", "os-1"]);
     assert_eq!(world.card_says(0), "Stalled Stalled: ImageUntrusted");
-    says(&world, &["going back to the golden image gold"]);
+    says(&world, &["going back to the golden image os-0"]);
     world.vetted.clear();
     world.until("golden", secs(LONG), is_back);
 }

@@ -408,7 +408,9 @@ impl World {
         let of_firmware = view.cards.iter().flat_map(|card| &card.firmware);
         let of_firmware = of_firmware.filter_map(|one| one.image.as_ref());
         let of_firmware = of_firmware.map(|image| &image.facts);
-        for wanted in of_cards.chain(of_firmware) {
+        let services = view.cards.iter().flat_map(|card| &card.services);
+        let services = services.filter_map(|one| Some(&one.image.as_ref()?.facts));
+        for wanted in of_cards.chain(of_firmware).chain(services) {
             let state = match self.store.iter().find(|i| i.digest == wanted.digest) {
                 Some(stored) if stored.state == ImageState::Verified => continue,
                 Some(stored) if stored.state == ImageState::Fetching && self.source_ok => {

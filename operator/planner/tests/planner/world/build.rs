@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::directive::ImageFacts;
+use lockstep_crds::report::Reachability;
+use lockstep_crds::service::ServicesReport;
 use lockstep_crds::{
     Dpu, DpuBootPolicy, DpuBootPolicySpec, DpuHost, DpuHostSpec, DpuSpec, MachineIdentity,
 };
@@ -79,8 +81,21 @@ pub fn dpu(name: &str) -> Dpu {
     dpu
 }
 
+/// What an agent tells that runs services, and has none.
+fn runs_none() -> ServicesReport {
+    ServicesReport {
+        asked: Reachability {
+            ok: true,
+            since: Time(start()),
+            reason: None,
+            message: None,
+        },
+        services: Vec::new(),
+    }
+}
+
 /// Version and name of the image that policies of these tests name as the golden one.
-pub const GOLDEN: &str = "gold";
+pub const GOLDEN: &str = "os-0";
 
 impl World {
     /// A host that is off, held until its cards run `os-1`, with these cards, off too.
@@ -119,6 +134,8 @@ impl World {
                     sightings: Vec::new(),
                     requirements: Vec::new(),
                     firmware: Vec::new(),
+                    services: Vec::new(),
+                    runs_services: Some(runs_none()),
                     configuration: None,
                     runs: None,
                     joined: None,

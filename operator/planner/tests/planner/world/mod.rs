@@ -17,13 +17,14 @@ use jiff::{SignedDuration, Timestamp};
 use lockstep_configuration::Inputs;
 use lockstep_crds::directive::{Directive, ImageFacts};
 use lockstep_crds::report::StoredImage;
+use lockstep_crds::service::ServicesReport;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
 use lockstep_planner::decision::TaintEffect;
 use lockstep_planner::inventory::JoinedHost;
 use lockstep_planner::vetting::Vetting;
 use lockstep_planner::view::{
     CardJoined, CardView, Fallback, FirmwareImage, Golden, LeaseSeen, NodeSeen, Required,
-    SeenInHost, Sighting, View, Wanted, WantedFirmware,
+    SeenInHost, ServiceImage, Sighting, View, Wanted, WantedFirmware, WantedService,
 };
 use lockstep_planner::{back_image, node_of};
 
@@ -66,6 +67,10 @@ pub struct Card {
     pub requirements: Vec<Required>,
     /// Versions of firmware of its BMC that are wanted.
     pub firmware: Vec<String>,
+    /// Images of services that are wanted: `SERVICE-VERSION`.
+    pub services: Vec<String>,
+    /// What its agent tells of services; `None` from one that runs none.
+    pub runs_services: Option<ServicesReport>,
     /// What its own files are made of.
     pub configuration: Option<Inputs>,
     /// What its components run by now, which a search sees when it reads the card the next time.
@@ -195,9 +200,18 @@ impl World {
                 .iter()
                 .map(|version| self.firmware(version))
                 .collect(),
+            services: card
+                .services
+                .iter()
+                .map(|name| self.service(name))
+                .collect(),
+            offered: self.offered(&dpu),
             joined: card.joined.clone(),
             dpu,
         };
+        if let Some(os) = &mut view.os {
+            os.services.clone_from(&card.runs_services);
+        }
         view.fallback = self.fallback(&view);
         view.golden = self.golden(&view);
         Some(view)
@@ -215,6 +229,30 @@ impl World {
                 facts,
             }),
         }
+    }
+
+    /// An image of a service; the catalogue has none whose name ends so.
+    fn service(&self, name: &str) -> WantedService {
+        let facts = build::image(name);
+        let (service, _) = name.split_once('-').unwrap();
+        WantedService {
+            name: name.to_owned(),
+            image: (!name.ends_with("missing")).then(|| ServiceImage {
+                service: service.to_owned(),
+                requirements: Vec::new(),
+                vetting: self.vetting(&facts),
+                facts,
+            }),
+        }
+    }
+
+    /// The images that the record says are offered.
+    fn offered(&self, dpu: &Dpu) -> Vec<WantedService> {
+        let uid = dpu.metadata.uid.as_deref().unwrap();
+        let record = self.host.as_ref().and_then(|host| host.status.as_ref());
+        let kept = record.and_then(|record| record.record_of(uid));
+        let offered = kept.into_iter().flat_map(|kept| &kept.services);
+        offered.map(|one| self.service(&one.image)).collect()
     }
 
     fn vetting(&self, image: &ImageFacts) -> Vetting {
