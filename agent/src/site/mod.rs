@@ -28,6 +28,7 @@ mod install;
 pub mod inventories;
 pub mod journal;
 pub mod judge;
+mod keyring;
 mod look;
 pub mod machine;
 pub mod machines;
@@ -41,6 +42,7 @@ mod pull_secret;
 mod refused;
 #[cfg(test)]
 pub(crate) mod samples;
+mod signature_source;
 mod signatures;
 pub mod supervisor;
 pub mod target;
