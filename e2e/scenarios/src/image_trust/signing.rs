@@ -12,14 +12,14 @@ use tokio::process::Command;
 const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
 /// Somebody with a key of their own.
-pub(super) struct Signer {
+pub(crate) struct Signer {
     folder: PathBuf,
     name: &'static str,
 }
 
 impl Signer {
     /// The signer of that name who works in this folder; gets a key on first use.
-    pub(super) async fn of(folder: &Path, name: &'static str) -> Result<Self> {
+    pub(crate) async fn of(folder: &Path, name: &'static str) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let signer = Self {
             folder: folder.to_owned(),
@@ -46,13 +46,13 @@ impl Signer {
     }
 
     /// As a policy names them.
-    pub(super) fn in_policy(&self) -> Result<Value> {
+    pub(crate) fn in_policy(&self) -> Result<Value> {
         let public = fs::read_to_string(self.path("pub")).context("no public key")?;
         Ok(json!({"name": self.name, "publicKey": public}))
     }
 
     /// Signs what is said of an image, into a file of an envelope.
-    pub(super) async fn sign(&self, digest: &str, predicate: &Value) -> Result<PathBuf> {
+    pub(crate) async fn sign(&self, digest: &str, predicate: &Value) -> Result<PathBuf> {
         let payload = json!({
             "_type": "https://in-toto.io/Statement/v1",
             "subject": [{"name": "image.iso", "digest": {"sha256": digest}}],
@@ -60,12 +60,29 @@ impl Signer {
             "predicate": predicate,
         })
         .to_string();
-        let (to_sign, signature) = (self.path("to-sign"), self.path("sig"));
-        let length = payload.len();
+        let envelope = self.seal(self.name, &payload).await?;
+        let file = self.path("dsse");
+        fs::write(&file, envelope.to_string()).context("cannot write the envelope")?;
+        Ok(file)
+    }
+
+    /// An envelope around a statement.
+    pub(crate) async fn seal(&self, key_id: &str, statement: &str) -> Result<Value> {
+        let length = statement.len();
         let message = format!(
-            "DSSEv1 {} {PAYLOAD_TYPE} {length} {payload}",
+            "DSSEv1 {} {PAYLOAD_TYPE} {length} {statement}",
             PAYLOAD_TYPE.len()
         );
+        Ok(json!({
+            "payloadType": PAYLOAD_TYPE,
+            "payload": STANDARD.encode(statement),
+            "signatures": [{"keyid": key_id, "sig": self.made(&message).await?}],
+        }))
+    }
+
+    /// The signature of bytes as they are, in base64.
+    pub(crate) async fn made(&self, message: &str) -> Result<String> {
+        let (to_sign, signature) = (self.path("to-sign"), self.path("sig"));
         fs::write(&to_sign, message).context("cannot write what is to be signed")?;
         let key = self.path("key");
         let made = [
@@ -76,14 +93,7 @@ impl Signer {
         ];
         openssl(&["dgst", "-sha256", "-sign"], &made).await?;
         let signature = fs::read(&signature).context("openssl wrote no signature")?;
-        let envelope = json!({
-            "payloadType": PAYLOAD_TYPE,
-            "payload": STANDARD.encode(payload),
-            "signatures": [{"keyid": self.name, "sig": STANDARD.encode(signature)}],
-        });
-        let file = self.path("dsse");
-        fs::write(&file, envelope.to_string()).context("cannot write the envelope")?;
-        Ok(file)
+        Ok(STANDARD.encode(signature))
     }
 
     fn path(&self, extension: &str) -> PathBuf {
