@@ -66,7 +66,7 @@ use crate::LocalRef;
     validation = Rule::new(oci_sources_are_whole()).message("an oci source is oci://REGISTRY/REPOSITORY:TAG or oci://REGISTRY/REPOSITORY@sha256:DIGEST, without user name and password; the repository is in lower case")
 )]
 #[x_kube(
-    validation = Rule::new("!has(self.pullSecretRef) || self.sources.exists(source, !source.startsWith('http://'))").message("pullSecretRef is of no use with http sources alone: an account is shown over https and to oci registries only")
+    validation = Rule::new("!has(self.pullSecretRef) || self.sources.exists(source, !source.startsWith('http://')) || (has(self.signatures) && self.signatures.exists(signature, has(signature.cosign)))").message("pullSecretRef is of no use with http sources alone: an account is shown over https and to oci registries only")
 )]
 pub struct DpuImageSpec {
     /// What the image is.
@@ -175,12 +175,35 @@ pub enum ImageBoot {
 #[x_kube(crates(kube_core = "::kube_core"))]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.dsse)").message("a signature needs dsse: this release knows no other form")
+    validation = Rule::new("has(self.dsse) != has(self.cosign)").message("a signature needs dsse or cosign, and not both: two ways are two signatures")
 )]
 pub struct ImageSignature {
     /// A DSSE envelope in a file of its own, over an in-toto statement that names the image's digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dsse: Option<DsseFile>,
+    /// What `cosign sign --key` has put beside an artefact of which the image is the one layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cosign: Option<CosignArtefact>,
+}
+
+/// An artefact of an OCI registry that was signed by cosign.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct CosignArtefact {
+    /// The artefact, as `oci://REGISTRY/REPOSITORY:TAG` or `oci://REGISTRY/REPOSITORY@sha256:DIGEST`,
+    /// and its mirrors, tried in order; usually as in `sources` of the image. A tag is resolved once.
+    /// The accounts are those of `pullSecretRef`.
+    #[schemars(
+        length(min = 1, max = 8),
+        inner(
+            length(min = 10, max = 1024),
+            regex(
+                pattern = r"^oci://[^\s/@]+(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|@sha256:[0-9a-f]{64})$"
+            )
+        )
+    )]
+    pub sources: Vec<String>,
 }
 
 /// A DSSE envelope in a file of its own.

@@ -443,17 +443,20 @@ pub struct StoredImage {
     pub signatures: Vec<StoredSignature>,
 }
 
-/// A signature of an image: the envelope, or why there is none.
+/// A signature of an image: the envelope, what stands beside an artefact, or why there is neither.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredSignature {
-    /// The URL that was asked last, without its query.
+    /// The URL that was asked last, without its query; or the artefact.
     #[schemars(length(max = 1024))]
     pub source: String,
     /// The DSSE envelope, as it came.
     #[schemars(length(max = 16_384))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub envelope: Option<String>,
+    /// What cosign has put beside an artefact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artefact: Option<ArtefactSignatures>,
     /// A condition reason, where there is none.
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -462,6 +465,34 @@ pub struct StoredSignature {
     #[schemars(length(max = 512))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// An artefact of a registry and its signatures, as the registry gave them out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArtefactSignatures {
+    /// The manifest beside which the signatures are. If that is an index, then the manifest in it
+    /// that has the image.
+    #[schemars(length(max = 2), inner(length(max = 16_384)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub manifests: Vec<String>,
+    /// The signatures, with none if the registry has none.
+    #[schemars(length(max = 8))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<ArtefactSignature>,
+}
+
+/// One signature by cosign.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArtefactSignature {
+    /// A sigstore bundle, which holds its signature, or the payload of a simple signature.
+    #[schemars(length(max = 16_384))]
+    pub document: String,
+    /// The signature over such a payload, in base64.
+    #[schemars(length(max = 1024))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
 }
 
 /// What came of making a card's files. No value stands in it.

@@ -394,7 +394,26 @@ fn cases() -> Vec<Case> {
             json!({"spec": {"signatures": [{}]}}),
             json!({"spec": {"signatures": [
                 {"dsse": {"sources": ["https://192.0.2.9/a.iso.dsse", "http://192.0.2.8/a.iso.dsse"]}},
+                {"cosign": {"sources": ["oci://registry.example.com:5000/cards/os:1.0.0"]}},
             ]}}),
+        ),
+        case(
+            "DpuImage",
+            "a signature needs dsse or cosign, and not both",
+            json!({"spec": {"signatures": [{
+                "dsse": {"sources": ["https://192.0.2.9/a.iso.dsse"]},
+                "cosign": {"sources": ["oci://registry.example.com/os:1"]},
+            }]}}),
+            json!({"spec": {"signatures": [{"cosign": {"sources": ["oci://registry.example.com/os:1"]}}]}}),
+        ),
+        case(
+            "DpuImage",
+            "pullSecretRef is of no use with http sources alone",
+            json!({"spec": {"sources": ["http://192.0.2.9/a.iso"], "pullSecretRef": {"name": "pull"}}}),
+            json!({"spec": {
+                "sources": ["http://192.0.2.9/a.iso"], "pullSecretRef": {"name": "pull"},
+                "signatures": [{"cosign": {"sources": ["oci://registry.example.com/os:1"]}}],
+            }}),
         ),
         case(
             "DpuImage",

@@ -1,19 +1,18 @@
 //! Keeps one wanted image in the store: fetches it, waits after failures, tells what is news.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use kube::Client;
 use lockstep_crds::condition;
 use lockstep_crds::report::{ImageState, StoredImage};
-use lockstep_store::{FetchError, FetchPhase, ImageRequest, ImageSource, Progress, Store};
+use lockstep_store::{FetchError, FetchPhase, ImageRequest, Progress, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::clock;
 use crate::site::judge::Refusal;
-use crate::site::pull_secret::{self, PullSecret};
-use crate::site::target::{NOT_ANSWERED, TargetError};
+use crate::site::keyring::Keyring;
 use crate::site::wanted::WantedImage;
 
 /// A fetch that ends sooner is not worth a write.
@@ -32,10 +31,6 @@ const REST: Duration = Duration::from_secs(10);
 /// The most fetches of one image that failed for good in one hour.
 const MOST_AN_HOUR: usize = 12;
 const HOUR: Duration = Duration::from_secs(3600);
-/// Between looks at the Secrets of an image whose accounts were refused, or that lacks one.
-const SECRET_CHECK: Duration = Duration::from_secs(30);
-/// Reason of a Secret of which nothing is known.
-const NOT_READ: &str = "SecretNotRead";
 
 /// Keeps one image.
 pub(super) struct ImageKeeper {
@@ -46,10 +41,6 @@ pub(super) struct ImageKeeper {
     pub(super) news: mpsc::Sender<StoredImage>,
     pub(super) kick: watch::Receiver<u64>,
 }
-
-/// The Secrets that an image names, as they were read last.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Keyring(BTreeMap<String, Result<PullSecret, Refusal>>);
 
 /// Why an image is not in the store.
 enum Failure {
@@ -65,7 +56,7 @@ impl ImageKeeper {
         let mut furthest = 0;
         let mut lasting = VecDeque::new();
         loop {
-            let keyring = Keyring::read(&self.client, &self.namespace, &self.wanted).await;
+            let keyring = Keyring::read(&self.client, &self.namespace, &self.wanted.sources).await;
             match self.fetch(&keyring, failures > 0, &mut furthest).await {
                 Ok(size) => {
                     failures = 0;
@@ -110,7 +101,7 @@ impl ImageKeeper {
         failed: bool,
         furthest: &mut u64,
     ) -> Result<u64, Failure> {
-        let (request, refusal) = keyring.open(&self.wanted);
+        let (request, refusal) = request(keyring, &self.wanted);
         if let Some(refusal) = &refusal
             && request.sources.is_empty()
         {
@@ -181,68 +172,28 @@ impl ImageKeeper {
         tokio::select! {
             () = tokio::time::sleep_until(until) => {}
             Ok(()) = self.kick.changed(), if may_hurry => {}
-            () = keyring.changed(&self.client, &self.namespace, &self.wanted), if !keyring.0.is_empty() => {}
+            () = keyring.changed(&self.client, &self.namespace, &self.wanted.sources), if !keyring.is_empty() => {}
         }
     }
 }
 
-impl Keyring {
-    async fn read(client: &Client, namespace: &str, wanted: &WantedImage) -> Self {
-        let mut secrets = BTreeMap::new();
-        for name in wanted
-            .sources
-            .iter()
-            .filter_map(|each| each.pull_secret.as_ref())
-        {
-            if secrets.contains_key(name) {
-                continue;
-            }
-            let read = pull_secret::read(client, namespace, name).await;
-            let secret = read.map_err(|error| match error {
-                TargetError::Unusable(refusal) => refusal,
-                TargetError::NotTold(why) if why.reason != NOT_ANSWERED => why,
-                TargetError::NotTold(why) => Refusal::new(NOT_READ, why.message),
-            });
-            secrets.insert(name.clone(), secret);
-        }
-        Self(secrets)
-    }
-
-    /// Returns once a Secret is another one than it was.
-    async fn changed(&self, client: &Client, namespace: &str, wanted: &WantedImage) {
-        loop {
-            tokio::time::sleep(SECRET_CHECK).await;
-            let now = Self::read(client, namespace, wanted).await;
-            let not_read = |secret: &Result<PullSecret, Refusal>| matches!(secret, Err(refusal) if refusal.reason == NOT_READ);
-            if now != *self && !now.0.values().any(not_read) {
-                return;
-            }
+/// What the store is asked for, without the sources whose Secret cannot be used, and why the
+/// first of those cannot.
+fn request(keyring: &Keyring, wanted: &WantedImage) -> (ImageRequest, Option<Refusal>) {
+    let mut refused = None;
+    let mut sources = Vec::new();
+    for source in &wanted.sources {
+        match keyring.open(source) {
+            Ok(source) => sources.push(source),
+            Err(refusal) => refused = refused.or(Some(refusal)),
         }
     }
-
-    /// What the store is asked for, without the sources whose Secret cannot be used, and why the
-    /// first of those cannot.
-    fn open(&self, wanted: &WantedImage) -> (ImageRequest, Option<Refusal>) {
-        let mut refused = None;
-        let mut sources = Vec::new();
-        for source in &wanted.sources {
-            let secret = source.pull_secret.as_ref();
-            match secret.and_then(|name| self.0.get(name)) {
-                None => sources.push(source.place.clone().into()),
-                Some(Ok(secret)) => sources.push(ImageSource {
-                    place: source.place.clone(),
-                    accounts: secret.accounts.clone(),
-                }),
-                Some(Err(refusal)) => refused = refused.or(Some(refusal.clone())),
-            }
-        }
-        let request = ImageRequest {
-            digest: wanted.digest,
-            size: wanted.size,
-            sources,
-        };
-        (request, refused)
-    }
+    let request = ImageRequest {
+        digest: wanted.digest,
+        size: wanted.size,
+        sources,
+    };
+    (request, refused)
 }
 
 impl Failure {

@@ -16,6 +16,7 @@ use crate::clock;
 use crate::report::{Cause, ReportError, ReportWriter};
 use crate::site::context::Site;
 use crate::site::image_keeper::ImageKeeper;
+use crate::site::signature_source::SignatureReader;
 use crate::site::signatures::{SignatureKeeper, Signatures, with_signatures};
 use crate::site::wanted::{Wanted, WantedImage};
 use crate::site::worker::keep_time;
@@ -68,9 +69,13 @@ pub async fn run(site: Arc<Site>, mut wanted: watch::Receiver<Wanted>, ending: C
                     kick: kick.subscribe(),
                 };
                 let of_signatures = SignatureKeeper {
-                    store: site.store.clone(),
-                    digest: digest.to_string(),
-                    files: image.signatures.clone(),
+                    reader: SignatureReader {
+                        client: site.client.clone(),
+                        namespace: site.config.namespace.clone(),
+                        store: site.store.clone(),
+                        digest: *digest,
+                    },
+                    wanted: image.signatures.clone(),
                     news: passed_on.clone(),
                 };
                 let stopped = stop.clone();

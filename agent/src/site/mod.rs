@@ -28,6 +28,7 @@ mod install;
 pub mod inventories;
 pub mod journal;
 pub mod judge;
+mod keyring;
 mod look;
 pub mod machine;
 pub mod machines;
@@ -42,6 +43,7 @@ mod refused;
 #[cfg(test)]
 pub(crate) mod samples;
 mod service_door;
+mod signature_source;
 mod signatures;
 pub mod supervisor;
 pub mod target;

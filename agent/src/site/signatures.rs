@@ -4,18 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lockstep_crds::condition;
 use lockstep_crds::report::{StoredImage, StoredSignature};
-use lockstep_store::{FetchError, Store};
 use tokio::sync::mpsc;
-use url::Url;
 
 use crate::clock;
+use crate::site::signature_source::SignatureReader;
+use crate::site::wanted::WantedSignature;
 
-/// Longest envelope, in bytes, as the schema of reports has it.
-const LONGEST: usize = 16 * 1024;
-/// What the envelopes of all images may take in one report, which the API server takes up to
-/// 1.5 MiB of. One envelope has about 1 KiB.
+/// What the signatures of all images may take in one report, which the API server takes up to
+/// 1.5 MiB of. An envelope has about 1 KiB, an artefact with one signature about 2 KiB.
 const MOST_BYTES: usize = 512 * 1024;
 /// The first pause after a failure, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
@@ -27,16 +24,14 @@ const AGAIN: Duration = Duration::from_secs(600);
 pub(crate) struct Signatures {
     /// The image's digest.
     pub(crate) digest: String,
-    /// One for each file, in order.
+    /// One for each place, in order.
     pub(crate) signatures: Vec<StoredSignature>,
 }
 
-/// Reads the signatures of one image.
+/// Keeps the signatures of one image.
 pub(crate) struct SignatureKeeper {
-    pub(crate) store: Store,
-    pub(crate) digest: String,
-    /// Of each, the URLs of the same envelope.
-    pub(crate) files: Vec<Vec<Url>>,
+    pub(crate) reader: SignatureReader,
+    pub(crate) wanted: Vec<WantedSignature>,
     pub(crate) news: mpsc::Sender<Signatures>,
 }
 
@@ -45,16 +40,16 @@ impl SignatureKeeper {
     pub(crate) async fn run(self) {
         let mut told: Vec<StoredSignature> = Vec::new();
         let mut failures = 0_u32;
-        while !self.files.is_empty() {
+        while !self.wanted.is_empty() {
             let mut found = Vec::new();
-            for (index, sources) in self.files.iter().enumerate() {
-                let now = read(&self.store, sources).await;
+            for (index, wanted) in self.wanted.iter().enumerate() {
+                let now = self.reader.read(wanted).await;
                 found.push(or_before(told.get(index), now));
             }
-            let complete = found.iter().all(|signature| signature.envelope.is_some());
+            let complete = found.iter().all(is_signed);
             if found != told {
                 let news = Signatures {
-                    digest: self.digest.clone(),
+                    digest: self.reader.digest.to_string(),
                     signatures: found.clone(),
                 };
                 if self.news.send(news).await.is_err() {
@@ -79,64 +74,16 @@ impl SignatureKeeper {
 /// news, whatever its words.
 fn or_before(before: Option<&StoredSignature>, now: StoredSignature) -> StoredSignature {
     match before {
-        Some(before) if now.envelope.is_none() && before.envelope.is_some() => before.clone(),
+        Some(before) if is_signed(before) && !is_signed(&now) => before.clone(),
         Some(before) if now.reason.is_some() && before.reason == now.reason => before.clone(),
         Some(_) | None => now,
     }
 }
 
-/// The envelope from the first source that gives one.
-async fn read(store: &Store, sources: &[Url]) -> StoredSignature {
-    let mut failed = None;
-    for source in sources {
-        match store.document(source, LONGEST).await.map(as_json) {
-            Ok(Some(envelope)) => {
-                return StoredSignature {
-                    source: shown(source),
-                    envelope: Some(envelope),
-                    reason: None,
-                    message: None,
-                };
-            }
-            Ok(None) => {
-                let error = FetchError::InvalidResponse {
-                    url: shown(source),
-                    reason: "it is no JSON object, as a DSSE envelope is".to_owned(),
-                };
-                failed = Some((source, error));
-            }
-            Err(error) => failed = Some((source, error)),
-        }
-    }
-    let source = failed.as_ref().map(|(source, _)| shown(source));
-    let error = failed.map(|(_, error)| error);
-    let message = error.as_ref().map(|error| {
-        let text = condition::truncated(&format!("{error}; {}", error.remedy()));
-        text.chars().take(MOST_MESSAGE).collect()
-    });
-    StoredSignature {
-        source: source.unwrap_or_default(),
-        envelope: None,
-        reason: error.map(|error| error.category().to_owned()),
-        message,
-    }
-}
-
-/// Longest message of a signature in the schema, in characters.
-const MOST_MESSAGE: usize = 512;
-
-/// A login page or an error page is passed over for the next source.
-fn as_json(bytes: Vec<u8>) -> Option<String> {
-    let text = String::from_utf8(bytes).ok()?;
-    text.trim_start().starts_with('{').then_some(text)
-}
-
-/// A URL as it may stand in a report: its query may be a secret.
-fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    url.set_query(None);
-    url.set_fragment(None);
-    url.as_str().chars().take(1024).collect()
+/// Whether there is anything to judge. An artefact that nobody has signed may be signed soon.
+fn is_signed(told: &StoredSignature) -> bool {
+    let artefact = told.artefact.as_ref();
+    told.envelope.is_some() || artefact.is_some_and(|beside| !beside.signatures.is_empty())
 }
 
 /// The images with their signatures, as far as there is room in a report.
@@ -156,9 +103,9 @@ pub(crate) fn with_signatures<'a>(
     images.map(with).collect()
 }
 
-/// What is no envelope may grow sixfold when it is written as JSON, so that is what is measured.
+/// What is no signature may grow sixfold when it is written as JSON, so that is what is measured.
 fn fitting(signature: StoredSignature, room: &mut usize) -> StoredSignature {
-    let written = serde_json::to_vec(&signature.envelope);
+    let written = serde_json::to_vec(&(&signature.envelope, &signature.artefact));
     let length = written.map_or(usize::MAX, |written| written.len());
     match room.checked_sub(length) {
         Some(left) => {
@@ -167,9 +114,10 @@ fn fitting(signature: StoredSignature, room: &mut usize) -> StoredSignature {
         }
         None => StoredSignature {
             envelope: None,
+            artefact: None,
             reason: Some("TooManySignatures".to_owned()),
             message: Some(format!(
-                "the envelopes of all images of the site take more than {MOST_BYTES} bytes; name fewer images, or split the site"
+                "the signatures of all images of the site take more than {MOST_BYTES} bytes; name fewer images, or split the site"
             )),
             ..signature
         },
@@ -184,8 +132,12 @@ mod tests {
     use axum::Router;
     use axum::extract::State;
     use axum::http::{StatusCode, Uri};
-    use lockstep_crds::report::ImageState;
-    use lockstep_store::StoreConfig;
+    use kube::{Client, Config};
+    use lockstep_crds::report::{ArtefactSignature, ArtefactSignatures, ImageState};
+    use lockstep_store::{Digest, Store, StoreConfig};
+    use url::Url;
+
+    use crate::site::signature_source::LONGEST;
 
     /// What each path answers: a status and a body.
     type Answers = Arc<Mutex<BTreeMap<String, (u16, String)>>>;
@@ -220,11 +172,17 @@ mod tests {
     fn keeper(store: Store, files: &[&[String]]) -> (SignatureKeeper, mpsc::Receiver<Signatures>) {
         let (news, told) = mpsc::channel(8);
         let url = |text: &String| Url::parse(text).unwrap();
-        let files = files.iter().map(|file| file.iter().map(url).collect());
+        let urls = |file: &&[String]| file.iter().map(url).collect();
+        let wanted = files.iter().map(|file| WantedSignature::Dsse(urls(file)));
+        let nowhere = Config::new("http://127.0.0.1:1".parse().unwrap());
         let keeper = SignatureKeeper {
-            store,
-            digest: "sha256:1".to_owned(),
-            files: files.collect(),
+            reader: SignatureReader {
+                client: Client::try_from(nowhere).unwrap(),
+                namespace: "s".to_owned(),
+                store,
+                digest: Digest::of(b"image"),
+            },
+            wanted: wanted.collect(),
             news,
         };
         (keeper, told)
@@ -283,17 +241,26 @@ mod tests {
         assert_eq!(second[0].envelope.as_deref(), Some("{}"));
     }
 
+    fn document(length: usize) -> ArtefactSignature {
+        ArtefactSignature {
+            document: "x".repeat(length),
+            signature: None,
+        }
+    }
+
     #[test]
     fn what_was_had_stays_and_the_same_failure_is_no_news() {
         let had = |envelope: &str| StoredSignature {
             source: "u".to_owned(),
             envelope: Some(envelope.to_owned()),
+            artefact: None,
             reason: None,
             message: None,
         };
         let failed = |reason: &str, message: &str| StoredSignature {
             source: "u".to_owned(),
             envelope: None,
+            artefact: None,
             reason: Some(reason.to_owned()),
             message: Some(message.to_owned()),
         };
@@ -307,6 +274,18 @@ mod tests {
         let other = failed("TooSlow", "2");
         assert_eq!(or_before(Some(&first), other.clone()), other);
         assert_eq!(or_before(None, had("a")), had("a"));
+        let beside = |signatures: usize| StoredSignature {
+            envelope: None,
+            artefact: Some(ArtefactSignatures {
+                manifests: vec!["{}".to_owned()],
+                signatures: vec![document(10); signatures],
+            }),
+            ..had("")
+        };
+        assert_eq!(or_before(Some(&beside(1)), beside(0)), beside(1));
+        assert_eq!(or_before(Some(&beside(0)), first.clone()), first);
+        assert_eq!(or_before(Some(&first), beside(0)), beside(0));
+        assert_eq!(or_before(Some(&beside(0)), beside(2)), beside(2));
     }
 
     #[test]
@@ -321,22 +300,29 @@ mod tests {
             signatures: Vec::new(),
         };
         let images: Vec<_> = (0..40).map(|n| image(format!("sha256:{n:02}"))).collect();
+        let full = |letter: &str| StoredSignature {
+            source: "u".to_owned(),
+            envelope: Some(letter.repeat(LONGEST)),
+            artefact: None,
+            reason: None,
+            message: None,
+        };
+        let beside = StoredSignature {
+            envelope: None,
+            artefact: Some(ArtefactSignatures {
+                manifests: vec!["x".repeat(LONGEST)],
+                signatures: vec![document(LONGEST); 7],
+            }),
+            ..full("")
+        };
         // Control characters take six bytes each.
-        for (letter, wanted) in [("x", 31), ("\u{1}", 5)] {
-            let full = StoredSignature {
-                source: "u".to_owned(),
-                envelope: Some(letter.repeat(LONGEST)),
-                reason: None,
-                message: None,
-            };
+        for (full, wanted) in [(full("x"), 31), (full("\u{1}"), 5), (beside, 3)] {
             let all = images.iter().map(|image| image.digest.clone());
             let signed = all.map(|digest| (digest, vec![full.clone()])).collect();
             let told = with_signatures(images.iter(), &signed);
             let written = serde_json::to_vec(&told).unwrap().len();
             assert!(written < 1 << 20, "{written}");
-            let kept = told
-                .iter()
-                .filter(|one| one.signatures[0].envelope.is_some());
+            let kept = told.iter().filter(|one| is_signed(&one.signatures[0]));
             assert_eq!(kept.count(), wanted);
             let last = &told[39].signatures[0];
             assert_eq!(last.reason.as_deref(), Some("TooManySignatures"));

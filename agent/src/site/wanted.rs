@@ -26,8 +26,17 @@ pub struct WantedImage {
     pub size: Option<u64>,
     /// Tried in this order.
     pub sources: Vec<WantedSource>,
-    /// Its signatures: of each, the URLs of the same envelope, tried in this order.
-    pub signatures: Vec<Vec<Url>>,
+    /// Where its signatures are.
+    pub signatures: Vec<WantedSignature>,
+}
+
+/// Where a signature is; what is tried in order gives the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WantedSignature {
+    /// A DSSE envelope behind these URLs.
+    Dsse(Vec<Url>),
+    /// What cosign has put beside these artefacts.
+    Cosign(Vec<WantedSource>),
 }
 
 /// A place, and the Secret with the accounts that may be shown there.
@@ -76,35 +85,49 @@ pub fn wanted(
             signatures: Vec::new(),
         });
         let pull_secret = image.spec.pull_secret_ref.as_ref();
-        for text in &image.spec.sources {
-            let place = match text.parse::<Place>() {
-                Ok(place) => place,
-                Err(error) => {
-                    tracing::warn!(image = %image.name_any(), "a source is passed over: {error}");
-                    continue;
+        let sources_of = |texts: &[String]| -> Vec<WantedSource> {
+            let mut found = Vec::new();
+            for text in texts {
+                match text.parse::<Place>() {
+                    Ok(place) => found.push(WantedSource {
+                        place,
+                        pull_secret: pull_secret.map(|reference| reference.name.clone()),
+                    }),
+                    Err(error) => {
+                        tracing::warn!(image = %image.name_any(), "a source is passed over: {error}");
+                    }
                 }
-            };
-            let source = WantedSource {
-                place,
-                pull_secret: pull_secret.map(|reference| reference.name.clone()),
-            };
+            }
+            found
+        };
+        for source in sources_of(&image.spec.sources) {
             if !request.sources.contains(&source) {
                 request.sources.push(source);
             }
         }
         for signature in &image.spec.signatures {
-            let sources: Vec<Url> = signature
-                .dsse
-                .iter()
-                .flat_map(|file| urls(&file.sources))
-                .collect();
-            let is_new = !sources.is_empty() && !request.signatures.contains(&sources);
-            if is_new && request.signatures.len() < MOST_SIGNATURES {
-                request.signatures.push(sources);
+            let dsse = signature.dsse.iter();
+            let dsse = dsse.map(|file| WantedSignature::Dsse(urls(&file.sources).collect()));
+            let cosign = signature.cosign.iter();
+            let cosign = cosign.map(|beside| WantedSignature::Cosign(sources_of(&beside.sources)));
+            for wanted in dsse.chain(cosign) {
+                let is_new = !wanted.is_empty() && !request.signatures.contains(&wanted);
+                if is_new && request.signatures.len() < MOST_SIGNATURES {
+                    request.signatures.push(wanted);
+                }
             }
         }
     }
     found
+}
+
+impl WantedSignature {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Dsse(urls) => urls.is_empty(),
+            Self::Cosign(artefacts) => artefacts.is_empty(),
+        }
+    }
 }
 
 fn urls(texts: &[String]) -> impl Iterator<Item = Url> {
@@ -474,14 +497,16 @@ mod tests {
 
     #[test]
     fn objects_for_the_same_bytes_add_their_sources_and_signatures() {
+        let beside = "oci://registry.test/os:1";
         let one = |name: &str, source: &str, signatures: &[&str]| -> Arc<DpuImage> {
-            let signatures: Vec<Value> = signatures
+            let mut signatures: Vec<Value> = signatures
                 .iter()
                 .map(|url| json!({"dsse": {"sources": [url]}}))
                 .collect();
+            signatures.push(json!({"cosign": {"sources": [beside]}}));
             let spec = json!({
                 "version": "1", "digest": format!("sha256:{}", "1".repeat(64)),
-                "sources": [source], "signatures": signatures,
+                "sources": [source], "signatures": signatures, "pullSecretRef": {"name": "pull"},
             });
             object("DpuImage", name, &spec)
         };
@@ -501,8 +526,12 @@ mod tests {
             panic!("{found:?}");
         };
         assert_eq!(image.sources.len(), 2);
-        let urls = |url: &str| vec![Url::parse(url).unwrap()];
-        assert_eq!(image.signatures, [urls(a), urls(b)]);
+        let envelope = |url: &str| WantedSignature::Dsse(vec![Url::parse(url).unwrap()]);
+        let cosign = WantedSignature::Cosign(vec![WantedSource {
+            place: beside.parse().unwrap(),
+            pull_secret: Some("pull".to_owned()),
+        }]);
+        assert_eq!(image.signatures, [envelope(a), cosign, envelope(b)]);
     }
 
     #[test]

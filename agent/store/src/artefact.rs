@@ -33,19 +33,39 @@ const TITLE: &str = "org.opencontainers.image.title";
 
 /// Manifest or index, with what is of use here.
 #[derive(Deserialize)]
-struct Manifest {
+pub(crate) struct Manifest {
     #[serde(default)]
-    layers: Vec<Descriptor>,
+    pub(crate) layers: Vec<Descriptor>,
     #[serde(default)]
-    manifests: Vec<Descriptor>,
+    pub(crate) manifests: Vec<Descriptor>,
 }
 
 #[derive(Deserialize)]
-struct Descriptor {
-    digest: String,
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Descriptor {
+    #[serde(default)]
+    pub(crate) media_type: Option<String>,
+    #[serde(default)]
+    pub(crate) artifact_type: Option<String>,
+    pub(crate) digest: String,
     size: u64,
     #[serde(default)]
-    annotations: Option<BTreeMap<String, String>>,
+    pub(crate) annotations: Option<BTreeMap<String, String>>,
+}
+
+/// A manifest or index as the registry has it.
+pub(crate) struct Found {
+    pub(crate) digest: Digest,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) manifest: Manifest,
+}
+
+/// From what a source stands for to the manifest that lists the image.
+pub(crate) struct Trail {
+    /// That manifest; or an index.
+    pub(crate) outer: Found,
+    /// The manifest in the index.
+    pub(crate) inner: Option<Found>,
 }
 
 /// Looks for one image in one artefact.
@@ -78,31 +98,44 @@ impl Search<'_> {
 
     async fn find(&mut self) -> Result<(Digest, u64), FetchError> {
         let reference = self.artefact.reference().clone();
-        let (digest, top) = self.manifest(&reference).await?;
-        let mut layers = top.layers;
-        for platform in top.manifests.into_iter().take(MOST_PLATFORMS) {
-            if self.size_in(&layers).is_some() {
-                break;
-            }
+        let (trail, size) = self.trail(&reference).await?;
+        Ok((trail.outer.digest, size))
+    }
+
+    /// The manifest that lists the image, and the index in which it is, with the size of the image.
+    pub(crate) async fn trail(
+        &mut self,
+        reference: &Reference,
+    ) -> Result<(Trail, u64), FetchError> {
+        let mut outer = self.manifest(reference).await?;
+        if let Some(size) = self.size_in(&outer.manifest.layers) {
+            return Ok((Trail { outer, inner: None }, size));
+        }
+        let mut layers = std::mem::take(&mut outer.manifest.layers);
+        let platforms = std::mem::take(&mut outer.manifest.manifests);
+        for platform in platforms.into_iter().take(MOST_PLATFORMS) {
             let Ok(digest) = platform.digest.parse() else {
                 continue;
             };
             match self.manifest(&Reference::Digest(digest)).await {
-                Ok((_, manifest)) => layers.extend(manifest.layers),
+                Ok(inner) => {
+                    if let Some(size) = self.size_in(&inner.manifest.layers) {
+                        let inner = Some(inner);
+                        return Ok((Trail { outer, inner }, size));
+                    }
+                    layers.extend(inner.manifest.layers);
+                }
                 // Not every mirror holds every platform.
                 Err(FetchError::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        match self.size_in(&layers) {
-            Some(size) => Ok((digest, size)),
-            None => Err(FetchError::NotInArtefact {
-                artefact: self.artefact.to_string(),
-                manifest: digest,
-                expected: self.image,
-                found: named(&layers),
-            }),
-        }
+        Err(FetchError::NotInArtefact {
+            artefact: self.artefact.to_string(),
+            manifest: outer.digest,
+            expected: self.image,
+            found: named(&layers),
+        })
     }
 
     fn size_in(&self, layers: &[Descriptor]) -> Option<u64> {
@@ -110,33 +143,54 @@ impl Search<'_> {
         layers.iter().find(is_it).map(|layer| layer.size)
     }
 
-    async fn manifest(&mut self, reference: &Reference) -> Result<(Digest, Manifest), FetchError> {
+    pub(crate) async fn manifest(&mut self, reference: &Reference) -> Result<Found, FetchError> {
         let url: Url = self.artefact.manifest_url(reference);
-        let response = self
-            .access
-            .get(self.client, &url, Some(ACCEPT), None)
-            .await?;
-        if response.status() != http::StatusCode::OK {
-            return Err(self.access.judge(shown(&url), response.status()));
-        }
-        let body = self.client.read(&url, MOST_MANIFEST, response).await?;
-        let actual = Digest::of(&body);
-        if let Reference::Digest(expected) = reference
-            && *expected != actual
-        {
+        let expected = match reference {
+            Reference::Digest(digest) => Some(*digest),
+            Reference::Tag(_) => None,
+        };
+        self.manifest_at(&url, expected).await
+    }
+
+    pub(crate) async fn manifest_at(
+        &mut self,
+        url: &Url,
+        expected: Option<Digest>,
+    ) -> Result<Found, FetchError> {
+        let bytes = self.read(url, Some(ACCEPT), MOST_MANIFEST).await?;
+        let digest = Digest::of(&bytes);
+        if let Some(expected) = expected.filter(|expected| *expected != digest) {
             return Err(FetchError::DigestMismatch {
-                url: shown(&url),
-                expected: *expected,
-                actual,
+                url: shown(url),
+                expected,
+                actual: digest,
             });
         }
-        match serde_json::from_slice(&body) {
-            Ok(manifest) => Ok((actual, manifest)),
+        match serde_json::from_slice(&bytes) {
+            Ok(manifest) => Ok(Found {
+                digest,
+                bytes,
+                manifest,
+            }),
             Err(error) => Err(FetchError::InvalidResponse {
-                url: shown(&url),
+                url: shown(url),
                 reason: format!("it is no manifest: {error}"),
             }),
         }
+    }
+
+    /// What is at a URL of the registry, if it has at most so many bytes.
+    pub(crate) async fn read(
+        &mut self,
+        url: &Url,
+        accept: Option<&str>,
+        most: usize,
+    ) -> Result<Vec<u8>, FetchError> {
+        let response = self.access.get(self.client, url, accept, None).await?;
+        if response.status() != http::StatusCode::OK {
+            return Err(self.access.judge(shown(url), response.status()));
+        }
+        self.client.read(url, most, response).await
     }
 }
 

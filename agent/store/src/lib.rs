@@ -20,6 +20,7 @@ mod catalogue;
 mod challenge;
 mod client;
 mod config;
+mod cosign;
 mod digest;
 mod disk;
 mod document;
@@ -40,6 +41,7 @@ mod transfer;
 
 pub use accounts::{Accounts, AccountsError};
 pub use config::{FetchLimits, SourcePolicy, StoreConfig};
+pub use cosign::{Cosigned, SignatureDocument};
 pub use digest::{Digest, DigestError};
 pub use error::{FetchError, GrantError, OpenError};
 pub use fetch::{Fetch, FetchPhase, ImageRequest, Progress};

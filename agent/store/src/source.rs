@@ -102,6 +102,12 @@ impl Artefact {
         }
     }
 
+    /// Where a registry lists what refers to a manifest (OCI distribution specification, "Listing
+    /// Referrers").
+    pub(crate) fn referrers_url(&self, digest: &Digest) -> Url {
+        self.url("referrers", &digest.to_string())
+    }
+
     pub(crate) fn blob_url(&self, digest: &Digest) -> Url {
         self.url("blobs", &digest.to_string())
     }

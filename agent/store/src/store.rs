@@ -22,7 +22,11 @@ use crate::medium::Own;
 use crate::pins::{Pin, Pins};
 use crate::serve::GrantedImage;
 use crate::slots::{FileSlot, SeedSlot, SlotScan};
-use crate::{Digest, FetchError, GrantError, OpenError, StoreConfig, document, recovery, serve};
+use crate::source::ImageSource;
+use crate::{
+    Cosigned, Digest, FetchError, GrantError, OpenError, StoreConfig, cosign, document, recovery,
+    serve,
+};
 
 /// How many slots of an image a refusal names at most.
 const NAMED_SLOTS: usize = 8;
@@ -108,6 +112,20 @@ impl Store {
     pub async fn document(&self, source: &Url, most: usize) -> Result<Vec<u8>, FetchError> {
         let inner = &self.inner;
         document::read(&inner.client, &inner.limits, source, most).await
+    }
+
+    /// What cosign has put beside an artefact that has the image: nobody has verified it. A tag is
+    /// resolved as for the image, and once.
+    ///
+    /// # Errors
+    /// If the source is none of a registry, or it or what belongs to it cannot be read.
+    pub async fn cosigned(
+        &self,
+        image: Digest,
+        source: &ImageSource,
+    ) -> Result<Cosigned, FetchError> {
+        let inner = &self.inner;
+        cosign::beside(&inner.client, &inner.pins, image, source).await
     }
 
     /// What the store holds under a digest, without looking at the bytes.

@@ -4,6 +4,7 @@
 //! `cargo test` runs every one with a bounded number of seeded inputs and needs nothing special;
 //! `cargo xtask fuzz TARGET` runs one under libFuzzer for as long as wanted.
 
+mod cosign;
 mod local;
 mod redfish;
 mod trust;
@@ -64,6 +65,13 @@ pub const ALL: &[Target] = &[
         about: "the signature of an image: an envelope, and a statement in it that was signed",
         samples: trust::samples,
         run: trust::run,
+        tries: 4_000,
+    },
+    Target {
+        name: "cosign",
+        about: "what cosign has put beside an artefact: a manifest, a payload that was signed, a bundle",
+        samples: cosign::samples,
+        run: cosign::run,
         tries: 4_000,
     },
 ];

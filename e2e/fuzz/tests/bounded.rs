@@ -88,7 +88,15 @@ fn signatures_of_images() {
 }
 
 #[test]
+fn what_stands_beside_artefacts() {
+    try_out("cosign");
+}
+
+#[test]
 fn every_target_is_tried_above() {
     let names: Vec<&str> = ALL.iter().map(|target| target.name).collect();
-    assert_eq!(names, ["vpd", "smbios", "pci", "sysfs", "redfish", "dsse"]);
+    assert_eq!(
+        names,
+        ["vpd", "smbios", "pci", "sysfs", "redfish", "dsse", "cosign"]
+    );
 }

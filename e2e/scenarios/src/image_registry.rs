@@ -1,7 +1,9 @@
 //! `image-registry`: a private registry of the distribution project, over TLS and with accounts,
 //! from which the store pulls images that were pushed there. No wrong or right password is written
 //! anywhere, a registry that is down costs no more than its source, and a tag is resolved once.
+//! What is put there as cosign does it, signed by openssl, is found and judged as a site would.
 
+mod cosigned;
 mod service;
 
 use std::ffi::OsString;
@@ -49,6 +51,9 @@ pub async fn run(context: Context) -> Result<Report> {
     report.say("a registry that was down was passed over, then told with its reason");
     moved(&trial, &service, &tag, &first).await?;
     report.say("a tag that moved after it was resolved changed nothing");
+    cosigned::run(&trial, &service).await?;
+    report
+        .say("signatures by cosign were found beside an artefact, and only the right ones counted");
     trial.no_password_is_written()?;
     report.figure("requests that the registry saw", service.requests()?);
     Ok(report)

@@ -4,7 +4,7 @@
 //! Signatures are made by openssl. The cases are played as those of `bad-input`; the second server
 //! of each serves its signature.
 
-mod signing;
+pub(crate) mod signing;
 
 use std::fs;
 

@@ -20,6 +20,15 @@ pub enum Order {
         /// Accounts for them, as in a docker configuration.
         accounts: Option<Value>,
     },
+    /// Tell what cosign has put beside an artefact.
+    Cosigned {
+        /// The image's sha256.
+        digest: Digest,
+        /// The artefact, as `oci://…`.
+        source: String,
+        /// Accounts for it, as in a docker configuration.
+        accounts: Option<Value>,
+    },
     /// Let a card read an image.
     Grant {
         /// Which.
@@ -49,6 +58,13 @@ pub enum Answer {
     Stored {
         /// Its size.
         size: u64,
+    },
+    /// An artefact and its signatures, as the registry gave them out.
+    Beside {
+        /// The manifest that is signed, and the one in it if that is an index.
+        manifests: Vec<String>,
+        /// Documents, each with its signature if that is no part of it.
+        signatures: Vec<(String, Option<String>)>,
     },
     /// The card reads the image under this path.
     Granted {

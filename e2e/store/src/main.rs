@@ -95,6 +95,28 @@ async fn carry_out(store: &Store, order: Order) -> Answer {
                 Err(error) => failed(error.category(), error.to_string()),
             }
         }
+        Order::Cosigned {
+            digest,
+            source,
+            accounts,
+        } => {
+            let source = match read_sources(&[source], accounts) {
+                Ok(mut sources) => sources.swap_remove(0),
+                Err(error) => return failed("OrderInvalid", format!("{error:#}")),
+            };
+            match store.cosigned(digest, &source).await {
+                Ok(found) => {
+                    let signatures = found.signatures.into_iter();
+                    Answer::Beside {
+                        manifests: found.manifests,
+                        signatures: signatures
+                            .map(|one| (one.document, one.signature))
+                            .collect(),
+                    }
+                }
+                Err(error) => failed(error.category(), error.to_string()),
+            }
+        }
         Order::Grant { digest, card } => match store.grant(digest, &card, None).await {
             Ok(grant) => Answer::Granted { path: grant.path },
             Err(error) => failed(error.category(), error.to_string()),

@@ -3,6 +3,8 @@
 use lockstep_crds::report::StoredSignature;
 use lockstep_crds::{DpuImageSpec, ImageFits, ImageRequirement, ImageRules};
 
+use crate::artefact::Artefact;
+use crate::cosign::confirmed;
 use crate::dsse::Envelope;
 use crate::refusal::Refusal;
 use crate::signer::Signers;
@@ -51,13 +53,12 @@ pub fn appraise(
     let mut good: Vec<(String, Statement)> = Vec::new();
     let mut refused = None;
     for signature in told {
-        let Some(envelope) = &signature.envelope else {
-            continue;
-        };
-        match statement(envelope, &signers, image) {
-            Ok(statement) => good.push(statement),
-            Err(refusal) => {
-                refused.get_or_insert_with(|| format!("{}: {refusal}", signature.source));
+        for found in found_in(signature, &signers, image) {
+            match found {
+                Ok(statement) => good.push(statement),
+                Err(refusal) => {
+                    refused.get_or_insert_with(|| format!("{}: {refusal}", signature.source));
+                }
             }
         }
     }
@@ -73,11 +74,27 @@ pub fn appraise(
     found
 }
 
-fn statement(
-    envelope: &str,
-    signers: &Signers,
-    image: &DpuImageSpec,
-) -> Result<(String, Statement), Refusal> {
+type Found = Result<(String, Statement), Refusal>;
+
+fn found_in(signature: &StoredSignature, signers: &Signers, image: &DpuImageSpec) -> Vec<Found> {
+    let envelope = signature.envelope.iter();
+    let mut found: Vec<_> = envelope
+        .map(|envelope| statement(envelope, signers, image))
+        .collect();
+    if let Some(told) = &signature.artefact {
+        match Artefact::of(&told.manifests, &image.digest) {
+            _ if told.signatures.is_empty() => found.push(Err(Refusal::Unsigned)),
+            Err(refusal) => found.push(Err(refusal)),
+            Ok(artefact) => {
+                let each = told.signatures.iter();
+                found.extend(each.map(|one| confirmed(one, &artefact, signers, image)));
+            }
+        }
+    }
+    found
+}
+
+fn statement(envelope: &str, signers: &Signers, image: &DpuImageSpec) -> Found {
     let envelope = Envelope::parse(envelope.as_bytes())?;
     let (signer, payload_type, payload) = envelope.opened(signers)?;
     let said = Statement::parse(payload_type, payload)?;
@@ -89,7 +106,9 @@ fn untrusted(image: &DpuImageSpec, told: &[StoredSignature], refused: Option<Str
     if image.signatures.is_empty() && told.is_empty() {
         return Trust::Refused("the DpuImage names no signature".to_owned());
     }
-    let missing = told.iter().find(|signature| signature.envelope.is_none());
+    let missing = told
+        .iter()
+        .find(|signature| signature.envelope.is_none() && signature.artefact.is_none());
     if let Some(missing) = missing {
         let reason = missing.reason.as_deref().unwrap_or("NotRead");
         let message = missing.message.as_deref().unwrap_or("no detail");

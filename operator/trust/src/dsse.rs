@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::json;
 use crate::refusal::{Refusal, quoted};
@@ -58,7 +59,11 @@ impl Envelope {
         if text.len() > LONGEST_ENVELOPE {
             return Err(Refusal::TooLong(text.len()));
         }
-        let value = json::parse(text).map_err(|error| Refusal::NotJson(shown(&error)))?;
+        Self::of(json::parse(text).map_err(|error| Refusal::NotJson(shown(&error)))?)
+    }
+
+    /// The same of JSON that holds no key twice and has been measured.
+    pub(crate) fn of(value: Value) -> Result<Self, Refusal> {
         let written: Written =
             serde_json::from_value(value).map_err(|error| Refusal::NotAnEnvelope(shown(&error)))?;
         match written.signatures.len() {

@@ -38,6 +38,41 @@ pub enum Refusal {
     /// A statement about something else than images for cards.
     #[error("what is signed has predicate type {0:?}, not {PREDICATE_TYPE:?}")]
     OtherPredicate(String),
+    /// An artefact beside which there is no signature.
+    #[error("cosign has not signed the artefact; sign it with cosign sign --key")]
+    Unsigned,
+    /// What was passed on as manifests of an artefact are none.
+    #[error("its manifest cannot be read: {0}")]
+    NotAManifest(String),
+    /// An index and a manifest that it does not list.
+    #[error("the index that is signed does not list the manifest {0}")]
+    NotInIndex(String),
+    /// A container image, and no file for a card.
+    #[error("what is signed is a container image and not an artefact of one file")]
+    ContainerImage,
+    /// An artefact of several files, or of none.
+    #[error("the artefact that is signed has {0} layers, and must have the image as its one layer")]
+    NotOneLayer(usize),
+    /// An artefact of another file.
+    #[error("it is the signature of another image: the artefact's one layer is {0}")]
+    OtherLayer(String),
+    /// The signature of something else in the registry.
+    #[error("it is the signature of another manifest: {0}")]
+    OtherManifest(String),
+    /// No base64.
+    #[error("its signature is no base64: {0}")]
+    SignatureMalformed(String),
+    /// Signed, and no payload of a simple signature by cosign.
+    #[error("what is signed is no payload of cosign that this release understands: {0}")]
+    PayloadMalformed(String),
+    /// No bundle, or one of another version.
+    #[error("it is no sigstore bundle that this release understands: {0}")]
+    BundleMalformed(String),
+    /// Signed without a key.
+    #[error(
+        "it is signed by a certificate and not by the key of any of the policy's signers ({0}); sign with cosign sign --key"
+    )]
+    ByCertificate(String),
     /// A statement about other bytes.
     #[error("it is the signature of another image: {0}")]
     OtherImage(String),

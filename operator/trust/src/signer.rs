@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use lockstep_crds::ImageSigner;
 use thiserror::Error;
 
+use crate::refusal::Refusal;
+
 const BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
 const END: &str = "-----END PUBLIC KEY-----";
 
@@ -115,6 +117,13 @@ impl Signers {
             }
         }
         found
+    }
+
+    /// Whose signature over a message this is.
+    pub(crate) fn who_made(&self, signature: &[u8], message: &[u8]) -> Result<&Signer, Refusal> {
+        let mut usable = self.usable.iter();
+        let found = usable.find(|signer| signer.made(signature, message));
+        found.ok_or_else(|| Refusal::UnknownKey(self.names()))
     }
 
     /// Their names, for messages.

@@ -22,6 +22,8 @@ use crate::refusal::{Refusal, quoted};
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 /// `_type` of a statement.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+/// The one before, which differs in nothing that is looked at here; `cosign attest` writes it.
+const EARLIER_TYPE: &str = "https://in-toto.io/Statement/v0.1";
 /// `predicateType` of a statement about an image for cards.
 pub const PREDICATE_TYPE: &str = "https://provisioning.opiproject.org/image/v1";
 
@@ -77,21 +79,45 @@ struct Fits {
     architectures: Vec<String>,
 }
 
+/// What any in-toto statement has.
+pub(crate) struct InToto {
+    /// Of what it speaks, `sha256:…`.
+    pub(crate) digests: Vec<String>,
+    pub(crate) predicate_type: String,
+    predicate: serde_json::Value,
+}
+
+impl InToto {
+    pub(crate) fn parse(payload_type: &str, payload: &[u8]) -> Result<Self, Refusal> {
+        if payload_type != PAYLOAD_TYPE {
+            return Err(Refusal::OtherPayloadType(quoted(payload_type)));
+        }
+        let value = json::parse(payload).map_err(|error| malformed(&error))?;
+        let written: Written = serde_json::from_value(value).map_err(|error| malformed(&error))?;
+        if ![STATEMENT_TYPE, EARLIER_TYPE].contains(&written.of_type.as_str()) {
+            let told = format!("_type {}", written.of_type);
+            return Err(Refusal::StatementMalformed(quoted(&told)));
+        }
+        let digests = written.subject.iter();
+        let digests = digests.filter_map(|subject| subject.digest.get("sha256"));
+        Ok(Self {
+            digests: digests.map(|hex| format!("sha256:{hex}")).collect(),
+            predicate_type: written.predicate_type,
+            predicate: written.predicate,
+        })
+    }
+}
+
 impl Statement {
     /// Reads what was signed.
     ///
     /// # Errors
     /// If it is no statement about an image, or says something that is not understood.
     pub fn parse(payload_type: &str, payload: &[u8]) -> Result<Self, Refusal> {
-        if payload_type != PAYLOAD_TYPE {
-            return Err(Refusal::OtherPayloadType(quoted(payload_type)));
-        }
-        let value = json::parse(payload).map_err(|error| malformed(&error))?;
-        let written: Written = serde_json::from_value(value).map_err(|error| malformed(&error))?;
-        if written.of_type != STATEMENT_TYPE {
-            let told = format!("_type {}", written.of_type);
-            return Err(Refusal::StatementMalformed(quoted(&told)));
-        }
+        Self::of(InToto::parse(payload_type, payload)?)
+    }
+
+    pub(crate) fn of(written: InToto) -> Result<Self, Refusal> {
         if written.predicate_type != PREDICATE_TYPE {
             return Err(Refusal::OtherPredicate(quoted(&written.predicate_type)));
         }
@@ -101,10 +127,8 @@ impl Statement {
             let told = format!("securityVersion {}", predicate.security_version);
             return Err(Refusal::StatementMalformed(told));
         }
-        let digests = written.subject.iter();
-        let digests = digests.filter_map(|subject| subject.digest.get("sha256"));
         Ok(Self {
-            digests: digests.map(|hex| format!("sha256:{hex}")).collect(),
+            digests: written.digests,
             version: predicate.version,
             security_version: predicate.security_version,
             fits: predicate.fits.map(ImageFits::from),
@@ -123,6 +147,16 @@ impl Statement {
             let told = self.digests.first().map_or("none", String::as_str);
             return Err(Refusal::OtherImage(quoted(told)));
         }
+        self.agrees(version, security_version)
+    }
+
+    /// # Errors
+    /// If the `DpuImage` says something else than was signed.
+    pub(crate) fn agrees(
+        &self,
+        version: &str,
+        security_version: Option<i64>,
+    ) -> Result<(), Refusal> {
         if self.version != version {
             return Err(Refusal::OtherVersion {
                 signed: quoted(&self.version),

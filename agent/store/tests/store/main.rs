@@ -9,6 +9,7 @@
 )]
 
 mod artefacts;
+mod cosign;
 mod credentials;
 mod document;
 mod fetch;

@@ -46,6 +46,8 @@ pub(crate) struct Asked {
 #[derive(Debug, Default)]
 struct Script {
     manifests: BTreeMap<String, Vec<u8>>,
+    /// What refers to a manifest, by its digest; the registry has no such list of others.
+    referrers: BTreeMap<String, Value>,
     blobs: BTreeMap<String, Vec<u8>>,
     wants: Wants,
     /// Tokens that are good.
@@ -138,6 +140,12 @@ impl Registry {
     pub(crate) fn artefact(&self, image: &[u8]) -> Digest {
         self.has(image);
         self.push(Some("v1"), &manifest(&[image]))
+    }
+
+    /// Lists what refers to a manifest.
+    pub(crate) fn refers(&self, manifest: &Digest, list: Value) {
+        let mut script = self.script.lock().unwrap();
+        script.referrers.insert(manifest.to_string(), list);
     }
 
     /// Other bytes under the name of a manifest.
@@ -294,6 +302,12 @@ async fn answer(
     if kind == "manifests" {
         return match script.manifests.get(name) {
             Some(bytes) => bytes.clone().into_response(),
+            None => StatusCode::NOT_FOUND.into_response(),
+        };
+    }
+    if kind == "referrers" {
+        return match script.referrers.get(name) {
+            Some(list) => list.to_string().into_response(),
             None => StatusCode::NOT_FOUND.into_response(),
         };
     }

@@ -19,7 +19,7 @@ pub(super) const PASSWORD: &str = "the-right-word";
 const BCRYPT: &str = "$2y$05$abcdefghijklmnopqrstuuW.v9XzNcirJt8jjhimfLrcQr2Iz0eqK";
 const REPOSITORY: &str = "cards/os";
 const UP: Duration = Duration::from_secs(60);
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 pub(super) struct Service {
     folder: PathBuf,
@@ -124,11 +124,6 @@ impl Service {
         for blob in [empty, image] {
             self.upload(blob).await.context("upload of a blob")?;
         }
-        let layer = |bytes: &[u8], kind: &str| {
-            json!({
-                "mediaType": kind, "digest": Digest::of(bytes).to_string(), "size": bytes.len(),
-            })
-        };
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
@@ -136,14 +131,23 @@ impl Service {
             "config": layer(empty, "application/vnd.oci.empty.v1+json"),
             "layers": [layer(image, "application/octet-stream")],
         });
-        let bytes = serde_json::to_vec(&manifest)?;
+        self.put(tag, &manifest).await
+    }
+
+    /// Puts a manifest under a tag or its digest, and tells the digest.
+    pub(super) async fn put(&self, reference: &str, manifest: &Value) -> Result<Digest> {
+        let bytes = serde_json::to_vec(manifest)?;
         let digest = Digest::of(&bytes);
-        let url = self.url(&format!("/v2/{REPOSITORY}/manifests/{tag}"));
+        let kind = manifest["mediaType"]
+            .as_str()
+            .unwrap_or(MANIFEST)
+            .to_owned();
+        let url = self.url(&format!("/v2/{REPOSITORY}/manifests/{reference}"));
         let answer = self
             .http
             .put(url)
             .basic_auth(USER, Some(PASSWORD))
-            .header(CONTENT_TYPE, MANIFEST)
+            .header(CONTENT_TYPE, kind)
             .body(bytes)
             .send()
             .await?;
@@ -151,7 +155,7 @@ impl Service {
         Ok(digest)
     }
 
-    async fn upload(&self, blob: &[u8]) -> Result<()> {
+    pub(super) async fn upload(&self, blob: &[u8]) -> Result<()> {
         let url = self.url(&format!("/v2/{REPOSITORY}/blobs/uploads/"));
         let begun = self
             .http
@@ -188,6 +192,13 @@ impl Service {
         let is_it = |line: &&str| line.contains("\"GET ") && line.contains(path);
         Ok(log.lines().filter(is_it).count())
     }
+}
+
+/// How a manifest lists a blob.
+pub(super) fn layer(bytes: &[u8], kind: &str) -> Value {
+    json!({
+        "mediaType": kind, "digest": Digest::of(bytes).to_string(), "size": bytes.len(),
+    })
 }
 
 /// An authority and a certificate of it for loopback; tells the authority's PEM.

@@ -60,12 +60,29 @@ impl Signer {
             "predicate": predicate,
         })
         .to_string();
-        let (to_sign, signature) = (self.path("to-sign"), self.path("sig"));
-        let length = payload.len();
+        let envelope = self.seal(self.name, &payload).await?;
+        let file = self.path("dsse");
+        fs::write(&file, envelope.to_string()).context("cannot write the envelope")?;
+        Ok(file)
+    }
+
+    /// An envelope around a statement.
+    pub(crate) async fn seal(&self, key_id: &str, statement: &str) -> Result<Value> {
+        let length = statement.len();
         let message = format!(
-            "DSSEv1 {} {PAYLOAD_TYPE} {length} {payload}",
+            "DSSEv1 {} {PAYLOAD_TYPE} {length} {statement}",
             PAYLOAD_TYPE.len()
         );
+        Ok(json!({
+            "payloadType": PAYLOAD_TYPE,
+            "payload": STANDARD.encode(statement),
+            "signatures": [{"keyid": key_id, "sig": self.made(&message).await?}],
+        }))
+    }
+
+    /// The signature of bytes as they are, in base64.
+    pub(crate) async fn made(&self, message: &str) -> Result<String> {
+        let (to_sign, signature) = (self.path("to-sign"), self.path("sig"));
         fs::write(&to_sign, message).context("cannot write what is to be signed")?;
         let key = self.path("key");
         let made = [
@@ -76,14 +93,7 @@ impl Signer {
         ];
         openssl(&["dgst", "-sha256", "-sign"], &made).await?;
         let signature = fs::read(&signature).context("openssl wrote no signature")?;
-        let envelope = json!({
-            "payloadType": PAYLOAD_TYPE,
-            "payload": STANDARD.encode(payload),
-            "signatures": [{"keyid": self.name, "sig": STANDARD.encode(signature)}],
-        });
-        let file = self.path("dsse");
-        fs::write(&file, envelope.to_string()).context("cannot write the envelope")?;
-        Ok(file)
+        Ok(STANDARD.encode(signature))
     }
 
     fn path(&self, extension: &str) -> PathBuf {

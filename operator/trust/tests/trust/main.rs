@@ -9,6 +9,7 @@
 )]
 
 mod appraisals;
+mod cosign;
 mod envelopes;
 mod properties;
 mod purity;

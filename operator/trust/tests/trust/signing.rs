@@ -40,6 +40,11 @@ impl Key {
         self.0.sign(&pae(payload_type, payload)).as_ref().to_vec()
     }
 
+    /// Over bytes as they are.
+    pub(crate) fn over(&self, message: &[u8]) -> Vec<u8> {
+        self.0.sign(message).as_ref().to_vec()
+    }
+
     pub(crate) fn signature(&self, key_id: &str, payload_type: &str, payload: &[u8]) -> Value {
         let made = self.made(payload_type, payload);
         json!({"keyid": key_id, "sig": STANDARD.encode(made)})
@@ -99,6 +104,7 @@ pub(crate) fn told(envelope: &str) -> StoredSignature {
     StoredSignature {
         source: "http://192.0.2.9/a.dsse".to_owned(),
         envelope: Some(envelope.to_owned()),
+        artefact: None,
         reason: None,
         message: None,
     }

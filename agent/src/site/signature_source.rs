@@ -1,0 +1,146 @@
+//! Reads one signature of an image where it is kept, and tells of it in words of the report.
+
+use kube::Client;
+use lockstep_crds::condition;
+use lockstep_crds::report::{ArtefactSignature, ArtefactSignatures, StoredSignature};
+use lockstep_store::{Cosigned, Digest, FetchError, Store};
+use url::Url;
+
+use crate::site::judge::Refusal;
+use crate::site::keyring::Keyring;
+use crate::site::wanted::{WantedSignature, WantedSource};
+
+/// Longest envelope, in bytes, as the schema of reports has it.
+pub(super) const LONGEST: usize = 16 * 1024;
+/// Longest message of a signature in the schema, in characters.
+const MOST_MESSAGE: usize = 512;
+
+/// Reads the signatures of one image.
+pub(crate) struct SignatureReader {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    pub(crate) store: Store,
+    pub(crate) digest: Digest,
+}
+
+impl SignatureReader {
+    /// The signature from the first place that gives one.
+    pub(super) async fn read(&self, wanted: &WantedSignature) -> StoredSignature {
+        match wanted {
+            WantedSignature::Dsse(sources) => self.envelope(sources).await,
+            WantedSignature::Cosign(sources) => self.beside(sources).await,
+        }
+    }
+
+    async fn envelope(&self, sources: &[Url]) -> StoredSignature {
+        let mut failed = unread(String::new(), None, None);
+        for source in sources {
+            let place = shown(source);
+            match self.store.document(source, LONGEST).await.map(as_json) {
+                Ok(Some(envelope)) => {
+                    return StoredSignature {
+                        envelope: Some(envelope),
+                        ..unread(place, None, None)
+                    };
+                }
+                Ok(None) => {
+                    let error = FetchError::InvalidResponse {
+                        url: place.clone(),
+                        reason: "it is no JSON object, as a DSSE envelope is".to_owned(),
+                    };
+                    failed = not_fetched(place, &error);
+                }
+                Err(error) => failed = not_fetched(place, &error),
+            }
+        }
+        failed
+    }
+
+    /// An artefact without a signature is told as such, unless a mirror has one.
+    async fn beside(&self, sources: &[WantedSource]) -> StoredSignature {
+        let keyring = Keyring::read(&self.client, &self.namespace, sources).await;
+        let mut unsigned = None;
+        let mut failed = unread(String::new(), None, None);
+        for source in sources {
+            let place = source.place.to_string();
+            let source = match keyring.open(source) {
+                Ok(source) => source,
+                Err(refusal) => {
+                    failed = no_account(place, refusal);
+                    continue;
+                }
+            };
+            match self.store.cosigned(self.digest, &source).await {
+                Ok(found) => {
+                    let is_signed = !found.signatures.is_empty();
+                    let told = StoredSignature {
+                        artefact: Some(told(found)),
+                        ..unread(place, None, None)
+                    };
+                    if is_signed {
+                        return told;
+                    }
+                    unsigned = unsigned.or(Some(told));
+                }
+                Err(error) => failed = not_fetched(place, &error),
+            }
+        }
+        // Only if every mirror says so is there none.
+        match unsigned {
+            Some(unsigned) if failed.reason.is_none() => unsigned,
+            Some(_) | None => failed,
+        }
+    }
+}
+
+fn told(found: Cosigned) -> ArtefactSignatures {
+    let signatures = found.signatures.into_iter();
+    ArtefactSignatures {
+        manifests: found.manifests,
+        signatures: signatures
+            .map(|one| ArtefactSignature {
+                document: one.document,
+                signature: one.signature,
+            })
+            .collect(),
+    }
+}
+
+fn not_fetched(source: String, error: &FetchError) -> StoredSignature {
+    let message = format!("{error}; {}", error.remedy());
+    unread(source, Some(error.category().to_owned()), Some(message))
+}
+
+fn no_account(source: String, refusal: Refusal) -> StoredSignature {
+    unread(source, Some(refusal.reason), Some(refusal.message))
+}
+
+fn unread(source: String, reason: Option<String>, message: Option<String>) -> StoredSignature {
+    let short = |text: String| {
+        condition::truncated(&text)
+            .chars()
+            .take(MOST_MESSAGE)
+            .collect()
+    };
+    StoredSignature {
+        source: source.chars().take(1024).collect(),
+        envelope: None,
+        artefact: None,
+        reason,
+        message: message.map(short),
+    }
+}
+
+/// A login page or an error page is passed over for the next source.
+fn as_json(bytes: Vec<u8>) -> Option<String> {
+    let text = String::from_utf8(bytes).ok()?;
+    text.trim_start().starts_with('{').then_some(text)
+}
+
+/// A URL as it may stand in a report: its query may be a secret.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    url.into()
+}

@@ -1,0 +1,1 @@
+V5SQv43bgBBUUqUuajMDosQtRznQoDM/Y8VJxFfCwqpUAGdl7VjQVAFcbTmi+hkfQLRUdbsyHOyUSteAiGLACw==

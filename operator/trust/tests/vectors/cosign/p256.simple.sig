@@ -1,0 +1,1 @@
+MEUCIG1UQkEqxRBpRaMFW/jgo7EYv9co7bC0HC+sYyfXePhbAiEAg6+aXfOew4W2+edwxGDjPuDajnw333zD2HO+vOltt4g=
