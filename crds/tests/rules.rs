@@ -354,15 +354,27 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "DpuImage",
-            "an image of kind Bmc needs component",
+            "an image of kind Bmc or Firmware needs component",
             json!({"spec": {"kind": "Bmc"}}),
             json!({"spec": {"kind": "Bmc", "component": "BMC_Firmware"}}),
         ),
         case(
             "DpuImage",
-            "an image of kind Bmc needs component",
+            "an image of kind Bmc or Firmware needs component",
             json!({"spec": {"component": "BMC_Firmware"}}),
             json!({"spec": {"kind": "Os"}}),
+        ),
+        case(
+            "DpuImage",
+            "an image of kind Bmc or Firmware needs component",
+            json!({"spec": {"kind": "Firmware", "activation": "CardPowerCycle"}}),
+            json!({"spec": {"kind": "Firmware", "component": "DPU_NIC"}}),
+        ),
+        case(
+            "DpuImage",
+            "activation is of firmware",
+            json!({"spec": {"activation": "CardPowerCycle"}}),
+            json!({"spec": {"kind": "Bmc", "component": "CEC", "activation": "CardPowerCycle"}}),
         ),
         case(
             "DpuImage",

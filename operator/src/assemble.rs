@@ -3,7 +3,6 @@
 use kube::ResourceExt;
 use lockstep_configuration::Inputs;
 use lockstep_crds::directive::ImageFacts;
-use lockstep_crds::image::ImageKind;
 use lockstep_crds::report::StoredImage;
 use lockstep_crds::{
     Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReportSpec, ImageBoot, LocalRef, names,
@@ -128,7 +127,7 @@ fn card_view(
             .unwrap_or_default(),
         vetting: found.map_or_else(Vetting::of_nothing, |image| {
             let found = vetting(world, key, &dpu.spec.site, policy, image, joined);
-            of_kind(found, image, ImageKind::Os)
+            of_kind(found, image, false)
         }),
         firmware: firmware(world, key, dpu, policy, joined)?,
         fallback: None,
@@ -166,7 +165,7 @@ fn fallback(
             vetting: of_kind(
                 vetting(world, key, &card.dpu.spec.site, policy, image, joined),
                 image,
-                ImageKind::Os,
+                false,
             ),
             configuration: Inputs::of(&card.dpu, &image.name_any(), &image.spec),
         })
@@ -189,12 +188,13 @@ fn firmware(
             name: named.name.clone(),
             image: found.map(|image| FirmwareImage {
                 component: image.spec.component.clone().unwrap_or_default(),
+                activation: image.spec.activation().into(),
                 facts: facts(image),
                 requirements: requirements(world, key, image, joined),
                 vetting: of_kind(
                     vetting(world, key, &dpu.spec.site, policy, image, joined),
                     image,
-                    ImageKind::Bmc,
+                    true,
                 ),
             }),
         })
@@ -202,14 +202,14 @@ fn firmware(
     named.into_iter().flatten().map(find).collect()
 }
 
-/// What is found of an image that must be of this kind: of another one it is not for this.
-fn of_kind(found: Vetting, image: &DpuImage, wanted: ImageKind) -> Vetting {
-    if image.spec.kind == wanted {
+/// What is found of an image that must be firmware, or must not: another one is not for this.
+fn of_kind(found: Vetting, image: &DpuImage, firmware: bool) -> Vetting {
+    if image.spec.kind.is_firmware() == firmware {
         return found;
     }
     Vetting {
         fit: Judgement::NotMet(format!(
-            "DpuImage {} is of kind {:?}; imageRef takes images of kind Os, and firmwareRefs those of kind Bmc",
+            "DpuImage {} is of kind {:?}; imageRef takes images of kind Os, and firmwareRefs those of kinds Bmc and Firmware",
             image.name_any(),
             image.spec.kind
         )),

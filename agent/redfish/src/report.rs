@@ -243,7 +243,9 @@ fn network_boot(http: &Capability) -> Offer {
     let lasts = http.allows(OverrideEnabled::Continuous.as_str());
     match offer(http) {
         Offer::Offered if !lasts => Offer::NotOffered,
-        offer => offer,
+        offer @ (Offer::Offered | Offer::NotOffered | Offer::NotRead | Offer::Unrecognized(_)) => {
+            offer
+        }
     }
 }
 
