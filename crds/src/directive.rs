@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bmc::MachineIdentity;
 use crate::boot_policy::OnOrphan;
+use crate::image::FirmwareActivation;
 use crate::observed::PowerState;
 use crate::open_enum::open_enum;
 
@@ -33,7 +34,8 @@ open_enum! {
         UpdateCard,
         /// The card's BMC is given firmware, which it writes by itself.
         UpdateFirmware,
-        /// The card's BMC restarts, so that firmware which was written runs.
+        /// The card's BMC restarts, or the card is powered off and on, so that firmware which was
+        /// written runs.
         ActivateFirmware,
         /// The card's own agent is awaited.
         AwaitOs,
@@ -179,6 +181,25 @@ impl ActionKind {
 }
 
 open_enum! {
+    /// What lets firmware run that is written: `activation` of its image, as records keep it.
+    pub enum ActivatedBy {
+        /// The card's BMC restarts.
+        BmcReset,
+        /// The card is powered off and on.
+        CardPowerCycle,
+    }
+}
+
+impl From<FirmwareActivation> for ActivatedBy {
+    fn from(activation: FirmwareActivation) -> Self {
+        match activation {
+            FirmwareActivation::BmcReset => Self::BmcReset,
+            FirmwareActivation::CardPowerCycle => Self::CardPowerCycle,
+        }
+    }
+}
+
+open_enum! {
     /// What a directive is aimed at.
     pub enum TargetKind {
         /// A `Dpu`.
@@ -256,10 +277,14 @@ pub struct Action {
     /// that is installed by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageFacts>,
-    /// Id of the component that firmware is for, in the FirmwareInventory of the card's BMC.
+    /// Id of the component that firmware is for, in the FirmwareInventory of the card's BMC. Of a
+    /// card's `ShutdownGracefully`, `ForceOff` and `PowerOn`: the one that is to run after them.
     #[schemars(length(max = 96))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
+    /// What lets it run once it is written, for `PullFirmware` and `PushFirmware`. Absent is `BmcReset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<ActivatedBy>,
     /// What the card's own files must be made of but for secrets, for what stages an image: 64 hex
     /// digits. Absent if the image has none.
     #[schemars(length(max = 64))]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bmc::{BmcEndpoint, LocalRef, MachineIdentity};
 use crate::boot_policy::{HoldMechanism, OnInstallFailure};
-use crate::directive::{Directive, ImageFacts, OutcomeKind, Step, WorkOrder};
+use crate::directive::{ActivatedBy, Directive, ImageFacts, OutcomeKind, Step, WorkOrder};
 use crate::open_enum::open_enum;
 
 /// One server and what may be done to it. Its status is the truth of the whole
@@ -439,6 +439,9 @@ pub struct CardRecord {
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<crate::service::OfferedService>,
+    /// The card was powered off and on for its firmware, and its own system is awaited again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cycled: Option<PowerCycled>,
     /// Effects accepted by the card's BMC, or by the site's store for it, and not yet taken back (S15).
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -449,6 +452,18 @@ pub struct CardRecord {
     /// The directive that this card keeps failing, until it succeeds or something else is wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailedDirective>,
+}
+
+/// A card that ran its image was powered off and on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PowerCycled {
+    /// When it was powered on.
+    pub at: Time,
+    /// Boot epoch of its operating system before, if one was seen.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch_before: Option<String>,
 }
 
 /// One component of a card, and the firmware image that is wanted for it.
@@ -483,14 +498,18 @@ pub struct ComponentRecord {
     /// Until when the new version must run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends: Option<Time>,
-    /// The version that is written and does not run yet: armed until the BMC restarts (S15).
+    /// What lets it run once it is written. Absent is `BmcReset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<ActivatedBy>,
+    /// The version that is written and does not run yet: armed until the BMC restarts, or the card
+    /// is powered off and on (S15).
     #[schemars(length(max = 128))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<String>,
     /// When the BMC first told that it is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written_at: Option<Time>,
-    /// When the BMC was asked to restart for it.
+    /// When the BMC was asked to restart for it, or the card was powered on for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset_at: Option<Time>,
     /// When the wanted version was first seen to run.

@@ -51,7 +51,10 @@ use crate::LocalRef;
     validation = Rule::new("self == oldSelf").message("a DpuImage is immutable: create another one for other bytes")
 )]
 #[x_kube(
-    validation = Rule::new("has(self.component) == (has(self.kind) && self.kind == 'Bmc')").message("an image of kind Bmc needs component, the id in the FirmwareInventory that tells its version; one of kind Os has none")
+    validation = Rule::new("has(self.component) == (has(self.kind) && self.kind in ['Bmc', 'Firmware'])").message("an image of kind Bmc or Firmware needs component, the id in the FirmwareInventory that tells its version; one of kind Os has none")
+)]
+#[x_kube(
+    validation = Rule::new("!has(self.activation) || (has(self.kind) && self.kind in ['Bmc', 'Firmware'])").message("activation is of firmware, kind Bmc or Firmware: an operating system runs when the card has booted it")
 )]
 #[x_kube(
     validation = Rule::new("has(self.service) == (has(self.kind) && self.kind == 'App')").message("an image of kind App needs service, the name under which cards run it; one of another kind has none")
@@ -72,8 +75,8 @@ pub struct DpuImageSpec {
     /// What the image is.
     #[serde(default)]
     pub kind: ImageKind,
-    /// What of the card a `Bmc` image is for, by its id in the `FirmwareInventory` of the card's BMC,
-    /// such as `BMC_Firmware`: there the version is read that runs.
+    /// What of the card a `Bmc` or `Firmware` image is for, by its id in the `FirmwareInventory` of the
+    /// card's BMC, such as `BMC_Firmware` or `DPU_NIC`: there the version is read that runs.
     #[schemars(length(min = 1, max = 96), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
@@ -86,6 +89,11 @@ pub struct DpuImageSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
     /// Version as the running system will report it, or of a `Bmc` image the `FirmwareInventory`.
+    /// What lets firmware run once it is written. Absent is `BmcReset` for kind `Bmc`, and
+    /// `CardPowerCycle` for kind `Firmware`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<FirmwareActivation>,
+    /// Version as the running system will report it, or of firmware the `FirmwareInventory`.
     #[schemars(length(min = 1, max = 63))]
     pub version: String,
     /// `sha256:` and 64 hex digits over the whole file. Nothing unverified is ever served to a card.
@@ -156,6 +164,28 @@ pub enum ImageKind {
     /// A service, one executable file without libraries of its own, which the card's agent runs:
     /// `serviceRefs` name it.
     App,
+    /// Firmware of the card itself, such as that of its network interface or its boot firmware:
+    /// `firmwareRefs` name it.
+    Firmware,
+}
+
+/// What lets firmware run that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FirmwareActivation {
+    /// The card's BMC restarts.
+    BmcReset,
+    /// The card is powered off and on, by its BMC.
+    CardPowerCycle,
+}
+
+impl DpuImageSpec {
+    /// What lets this firmware run once it is written.
+    pub fn activation(&self) -> FirmwareActivation {
+        self.activation.unwrap_or(match self.kind {
+            ImageKind::Firmware => FirmwareActivation::CardPowerCycle,
+            ImageKind::Bmc | ImageKind::Os | ImageKind::App => FirmwareActivation::BmcReset,
+        })
+    }
 }
 
 /// How cards run an image.

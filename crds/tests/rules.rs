@@ -354,7 +354,7 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "DpuImage",
-            "an image of kind Bmc needs component",
+            "an image of kind Bmc or Firmware needs component",
             json!({"spec": {"kind": "Bmc"}}),
             json!({"spec": {"kind": "Bmc", "component": "BMC_Firmware"}}),
         ),
@@ -378,9 +378,21 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "DpuImage",
-            "an image of kind Bmc needs component",
+            "an image of kind Bmc or Firmware needs component",
             json!({"spec": {"component": "BMC_Firmware"}}),
             json!({"spec": {"kind": "Os"}}),
+        ),
+        case(
+            "DpuImage",
+            "an image of kind Bmc or Firmware needs component",
+            json!({"spec": {"kind": "Firmware", "activation": "CardPowerCycle"}}),
+            json!({"spec": {"kind": "Firmware", "component": "DPU_NIC"}}),
+        ),
+        case(
+            "DpuImage",
+            "activation is of firmware",
+            json!({"spec": {"activation": "CardPowerCycle"}}),
+            json!({"spec": {"kind": "Bmc", "component": "CEC", "activation": "CardPowerCycle"}}),
         ),
         case(
             "DpuImage",

@@ -130,7 +130,7 @@ fn card_view(
             .unwrap_or_default(),
         vetting: found.map_or_else(Vetting::of_nothing, |image| {
             let found = vetting(world, key, &dpu.spec.site, policy, image, joined);
-            of_kind(found, image, ImageKind::Os)
+            of_kind(found, image, Purpose::System)
         }),
         firmware: firmware(world, key, dpu, policy, joined)?,
         services: services(world, key, dpu, policy, joined)?,
@@ -200,7 +200,7 @@ fn way_out(
         vetting: of_kind(
             vetting(world, key, &dpu.spec.site, policy, image, joined),
             image,
-            ImageKind::Os,
+            Purpose::System,
         ),
         configuration: Inputs::of(dpu, &image.name_any(), &image.spec),
     }
@@ -222,12 +222,13 @@ fn firmware(
             name: named.name.clone(),
             image: found.map(|image| FirmwareImage {
                 component: image.spec.component.clone().unwrap_or_default(),
+                activation: image.spec.activation().into(),
                 facts: facts(image),
                 requirements: requirements(world, key, image, joined),
                 vetting: of_kind(
                     vetting(world, key, &dpu.spec.site, policy, image, joined),
                     image,
-                    ImageKind::Bmc,
+                    Purpose::Firmware,
                 ),
             }),
         })
@@ -296,18 +297,36 @@ fn service_image(
             .unwrap_or_else(|| image.name_any()),
         facts: facts(image),
         requirements: requirements(world, key, image, joined),
-        vetting: of_kind(found, image, ImageKind::App),
+        vetting: of_kind(found, image, Purpose::Service),
     }
 }
 
-/// What is found of an image that must be of this kind: of another one it is not for this.
-fn of_kind(found: Vetting, image: &DpuImage, wanted: ImageKind) -> Vetting {
-    if image.spec.kind == wanted {
+/// What an image is named for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    System,
+    Firmware,
+    Service,
+}
+
+impl Purpose {
+    fn of(kind: ImageKind) -> Self {
+        match kind {
+            ImageKind::Os => Self::System,
+            ImageKind::Bmc | ImageKind::Firmware => Self::Firmware,
+            ImageKind::App => Self::Service,
+        }
+    }
+}
+
+/// What is found of an image that is named for this: one of another kind is not for it.
+fn of_kind(found: Vetting, image: &DpuImage, purpose: Purpose) -> Vetting {
+    if Purpose::of(image.spec.kind) == purpose {
         return found;
     }
     Vetting {
         fit: Judgement::NotMet(format!(
-            "DpuImage {} is of kind {:?}; imageRef and goldenImageRef take images of kind Os, firmwareRefs those of kind Bmc, and serviceRefs those of kind App",
+            "DpuImage {} is of kind {:?}; imageRef and goldenImageRef take images of kind Os, firmwareRefs those of kinds Bmc and Firmware, and serviceRefs those of kind App",
             image.name_any(),
             image.spec.kind
         )),

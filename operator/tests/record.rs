@@ -90,6 +90,7 @@ fn directive(seq: i64) -> Directive {
             kind: ActionKind::StageInstall,
             image: None,
             component: None,
+            activation: None,
             configuration: None,
             power_on: None,
             work_order: None,

@@ -11,7 +11,7 @@ use crate::site::install::partly;
 use crate::site::judge::Refusal;
 use crate::site::offer::of_the_host;
 use crate::site::order::{Access, Order, OrderState};
-use crate::site::plan::{is_power, policy_to_change};
+use crate::site::plan::{is_down, is_power, policy_to_change};
 use crate::site::update::Given;
 use crate::site::worker::Worker;
 
@@ -89,6 +89,13 @@ impl Worker {
                 self.prepare_medium(directive).await.map(Prepared::Medium)
             }
             ActionKind::ResetBmc => {
+                self.require_idle_bmc().await?;
+                Ok(Prepared::Nothing)
+            }
+            // What lets firmware run must not come while some of it is written.
+            ActionKind::PowerOn | ActionKind::ShutdownGracefully | ActionKind::ForceOff
+                if directive.action.component.is_some() =>
+            {
                 self.require_idle_bmc().await?;
                 Ok(Prepared::Nothing)
             }
@@ -227,6 +234,11 @@ impl Worker {
     ) -> End {
         let power = match &directive.action.kind {
             ActionKind::PowerOn => PowerAction::On,
+            // It is powered off and on afterwards.
+            ActionKind::ShutdownGracefully if directive.action.component.is_some() => {
+                let call = bmc.power(PowerAction::GracefulShutdown);
+                return self.step(call, settled, is_down).await;
+            }
             ActionKind::ShutdownGracefully => PowerAction::GracefulShutdown,
             ActionKind::ForceOff => PowerAction::ForceOff,
             ActionKind::HoldHost => {

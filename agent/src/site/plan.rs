@@ -1,7 +1,9 @@
 //! What a directive needs, by the facts, and whether its effect shows in them.
 
 use lockstep_crds::directive::{ActionKind, Directive, ImageFacts, OrphanAction, WorkOrder};
-use lockstep_redfish::{BmcFacts, BootTarget, ImageUrl, PowerRestorePolicy, PowerState, Reading};
+use lockstep_redfish::{
+    BmcFacts, BootStage, BootTarget, ImageUrl, PowerRestorePolicy, PowerState, Reading,
+};
 use lockstep_store::Digest;
 
 use crate::site::context::Site;
@@ -27,6 +29,9 @@ impl Site {
         let power = |state: PowerState| facts.power.value() == Some(&state);
         match directive.action.kind {
             ActionKind::PowerOn => power(PowerState::On),
+            ActionKind::ShutdownGracefully if directive.action.component.is_some() => {
+                is_down(facts)
+            }
             ActionKind::ShutdownGracefully | ActionKind::ForceOff => power(PowerState::Off),
             ActionKind::HoldHost => policy_to_change(facts).is_none() && self.is_kept(directive),
             ActionKind::ReleaseHost => {
@@ -166,6 +171,13 @@ fn require_understood(order: &WorkOrder) -> Result<(), Refusal> {
             ),
         )),
     }
+}
+
+/// Whether a card is off, or its system has halted and it is powered still.
+pub(super) fn is_down(facts: &BmcFacts) -> bool {
+    let stage = facts.boot_progress.value().and_then(|one| one.stage);
+    is_power(facts, &PowerState::Off)
+        || is_power(facts, &PowerState::Paused) && stage == Some(BootStage::OsHalted)
 }
 
 pub(super) fn is_power(facts: &BmcFacts, state: &PowerState) -> bool {

@@ -311,6 +311,7 @@ impl Worker {
             since: clock::now(),
             component: given.offer.component_id().to_owned(),
             before: given.before.clone(),
+            activation: directive.action.activation.clone(),
             ticket: None,
             told: Told::nothing(),
         };

@@ -145,9 +145,13 @@ impl Worker {
         let known = known.and_then(|known| known.iter().find(|one| one.name == name));
         let (running, pending) = match shown {
             Some(shown) => {
-                let now = shown.iter().find(|one| one.name == name);
-                let now = now.map(|one| (one.running.clone(), one.pending.clone()));
-                now.unwrap_or_default()
+                // Some BMCs list what runs and what waits as two items of one id.
+                let mut running = shown.iter().filter(|one| one.name == name);
+                let mut pending = running.clone();
+                (
+                    running.find_map(|one| one.running.clone()),
+                    pending.find_map(|one| one.pending.clone()),
+                )
             }
             // What was read before, and of which nobody has told otherwise.
             None => known
@@ -191,7 +195,7 @@ impl Worker {
         }
     }
 
-    /// Whether nothing goes on at this BMC, which is to restart.
+    /// Whether nothing goes on at this BMC, which is to restart, or to reset its card.
     pub(super) async fn require_idle_bmc(&mut self) -> Result<(), Refusal> {
         self.only(MachineKind::Card)?;
         let bmc = self.may_go_on()?;
@@ -204,7 +208,7 @@ impl Worker {
         };
         Err(Refusal::new(
             "UpdatesBusy",
-            format!("the BMC was not restarted: {why}"),
+            format!("nothing was sent: {why}"),
         ))
     }
 

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lockstep_crds::directive::ActionKind;
+use lockstep_crds::directive::{ActionKind, ActivatedBy};
 use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::report::{ComponentUpdate, UpdateReport, UpdateState};
 use lockstep_redfish::UpdateTicket;
@@ -58,6 +58,9 @@ pub(super) struct UpdateNote {
     pub(super) component: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) before: Option<String>,
+    /// What lets a component run once it is written. Absent is a restart of the BMC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) activation: Option<ActivatedBy>,
     /// What the accepted update is known by; absent until it was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ticket: Option<UpdateTicket>,

@@ -4,6 +4,7 @@
 //! the version that is shown. So a task that has ended well is no success here, and of a system a
 //! version that is not shown yet no failure.
 
+use lockstep_crds::directive::ActivatedBy;
 use lockstep_crds::inventory::FirmwareComponent;
 use lockstep_crds::report::UpdateState;
 use lockstep_redfish::{
@@ -55,10 +56,7 @@ pub(super) fn by_facts(
         version: &note.version,
         before: note.before.as_deref(),
         now: shown,
-        activation: Activation::After(match subject {
-            Subject::System => ActivationReset::System,
-            Subject::Component => ActivationReset::Bmc,
-        }),
+        activation: Activation::After(activation(subject, note)),
         activated: false,
     };
     match judge(ticket, reading, &[wanted]) {
@@ -80,6 +78,19 @@ pub(super) fn by_facts(
             told(UpdateState::Failed, &why)
         }
         Progress::Failed { why } | Progress::Lost { why } => told(UpdateState::Lost, &why),
+    }
+}
+
+fn activation(subject: Subject, note: &UpdateNote) -> ActivationReset {
+    match (subject, &note.activation) {
+        (Subject::System, _) => ActivationReset::System,
+        (Subject::Component, Some(ActivatedBy::CardPowerCycle)) => {
+            ActivationReset::SystemPowerCycle
+        }
+        (Subject::Component, Some(ActivatedBy::Unrecognized(how))) => {
+            ActivationReset::Other(how.clone())
+        }
+        (Subject::Component, Some(ActivatedBy::BmcReset) | None) => ActivationReset::Bmc,
     }
 }
 

@@ -138,3 +138,19 @@ pub fn medium(folder: &Path, version: &str) -> Result<Image> {
         size: bytes.len() as u64,
     })
 }
+
+/// A file of firmware, whose bytes nobody reads.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn firmware(folder: &Path, version: &str) -> Result<Image> {
+    let bytes = format!("firmware {version}\n").repeat(64).into_bytes();
+    let path = folder.join(format!("{version}.fwpkg"));
+    std::fs::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Image {
+        path,
+        version: version.to_owned(),
+        sha256: hex::encode(Sha256::digest(&bytes)),
+        size: bytes.len() as u64,
+    })
+}

@@ -203,17 +203,12 @@ pub async fn run(context: Context) -> Result<Report> {
         .await?;
 
     release_the_stuck(&world, &fleet, &mut report).await?;
-    for case in &CASES {
-        let kubectl = world.control_plane.kubectl();
-        let name = format!("dpu/{}", case.card);
-        let left = PATIENCE.saturating_sub(began.elapsed());
-        let ready = tokio::select! {
-            ready = kubectl.wait(NAMESPACE, &name, "condition=Ready", left) => ready,
-            ended = world.watch_over() => Err(ended),
-        };
-        systems.check()?;
-        ready.with_context(|| format!("{name} ({:?})", case.fault))?;
-    }
+    let cards: Vec<_> = CASES
+        .iter()
+        .map(|case| (case.card, format!("{:?}", case.fault)))
+        .collect();
+    let left = PATIENCE.saturating_sub(began.elapsed());
+    systems.await_ready(&mut world, &cards, left).await?;
     report.figure(
         "seconds from apply to the last Ready",
         began.elapsed().as_secs(),

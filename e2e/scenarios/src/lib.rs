@@ -52,6 +52,7 @@ pub mod store_process;
 pub mod story;
 pub mod strike;
 pub mod update_bmc;
+pub mod update_firmware;
 pub mod update_rollback;
 pub mod upgrade_mid_operation;
 pub mod world;

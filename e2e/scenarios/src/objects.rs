@@ -144,6 +144,12 @@ pub fn stateless_image(name: &str, of: &Image, url: &str) -> String {
     image(name, of, url).replace(&digest, &format!("{digest}\n  boot: Stateless"))
 }
 
+/// An image of firmware of that kind, for that component.
+pub fn firmware_image(name: &str, of: &Image, url: &str, kind: &str, component: &str) -> String {
+    let firmware = format!("spec:\n  kind: {kind}\n  component: {component}\n");
+    image(name, of, url).replace("spec:\n", &firmware)
+}
+
 /// A host named as given, under the policy named `policy`.
 pub fn host(name: &str, bmc: &Bmc, choices: &Choices) -> String {
     format!(

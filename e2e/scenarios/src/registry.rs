@@ -13,8 +13,8 @@ use crate::{
     dead_man, discovery_join, discovery_local, discovery_mixed, first_light, found_to_ready, helm,
     host_in_use, host_wait, image_registry, image_trust, install_redfish_update, install_rshim,
     install_service, install_uefi_http, restore, rshim_device, simulated_fleet,
-    simulator_conformance, store_crash, update_bmc, update_rollback, upgrade_mid_operation,
-    xpu_diskless,
+    simulator_conformance, store_crash, update_bmc, update_firmware, update_rollback,
+    upgrade_mid_operation, xpu_diskless,
 };
 
 /// What a scenario gets.
@@ -87,6 +87,12 @@ pub const ALL: &[Scenario] = &[
         about: "cards whose BMCs get other firmware before a system: pending, restarts, lost tasks, another key, and an older version refused",
         tier: Tier::All,
         run: |context| Box::pin(update_bmc::run(context)),
+    },
+    Scenario {
+        name: "update-firmware",
+        about: "cards whose own firmware runs after a power cycle, under the hold: vanished tasks, lies, one that never runs, and a card that runs its system",
+        tier: Tier::All,
+        run: |context| Box::pin(update_firmware::run(context)),
     },
     Scenario {
         name: "install-rshim",

@@ -21,8 +21,8 @@ use lockstep_xpusim::fault::Fault;
 use lockstep_xpusim::{Fleet, Listen};
 
 use self::fleet::{
-    CASES, COMPONENT, Case, NEW, OLD, REFUSED, REPINNED, firmware, fleet, host_of, image, machines,
-    pin, policy,
+    CASES, COMPONENT, Case, NEW, OLD, REFUSED, REPINNED, fleet, host_of, image, machines, pin,
+    policy,
 };
 use crate::artefacts;
 use crate::image_server::ImageServer;
@@ -45,8 +45,8 @@ const SOON: Duration = Duration::from_secs(300);
 pub async fn run(context: Context) -> Result<Report> {
     let mut report = Report::default();
     let system = artefacts::medium(&context.folder, "1.0")?;
-    let new = firmware(&context.folder, NEW)?;
-    let older = firmware(&context.folder, "BF-24.10-9")?;
+    let new = artefacts::firmware(&context.folder, NEW)?;
+    let older = artefacts::firmware(&context.folder, "BF-24.10-9")?;
     let systems_at = ImageServer::serve(system.path.clone()).await?;
     let new_at = ImageServer::serve(new.path.clone()).await?;
     let older_at = ImageServer::serve(older.path.clone()).await?;
@@ -78,17 +78,12 @@ pub async fn run(context: Context) -> Result<Report> {
         .await?;
 
     repin(&world, &mut report).await?;
-    for case in &CASES {
-        let kubectl = world.control_plane.kubectl();
-        let name = format!("dpu/{}", case.card);
-        let left = PATIENCE.saturating_sub(began.elapsed());
-        let ready = tokio::select! {
-            ready = kubectl.wait(NAMESPACE, &name, "condition=Ready", left) => ready,
-            ended = world.watch_over() => Err(ended),
-        };
-        systems.check()?;
-        ready.with_context(|| format!("{name} ({:?})", case.fault))?;
-    }
+    let cards: Vec<_> = CASES
+        .iter()
+        .map(|case| (case.card, format!("{:?}", case.fault)))
+        .collect();
+    let left = PATIENCE.saturating_sub(began.elapsed());
+    systems.await_ready(&mut world, &cards, left).await?;
     report.figure(
         "seconds from apply to the last Ready",
         began.elapsed().as_secs(),

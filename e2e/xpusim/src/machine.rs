@@ -11,7 +11,7 @@ use crate::fault::Faults;
 use crate::personality::{Activation, Personality};
 use crate::record::{LogEntry, Requests};
 use crate::reset::{Power, RestorePolicy};
-use crate::spec::{Latency, MachineSpec};
+use crate::spec::{FirmwareLists, Latency, MachineSpec};
 use crate::stage::Stage;
 
 /// A machine.
@@ -51,6 +51,10 @@ pub(crate) struct Machine {
     pub(crate) firmware_first: bool,
     /// Its BMC does not restart by itself for new firmware.
     pub(crate) firmware_waits: bool,
+    /// Firmware that is written never begins to run.
+    pub(crate) firmware_stays: bool,
+    /// What is listed of it.
+    pub(crate) firmware_lists: FirmwareLists,
     pub(crate) secure_boot: Pending<bool>,
     pub(crate) bios: BTreeMap<String, String>,
     pub(crate) bios_pending: BTreeMap<String, String>,
@@ -346,6 +350,8 @@ impl Machine {
             nic_mode: Pending::settled(spec.nic_mode),
             firmware_first: spec.firmware_first,
             firmware_waits: spec.firmware_waits,
+            firmware_stays: spec.firmware_stays,
+            firmware_lists: spec.firmware_lists,
             secure_boot: Pending::settled(false),
             bios: personality
                 .offers

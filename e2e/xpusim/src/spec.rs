@@ -75,15 +75,34 @@ pub struct MachineSpec {
     #[serde(default)]
     pub firmware_first: bool,
     /// Whether its BMC, once it has written firmware of its own, goes on until somebody restarts it
-    /// (`Manager.Reset`), and shows the new version as pending.
+    /// (`Manager.Reset`).
     #[serde(default)]
     pub firmware_waits: bool,
+    /// Whether firmware that is written never begins to run, whatever is reset.
+    #[serde(default)]
+    pub firmware_stays: bool,
+    /// What the FirmwareInventory lists of firmware that is written and does not run yet.
+    #[serde(default)]
+    pub firmware_lists: FirmwareLists,
     /// Faults that are on from the start.
     #[serde(default)]
     pub faults: Vec<Rule>,
     /// How long its BMC thinks.
     #[serde(default)]
     pub latency: Latency,
+}
+
+/// What a FirmwareInventory lists of a component that another version is written for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FirmwareLists {
+    /// The version that runs.
+    #[default]
+    Running,
+    /// Both: the other one as `PendingVersion` of the maker.
+    Both,
+    /// The other one, as if it ran.
+    Written,
 }
 
 /// A card.

@@ -252,6 +252,16 @@ fn begin_install(
     card.epoch_before = epoch;
 }
 
+/// Books that an update of firmware begins, or what lets it run.
+fn begin_firmware(view: &View, record: &mut DpuHostStatus, directive: &Directive, now: Timestamp) {
+    let uid = &directive.target.uid;
+    let mut cards = view.cards.iter();
+    let card = cards.find(|card| card.uid() == *uid);
+    if let (Some(card), Some(kept)) = (card, ledger::card_record(record, uid)) {
+        firmware_record::begin(view, card, kept, directive, now);
+    }
+}
+
 /// Numbers a draft and books what its recording means.
 pub(crate) fn issue(
     view: &View,
@@ -295,18 +305,15 @@ pub(crate) fn issue(
         {
             begin_install(view, record, &directive, None, now);
         }
+        ActionKind::PowerOn if directive.action.component.is_some() => {
+            begin_firmware(view, record, &directive, now);
+        }
         ActionKind::PullUpdate | ActionKind::PushUpdate => {
             let method = road::method_of(&directive.action.kind);
             begin_install(view, record, &directive, method, now);
         }
         ActionKind::PullFirmware | ActionKind::PushFirmware | ActionKind::ResetBmc => {
-            let uid = &directive.target.uid;
-            let mut cards = view.cards.iter();
-            let card = cards.find(|card| card.uid() == *uid);
-            let facts = card.and_then(|card| view.card_bmc(card, now));
-            if let Some(kept) = ledger::card_record(record, uid) {
-                firmware_record::begin(view, kept, facts, &directive, now);
-            }
+            begin_firmware(view, record, &directive, now);
         }
         ActionKind::PushImage => begin_install(view, record, &directive, None, now),
         ActionKind::ReleaseHost => {

@@ -28,9 +28,10 @@ pub(crate) fn require_quiet_siblings(
     if view.card_bmc(card, now).is_some_and(is_off) {
         return Ok(());
     }
-    require_no_install(view, record, now)?;
-    let others = with_bmc(view).filter(|other| other.uid() != card.uid());
-    may_lose_power(others, view, spec, now)
+    // Of its own nothing is under way but what this is to bring to its end.
+    let others = || with_bmc(view).filter(|other| other.uid() != card.uid());
+    none_installs(others(), view, record, now)?;
+    may_lose_power(others(), view, spec, now)
 }
 
 fn with_bmc(view: &View) -> impl Iterator<Item = &CardView> {
@@ -82,6 +83,7 @@ fn may_lose_power<'a>(
 ) -> Result<(), Intent> {
     for card in cards {
         let facts = card::proved(view, card, now)?;
+        stage::is_not_updating(&card::machine(card), facts)?;
         if facts.power != Some(PowerState::Off) {
             stage::may_cut_power(&card::running(card, facts, now), spec, now)?;
         }
@@ -95,8 +97,17 @@ pub(crate) fn require_no_install(
     record: &DpuHostStatus,
     now: Timestamp,
 ) -> Result<(), Intent> {
-    for card in with_bmc(view) {
-        if let Some(until) = card::install_ends(view, record, card, now) {
+    none_installs(with_bmc(view), view, record, now)
+}
+
+fn none_installs<'a>(
+    cards: impl Iterator<Item = &'a CardView>,
+    view: &View,
+    record: &DpuHostStatus,
+    now: Timestamp,
+) -> Result<(), Intent> {
+    for card in cards {
+        if let Some(until) = card::writes_until(view, record, card, now) {
             return Err(Intent::wait_until(
                 Reason::AwaitingOs,
                 format!("an install is under way on {}", card::machine(card)),

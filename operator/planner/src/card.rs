@@ -11,9 +11,9 @@ use lockstep_crds::{DpuHostStatus, names};
 
 use crate::approval::{is_approved, refused};
 use crate::arriving::arriving;
-use crate::card_record::{CARDS, install_end, supersedes, writing_end};
+use crate::card_record::{CARDS, hazard_end, install_end, supersedes, writing_end};
 use crate::firmware;
-use crate::firmware_record;
+use crate::firmware_record::{self, is_under_way};
 use crate::give_back::{give_back, is_awaited};
 use crate::host;
 use crate::install::install;
@@ -59,7 +59,8 @@ pub fn is_going(view: &View, card: &CardView) -> bool {
 /// Whether nothing is wanted of the card any more, or nothing may be done to it, so that what
 /// was begun is undone. Without the policy that may name an image nobody can tell.
 fn is_withdrawn(view: &View, card: &CardView) -> bool {
-    let unwanted = card.wanted == Wanted::Nothing && view.policy.is_some();
+    let nothing = card.wanted == Wanted::Nothing && card.firmware.is_empty();
+    let unwanted = nothing && view.policy.is_some();
     is_going(view, card) || unwanted || !is_approved(card)
 }
 
@@ -71,6 +72,16 @@ pub fn install_ends(
     now: Timestamp,
 ) -> Option<Timestamp> {
     writing_end(view, record_of(record, card)?, now)
+}
+
+/// The same, but for firmware that is written and only waits for what lets it run.
+pub(crate) fn writes_until(
+    view: &View,
+    record: &DpuHostStatus,
+    card: &CardView,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    hazard_end(view, record_of(record, card)?, now)
 }
 
 /// Until when an install may still be writing to a card that belongs to this host no more.
@@ -97,9 +108,29 @@ pub fn needs_hold(view: &View, record: &DpuHostStatus, card: &CardView, now: Tim
         Some(kept) => kept.given_up,
         None => record.cards.len() >= CARDS,
     };
-    let firmware =
-        record_of(record, card).is_some_and(|kept| firmware::awaits(view, record, card, kept, now));
+    let kept = record_of(record, card);
+    let firmware = kept.is_some_and(|kept| firmware::awaits(view, record, card, kept, now));
+    // Without the policy that may name an image nobody can tell whether one is wanted.
+    if card.wanted == Wanted::Nothing && view.policy.is_some() {
+        let goes_on = install_ends(view, record, card, now).is_some();
+        return firmware || goes_on || returns(view, record, card, now);
+    }
     firmware || !is_left_out && (!is_installed(record, card) || returns(view, record, card, now))
+}
+
+/// Whether the card is as it was to become before the host goes on.
+pub(crate) fn is_served(
+    view: &View,
+    record: &DpuHostStatus,
+    card: &CardView,
+    now: Timestamp,
+) -> bool {
+    let with_firmware = card.wanted == Wanted::Nothing && !card.firmware.is_empty();
+    let firm = || {
+        let kept = record_of(record, card);
+        kept.is_some_and(|kept| firmware::is_as_wanted(view, card, kept, now))
+    };
+    is_installed(record, card) || with_firmware && firm()
 }
 
 /// Whether the host waits for this card to be powered on again.
@@ -189,16 +220,22 @@ fn needed(
     let firmware = kept.and_then(|kept| firmware::next(view, record, spec, card, kept, now));
     if let Some(next) = firmware {
         let led = kept.and_then(|kept| led_meanwhile(view, record, spec, card, kept, now));
-        return match next {
-            Intent::Act(_) | Intent::Taint(_) | Intent::Done => next,
-            Intent::Wait(..) | Intent::Hold(_) | Intent::Stall(_) => led.unwrap_or(next),
+        return match (next, led, kept) {
+            (next @ (Intent::Act(_) | Intent::Taint(_) | Intent::Done), _, _) => next,
+            (_, Some(led), _) => led,
+            // Nobody comes back to a card that was stopped for firmware which is not written again.
+            (next @ Intent::Stall(_), None, Some(kept)) if runs_on(record, card, kept) => {
+                let stays = kept.is_as_it_stays();
+                owed(view, record, card, kept, stays, now).unwrap_or(next)
+            }
+            (next, None, _) => next,
         };
     }
     let wanted = match &card.wanted {
         Wanted::Image(image) => image,
         Wanted::Missing(name) => return without_image(view, kept, card, name, now),
-        // Withdrawn, above, unless the policy is missing, above too.
-        Wanted::Nothing => return nothing_wanted(),
+        // Its firmware alone is wanted.
+        Wanted::Nothing => return undo(view, record, card, now),
     };
     if kept.is_none() && record.cards.len() >= CARDS {
         return Intent::stall(
@@ -240,6 +277,13 @@ fn led_meanwhile(
         .filter(|next| matches!(next, Intent::Act(_)))
 }
 
+/// Whether a card whose firmware needs a person goes on as it is: nothing was begun that is not over,
+/// and no system is to be installed after it.
+fn runs_on(record: &DpuHostStatus, card: &CardView, kept: &CardRecord) -> bool {
+    let is_over = !kept.components.iter().any(is_under_way);
+    is_over && (is_installed(record, card) || card.wanted == Wanted::Nothing)
+}
+
 fn nothing_wanted() -> Intent {
     Intent::hold(Reason::NoImageWanted, "no image is wanted on this card")
 }
@@ -258,6 +302,12 @@ fn undo(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) ->
         return idle;
     };
     if let Some(end) = firmware_record::update_end(kept, now) {
+        // What only waits may run: nothing can take it back.
+        if firmware_record::hazard_end(kept, now).is_none()
+            && let Some(owed) = owed(view, record, card, kept, kept.armed.is_empty(), now)
+        {
+            return owed;
+        }
         return Intent::wait_until(
             Reason::UndoingBeforeDelete,
             format!("the card's BMC may be writing firmware, which is awaited until {end}"),
@@ -277,6 +327,23 @@ fn undo(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) ->
         return give_back(view, record, card, kept, now).unwrap_or(idle);
     }
     clear(view, kept, card, now)
+}
+
+/// What a card needs that was stopped, before nothing more is done to it. `boots`: whether it may boot
+/// with what is armed there.
+fn owed(
+    view: &View,
+    record: &DpuHostStatus,
+    card: &CardView,
+    kept: &CardRecord,
+    boots: bool,
+    now: Timestamp,
+) -> Option<Intent> {
+    kept.stopping.as_ref()?;
+    if !boots {
+        return Some(clear(view, kept, card, now));
+    }
+    give_back(view, record, card, kept, now)
 }
 
 /// The image's object is gone. What runs goes on, what is over is cleaned up.

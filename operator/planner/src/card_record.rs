@@ -30,10 +30,11 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
             Wanted::Image(_) | Wanted::Missing(_) | Wanted::Nothing => None,
         };
         let kept = position(view, record, card).map(|index| record.cards.remove(index));
-        let begun = match (kept, wanted) {
-            (Some(kept), _) => Some(kept),
-            (None, Some(wanted)) if makes_room(view, record) => Some(fresh(card, wanted)),
-            (None, _) => None,
+        let is_wanted = wanted.is_some() || is_approved(card) && !card.firmware.is_empty();
+        let begun = match kept {
+            Some(kept) => Some(kept),
+            None if is_wanted && makes_room(view, record) => Some(fresh(card, wanted)),
+            None => None,
         };
         let Some(mut kept) = begun else { continue };
         card.name().clone_into(&mut kept.name);
@@ -41,6 +42,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         card.physical_id().clone_into(&mut kept.physical_id);
         put_off_end(view, &mut kept, now);
         notice_os(card, &mut kept, now);
+        notice_return(card, &mut kept, now);
         notice_security_version(card, &mut kept, now);
         roll_back::end_if_needless(view, card, &mut kept, now);
         take_up_new_wish(view, record, card, wanted, &mut kept, now);
@@ -111,7 +113,8 @@ fn take_up_new_wish(
         failures: of_components(before.failures),
         components: before.components,
         services: before.services,
-        ..fresh(card, wanted)
+        cycled: before.cycled,
+        ..fresh(card, Some(wanted))
     };
     notice_os(card, kept, now);
 }
@@ -167,12 +170,12 @@ fn of_components(mut failures: Vec<InstallFailure>) -> Vec<InstallFailure> {
     failures
 }
 
-fn fresh(card: &CardView, wanted: &ImageFacts) -> CardRecord {
+fn fresh(card: &CardView, wanted: Option<&ImageFacts>) -> CardRecord {
     CardRecord {
         name: card.name(),
         uid: card.uid(),
         physical_id: card.physical_id(),
-        image: Some(wanted.clone()),
+        image: wanted.cloned(),
         attempts: 0,
         method: None,
         failed_methods: Vec::new(),
@@ -189,6 +192,7 @@ fn fresh(card: &CardView, wanted: &ImageFacts) -> CardRecord {
         security_version: None,
         components: Vec::new(),
         services: Vec::new(),
+        cycled: None,
         armed: Vec::new(),
         wait: None,
         failed: None,
@@ -222,6 +226,26 @@ pub(crate) fn install_end(view: &View, kept: &CardRecord, now: Timestamp) -> Opt
 /// The same of an update of firmware too.
 pub(crate) fn writing_end(view: &View, kept: &CardRecord, now: Timestamp) -> Option<Timestamp> {
     install_end(view, kept, now).max(firmware_record::update_end(kept, now))
+}
+
+/// The same, but of firmware that only waits for what lets it run.
+pub(crate) fn hazard_end(view: &View, kept: &CardRecord, now: Timestamp) -> Option<Timestamp> {
+    install_end(view, kept, now).max(firmware_record::hazard_end(kept, now))
+}
+
+/// How long a system that was powered off and on for firmware is awaited before a person is asked.
+pub(crate) fn returns_by(view: &View, kept: &CardRecord) -> Option<Timestamp> {
+    let cycled = kept.cycled.as_ref()?;
+    Some(cycled.at.0 + os_timeout(view))
+}
+
+/// The card's own system is back after a power cycle.
+fn notice_return(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
+    let Some(cycled) = &kept.cycled else { return };
+    let same = |epoch: &String| cycled.epoch_before.as_ref() == Some(epoch);
+    if card.live_os(now).is_some_and(|os| !same(&os.boot_epoch)) {
+        kept.cycled = None;
+    }
 }
 
 /// Until when the install begun at `booted` may take by the present policy.

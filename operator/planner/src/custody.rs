@@ -108,6 +108,7 @@ pub(crate) fn give_up(record: &mut DpuHostStatus) {
         for one in &mut card.components {
             one.given_up |= one.observed_at.is_none();
         }
+        card.cycled = None;
     }
 }
 

@@ -1,14 +1,15 @@
 //! What a card needs before it gets an operating system: that its BMC writes the firmware that is
-//! wanted, one image at a time, and runs it.
+//! wanted, one image at a time, and that it runs.
 //!
 //! All that may be said against an update is said before the host is held for it. What a task tells
 //! proves nothing: an update is over when the wanted version is shown as running, or its time is up.
-//! What is written and waits for a restart of the BMC is armed until then (S15).
+//! What is written and waits for a restart of the BMC or a power cycle of the card is armed until then
+//! (S15).
 
 use jiff::Timestamp;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
-use lockstep_crds::directive::{Action, ActionKind, Step};
+use lockstep_crds::directive::{Action, ActionKind, ActivatedBy, Step};
 use lockstep_crds::host::{CardRecord, ComponentRecord};
 use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::observed::{Offer, PowerState};
@@ -16,7 +17,7 @@ use lockstep_crds::report::{BmcReport, ComponentReport};
 
 use crate::arriving::arriving;
 use crate::card::{self, machine};
-use crate::card_record::install_end;
+use crate::card_record::{install_end, returns_by, supersedes};
 use crate::failure;
 use crate::firmware_activation::activation;
 use crate::firmware_record::{is_under_way, of, runs};
@@ -29,7 +30,7 @@ use crate::requirement;
 use crate::stage;
 use crate::update::{PULL_SETTLES, PUSH_SETTLES};
 use crate::vetting;
-use crate::view::{CardView, FirmwareImage, View};
+use crate::view::{CardView, FirmwareImage, View, Wanted};
 
 /// What the card's firmware needs next; `None` if all of it runs as wanted, or nothing may begin
 /// because an install is under way.
@@ -45,8 +46,18 @@ pub(crate) fn next(
         return None;
     }
     if let Some(open) = kept.components.iter().find(|one| is_under_way(one)) {
-        let next = activation(view, record, spec, card, open, now);
+        let next = activation(view, record, spec, card, kept, open, now);
         return Some(next.unwrap_or_else(|why| why));
+    }
+    if let Some(until) = returns_by(view, kept).filter(|until| now < *until) {
+        return Some(Intent::wait_until(
+            Reason::AwaitingOs,
+            format!(
+                "{} was powered off and on for its firmware; its own agent must report before {until}",
+                machine(card)
+            ),
+            until,
+        ));
     }
     for wanted in &card.firmware {
         let Some(image) = &wanted.image else {
@@ -72,6 +83,7 @@ pub(crate) fn is_as_wanted(
         let image = wanted.image.as_ref();
         image.is_some_and(|image| is_settled(view, card, kept, image, now))
     }) && !kept.components.iter().any(is_under_way)
+        && kept.cycled.is_none()
 }
 
 /// Whether the host waits for the card's firmware: as long as something can be done about it.
@@ -82,8 +94,14 @@ pub(crate) fn awaits(
     kept: &CardRecord,
     now: Timestamp,
 ) -> bool {
-    if kept.components.iter().any(is_under_way) {
+    let mut components = kept.components.iter();
+    // One that the host went on without is let run when it does.
+    if kept.cycled.is_some() || components.any(|one| is_under_way(one) && !one.given_up) {
         return true;
+    }
+    let mut components = kept.components.iter();
+    if components.any(is_under_way) {
+        return false;
     }
     let Some(policy) = &view.policy else {
         return false;
@@ -179,11 +197,14 @@ fn update(
         now,
     )?;
     image_ready(view, &image.facts)?;
+    if image.activation == ActivatedBy::CardPowerCycle {
+        require_cycle(card, facts, &image.component)?;
+    }
     let leave = leave(view, record, spec, card, now)?;
     if let Leave::AfterHold(hold) = leave {
         return Ok(Intent::Act(hold));
     }
-    if !kept.is_as_it_stays() {
+    if !is_armed_as_it_stays(spec, card, kept) {
         return Ok(card::clear(view, kept, card, now));
     }
     require_quiet(spec, card, facts, now)?;
@@ -198,6 +219,7 @@ fn update(
         action: Action {
             image: Some(image.facts.clone()),
             component: Some(image.component.clone()),
+            activation: Some(image.activation.clone()),
             ..plain(kind)
         },
         expects: card::expects(card, facts.power.clone(), true),
@@ -330,13 +352,42 @@ fn is_sent(
     }
 }
 
-/// A restart of a BMC may take its card along.
+/// What a power cycle of the card needs of its BMC, before anything is written for it.
+fn require_cycle(card: &CardView, facts: &BmcReport, component: &str) -> Result<(), Intent> {
+    stage::may_be_cycled(facts).map_err(|lack| {
+        Intent::stall(
+            Reason::CapabilityMissing,
+            format!(
+                "{component} runs once {} was powered off and on, and its BMC cannot do that: {lack}",
+                machine(card)
+            ),
+        )
+    })
+}
+
+/// Whether nothing is armed that would come with the card's next boot, but the stateless image that it
+/// runs and may run still.
+pub(crate) fn is_armed_as_it_stays(
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    kept: &CardRecord,
+) -> bool {
+    let stays = |wanted| kept.is_as_it_stays() && !supersedes(kept, card, wanted);
+    match &card.wanted {
+        _ if kept.armed.is_empty() => true,
+        Wanted::Image(wanted) => stays(wanted) && vetting::passed(spec, card, kept, wanted).is_ok(),
+        Wanted::Missing(_) | Wanted::Nothing => false,
+    }
+}
+
+/// A restart of a BMC may take its card along, and so may what it writes.
 pub(crate) fn require_quiet(
     spec: &DpuBootPolicySpec,
     card: &CardView,
     facts: &BmcReport,
     now: Timestamp,
 ) -> Result<(), Intent> {
+    stage::is_not_updating(&machine(card), facts)?;
     match facts.power {
         Some(PowerState::Off) => Ok(()),
         Some(PowerState::On) => stage::may_cut_power(&card::running(card, facts, now), spec, now),

@@ -1,28 +1,36 @@
-//! An update of firmware that is under way: it is awaited, and a BMC that does not restart by itself for
-//! what it has written is restarted, once (S15).
+//! An update of firmware that is under way: it is awaited, and what was written is let run, once, by what
+//! it needs for that (S15): a BMC that does not restart by itself is restarted, a card powered off and on.
+//!
+//! Both take down what an install takes down, so all that an install asks of the host holds of them too.
 
 use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
-use lockstep_crds::directive::{Action, ActionKind, Step};
-use lockstep_crds::host::ComponentRecord;
+use lockstep_crds::directive::{Action, ActionKind, ActivatedBy, Step};
+use lockstep_crds::host::{CardRecord, ComponentRecord};
+use lockstep_crds::observed::PowerState;
+use lockstep_crds::report::BmcReport;
 
 use crate::card::{self, machine};
-use crate::firmware::require_quiet;
+use crate::firmware::{is_armed_as_it_stays, require_quiet};
+use crate::give_back::give_back;
 use crate::intent::{Draft, Intent, plain};
 use crate::leave::{Leave, leave};
+use crate::reach;
 use crate::reason::Reason;
+use crate::stage;
 use crate::view::{CardView, View};
 
 /// How long a BMC gets to restart by itself after it has written firmware.
 const SELF_RESTART: SignedDuration = SignedDuration::from_secs(60);
 
-/// An update is under way: it is awaited, and if what was written waits for it, the BMC restarted.
+/// An update is under way: it is awaited, and once it is written, what lets it run is done.
 pub(crate) fn activation(
     view: &View,
     record: &DpuHostStatus,
     spec: &DpuBootPolicySpec,
     card: &CardView,
+    kept: &CardRecord,
     one: &ComponentRecord,
     now: Timestamp,
 ) -> Result<Intent, Intent> {
@@ -49,9 +57,22 @@ pub(crate) fn activation(
         let what = format!("the BMC of {} was asked to write it", machine(card));
         return Ok(awaited(what, ends));
     };
+    let cycles = one.activation == Some(ActivatedBy::CardPowerCycle);
     if one.reset_at.is_some() {
-        let what = format!("the BMC of {} was restarted for it", machine(card));
+        let what = if cycles {
+            format!("{} was powered off and on for it", machine(card))
+        } else {
+            format!("the BMC of {} was restarted for it", machine(card))
+        };
         return Ok(awaited(what, ends));
+    }
+    if one.given_up {
+        let owed = give_back(view, record, card, kept, now).filter(|_| kept.armed.is_empty());
+        let what = "it is written, and the host went on without it".to_owned();
+        return Ok(owed.unwrap_or_else(|| awaited(what, ends)));
+    }
+    if cycles {
+        return cycle(view, record, spec, card, kept, one, now);
     }
     let restarts = written.0 + SELF_RESTART;
     if now < restarts {
@@ -81,4 +102,75 @@ pub(crate) fn activation(
         ),
         release: None,
     }))
+}
+
+/// Takes the card down if it is on, and powers it on.
+fn cycle(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    kept: &CardRecord,
+    one: &ComponentRecord,
+    now: Timestamp,
+) -> Result<Intent, Intent> {
+    let facts = card::proved(view, card, now)?;
+    stage::is_not_updating(&machine(card), facts)?;
+    if let Leave::AfterHold(hold) = leave(view, record, spec, card, now)? {
+        return Ok(Intent::Act(hold));
+    }
+    if !is_armed_as_it_stays(spec, card, kept) {
+        return Ok(card::clear(view, kept, card, now));
+    }
+    let step = Step::ActivateFirmware;
+    let next = match &facts.power {
+        Some(PowerState::Off) => Intent::act(power_on(card, one)),
+        Some(PowerState::On) => {
+            stage::stop(card::running(card, facts, now), record, spec, step, now)
+        }
+        // Halted, and powered still: what is written does not run before that has ended.
+        Some(PowerState::Paused) => stage::cut_halted(halted(card, facts, now), spec, step, now),
+        Some(_) | None => Intent::wait(
+            Reason::Inspecting,
+            format!("waiting for {} to be on or off", machine(card)),
+            reach::SILENCE,
+        ),
+    };
+    Ok(for_component(next, one))
+}
+
+fn halted<'a>(card: &CardView, facts: &'a BmcReport, now: Timestamp) -> stage::Machine<'a> {
+    stage::Machine {
+        expects: card::expects(card, Some(PowerState::Paused), true),
+        ..card::running(card, facts, now)
+    }
+}
+
+/// What is done for a component says so: its executor looks whether anything is written there.
+fn for_component(next: Intent, one: &ComponentRecord) -> Intent {
+    match next {
+        Intent::Act(mut draft) => {
+            draft.action.component = Some(one.component.clone());
+            draft.message += &format!(", so that {} runs {}", one.component, one.image.version);
+            Intent::Act(draft)
+        }
+        Intent::Wait(..) | Intent::Taint(_) | Intent::Hold(_) | Intent::Stall(_) | Intent::Done => {
+            next
+        }
+    }
+}
+
+fn power_on(card: &CardView, one: &ComponentRecord) -> Draft {
+    Draft {
+        step: Step::ActivateFirmware,
+        target: card::target(card),
+        action: Action {
+            component: Some(one.component.clone()),
+            ..plain(ActionKind::PowerOn)
+        },
+        expects: card::expects(card, Some(PowerState::Off), false),
+        settle_seconds: 60,
+        message: format!("powering {} on", machine(card)),
+        release: None,
+    }
 }

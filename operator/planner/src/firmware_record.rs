@@ -4,9 +4,11 @@ use std::cmp::Ordering;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lockstep_crds::directive::{ActionKind, Directive};
-use lockstep_crds::host::{CardRecord, ComponentRecord};
+use lockstep_crds::DpuHostStatus;
+use lockstep_crds::directive::{ActionKind, ActivatedBy, Directive};
+use lockstep_crds::host::{CardRecord, ComponentRecord, PowerCycled};
 use lockstep_crds::inventory::InstallMethod;
+use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{BmcReport, ComponentUpdate, UpdateState};
 
 use crate::failure;
@@ -39,6 +41,25 @@ pub(crate) fn update_end(kept: &CardRecord, now: Timestamp) -> Option<Timestamp>
     let open = kept.components.iter().filter(|one| is_under_way(one));
     let ends = open.filter_map(|one| one.ends.as_ref()).map(|end| end.0);
     ends.max().filter(|end| now < *end)
+}
+
+/// The same, but for what is written and waits for the card to be powered off and on: nothing is hurt
+/// if somebody does that.
+pub(crate) fn hazard_end(kept: &CardRecord, now: Timestamp) -> Option<Timestamp> {
+    let waits = |one: &ComponentRecord| {
+        let cycle = one.activation == Some(ActivatedBy::CardPowerCycle);
+        cycle && one.written_at.is_some() && one.reset_at.is_none()
+    };
+    let open = kept.components.iter().filter(|one| is_under_way(one));
+    let open = open.filter(|one| !waits(one));
+    let ends = open.filter_map(|one| one.ends.as_ref()).map(|end| end.0);
+    ends.max().filter(|end| now < *end)
+}
+
+/// Whether something was begun with the card's firmware that is not over.
+pub(crate) fn is_begun(record: &DpuHostStatus, card: &CardView) -> bool {
+    let kept = record.record_of(&card.uid());
+    kept.is_some_and(|kept| kept.components.iter().any(is_under_way))
 }
 
 /// Whether something is written that nobody can take back, and does not run (S15).
@@ -87,7 +108,7 @@ pub(crate) fn absorb(
             .iter_mut()
             .find(|one| one.component == image.component)
         {
-            adopt(view, facts, one, now);
+            adopt(view, facts, image, one, now);
             notice(facts, image, one, now);
         }
     }
@@ -104,6 +125,10 @@ pub(crate) fn absorb(
             || waits && matches!(told, Some(UpdateState::Lost));
         if is_under_way(one) && ended && one.written_at.is_none() {
             one.written_at = Some(Time(now));
+        }
+        // Few BMCs list what waits; it is armed all the same.
+        if is_under_way(one) && one.written_at.is_some() && one.pending.is_none() {
+            one.pending = Some(one.image.version.clone());
         }
     }
     give_up_late(kept, Some(facts), now);
@@ -135,6 +160,7 @@ fn aim(card: &CardView, image: &FirmwareImage, kept: &mut CardRecord) {
         before: None,
         begun_at: None,
         ends: None,
+        activation: None,
         pending: None,
         written_at: None,
         reset_at: None,
@@ -170,7 +196,13 @@ fn told<'a>(facts: &'a BmcReport, one: &ComponentRecord) -> Option<&'a Component
 }
 
 /// An update of the wanted image that this record knows nothing of is adopted, not begun again.
-fn adopt(view: &View, facts: &BmcReport, one: &mut ComponentRecord, now: Timestamp) {
+fn adopt(
+    view: &View,
+    facts: &BmcReport,
+    image: &FirmwareImage,
+    one: &mut ComponentRecord,
+    now: Timestamp,
+) {
     let Some(told) = &facts.component_update else {
         return;
     };
@@ -189,6 +221,7 @@ fn adopt(view: &View, facts: &BmcReport, one: &mut ComponentRecord, now: Timesta
         one.attempts += 1;
         one.begun_at = Some(Time(since));
         one.ends = Some(Time(ends));
+        one.activation = Some(image.activation.clone());
     }
 }
 
@@ -211,11 +244,23 @@ fn notice(facts: &BmcReport, image: &FirmwareImage, one: &mut ComponentRecord, n
             UpdateState::Asked | UpdateState::Running | UpdateState::Lost
         )
     });
-    if one.observed_at.is_none() && !(goes_on && is_under_way(one)) {
+    let too_early = is_under_way(one) && (goes_on || !may_run(facts, one));
+    if one.observed_at.is_none() && !too_early {
         one.observed_at = Some(Time(now));
         one.given_up = false;
         close(one);
     }
+}
+
+/// Whether what was written can run by now. Some BMCs list it as the version that runs before it does.
+fn may_run(facts: &BmcReport, one: &ComponentRecord) -> bool {
+    if one.activation != Some(ActivatedBy::CardPowerCycle) || one.reset_at.is_some() {
+        return true;
+    }
+    let since = facts.power_since.as_ref();
+    let since = since.filter(|_| facts.power == Some(PowerState::On));
+    let written = one.written_at.as_ref();
+    written.is_some_and(|written| since.is_some_and(|since| since.0 > written.0))
 }
 
 fn close(one: &mut ComponentRecord) {
@@ -289,24 +334,33 @@ fn cause(
     })
 }
 
-/// Books that an update begins, or that the BMC is restarted for one.
+/// Books that an update begins, or what lets it run.
 pub(crate) fn begin(
     view: &View,
+    card: &CardView,
     kept: &mut CardRecord,
-    facts: Option<&BmcReport>,
     directive: &Directive,
     now: Timestamp,
 ) {
     let timeout = timeout(view);
+    let kind = &directive.action.kind;
+    if *kind == ActionKind::PowerOn && kept.observed_at.is_some() {
+        let os = card.os.as_ref().and_then(|report| report.os.as_ref());
+        kept.cycled = Some(PowerCycled {
+            at: Time(now),
+            epoch_before: os.map(|os| os.boot_epoch.clone()),
+        });
+    }
     let named = directive.action.component.as_ref();
     let mut components = kept.components.iter_mut();
     let Some(one) = components.find(|one| Some(&one.component) == named) else {
         return;
     };
-    if directive.action.kind == ActionKind::ResetBmc {
+    if activates(kind) {
         one.reset_at = Some(Time(now));
         return;
     }
+    let facts = view.card_bmc(card, now);
     let running = facts.and_then(|facts| shown(facts, &one.component));
     one.before = running.and_then(|shown| shown.running.clone());
     one.attempts += 1;
@@ -318,18 +372,27 @@ pub(crate) fn begin(
     });
     one.begun_at = Some(Time(now));
     one.ends = Some(Time(now + timeout));
+    one.activation.clone_from(&directive.action.activation);
     one.written_at = None;
     one.reset_at = None;
 }
 
+/// Whether the action lets firmware run that is written.
+fn activates(kind: &ActionKind) -> bool {
+    matches!(kind, ActionKind::ResetBmc | ActionKind::PowerOn)
+}
+
 /// Takes back what was booked with a directive of which it is certain that nothing came.
 pub(crate) fn never_begun(kept: &mut CardRecord, directive: &Directive) {
+    if directive.action.kind == ActionKind::PowerOn {
+        kept.cycled = None;
+    }
     let named = directive.action.component.as_ref();
     let mut components = kept.components.iter_mut();
     let Some(one) = components.find(|one| Some(&one.component) == named) else {
         return;
     };
-    if directive.action.kind == ActionKind::ResetBmc {
+    if activates(&directive.action.kind) {
         one.reset_at = None;
     } else if one.seq == Some(directive.seq) && is_under_way(one) {
         one.attempts = (one.attempts - 1).max(0);

@@ -1,4 +1,4 @@
-//! A card that was stopped for an install that nobody wants any more runs again.
+//! A card that was stopped for an install, or for firmware, that nobody wants any more runs again.
 
 use jiff::Timestamp;
 use lockstep_crds::DpuHostStatus;
@@ -16,7 +16,8 @@ use crate::view::{CardView, View};
 
 /// Whether a directive powers a card on for nothing but that it was on before.
 pub(crate) fn is_of(kind: &TargetKind, action: &Action) -> bool {
-    *kind == TargetKind::Card && action.kind == ActionKind::PowerOn && action.image.is_none()
+    let of_nothing = action.image.is_none() && action.component.is_none();
+    *kind == TargetKind::Card && action.kind == ActionKind::PowerOn && of_nothing
 }
 
 /// Whether an effect takes back what was begun. That is never given up: a host would stay off, and
@@ -74,7 +75,7 @@ pub(crate) fn give_back(
         return Some(Intent::stall(
             Reason::CardPoweredOff,
             format!(
-                "{name} was powered off for an install that nobody wants any more, and is not powered on again: {why}"
+                "{name} was powered off for what nobody wants any more, and is not powered on again: {why}"
             ),
         ));
     }
@@ -85,7 +86,7 @@ pub(crate) fn give_back(
         expects: card::expects(card, Some(PowerState::Off), false),
         settle_seconds: 60,
         message: format!(
-            "powering {name} on again, which was stopped for an install that nobody wants any more"
+            "powering {name} on again, which was stopped for what nobody wants any more"
         ),
         release: None,
     }))

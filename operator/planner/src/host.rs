@@ -204,7 +204,7 @@ fn end(view: &View, record: &DpuHostStatus, now: Timestamp) -> End {
         let served = view
             .cards
             .iter()
-            .any(|card| card::is_installed(record, card));
+            .any(|card| card::is_served(view, record, card, now));
         let reason = if served {
             ReleaseReason::Ready
         } else {

@@ -119,6 +119,7 @@ pub fn plain(kind: ActionKind) -> Action {
         kind,
         image: None,
         component: None,
+        activation: None,
         configuration: None,
         power_on: None,
         work_order: None,

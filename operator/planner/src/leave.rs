@@ -11,6 +11,7 @@ use lockstep_crds::{DpuHostStatus, PROPOSED_LABEL};
 use crate::beside::{
     require_installable, require_no_install, require_quiet_cards, require_quiet_siblings,
 };
+use crate::firmware_record;
 use crate::host::{self, directed, expects, machine, target};
 use crate::intent::{Draft, Intent, plain};
 use crate::mechanism::{BESIDE, Mechanism, hold, mechanism, said, work_order};
@@ -132,7 +133,10 @@ fn under_hold(
     if let Some(pending) = directed(record) {
         return Err(pending);
     }
-    require_time(record, spec, now)?;
+    // What was begun before is brought to its end: the host waits for that.
+    if !firmware_record::is_begun(record, card) {
+        require_time(record, spec, now)?;
+    }
     let facts = host_facts(view, now)?;
     if hold.mechanism == HeldBy::NodeTainted {
         return under_taint(view, record, spec, card, facts, now);

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::HostWait;
-use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind, TargetKind};
+use lockstep_crds::directive::{ActionKind, ActivatedBy, Directive, OutcomeKind, TargetKind};
 use lockstep_crds::host::{
     ArmedEffect, CardRecord, FailedDirective, FinishedDirective, HeldBy, HoldState, HoldStatus,
     ReleaseReason,
@@ -84,7 +84,19 @@ pub fn unknown_value(record: &DpuHostStatus) -> Option<String> {
             | ArmedEffect::Update
             | ArmedEffect::HostOffer => None,
         });
-    directive.or(hold).or(armed).or_else(|| no_clock(record))
+    let activation = record
+        .cards
+        .iter()
+        .flat_map(|card| &card.components)
+        .find_map(|one| match &one.activation {
+            Some(ActivatedBy::Unrecognized(how)) => Some(format!("activation {how}")),
+            Some(ActivatedBy::BmcReset | ActivatedBy::CardPowerCycle) | None => None,
+        });
+    directive
+        .or(hold)
+        .or(armed)
+        .or(activation)
+        .or_else(|| no_clock(record))
 }
 
 /// A time or span in the record that no clock and no release can have written: somebody
@@ -122,7 +134,8 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
     let of_images = record.cards.iter().flat_map(|card| {
         let good = card.last_good.iter().map(|good| &good.seen_at);
         let back = card.roll_back.iter().map(|back| &back.since);
-        good.chain(back)
+        let cycled = card.cycled.iter().map(|cycled| &cycled.at);
+        good.chain(back).chain(cycled)
     });
     let of_components = record.cards.iter().flat_map(|card| {
         let components = card.components.iter().flat_map(|one| {
@@ -356,7 +369,11 @@ fn book(
                 slot_power::note_dead_slot(view, record, directive, now);
             }
             if let Some(card) = card_record(record, &directive.target.uid) {
-                never_begun(card);
+                if directive.action.component.is_some() {
+                    firmware_record::never_begun(card, directive);
+                } else {
+                    never_begun(card);
+                }
             }
         }
         // Its executor keeps a note of each that may have been sent, which shows in the facts.

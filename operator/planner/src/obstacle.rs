@@ -71,6 +71,13 @@ pub(crate) fn obstacle(
             "its installs have failed as often as the policy allows",
         ),
         (
+            kept.components.iter().any(|one| {
+                let over = one.attempts >= spec.install.max_attempts || one.given_up;
+                over && one.observed_at.is_none() && one.begun_at.is_none()
+            }),
+            "updates of its firmware have failed as often as the policy allows",
+        ),
+        (
             road::is_stuck(view, record, card, kept, spec, bmc, now),
             "a directive of it failed too often",
         ),

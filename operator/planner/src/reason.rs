@@ -181,7 +181,7 @@ reasons! {
     CardPoweredOff => AtOnce("Power the card on, or change retryToken to have it installed again"),
     /// The install failed as often as the policy allows.
     InstallFailed => AtOnce("Look at the card's console; then change retryToken on the Dpu, or name another image"),
-    /// The card's BMC was asked to write firmware, or restarts for it, and the wanted version is awaited.
+    /// The card's BMC was asked to write firmware, or what lets it run was done, and the wanted version is awaited.
     AwaitingFirmware => IfItLasts("Look at componentUpdate in the report of the card's BMC, and at the BMC's own log"),
     /// Updates of the card's firmware failed as often as the policy allows.
     FirmwareFailed => AtOnce("Look at failures in the status of its DpuHost and at the BMC's own log; then change retryToken on the Dpu, or name another image in firmwareRefs"),

@@ -140,7 +140,7 @@ fn phase(
     };
     let under_way = || match back {
         Some((_, back)) if !installed => going_back(view, &back.from.version, version),
-        Some(_) | None if installed && !firm => updating(view),
+        Some(_) | None if (installed || card.wanted == Wanted::Nothing) && !firm => updating(view),
         Some(_) | None => under_way(view, installed, version),
     };
     match intent {
@@ -171,7 +171,7 @@ fn phase(
                 Phase::Degraded
             } else if matches!(why.reason, Reason::Inspecting | Reason::Adopting) {
                 Phase::Inspecting
-            } else if installed && !firm {
+            } else if (installed || card.wanted == Wanted::Nothing) && !firm {
                 Phase::Maintenance
             } else if installed {
                 Phase::Activating

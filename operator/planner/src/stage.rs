@@ -81,11 +81,30 @@ pub fn stop(
                 machine.name
             ),
         ),
-        None => (
-            ActionKind::ForceOff,
-            format!("cutting the power of {}", machine.name),
-        ),
+        None => return cut(machine, step),
     };
+    take_down(machine, step, kind, message)
+}
+
+/// The next thing to do to get a machine off that is halted, and has nothing more to be asked.
+pub(crate) fn cut_halted(
+    machine: Machine<'_>,
+    spec: &DpuBootPolicySpec,
+    step: Step,
+    now: Timestamp,
+) -> Intent {
+    match may_cut_power(&machine, spec, now) {
+        Ok(()) => cut(machine, step),
+        Err(why) => why,
+    }
+}
+
+fn cut(machine: Machine<'_>, step: Step) -> Intent {
+    let message = format!("cutting the power of {}", machine.name);
+    take_down(machine, step, ActionKind::ForceOff, message)
+}
+
+fn take_down(machine: Machine<'_>, step: Step, kind: ActionKind, message: String) -> Intent {
     if let Some(lack) = lacks(machine.facts, &kind) {
         return Intent::stall(
             Reason::CapabilityMissing,
@@ -205,8 +224,9 @@ pub fn may_cut_power(
 /// A BMC whose task runs may be writing, however long that takes: nothing else is begun with the
 /// card meanwhile, nor is the note of it forgotten (S1).
 pub(crate) fn is_not_updating(machine: &str, facts: &BmcReport) -> Result<(), Intent> {
-    let update = facts.update.as_ref();
-    let Some(update) = update.filter(|update| update.state == UpdateState::Running) else {
+    let of_firmware = facts.component_update.iter().map(|told| &told.update);
+    let mut updates = facts.update.iter().chain(of_firmware);
+    let Some(update) = updates.find(|update| update.state == UpdateState::Running) else {
         return Ok(());
     };
     let done = failure::progress(update);

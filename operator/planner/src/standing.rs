@@ -7,7 +7,7 @@
 use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::DpuReportSpec;
 use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind, TargetKind};
-use lockstep_crds::observed::PowerState;
+use lockstep_crds::observed::{BootStage, PowerState};
 use lockstep_crds::report::{BmcReport, Custody, CustodyState, Execution, MediaOwner, MediaReport};
 
 use crate::push;
@@ -200,6 +200,11 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
     let kept = custody.filter(|custody| is_kept(custody));
     match directive.action.kind {
         ActionKind::PowerOn => power(PowerState::On),
+        // Of a card that is powered off and on afterwards it is enough that its system has halted.
+        ActionKind::ShutdownGracefully if directive.action.component.is_some() => {
+            let halted = facts.stage == Some(BootStage::OsHalted) && power(PowerState::Paused);
+            power(PowerState::Off) || halted
+        }
         ActionKind::ForceOff | ActionKind::ShutdownGracefully => power(PowerState::Off),
         // The order is kept before anything is sent; what it is for may not be in force.
         ActionKind::HoldHost => kept

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_configuration::Inputs;
-use lockstep_crds::directive::ImageFacts;
+use lockstep_crds::directive::{ActivatedBy, ImageFacts};
 use lockstep_crds::dpu::{HostPlace, InventorySummary};
 use lockstep_crds::inspection::Inspected;
 use lockstep_crds::inventory::HostAccess;
@@ -129,6 +129,8 @@ pub struct WantedFirmware {
 pub struct FirmwareImage {
     /// Id of the component that it is for.
     pub component: String,
+    /// What lets it run once it is written.
+    pub activation: ActivatedBy,
     /// What it is.
     pub facts: ImageFacts,
     /// What it asks of the card's components, and what is seen of them.

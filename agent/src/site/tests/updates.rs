@@ -358,6 +358,30 @@ async fn firmware_is_asked_for_once_told_and_its_bmc_restarted() {
 }
 
 #[tokio::test]
+async fn a_card_is_powered_for_its_firmware_only_while_nothing_is_written() {
+    let bench = offering();
+    let digest = publish(&bench.site.store).await;
+    let running = bench.start_named();
+    bench.bmc.updates(|updates| {
+        updates.tasks = vec![task(TaskState::Running, 4, None)];
+    });
+    let power_on = |seq: i64| {
+        let mut directive = firmware(seq, "PowerOn", &digest);
+        directive.action.image = None;
+        directive
+    };
+    running.want(&[power_on(1)]);
+    let outcome = bench.outcome(CARD, 1).await;
+    assert_eq!(outcome["reason"], "UpdatesBusy", "{outcome}");
+    assert!(bench.bmc.effects().is_empty());
+    bench.bmc.updates(|updates| updates.tasks.clear());
+    running.want(&[power_on(2)]);
+    assert_eq!(bench.outcome(CARD, 2).await["result"], "Done");
+    assert_eq!(bench.bmc.effects(), ["power On"]);
+    running.end().await;
+}
+
+#[tokio::test]
 async fn another_update_of_the_same_bytes_has_its_image_ready() {
     let bench = offering();
     let digest = publish(&bench.site.store).await;

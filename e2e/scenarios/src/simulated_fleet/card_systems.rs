@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lockstep_lab::image::{Image, seed};
@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::objects::NAMESPACE;
 use crate::world::World;
 
 /// Between looks at the simulator's log.
@@ -102,6 +103,29 @@ impl CardSystems {
             Some(error) => bail!("the system of a card: {error:#}"),
             None => Ok(()),
         }
+    }
+
+    /// Waits until each of these cards is Ready, by its name and what a failure is to be told with, unless
+    /// something else of the world ends meanwhile.
+    pub(crate) async fn await_ready(
+        &self,
+        world: &mut World,
+        cards: &[(&str, String)],
+        within: Duration,
+    ) -> Result<()> {
+        let began = Instant::now();
+        for (card, detail) in cards {
+            let kubectl = world.control_plane.kubectl();
+            let name = format!("dpu/{card}");
+            let left = within.saturating_sub(began.elapsed());
+            let ready = tokio::select! {
+                ready = kubectl.wait(NAMESPACE, &name, "condition=Ready", left) => ready,
+                ended = world.watch_over() => Err(ended),
+            };
+            self.check()?;
+            ready.with_context(|| format!("{name} ({detail})"))?;
+        }
+        Ok(())
     }
 
     /// Ends them all.

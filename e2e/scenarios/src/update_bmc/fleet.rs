@@ -1,7 +1,5 @@
 //! The machines of `update-bmc`, what each does, and the objects that a user would apply for them.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result};
 use lockstep_lab::image::Image;
 use lockstep_redfish::{
@@ -9,7 +7,6 @@ use lockstep_redfish::{
     TlsTrust,
 };
 use lockstep_xpusim::fault::Fault;
-use sha2::{Digest as _, Sha256};
 
 use crate::objects::{self, Choices};
 use crate::simulated::PASSWORD;
@@ -139,12 +136,15 @@ pub(super) fn policy() -> String {
 
 /// An image of firmware, or with a security version.
 pub(super) fn image(name: &str, of: &Image, url: &str, security: u32, component: bool) -> String {
-    let mut more = format!("  securityVersion: {security}\n");
-    if component {
-        more += &format!("  kind: Bmc\n  component: {COMPONENT}\n");
-    }
-    let text = objects::image(name, of, url);
-    text.replace("spec:\n", &format!("spec:\n{more}"))
+    let text = if component {
+        objects::firmware_image(name, of, url, "Bmc", COMPONENT)
+    } else {
+        objects::image(name, of, url)
+    };
+    text.replace(
+        "spec:\n",
+        &format!("spec:\n  securityVersion: {security}\n"),
+    )
 }
 
 pub(super) async fn machines(fleet: &Simulated) -> Result<String> {
@@ -205,17 +205,4 @@ pub(super) async fn pin(simulated: &Simulated, name: &str) -> Result<String> {
     bmc.close().await;
     let pin = facts.identity.tls_pin.context("the BMC shows no key")?;
     Ok(pin.to_string())
-}
-
-/// A file of firmware, whose bytes nobody reads.
-pub(super) fn firmware(folder: &Path, version: &str) -> Result<Image> {
-    let bytes = format!("firmware {version}\n").repeat(64).into_bytes();
-    let path = folder.join(format!("{version}.fwpkg"));
-    std::fs::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Image {
-        path,
-        version: version.to_owned(),
-        sha256: hex::encode(Sha256::digest(&bytes)),
-        size: bytes.len() as u64,
-    })
 }

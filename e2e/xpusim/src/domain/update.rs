@@ -406,6 +406,9 @@ impl Domain {
 
     /// Pending versions of this kind begin to run.
     pub(super) fn activate(&mut self, machine: Index, activation: Activation) {
+        if self.machines[machine].firmware_stays {
+            return;
+        }
         let mut done = Vec::new();
         for firmware in &mut self.machines[machine].firmware {
             if firmware.activation == activation

@@ -12,7 +12,7 @@ use super::*;
 use crate::fault::{Layer, Rule};
 use crate::personality::{self, Role};
 use crate::reset::Power;
-use crate::spec::FleetSpec;
+use crate::spec::{FirmwareLists, FleetSpec};
 
 const PASSWORD: &str = "password-of-the-lab";
 
@@ -434,4 +434,16 @@ fn a_push_finds_its_component_and_an_update_is_not_done_twice_at_once() {
         .iter()
         .find(|one| one.id == "FW_NIC_0");
     assert_eq!(nic.unwrap().pending.as_deref(), Some("82.48"));
+    for (lists, version, pending) in [
+        (FirmwareLists::Running, "82.47.1026", None),
+        (FirmwareLists::Both, "82.47.1026", Some("82.48")),
+        (FirmwareLists::Written, "82.48", None),
+    ] {
+        domain.machines[machine].firmware_lists = lists;
+        let path = "/redfish/v1/UpdateService/FirmwareInventory/FW_NIC_0";
+        let item = read(&mut domain, machine, path);
+        assert_eq!(item["Version"], version, "{lists:?}");
+        let listed = item["Oem"]["Nvidia"]["PendingVersion"].as_str();
+        assert_eq!(listed, pending, "{lists:?}");
+    }
 }

@@ -48,7 +48,7 @@ pub(super) fn taken_down(
         "S1, S5: a power cut in a stage that forbids it or is not known",
     );
     let installing = |card: &CardView| {
-        card::install_ends(view, record, card, now).is_some() && card.live_os(now).is_none()
+        card::writes_until(view, record, card, now).is_some() && card.live_os(now).is_none()
     };
     for card in &view.cards {
         let hit = on_host || card.uid() == directive.target.uid;
@@ -67,9 +67,12 @@ pub(super) fn taken_down(
             !(hit && installing(card)),
             "S1: a power cut that hits an install",
         );
-        let update = view.card_bmc(card, now).and_then(|bmc| bmc.update.as_ref());
+        let bmc = view.card_bmc(card, now);
+        let update = bmc.and_then(|bmc| bmc.update.as_ref());
+        let firmware = bmc.and_then(|bmc| bmc.component_update.as_ref());
+        let mut updates = update.into_iter().chain(firmware.map(|told| &told.update));
         check(
-            !(hit && update.is_some_and(|update| update.state == UpdateState::Running)),
+            !(hit && updates.any(|update| update.state == UpdateState::Running)),
             "S1: a power cut that hits a card whose BMC says that its update runs",
         );
     }

@@ -1,5 +1,5 @@
-//! First light with a host and one card, and the way back from an image that does not come up, all
-//! orders of steps: an exhaustive search.
+//! First light with a host and one card, the way back from an image that does not come up, and a power
+//! cycle for firmware, all orders of steps: an exhaustive search.
 //!
 //! The site's agent and the operator take turns in every order, and time passes when
 //! neither has anything to do. A few things may go wrong: a step, in every way that
@@ -16,6 +16,7 @@ use lockstep_crds::boot_policy::OnInstallFailure;
 
 use crate::world::agent::Fault;
 use crate::world::build::{GOLDEN, image};
+use crate::world::machine::Firmware;
 use crate::world::operator::Crash;
 use crate::world::{World, secs};
 
@@ -157,6 +158,21 @@ fn broken_update(broken: &[&str], golden: bool) -> State {
     State { world, faults: 0 }
 }
 
+/// A card that runs its system and whose BMC has just written firmware of its network interface, a
+/// moment before it is powered off and on for that. Its host is held off.
+fn written_firmware() -> State {
+    let mut world = World::installed(&["card1"]);
+    world.power_off_host();
+    world.edit_policy(|policy| policy.install.max_attempts = 1);
+    world.cards[0].firmware = vec!["nic-d".to_owned()];
+    world.cards[0].machine.makes_of_firmware = Firmware::Waits;
+    world.until("written", secs(900), |world| {
+        world.cards[0].machine.firmware.1.is_some()
+    });
+    world.story.clear();
+    State { world, faults: 0 }
+}
+
 /// Searches all that may follow; returns how many of the states are such as is hoped for.
 fn search(first: State, faults: u8, hoped: impl Fn(&World) -> bool) -> usize {
     let end = first.world.now + secs(HORIZON);
@@ -229,6 +245,17 @@ fn is_back(world: &World, version: &str) -> bool {
     let runs = os.is_some_and(|os| os.image == image(version));
     assert!(!back || runs, "it is not back\n{}", world.told());
     back
+}
+
+/// The host is up at no time before the card's own system is again, which a search asserts of each step.
+#[test]
+fn a_power_cycle_for_firmware_in_every_order() {
+    search(written_firmware(), faults(1), |world| {
+        let done = world.is_settled();
+        let runs = world.cards[0].machine.firmware == ("nic-d".to_owned(), None);
+        assert!(!done || runs, "the old firmware runs\n{}", world.told());
+        done
+    });
 }
 
 impl World {

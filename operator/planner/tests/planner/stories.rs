@@ -3,6 +3,7 @@
 mod adopt;
 mod approval;
 mod capabilities;
+mod card_firmware;
 mod configuration;
 mod deletion;
 mod doubts;

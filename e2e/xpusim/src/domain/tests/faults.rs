@@ -199,6 +199,35 @@ fn firmware_of_a_bmc_runs_after_its_restart_whoever_asks_for_that() {
 }
 
 #[test]
+fn firmware_of_a_card_runs_after_its_power_was_off_and_nothing_else_unless_it_never_does() {
+    for stays in [false, true] {
+        let mut domain = domain("generic-host", "bluefield-3", "standby");
+        domain.machines[CARD].firmware_stays = stays;
+        let nic = position(&domain, "DPU_NIC");
+        let old = domain.machines[CARD].firmware[nic].version.clone();
+        let shown = |domain: &Domain| {
+            let one = &domain.machines[CARD].firmware[nic];
+            (one.version.clone(), one.pending.clone())
+        };
+        let waits = (old, Some("99.1".to_owned()));
+        domain.write(CARD, nic, "http://store/99.1.fwpkg").unwrap();
+        domain.pass(3600);
+        domain.restart_manager(CARD);
+        domain.pass(3600);
+        domain.ask(CARD, ResetType::ForceRestart);
+        domain.pass(3600);
+        assert_eq!(shown(&domain), waits);
+        domain.ask(CARD, ResetType::ForceOff);
+        domain.pass(60);
+        assert_eq!(shown(&domain), waits, "not before it has power again");
+        domain.ask(CARD, ResetType::On);
+        domain.pass(3600);
+        let runs = ("99.1".to_owned(), None);
+        assert_eq!(shown(&domain), if stays { waits } else { runs });
+    }
+}
+
+#[test]
 fn a_restart_may_bring_another_certificate() {
     let mut domain = faulty(Fault::CertificateChangesWithBmc);
     domain.restart_manager(CARD);

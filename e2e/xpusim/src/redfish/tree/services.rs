@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{Delete, Node, Post, ROOT, View, collection, healthy, kind, link};
 use crate::machine::{Task, TaskState, Work};
 use crate::redfish::message::Message;
+use crate::spec::FirmwareLists;
 
 pub(super) fn update(view: &View<'_>, rest: &[&str]) -> Option<Node> {
     let path = format!("{ROOT}/UpdateService");
@@ -49,15 +50,25 @@ pub(super) fn update(view: &View<'_>, rest: &[&str]) -> Option<Node> {
         }
         ["FirmwareInventory", id] if update.inventory => {
             let one = firmware.iter().find(|one| one.id == *id)?;
-            Some(Node::read(json!({
+            let (runs, waits) = match (view.machine.firmware_lists, &one.pending) {
+                (FirmwareLists::Written, Some(written)) => (written, None),
+                (FirmwareLists::Both, waits) => (&one.version, waits.as_ref()),
+                (FirmwareLists::Running | FirmwareLists::Written, _) => (&one.version, None),
+            };
+            let mut body = json!({
                 "@odata.id": format!("{path}/FirmwareInventory/{id}"),
                 "@odata.type": kind("SoftwareInventory"),
                 "Id": id,
                 "Name": format!("Firmware {id}"),
-                "Version": one.version,
+                "Version": runs,
                 "Updateable": true,
                 "Status": healthy(),
-            })))
+            });
+            if let Some(waits) = waits {
+                let maker = view.personality.root.vendor.unwrap_or("Contoso");
+                body["Oem"] = json!({ maker: {"PendingVersion": waits} });
+            }
+            Some(Node::read(body))
         }
         _ => None,
     }

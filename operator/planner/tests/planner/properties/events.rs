@@ -271,6 +271,9 @@ pub fn firmware() -> impl Strategy<Value = Firmware> {
         1 => Just(Firmware::KeepsOld),
         1 => Just(Firmware::Fails),
         1 => Just(Firmware::Hangs),
+        1 => Just(Firmware::Stays),
+        1 => Just(Firmware::Hides),
+        1 => Just(Firmware::Boasts),
     ]
 }
 
@@ -279,6 +282,7 @@ pub fn firmware_versions() -> impl Strategy<Value = Option<&'static str>> {
         2 => Just(None),
         1 => Just(Some("bmc-b")),
         1 => Just(Some("bmc-c")),
+        2 => Just(Some("nic-d")),
     ]
 }
 
@@ -309,7 +313,7 @@ fn of_card() -> impl Strategy<Value = OfCard> {
         2 => firmware_versions().prop_map(OfCard::Firmware),
         1 => firmware().prop_map(OfCard::MakesOfFirmware),
         2 => services().prop_map(OfCard::Service),
-        1 => prop_oneof![Just("bmc-a"), Just("bmc-b")].prop_map(OfCard::ChangesFirmware),
+        1 => prop_oneof![Just("bmc-a"), Just("bmc-b"), Just("nic-d")].prop_map(OfCard::ChangesFirmware),
         1 => any::<bool>().prop_map(OfCard::Stranger),
         1 => Just(OfCard::Delete),
         1 => Just(OfCard::Create),
@@ -349,7 +353,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         2 => versions().prop_map(Event::PolicyImage),
         1 => any::<bool>().prop_map(Event::ImageGone),
         1 => any::<bool>().prop_map(Event::Source),
-        3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("bmc-b"), Just("net-3"), Just("web-d"), Just(GOLDEN)], vettings()).prop_map(|(image, found)| Event::Vetted(image, found)),
+        3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("bmc-b"), Just("nic-d"), Just("net-3"), Just("web-d"), Just(GOLDEN)], vettings()).prop_map(|(image, found)| Event::Vetted(image, found)),
         1 => (0..3_i64).prop_map(Event::Minimum),
         2 => modes().prop_map(Event::Mode),
         1 => any::<bool>().prop_map(Event::Policy),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lockstep_crds::directive::ImageFacts;
+use lockstep_crds::directive::{ActivatedBy, ImageFacts};
 use lockstep_crds::report::Reachability;
 use lockstep_crds::service::ServicesReport;
 use lockstep_crds::{
@@ -27,6 +27,15 @@ pub fn image(version: &str) -> ImageFacts {
         digest: format!("sha256:{}", letter.to_string().repeat(64)),
         version: version.to_owned(),
         stateless: version.starts_with("net-"),
+    }
+}
+
+/// What lets firmware of that version run: that of the network interface needs a power cycle of the card.
+pub fn activation(version: &str) -> ActivatedBy {
+    if version.starts_with("nic-") {
+        ActivatedBy::CardPowerCycle
+    } else {
+        ActivatedBy::BmcReset
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::MachineIdentity;
-use lockstep_crds::directive::ImageFacts;
+use lockstep_crds::directive::{ActivatedBy, ImageFacts};
 use lockstep_crds::inventory::{HostAccess, InstallMethod};
 use lockstep_crds::observed::{BootStage, Knowledge, Offer, PowerState};
 use lockstep_crds::report::{
@@ -14,6 +14,7 @@ use lockstep_crds::report::{
 
 use lockstep_planner::view::Readiness;
 
+use super::build::{activation, image};
 use super::{World, secs};
 
 /// Seconds that an install takes, and a boot.
@@ -57,7 +58,7 @@ pub struct Machine {
     pub makes_of_updates: Update,
     /// What its agent remembers of one, and what its task says.
     pub update: Option<UpdateReport>,
-    /// The firmware of its BMC: what runs, and what waits for a restart.
+    /// The firmware of its BMC, or of its card: what runs, and what waits for a restart or a power cycle.
     pub firmware: (String, Option<String>),
     /// What becomes of updates of it.
     pub makes_of_firmware: Firmware,
@@ -130,13 +131,13 @@ pub enum Update {
     Restarts,
 }
 
-/// What a BMC makes of an update of its own firmware.
+/// What a BMC makes of an update of firmware.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Firmware {
     /// It is written, and the BMC restarts by itself.
     #[default]
     Restarts,
-    /// It is written, and waits for a restart that somebody asks for.
+    /// It is written, and waits for a restart or a power cycle that somebody asks for.
     Waits,
     /// The BMC restarts, and the old version runs.
     KeepsOld,
@@ -144,6 +145,12 @@ pub enum Firmware {
     Fails,
     /// The task goes on for ever.
     Hangs,
+    /// It is written, and nothing lets it run.
+    Stays,
+    /// It waits, and is not listed.
+    Hides,
+    /// It waits, and is listed as what runs.
+    Boasts,
 }
 
 impl Update {
@@ -286,10 +293,11 @@ impl Machine {
             }),
             update: self.simple_update.as_ref().and(self.update.clone()),
             components: self.tells_components.then(|| {
+                let (running, pending) = self.shown_firmware();
                 vec![ComponentReport {
                     name: FIRMWARE.to_owned(),
-                    running: Some(self.firmware.0.clone()),
-                    pending: self.firmware.1.clone(),
+                    running: Some(running),
+                    pending,
                     simple_update: Offer::Offered,
                     multipart_push: Offer::Offered,
                 }]
@@ -389,7 +397,31 @@ impl Machine {
         self.set_power(PowerState::On, now);
     }
 
+    /// Which versions its BMC lists as running and as waiting.
+    fn shown_firmware(&self) -> (String, Option<String>) {
+        match (&self.firmware, self.makes_of_firmware) {
+            ((_, Some(waits)), Firmware::Boasts) => (waits.clone(), None),
+            ((runs, _), Firmware::Hides) => (runs.clone(), None),
+            ((runs, waits), _) => (runs.clone(), waits.clone()),
+        }
+    }
+
+    /// What waits for this runs.
+    fn activate(&mut self, by: &ActivatedBy) {
+        let stays = self.makes_of_firmware == Firmware::Stays;
+        let waits = self
+            .firmware
+            .1
+            .take_if(|waits| !stays && activation(waits) == *by);
+        if let Some(version) = waits {
+            self.firmware.0 = version;
+        }
+    }
+
     fn set_power(&mut self, power: PowerState, now: Timestamp) {
+        if power == PowerState::On && self.power == PowerState::Off {
+            self.activate(&ActivatedBy::CardPowerCycle);
+        }
         self.stage = Some(if power == PowerState::On {
             BootStage::OsStarting
         } else {
@@ -421,13 +453,14 @@ impl Machine {
 
     fn bmc_up(&mut self) {
         self.answers = true;
-        if let Some(version) = self.firmware.1.take() {
-            self.firmware.0 = version;
-        }
+        self.activate(&ActivatedBy::BmcReset);
+        let (runs, waits) = self.shown_firmware();
+        let is_there = |told: &ComponentUpdate| {
+            let mut there = std::iter::once(&runs).chain(&waits);
+            there.any(|version| image(version).digest == told.update.digest)
+        };
         let ends = match &self.component_update {
-            Some(told) if told.update.digest == super::build::image(&self.firmware.0).digest => {
-                UpdateState::Ended
-            }
+            Some(told) if is_there(told) => UpdateState::Ended,
             Some(_) | None => UpdateState::Lost,
         };
         self.says_of_firmware(ends);
@@ -439,7 +472,7 @@ impl Machine {
                 self.firmware.1 = Some(version);
                 self.restart_bmc(now);
             }
-            Firmware::Waits => {
+            Firmware::Waits | Firmware::Stays | Firmware::Hides | Firmware::Boasts => {
                 self.firmware.1 = Some(version);
                 self.says_of_firmware(UpdateState::Ended);
             }

@@ -224,6 +224,7 @@ impl World {
             name: version.to_owned(),
             image: (!version.ends_with("missing")).then(|| FirmwareImage {
                 component: machine::FIRMWARE.to_owned(),
+                activation: build::activation(version),
                 requirements: Vec::new(),
                 vetting: self.vetting(&facts),
                 facts,

@@ -1,0 +1,310 @@
+//! Firmware of cards themselves: it runs once the card was powered off and on, under all that a power cut
+//! of the card takes, and the host goes on once the card's own system does again.
+
+use lockstep_crds::boot_policy::{OnTimeout, WaitUntil};
+use lockstep_crds::directive::{ActionKind, ActivatedBy, TargetKind};
+use lockstep_crds::host::{ComponentRecord, Disruption};
+
+use super::waits;
+use crate::world::agent::Fault;
+use crate::world::machine::Firmware;
+use crate::world::{World, secs};
+
+const OLD: &str = "bmc-a";
+const NEW: &str = "nic-d";
+
+fn wants(world: &mut World, makes: Firmware) {
+    world.strict = true;
+    world.edit_policy(|policy| {
+        policy.install.firmware_timeout_seconds = 400;
+        policy.host_wait.timeout_seconds = 80_000;
+        policy.hold.orphan_after_seconds = 90_000;
+    });
+    world.cards[0].firmware = vec![NEW.to_owned()];
+    world.cards[0].machine.makes_of_firmware = makes;
+}
+
+/// A card that runs its system, in a host that may be taken down.
+fn running(makes: Firmware) -> World {
+    let mut world = World::installed(&["card1"]);
+    wants(&mut world, makes);
+    world.edit_host(|host| host.disruption = Disruption::Allowed);
+    world
+}
+
+fn count(world: &World, what: &str) -> usize {
+    let deeds = world.deeds();
+    deeds.iter().filter(|deed| deed.starts_with(what)).count()
+}
+
+fn component(world: &World) -> &ComponentRecord {
+    &world.status().cards[0].components[0]
+}
+
+fn is_done(world: &World) -> bool {
+    world.is_ready() && runs(world) == NEW
+}
+
+fn runs(world: &World) -> &str {
+    &world.cards[0].machine.firmware.0
+}
+
+/// Rounds until that is so, in none of which the host is up before its card's system, once it is held.
+fn until(world: &mut World, what: &str, done: impl Fn(&World) -> bool) {
+    let end = world.now + secs(3600);
+    while !done(world) {
+        world.agent_starts();
+        world.round();
+        let held = world.status().hold.is_some();
+        let early = held && world.host_machine.is_on() && world.cards[0].os.is_none();
+        assert!(!early, "the host is up too early\n{}", world.told());
+        assert!(world.now < end, "{what} did not come\n{}", world.told());
+    }
+}
+
+#[test]
+fn card_firmware_runs_after_one_power_cycle_and_the_host_goes_on_with_the_cards_system() {
+    let mut world = running(Firmware::Waits);
+    let before = world.recorded.len();
+    until(&mut world, "written", |w| {
+        w.cards[0].machine.firmware.1.is_some()
+    });
+    world.round();
+    world.round();
+    let one = component(&world);
+    assert_eq!(one.pending.as_deref(), Some(NEW), "S15");
+    assert_eq!(one.activation, Some(ActivatedBy::CardPowerCycle));
+    assert!(one.observed_at.is_none() && runs(&world) == OLD);
+    until(&mut world, "Ready", is_done);
+    world.settle(secs(120));
+    assert_eq!(
+        world.deeds(),
+        [
+            "ShutdownGracefully dpuhost/host1",
+            "HoldHost dpuhost/host1",
+            "PushFirmware dpu/card1",
+            "ShutdownGracefully dpu/card1",
+            "PowerOn dpu/card1",
+            "ReleaseHost dpuhost/host1",
+        ],
+        "{}",
+        world.told()
+    );
+    let of_card = world.recorded.iter().skip(before).filter(|one| {
+        one.target.kind == TargetKind::Card && one.action.kind != ActionKind::PushFirmware
+    });
+    for told in of_card {
+        assert_eq!(told.action.component.as_deref(), Some("BMC_Firmware"));
+        assert!(told.expects.host.is_some(), "S12: {told:?}");
+    }
+    let one = component(&world);
+    assert!(one.observed_at.is_some() && one.pending.is_none() && one.begun_at.is_none());
+    assert_eq!((runs(&world), one.attempts), (NEW, 1));
+    let kept = &world.status().cards[0];
+    assert!(kept.cycled.is_none() && kept.stopping.is_none());
+    assert!(world.phases("card1").contains(&"Maintenance".to_owned()));
+    assert!(world.host_machine.is_on());
+}
+
+#[test]
+fn a_card_without_a_system_is_powered_on_for_its_firmware_and_installed_afterwards() {
+    let mut world = World::new(&["card1"]);
+    wants(&mut world, Firmware::Waits);
+    until(&mut world, "Ready", World::is_ready);
+    world.settle(secs(120));
+    assert_eq!(
+        world.deeds(),
+        [
+            "HoldHost dpuhost/host1",
+            "PushFirmware dpu/card1",
+            "PowerOn dpu/card1",
+            "ShutdownGracefully dpu/card1",
+            "StageInstall dpu/card1",
+            "PowerOn dpu/card1",
+            "ReleaseHost dpuhost/host1",
+            "ClearInstall dpu/card1",
+        ],
+        "{}",
+        world.told()
+    );
+    assert_eq!(runs(&world), NEW);
+}
+
+#[test]
+fn each_lie_about_card_firmware_has_its_reason_and_leaves_the_card_running() {
+    for (makes, reason, cycles) in [
+        (Firmware::Fails, "TaskFailed", 0),
+        (Firmware::KeepsOld, "TaskLost", 0),
+        (Firmware::Stays, "VersionNotSeen", 2),
+    ] {
+        let mut world = running(makes);
+        until(&mut world, "stalled", |w| {
+            w.card_says(0) == "Stalled Stalled: FirmwareFailed"
+        });
+        world.settle(secs(600));
+        let failures = &world.status().cards[0].failures;
+        let reasons: Vec<_> = failures.iter().map(|one| one.reason.as_str()).collect();
+        assert_eq!(reasons, [reason, reason], "{}", world.told());
+        let deeds = [count(&world, "PushFirmware"), count(&world, "PullFirmware")];
+        assert_eq!(deeds, [1, 1], "{}", world.told());
+        assert_eq!(count(&world, "PowerOn dpu/card1"), cycles, "{makes:?}");
+        let waits = component(&world).pending.as_deref();
+        assert_eq!(waits, (makes == Firmware::Stays).then_some(NEW), "S15");
+        // What ran goes on: the card and its host are up.
+        assert!(world.cards[0].os.is_some() && world.host_machine.is_on());
+        assert!(world.status().hold.is_none(), "{}", world.told());
+        assert_eq!(runs(&world), OLD);
+    }
+}
+
+#[test]
+fn what_is_listed_as_running_before_it_can_is_not_believed_and_what_is_not_listed_is_armed() {
+    for makes in [Firmware::Boasts, Firmware::Hides] {
+        let mut world = running(makes);
+        until(&mut world, "written", |w| {
+            w.cards[0].machine.firmware.1.is_some()
+        });
+        world.round();
+        world.round();
+        let one = component(&world);
+        assert!(one.observed_at.is_none(), "{makes:?}\n{}", world.told());
+        assert_eq!(one.pending.as_deref(), Some(NEW), "S15: {makes:?}");
+        until(&mut world, "Ready", is_done);
+        assert_eq!((runs(&world), count(&world, "PowerOn dpu/")), (NEW, 1));
+    }
+}
+
+#[test]
+fn nothing_is_cut_while_a_task_says_that_it_runs_and_it_goes_on_once_that_is_gone() {
+    let mut world = running(Firmware::Hangs);
+    until(&mut world, "patience", |w| {
+        w.card_says(0).ends_with(": StageForbids")
+    });
+    assert!(
+        world.card_message(0).contains("its update still runs"),
+        "{}",
+        world.card_message(0)
+    );
+    world.settle(secs(1800));
+    assert_eq!(count(&world, "PushFirmware"), 1, "{}", world.told());
+    let taken_down = ["ShutdownGracefully dpu/", "ForceOff dpu/", "PowerOn dpu/"];
+    assert!(taken_down.iter().all(|what| count(&world, what) == 0));
+    let failed = &world.status().cards[0].failures[0];
+    assert_eq!(failed.reason, "TaskStuck");
+    // A person restarts the BMC.
+    let now = world.now;
+    world.cards[0].machine.makes_of_firmware = Firmware::Waits;
+    world.cards[0].machine.restart_bmc(now);
+    until(&mut world, "Ready", is_done);
+    assert_eq!(runs(&world), NEW);
+}
+
+#[test]
+fn a_power_cycle_whose_reply_is_lost_is_not_repeated_and_one_that_was_refused_is() {
+    let fine = [Fault::Fine; 4];
+    for fault in [
+        Fault::LostReply,
+        Fault::CrashAfter,
+        Fault::CrashBefore,
+        Fault::Refused,
+        Fault::Late(40),
+    ] {
+        let mut world = running(Firmware::Waits);
+        world.edit_policy(|policy| policy.install.max_attempts = 1);
+        // Shutdown and hold of the host, the update, the card's shutdown; then its power.
+        world.agent.faults = fine.into_iter().chain([fault]).collect();
+        until(&mut world, "Ready", is_done);
+        assert_eq!(count(&world, "PowerOn dpu/card1"), 1, "{fault:?}");
+        assert_eq!((runs(&world), component(&world).attempts), (NEW, 1));
+    }
+}
+
+#[test]
+fn a_card_that_is_deleted_while_it_is_stopped_for_firmware_runs_again() {
+    let mut world = running(Firmware::Waits);
+    until(&mut world, "stopped", |w| !w.cards[0].machine.is_on());
+    world.delete_card(0);
+    world.settle(secs(900));
+    assert!(world.cards[0].dpu.is_none(), "{}", world.told());
+    assert!(world.cards[0].machine.is_on(), "{}", world.told());
+    assert!(world.host_machine.is_on() && world.status().hold.is_none());
+}
+
+#[test]
+fn a_host_whose_wait_ends_meanwhile_waits_for_what_was_begun() {
+    let mut world = running(Firmware::Waits);
+    world.edit_policy(|policy| {
+        policy.host_wait.timeout_seconds = 120;
+        policy.host_wait.on_timeout = OnTimeout::Continue;
+    });
+    until(&mut world, "Ready", is_done);
+    assert_eq!((runs(&world), component(&world).attempts), (NEW, 1));
+    assert!(!component(&world).given_up && world.host_machine.is_on());
+}
+
+#[test]
+fn a_host_is_held_until_a_card_is_back_or_as_long_as_its_policy_says() {
+    let mut world = running(Firmware::Waits);
+    world.edit_policy(|policy| {
+        policy.host_wait.timeout_seconds = 1800;
+        policy.host_wait.on_timeout = OnTimeout::Continue;
+        policy.install.os_timeout_seconds = 300;
+    });
+    until(&mut world, "written", |w| {
+        w.cards[0].machine.firmware.1.is_some()
+    });
+    world.cards[0].dead = true;
+    until(&mut world, "silence", |w| {
+        w.card_says(0).ends_with(": CardAgentSilent")
+    });
+    assert!(world.status().hold.is_some() && !world.host_machine.is_on());
+    world.until("the host", secs(1800), |w| w.host_machine.is_on());
+    let released = world.status().release.as_ref();
+    assert_eq!(released.unwrap().reason.as_str(), "Timeout");
+    assert_eq!(runs(&world), NEW);
+}
+
+#[test]
+fn a_card_that_cannot_be_cycled_is_not_begun_with() {
+    let mut world = World::new(&["card1"]);
+    wants(&mut world, Firmware::Waits);
+    world.cards[0].machine.reset_types = vec!["GracefulRestart".to_owned()];
+    waits(
+        &mut world,
+        "CapabilityMissing",
+        &["powered off and on", "only GracefulRestart"],
+    );
+}
+
+#[test]
+fn a_card_of_which_no_system_is_wanted_gets_its_firmware() {
+    for version in [NEW, "bmc-b"] {
+        let mut world = World::new(&["card1"]);
+        wants(&mut world, Firmware::Waits);
+        world.cards[0].firmware = vec![version.to_owned()];
+        world.edit_policy(|policy| policy.image_ref = None);
+        until(&mut world, "released", |w| {
+            runs(w) == version && w.status().hold.is_none()
+        });
+        world.settle(secs(300));
+        assert_eq!(world.card_says(0), "Available Idle: NoImageWanted");
+        assert!(world.host_machine.is_on(), "{}", world.told());
+        let released = world.status().release.as_ref();
+        assert_eq!(released.unwrap().reason.as_str(), "Ready");
+        assert_eq!(count(&world, "StageInstall"), 0);
+        assert_eq!(component(&world).attempts, 1);
+    }
+}
+
+#[test]
+fn firmware_runs_beside_a_host_that_is_not_held_too() {
+    for (version, deed) in [(NEW, "PowerOn dpu/card1"), ("bmc-b", "ResetBmc dpu/card1")] {
+        let mut world = running(Firmware::Waits);
+        world.cards[0].firmware = vec![version.to_owned()];
+        world.edit_policy(|policy| policy.host_wait.until = WaitUntil::None);
+        until(&mut world, "Ready", |w| w.is_ready() && runs(w) == version);
+        assert_eq!(count(&world, deed), 1, "{}", world.told());
+        assert_eq!(count(&world, "HoldHost"), 0);
+        assert_eq!(component(&world).attempts, 1);
+    }
+}
