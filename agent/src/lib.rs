@@ -24,4 +24,5 @@ pub mod report;
 pub mod seed;
 pub mod shutdown;
 pub mod site;
+mod wipe;
 pub mod xpu;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use lockstep_crds::wipe::WipeOrder;
 use serde::{Deserialize, Serialize};
 
 /// Written by the site agent for one card and image, read by that card's agent.
@@ -27,6 +28,9 @@ pub struct Seed {
     pub image_version: String,
     /// Digest of the image that carries this seed.
     pub image_digest: String,
+    /// What a `Wiper` image is ordered to wipe; without it, it touches nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wipe: Option<WipeOrder>,
 }
 
 impl fmt::Debug for Seed {
@@ -82,6 +86,7 @@ mod tests {
             token: "very-secret".to_owned(),
             image_version: "1".to_owned(),
             image_digest: "sha256:00".to_owned(),
+            wipe: None,
         }
     }
 

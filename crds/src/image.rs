@@ -57,6 +57,9 @@ use crate::LocalRef;
     validation = Rule::new("!has(self.kind) || self.kind == 'Os' || !has(self.files) || size(self.files) == 0").message("files are of images of kind Os: firmware is the same on every card")
 )]
 #[x_kube(
+    validation = Rule::new("!has(self.kind) || self.kind != 'Wiper' || !has(self.boot) || self.boot == 'Installed'").message("an image of kind Wiper is booted once: boot: Stateless would boot it for ever")
+)]
+#[x_kube(
     validation = Rule::new(oci_sources_are_whole()).message("an oci source is oci://REGISTRY/REPOSITORY:TAG or oci://REGISTRY/REPOSITORY@sha256:DIGEST, without user name and password; the repository is in lower case")
 )]
 #[x_kube(
@@ -139,6 +142,8 @@ pub enum ImageKind {
     Os,
     /// The firmware of a card's BMC, or of what restarts with it: `firmwareRefs` name it.
     Bmc,
+    /// A system that wipes the card it is booted on, if it was ordered to: `wipe.imageRef` names it.
+    Wiper,
 }
 
 /// How cards run an image.

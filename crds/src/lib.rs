@@ -29,6 +29,7 @@ pub mod inventory;
 pub mod observed;
 mod open_enum;
 pub mod report;
+pub mod wipe;
 
 pub use bmc::{BmcEndpoint, BmcTls, LocalRef, MachineIdentity, TlsTrust};
 pub use boot_policy::{DpuBootPolicy, DpuBootPolicySpec, DpuBootPolicyStatus};

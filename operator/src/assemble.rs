@@ -132,6 +132,7 @@ fn card_view(
         }),
         firmware: firmware(world, key, dpu, policy, joined)?,
         fallback: None,
+        wiper: None,
         wanted: wanted(world, key, image)?,
         conflicts: world.claims.conflicts(&Claimant::Card(key.clone())),
         in_host: joined.and_then(|joined| seen_in_host(world, key, node, joined)),
@@ -140,6 +141,7 @@ fn card_view(
         joined: joined.map(shown),
     };
     view.fallback = fallback(world, key, &view, host, policy, joined)?;
+    view.wiper = wiper(world, key, dpu, policy, joined)?;
     Ok(view)
 }
 
@@ -169,6 +171,30 @@ fn fallback(
                 ImageKind::Os,
             ),
             configuration: Inputs::of(&card.dpu, &image.name_any(), &image.spec),
+        })
+    }))
+}
+
+/// The image that is named to wipe the card.
+fn wiper(
+    world: &World,
+    key: &Key,
+    dpu: &Dpu,
+    policy: Option<&DpuBootPolicy>,
+    joined: Option<&JoinedCard>,
+) -> Result<Option<Box<Fallback>>, Unreadable> {
+    let named = dpu.spec.wipe.as_ref().map(|wish| &wish.image_ref);
+    let found = image_of(world, key, named)?;
+    Ok(found.map(|image| {
+        Box::new(Fallback {
+            image: facts(image),
+            requirements: requirements(world, key, image, joined),
+            vetting: of_kind(
+                vetting(world, key, &dpu.spec.site, policy, image, joined),
+                image,
+                ImageKind::Wiper,
+            ),
+            configuration: None,
         })
     }))
 }
@@ -209,7 +235,7 @@ fn of_kind(found: Vetting, image: &DpuImage, wanted: ImageKind) -> Vetting {
     }
     Vetting {
         fit: Judgement::NotMet(format!(
-            "DpuImage {} is of kind {:?}; imageRef takes images of kind Os, and firmwareRefs those of kind Bmc",
+            "DpuImage {} is of kind {:?}; imageRef takes images of kind Os, firmwareRefs those of kind Bmc, and wipe.imageRef those of kind Wiper",
             image.name_any(),
             image.spec.kind
         )),

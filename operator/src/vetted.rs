@@ -83,6 +83,8 @@ pub(crate) fn findings(world: &World, key: &Key, image: &DpuImage) -> Vec<Findin
         let own = dpu.spec.firmware_refs.as_ref();
         let mut firmware = own.unwrap_or(&policy.spec.firmware_refs).iter();
         let wanted = wanted || firmware.any(|named| named.name == key.name);
+        let wipe = dpu.spec.wipe.as_ref();
+        let wanted = wanted || wipe.is_some_and(|wish| wish.image_ref.name == key.name);
         if wanted || may_go_back(host, dpu, policy, key) {
             wanted_by.insert((named, dpu.spec.site.as_str()));
         }

@@ -310,7 +310,8 @@ impl World {
                 continue;
             };
             let firmware = card.spec.firmware_refs.iter().flatten();
-            let mut named = card.spec.image_ref.iter().chain(firmware);
+            let wiper = card.spec.wipe.iter().map(|wish| &wish.image_ref);
+            let mut named = card.spec.image_ref.iter().chain(firmware).chain(wiper);
             if named.any(|named| named.name == image.name) {
                 self.wake_for_card(key, wake);
             }

@@ -44,6 +44,7 @@ impl Worker {
             token: self.token().await?,
             image_version: image.version.clone(),
             image_digest: image.digest.clone(),
+            wipe: directive.action.wipe.clone(),
         };
         let bytes = serde_json::to_vec(&seed)
             .map_err(|_| Refusal::new("SeedInvalid", "the seed cannot be written as JSON"))?;

@@ -55,7 +55,8 @@ pub fn wanted(
         standing.flat_map(|standing| {
             let firmware = standing.firmware(images).into_iter().map(Some);
             let systems = [standing.named(images), standing.fallback(images)];
-            systems.into_iter().chain(firmware)
+            let wiper = [standing.wiper(images)];
+            systems.into_iter().chain(firmware).chain(wiper)
         })
     });
     for image in of_cards.flatten() {
@@ -155,6 +156,13 @@ impl<'a> Standing<'a> {
             images.find(|image| image.name_any() == reference.name)
         });
         named.collect()
+    }
+
+    /// The image that the card is to be wiped with.
+    fn wiper<'i>(&self, images: &'i [Arc<DpuImage>]) -> Option<&'i Arc<DpuImage>> {
+        let wish = self.card.spec.wipe.as_ref()?;
+        let mut images = images.iter();
+        images.find(|image| image.name_any() == wish.image_ref.name)
     }
 
     /// The image to which the card may have to go back.

@@ -17,9 +17,13 @@ use crate::deadline::eventually;
 use crate::domain::{self, MachineSpec, SlotPower};
 use crate::emulator::{Credentials, Driver, Emulator};
 use crate::front::{Front, HttpBoot, Request, TlsIdentity};
+use crate::held::Held;
 use crate::hypervisor::{self, GRACE, Hypervisor};
 use crate::nvram::Nvram;
 use crate::requirements;
+
+/// A machine's disk, in its folder.
+const DISK: &str = "disk.qcow2";
 
 /// What a lab consists of.
 #[derive(Debug, Clone)]
@@ -187,6 +191,16 @@ impl Machine {
     /// Resets it without its BMC: it boots anew, as by a watchdog.
     pub async fn reset(&self) -> Result<()> {
         self.hypervisor.reset(&self.spec.name).await
+    }
+
+    /// What it holds, while it is off.
+    pub fn held(&self) -> Result<Held> {
+        ensure!(!self.is_on(), "{} is on", self.spec.name);
+        let disk = machine_folder(&self.state, &self.spec.name).join(DISK);
+        Ok(Held::new(
+            disk,
+            hypervisor::tpm_folder(&self.state, &self.spec.uuid),
+        ))
     }
 
     /// Cuts its power without its BMC.
@@ -358,7 +372,7 @@ fn machine_folder(state: &Path, name: &str) -> PathBuf {
 async fn define(state: &Path, spec: &MachineSpec, hypervisor: &Arc<Hypervisor>) -> Result<Machine> {
     let folder = machine_folder(state, &spec.name);
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let disk = folder.join("disk.qcow2");
+    let disk = folder.join(DISK);
     let (kind, made) = (spec.disk.clone(), disk.clone());
     tokio::task::spawn_blocking(move || domain::create_disk(&kind, &made))
         .await

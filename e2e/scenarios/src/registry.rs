@@ -13,7 +13,7 @@ use crate::{
     dead_man, discovery_join, discovery_local, discovery_mixed, first_light, found_to_ready, helm,
     host_in_use, host_wait, image_registry, image_trust, install_redfish_update, install_rshim,
     install_uefi_http, restore, simulated_fleet, simulator_conformance, store_crash, update_bmc,
-    update_rollback, upgrade_mid_operation, xpu_diskless,
+    update_rollback, upgrade_mid_operation, wipe, xpu_diskless,
 };
 
 /// What a scenario gets.
@@ -164,6 +164,12 @@ pub const ALL: &[Scenario] = &[
         about: "a card without an installed system boots a stateless image three times over the network, the store restarted in between, and is set free when it is deleted",
         tier: Tier::All,
         run: |context| Box::pin(xpu_diskless::run(context)),
+    },
+    Scenario {
+        name: "wipe",
+        about: "patterns on the disk and in the TPM of a card are gone, read from outside; the card is retired: off, disarmed, its agent without identity, its host let go",
+        tier: Tier::All,
+        run: |context| Box::pin(wipe::run(context)),
     },
     Scenario {
         name: "crash-points",

@@ -13,10 +13,12 @@ use crate::approval::is_approved;
 use crate::failure;
 use crate::firmware_record;
 use crate::reach;
+use crate::retire;
 use crate::road;
 use crate::roll_back;
 use crate::takedown;
 use crate::view::{CardView, View, Wanted};
+use crate::wipe;
 
 /// Records that fit into the status, and so cards that one host can have.
 pub(crate) const CARDS: usize = 16;
@@ -32,7 +34,11 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         let kept = position(view, record, card).map(|index| record.cards.remove(index));
         let begun = match (kept, wanted) {
             (Some(kept), _) => Some(kept),
-            (None, Some(wanted)) if makes_room(view, record) => Some(fresh(card, wanted)),
+            (None, Some(wanted)) if makes_room(view, record) => Some(fresh(card, Some(wanted))),
+            // It is powered off, which has to be recorded.
+            (None, None) if retire::goes_down(view, card, now) && makes_room(view, record) => {
+                Some(fresh(card, None))
+            }
             (None, _) => None,
         };
         let Some(mut kept) = begun else { continue };
@@ -40,12 +46,13 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         card.uid().clone_into(&mut kept.uid);
         card.physical_id().clone_into(&mut kept.physical_id);
         put_off_end(view, &mut kept, now);
+        wipe::absorb(card, &mut kept, now);
         notice_os(card, &mut kept, now);
         notice_security_version(card, &mut kept, now);
         roll_back::end_if_needless(view, card, &mut kept, now);
         if let Some(wanted) = wanted
             && view.policy.is_some()
-            && roll_back::is_new_wish(&kept, card, wanted)
+            && (roll_back::is_new_wish(&kept, card, wanted) || wipe::is_new_wish(card, &kept))
             && install_end(view, &kept, now).is_none()
         {
             record.failed = None;
@@ -65,7 +72,8 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
                 last_good: kept.last_good,
                 failures: of_components(kept.failures),
                 components: kept.components,
-                ..fresh(card, wanted)
+                wipe: kept.wipe,
+                ..fresh(card, Some(wanted))
             };
             notice_os(card, &mut kept, now);
         }
@@ -81,7 +89,9 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         }
         roll_back::stay_aimed(view, &mut kept, now);
         if let Some(wanted) = wanted {
-            roll_back::remember_good(&mut kept, wanted, view.image_name(card));
+            if !wipe::is_aimed(card) {
+                roll_back::remember_good(&mut kept, wanted, view.image_name(card));
+            }
             if !busy {
                 roll_back::begin_if_due(view, record, card, &mut kept, wanted, now);
             }
@@ -90,9 +100,10 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         if let Some(bmc) = view.card_bmc(card, now).filter(|_| !busy) {
             notice_bmc(view, card, bmc, &mut kept, now);
         }
+        retire::forgive(view, card, &mut kept, now);
         record.cards.push(kept);
     }
-    forget_the_gone(view, record);
+    forget_the_gone(view, record, now);
     record
         .cards
         .sort_by(|a, b| (&a.name, &a.uid).cmp(&(&b.name, &b.uid)));
@@ -113,7 +124,7 @@ fn position(view: &View, record: &DpuHostStatus, card: &CardView) -> Option<usiz
     })
 }
 
-fn forget_the_gone(view: &View, record: &mut DpuHostStatus) {
+fn forget_the_gone(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
     let is_here = |kept: &CardRecord| view.cards.iter().any(|card| card.uid() == kept.uid);
     let directives = &record.directives;
     record.cards.retain(|kept| {
@@ -124,7 +135,7 @@ fn forget_the_gone(view: &View, record: &mut DpuHostStatus) {
                 .components
                 .iter()
                 .any(|one| one.attempts > 0 && one.observed_at.is_none());
-        is_here(kept) || directed || failed
+        is_here(kept) || directed || failed || wipe::outlives(kept, now)
     });
     // What was armed there ended as CancelledButArmed; it is seen again if the card comes back.
     for kept in record.cards.iter_mut().filter(|kept| !is_here(kept)) {
@@ -149,12 +160,12 @@ fn of_components(mut failures: Vec<InstallFailure>) -> Vec<InstallFailure> {
     failures
 }
 
-fn fresh(card: &CardView, wanted: &ImageFacts) -> CardRecord {
+fn fresh(card: &CardView, wanted: Option<&ImageFacts>) -> CardRecord {
     CardRecord {
         name: card.name(),
         uid: card.uid(),
         physical_id: card.physical_id(),
-        image: Some(wanted.clone()),
+        image: wanted.cloned(),
         attempts: 0,
         method: None,
         failed_methods: Vec::new(),
@@ -171,6 +182,7 @@ fn fresh(card: &CardView, wanted: &ImageFacts) -> CardRecord {
         security_version: None,
         components: Vec::new(),
         armed: Vec::new(),
+        wipe: None,
         wait: None,
         failed: None,
     }
@@ -243,7 +255,7 @@ fn notice_os(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
     // Whatever became of an install, it may have written to the disk of a system that ran before.
     let is_written = kept.booted_at.is_some() || kept.roll_back.is_some();
     let same_boot = is_written && kept.epoch_before.as_ref() == Some(&os.boot_epoch);
-    if runs_it && !same_boot && kept.observed_at.is_none() {
+    if runs_it && !same_boot && kept.observed_at.is_none() && !wipe::does_not_count(card, kept) {
         kept.observed_at = Some(Time(now));
         kept.given_up = false;
         kept.failed = None;
@@ -258,6 +270,9 @@ fn notice_security_version(card: &CardView, kept: &mut CardRecord, now: Timestam
     let Wanted::Image(wanted) = &card.wanted else {
         return;
     };
+    if wipe::is_aimed(card) {
+        return;
+    }
     let runs_it = card
         .live_os(now)
         .is_some_and(|os| os.image_digest.as_ref() == Some(&wanted.digest));
@@ -347,6 +362,13 @@ fn adopt_install(
     kept.booted_at = Some(Time(since));
     kept.install_ends = Some(ends_at(view, since));
     kept.attempts += 1;
+    if let Some(wiper) = card
+        .wiper
+        .as_ref()
+        .filter(|wiper| wiper.image.digest == *digest)
+    {
+        wipe::book_boot(kept, &wiper.image, Some(&wiper.image));
+    }
     if kept.image.as_ref().map(|image| &image.digest) != Some(digest) {
         kept.image = Some(ImageFacts {
             digest: digest.clone(),

@@ -15,6 +15,7 @@ use crate::road;
 use crate::stage;
 use crate::vetting;
 use crate::view::{CardView, View, Wanted};
+use crate::wipe;
 
 /// Why a card that lacks its image cannot be installed before a person does something;
 /// `None` if it can, or is not waited for.
@@ -61,6 +62,10 @@ pub(crate) fn obstacle(
         (
             requirement::met(record, card, kept, now).is_err(),
             "its image requires versions of its components that it is not known to run",
+        ),
+        (
+            wipe::may_begin(card, kept, now).is_err(),
+            "its wipe may not begin, or has failed",
         ),
         (
             configuration::is_refused(view, card, now),

@@ -22,6 +22,7 @@ use crate::push;
 use crate::reach;
 use crate::reason::Reason;
 use crate::view::{CardView, View, Wanted};
+use crate::wipe;
 
 /// How a way stands at a card.
 pub(crate) enum Way {
@@ -116,6 +117,9 @@ fn way(
             "{} is stateless, and this way leads to no boot but the next",
             image.version
         ));
+    }
+    if let Some(lack) = wipe::closes(method, card) {
+        return Way::Closed(lack);
     }
     match method {
         AllowedMethod::VirtualMedia => match offers.virtual_media {

@@ -25,6 +25,7 @@ use crate::road;
 use crate::takedown;
 use crate::vetting::Vetting;
 use crate::view::{CardView, Fallback, View, Wanted};
+use crate::wipe;
 
 /// The image that the card goes back to if the one that is wanted does not come up.
 pub fn good_image<'a>(record: &'a DpuHostStatus, card: &CardView) -> Option<&'a GoodImage> {
@@ -172,6 +173,7 @@ pub(crate) fn begin_if_due(
     let may = spec.install.on_failure == OnInstallFailure::RollBack
         && spec.mode != PolicyMode::Observe
         && kept.roll_back.is_none()
+        && !wipe::is_aimed(card)
         && !kept.given_up
         && !goes_on(record, spec, now);
     if !is_over || !may || is_new_wish(kept, card, wanted) {

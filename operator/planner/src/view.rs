@@ -75,6 +75,8 @@ pub struct CardView {
     /// The image that the card goes back to if that one does not come up: the last good one of its
     /// record, as long as its `DpuImage` is there and names the same bytes.
     pub fallback: Option<Box<Fallback>>,
+    /// The image that wipes it, if one is named and there.
+    pub wiper: Option<Box<Fallback>>,
     /// Why its BMC or identity is claimed twice, in words; empty if it is not.
     pub conflicts: Vec<String>,
     /// Where it has been seen, by the host or the BMC of the host.

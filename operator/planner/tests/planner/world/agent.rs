@@ -402,7 +402,8 @@ impl World {
                 Wanted::Missing(_) | Wanted::Nothing => None,
             };
             let fallback = card.fallback.as_ref().map(|fallback| &fallback.image);
-            wanted.into_iter().chain(fallback)
+            let wiper = card.wiper.as_ref().map(|wiper| &wiper.image);
+            wanted.into_iter().chain(fallback).chain(wiper)
         });
         let of_firmware = view.cards.iter().flat_map(|card| &card.firmware);
         let of_firmware = of_firmware.filter_map(|one| one.image.as_ref());
