@@ -25,4 +25,5 @@ pub mod seed;
 pub mod services;
 pub mod shutdown;
 pub mod site;
+mod wipe;
 pub mod xpu;

@@ -255,5 +255,6 @@ pub(crate) fn os_report(facts: &LocalFacts) -> Result<OsReport> {
         kernel: text(facts.kernel_release.clone().known(), 128),
         architecture: Some(facts.architecture.to_owned()),
         addresses: Vec::new(),
+        wipe: None,
     })
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use lockstep_crds::wipe::WipeOrder;
 use serde::{Deserialize, Serialize};
 
 /// Written by the site agent for one card and image, read by that card's agent.
@@ -30,6 +31,9 @@ pub struct Seed {
     /// The site's store, where services on this card are turned on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreSeed>,
+    /// What a `Wiper` image is ordered to wipe; without it, it touches nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wipe: Option<WipeOrder>,
 }
 
 /// How a card's agent reaches the site's store.
@@ -111,6 +115,7 @@ mod tests {
                 ca: None,
                 token: "very-secret".to_owned(),
             }),
+            wipe: None,
         }
     }
 

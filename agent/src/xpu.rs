@@ -13,6 +13,7 @@ use clap::Args;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Client, Resource};
 use lockstep_crds::report::{OsReport, Vantage};
+use lockstep_crds::wipe::WipeReport;
 use lockstep_crds::{Dpu, DpuReportSpec, names};
 use lockstep_local::LocalFacts;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,7 @@ use crate::local_report::{LocalReporter, Place, Subject, os_report};
 use crate::machine_figures::MachineFigures;
 use crate::seed::Seed;
 use crate::services::{Services, Told};
+use crate::wipe;
 
 /// Most addresses that a report holds.
 const MOST_ADDRESSES: usize = 16;
@@ -47,6 +49,10 @@ pub struct XpuArgs {
     /// unless given, so that the card has no door that nobody asked for.
     #[arg(long)]
     pub health: Option<SocketAddr>,
+    /// Wipe the card as the seed orders, and then report what became of it. For the system of a
+    /// `Wiper` image alone: without an order nothing is touched, and nothing is reported.
+    #[arg(long)]
+    pub wipe: bool,
 }
 
 /// Runs until `ending`.
@@ -54,6 +60,11 @@ pub async fn run(args: XpuArgs, ending: CancellationToken) -> Result<()> {
     let seed = Seed::load(&args.seed)?;
     let client = kube_client::from_seed(&seed)?;
     let machine = LocalMachine::at(&args.root);
+    let wiped = if args.wipe {
+        Some(wipe(&seed, &machine).await?)
+    } else {
+        None
+    };
     let listener = match args.health {
         Some(address) => Some(lockstep_serve::bind(address).await.with_context(|| {
             format!("{address} cannot be served: give another one with --health, or none")
@@ -62,12 +73,14 @@ pub async fn run(args: XpuArgs, ending: CancellationToken) -> Result<()> {
     };
     let (inventory, latest) = InventoryReader::new(machine.clone(), Whose::Card, FLOOR);
     let figures = Arc::new(MachineFigures::new(machine.root.clone()));
-    let services = Services::of(&seed, &client, args.services_dir);
+    // What wipes a card runs nothing that was for its system.
+    let services = Services::of(&seed, &client, args.services_dir).filter(|_| !args.wipe);
     let (services, told) = services.unzip();
     let card = Card {
         seed,
         figures: Arc::clone(&figures),
         services: told,
+        wiped,
     };
     let report = reporter(&client, card, machine, latest);
     let ending = ending.child_token();
@@ -95,6 +108,19 @@ struct Card {
     seed: Seed,
     figures: Arc<MachineFigures>,
     services: Option<Told>,
+    /// What was wiped before anything was reported.
+    wiped: Option<WipeReport>,
+}
+
+/// Nothing is reported before it is through: who reads of this system knows that it has wiped.
+async fn wipe(seed: &Seed, machine: &LocalMachine) -> Result<WipeReport> {
+    let (seed, root) = (seed.clone(), machine.root.clone());
+    let wiped = tokio::task::spawn_blocking(move || wipe::carry_out(&seed, &root)).await??;
+    for one in &wiped.items {
+        let words = one.message.as_deref().unwrap_or_default();
+        tracing::info!("{}: {}: {words}", one.item, one.result);
+    }
+    Ok(wiped)
 }
 
 fn owner(seed: &Seed) -> Option<OwnerReference> {
@@ -130,7 +156,10 @@ impl Subject for Card {
         let (version, seed) = (env!("CARGO_PKG_VERSION"), &self.seed);
         Ok(DpuReportSpec {
             subject_uid: seed.dpu_uid.clone().unwrap_or_default(),
-            os: Some(card_os(seed, facts)?),
+            os: Some(OsReport {
+                wipe: self.wiped.clone(),
+                ..card_os(seed, facts)?
+            }),
             services: self
                 .services
                 .as_ref()
@@ -202,6 +231,7 @@ mod tests {
             image_version: "1.2".to_owned(),
             image_digest: "sha256:aa".to_owned(),
             store: None,
+            wipe: None,
         }
     }
 
@@ -231,6 +261,7 @@ mod tests {
             seed: seed(),
             figures: Arc::new(MachineFigures::new(LocalMachine::at(dir).root)),
             services: None,
+            wiped: None,
         }
     }
 

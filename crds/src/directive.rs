@@ -14,6 +14,7 @@ use crate::boot_policy::OnOrphan;
 use crate::image::FirmwareActivation;
 use crate::observed::PowerState;
 use crate::open_enum::open_enum;
+use crate::wipe::WipeOrder;
 
 open_enum! {
     /// The steps of a power domain's journey, in their usual order.
@@ -290,6 +291,10 @@ pub struct Action {
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<String>,
+    /// What the image that is staged is ordered to wipe. Absent for every image that is not of kind
+    /// `Wiper`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wipe: Option<WipeOrder>,
     /// Whether `ReleaseHost` also powers the host on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_on: Option<bool>,

@@ -9,6 +9,7 @@ use crate::bmc::{BmcEndpoint, LocalRef, MachineIdentity};
 use crate::directive::ImageFacts;
 use crate::open_enum::open_enum;
 use crate::service::ServiceStatus;
+use crate::wipe::{WipeRecord, WipeSpec};
 
 /// One card: where it sits, how it is reached, what should run on it. Its
 /// status is a projection for people; decisions are made from `DpuHost` and reports.
@@ -122,6 +123,14 @@ pub struct DpuSpec {
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<CardValue>,
+    /// Wipes the card, once for each token. As long as it is not through nothing else is done to
+    /// the card; unset it to give it up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wipe: Option<WipeSpec>,
+    /// Retires the card, after its `wipe` if there is one: it is powered off and stays so, what is
+    /// armed there is taken back, and the identity of its agent is withdrawn.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retired: bool,
 }
 
 /// One value of a card, in the form of a container's environment.
@@ -234,6 +243,10 @@ open_enum! {
         Stalled,
         /// It is being let go.
         Deleting,
+        /// It is wiped.
+        Wiping,
+        /// It is off for good, and nothing of it counts any more.
+        Retired,
     }
 }
 
@@ -275,6 +288,9 @@ pub struct DpuStatus {
     /// What the card is made of, in short; the whole stands in the `DpuInventory` of that name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<InventorySummary>,
+    /// The last wipe of the card, and what became of each part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wipe: Option<WipeRecord>,
     /// The hosts it sits in, as far as they are seen.
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

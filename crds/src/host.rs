@@ -446,6 +446,9 @@ pub struct CardRecord {
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub armed: Vec<ArmedEffect>,
+    /// The last wipe of the card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wipe: Option<crate::wipe::WipeRecord>,
     /// What this card waits for, so that its deadline outlives the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<WaitRecord>,

@@ -66,6 +66,9 @@ use crate::LocalRef;
     validation = Rule::new("!has(self.kind) || self.kind == 'Os' || !has(self.files) || size(self.files) == 0").message("files are of images of kind Os: firmware is the same on every card")
 )]
 #[x_kube(
+    validation = Rule::new("!has(self.kind) || self.kind != 'Wiper' || !has(self.boot) || self.boot == 'Installed'").message("an image of kind Wiper is booted once: boot: Stateless would boot it for ever")
+)]
+#[x_kube(
     validation = Rule::new(oci_sources_are_whole()).message("an oci source is oci://REGISTRY/REPOSITORY:TAG or oci://REGISTRY/REPOSITORY@sha256:DIGEST, without user name and password; the repository is in lower case")
 )]
 #[x_kube(
@@ -88,7 +91,6 @@ pub struct DpuImageSpec {
     )]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// Version as the running system will report it, or of a `Bmc` image the `FirmwareInventory`.
     /// What lets firmware run once it is written. Absent is `BmcReset` for kind `Bmc`, and
     /// `CardPowerCycle` for kind `Firmware`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -167,6 +169,8 @@ pub enum ImageKind {
     /// Firmware of the card itself, such as that of its network interface or its boot firmware:
     /// `firmwareRefs` name it.
     Firmware,
+    /// A system that wipes the card it is booted on, if it was ordered to: `wipe.imageRef` names it.
+    Wiper,
 }
 
 /// What lets firmware run that is written.
@@ -183,7 +187,9 @@ impl DpuImageSpec {
     pub fn activation(&self) -> FirmwareActivation {
         self.activation.unwrap_or(match self.kind {
             ImageKind::Firmware => FirmwareActivation::CardPowerCycle,
-            ImageKind::Bmc | ImageKind::Os | ImageKind::App => FirmwareActivation::BmcReset,
+            ImageKind::Bmc | ImageKind::Os | ImageKind::App | ImageKind::Wiper => {
+                FirmwareActivation::BmcReset
+            }
         })
     }
 }

@@ -30,6 +30,7 @@ pub mod observed;
 mod open_enum;
 pub mod report;
 pub mod service;
+pub mod wipe;
 
 pub use bmc::{BmcEndpoint, BmcTls, LocalRef, MachineIdentity, TlsTrust};
 pub use boot_policy::{DpuBootPolicy, DpuBootPolicySpec, DpuBootPolicyStatus};

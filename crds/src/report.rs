@@ -397,6 +397,9 @@ pub struct OsReport {
     #[schemars(length(max = 16), inner(length(max = 64)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
+    /// What it has wiped: of the system of a `Wiper` image, which tells nothing before it is through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wipe: Option<crate::wipe::WipeReport>,
 }
 
 open_enum! {

@@ -137,6 +137,7 @@ fn card_view(
         offered: offered(world, key, dpu, host, policy, joined)?,
         fallback: None,
         golden: None,
+        wiper: None,
         wanted: wanted(world, key, image)?,
         conflicts: world.claims.conflicts(&Claimant::Card(key.clone())),
         in_host: joined.and_then(|joined| seen_in_host(world, key, node, joined)),
@@ -146,6 +147,7 @@ fn card_view(
     };
     view.fallback = fallback(world, key, &view, host, policy, joined)?;
     view.golden = golden(world, key, dpu, policy, joined)?;
+    view.wiper = wiper(world, key, dpu, policy, joined)?;
     Ok(view)
 }
 
@@ -204,6 +206,30 @@ fn way_out(
         ),
         configuration: Inputs::of(dpu, &image.name_any(), &image.spec),
     }
+}
+
+/// The image that is named to wipe the card.
+fn wiper(
+    world: &World,
+    key: &Key,
+    dpu: &Dpu,
+    policy: Option<&DpuBootPolicy>,
+    joined: Option<&JoinedCard>,
+) -> Result<Option<Box<Fallback>>, Unreadable> {
+    let named = dpu.spec.wipe.as_ref().map(|wish| &wish.image_ref);
+    let found = image_of(world, key, named)?;
+    Ok(found.map(|image| {
+        Box::new(Fallback {
+            image: facts(image),
+            requirements: requirements(world, key, image, joined),
+            vetting: of_kind(
+                vetting(world, key, &dpu.spec.site, policy, image, joined),
+                image,
+                Purpose::Wiper,
+            ),
+            configuration: None,
+        })
+    }))
 }
 
 /// The firmware images that the card names, or the policy.
@@ -307,6 +333,7 @@ enum Purpose {
     System,
     Firmware,
     Service,
+    Wiper,
 }
 
 impl Purpose {
@@ -315,6 +342,7 @@ impl Purpose {
             ImageKind::Os => Self::System,
             ImageKind::Bmc | ImageKind::Firmware => Self::Firmware,
             ImageKind::App => Self::Service,
+            ImageKind::Wiper => Self::Wiper,
         }
     }
 }
@@ -326,7 +354,7 @@ fn of_kind(found: Vetting, image: &DpuImage, purpose: Purpose) -> Vetting {
     }
     Vetting {
         fit: Judgement::NotMet(format!(
-            "DpuImage {} is of kind {:?}; imageRef and goldenImageRef take images of kind Os, firmwareRefs those of kinds Bmc and Firmware, and serviceRefs those of kind App",
+            "DpuImage {} is of kind {:?}; imageRef and goldenImageRef take images of kind Os, firmwareRefs those of kinds Bmc and Firmware, serviceRefs those of kind App, and wipe.imageRef those of kind Wiper",
             image.name_any(),
             image.spec.kind
         )),

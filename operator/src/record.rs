@@ -130,6 +130,12 @@ pub async fn carry_out(writes: &Writes, view: &View, plan: &Plan) -> Result<(), 
     for change in &plan.taints {
         writes.taint(&view.host_uid(), change).await?;
     }
+    // Before the status that says that it was done.
+    for name in &plan.withdrawn_accounts {
+        if let Some(card) = cards.get(name) {
+            writes.withdraw_account(card).await?;
+        }
+    }
     conclude_cards(writes, plan, &mut cards).await?;
     for transition in &plan.events {
         let about = match &transition.card {

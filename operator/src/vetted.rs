@@ -87,6 +87,8 @@ pub(crate) fn findings(world: &World, key: &Key, image: &DpuImage) -> Vec<Findin
         let own = dpu.spec.service_refs.as_ref();
         let mut services = own.unwrap_or(&policy.spec.service_refs).iter();
         let wanted = wanted || services.any(|named| named.name == key.name);
+        let wipe = dpu.spec.wipe.as_ref();
+        let wanted = wanted || wipe.is_some_and(|wish| wish.image_ref.name == key.name);
         if wanted || may_go_back(host, dpu, policy, key) {
             wanted_by.insert((named, dpu.spec.site.as_str()));
         }

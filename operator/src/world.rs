@@ -313,8 +313,9 @@ impl World {
             };
             let firmware = card.spec.firmware_refs.iter().flatten();
             let services = card.spec.service_refs.iter().flatten();
+            let wiper = card.spec.wipe.iter().map(|wish| &wish.image_ref);
             let named = card.spec.image_ref.iter().chain(firmware);
-            let mut named = named.chain(services);
+            let mut named = named.chain(services).chain(wiper);
             if named.any(|named| named.name == image.name) {
                 self.wake_for_card(key, wake);
             }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Node, ObjectReference, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
 use lockstep_crds::{Dpu, condition, names};
@@ -265,6 +265,45 @@ impl Writes {
                     return Err(WriteError::ForeignAccount(key.sibling(name).to_string()));
                 }
             }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Ends the identity of the agent in a card's operating system: every token of it is void.
+    ///
+    /// # Errors
+    /// If the call fails. One that is not there is no failure, nor is a namesake's.
+    pub async fn withdraw_account(&self, dpu: &Dpu) -> Result<(), WriteError> {
+        let uid = dpu.uid().unwrap_or_default();
+        let key = Key::of(dpu);
+        let name = names::xpu(&key.name);
+        let what = format!("ServiceAccount {}", key.sibling(&name));
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &key.namespace);
+        let existing = match in_time(&what, api.get(&name)).await {
+            Ok(existing) => existing,
+            Err(WriteError::Gone(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if !existing
+            .owner_references()
+            .iter()
+            .any(|owner| owner.uid == uid)
+        {
+            return Ok(());
+        }
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: existing.uid(),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        match in_time(&what, api.delete(&name, &params)).await {
+            Ok(_) => self
+                .metrics
+                .wrote("ServiceAccount", Cause::Account.as_str()),
+            Err(WriteError::Gone(_)) => {}
             Err(error) => return Err(error),
         }
         Ok(())

@@ -60,6 +60,7 @@ fn view(server: &ApiServer) -> View {
             configuration: None,
             fallback: None,
             golden: None,
+            wiper: None,
             joined: None,
         }],
         conflicts: Vec::new(),
@@ -92,6 +93,7 @@ fn directive(seq: i64) -> Directive {
             component: None,
             activation: None,
             configuration: None,
+            wipe: None,
             power_on: None,
             work_order: None,
         },
@@ -122,6 +124,7 @@ fn start(view: &View) -> Plan {
             cards: vec!["c".to_owned()],
         },
         service_accounts: vec!["c".to_owned()],
+        withdrawn_accounts: Vec::new(),
         events: vec![Transition {
             card: Some("c".to_owned()),
             reason: "Installing".to_owned(),
@@ -151,6 +154,7 @@ fn settled(view: &View) -> Plan {
                 .collect(),
         },
         service_accounts: Vec::new(),
+        withdrawn_accounts: Vec::new(),
         events: Vec::new(),
         taints: Vec::new(),
         look_again: None,
@@ -485,6 +489,42 @@ async fn an_identity_of_an_earlier_namesake_is_not_taken_over() {
     let (writes, _) = writes(&server);
     let error = writes.account(&card("c", "h")).await.unwrap_err();
     assert!(matches!(error, WriteError::ForeignAccount(_)), "{error}");
+}
+
+#[tokio::test]
+async fn the_identity_of_a_retired_card_ends_before_its_status_says_so() {
+    let server = cluster().await;
+    let (writes, _) = writes(&server);
+    let view = view(&server);
+    writes.account(&view.cards[0].dpu).await.unwrap();
+    server.take_seen();
+    let mut plan = settled(&view);
+    plan.withdrawn_accounts = vec!["c".to_owned()];
+    plan.cards[0].1.phase = Some(Phase::Retired);
+    carry_out(&writes, &view, &plan).await.unwrap();
+    let lines: Vec<String> = server.take_seen().iter().map(Seen::line).collect();
+    let place = |line: &str| lines.iter().position(|seen| seen == line);
+    let (gone, told) = (
+        place("DELETE serviceaccounts/xpu-c"),
+        place("PATCH dpus/c/status"),
+    );
+    assert!(gone.is_some() && gone < told, "{lines:?}");
+    // Once more, as after a crash between the two: nothing is there.
+    writes.withdraw_account(&view.cards[0].dpu).await.unwrap();
+
+    let earlier = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": "xpu-c", "namespace": SITE, "ownerReferences": [
+            {"apiVersion": "a/v1", "kind": "Dpu", "name": "c", "uid": "another"},
+        ]},
+    });
+    let server = ApiServer::start([("serviceaccounts/xpu-c", earlier)]).await;
+    let (writes, _) = self::writes(&server);
+    writes.withdraw_account(&card("c", "h")).await.unwrap();
+    assert_eq!(
+        server.object("serviceaccounts/xpu-c")["metadata"]["name"],
+        "xpu-c"
+    );
 }
 
 #[tokio::test]

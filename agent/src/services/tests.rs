@@ -157,6 +157,7 @@ impl Bench {
             token: "secret".to_owned(),
             image_version: "1".to_owned(),
             image_digest: "sha256:aa".to_owned(),
+            wipe: None,
             store: Some(StoreSeed {
                 url: self.url.clone(),
                 ca: None,

@@ -45,7 +45,12 @@ impl Worker {
             token: self.token(None).await?,
             image_version: image.version.clone(),
             image_digest: image.digest.clone(),
-            store: self.store_of_card().await?,
+            // What wipes a card runs no services.
+            store: match &directive.action.wipe {
+                Some(_) => None,
+                None => self.store_of_card().await?,
+            },
+            wipe: directive.action.wipe.clone(),
         };
         let bytes = serde_json::to_vec(&seed)
             .map_err(|_| Refusal::new("SeedInvalid", "the seed cannot be written as JSON"))?;

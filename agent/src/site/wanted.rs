@@ -67,7 +67,8 @@ pub fn wanted(
             let golden = standing.golden(images).into_iter().map(Some);
             let systems = [standing.named(images), standing.fallback(images)];
             let services = standing.services(images).into_iter().map(Some);
-            let others = golden.chain(firmware).chain(services);
+            let wiper = [standing.wiper(images)];
+            let others = golden.chain(firmware).chain(services).chain(wiper);
             systems.into_iter().chain(others)
         })
     });
@@ -198,6 +199,13 @@ impl<'a> Standing<'a> {
             images.find(|image| image.name_any() == one.image && image.spec.digest == one.digest)
         });
         named.chain(offered).collect()
+    }
+
+    /// The image that the card is to be wiped with.
+    fn wiper<'i>(&self, images: &'i [Arc<DpuImage>]) -> Option<&'i Arc<DpuImage>> {
+        let wish = self.card.spec.wipe.as_ref()?;
+        let mut images = images.iter();
+        images.find(|image| image.name_any() == wish.image_ref.name)
     }
 
     /// The image to which the card may have to go back.

@@ -23,8 +23,11 @@ else
 fi
 say "LOCKSTEP-OS-UP $version"
 
+wipe=
+[ ! -e /etc/lockstep/wipes ] || wipe=yes
+
 while :; do
-    /bin/lockstep-agent xpu --seed /run/lockstep/seed.json >/dev/console 2>&1
+    /bin/lockstep-agent xpu ${wipe:+--wipe} --seed /run/lockstep/seed.json >/dev/console 2>&1
     say "LOCKSTEP-AGENT-EXIT $?"
     sleep 2
 done

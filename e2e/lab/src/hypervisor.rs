@@ -197,6 +197,14 @@ impl Drop for Hypervisor {
     }
 }
 
+/// Where libvirt keeps the state of a VM's TPM.
+pub(crate) fn tpm_folder(state: &Path, uuid: &str) -> PathBuf {
+    own_folder(state)
+        .join("var/lib/libvirt/swtpm")
+        .join(uuid)
+        .join("tpm2")
+}
+
 fn own_folder(state: &Path) -> PathBuf {
     state.join("libvirt")
 }

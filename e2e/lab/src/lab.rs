@@ -17,9 +17,13 @@ use crate::deadline::eventually;
 use crate::domain::{self, Disk, MachineSpec, SlotPower};
 use crate::emulator::{Credentials, Driver, Emulator};
 use crate::front::{Front, HttpBoot, Request, TlsIdentity};
+use crate::held::Held;
 use crate::hypervisor::{self, GRACE, Hypervisor};
 use crate::nvram::Nvram;
 use crate::requirements;
+
+/// A machine's disk, in its folder.
+const DISK: &str = "disk.qcow2";
 
 /// What a lab consists of.
 #[derive(Debug, Clone)]
@@ -199,6 +203,16 @@ impl Machine {
         domain::create_disk(&Disk::Blank(mebibytes), &disk)
     }
 
+    /// What it holds, while it is off.
+    pub fn held(&self) -> Result<Held> {
+        ensure!(!self.is_on(), "{} is on", self.spec.name);
+        let disk = machine_folder(&self.state, &self.spec.name).join(DISK);
+        Ok(Held::new(
+            disk,
+            hypervisor::tpm_folder(&self.state, &self.spec.uuid),
+        ))
+    }
+
     /// Cuts its power without its BMC.
     pub async fn cut_power(&self) -> Result<()> {
         self.hypervisor.cut_power(&self.spec.name).await
@@ -360,8 +374,6 @@ impl FakeBmcs {
         self.0.down()
     }
 }
-
-const DISK: &str = "disk.qcow2";
 
 fn machine_folder(state: &Path, name: &str) -> PathBuf {
     state.join("machines").join(name)

@@ -63,6 +63,8 @@ const QUESTIONS: &[Question] = &[
     may_not(OPERATOR, "get", "secrets", "", OPERATOR_NAMESPACE),
     may_not(OPERATOR, "list", "secrets", "", NAMESPACE),
     may_not(OPERATOR, "create", "serviceaccounts", "token", NAMESPACE),
+    // Those of cards; admission keeps it from the others.
+    may(OPERATOR, "delete", "serviceaccounts", "", NAMESPACE),
     may_not(OPERATOR, "create", "dpureports", "", NAMESPACE),
     // Those that it proposed; admission keeps it from the others.
     may(OPERATOR, "delete", "dpus", "", NAMESPACE),

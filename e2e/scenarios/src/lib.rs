@@ -55,5 +55,6 @@ pub mod update_bmc;
 pub mod update_firmware;
 pub mod update_rollback;
 pub mod upgrade_mid_operation;
+pub mod wipe;
 pub mod world;
 pub mod xpu_diskless;

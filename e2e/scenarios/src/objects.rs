@@ -150,6 +150,12 @@ pub fn firmware_image(name: &str, of: &Image, url: &str, kind: &str, component: 
     image(name, of, url).replace("spec:\n", &firmware)
 }
 
+/// The same, which wipes a card.
+pub fn wiper_image(name: &str, of: &Image, url: &str) -> String {
+    let digest = format!("digest: sha256:{}", of.sha256);
+    image(name, of, url).replace(&digest, &format!("{digest}\n  kind: Wiper"))
+}
+
 /// A host named as given, under the policy named `policy`.
 pub fn host(name: &str, bmc: &Bmc, choices: &Choices) -> String {
     format!(

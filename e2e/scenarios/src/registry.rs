@@ -14,7 +14,7 @@ use crate::{
     host_in_use, host_wait, image_registry, image_trust, install_redfish_update, install_rshim,
     install_service, install_uefi_http, restore, rshim_device, simulated_fleet,
     simulator_conformance, store_crash, update_bmc, update_firmware, update_rollback,
-    upgrade_mid_operation, xpu_diskless,
+    upgrade_mid_operation, wipe, xpu_diskless,
 };
 
 /// What a scenario gets.
@@ -183,6 +183,12 @@ pub const ALL: &[Scenario] = &[
         about: "a card VM gets a signed service once its system runs, then another version; an unsigned one is refused, and what is unnamed ends",
         tier: Tier::All,
         run: |context| Box::pin(install_service::run(context)),
+    },
+    Scenario {
+        name: "wipe",
+        about: "patterns on the disk and in the TPM of a card are gone, read from outside; the card is retired: off, disarmed, its agent without identity, its host let go",
+        tier: Tier::All,
+        run: |context| Box::pin(wipe::run(context)),
     },
     Scenario {
         name: "crash-points",

@@ -13,7 +13,7 @@ use crate::intent::{Draft, Intent};
 use crate::reason::Reason;
 use crate::view::{CardView, View};
 use crate::{
-    card, custody, firmware_record, host, install, ledger, network_boot, push, road, takedown,
+    card, custody, firmware_record, host, install, ledger, network_boot, push, road, takedown, wipe,
 };
 
 /// Seconds within which an executor must accept a directive.
@@ -231,9 +231,9 @@ fn begin_install(
     now: Timestamp,
 ) {
     let uid = &directive.target.uid;
-    let mut cards = view.cards.iter();
-    let epoch = cards
-        .find(|card| card.uid() == *uid)
+    let seen = view.cards.iter().find(|card| card.uid() == *uid);
+    let wiper = seen.and_then(|card| card.wiper.as_ref());
+    let epoch = seen
         .and_then(|card| card.os.as_ref())
         .and_then(|report| report.os.as_ref())
         .map(|os| os.boot_epoch.clone());
@@ -250,6 +250,9 @@ fn begin_install(
     card.booted_at = Some(Time(now));
     card.install_ends = Some(ends_at(view, now));
     card.epoch_before = epoch;
+    if let Some(image) = &directive.action.image {
+        wipe::book_boot(card, image, wiper.map(|wiper| &wiper.image));
+    }
 }
 
 /// Books that an update of firmware begins, or what lets it run.
@@ -295,6 +298,9 @@ pub(crate) fn issue(
                 && let Some(card) = ledger::card_record(record, &directive.target.uid)
             {
                 card.armed = road::arms(method);
+                if let Some(seen) = view.cards.iter().find(|one| one.uid() == card.uid) {
+                    wipe::book_order(seen, card);
+                }
                 if directive.action.kind == ActionKind::SetNetworkBoot {
                     card.method = Some(method.into());
                 }

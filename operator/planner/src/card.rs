@@ -16,14 +16,16 @@ use crate::firmware;
 use crate::firmware_record::{self, is_under_way};
 use crate::give_back::{give_back, is_awaited};
 use crate::host;
-use crate::install::install;
+use crate::install::{disarmed, install};
 use crate::intent::{Draft, Intent, plain};
 use crate::network_boot;
 use crate::reach;
 use crate::reason::Reason;
+use crate::retire;
 use crate::roll_back;
 use crate::stage;
 use crate::view::{CardView, View, Wanted};
+use crate::wipe;
 
 pub use crate::card_record::absorb;
 
@@ -102,7 +104,9 @@ pub(crate) fn left_installing(
 /// many, and one that was given up is what the host went on without.
 pub fn needs_hold(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) -> bool {
     if is_withdrawn(view, card) {
-        return install_ends(view, record, card, now).is_some() || returns(view, record, card, now);
+        return install_ends(view, record, card, now).is_some()
+            || returns(view, record, card, now)
+            || retire::goes_down(view, card, now);
     }
     let is_left_out = match record_of(record, card) {
         Some(kept) => kept.given_up,
@@ -217,7 +221,8 @@ fn needed(
     if let Some(conflict) = card.conflicts.first() {
         return Intent::stall(Reason::IdentityConflict, conflict.clone());
     }
-    let firmware = kept.and_then(|kept| firmware::next(view, record, spec, card, kept, now));
+    let firmware = kept.filter(|_| !wipe::is_aimed(card));
+    let firmware = firmware.and_then(|kept| firmware::next(view, record, spec, card, kept, now));
     if let Some(next) = firmware {
         let led = kept.and_then(|kept| led_meanwhile(view, record, spec, card, kept, now));
         return match (next, led, kept) {
@@ -251,6 +256,9 @@ fn needed(
         );
     };
     if kept.observed_at.is_some() && !supersedes(kept, card, wanted) {
+        if wipe::is_aimed(card) {
+            return disarmed(view, card, kept, wipe::failed(card, kept), now);
+        }
         return installed(view, record, spec, kept, card, wanted, now);
     }
     install(view, record, spec, card, kept, wanted, now).unwrap_or_else(|why| why)
@@ -295,6 +303,8 @@ fn undo(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) ->
         Intent::Done
     } else if !is_approved(card) {
         refused(card)
+    } else if retire::is_retired(card) {
+        retire::rest(view, record, card, now)
     } else {
         nothing_wanted()
     };

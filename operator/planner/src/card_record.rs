@@ -13,10 +13,12 @@ use crate::approval::is_approved;
 use crate::failure;
 use crate::firmware_record;
 use crate::reach;
+use crate::retire;
 use crate::road;
 use crate::roll_back;
 use crate::takedown;
 use crate::view::{CardView, View, Wanted};
+use crate::wipe;
 
 /// Records that fit into the status, and so cards that one host can have.
 pub(crate) const CARDS: usize = 16;
@@ -31,9 +33,11 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         };
         let kept = position(view, record, card).map(|index| record.cards.remove(index));
         let is_wanted = wanted.is_some() || is_approved(card) && !card.firmware.is_empty();
+        // One that is powered off for good has to be recorded too.
+        let is_begun = is_wanted || retire::goes_down(view, card, now);
         let begun = match kept {
             Some(kept) => Some(kept),
-            None if is_wanted && makes_room(view, record) => Some(fresh(card, wanted)),
+            None if is_begun && makes_room(view, record) => Some(fresh(card, wanted)),
             None => None,
         };
         let Some(mut kept) = begun else { continue };
@@ -41,6 +45,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         card.uid().clone_into(&mut kept.uid);
         card.physical_id().clone_into(&mut kept.physical_id);
         put_off_end(view, &mut kept, now);
+        wipe::absorb(card, &mut kept, now);
         notice_os(card, &mut kept, now);
         notice_return(card, &mut kept, now);
         notice_security_version(card, &mut kept, now);
@@ -61,7 +66,9 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         roll_back::stay_with_good(view, card, &mut kept, now);
         roll_back::stay_aimed(view, &mut kept, now);
         if let Some(wanted) = wanted {
-            roll_back::remember_good(&mut kept, wanted, view.image_name(card));
+            if !wipe::is_aimed(card) {
+                roll_back::remember_good(&mut kept, wanted, view.image_name(card));
+            }
             if !busy {
                 roll_back::begin_if_due(view, record, card, &mut kept, wanted, now);
             }
@@ -70,9 +77,10 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         if let Some(bmc) = view.card_bmc(card, now).filter(|_| !busy) {
             notice_bmc(view, card, bmc, &mut kept, now);
         }
+        retire::forgive(view, card, &mut kept, now);
         record.cards.push(kept);
     }
-    forget_the_gone(view, record);
+    forget_the_gone(view, record, now);
     record
         .cards
         .sort_by(|a, b| (&a.name, &a.uid).cmp(&(&b.name, &b.uid)));
@@ -89,7 +97,7 @@ fn take_up_new_wish(
 ) {
     let Some(wanted) = wanted.filter(|wanted| {
         view.policy.is_some()
-            && roll_back::is_new_wish(kept, card, wanted)
+            && (roll_back::is_new_wish(kept, card, wanted) || wipe::is_new_wish(card, kept))
             && install_end(view, kept, now).is_none()
     }) else {
         return;
@@ -114,6 +122,7 @@ fn take_up_new_wish(
         components: before.components,
         services: before.services,
         cycled: before.cycled,
+        wipe: before.wipe,
         ..fresh(card, Some(wanted))
     };
     notice_os(card, kept, now);
@@ -134,7 +143,7 @@ fn position(view: &View, record: &DpuHostStatus, card: &CardView) -> Option<usiz
     })
 }
 
-fn forget_the_gone(view: &View, record: &mut DpuHostStatus) {
+fn forget_the_gone(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
     let is_here = |kept: &CardRecord| view.cards.iter().any(|card| card.uid() == kept.uid);
     let directives = &record.directives;
     record.cards.retain(|kept| {
@@ -145,7 +154,7 @@ fn forget_the_gone(view: &View, record: &mut DpuHostStatus) {
                 .components
                 .iter()
                 .any(|one| one.attempts > 0 && one.observed_at.is_none());
-        is_here(kept) || directed || failed
+        is_here(kept) || directed || failed || wipe::outlives(kept, now)
     });
     // What was armed there ended as CancelledButArmed; it is seen again if the card comes back.
     for kept in record.cards.iter_mut().filter(|kept| !is_here(kept)) {
@@ -194,6 +203,7 @@ fn fresh(card: &CardView, wanted: Option<&ImageFacts>) -> CardRecord {
         services: Vec::new(),
         cycled: None,
         armed: Vec::new(),
+        wipe: None,
         wait: None,
         failed: None,
     }
@@ -286,7 +296,7 @@ fn notice_os(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
     // Whatever became of an install, it may have written to the disk of a system that ran before.
     let is_written = kept.booted_at.is_some() || kept.roll_back.is_some();
     let same_boot = is_written && kept.epoch_before.as_ref() == Some(&os.boot_epoch);
-    if runs_it && !same_boot && kept.observed_at.is_none() {
+    if runs_it && !same_boot && kept.observed_at.is_none() && !wipe::does_not_count(card, kept) {
         kept.observed_at = Some(Time(now));
         kept.given_up = false;
         kept.failed = None;
@@ -298,6 +308,9 @@ fn notice_os(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
 
 /// What the card runs now, it has run: no older one goes onto it again.
 fn notice_security_version(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
+    if wipe::is_aimed(card) {
+        return;
+    }
     let Some(os) = card.live_os(now) else { return };
     let wanted = match &card.wanted {
         Wanted::Image(wanted) => Some((wanted, &card.vetting)),
@@ -394,6 +407,13 @@ fn adopt_install(
     kept.booted_at = Some(Time(since));
     kept.install_ends = Some(ends_at(view, since));
     kept.attempts += 1;
+    if let Some(wiper) = card
+        .wiper
+        .as_ref()
+        .filter(|wiper| wiper.image.digest == *digest)
+    {
+        wipe::book_boot(kept, &wiper.image, Some(&wiper.image));
+    }
     if kept.image.as_ref().map(|image| &image.digest) != Some(digest) {
         kept.image = Some(ImageFacts {
             digest: digest.clone(),

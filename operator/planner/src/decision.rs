@@ -57,6 +57,8 @@ pub struct Plan {
     pub finalizers: Finalizers,
     /// Cards that need a ServiceAccount before a directive stages their image.
     pub service_accounts: Vec<String>,
+    /// Cards whose ServiceAccount ends, before their status says that they are retired.
+    pub withdrawn_accounts: Vec<String>,
     /// Transitions worth an event.
     pub events: Vec<Transition>,
     /// What has to change at Nodes, after the status is written.

@@ -31,6 +31,7 @@ use crate::stage;
 use crate::update::{PULL_SETTLES, PUSH_SETTLES};
 use crate::vetting;
 use crate::view::{CardView, FirmwareImage, View, Wanted};
+use crate::wipe;
 
 /// What the card's firmware needs next; `None` if all of it runs as wanted, or nothing may begin
 /// because an install is under way.
@@ -100,7 +101,8 @@ pub(crate) fn awaits(
         return true;
     }
     let mut components = kept.components.iter();
-    if components.any(is_under_way) {
+    // Nothing of it begins before a wipe is through.
+    if components.any(is_under_way) || wipe::is_aimed(card) {
         return false;
     }
     let Some(policy) = &view.policy else {

@@ -11,6 +11,7 @@ use crate::card;
 use crate::intent::{Draft, Intent, plain};
 use crate::pairing;
 use crate::reason::Reason;
+use crate::retire;
 use crate::takedown;
 use crate::view::{CardView, View};
 
@@ -52,7 +53,9 @@ pub(crate) fn give_back(
     kept: &CardRecord,
     now: Timestamp,
 ) -> Option<Intent> {
-    kept.stopping.as_ref()?;
+    kept.stopping
+        .as_ref()
+        .filter(|_| !retire::is_retired(card))?;
     let name = card::machine(card);
     let facts = match card::proved(view, card, now) {
         Ok(facts) => facts,

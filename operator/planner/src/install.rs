@@ -27,6 +27,7 @@ use crate::taint;
 use crate::update::update;
 use crate::vetting;
 use crate::view::{CardView, View};
+use crate::wipe;
 
 /// How long the store may take to fetch and verify an image.
 const FETCH: SignedDuration = SignedDuration::from_hours(2);
@@ -59,6 +60,7 @@ pub(crate) fn install(
         return Err(card::booting(kept, end));
     }
     stage::is_not_updating(&card::machine(card), facts)?;
+    wipe::may_begin(card, kept, now).map_err(|why| disarmed(view, card, kept, why, now))?;
     let vetted = vetting::passed(spec, card, kept, wanted)
         .map_err(|why| disarmed(view, card, kept, why, now));
     if let Err(clear @ Intent::Act(_)) = vetted {
@@ -103,8 +105,12 @@ pub(crate) fn install(
             Leave::Granted => update(spec, card, wanted, road, facts, now),
         };
     }
-    let staged = road::armed_by(facts, kept, wanted) == Some(road)
-        && (!wanted.stateless || network_boot::is_of_this_wish(kept));
+    let armed = road::armed_by(facts, kept, wanted) == Some(road);
+    let staged = armed
+        && (!wanted.stateless || network_boot::is_of_this_wish(kept))
+        && wipe::is_staged(card, kept);
+    // What is there already is not staged again, and it holds another order.
+    let other_order = armed && !wipe::is_staged(card, kept);
     if road == AllowedMethod::Rshim && leave == Leave::Granted {
         require_on(card, off)?;
         if road::is_in_the_way(road, facts, kept) {
@@ -118,7 +124,7 @@ pub(crate) fn install(
     Ok(match leave {
         // Arming a card that is off may go on while its host is being held.
         Leave::Granted | Leave::AfterHold(_) if off && !staged => {
-            if road::is_in_the_way(road, facts, kept) {
+            if other_order || road::is_in_the_way(road, facts, kept) {
                 card::clear(view, kept, card, now)
             } else {
                 Intent::act(staging(card, wanted, road, Some(PowerState::Off)))
@@ -132,7 +138,7 @@ pub(crate) fn install(
 
 /// A card that is armed with an image that must not go onto it would get it by a press of its
 /// button, so what is armed is taken back first.
-fn disarmed(
+pub(crate) fn disarmed(
     view: &View,
     card: &CardView,
     kept: &CardRecord,
@@ -357,6 +363,7 @@ pub(crate) fn staging(
         action: Action {
             image: Some(wanted.clone()),
             configuration: card.configuration.as_ref().map(Inputs::digest),
+            wipe: wipe::order(card),
             ..plain(road::arming_with(road, wanted))
         },
         expects: card::expects(card, power, false),

@@ -121,6 +121,7 @@ pub fn plain(kind: ActionKind) -> Action {
         component: None,
         activation: None,
         configuration: None,
+        wipe: None,
         power_on: None,
         work_order: None,
     }

@@ -3,6 +3,7 @@
 mod images;
 mod power;
 mod services;
+mod wipes;
 
 use std::collections::BTreeSet;
 
@@ -30,9 +31,13 @@ use crate::roll_back;
 use crate::standing::is_kept;
 use crate::taint;
 use crate::view::View;
+use crate::wipe;
 
 /// Every way in which `plan` breaks a safety rule, in words; empty for a sound plan.
 pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
+    let asked = view;
+    let wiped = wipe::aimed(view, &plan.host_status);
+    let view = &*wiped;
     let seen = view;
     // A card that goes back is waited for, and read, for the image that it gets.
     let aimed = roll_back::aimed(view, &plan.host_status);
@@ -138,6 +143,7 @@ pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
                     "S5: an effect on what was seen while the domain was at rest",
                 );
                 started(view, directive, &before, after, now, &mut check);
+                wipes::started(asked, directive, &before, after, now, &mut check);
                 let is_allowed = images::is_allowed(seen, directive, &before, after);
                 check(
                     is_allowed,

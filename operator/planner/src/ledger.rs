@@ -26,6 +26,7 @@ use crate::road;
 use crate::slot_power;
 use crate::standing::{Standing, standing};
 use crate::view::{CardView, View};
+use crate::wipe;
 
 /// Directives remembered in `status.history`.
 const HISTORY: usize = 8;
@@ -438,6 +439,7 @@ fn book(
 
 /// Takes back what was booked with an install of which it is certain that nothing came.
 pub(crate) fn never_begun(card: &mut CardRecord) {
+    wipe::never_begun(card);
     card.booted_at = None;
     card.install_ends = None;
     card.attempts = (card.attempts - 1).max(0);

@@ -40,6 +40,7 @@ mod push;
 pub mod reach;
 pub mod reason;
 pub mod requirement;
+mod retire;
 mod road;
 mod roll_back;
 mod services;
@@ -57,6 +58,7 @@ pub mod version;
 pub mod vetting;
 pub mod view;
 mod wait;
+mod wipe;
 
 pub use approval::not_approved;
 pub use arriving::arriving;

@@ -15,6 +15,7 @@ use crate::road;
 use crate::stage;
 use crate::vetting;
 use crate::view::{CardView, View, Wanted};
+use crate::wipe;
 
 /// Why a card that lacks its image cannot be installed before a person does something;
 /// `None` if it can, or is not waited for.
@@ -63,6 +64,10 @@ pub(crate) fn obstacle(
             "its image requires versions of its components that it is not known to run",
         ),
         (
+            wipe::may_begin(card, kept, now).is_err(),
+            "its wipe may not begin, or has failed",
+        ),
+        (
             configuration::is_refused(view, card, now),
             "its files cannot be made of its values",
         ),
@@ -71,10 +76,11 @@ pub(crate) fn obstacle(
             "its installs have failed as often as the policy allows",
         ),
         (
-            kept.components.iter().any(|one| {
-                let over = one.attempts >= spec.install.max_attempts || one.given_up;
-                over && one.observed_at.is_none() && one.begun_at.is_none()
-            }),
+            !wipe::is_aimed(card)
+                && kept.components.iter().any(|one| {
+                    let over = one.attempts >= spec.install.max_attempts || one.given_up;
+                    over && one.observed_at.is_none() && one.begun_at.is_none()
+                }),
             "updates of its firmware have failed as often as the policy allows",
         ),
         (

@@ -16,7 +16,7 @@ use crate::view::{CardView, View};
 use crate::wait::{self, as_decision, limited, weigh};
 use crate::{
     card, custody, give_back, host, inspection, joining, ledger, push, roll_back, services,
-    slot_power, taint, takedown,
+    slot_power, taint, takedown, wipe,
 };
 
 /// How long only to observe after the record turned out older than reality.
@@ -62,7 +62,19 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
     let adopting = adopt_newer(view, &mut record, now);
     ledger::conclude(view, &mut record, now);
     custody::absorb(view, &mut record, adopting, now);
-    card::absorb(view, &mut record, now);
+    let aimed = wipe::aimed(view, &before);
+    card::absorb(&aimed, &mut record, now);
+    let again = wipe::aimed(view, &record);
+    if again
+        .cards
+        .iter()
+        .zip(&aimed.cards)
+        .any(|(now, then)| now.wanted != then.wanted)
+    {
+        // A wipe has come to its end just now: what is wanted after it counts from here on.
+        card::absorb(&again, &mut record, now);
+    }
+    let view = &*again;
     takedown::absorb(view, &mut record, now);
     slot_power::measure(view, &mut record, now);
     let aimed = roll_back::aimed(view, &record);

@@ -29,6 +29,7 @@ use crate::standing;
 use crate::taint;
 use crate::takedown;
 use crate::view::{CardView, View};
+use crate::wipe;
 
 /// Reason of `Reconciling` while directives are carried out.
 const WORKING: &str = "Working";
@@ -81,6 +82,7 @@ pub(crate) fn finish(
     };
     Plan {
         service_accounts: service_accounts(&verdict.decision),
+        withdrawn_accounts: withdrawn_accounts(view, &cards),
         events: transitions(view, before, &host_status, &cards, verdict),
         look_again: look_again(view, known, verdict, now),
         decision: verdict.decision.clone(),
@@ -252,6 +254,21 @@ fn service_accounts(decision: &Decision) -> Vec<String> {
     }
 }
 
+/// The status of a card that is retired is written once its identity is gone, so that a crash
+/// between the two has it withdrawn again.
+fn withdrawn_accounts(view: &View, cards: &[(String, DpuStatus)]) -> Vec<String> {
+    let told = |card: &CardView| {
+        card.dpu
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.clone())
+    };
+    let retires = view.cards.iter().zip(cards).filter(|(card, (_, status))| {
+        status.phase == Some(Phase::Retired) && told(card) != Some(Phase::Retired)
+    });
+    retires.map(|(card, _)| card.name()).collect()
+}
+
 fn transitions(
     view: &View,
     before: &DpuHostStatus,
@@ -353,6 +370,8 @@ fn transitions(
                 | Phase::Recovering
                 | Phase::Quarantined
                 | Phase::Deleting
+                | Phase::Wiping
+                | Phase::Retired
                 | Phase::Unrecognized(_),
             ) => {}
         }
@@ -429,6 +448,7 @@ fn look_again(
         .chain(hold)
         .chain(slot_power::due(view, record, now))
         .chain(takedown::due(view, record))
+        .chain(wipe::due(view))
         .chain(installs)
         .chain(arriving(&view.host.metadata, now))
         .chain(just_after)

@@ -201,6 +201,12 @@ reasons! {
     ServiceFailing => AtOnce("The message has the last words of the service or of the fetch; mend the payload and name another image of the service in serviceRefs, or unname it"),
     /// The card's agent cannot read what is offered to its card, and leaves its services as they are.
     ServicesUnread => AtOnce("Let cards read their Dpu: bind the ClusterRole lockstep-xpu-services as docs/services.md shows"),
+    /// The card is retired: it is off, and nothing is wanted of it any more.
+    Retired => AtOnce("Delete the Dpu once the card is taken out; or unset retired to take it into use again"),
+    /// The card is not wiped: what is asked for does not hold of it, or not any more.
+    WipeRefused => AtOnce("Set spec.wipe of the Dpu anew: another token, confirm as its identity says, and notAfter within the next 24 hours; or unset it"),
+    /// A wipe of the card began, and not all of it is known to have been done. Nothing else is done to the card.
+    WipeFailed => AtOnce("Look at status.wipe of the Dpu and at the card's console; then set another token and notAfter in spec.wipe to have it wiped again, or unset spec.wipe to give it up"),
     /// Foreign media are inserted in the card's BMC.
     ForeignMedia => AtOnce("Eject them, if nobody needs them"),
     /// A directive failed. It is tried again a few times, ever later, and then a person is asked.

@@ -23,6 +23,7 @@ use crate::reach;
 use crate::reason::Reason;
 use crate::roll_back;
 use crate::view::{CardView, View, Wanted};
+use crate::wipe;
 
 /// How a way stands at a card.
 pub(crate) enum Way {
@@ -117,6 +118,9 @@ fn way(
             "{} is stateless, and this way leads to no boot but the next",
             image.version
         ));
+    }
+    if let Some(lack) = wipe::closes(method, card) {
+        return Way::Closed(lack);
     }
     match method {
         AllowedMethod::VirtualMedia => match offers.virtual_media {

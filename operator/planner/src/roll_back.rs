@@ -28,6 +28,7 @@ use crate::road;
 use crate::takedown;
 use crate::vetting::{self, Vetting};
 use crate::view::{CardView, Fallback, View, Wanted};
+use crate::wipe;
 
 /// Where the card goes back to: the golden image of its record, or the last good one if the card is
 /// on its way to that, or may have to be.
@@ -197,6 +198,7 @@ pub(crate) fn begin_if_due(
     let is_idle = kept.observed_at.is_none() && install_end(view, kept, now).is_none();
     let may = spec.install.on_failure == OnInstallFailure::RollBack
         && spec.mode != PolicyMode::Observe
+        && !wipe::is_aimed(card)
         && !kept.given_up
         && !goes_on(record, spec, now);
     if !is_idle || !may || is_new_wish(kept, card, wanted) {
@@ -297,7 +299,8 @@ fn runs(kept: &CardRecord, card: &CardView, image: &ImageFacts, now: Timestamp) 
 /// Ends the way to the golden image of a card that came up with its last good one after all.
 pub(crate) fn stay_with_good(view: &View, card: &CardView, kept: &mut CardRecord, now: Timestamp) {
     let is_idle = kept.observed_at.is_none() && install_end(view, kept, now).is_none();
-    let Some(good) = kept.last_good.clone().filter(|_| is_idle) else {
+    let may = is_idle && !wipe::is_aimed(card);
+    let Some(good) = kept.last_good.clone().filter(|_| may) else {
         return;
     };
     if !kept.back_to().is_some_and(|back| back.is_golden) || !runs(kept, card, &good.image, now) {

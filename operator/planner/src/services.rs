@@ -21,6 +21,7 @@ use crate::reason::Reason;
 use crate::requirement;
 use crate::vetting;
 use crate::view::{CardView, ServiceImage, View, Wanted, WantedService};
+use crate::wipe;
 
 /// Services that the record holds of one card.
 const MOST: usize = 8;
@@ -229,7 +230,9 @@ fn runs_its_system(
 ) -> Result<(), Explanation> {
     let runs = kept.image.as_ref().is_some_and(|image| {
         let os = card.live_os(now);
-        kept.observed_at.is_some()
+        // What wipes a card is none.
+        !wipe::is_aimed(card)
+            && kept.observed_at.is_some()
             && os.is_some_and(|os| os.image_digest.as_ref() == Some(&image.digest))
     });
     if !runs {

@@ -18,6 +18,7 @@ use crate::show_inventory::{is_under_way, show_card_inventory};
 use crate::show_services::show_services;
 use crate::shown::{Shown, show_channel};
 use crate::view::{CardView, View, Wanted};
+use crate::wipe;
 
 /// Reason of `Reconciling`, and of an event, of a card that gets its last good image again.
 pub(crate) const ROLLING_BACK: &str = "RollingBack";
@@ -43,6 +44,9 @@ pub(crate) fn show_card(
     status.observed_generation = generation;
     status.phase = Some(phase);
     status.message = Some(condition::truncated(&shown.message));
+    if let Some(wipe) = kept.and_then(|kept| kept.wipe.as_ref()) {
+        status.wipe = Some(wipe.clone());
+    }
     let back = kept.and_then(|kept| roll_back::goes_back(kept, card));
     status.wanted_image = match (back, &card.wanted) {
         (Some(back), _) => Some(back.from.clone()),
@@ -129,7 +133,8 @@ fn phase(
             os.is_some_and(|os| os.image_digest.as_ref() == Some(&image.digest))
         });
     let firm = kept.is_none_or(|kept| firmware::is_as_wanted(view, card, kept, now));
-    let at_work = installed && runs_it && clean && firm && record.hold.is_none();
+    let at_work =
+        !wipe::is_aimed(card) && installed && runs_it && clean && firm && record.hold.is_none();
     let back = kept.and_then(|kept| Some((kept, roll_back::goes_back(kept, card)?)));
     let running = || match back {
         None => running(version),
@@ -139,6 +144,7 @@ fn phase(
         }
     };
     let under_way = || match back {
+        _ if wipe::is_aimed(card) => wiping(view, version),
         Some((_, back)) if !installed => going_back(view, &back.from.version, version),
         Some(_) | None if (installed || card.wanted == Wanted::Nothing) && !firm => updating(view),
         Some(_) | None => under_way(view, installed, version),
@@ -164,6 +170,7 @@ fn phase(
             running()
         }
         Intent::Hold(_) | Intent::Wait(..) if at_work && !awaits_host(overall) => running(),
+        Intent::Hold(why) if why.reason == Reason::Retired => (Phase::Retired, Shown::idle(why)),
         Intent::Hold(why) => (Phase::Available, Shown::idle(why)),
         Intent::Wait(why, _) if is_announced(why.reason) => under_way(),
         Intent::Wait(why, _) => {
@@ -171,6 +178,8 @@ fn phase(
                 Phase::Degraded
             } else if matches!(why.reason, Reason::Inspecting | Reason::Adopting) {
                 Phase::Inspecting
+            } else if wipe::is_aimed(card) {
+                Phase::Wiping
             } else if (installed || card.wanted == Wanted::Nothing) && !firm {
                 Phase::Maintenance
             } else if installed {
@@ -236,6 +245,12 @@ fn going_back(view: &View, from: &str, to: &str) -> (Phase, Shown) {
     let message =
         format!("{from} did not come up; going back to {to}, step by step in dpuhost/{host}");
     (Phase::Recovering, Shown::progress(ROLLING_BACK, message))
+}
+
+fn wiping(view: &View, version: &str) -> (Phase, Shown) {
+    let host = view.host_name();
+    let message = format!("wiping the card with {version}, step by step in dpuhost/{host}");
+    (Phase::Wiping, Shown::progress("Wiping", message))
 }
 
 fn updating(view: &View) -> (Phase, Shown) {

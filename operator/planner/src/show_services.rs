@@ -10,8 +10,10 @@ use lockstep_crds::{DpuHostStatus, DpuStatus};
 use crate::decision::Explanation;
 use crate::intent::Intent;
 use crate::reason::Reason;
+use crate::retire;
 use crate::services::{against, name_of};
 use crate::view::{CardView, View};
+use crate::wipe;
 
 /// Services that a status tells of.
 const MOST: usize = 24;
@@ -30,7 +32,10 @@ pub(crate) fn show_services(
         return;
     };
     let kept = record.record_of(&card.uid());
-    let told = card.os.as_ref().and_then(|report| report.services.as_ref());
+    // What a card told that is off for good it does not have any more.
+    let is_over = retire::is_retired(card) && card.live_os(now).is_none();
+    let told = card.os.as_ref().filter(|_| !is_over);
+    let told = told.and_then(|report| report.services.as_ref());
     let told: &[ServiceReport] = told.map_or(&[], |told| &told.services);
     let find = |service: &str| told.iter().find(|one| one.service == service);
     let mut services: Vec<ServiceStatus> = Vec::new();
@@ -137,6 +142,12 @@ fn not_running(
     });
     if runs {
         return None;
+    }
+    if wipe::is_aimed(card) {
+        return Some(Explanation::new(
+            Reason::AwaitingOs,
+            format!("{service} {version} does not run while its card is wiped"),
+        ));
     }
     let asked = card.os.as_ref().and_then(|report| report.services.as_ref());
     let unread = asked.map(|told| &told.asked).filter(|asked| !asked.ok);

@@ -15,6 +15,7 @@ use crate::reach;
 use crate::reason::Reason;
 use crate::requirement::Judgement;
 use crate::view::CardView;
+use crate::wipe;
 
 /// What is known of the image that a card is to get, beside what it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,13 +46,9 @@ pub(crate) fn passed(
     kept: &CardRecord,
     wanted: &ImageFacts,
 ) -> Result<(), Intent> {
-    allows(
-        &card.vetting,
-        spec,
-        &machine(card),
-        kept.security_version,
-        wanted,
-    )
+    // What the card's systems ran says nothing of what wipes it.
+    let ran = kept.security_version.filter(|_| !wipe::is_aimed(card));
+    allows(&card.vetting, spec, &machine(card), ran, wanted)
 }
 
 /// The same of any image, for a machine on which one of security version `ran` has run.

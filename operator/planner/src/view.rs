@@ -81,6 +81,8 @@ pub struct CardView {
     pub fallback: Option<Box<Fallback>>,
     /// The golden image of the policy, as long as its `DpuImage` is there.
     pub golden: Option<Box<Golden>>,
+    /// The image that wipes it, if one is named and there.
+    pub wiper: Option<Box<Fallback>>,
     /// Why its BMC or identity is claimed twice, in words; empty if it is not.
     pub conflicts: Vec<String>,
     /// Where it has been seen, by the host or the BMC of the host.

@@ -2,7 +2,7 @@
 //!
 //! [`installer`] makes the artefact a `DpuImage` points to: an ISO whose installer writes an
 //! operating system with the given agent to the first disk, hands the seed over and reboots into
-//! it, or which boots that system itself. [`host_disk`] makes the disk of a VM that plays the host.
+//! it, or which boots that system itself, or one that wipes the machine. [`host_disk`] makes the disk of a VM that plays the host.
 //!
 //! What they say on the serial console: the constants of this module, those of cards followed by
 //! a blank and the version. An installer that gives up says `LOCKSTEP-INSTALLER-FAILED <why>`.
@@ -70,6 +70,8 @@ pub enum Behaviour {
     InstallsMute,
     /// There is none: the medium boots the operating system, and no disk is touched.
     IsTheSystem,
+    /// The same, of a system that wipes the machine if its seed orders that.
+    Wipes,
 }
 
 /// A file of this machine with what is needed to name it in a `DpuImage`.
@@ -160,13 +162,19 @@ fn build_installer(spec: &InstallerSpec, kernel: &Kernel, folder: &Path) -> Resu
     if spec.behaviour == Behaviour::InstallsMute {
         initramfs.file("etc/lockstep/never-reports", 0o644, b"");
     }
+    if spec.behaviour == Behaviour::Wipes {
+        initramfs.file("etc/lockstep/wipes", 0o644, b"");
+    }
     uki::write(kernel, &spec.version, initramfs, &os, &work)?;
 
     let installer = work.join("installer.efi");
     let init = include_str!("../../assets/installer.sh");
     let mut initramfs = uki::base_initramfs(kernel, init, &spec.version)?;
     match spec.behaviour {
-        Behaviour::Installs | Behaviour::InstallsMute | Behaviour::IsTheSystem => {}
+        Behaviour::Installs
+        | Behaviour::InstallsMute
+        | Behaviour::IsTheSystem
+        | Behaviour::Wipes => {}
         Behaviour::Hangs => initramfs.file("etc/lockstep/never-finishes", 0o644, b""),
     }
     let payload = "usr/share/lockstep";
@@ -190,10 +198,9 @@ fn build_installer(spec: &InstallerSpec, kernel: &Kernel, folder: &Path) -> Resu
     let slot = work.join("lockstep.cred");
     fs::write(&slot, seed::empty()).with_context(|| format!("cannot write {}", slot.display()))?;
     let esp = work.join("esp.img");
-    let boots = if spec.behaviour == Behaviour::IsTheSystem {
-        &os
-    } else {
-        &installer
+    let boots = match spec.behaviour {
+        Behaviour::IsTheSystem | Behaviour::Wipes => &os,
+        Behaviour::Installs | Behaviour::InstallsMute | Behaviour::Hangs => &installer,
     };
     medium::write_esp(
         &esp,

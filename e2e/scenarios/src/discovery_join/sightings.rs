@@ -230,5 +230,6 @@ fn os(epoch: &str) -> OsReport {
         kernel: None,
         architecture: None,
         addresses: Vec::new(),
+        wipe: None,
     }
 }

@@ -6,6 +6,7 @@ use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
 
 use crate::requirement::Judgement;
 use crate::view::{View, Wanted};
+use crate::wipe;
 
 /// Whether the image that a card is to get is the one that is wanted, or while that one is given up
 /// the last that the card was seen to run or the golden one; and whether it may go there, and by
@@ -69,6 +70,7 @@ pub(super) fn is_allowed(
     let records = before.cards.iter().chain(&after.cards);
     let records = records.filter(|kept| kept.uid == uid);
     let ran = records.filter_map(|kept| kept.security_version).max();
+    let ran = ran.filter(|_| !wipe::is_aimed(card));
     vetting.trust == Judgement::Met
         && vetting.fit == Judgement::Met
         && Some(vetting.security_version) >= ran.max(minimum)

@@ -6,6 +6,7 @@ use lockstep_crds::service::OfferedService;
 use crate::approval::is_approved;
 use crate::requirement::Judgement;
 use crate::view::{CardView, View};
+use crate::wipe;
 
 /// Whether everything that is offered from now on is wanted, vetted, and no older than is allowed.
 pub(super) fn are_allowed(view: &View, before: &DpuHostStatus, after: &DpuHostStatus) -> bool {
@@ -34,6 +35,7 @@ fn is_allowed(view: &View, card: &CardView, was: &[OfferedService], new: &Offere
     let ran = ran.filter_map(|old| old.security_version).max();
     let mut wanted = card.services.iter().filter_map(|one| one.image.as_ref());
     is_approved(card)
+        && !wipe::is_aimed(card)
         && wanted.any(|image| {
             image.service == new.service
                 && image.facts.digest == new.digest

@@ -297,6 +297,8 @@ impl Proposing {
                 paused: false,
                 retry_token: None,
                 values: Vec::new(),
+                wipe: None,
+                retired: false,
             },
         );
         let system = groups(&found.evidence.sightings).system;

@@ -5,6 +5,7 @@
 
 mod events;
 mod versions;
+mod wipes;
 
 use std::collections::VecDeque;
 

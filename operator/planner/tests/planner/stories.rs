@@ -29,6 +29,7 @@ mod shutdown;
 mod taint;
 mod taken_down;
 mod updates;
+mod wipe;
 
 use crate::world::{World, secs};
 

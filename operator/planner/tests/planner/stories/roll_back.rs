@@ -516,6 +516,7 @@ fn what_comes_up_while_the_bmc_writes_the_good_image_is_not_taken_for_the_end() 
     world.cards[0].os = Some(CardOs {
         image: image("os-2"),
         epoch: "late".into(),
+        wiped: None,
     });
     while world.is_installing(0) {
         world.round();

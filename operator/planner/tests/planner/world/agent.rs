@@ -403,7 +403,9 @@ impl World {
             };
             let fallback = card.fallback.as_ref().map(|fallback| &fallback.image);
             let golden = card.golden.as_ref().map(|golden| &golden.found.image);
-            wanted.into_iter().chain(fallback).chain(golden)
+            let wiper = card.wiper.as_ref().map(|wiper| &wiper.image);
+            let others = fallback.into_iter().chain(golden).chain(wiper);
+            wanted.into_iter().chain(others)
         });
         let of_firmware = view.cards.iter().flat_map(|card| &card.firmware);
         let of_firmware = of_firmware.filter_map(|one| one.image.as_ref());

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::directive::{ActivatedBy, ImageFacts};
 use lockstep_crds::report::Reachability;
 use lockstep_crds::service::ServicesReport;
+use lockstep_crds::wipe::WipeResult;
 use lockstep_crds::{
     Dpu, DpuBootPolicy, DpuBootPolicySpec, DpuHost, DpuHostSpec, DpuSpec, MachineIdentity,
 };
@@ -117,7 +118,7 @@ impl World {
                 "imageRef": {"name": "os-1"},
                 "hostWait": {"until": "OsRunning"},
             }))),
-            catalogue: ["os-1", "os-2", "net-3", "net-4", GOLDEN]
+            catalogue: ["os-1", "os-2", "net-3", "net-4", GOLDEN, "wiper-9"]
                 .map(|version| (version.to_owned(), image(version)))
                 .into(),
             vetted: BTreeMap::new(),
@@ -134,6 +135,8 @@ impl World {
                     machine: Machine::new(serial(name)),
                     disk: None,
                     fetched: None,
+                    wipes: WipeResult::Wiped,
+                    wiped: Vec::new(),
                     os: None,
                     os_report: None,
                     os_lease: None,
@@ -187,6 +190,8 @@ impl World {
             edit(&mut dpu.spec);
             dpu.metadata.generation = dpu.metadata.generation.map(|g| g + 1);
             let same = before.image_ref == dpu.spec.image_ref
+                && before.wipe == dpu.spec.wipe
+                && before.retired == dpu.spec.retired
                 && before.retry_token == dpu.spec.retry_token;
             self.wish += usize::from(!same);
         }

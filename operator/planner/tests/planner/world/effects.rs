@@ -203,6 +203,7 @@ impl World {
             ActionKind::StageInstall => {
                 let image = directive.action.image.clone();
                 let machine = self.machine(which);
+                machine.order.clone_from(&directive.action.wipe);
                 machine.media = image;
                 machine.lose_override();
                 machine.boot_override = true;
@@ -210,7 +211,9 @@ impl World {
             ActionKind::StageHttpBoot | ActionKind::SetNetworkBoot => {
                 let image = directive.action.image.clone();
                 let always = directive.action.kind == ActionKind::SetNetworkBoot;
-                self.machine(which).set_http_boot(image, always);
+                let machine = self.machine(which);
+                machine.order.clone_from(&directive.action.wipe);
+                machine.set_http_boot(image, always);
             }
             ActionKind::PullUpdate | ActionKind::PushUpdate => {
                 if let Which::Card(index) = which {

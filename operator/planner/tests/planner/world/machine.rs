@@ -12,6 +12,7 @@ use lockstep_crds::report::{
     Vantage,
 };
 
+use lockstep_crds::wipe::{WipeItem, WipeOrder, WipeReport};
 use lockstep_planner::view::Readiness;
 
 use super::build::{activation, image};
@@ -37,6 +38,8 @@ pub struct Machine {
     pub media: Option<ImageFacts>,
     pub foreign_media: bool,
     pub boot_override: bool,
+    /// What the image that is staged is ordered to wipe.
+    pub order: Option<WipeOrder>,
     /// The image that HTTP boot from a URL would fetch.
     pub http_uri: Option<ImageFacts>,
     pub foreign_uri: bool,
@@ -179,6 +182,8 @@ pub enum Coming {
     PowerOff,
     /// The installer ends.
     Installed(ImageFacts),
+    /// The wiper is through.
+    Wiped(ImageFacts),
     /// An update comes to its end, and has written this.
     Updated(Option<ImageFacts>),
     /// An update of the BMC's firmware comes to its end.
@@ -194,6 +199,8 @@ pub enum Coming {
 pub struct CardOs {
     pub image: ImageFacts,
     pub epoch: String,
+    /// What it has wiped.
+    pub wiped: Option<WipeReport>,
 }
 
 impl Machine {
@@ -205,6 +212,7 @@ impl Machine {
             media: None,
             foreign_media: false,
             boot_override: false,
+            order: None,
             http_uri: None,
             foreign_uri: false,
             http_override: false,
@@ -544,6 +552,10 @@ impl World {
         card.fetched = None;
         let up = (now + secs(BOOT), Coming::Up);
         match card.machine.boot_image() {
+            Some(image) if is_wiper(&image) => {
+                let done = (now + secs(INSTALL), Coming::Wiped(image));
+                card.machine.coming.push(done);
+            }
             Some(image) if image.stateless => {
                 card.fetched = Some(image);
                 card.machine.coming.push(up);
@@ -590,9 +602,12 @@ impl World {
     /// Whether an installer or the BMC is writing to the card.
     pub fn is_installing(&self, index: usize) -> bool {
         let coming = &self.cards[index].machine.coming;
-        coming
-            .iter()
-            .any(|(_, coming)| matches!(coming, Coming::Installed(_) | Coming::Updated(_)))
+        coming.iter().any(|(_, coming)| {
+            matches!(
+                coming,
+                Coming::Installed(_) | Coming::Updated(_) | Coming::Wiped(_)
+            )
+        })
     }
 
     /// The BMC of a card that is on takes an update, which resets the card.
@@ -674,6 +689,7 @@ impl World {
                     self.host_agent_starts();
                 }
                 Coming::Installed(_)
+                | Coming::Wiped(_)
                 | Coming::Updated(_)
                 | Coming::FirmwareWritten(_)
                 | Coming::BmcUp => {}
@@ -695,6 +711,7 @@ impl World {
                         self.tell(format!("card {index}: its BMC is up"));
                         self.cards[index].machine.bmc_up();
                     }
+                    Coming::Wiped(image) => self.wiped(index, &image),
                     Coming::Installed(image) => {
                         let up = (self.now + secs(BOOT), Coming::Up);
                         self.cards[index].disk = Some(image);
@@ -704,6 +721,38 @@ impl World {
             }
         }
         self.custody_runs_out();
+    }
+
+    /// The wiper is through with a card, if it was ordered to be.
+    fn wiped(&mut self, index: usize, image: &ImageFacts) {
+        let now = self.now;
+        let broken = self.broken.contains(&image.version);
+        let card = &mut self.cards[index];
+        let Some(order) = card.machine.order.clone().filter(|_| !card.dead && !broken) else {
+            return;
+        };
+        assert_eq!(order.identity, card.machine.identity, "wiped by mistake");
+        assert!(
+            !card.wiped.contains(&order.token),
+            "wiped twice by one token\n{}",
+            self.told()
+        );
+        card.wiped.push(order.token.clone());
+        card.disk = None;
+        card.machine.stage = Some(BootStage::OsRunning);
+        card.os = Some(CardOs {
+            epoch: format!("boot-{}", now.as_second()),
+            image: image.clone(),
+            wiped: Some(WipeReport {
+                token: order.token,
+                items: vec![WipeItem {
+                    item: "Disk vda".to_owned(),
+                    result: card.wipes.clone(),
+                    message: None,
+                }],
+            }),
+        });
+        self.tell(format!("card {index}: wiped"));
     }
 
     fn card_is_up(&mut self, index: usize) {
@@ -718,6 +767,7 @@ impl World {
         card.os = Some(CardOs {
             epoch: format!("boot-{}", now.as_second()),
             image: image.clone(),
+            wiped: None,
         });
         self.tell(format!("card {index}: runs {}", image.version));
     }
@@ -751,6 +801,7 @@ impl World {
                     kernel: None,
                     architecture: None,
                     addresses: vec!["10.0.0.9".to_owned()],
+                    wipe: os.wiped.clone(),
                 }),
                 ..DpuReportSpec::new(
                     Vantage::CardOs,
@@ -761,6 +812,11 @@ impl World {
             });
         }
     }
+}
+
+/// Whether an image wipes the card that boots it.
+fn is_wiper(image: &ImageFacts) -> bool {
+    image.version.starts_with("wiper-")
 }
 
 fn due(machine: &mut Machine, now: Timestamp) -> Vec<Coming> {

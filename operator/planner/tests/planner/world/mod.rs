@@ -18,6 +18,7 @@ use lockstep_configuration::Inputs;
 use lockstep_crds::directive::{Directive, ImageFacts};
 use lockstep_crds::report::StoredImage;
 use lockstep_crds::service::ServicesReport;
+use lockstep_crds::wipe::WipeResult;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
 use lockstep_planner::decision::TaintEffect;
 use lockstep_planner::inventory::JoinedHost;
@@ -51,6 +52,10 @@ pub struct Card {
     pub disk: Option<ImageFacts>,
     /// What it has booted from the network this time.
     pub fetched: Option<ImageFacts>,
+    /// What its wiper tells when it is through.
+    pub wipes: WipeResult,
+    /// The token of each wipe that ran on it.
+    pub wiped: Vec<String>,
     pub os: Option<CardOs>,
     /// Report and Lease of its own agent; they outlive the system that wrote them.
     pub os_report: Option<DpuReportSpec>,
@@ -183,6 +188,7 @@ impl World {
             vetting,
             fallback: None,
             golden: None,
+            wiper: self.wiper(&dpu),
             report: card.machine.report.clone(),
             os: card.os_report.clone(),
             os_agent: card.os_lease.map(|renewed| LeaseSeen {
@@ -254,6 +260,17 @@ impl World {
         let kept = record.and_then(|record| record.record_of(uid));
         let offered = kept.into_iter().flat_map(|kept| &kept.services);
         offered.map(|one| self.service(&one.image)).collect()
+    }
+
+    fn wiper(&self, dpu: &Dpu) -> Option<Box<Fallback>> {
+        let named = &dpu.spec.wipe.as_ref()?.image_ref.name;
+        let image = self.catalogue.get(named)?;
+        Some(Box::new(Fallback {
+            image: image.clone(),
+            requirements: Vec::new(),
+            vetting: self.vetting(image),
+            configuration: None,
+        }))
     }
 
     fn vetting(&self, image: &ImageFacts) -> Vetting {

@@ -19,12 +19,18 @@ pub struct Writes {
     pub card_status: usize,
     pub finalizers: usize,
     pub accounts: usize,
+    pub withdrawn: usize,
     pub agents: usize,
 }
 
 impl Writes {
     pub fn total(&self) -> usize {
-        self.host_status + self.card_status + self.finalizers + self.accounts + self.agents
+        self.host_status
+            + self.card_status
+            + self.finalizers
+            + self.accounts
+            + self.withdrawn
+            + self.agents
     }
 }
 
@@ -251,6 +257,7 @@ impl World {
 
     fn conclude(&mut self, plan: &Plan) {
         let mut lines = Vec::new();
+        self.writes.withdrawn += plan.withdrawn_accounts.len();
         for (name, status) in &plan.cards {
             let found = self
                 .cards
@@ -330,6 +337,10 @@ impl World {
 fn asked(view: &View, directive: &Directive) -> Option<String> {
     let uid = &directive.target.uid;
     let card = view.cards.iter().find(|card| card.uid() == *uid)?;
+    let wiper = card.wiper.as_ref().map(|wiper| &wiper.image);
+    if wiper.is_some() && directive.action.image.as_ref() == wiper {
+        return wiper.map(|wiper| wiper.digest.clone());
+    }
     match &card.wanted {
         Wanted::Image(image) => Some(image.digest.clone()),
         Wanted::Missing(_) | Wanted::Nothing => None,

@@ -1,0 +1,200 @@
+//! Disks: every block is overwritten with zeros, given back to the disk where that takes it, and
+//! read again. What a disk keeps beside the blocks that it shows, such as worn-out flash, only a
+//! command of its own reaches.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
+use lockstep_crds::wipe::WipeItem;
+use lockstep_local::disks::{Disk, DiskKind, disks};
+use lockstep_local::{Fact, Root};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
+
+use crate::wipe::{failed, left, wiped};
+
+const CHUNK: usize = 4 << 20;
+
+/// Every disk of the card. What was booted from is a medium that can be taken out.
+pub(super) fn wipe_all(root: &Root, devices: &Path) -> Vec<WipeItem> {
+    let disks = match disks(root) {
+        Fact::Known(disks) => disks,
+        Fact::NotOffered => return vec![left("Disks", "the card has none")],
+        Fact::NotRead(why) => {
+            return vec![failed("Disks", format!("they cannot be listed: {why}"))];
+        }
+    };
+    let items: Vec<WipeItem> = disks
+        .iter()
+        .filter(|disk| !is_medium(disk))
+        .map(|disk| wipe(disk, devices))
+        .collect();
+    if items.is_empty() {
+        return vec![left("Disks", "the card has none")];
+    }
+    items
+}
+
+/// What a BMC, or a person, put there, and takes away again.
+fn is_medium(disk: &Disk) -> bool {
+    disk.kind == DiskKind::Optical
+        || disk.removable == Fact::Known(true)
+        || disk.bytes == Fact::Known(0)
+}
+
+fn wipe(disk: &Disk, devices: &Path) -> WipeItem {
+    let name = format!("Disk {}", disk.name);
+    if disk.read_only == Fact::Known(true) {
+        return failed(&name, "it is write-protected");
+    }
+    // The kernel writes `!` where a device's own name has a slash.
+    let path = devices.join(disk.name.replace('!', "/"));
+    let bytes = disk.bytes.clone().known();
+    match overwrite(&path, bytes) {
+        Ok(Overwritten { bytes, given_back }) => wiped(
+            &name,
+            format!(
+                "{bytes} bytes overwritten with zeros{}, and read back as zeros",
+                if given_back {
+                    ", given back to the disk"
+                } else {
+                    ""
+                }
+            ),
+        ),
+        Err(error) => failed(&name, format!("{}: {error}", path.display())),
+    }
+}
+
+struct Overwritten {
+    bytes: u64,
+    given_back: bool,
+}
+
+/// Zeros from end to end, as many as the disk has bytes.
+fn overwrite(path: &Path, told: Option<u64>) -> io::Result<Overwritten> {
+    let mut disk = OpenOptions::new().read(true).write(true).open(path)?;
+    let bytes = disk.seek(SeekFrom::End(0))?;
+    if told.is_some_and(|told| told != bytes) {
+        return Err(io::Error::other(format!(
+            "it has {bytes} bytes, and the kernel told of {told:?}"
+        )));
+    }
+    disk.rewind()?;
+    let zeros = vec![0; CHUNK];
+    let mut at = 0;
+    while at < bytes {
+        let next = chunk(bytes - at);
+        disk.write_all(&zeros[..next])?;
+        at += next as u64;
+    }
+    disk.sync_all()?;
+    // A disk that takes no blocks back holds zeros in them.
+    let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    let given_back = bytes > 0 && fallocate(&disk, hole, 0, bytes).is_ok();
+    disk.sync_all()?;
+    // What is read back must come from the disk, not from what was just written.
+    fadvise(&disk, 0, None, Advice::DontNeed)?;
+    read_back(&mut disk, bytes)?;
+    Ok(Overwritten { bytes, given_back })
+}
+
+fn read_back(disk: &mut File, bytes: u64) -> io::Result<()> {
+    disk.rewind()?;
+    let zeros = vec![0; CHUNK];
+    let mut found = vec![1; CHUNK];
+    let mut at = 0;
+    while at < bytes {
+        let next = chunk(bytes - at);
+        disk.read_exact(&mut found[..next])?;
+        if found[..next] != zeros[..next] {
+            return Err(io::Error::other(format!(
+                "it was overwritten with zeros, and reads otherwise within {next} bytes from {at}"
+            )));
+        }
+        at += next as u64;
+    }
+    Ok(())
+}
+
+fn chunk(rest: u64) -> usize {
+    usize::try_from(rest).map_or(CHUNK, |rest| rest.min(CHUNK))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockstep_crds::wipe::WipeResult;
+    use std::fs;
+
+    /// A machine with a disk, a CD and a stick, and the files that stand for them.
+    fn machine(read_only: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, removable, ro) in [
+            ("vda", "0", read_only),
+            ("sda", "1", "0"),
+            ("sr0", "1", "0"),
+        ] {
+            let block = dir.path().join("sys/block").join(name);
+            fs::create_dir_all(block.join("device")).unwrap();
+            let size = ((CHUNK + 512) / 512).to_string();
+            for (file, text) in [
+                ("size", size.as_str()),
+                ("removable", removable),
+                ("ro", ro),
+            ] {
+                fs::write(block.join(file), format!("{text}\n")).unwrap();
+            }
+            fs::create_dir_all(dir.path().join("dev")).unwrap();
+            fs::write(dir.path().join("dev").join(name), vec![7; CHUNK + 512]).unwrap();
+        }
+        dir
+    }
+
+    fn wiped_of(dir: &Path) -> Vec<WipeItem> {
+        wipe_all(&Root::new(dir), &dir.join("dev"))
+    }
+
+    #[test]
+    fn every_byte_of_a_disk_is_zero_and_media_are_left_alone() {
+        let dir = machine("0");
+        let told = wiped_of(dir.path());
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(told[0].item, "Disk vda");
+        assert_eq!(told[0].result, WipeResult::Wiped, "{told:?}");
+        let bytes = |name: &str| fs::read(dir.path().join("dev").join(name)).unwrap();
+        assert_eq!(bytes("vda"), vec![0; CHUNK + 512]);
+        assert_eq!(bytes("sda"), vec![7; CHUNK + 512]);
+        assert_eq!(bytes("sr0"), vec![7; CHUNK + 512]);
+    }
+
+    #[test]
+    fn what_cannot_be_written_or_is_of_another_size_has_failed() {
+        let dir = machine("1");
+        assert_eq!(wiped_of(dir.path())[0].result, WipeResult::Failed);
+        let dir = machine("0");
+        fs::write(dir.path().join("dev/vda"), [7; 512]).unwrap();
+        assert_eq!(wiped_of(dir.path())[0].result, WipeResult::Failed);
+        fs::remove_file(dir.path().join("dev/vda")).unwrap();
+        assert_eq!(wiped_of(dir.path())[0].result, WipeResult::Failed);
+    }
+
+    #[test]
+    fn a_disk_that_takes_zeros_and_keeps_what_it_had_is_found_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk");
+        let mut bytes = vec![0; CHUNK * 2];
+        bytes[CHUNK + 17] = 1;
+        fs::write(&path, bytes).unwrap();
+        let mut disk = File::open(&path).unwrap();
+        let why = read_back(&mut disk, CHUNK as u64 * 2).unwrap_err();
+        assert!(why.to_string().contains("reads otherwise"), "{why}");
+    }
+
+    #[test]
+    fn a_card_without_disks_has_nothing_to_wipe() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("sys/block")).unwrap();
+        assert_eq!(wiped_of(dir.path())[0].result, WipeResult::NotSupported);
+    }
+}
