@@ -38,6 +38,7 @@ pub mod orders;
 mod override_note;
 mod plan;
 mod pull_secret;
+mod pxe_boot;
 mod refused;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -79,6 +80,7 @@ use crate::durable;
 use crate::health::{self, Metrics};
 use crate::kube_client;
 use crate::lease::{self, Candidate, Hold, LeaseKeeper, Mandate};
+use crate::pxe::book::Book;
 use crate::site::attended::Attended;
 use crate::site::calls::RedfishDial;
 use crate::site::context::Site;
@@ -125,6 +127,11 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
     let site = Arc::new(Site {
         client,
         dial: Arc::new(RedfishDial::new(redfish, Arc::clone(&metrics))),
+        pxe: config
+            .pxe
+            .as_ref()
+            .map(|pxe| Book::open(&pxe.dir, &config.state_dir).context("pxe.dir"))
+            .transpose()?,
         orders: OrderBook::open(&config.state_dir)?,
         glances: Glances::default(),
         attended: Attended::default(),
@@ -135,6 +142,8 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
         seed_ca,
         config,
     });
+    // Before anything else: a card that was given up while no agent ran must not find its file.
+    site.end_outdated_pxe_offers()?;
     let means = Means {
         site: Arc::clone(&site),
         explorer: Arc::new(explorer),

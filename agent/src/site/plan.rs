@@ -40,6 +40,7 @@ impl Site {
             ActionKind::StageHttpBoot | ActionKind::SetNetworkBoot => {
                 self.has_http_boot(directive, facts)
             }
+            ActionKind::StagePxeBoot => self.has_pxe_boot(directive, facts),
             // Their note tells, see `settle_update`.
             ActionKind::PullUpdate
             | ActionKind::PushUpdate
@@ -95,6 +96,7 @@ impl Site {
             }
             ActionKind::StageHttpBoot
             | ActionKind::SetNetworkBoot
+            | ActionKind::StagePxeBoot
             | ActionKind::PullUpdate
             | ActionKind::PushUpdate
             | ActionKind::PullFirmware
@@ -193,6 +195,7 @@ impl Worker {
             ActionKind::StageHttpBoot | ActionKind::SetNetworkBoot => {
                 self.plan_http_boot(directive, facts)
             }
+            ActionKind::StagePxeBoot => self.plan_pxe_boot(directive, facts),
             ActionKind::PullUpdate
             | ActionKind::PushUpdate
             | ActionKind::PullFirmware

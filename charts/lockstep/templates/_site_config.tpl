@@ -31,6 +31,10 @@ xpu:
   {{- if .xpu.caConfigMap }}
   caFile: /etc/lockstep-xpu-ca/ca.crt
   {{- end }}
+{{- if (.pxe | default dict).claim }}
+pxe:
+  dir: /var/lib/lockstep/pxe
+{{- end }}
 {{- with .poll }}
 poll:
   {{- toYaml . | nindent 2 }}

@@ -17,6 +17,7 @@ use crate::intent::{Draft, Intent, plain};
 use crate::leave::{Leave, leave};
 use crate::network_boot;
 use crate::push;
+use crate::pxe;
 use crate::reach;
 use crate::reason::Reason;
 use crate::requirement;
@@ -100,7 +101,8 @@ pub(crate) fn install(
         };
     }
     let staged = road::armed_by(facts, kept, wanted) == Some(road)
-        && (!wanted.stateless || network_boot::is_of_this_wish(kept));
+        && (!wanted.stateless || network_boot::is_of_this_wish(kept))
+        && (road != AllowedMethod::Pxe || pxe::is_at_its_addresses(card, facts));
     if road == AllowedMethod::Rshim && leave == Leave::Granted {
         require_on(card, off)?;
         if road::is_in_the_way(road, facts, kept) {
@@ -324,6 +326,11 @@ pub(crate) fn staging(
         action: Action {
             image: Some(wanted.clone()),
             configuration: card.configuration.as_ref().map(Inputs::digest),
+            boot_macs: if road == AllowedMethod::Pxe {
+                card.dpu.spec.boot_macs.clone()
+            } else {
+                Vec::new()
+            },
             ..plain(road::arming_with(road, wanted))
         },
         expects: card::expects(card, power, false),

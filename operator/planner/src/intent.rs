@@ -120,6 +120,7 @@ pub fn plain(kind: ActionKind) -> Action {
         image: None,
         component: None,
         configuration: None,
+        boot_macs: Vec::new(),
         power_on: None,
         work_order: None,
     }

@@ -82,7 +82,8 @@ pub fn unknown_value(record: &DpuHostStatus) -> Option<String> {
             | ArmedEffect::BootOverride
             | ArmedEffect::HttpBootUri
             | ArmedEffect::Update
-            | ArmedEffect::HostOffer => None,
+            | ArmedEffect::HostOffer
+            | ArmedEffect::PxeOffer => None,
         });
     directive.or(hold).or(armed).or_else(|| no_clock(record))
 }
@@ -400,6 +401,7 @@ fn book(
         | ActionKind::StageInstall
         | ActionKind::StageHttpBoot
         | ActionKind::SetNetworkBoot
+        | ActionKind::StagePxeBoot
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
         | ActionKind::PullFirmware

@@ -292,6 +292,7 @@ impl Proposing {
                 identity: found.identity.clone(),
                 image_ref: None,
                 firmware_refs: None,
+                boot_macs: Vec::new(),
                 approved: false,
                 paused: false,
                 retry_token: None,

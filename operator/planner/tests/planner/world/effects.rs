@@ -209,6 +209,11 @@ impl World {
                 let always = directive.action.kind == ActionKind::SetNetworkBoot;
                 self.machine(which).set_http_boot(image, always);
             }
+            ActionKind::StagePxeBoot => {
+                let image = directive.action.image.clone().unwrap();
+                let macs = directive.action.boot_macs.clone();
+                self.machine(which).set_pxe_boot(image, macs);
+            }
             ActionKind::PullUpdate | ActionKind::PushUpdate => {
                 if let Which::Card(index) = which {
                     self.update(index, directive);
@@ -235,6 +240,7 @@ impl World {
                 machine.http_uri = None;
                 machine.lose_override();
                 machine.granted = None;
+                machine.pxe_offer = None;
             }
             ActionKind::PowerOn => match which {
                 Which::Host => self.power_on_host(),
