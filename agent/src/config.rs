@@ -42,6 +42,9 @@ pub struct SiteConfig {
     /// How often BMCs are looked at.
     #[serde(default)]
     pub poll: PollSection,
+    /// PXE, for cards that get their image so; without it, none does.
+    #[serde(default)]
+    pub pxe: Option<PxeSection>,
     /// Where BMCs are looked for; without it, nowhere.
     #[serde(default)]
     pub discovery: Option<DiscoverySection>,
@@ -83,6 +86,16 @@ pub struct StoreTlsSection {
     pub cert_file: PathBuf,
     /// PEM key of that certificate.
     pub key_file: PathBuf,
+}
+
+/// How images are offered by PXE.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PxeSection {
+    /// Folder from which the site's PXE service answers, `lockstep-agent pxe` or a dnsmasq of the
+    /// site. It belongs to this agent alone, and has room for the image of each card that is being
+    /// installed so.
+    pub dir: PathBuf,
 }
 
 /// What cards are told.

@@ -19,6 +19,7 @@ pub mod lease;
 pub mod local_inventory;
 mod local_report;
 mod machine_figures;
+pub mod pxe;
 pub mod release;
 pub mod report;
 pub mod seed;

@@ -8,9 +8,10 @@ use anyhow::{Result, anyhow};
 use clap::{Parser, Subcommand, ValueEnum};
 use lockstep_agent::config::SiteConfig;
 use lockstep_agent::host::HostArgs;
+use lockstep_agent::pxe::service::PxeArgs;
 use lockstep_agent::release::ReleaseArgs;
 use lockstep_agent::xpu::XpuArgs;
-use lockstep_agent::{host, inventory, release, shutdown, site, xpu};
+use lockstep_agent::{host, inventory, pxe, release, shutdown, site, xpu};
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
@@ -49,6 +50,8 @@ enum Role {
         #[arg(long, default_value = "/")]
         root: PathBuf,
     },
+    /// Boots the cards by PXE to which a site's agent offers something: runs a dnsmasq.
+    Pxe(PxeArgs),
     /// Ends the hold of a host without Kubernetes, straight at its BMC.
     Release(ReleaseArgs),
 }
@@ -81,6 +84,8 @@ fn run(role: Role) -> Result<()> {
         }
         Role::Host(args) => of_the_machine(async { host::run(args, shutdown::on_signal()?).await }),
         Role::Xpu(args) => of_the_machine(async { xpu::run(args, shutdown::on_signal()?).await }),
+        Role::Pxe(args) => small_runtime()?
+            .block_on(async { pxe::service::run(&args, shutdown::on_signal()?).await }),
         Role::Inventory { root } => {
             writeln!(std::io::stdout(), "{}", inventory::of(&root)?)?;
             Ok(())

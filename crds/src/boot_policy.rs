@@ -340,16 +340,19 @@ pub enum AllowedMethod {
     /// The agent of the card's host pushes the image, a boot stream of its maker, over rshim, which
     /// resets the card. For hosts with `trustDomain: Trusted` alone.
     Rshim,
+    /// The card's firmware fetches the image by TFTP, once, as the site's PXE service tells it to.
+    Pxe,
 }
 
 impl AllowedMethod {
     /// Every way.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::VirtualMedia,
         Self::UefiHttp,
         Self::SimpleUpdate,
         Self::MultipartPush,
         Self::Rshim,
+        Self::Pxe,
     ];
 }
 
@@ -361,6 +364,7 @@ impl From<AllowedMethod> for InstallMethod {
             AllowedMethod::SimpleUpdate => Self::SimpleUpdate,
             AllowedMethod::MultipartPush => Self::MultipartPush,
             AllowedMethod::Rshim => Self::Rshim,
+            AllowedMethod::Pxe => Self::Pxe,
         }
     }
 }

@@ -64,6 +64,9 @@ open_enum! {
         StageHttpBoot,
         /// Card: set a lasting boot override to UEFI HTTP boot, with the URL of the image.
         SetNetworkBoot,
+        /// Card: offer the image to the firmware of `bootMacs` by the site's PXE service, and set a
+        /// one-time boot override to PXE.
+        StagePxeBoot,
         /// Card: power it on if it is off, and have its BMC fetch the image and write it.
         PullUpdate,
         /// Card: power it on if it is off, and send the image to its BMC, which writes it.
@@ -109,6 +112,7 @@ impl ActionKind {
             | Self::StageInstall
             | Self::StageHttpBoot
             | Self::SetNetworkBoot
+            | Self::StagePxeBoot
             | Self::OfferImage
             | Self::ClearInstall
             | Self::PowerOn => false,
@@ -118,9 +122,11 @@ impl ActionKind {
     /// Whether the action arms a card for an install, by whichever way.
     pub fn arms_install(&self) -> bool {
         match self {
-            Self::StageInstall | Self::StageHttpBoot | Self::SetNetworkBoot | Self::OfferImage => {
-                true
-            }
+            Self::StageInstall
+            | Self::StageHttpBoot
+            | Self::SetNetworkBoot
+            | Self::StagePxeBoot
+            | Self::OfferImage => true,
             Self::HoldHost
             | Self::ReleaseHost
             | Self::PullUpdate
@@ -146,6 +152,7 @@ impl ActionKind {
             | Self::StageInstall
             | Self::StageHttpBoot
             | Self::SetNetworkBoot
+            | Self::StagePxeBoot
             | Self::PullUpdate
             | Self::PushUpdate
             | Self::OfferImage
@@ -167,6 +174,7 @@ impl ActionKind {
             | Self::StageInstall
             | Self::StageHttpBoot
             | Self::SetNetworkBoot
+            | Self::StagePxeBoot
             | Self::OfferImage
             | Self::PullFirmware
             | Self::PushFirmware
@@ -273,8 +281,8 @@ pub struct Target {
 pub struct Action {
     /// What to do.
     pub kind: ActionKind,
-    /// Image to stage or to write, for `StageInstall`, `StageHttpBoot`, `SetNetworkBoot`, `PullUpdate`, `PushUpdate`,
-    /// `OfferImage`, `PushImage`, `PullFirmware` and `PushFirmware`; of a card's `PowerOn`, the one
+    /// Image to stage or to write, for `StageInstall`, `StageHttpBoot`, `SetNetworkBoot`, `StagePxeBoot`,
+    /// `PullUpdate`, `PushUpdate`, `OfferImage`, `PushImage`, `PullFirmware` and `PushFirmware`; of a card's `PowerOn`, the one
     /// that is installed by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageFacts>,
@@ -295,6 +303,10 @@ pub struct Action {
     /// `Wiper`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wipe: Option<WipeOrder>,
+    /// The card's addresses on the network from which it boots, for `StagePxeBoot`.
+    #[schemars(length(max = 8), inner(length(max = 17)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub boot_macs: Vec<String>,
     /// Whether `ReleaseHost` also powers the host on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_on: Option<bool>,

@@ -93,6 +93,15 @@ pub struct DpuSpec {
     /// Which card must answer behind that BMC. Needed before anything is changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<MachineIdentity>,
+    /// MAC addresses from which the card's firmware boots over the network, in lower case. Install
+    /// method `Pxe` needs one: what boots from such an address during an install gets the image.
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(
+        length(max = 8),
+        inner(regex(pattern = r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$"))
+    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub boot_macs: Vec<String>,
     /// The image this card should run; overrides the policy's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_ref: Option<LocalRef>,

@@ -219,6 +219,8 @@ open_enum! {
         Update,
         /// The image is (or may be) offered to the agent of the card's host.
         HostOffer,
+        /// The image is (or may be) offered to the card's firmware by the site's PXE service.
+        PxeOffer,
     }
 }
 
@@ -674,7 +676,10 @@ impl CardRecord {
             ArmedEffect::HttpBootUri | ArmedEffect::BootOverride => stays,
             // Some BMCs make a medium of the URL.
             ArmedEffect::VirtualMedia => stays && self.armed.contains(&ArmedEffect::HttpBootUri),
-            ArmedEffect::Update | ArmedEffect::HostOffer | ArmedEffect::Unrecognized(_) => false,
+            ArmedEffect::Update
+            | ArmedEffect::HostOffer
+            | ArmedEffect::PxeOffer
+            | ArmedEffect::Unrecognized(_) => false,
         })
     }
 

@@ -206,6 +206,9 @@ pub struct BmcReport {
     /// of this site's store that another card was given counts as nobody's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_boot: Option<MediaReport>,
+    /// The site's PXE service, for a card; absent from agents that do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pxe: Option<PxeReport>,
     /// The update that this BMC was asked for last, until it is forgotten by a `ClearInstall`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<UpdateReport>,
@@ -321,6 +324,22 @@ pub struct MediaReport {
     #[schemars(length(max = 71))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+}
+
+/// The site's PXE service, as it is for one card.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PxeReport {
+    /// Whether the site's agent keeps one supplied.
+    pub supplied: bool,
+    /// Digest of the image that it offers to the card's firmware.
+    #[schemars(length(max = 71))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The addresses to which it does.
+    #[schemars(length(max = 8), inner(length(max = 17)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub macs: Vec<String>,
 }
 
 /// The outcome of probing a BMC.

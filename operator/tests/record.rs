@@ -93,6 +93,7 @@ fn directive(seq: i64) -> Directive {
             component: None,
             activation: None,
             configuration: None,
+            boot_macs: Vec::new(),
             wipe: None,
             power_on: None,
             work_order: None,

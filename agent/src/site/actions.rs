@@ -58,6 +58,7 @@ impl Worker {
             }
             ActionKind::StageInstall
             | ActionKind::StageHttpBoot
+            | ActionKind::StagePxeBoot
             | ActionKind::PullUpdate
             | ActionKind::PushUpdate
             | ActionKind::PullFirmware
@@ -87,6 +88,11 @@ impl Worker {
             }),
             ActionKind::StageInstall | ActionKind::StageHttpBoot | ActionKind::SetNetworkBoot => {
                 self.prepare_medium(directive).await.map(Prepared::Medium)
+            }
+            ActionKind::StagePxeBoot => {
+                self.prepare_medium(directive).await?;
+                self.offer_by_pxe(directive).await?;
+                Ok(Prepared::Nothing)
             }
             ActionKind::ResetBmc => {
                 self.require_idle_bmc().await?;
@@ -260,6 +266,7 @@ impl Worker {
                 let always = BootOverride::AlwaysFrom;
                 return self.set_http_boot(prepared, always, bmc, settled).await;
             }
+            ActionKind::StagePxeBoot => return self.set_pxe_boot(bmc, settled).await,
             ActionKind::ResetBmc => return self.reset_bmc(bmc, settled).await,
             ActionKind::PullUpdate
             | ActionKind::PushUpdate
@@ -356,6 +363,7 @@ impl Worker {
             | ActionKind::StageInstall
             | ActionKind::StageHttpBoot
             | ActionKind::SetNetworkBoot
+            | ActionKind::StagePxeBoot
             | ActionKind::PullUpdate
             | ActionKind::PushUpdate
             | ActionKind::PullFirmware

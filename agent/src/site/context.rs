@@ -10,6 +10,7 @@ use url::Url;
 use crate::config::SiteConfig;
 use crate::health::Metrics;
 use crate::lease::Mandate;
+use crate::pxe::book::Book;
 use crate::site::attended::Attended;
 use crate::site::calls::Dial;
 use crate::site::glances::Glances;
@@ -28,6 +29,8 @@ pub struct Site {
     pub dial: Arc<dyn Dial>,
     /// The images.
     pub store: Store,
+    /// What is offered by PXE, where the site has that.
+    pub pxe: Option<Book>,
     /// The work orders.
     pub orders: OrderBook,
     /// Looks at hosts for the workers of their cards.

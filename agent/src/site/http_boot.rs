@@ -73,7 +73,8 @@ impl Site {
     }
 
     /// Whether the override in force is one that an install sets. `Cd` is, whoever set it; for
-    /// `UefiHttp` the URL or our note must say so, for machines without a disk boot so always.
+    /// `UefiHttp` the URL or our note must say so, for machines without a disk boot so always; for
+    /// `Pxe` our note alone.
     pub(super) fn is_our_override(&self, name: &str, uid: &str, facts: &BmcFacts) -> bool {
         match override_in_force(facts) {
             Some(BootTarget::Cd) => true,
@@ -81,6 +82,7 @@ impl Site {
                 self.our_http_uri(uid, facts).is_some()
                     || http_boot_uri(facts).is_none() && self.noted_http_boot(name, uid)
             }
+            Some(BootTarget::Pxe) => self.noted_pxe_boot(name, uid),
             Some(_) | None => false,
         }
     }
@@ -159,7 +161,7 @@ impl Worker {
         let (Prepared::Medium(url), Some(facts)) = (prepared, self.facts.clone()) else {
             return End::Failed(Refusal::new("ImageMissing", "no image was prepared"));
         };
-        if let Err(error) = self.note_override(&facts, true) {
+        if let Err(error) = self.note_override(&facts, &BootTarget::UefiHttp) {
             return End::Failed(Refusal::new("StateUnusable", error.to_string()));
         }
         let wanted = from(url.clone());

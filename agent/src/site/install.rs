@@ -152,7 +152,7 @@ impl Worker {
             }
         };
         if let Some(facts) = &facts
-            && let Err(error) = self.note_override(facts, false)
+            && let Err(error) = self.note_override(facts, &BootTarget::Cd)
         {
             return partly(
                 End::Failed(Refusal::new("StateUnusable", error.to_string())),
@@ -251,6 +251,7 @@ impl Worker {
         self.site.store.revoke(&card).await.map_err(|error| {
             Refusal::new(error.category(), format!("{error}; {}", error.remedy()))
         })?;
+        self.withdraw_pxe()?;
         OverrideNote::remove(&self.site.config.state_dir, &self.current().key.name)
             .map_err(|error| Refusal::new("StateUnusable", error.to_string()))?;
         self.forget_update(Subject::System)
@@ -267,26 +268,31 @@ impl Worker {
     /// Some BMCs cannot disable an override, only set another lasting one: what
     /// was found is what will be put back. A lasting `Cd` is not told from
     /// ours, which some BMCs show as lasting, and ends disabled; so does a lasting `UefiHttp`
-    /// once `http` says that ours is one.
+    /// or `Pxe` once ours is one.
     pub(super) fn note_override(
         &self,
         facts: &BmcFacts,
-        http: bool,
+        sets: &BootTarget,
     ) -> Result<(), durable::StateError> {
         let (state_dir, name) = (&self.site.config.state_dir, &self.current().key.name);
         let before = OverrideNote::read(state_dir, name, &self.current().uid)?;
+        let noted = |is_so: fn(&OverrideNote) -> bool| before.as_ref().is_some_and(is_so);
+        let (noted_http, noted_pxe) = (noted(|note| note.http), noted(|note| note.pxe));
         let lasting = override_setting(facts)
             .filter(|state| state.enabled == Some(OverrideEnabled::Continuous))
             .and_then(|state| state.target.as_ref())
             .filter(|target| !matches!(target, BootTarget::Cd | BootTarget::None))
             .filter(|target| {
-                let noted = before.as_ref().is_some_and(|note| note.http);
                 let uid = &self.current().uid;
                 // A note may be lost with its volume; our URL says the same.
-                let is_ours = noted || self.site.our_http_uri(uid, facts).is_some();
-                **target != BootTarget::UefiHttp || !is_ours
+                let ours = || noted_http || self.site.our_http_uri(uid, facts).is_some();
+                let is_ours = **target == BootTarget::UefiHttp && ours()
+                    || **target == BootTarget::Pxe && noted_pxe;
+                !is_ours
             });
-        if lasting.is_none() && (!http || before.as_ref().is_some_and(|note| note.http)) {
+        let http = noted_http || *sets == BootTarget::UefiHttp;
+        let pxe = noted_pxe || *sets == BootTarget::Pxe;
+        if lasting.is_none() && (http, pxe) == (noted_http, noted_pxe) {
             return Ok(());
         }
         let found = lasting.map(|target| target.as_str().to_owned());
@@ -294,6 +300,7 @@ impl Worker {
             uid: self.current().uid.clone(),
             target: found.or_else(|| before.and_then(|note| note.target)),
             http,
+            pxe,
         }
         .write(state_dir, name)
     }

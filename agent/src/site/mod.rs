@@ -39,6 +39,7 @@ pub mod orders;
 mod override_note;
 mod plan;
 mod pull_secret;
+mod pxe_boot;
 mod refused;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -83,6 +84,7 @@ use crate::durable;
 use crate::health::{self, Metrics};
 use crate::kube_client;
 use crate::lease::{self, Candidate, Hold, LeaseKeeper, Mandate};
+use crate::pxe::book::Book;
 use crate::site::attended::Attended;
 use crate::site::calls::RedfishDial;
 use crate::site::context::Site;
@@ -131,6 +133,11 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
     let site = Arc::new(Site {
         client,
         dial: Arc::new(RedfishDial::new(redfish, Arc::clone(&metrics))),
+        pxe: config
+            .pxe
+            .as_ref()
+            .map(|pxe| Book::open(&pxe.dir, &config.state_dir).context("pxe.dir"))
+            .transpose()?,
         orders: OrderBook::open(&config.state_dir)?,
         glances: Glances::default(),
         attended: Attended::default(),
@@ -142,6 +149,8 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
         store_ca,
         config,
     });
+    // Before anything else: a card that was given up while no agent ran must not find its file.
+    site.end_outdated_pxe_offers()?;
     let means = Means {
         site: Arc::clone(&site),
         explorer: Arc::new(explorer),

@@ -18,6 +18,9 @@ pub(super) struct OverrideNote {
     /// Whether ours is HTTP boot.
     #[serde(default)]
     pub(super) http: bool,
+    /// Whether ours is PXE.
+    #[serde(default)]
+    pub(super) pxe: bool,
 }
 
 impl OverrideNote {

@@ -45,6 +45,7 @@ impl Site {
             ActionKind::StageHttpBoot | ActionKind::SetNetworkBoot => {
                 self.has_http_boot(directive, facts)
             }
+            ActionKind::StagePxeBoot => self.has_pxe_boot(directive, facts),
             // Their note tells, see `settle_update`.
             ActionKind::PullUpdate
             | ActionKind::PushUpdate
@@ -100,6 +101,7 @@ impl Site {
             }
             ActionKind::StageHttpBoot
             | ActionKind::SetNetworkBoot
+            | ActionKind::StagePxeBoot
             | ActionKind::PullUpdate
             | ActionKind::PushUpdate
             | ActionKind::PullFirmware
@@ -205,6 +207,7 @@ impl Worker {
             ActionKind::StageHttpBoot | ActionKind::SetNetworkBoot => {
                 self.plan_http_boot(directive, facts)
             }
+            ActionKind::StagePxeBoot => self.plan_pxe_boot(directive, facts),
             ActionKind::PullUpdate
             | ActionKind::PushUpdate
             | ActionKind::PullFirmware

@@ -174,6 +174,9 @@ async fn end_grants_of_gone_cards(site: &Site, cards: &Known<Dpu>) {
             tracing::error!("grant of a card that is gone: {error}; {}", error.remedy());
         }
     }
+    if let Err(error) = site.end_outdated_pxe_offers() {
+        tracing::error!("offer by PXE to a card that is gone: {error}");
+    }
 }
 
 fn start(

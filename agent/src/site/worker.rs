@@ -355,6 +355,8 @@ impl Worker {
             inspected: self.inspected.clone(),
             bmc: self.bmc.clone().map(|bmc| BmcReport {
                 granted: self.site.granted_to(&input.uid),
+                pxe: (input.key.kind == MachineKind::Card)
+                    .then(|| self.site.pxe_report(&input.uid)),
                 ..bmc
             }),
             execution: self.execution.clone(),

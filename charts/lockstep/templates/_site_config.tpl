@@ -39,6 +39,10 @@ xpu:
   services: {}
   {{- end }}
   {{- end }}
+{{- if (.pxe | default dict).claim }}
+pxe:
+  dir: /var/lib/lockstep/pxe
+{{- end }}
 {{- with .poll }}
 poll:
   {{- toYaml . | nindent 2 }}

@@ -29,11 +29,14 @@ network_up() {
     udhcpc -i eth0 -s /etc/lockstep/udhcpc.sh -q -n -t 10 -T 1 >/dev/null 2>&1
 }
 
-# The boot stub hands over what lies beside the boot file on the boot partition.
+# The boot stub hands over what lies beside the boot file on the boot partition; an image that was
+# loaded as a program has it in its initramfs.
 # Prints the JSON document without its padding; fails when the slot was never filled.
 read_seed() {
-    slot=/.extra/credentials/lockstep.cred
-    [ -r "$slot" ] || return 1
-    [ "$(head -c 1 "$slot")" = "{" ] || return 1
-    sed 's/ *$//' "$slot"
+    for slot in /.extra/credentials/lockstep.cred /lockstep.cred; do
+        [ -r "$slot" ] && [ "$(head -c 1 "$slot")" = "{" ] || continue
+        sed 's/ *$//' "$slot"
+        return 0
+    done
+    return 1
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
+use crate::boot_network::BootNetwork;
 use crate::command::run;
 use crate::image;
 use crate::nvram::{Nvram, VARIABLES};
@@ -120,6 +121,7 @@ pub(crate) fn definition(
     disk: &Path,
     nvram: &Nvram,
     console: &Path,
+    network: Option<&BootNetwork>,
 ) -> Result<String> {
     let disk = escaped(disk)?;
     let nvram = escaped(nvram.path())?;
@@ -133,6 +135,11 @@ pub(crate) fn definition(
         disk: _,
         slot_power: _,
     } = spec;
+    let pxe = if network.is_some() { "y" } else { "n" };
+    // The BMC lets the firmware try the interfaces in this order; the system of the VM numbers them
+    // by their places, and takes the other first.
+    let boot_interface = network.map_or_else(String::new, boot_interface);
+    let first = if network.is_some() { FIRST_PLACE } else { "" };
     Ok(format!(
         "<domain type='qemu'>
   <name>{name}</name>
@@ -147,7 +154,7 @@ pub(crate) fn definition(
     </system>
   </sysinfo>
   <sysinfo type='fwcfg'>
-    <entry name='opt/org.tianocore/IPv4PXESupport'>n</entry>
+    <entry name='opt/org.tianocore/IPv4PXESupport'>{pxe}</entry>
     <entry name='opt/org.tianocore/IPv6PXESupport'>n</entry>
   </sysinfo>
   <os>
@@ -170,11 +177,11 @@ pub(crate) fn definition(
       <boot order='1'/>
     </disk>
     <controller type='sata' index='0'/>
-    <interface type='user'>
+{boot_interface}    <interface type='user'>
       <mac address='{mac}'/>
       <model type='virtio'/>
       <rom enabled='no'/>
-    </interface>
+{first}    </interface>
     <serial type='file'>
       <source path='{console}' append='on'/>
       <target port='0'/>
@@ -190,6 +197,23 @@ pub(crate) fn definition(
 </domain>
 "
     ))
+}
+
+/// A place on the root bus, where the system of the VM looks first.
+const FIRST_PLACE: &str =
+    "      <address type='pci' domain='0x0000' bus='0x00' slot='0x10' function='0x0'/>\n";
+
+fn boot_interface(network: &BootNetwork) -> String {
+    format!(
+        "    <interface type='ethernet'>
+      <mac address='{}'/>
+      <target dev='{}' managed='no'/>
+      <model type='virtio'/>
+      <rom enabled='no'/>
+    </interface>\n",
+        network.mac(),
+        network.interface()
+    )
 }
 
 fn escaped(path: &Path) -> Result<String> {
@@ -216,6 +240,22 @@ mod tests {
         assert_ne!(one.uuid, MachineSpec::card("card2").uuid);
         assert_eq!(one.uuid.len(), 36);
         assert_eq!(one.mac.len(), 17);
+    }
+
+    #[test]
+    fn firmware_tries_the_boot_network_first_and_the_system_the_other() {
+        let spec = MachineSpec::card("card1");
+        let folder = Path::new("/a");
+        let network = BootNetwork::of(folder, "card1").unwrap();
+        let of = |network: Option<&BootNetwork>| {
+            definition(&spec, folder, &Nvram::of(folder), folder, network).unwrap()
+        };
+        let (with, without) = (of(Some(&network)), of(None));
+        assert!(without.contains("IPv4PXESupport'>n<") && !without.contains("ethernet"));
+        assert!(with.contains("IPv4PXESupport'>y<"));
+        let (boots, user) = with.split_once("type='user'").unwrap();
+        assert!(boots.contains(network.mac()) && boots.contains(network.interface()));
+        assert!(user.contains("bus='0x00' slot='0x10'"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tokio::sync::Mutex;
 
+use crate::boot_network::BootNetwork;
 use crate::console::Console;
 use crate::coupling::Coupling;
 use crate::deadline::eventually;
@@ -39,6 +40,8 @@ pub struct LabSpec {
     /// Names of VMs whose own firmware fetches `HttpBootUri`. The emulator's way with the others
     /// is to download it itself and to insert a CD.
     pub http_boot: BTreeSet<String>,
+    /// Name of the VM that has a second interface, from which its firmware boots by PXE.
+    pub boot_network: Option<String>,
 }
 
 impl LabSpec {
@@ -50,6 +53,7 @@ impl LabSpec {
             listen: Ipv4Addr::LOCALHOST.into(),
             tls: BTreeMap::new(),
             http_boot: BTreeSet::new(),
+            boot_network: None,
         }
     }
 
@@ -87,10 +91,10 @@ impl LabSpec {
                 "a certificate is for {name}, which is no machine"
             );
         }
-        for name in &self.http_boot {
+        for name in self.http_boot.iter().chain(&self.boot_network) {
             ensure!(
                 names.contains(name),
-                "{name} boots by HTTP and is no machine"
+                "{name} boots over the network and is no machine"
             );
         }
         Ok(())
@@ -227,6 +231,7 @@ pub struct Lab {
     bmcs: Bmcs,
     machines: BTreeMap<String, Machine>,
     hypervisor: Arc<Hypervisor>,
+    boot_network: Option<BootNetwork>,
 }
 
 impl Lab {
@@ -240,10 +245,16 @@ impl Lab {
             .context("the task that looks at packages ended early")??;
         clear(&state)?;
         let hypervisor = Arc::new(Hypervisor::start(&state).await?);
+        let boot_network = match &spec.boot_network {
+            Some(machine) => Some(BootNetwork::up(&state, machine)?),
+            None => None,
+        };
         let mut machines = BTreeMap::new();
-        for spec in &spec.machines {
-            let machine = define(&state, spec, &hypervisor).await?;
-            machines.insert(spec.name.clone(), machine);
+        for machine in &spec.machines {
+            let boots_there = spec.boot_network.as_ref() == Some(&machine.name);
+            let network = boot_network.as_ref().filter(|_| boots_there);
+            let defined = define(&state, machine, &hypervisor, network).await?;
+            machines.insert(machine.name.clone(), defined);
         }
         let bmcs = Bmcs::up(&state, &spec, Driver::Libvirt(&hypervisor)).await?;
         let couplings = spec
@@ -264,6 +275,7 @@ impl Lab {
             bmcs,
             machines,
             hypervisor,
+            boot_network,
         })
     }
 
@@ -273,6 +285,13 @@ impl Lab {
             Some(machine) => Ok(machine),
             None => bail!("this lab has no machine {name}"),
         }
+    }
+
+    /// The network from which a VM boots by PXE.
+    pub fn boot_network(&self) -> Result<&BootNetwork> {
+        self.boot_network
+            .as_ref()
+            .context("no machine of this lab has a boot network")
     }
 
     /// The BMC of the machine of this name.
@@ -379,7 +398,12 @@ fn machine_folder(state: &Path, name: &str) -> PathBuf {
     state.join("machines").join(name)
 }
 
-async fn define(state: &Path, spec: &MachineSpec, hypervisor: &Arc<Hypervisor>) -> Result<Machine> {
+async fn define(
+    state: &Path,
+    spec: &MachineSpec,
+    hypervisor: &Arc<Hypervisor>,
+    network: Option<&BootNetwork>,
+) -> Result<Machine> {
     let folder = machine_folder(state, &spec.name);
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let disk = folder.join(DISK);
@@ -389,7 +413,7 @@ async fn define(state: &Path, spec: &MachineSpec, hypervisor: &Arc<Hypervisor>) 
         .context("the task that makes a disk ended early")??;
     let console = folder.join("console.log");
     let nvram = Nvram::of(&folder);
-    let definition = domain::definition(spec, &disk, &nvram, &console)?;
+    let definition = domain::definition(spec, &disk, &nvram, &console, network)?;
     hypervisor
         .define(&definition, &folder.join("domain.xml"))
         .await?;

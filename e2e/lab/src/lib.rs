@@ -13,6 +13,7 @@
 //! Nothing here judges the product by what it says of itself: the witnesses are serial consoles
 //! ([`Console`]), what each BMC was asked ([`front::Request`]) and the processes of the VMs.
 
+mod boot_network;
 mod built_module;
 pub mod cache;
 mod command;
@@ -31,6 +32,7 @@ mod nvram;
 pub mod payload;
 pub mod requirements;
 
+pub use boot_network::BootNetwork;
 pub use built_module::BuiltModule;
 pub use console::{Console, Line};
 pub use domain::{Disk, MachineSpec, SlotPower};

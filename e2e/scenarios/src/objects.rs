@@ -205,6 +205,12 @@ spec:
     )
 }
 
+/// The same, whose firmware boots over the network from that address.
+pub fn booting_card(name: &str, host: &str, bmc: &Bmc, mac: &str) -> String {
+    let card = card(name, host, bmc);
+    card.replace("\n  bmc:", &format!("\n  bootMacs: [\"{mac}\"]\n  bmc:"))
+}
+
 /// A Node without a kubelet.
 pub fn node(name: &str) -> String {
     format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\n---\n")

@@ -11,8 +11,8 @@ use crate::report::Report;
 use crate::{
     aarch64_agent, address_swap, adopt, adopt_update, bad_input, bmc_quirks, crash_points,
     dead_man, discovery_join, discovery_local, discovery_mixed, first_light, found_to_ready, helm,
-    host_in_use, host_wait, image_registry, image_trust, install_redfish_update, install_rshim,
-    install_service, install_uefi_http, restore, rshim_device, simulated_fleet,
+    host_in_use, host_wait, image_registry, image_trust, install_pxe, install_redfish_update,
+    install_rshim, install_service, install_uefi_http, restore, rshim_device, simulated_fleet,
     simulator_conformance, store_crash, update_bmc, update_firmware, update_rollback,
     upgrade_mid_operation, wipe, xpu_diskless,
 };
@@ -171,6 +171,12 @@ pub const ALL: &[Scenario] = &[
         about: "a policy that names UEFI HTTP boot alone: the card's BMC is armed by one PATCH and disarmed by one",
         tier: Tier::All,
         run: |context| Box::pin(install_uefi_http::run(context)),
+    },
+    Scenario {
+        name: "install-pxe",
+        about: "a policy that names PXE alone: the card's firmware fetches the same image from a real dnsmasq, and nothing is offered afterwards",
+        tier: Tier::All,
+        run: |context| Box::pin(install_pxe::run(context)),
     },
     Scenario {
         name: "xpu-diskless",

@@ -293,6 +293,7 @@ pub(crate) fn issue(
         ActionKind::StageInstall
         | ActionKind::StageHttpBoot
         | ActionKind::SetNetworkBoot
+        | ActionKind::StagePxeBoot
         | ActionKind::OfferImage => {
             if let Some(method) = road::method_of(&directive.action.kind)
                 && let Some(card) = ledger::card_record(record, &directive.target.uid)

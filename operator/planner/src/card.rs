@@ -487,6 +487,15 @@ pub(crate) fn clear(view: &View, kept: &CardRecord, card: &CardView, now: Timest
                 ),
             )
         }
+        Ok(facts) if facts.pxe.is_none() && kept.armed.contains(&ArmedEffect::PxeOffer) => {
+            Intent::stall(
+                Reason::CapabilityMissing,
+                format!(
+                    "the offer of an image by PXE to {} is to be taken back, and the site agent's release cannot; upgrade the site agent to the operator's release",
+                    machine(card)
+                ),
+            )
+        }
         Ok(_) => Intent::act(Draft {
             step: Step::ClearInstall,
             target: target(card),

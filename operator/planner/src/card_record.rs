@@ -12,6 +12,7 @@ use lockstep_crds::report::{BmcReport, MediaOwner};
 use crate::approval::is_approved;
 use crate::failure;
 use crate::firmware_record;
+use crate::pxe;
 use crate::reach;
 use crate::retire;
 use crate::road;
@@ -344,10 +345,12 @@ fn notice_bmc(
     let http =
         road::is_ours(bmc.http_boot.as_ref()) || kept.armed.contains(&ArmedEffect::HttpBootUri);
     let foreign = bmc.http_boot.as_ref().map(|held| &held.owner) == Some(&MediaOwner::Foreign);
+    // Until it was ended the network answers with it.
+    let by_pxe = pxe::offered(bmc).is_some() || kept.armed.contains(&ArmedEffect::PxeOffer);
     let override_armed = if reach::boots_from_media(bmc) {
         ours || http || kept.armed.contains(&ArmedEffect::BootOverride)
     } else {
-        road::boots_over_http(bmc) && http && !foreign
+        road::boots_over_http(bmc) && http && !foreign || pxe::is_next(bmc) && by_pxe
     };
     // An agent of an older release would tell of none.
     let untold = bmc.capabilities.simple_update.is_none();
@@ -362,6 +365,7 @@ fn notice_bmc(
             kept.armed.contains(&ArmedEffect::HostOffer),
             ArmedEffect::HostOffer,
         ),
+        (by_pxe, ArmedEffect::PxeOffer),
     ]
     .into_iter()
     .filter_map(|(armed, effect)| armed.then_some(effect))
@@ -377,7 +381,8 @@ fn notice_bmc(
         let held = Some(held.unwrap_or(&bmc.media)).filter(|held| road::is_ours(Some(held)));
         let since = bmc.power_since.as_ref();
         let since = since.map_or(now, |since| since.0.min(now));
-        if let Some(digest) = held.and_then(|held| held.digest.as_ref())
+        let held = held.and_then(|held| held.digest.as_ref());
+        if let Some(digest) = held.or(pxe::offered(bmc))
             && adopt_install(view, card, digest, since, kept, now)
         {
             kept.method = Some(road::way_of(&kept.armed).into());

@@ -31,6 +31,7 @@ pub(crate) fn undoes(target: &TargetKind, action: &Action) -> bool {
         | ActionKind::StageInstall
         | ActionKind::StageHttpBoot
         | ActionKind::SetNetworkBoot
+        | ActionKind::StagePxeBoot
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
         | ActionKind::PullFirmware

@@ -17,6 +17,7 @@ use crate::intent::{Draft, Intent, plain};
 use crate::leave::{Leave, leave};
 use crate::network_boot;
 use crate::push;
+use crate::pxe;
 use crate::reach;
 use crate::reason::Reason;
 use crate::requirement;
@@ -108,6 +109,7 @@ pub(crate) fn install(
     let armed = road::armed_by(facts, kept, wanted) == Some(road);
     let staged = armed
         && (!wanted.stateless || network_boot::is_of_this_wish(kept))
+        && (road != AllowedMethod::Pxe || pxe::is_at_its_addresses(card, facts))
         && wipe::is_staged(card, kept);
     // What is there already is not staged again, and it holds another order.
     let other_order = armed && !wipe::is_staged(card, kept);
@@ -364,6 +366,11 @@ pub(crate) fn staging(
             image: Some(wanted.clone()),
             configuration: card.configuration.as_ref().map(Inputs::digest),
             wipe: wipe::order(card),
+            boot_macs: if road == AllowedMethod::Pxe {
+                card.dpu.spec.boot_macs.clone()
+            } else {
+                Vec::new()
+            },
             ..plain(road::arming_with(road, wanted))
         },
         expects: card::expects(card, power, false),

@@ -122,6 +122,7 @@ pub fn plain(kind: ActionKind) -> Action {
         activation: None,
         configuration: None,
         wipe: None,
+        boot_macs: Vec::new(),
         power_on: None,
         work_order: None,
     }

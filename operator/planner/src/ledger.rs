@@ -83,7 +83,8 @@ pub fn unknown_value(record: &DpuHostStatus) -> Option<String> {
             | ArmedEffect::BootOverride
             | ArmedEffect::HttpBootUri
             | ArmedEffect::Update
-            | ArmedEffect::HostOffer => None,
+            | ArmedEffect::HostOffer
+            | ArmedEffect::PxeOffer => None,
         });
     let activation = record
         .cards
@@ -424,6 +425,7 @@ fn book(
         | ActionKind::StageInstall
         | ActionKind::StageHttpBoot
         | ActionKind::SetNetworkBoot
+        | ActionKind::StagePxeBoot
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
         | ActionKind::PullFirmware

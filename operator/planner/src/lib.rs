@@ -37,6 +37,7 @@ mod pairing;
 mod plan;
 pub mod project;
 mod push;
+mod pxe;
 pub mod reach;
 pub mod reason;
 pub mod requirement;

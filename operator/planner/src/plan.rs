@@ -271,6 +271,7 @@ fn clears_deleted(view: &View, draft: &Draft) -> bool {
         | ActionKind::StageInstall
         | ActionKind::StageHttpBoot
         | ActionKind::SetNetworkBoot
+        | ActionKind::StagePxeBoot
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
         | ActionKind::PullFirmware

@@ -19,6 +19,7 @@ use crate::card::machine;
 use crate::intent::Intent;
 use crate::ledger;
 use crate::push;
+use crate::pxe;
 use crate::reach;
 use crate::reason::Reason;
 use crate::roll_back;
@@ -188,6 +189,10 @@ fn way(
             "a golden image goes onto a card by its BMC alone, not through its host".to_owned(),
         ),
         AllowedMethod::Rshim => push::way(view, record, card, spec, now),
+        AllowedMethod::Pxe => match &facts.pxe {
+            Some(service) => pxe::way(card, facts, service),
+            None => untold(),
+        },
     }
 }
 
@@ -236,7 +241,8 @@ fn is_given_up(kept: &CardRecord, method: AllowedMethod) -> bool {
         AllowedMethod::Rshim => Some(ActionKind::PushImage),
         AllowedMethod::VirtualMedia
         | AllowedMethod::SimpleUpdate
-        | AllowedMethod::MultipartPush => None,
+        | AllowedMethod::MultipartPush
+        | AllowedMethod::Pxe => None,
     };
     let mut actions = std::iter::once(arming(method)).chain(other);
     kept.failed.as_ref().is_some_and(|failed| {
@@ -253,6 +259,7 @@ pub(crate) fn arming(method: AllowedMethod) -> ActionKind {
         AllowedMethod::SimpleUpdate => ActionKind::PullUpdate,
         AllowedMethod::MultipartPush => ActionKind::PushUpdate,
         AllowedMethod::Rshim => ActionKind::OfferImage,
+        AllowedMethod::Pxe => ActionKind::StagePxeBoot,
     }
 }
 
@@ -264,7 +271,8 @@ pub(crate) fn arming_with(method: AllowedMethod, wanted: &ImageFacts) -> ActionK
         | AllowedMethod::VirtualMedia
         | AllowedMethod::SimpleUpdate
         | AllowedMethod::MultipartPush
-        | AllowedMethod::Rshim => arming(method),
+        | AllowedMethod::Rshim
+        | AllowedMethod::Pxe => arming(method),
     }
 }
 
@@ -290,6 +298,9 @@ pub(crate) fn deed(method: AllowedMethod, wanted: &ImageFacts, machine: &str) ->
         AllowedMethod::Rshim => {
             format!("offering {version} to the agent of the host of {machine}")
         }
+        AllowedMethod::Pxe => format!(
+            "offering {version} to the firmware of {machine} by PXE and setting its next boot to it"
+        ),
     }
 }
 
@@ -301,7 +312,7 @@ pub(crate) fn is_update(method: AllowedMethod) -> bool {
 /// Whether the card must be powered off and on for it by its BMC.
 pub(crate) fn needs_cycle(method: AllowedMethod) -> bool {
     match method {
-        AllowedMethod::VirtualMedia | AllowedMethod::UefiHttp => true,
+        AllowedMethod::VirtualMedia | AllowedMethod::UefiHttp | AllowedMethod::Pxe => true,
         AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush | AllowedMethod::Rshim => false,
     }
 }
@@ -333,6 +344,7 @@ pub(crate) fn arms(method: AllowedMethod) -> Vec<ArmedEffect> {
         AllowedMethod::UefiHttp => vec![ArmedEffect::HttpBootUri, ArmedEffect::BootOverride],
         AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush => vec![ArmedEffect::Update],
         AllowedMethod::Rshim => vec![ArmedEffect::HostOffer],
+        AllowedMethod::Pxe => vec![ArmedEffect::PxeOffer, ArmedEffect::BootOverride],
     }
 }
 
@@ -351,6 +363,8 @@ pub(crate) fn armed_by(
         Some(AllowedMethod::UefiHttp)
     } else if holds(Some(&facts.media), &wanted.digest) && reach::boots_from_media(facts) {
         Some(way_of(&kept.armed))
+    } else if pxe::boots(facts, &wanted.digest) {
+        Some(AllowedMethod::Pxe)
     } else {
         None
     }
@@ -363,6 +377,9 @@ pub(crate) fn way_of(armed: &[ArmedEffect]) -> AllowedMethod {
     } else if armed.contains(&ArmedEffect::HostOffer) && !armed.contains(&ArmedEffect::VirtualMedia)
     {
         AllowedMethod::Rshim
+    } else if armed.contains(&ArmedEffect::PxeOffer) && !armed.contains(&ArmedEffect::VirtualMedia)
+    {
+        AllowedMethod::Pxe
     } else {
         AllowedMethod::VirtualMedia
     }
@@ -377,11 +394,15 @@ pub(crate) fn is_in_the_way(method: AllowedMethod, facts: &BmcReport, kept: &Car
         is_armed(ArmedEffect::Update),
         is_armed(ArmedEffect::HostOffer),
     );
+    let pxe = pxe::offered(facts).is_some() || is_armed(ArmedEffect::PxeOffer);
     match method {
-        AllowedMethod::VirtualMedia => http || updates || offer,
-        AllowedMethod::UefiHttp => media || updates || offer,
+        AllowedMethod::VirtualMedia => http || updates || offer || pxe,
+        AllowedMethod::UefiHttp => media || updates || offer || pxe,
         AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush => !kept.armed.is_empty(),
-        AllowedMethod::Rshim => http || media || updates || is_armed(ArmedEffect::BootOverride),
+        AllowedMethod::Rshim => {
+            http || media || updates || pxe || is_armed(ArmedEffect::BootOverride)
+        }
+        AllowedMethod::Pxe => http || media || updates || offer,
     }
 }
 

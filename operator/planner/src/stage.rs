@@ -144,6 +144,7 @@ pub(crate) fn lacks(facts: &BmcReport, action: &ActionKind) -> Option<String> {
         | ActionKind::StageInstall
         | ActionKind::StageHttpBoot
         | ActionKind::SetNetworkBoot
+        | ActionKind::StagePxeBoot
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
         | ActionKind::PullFirmware

@@ -11,6 +11,7 @@ use lockstep_crds::observed::{BootStage, PowerState};
 use lockstep_crds::report::{BmcReport, Custody, CustodyState, Execution, MediaOwner, MediaReport};
 
 use crate::push;
+use crate::pxe;
 use crate::reach::boots_from_media;
 use crate::road::{boots_over_http, is_ours};
 use crate::view::View;
@@ -229,6 +230,11 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
                     || (holds(&facts.media) && boots_from_media(facts))
             })
         }
+        ActionKind::StagePxeBoot => directive
+            .action
+            .image
+            .as_ref()
+            .is_some_and(|image| pxe::boots(facts, &image.digest)),
         // Noted before it is asked for, and no longer where it certainly was not.
         ActionKind::PullUpdate | ActionKind::PushUpdate => {
             // An agent of an older release cannot say that there is none.
@@ -251,6 +257,7 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
                 && !boots_over_http(facts)
                 && facts.update.is_none()
                 && facts.granted.is_none()
+                && pxe::offered(facts).is_none()
         }
         // No BMC shows what came over rshim: the card's own agent tells, if it worked. Of a restart of
         // the BMC what runs afterwards does.

@@ -59,6 +59,7 @@ pub(crate) fn update(
             AllowedMethod::SimpleUpdate
             | AllowedMethod::VirtualMedia
             | AllowedMethod::UefiHttp
+            | AllowedMethod::Pxe
             | AllowedMethod::Rshim => PULL_SETTLES,
         },
         message: road::deed(method, wanted, &card::machine(card)),

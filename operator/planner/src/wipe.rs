@@ -303,12 +303,16 @@ pub(crate) fn failed(card: &CardView, kept: &CardRecord) -> Intent {
 
 /// Why a wiper does not go this way, if it does not.
 pub(crate) fn closes(method: AllowedMethod, card: &CardView) -> Option<String> {
-    let boots_once = matches!(
-        method,
-        AllowedMethod::VirtualMedia | AllowedMethod::UefiHttp
-    );
-    (is_aimed(card) && !boots_once)
-        .then(|| "it writes an image to the card, and a wiper is booted once instead".to_owned())
+    let lack = match method {
+        AllowedMethod::VirtualMedia | AllowedMethod::UefiHttp => return None,
+        AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush | AllowedMethod::Rshim => {
+            "it writes an image to the card, and a wiper is booted once instead"
+        }
+        AllowedMethod::Pxe => {
+            "whoever claims its address on the boot network could tell in its wiper's place that it is wiped"
+        }
+    };
+    is_aimed(card).then(|| lack.to_owned())
 }
 
 #[cfg(test)]

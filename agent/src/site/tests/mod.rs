@@ -7,6 +7,7 @@ mod host_door;
 mod http_boot;
 mod installs;
 mod private_images;
+mod pxe_boot;
 mod reach;
 mod rest;
 mod service_door;
@@ -104,6 +105,7 @@ fn bench() -> Bench {
         client: api.client(),
         dial: Arc::new(bmc.clone()),
         orders: OrderBook::open(&state).unwrap(),
+        pxe: None,
         glances: Glances::default(),
         attended: Attended::default(),
         inventories: Inventories::default(),

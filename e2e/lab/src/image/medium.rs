@@ -14,7 +14,8 @@ const EPOCH_DATE: &str = "2023111422132000";
 const BOOT_FOLDER: &str = "::/EFI/BOOT";
 
 /// Files for a boot partition: name in `EFI/BOOT` (with folders) and source. They are written in
-/// this order into an empty file system, so each lies in one piece.
+/// this order into an empty file system, after all folders: each lies in one piece, and right after
+/// the one before.
 pub(crate) fn write_esp(esp: &Path, files: &[(&str, &Path)]) -> Result<()> {
     let mut bytes = 0;
     for (_, source) in files {
@@ -31,13 +32,15 @@ pub(crate) fn write_esp(esp: &Path, files: &[(&str, &Path)]) -> Result<()> {
         .args(["--invariant", "-F", "32", "-s", "1", "-n", "LOCKSTEP"])
         .arg(esp))?;
     run(tool("mmd").arg("-i").arg(esp).args(["::/EFI", BOOT_FOLDER]))?;
-    for (name, source) in files {
+    for (name, _) in files {
         if let Some((folder, _)) = name.rsplit_once('/') {
             run(tool("mmd")
                 .arg("-i")
                 .arg(esp)
                 .arg(format!("{BOOT_FOLDER}/{folder}")))?;
         }
+    }
+    for (name, source) in files {
         run(tool("mcopy")
             .arg("-i")
             .arg(esp)

@@ -1,6 +1,6 @@
 //! Bootable images for the VMs, built without privileges and kept in the cache by content.
 //!
-//! [`installer`] makes the artefact a `DpuImage` points to: an ISO whose installer writes an
+//! [`installer`] makes the artefact a `DpuImage` points to: an ISO, which is an EFI program too, whose installer writes an
 //! operating system with the given agent to the first disk, hands the seed over and reboots into
 //! it, or which boots that system itself, or one that wipes the machine. [`host_disk`] makes the disk of a VM that plays the host.
 //!
@@ -9,6 +9,7 @@
 
 mod cpio;
 mod disk;
+mod hybrid;
 mod medium;
 pub mod seed;
 mod uki;
@@ -195,8 +196,14 @@ fn build_installer(spec: &InstallerSpec, kernel: &Kernel, folder: &Path) -> Resu
     initramfs.file(&format!("{payload}/boot-next"), 0o644, &disk::boot_next());
     uki::write(kernel, &spec.version, initramfs, &installer, &work)?;
 
-    let slot = work.join("lockstep.cred");
-    fs::write(&slot, seed::empty()).with_context(|| format!("cannot write {}", slot.display()))?;
+    let (before, after) = hybrid::around_slot()?;
+    let put = |name: &str, content: &[u8]| -> Result<PathBuf> {
+        let path = work.join(name);
+        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    };
+    let (before, after) = (put("SEED.HD", &before)?, put("SEED.TL", &after)?);
+    let slot = put("lockstep.cred", &seed::empty())?;
     let esp = work.join("esp.img");
     let boots = match spec.behaviour {
         Behaviour::IsTheSystem | Behaviour::Wipes => &os,
@@ -205,14 +212,15 @@ fn build_installer(spec: &InstallerSpec, kernel: &Kernel, folder: &Path) -> Resu
     medium::write_esp(
         &esp,
         &[
-            ("BOOTX64.EFI.extra.d/lockstep.cred", &slot),
             ("BOOTX64.EFI", boots),
+            ("SEED.HD", &before),
+            ("BOOTX64.EFI.extra.d/lockstep.cred", &slot),
+            ("SEED.TL", &after),
         ],
     )?;
     let iso = folder.join("installer.iso");
     medium::write_iso(&iso, &esp, &work)?;
-    let bytes = fs::read(&iso).with_context(|| format!("cannot read {}", iso.display()))?;
-    seed::find(&bytes)?;
+    hybrid::make_program(&iso, boots)?;
     fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))
 }
 
@@ -245,6 +253,7 @@ fn key(kernel: &Kernel, parts: &[&str]) -> Result<String> {
         include_str!("../../assets/udhcpc.sh"),
         include_str!("cpio.rs"),
         include_str!("disk.rs"),
+        include_str!("hybrid.rs"),
         include_str!("medium.rs"),
         include_str!("mod.rs"),
         include_str!("seed.rs"),

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::cpio::Archive;
+use super::hybrid::Header;
 use crate::command::run;
 
 const STUB: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
@@ -193,7 +194,22 @@ pub(crate) fn write(
             .arg(format!("{section}={at:#x}"));
     }
     run(objcopy.arg(STUB).arg(uki))?;
-    forget_build_time(uki)
+    forget_build_time(uki)?;
+    end_with_sections(uki)
+}
+
+/// The names of the stub's symbols follow the last section, and nobody asks for them.
+fn end_with_sections(uki: &Path) -> Result<()> {
+    let bytes = fs::read(uki).with_context(|| format!("cannot read {}", uki.display()))?;
+    let header = Header::of(&bytes)?;
+    let end = header.end_of_sections(&bytes)?;
+    let symbols = header.coff as u64 + 8;
+    let cut = || -> std::io::Result<()> {
+        let file = File::options().write(true).open(uki)?;
+        file.write_all_at(&[0; 8], symbols)?;
+        file.set_len(end as u64)
+    };
+    cut().with_context(|| format!("cannot shorten {}", uki.display()))
 }
 
 /// objcopy stamps the current time into the PE header, and a checksum over it that no firmware

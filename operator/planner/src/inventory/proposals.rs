@@ -293,6 +293,7 @@ impl Proposing {
                 image_ref: None,
                 firmware_refs: None,
                 service_refs: None,
+                boot_macs: Vec::new(),
                 approved: false,
                 paused: false,
                 retry_token: None,

@@ -162,6 +162,10 @@ fn begin(start: &Start) -> World {
         card.machine.simple_update.clone_from(&start.updates);
         card.machine.multipart_push.clone_from(&start.updates);
         card.machine.makes_of_updates = start.makes_of_updates;
+        card.machine.pxe = Some(true);
+        if let Some(dpu) = card.dpu.as_mut() {
+            dpu.spec.boot_macs = vec!["02:00:00:00:00:01".to_owned()];
+        }
     }
     if start.node && start.pushes.0 {
         world.has_host_agent();
@@ -293,6 +297,8 @@ fn ends(world: &mut World) {
                 let armed = machine.media.is_some()
                     || machine.boot_override
                     || machine.http_uri.is_some()
+                    || machine.pxe_offer.is_some()
+                    || machine.pxe_override
                     || machine.http_override
                     || machine.update.is_some()
                     || machine.granted.is_some();

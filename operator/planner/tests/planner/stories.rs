@@ -18,6 +18,7 @@ mod inspection;
 mod inventory;
 mod network_boot;
 mod pairing;
+mod pxe;
 mod refusals;
 mod requirements;
 mod restore;

@@ -394,6 +394,7 @@ pub(super) fn bench(discovery: &str) -> Bench {
         client: api.client(),
         dial: Arc::new(FakeBmc::default()),
         orders: OrderBook::open(&state).unwrap(),
+        pxe: None,
         glances: Glances::default(),
         attended: Attended::default(),
         inventories: Inventories::default(),

@@ -88,6 +88,9 @@ pub enum OfCard {
     Foreign(bool),
     ForeignUri(bool),
     UefiHttp(Option<Offer>),
+    /// Whether the site's agent supplies a PXE service, which the card's firmware finds.
+    Pxe(Option<bool>, bool),
+    BootMacs(&'static [&'static str]),
     MakesOfHttp(HttpBoot),
     /// Whether its BMC offers a boot override that lasts.
     NetworkBoot(Option<Offer>),
@@ -207,7 +210,7 @@ fn modes() -> impl Strategy<Value = PolicyMode> {
 pub fn methods() -> impl Strategy<Value = Vec<AllowedMethod>> {
     let (media, http) = (AllowedMethod::VirtualMedia, AllowedMethod::UefiHttp);
     let (pull, push) = (AllowedMethod::SimpleUpdate, AllowedMethod::MultipartPush);
-    let rshim = AllowedMethod::Rshim;
+    let (rshim, pxe) = (AllowedMethod::Rshim, AllowedMethod::Pxe);
     prop_oneof![
         2 => Just(vec![pull]),
         1 => Just(vec![push, media]),
@@ -221,6 +224,10 @@ pub fn methods() -> impl Strategy<Value = Vec<AllowedMethod>> {
         2 => Just(vec![http]),
         2 => Just(vec![media, http]),
         2 => Just(vec![http, media]),
+        2 => Just(vec![pxe]),
+        1 => Just(vec![pxe, media]),
+        1 => Just(vec![http, pxe]),
+        1 => Just(vec![pxe, rshim]),
     ]
 }
 
@@ -286,6 +293,14 @@ pub fn firmware_versions() -> impl Strategy<Value = Option<&'static str>> {
     ]
 }
 
+fn boot_macs() -> impl Strategy<Value = &'static [&'static str]> {
+    prop_oneof![
+        1 => Just(&[][..]),
+        2 => Just(&["02:00:00:00:00:02"][..]),
+        2 => Just(&["02:00:00:00:00:02", "02:00:00:00:00:01"][..]),
+    ]
+}
+
 fn of_card() -> impl Strategy<Value = OfCard> {
     prop_oneof![
         2 => any::<bool>().prop_map(OfCard::Bmc),
@@ -304,6 +319,9 @@ fn of_card() -> impl Strategy<Value = OfCard> {
         1 => any::<bool>().prop_map(OfCard::ForeignUri),
         1 => http_offers().prop_map(OfCard::UefiHttp),
         1 => http_boots().prop_map(OfCard::MakesOfHttp),
+        1 => (prop::option::weighted(0.9, any::<bool>()), any::<bool>())
+            .prop_map(|(supplied, finds)| OfCard::Pxe(supplied, finds)),
+        1 => boot_macs().prop_map(OfCard::BootMacs),
         1 => http_offers().prop_map(OfCard::NetworkBoot),
         1 => any::<bool>().prop_map(OfCard::KeepsOverride),
         2 => Just(OfCard::LosesOverride),
@@ -531,6 +549,13 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
         OfCard::Stranger(there) => world.cards[index].machine.stranger(*there),
         OfCard::ForeignUri(foreign) => world.cards[index].machine.foreign_uri = *foreign,
         OfCard::UefiHttp(offer) => world.cards[index].machine.uefi_http.clone_from(offer),
+        OfCard::Pxe(supplied, finds) => {
+            world.cards[index].machine.pxe = *supplied;
+            world.cards[index].machine.finds_pxe = *finds;
+        }
+        OfCard::BootMacs(macs) => world.edit_card(index, |card| {
+            card.boot_macs = macs.iter().map(|mac| (*mac).to_owned()).collect();
+        }),
         OfCard::MakesOfHttp(makes) => world.cards[index].machine.makes_of_http = *makes,
         OfCard::NetworkBoot(offer) => world.cards[index].machine.network_boot.clone_from(offer),
         OfCard::KeepsOverride(keeps) => world.cards[index].machine.keeps_override = *keeps,

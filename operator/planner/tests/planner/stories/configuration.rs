@@ -10,7 +10,7 @@ use super::waits;
 use crate::world::{World, secs};
 
 /// The wanted image has this file, and the card these values.
-fn asks(world: &mut World, template: &str, values: &Value) -> Inputs {
+pub(super) fn asks(world: &mut World, template: &str, values: &Value) -> Inputs {
     let dpu = world.cards[0].dpu.as_mut().unwrap();
     dpu.spec.values = serde_json::from_value(values.clone()).unwrap();
     let image = serde_json::from_value(json!({

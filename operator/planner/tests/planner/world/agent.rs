@@ -250,6 +250,7 @@ impl World {
                     | ActionKind::StageInstall
                     | ActionKind::StageHttpBoot
                     | ActionKind::SetNetworkBoot
+                    | ActionKind::StagePxeBoot
                     | ActionKind::PullUpdate
                     | ActionKind::PushUpdate
                     | ActionKind::PullFirmware

@@ -215,6 +215,13 @@ impl World {
                 machine.order.clone_from(&directive.action.wipe);
                 machine.set_http_boot(image, always);
             }
+            ActionKind::StagePxeBoot => {
+                let image = directive.action.image.clone().unwrap();
+                let macs = directive.action.boot_macs.clone();
+                let machine = self.machine(which);
+                machine.order.clone_from(&directive.action.wipe);
+                machine.set_pxe_boot(image, macs);
+            }
             ActionKind::PullUpdate | ActionKind::PushUpdate => {
                 if let Which::Card(index) = which {
                     self.update(index, directive);
@@ -241,6 +248,7 @@ impl World {
                 machine.http_uri = None;
                 machine.lose_override();
                 machine.granted = None;
+                machine.pxe_offer = None;
             }
             ActionKind::PowerOn => match which {
                 Which::Host => self.power_on_host(),

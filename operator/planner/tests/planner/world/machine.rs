@@ -8,8 +8,8 @@ use lockstep_crds::inventory::{HostAccess, InstallMethod};
 use lockstep_crds::observed::{BootStage, Knowledge, Offer, PowerState};
 use lockstep_crds::report::{
     BmcCapabilities, BmcReport, ComponentReport, ComponentUpdate, ConfigurationTried, Custody,
-    DpuReportSpec, Execution, MediaOwner, MediaReport, OsReport, UpdateReport, UpdateState,
-    Vantage,
+    DpuReportSpec, Execution, MediaOwner, MediaReport, OsReport, PxeReport, UpdateReport,
+    UpdateState, Vantage,
 };
 
 use lockstep_crds::wipe::{WipeItem, WipeOrder, WipeReport};
@@ -68,6 +68,13 @@ pub struct Machine {
     /// What its agent remembers of one. `None` in the report: its agent does not tell.
     pub component_update: Option<ComponentUpdate>,
     pub tells_components: bool,
+    /// The site's PXE service: whether its agent supplies one (`None`: it does not tell), what it
+    /// offers to which addresses, and whether the card's firmware finds it.
+    pub pxe: Option<bool>,
+    pub pxe_offer: Option<(ImageFacts, Vec<String>)>,
+    pub finds_pxe: bool,
+    /// The boot override is PXE.
+    pub pxe_override: bool,
     /// Somebody else's, which stays.
     pub lasting_override: Option<&'static str>,
     pub stage: Option<BootStage>,
@@ -78,6 +85,8 @@ pub struct Machine {
     pub refusal: Option<&'static str>,
     /// It ignores a request to shut down.
     pub deaf: bool,
+    /// The boot targets that its BMC lists; empty if it does not say.
+    pub boot_targets: Vec<String>,
     /// The resets that its BMC lists; empty if it does not say.
     pub reset_types: Vec<String>,
     pub virtual_media: Offer,
@@ -229,12 +238,17 @@ impl Machine {
             makes_of_firmware: Firmware::Restarts,
             component_update: None,
             tells_components: true,
+            pxe: Some(false),
+            pxe_offer: None,
+            finds_pxe: true,
+            pxe_override: false,
             lasting_override: None,
             stage: None,
             knowledge: Knowledge::Known,
             answers: true,
             refusal: None,
             deaf: false,
+            boot_targets: Vec::new(),
             reset_types: Vec::new(),
             virtual_media: Offer::Offered,
             granted: None,
@@ -279,6 +293,8 @@ impl Machine {
                 Some("Cd".to_owned())
             } else if self.http_override {
                 Some("UefiHttp".to_owned())
+            } else if self.pxe_override {
+                Some("Pxe".to_owned())
             } else {
                 self.lasting_override.map(str::to_owned)
             },
@@ -299,6 +315,15 @@ impl Machine {
                 },
                 digest: self.http_uri.as_ref().map(|image| image.digest.clone()),
             }),
+            pxe: self.pxe.map(|supplied| {
+                let offer = self.pxe_offer.clone();
+                let (image, macs) = offer.unzip();
+                PxeReport {
+                    supplied,
+                    digest: image.map(|image| image.digest),
+                    macs: macs.unwrap_or_default(),
+                }
+            }),
             update: self.simple_update.as_ref().and(self.update.clone()),
             components: self.tells_components.then(|| {
                 let (running, pending) = self.shown_firmware();
@@ -317,7 +342,7 @@ impl Machine {
                 uefi_http: self.uefi_http.clone(),
                 network_boot: self.network_boot.clone(),
                 reset_types: self.reset_types.clone(),
-                boot_targets: Vec::new(),
+                boot_targets: self.boot_targets.clone(),
                 virtual_media: self.virtual_media.clone(),
                 sessions: offered.clone(),
                 boot_progress: offered.clone(),
@@ -350,10 +375,16 @@ impl Machine {
     /// What the next boot fetches; an override that was set once is over with it.
     fn boot_image(&mut self) -> Option<ImageFacts> {
         let (media, http) = (self.boot_override, self.http_override);
+        let pxe = self.pxe_override;
+        self.pxe_override &= self.override_lasts;
         self.boot_override &= self.override_lasts;
         self.http_override &= self.override_lasts;
         if media {
             return self.media.clone();
+        }
+        if pxe {
+            let offer = self.pxe_offer.clone().filter(|_| self.finds_pxe);
+            return offer.map(|(image, _)| image);
         }
         if !http {
             return None;
@@ -372,7 +403,16 @@ impl Machine {
     pub fn lose_override(&mut self) {
         self.boot_override = false;
         self.http_override = false;
+        self.pxe_override = false;
         self.override_lasts = false;
+    }
+
+    /// It boots from the network once, where that image is offered to these addresses.
+    pub fn set_pxe_boot(&mut self, image: ImageFacts, mut macs: Vec<String>) {
+        macs.sort();
+        self.pxe_offer = Some((image, macs));
+        self.lose_override();
+        self.pxe_override = true;
     }
 
     /// It is given a URL to boot from, once or always.
