@@ -221,7 +221,7 @@ fn needed(
     if let Some(conflict) = card.conflicts.first() {
         return Intent::stall(Reason::IdentityConflict, conflict.clone());
     }
-    let firmware = kept.filter(|_| !wipe::is_aimed(card));
+    let firmware = kept.filter(|_| !wipe::is_asked(card));
     let firmware = firmware.and_then(|kept| firmware::next(view, record, spec, card, kept, now));
     if let Some(next) = firmware {
         let led = kept.and_then(|kept| led_meanwhile(view, record, spec, card, kept, now));

@@ -102,7 +102,7 @@ pub(crate) fn awaits(
     }
     let mut components = kept.components.iter();
     // Nothing of it begins before a wipe is through.
-    if components.any(is_under_way) || wipe::is_aimed(card) {
+    if components.any(is_under_way) || wipe::is_asked(card) {
         return false;
     }
     let Some(policy) = &view.policy else {

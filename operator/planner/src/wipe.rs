@@ -98,6 +98,14 @@ pub(crate) fn is_aimed(card: &CardView) -> bool {
     order(card).is_some()
 }
 
+/// The same, or its wiper does not exist yet.
+pub(crate) fn is_asked(card: &CardView) -> bool {
+    let wish = card.dpu.spec.wipe.as_ref();
+    let missing = wish.filter(|_| card.wiper.is_none());
+    let awaits = |wish: &WipeSpec| card.wanted == Wanted::Missing(wish.image_ref.name.clone());
+    is_aimed(card) || missing.is_some_and(awaits)
+}
+
 /// What is recorded of the present wish.
 fn of_this_wish<'a>(card: &CardView, kept: &'a CardRecord) -> Option<&'a WipeRecord> {
     let wish = card.dpu.spec.wipe.as_ref()?;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::LocalRef;
-use lockstep_crds::boot_policy::AllowedMethod::{SimpleUpdate, UefiHttp, VirtualMedia};
+use lockstep_crds::boot_policy::AllowedMethod::{Pxe, SimpleUpdate, UefiHttp, VirtualMedia};
 use lockstep_crds::boot_policy::OnInstallFailure;
 use lockstep_crds::host::Disruption;
 use lockstep_crds::observed::Offer;
@@ -141,6 +141,16 @@ fn nothing_is_wiped_that_is_not_confirmed_in_time_and_asked_of_a_wiper() {
 }
 
 #[test]
+fn no_firmware_is_written_before_a_wipe_whose_wiper_is_missing() {
+    let mut world = running();
+    let mut wish = wish(&world, "a");
+    wish.image_ref.name = "wiper-8".into();
+    world.edit_card(0, |card| card.wipe = Some(wish));
+    world.cards[0].firmware = vec!["bmc-b".to_owned()];
+    waits(&mut world, "ImageNotFound", &["wiper-8"]);
+}
+
+#[test]
 fn a_wiper_is_trusted_like_any_image_and_its_security_version_is_its_own() {
     let vetting = |trust: Judgement| Vetting {
         trust,
@@ -181,7 +191,7 @@ fn a_host_in_use_and_a_stranger_stand_against_it() {
 }
 
 #[test]
-fn a_way_that_writes_an_image_leads_to_no_wipe() {
+fn a_way_that_writes_an_image_or_lets_others_answer_leads_to_no_wipe() {
     let mut world = running();
     world.edit_policy(|policy| policy.install.methods = vec![SimpleUpdate]);
     world.cards[0].machine.simple_update = Some(Offer::Offered);
@@ -190,6 +200,14 @@ fn a_way_that_writes_an_image_leads_to_no_wipe() {
         &mut world,
         "CapabilityMissing",
         &["SimpleUpdate", "booted once"],
+    );
+    world.edit_policy(|policy| policy.install.methods = vec![Pxe]);
+    world.edit_card(0, |card| card.boot_macs = vec!["02:00:00:00:00:01".into()]);
+    world.cards[0].machine.pxe = Some(true);
+    waits(
+        &mut world,
+        "CapabilityMissing",
+        &["Pxe", "in its wiper's place"],
     );
     world.edit_policy(|policy| policy.install.methods = vec![SimpleUpdate, UefiHttp]);
     world.cards[0].machine.uefi_http = Some(Offer::Offered);
@@ -352,6 +370,24 @@ fn a_card_whose_wipe_failed_is_not_retired() {
     world.edit_card(0, |card| card.wipe = None);
     world.until("retired", secs(LONG), is_retired);
     world.until("released", secs(LONG), |w| w.status().hold.is_none());
+}
+
+#[test]
+fn a_card_that_is_retired_gets_no_firmware_and_keeps_no_service() {
+    let mut world = running();
+    world.cards[0].services = vec!["web-5".to_owned()];
+    world.until("offered", secs(300), |w| {
+        !w.status().cards[0].services.is_empty()
+    });
+    world.edit_card(0, |card| card.retired = true);
+    world.cards[0].firmware = vec!["bmc-b".to_owned()];
+    world.until("retired", secs(LONG), is_retired);
+    world.settle(secs(600));
+    assert!(is_retired(&world), "{}", world.told());
+    assert_eq!(world.cards[0].machine.firmware.0, "bmc-a");
+    assert!(world.status().cards[0].services.is_empty());
+    let status = world.cards[0].dpu.as_ref().unwrap().status.clone();
+    assert_eq!(status.unwrap().services, Some(Vec::new()));
 }
 
 #[test]

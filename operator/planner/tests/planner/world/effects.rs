@@ -9,7 +9,7 @@ use lockstep_planner::ledger;
 
 use super::agent::Which;
 use super::build::GOLDEN;
-use super::machine::Coming;
+use super::machine::{Coming, is_wiper};
 use super::{Effect, World, secs};
 
 /// What an agent remembers of an update of firmware.
@@ -126,7 +126,9 @@ impl World {
             image.version,
             self.told()
         );
-        let begun = self.boots.entry((index, self.wish_of[&seq])).or_default();
+        // What wipes a card is none of the images that take turns on it.
+        let of = if is_wiper(image) { 200 + index } else { index };
+        let begun = self.boots.entry((of, self.wish_of[&seq])).or_default();
         begun.push(image.digest.clone());
         let same = begun.iter().filter(|one| **one == image.digest).count();
         let turns = begun.windows(2).filter(|two| two[0] != two[1]).count();

@@ -855,7 +855,7 @@ impl World {
 }
 
 /// Whether an image wipes the card that boots it.
-fn is_wiper(image: &ImageFacts) -> bool {
+pub fn is_wiper(image: &ImageFacts) -> bool {
     image.version.starts_with("wiper-")
 }
 
