@@ -86,6 +86,13 @@ pub(crate) fn absorb(
     kept: &mut CardRecord,
     now: Timestamp,
 ) {
+    // What somebody wants anew waits for an update that is under way, and that may just have ended.
+    for _ in 0..2 {
+        take_in(view, card, is_wanted, kept, now);
+    }
+}
+
+fn take_in(view: &View, card: &CardView, is_wanted: bool, kept: &mut CardRecord, now: Timestamp) {
     let facts = view.card_bmc(card, now);
     let wanted: Vec<&FirmwareImage> = if is_wanted {
         let wanted = card.firmware.iter();
