@@ -451,6 +451,12 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "DpuBootPolicy",
+            "install.goldenImageRef is the last way back",
+            json!({"spec": {"install": {"goldenImageRef": {"name": "gold"}}}}),
+            json!({"spec": {"install": {"goldenImageRef": {"name": "gold"}, "onFailure": "RollBack"}}}),
+        ),
+        case(
+            "DpuBootPolicy",
             "a host that waits for its cards needs order XpuFirst",
             json!({"spec": {"order": "Parallel"}}),
             json!({"spec": {"order": "Parallel", "hostWait": {"until": "None"}}}),

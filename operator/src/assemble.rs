@@ -117,21 +117,21 @@ fn card_view(
     let joined = joined.and_then(|joined| joined.card(&key.name, dpu));
     let image = dpu.spec.image_ref.as_ref();
     let image = image.or_else(|| policy.and_then(|policy| policy.spec.image_ref.as_ref()));
-    let found = image_of(world, key, image)?;
+    let found = image_of(world, key, image)?
+        .map(|image| system_image(world, key, dpu, policy, image, joined));
+    let (requirements, vetting, configuration) = found.map_or_else(
+        || (Vec::new(), Vetting::of_nothing(), None),
+        |found| (found.requirements, found.vetting, found.configuration),
+    );
     let mut view = CardView {
         dpu: dpu.clone(),
         report: report(world, &key.sibling(names::card_bmc(&key.name)))?,
         // Written on the card: what it cannot say properly it has not said.
         os: world.reports.get(&agent).map(|report| report.spec.clone()),
         os_agent: world.leases.seen(&agent),
-        configuration: found.and_then(|image| Inputs::of(dpu, &image.name_any(), &image.spec)),
-        requirements: found
-            .map(|image| requirements(world, key, image, joined))
-            .unwrap_or_default(),
-        vetting: found.map_or_else(Vetting::of_nothing, |image| {
-            let found = vetting(world, key, &dpu.spec.site, policy, image, joined);
-            of_kind(found, image, Purpose::System)
-        }),
+        configuration,
+        requirements,
+        vetting,
         firmware: firmware(world, key, dpu, policy, joined)?,
         services: services(world, key, dpu, policy, joined)?,
         offered: offered(world, key, dpu, host, policy, joined)?,
@@ -167,7 +167,7 @@ fn fallback(
     };
     let found = readable("DpuImage", &world.images, &key.sibling(back.name))?;
     let found = found.filter(|image| image.spec.digest == back.image.digest);
-    Ok(found.map(|image| Box::new(way_out(world, key, &card.dpu, policy, image, joined))))
+    Ok(found.map(|image| Box::new(system_image(world, key, &card.dpu, policy, image, joined))))
 }
 
 /// The golden image of the policy.
@@ -183,12 +183,13 @@ fn golden(
     Ok(found.map(|image| {
         Box::new(Golden {
             name: image.name_any(),
-            found: way_out(world, key, dpu, policy, image, joined),
+            found: system_image(world, key, dpu, policy, image, joined),
         })
     }))
 }
 
-fn way_out(
+/// What is found of an image that the card is to boot, or may have to.
+fn system_image(
     world: &World,
     key: &Key,
     dpu: &Dpu,

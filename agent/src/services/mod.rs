@@ -225,6 +225,11 @@ impl Services {
         let found = self.card.wishes().await;
         let reach = found.as_ref().map(|_| ());
         self.asked = Some(reached(self.asked.as_ref(), reach, &clock::now()));
+        if let Some(shelf) = &self.shelf {
+            for service in self.entries.keys() {
+                shelf.trim(service);
+            }
+        }
         match found {
             Ok(Some(wishes)) => self.want(wishes),
             Ok(None) => {}

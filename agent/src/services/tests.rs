@@ -255,7 +255,7 @@ async fn a_service_runs_as_offered_outlives_its_agent_is_replaced_and_ends() {
     assert_eq!(pids(), [("web".to_owned(), v2)]);
 
     bench.says(&json!([]));
-    agent.until("gone", |told| told.is_empty()).await;
+    agent.until("gone", <[ServiceReport]>::is_empty).await;
     assert_eq!(pids(), []);
     assert_eq!(std::fs::read_dir(bench.dir()).unwrap().count(), 0);
     agent.end().await;
@@ -282,7 +282,7 @@ async fn a_service_that_ends_is_started_again_and_its_last_words_are_told() {
         "{message}"
     );
     bench.says(&json!([]));
-    agent.until("gone", |told| told.is_empty()).await;
+    agent.until("gone", <[ServiceReport]>::is_empty).await;
     agent.end().await;
 }
 
@@ -305,6 +305,6 @@ async fn a_download_goes_on_where_it_was_cut_off() {
     let asked = bench.store.ranges.lock().unwrap().clone();
     assert_eq!(asked, [Some("bytes=40-".to_owned())]);
     bench.says(&json!([]));
-    agent.until("gone", |told| told.is_empty()).await;
+    agent.until("gone", <[ServiceReport]>::is_empty).await;
     agent.end().await;
 }

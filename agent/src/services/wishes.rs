@@ -58,9 +58,14 @@ impl Card {
         let object = match timeout(REQUEST_DEADLINE, self.api.get(&self.name)).await {
             Ok(Ok(object)) => object,
             Ok(Err(error)) => {
-                let reason = match &error {
-                    kube::Error::Api(status) if status.code == 403 => "Forbidden",
-                    kube::Error::Api(status) if status.code == 404 => "NotFound",
+                let code = if let kube::Error::Api(status) = &error {
+                    status.code
+                } else {
+                    0
+                };
+                let reason = match code {
+                    403 => "Forbidden",
+                    404 => "NotFound",
                     _ => "Unreachable",
                 };
                 return Err(refused(reason, said(&error)));

@@ -33,14 +33,14 @@ impl SignatureReader {
     }
 
     async fn envelope(&self, sources: &[Url]) -> StoredSignature {
-        let mut failed = unread(String::new(), None, None);
+        let mut failed = unread("", None, None);
         for source in sources {
             let place = shown(source);
             match self.store.document(source, LONGEST).await.map(as_json) {
                 Ok(Some(envelope)) => {
                     return StoredSignature {
                         envelope: Some(envelope),
-                        ..unread(place, None, None)
+                        ..unread(&place, None, None)
                     };
                 }
                 Ok(None) => {
@@ -48,9 +48,9 @@ impl SignatureReader {
                         url: place.clone(),
                         reason: "it is no JSON object, as a DSSE envelope is".to_owned(),
                     };
-                    failed = not_fetched(place, &error);
+                    failed = not_fetched(&place, &error);
                 }
-                Err(error) => failed = not_fetched(place, &error),
+                Err(error) => failed = not_fetched(&place, &error),
             }
         }
         failed
@@ -60,13 +60,13 @@ impl SignatureReader {
     async fn beside(&self, sources: &[WantedSource]) -> StoredSignature {
         let keyring = Keyring::read(&self.client, &self.namespace, sources).await;
         let mut unsigned = None;
-        let mut failed = unread(String::new(), None, None);
+        let mut failed = unread("", None, None);
         for source in sources {
             let place = source.place.to_string();
             let source = match keyring.open(source) {
                 Ok(source) => source,
                 Err(refusal) => {
-                    failed = no_account(place, refusal);
+                    failed = no_account(&place, refusal);
                     continue;
                 }
             };
@@ -75,14 +75,14 @@ impl SignatureReader {
                     let is_signed = !found.signatures.is_empty();
                     let told = StoredSignature {
                         artefact: Some(told(found)),
-                        ..unread(place, None, None)
+                        ..unread(&place, None, None)
                     };
                     if is_signed {
                         return told;
                     }
                     unsigned = unsigned.or(Some(told));
                 }
-                Err(error) => failed = not_fetched(place, &error),
+                Err(error) => failed = not_fetched(&place, &error),
             }
         }
         // Only if every mirror says so is there none.
@@ -106,16 +106,16 @@ fn told(found: Cosigned) -> ArtefactSignatures {
     }
 }
 
-fn not_fetched(source: String, error: &FetchError) -> StoredSignature {
+fn not_fetched(source: &str, error: &FetchError) -> StoredSignature {
     let message = format!("{error}; {}", error.remedy());
     unread(source, Some(error.category().to_owned()), Some(message))
 }
 
-fn no_account(source: String, refusal: Refusal) -> StoredSignature {
+fn no_account(source: &str, refusal: Refusal) -> StoredSignature {
     unread(source, Some(refusal.reason), Some(refusal.message))
 }
 
-fn unread(source: String, reason: Option<String>, message: Option<String>) -> StoredSignature {
+fn unread(source: &str, reason: Option<String>, message: Option<String>) -> StoredSignature {
     let short = |text: String| {
         condition::truncated(&text)
             .chars()

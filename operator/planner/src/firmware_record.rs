@@ -86,6 +86,13 @@ pub(crate) fn absorb(
     kept: &mut CardRecord,
     now: Timestamp,
 ) {
+    // What somebody wants anew waits for an update that is under way, and that may just have ended.
+    for _ in 0..2 {
+        take_in(view, card, is_wanted, kept, now);
+    }
+}
+
+fn take_in(view: &View, card: &CardView, is_wanted: bool, kept: &mut CardRecord, now: Timestamp) {
     let facts = view.card_bmc(card, now);
     let wanted: Vec<&FirmwareImage> = if is_wanted {
         let wanted = card.firmware.iter();
@@ -178,8 +185,11 @@ fn aim(card: &CardView, image: &FirmwareImage, kept: &mut CardRecord) {
                 kept.failures
                     .retain(|failure| failure.component.as_ref() != Some(&image.component));
                 let one = &mut kept.components[index];
+                let same_bytes = one.image.digest == image.facts.digest;
                 *one = ComponentRecord {
                     seq: one.seq,
+                    activation: one.activation.take().filter(|_| same_bytes),
+                    written_at: one.written_at.take().filter(|_| same_bytes),
                     pending: one.pending.take(),
                     security_version: one.security_version,
                     ..fresh
@@ -233,10 +243,6 @@ fn notice(facts: &BmcReport, image: &FirmwareImage, one: &mut ComponentRecord, n
     if !is_it || !running {
         return;
     }
-    let has = image.vetting.security_version;
-    if has > one.security_version.unwrap_or_default() {
-        one.security_version = Some(has);
-    }
     // What is shown before its task is over may be what was shown before it.
     let goes_on = told(facts, one).is_some_and(|told| {
         matches!(
@@ -244,17 +250,29 @@ fn notice(facts: &BmcReport, image: &FirmwareImage, one: &mut ComponentRecord, n
             UpdateState::Asked | UpdateState::Running | UpdateState::Lost
         )
     });
-    let too_early = is_under_way(one) && (goes_on || !may_run(facts, one));
-    if one.observed_at.is_none() && !too_early {
+    let too_early = is_under_way(one) && goes_on || !may_run(facts, one);
+    if too_early {
+        return;
+    }
+    let has = image.vetting.security_version;
+    if has > one.security_version.unwrap_or_default() {
+        one.security_version = Some(has);
+    }
+    if one.observed_at.is_none() {
         one.observed_at = Some(Time(now));
         one.given_up = false;
         close(one);
+        one.written_at = None;
     }
 }
 
-/// Whether what was written can run by now. Some BMCs list it as the version that runs before it does.
+/// Whether what was written can run by now, also if its time is over. Some BMCs list it as the version
+/// that runs before it does.
 fn may_run(facts: &BmcReport, one: &ComponentRecord) -> bool {
-    if one.activation != Some(ActivatedBy::CardPowerCycle) || one.reset_at.is_some() {
+    if one.activation != Some(ActivatedBy::CardPowerCycle)
+        || one.reset_at.is_some()
+        || (one.written_at.is_none() && !is_under_way(one))
+    {
         return true;
     }
     let since = facts.power_since.as_ref();
@@ -263,10 +281,14 @@ fn may_run(facts: &BmcReport, one: &ComponentRecord) -> bool {
     written.is_some_and(|written| since.is_some_and(|since| since.0 > written.0))
 }
 
+/// Ends an update. That it was written, and the card not power-cycled since, outlives it.
 fn close(one: &mut ComponentRecord) {
+    let waits = one.activation == Some(ActivatedBy::CardPowerCycle) && one.reset_at.is_none();
+    if !waits {
+        one.written_at = None;
+    }
     one.begun_at = None;
     one.ends = None;
-    one.written_at = None;
     one.reset_at = None;
 }
 

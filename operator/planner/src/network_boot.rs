@@ -11,6 +11,7 @@ use lockstep_crds::boot_policy::{AllowedMethod, DpuBootPolicySpec};
 use lockstep_crds::directive::{ActionKind, ImageFacts, OutcomeKind, TargetKind};
 use lockstep_crds::host::{ArmedEffect, CardRecord, HostRole};
 use lockstep_crds::inventory::InstallMethod;
+use lockstep_crds::report::MediaOwner;
 
 use crate::card::{self, machine};
 use crate::configuration;
@@ -83,7 +84,20 @@ fn needed(
     configuration::given(card)?;
     image_ready(view, wanted)?;
     configuration::made(view, card, now)?;
-    if let Some(set) = set_in_vain(record, kept).filter(|set| now < *set + PAUSE) {
+    let in_vain = set_in_vain(record, kept);
+    if facts.media.owner == MediaOwner::Foreign
+        && let Some(set) = in_vain
+    {
+        return Err(Intent::stall(
+            Reason::ForeignMedia,
+            format!(
+                "the BMC of {} took at {set} that it boots {} from the network, and shows a medium that Lockstep did not insert in its place",
+                machine(card),
+                wanted.version
+            ),
+        ));
+    }
+    if let Some(set) = in_vain.filter(|set| now < *set + PAUSE) {
         let again = set + PAUSE;
         return Err(Intent::wait_until(
             Reason::NetworkBootLost,

@@ -77,6 +77,19 @@ fn next(
         };
         next.extend(offered);
     }
+    // An image that is not there may be the next one of any of them.
+    let is_unknown = |wanted: &WantedService| name_of(wanted, kept).is_none();
+    if card.services.iter().any(is_unknown) {
+        let others = kept.services.iter().filter(|one| {
+            let behind = behind(card, one);
+            behind.is_none_or(|image| stands(spec, card, one, image))
+        });
+        for other in others {
+            if next.len() < MOST && !next.iter().any(|one| one.service == other.service) {
+                next.push(other.clone());
+            }
+        }
+    }
     next
 }
 

@@ -136,7 +136,7 @@ async fn of_an_index_that_nobody_signed_the_manifest_in_it_may_be() {
     bench.push(Some(&tag(&inner, ".sig")), &layers);
     let found = bench.found().await;
     let text = manifest(&[IMAGE]).to_string();
-    assert_eq!(found.manifests, [text.clone()]);
+    assert_eq!(found.manifests, std::slice::from_ref(&text));
     assert_eq!(told(&found), [("inner", Some("c2ln"))]);
 
     let layers = [bench.simple("outer", "c2ln")];
@@ -172,7 +172,7 @@ async fn what_anybody_may_have_pushed_is_bounded() {
     let signed = bench.registry.artefact(IMAGE);
     let signatures = tag(&signed, ".sig");
     let long = bench.bundle(&" ".repeat(16 * 1024 + 1));
-    bench.push(Some(&signatures), &[long.clone()]);
+    bench.push(Some(&signatures), std::slice::from_ref(&long));
     let error = bench.read().await.unwrap_err();
     assert!(error.to_string().contains("16384 bytes"), "{error}");
     let forged = bench.bundle("{}");

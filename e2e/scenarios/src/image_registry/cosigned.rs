@@ -212,10 +212,12 @@ impl Look {
     }
 
     async fn refuses(&mut self, words: &str) -> Result<()> {
-        match self.found().await?.0 {
-            Trust::Refused(why) if why.contains(words) => Ok(()),
-            found => bail!("expected a refusal with {words:?}, found {found:?}"),
-        }
+        let found = self.found().await?.0;
+        ensure!(
+            matches!(&found, Trust::Refused(why) if why.contains(words)),
+            "expected a refusal with {words:?}, found {found:?}"
+        );
+        Ok(())
     }
 
     async fn trusts(&mut self, security_version: i64) -> Result<()> {

@@ -175,6 +175,22 @@ fn what_is_listed_as_running_before_it_can_is_not_believed_and_what_is_not_liste
 }
 
 #[test]
+fn what_is_listed_as_running_and_never_could_is_not_believed_when_its_time_is_over() {
+    let mut world = running(Firmware::Boasts);
+    until(&mut world, "written", |w| {
+        w.cards[0].machine.firmware.1.is_some()
+    });
+    world.edit_card(0, |card| card.paused = true);
+    world.settle(secs(6000));
+    let one = component(&world);
+    assert!(one.observed_at.is_none(), "{}", world.told());
+    assert!(one.begun_at.is_none(), "its time is over\n{}", world.told());
+    world.edit_card(0, |card| card.paused = false);
+    until(&mut world, "Ready", is_done);
+    assert_eq!(runs(&world), NEW);
+}
+
+#[test]
 fn nothing_is_cut_while_a_task_says_that_it_runs_and_it_goes_on_once_that_is_gone() {
     let mut world = running(Firmware::Hangs);
     until(&mut world, "patience", |w| {

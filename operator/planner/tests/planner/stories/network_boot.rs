@@ -451,3 +451,25 @@ fn the_same_bytes_as_a_stateless_image_are_another_wish() {
     boots_from_network(&world, "net-3");
     assert!(world.status().is_at_rest(), "{}", world.told());
 }
+
+#[test]
+fn a_foreign_medium_in_the_place_of_the_url_is_told_and_not_fought() {
+    let mut world = world();
+    world.cards[0].machine.makes_of_http = HttpBoot::FetchesAndHides;
+    world.until("Ready", secs(900), World::is_ready);
+    world.settle(secs(120));
+    world.effects.clear();
+    world.cards[0].machine.foreign_media = true;
+    world.settle(secs(3600));
+    assert_eq!(
+        world.card_says(0),
+        "Stalled Stalled: ForeignMedia",
+        "{}",
+        world.told()
+    );
+    let set = world.deeds().iter().filter(|deed| **deed == SET).count();
+    assert_eq!(set, 1, "{}", world.told());
+    world.cards[0].machine.foreign_media = false;
+    world.settle(secs(900));
+    assert!(world.is_ready(), "{}", world.told());
+}

@@ -160,6 +160,22 @@ fn what_is_not_trusted_is_not_offered_and_what_runs_goes_on() {
 }
 
 #[test]
+fn an_image_that_is_not_there_yet_ends_nothing_that_it_may_replace() {
+    let mut world = up(&["web-a"]);
+    runs(&mut world, &["web-a"]);
+    wants(&mut world, &["web-missing"]);
+    world.settle(secs(120));
+    assert_eq!(offered(&world), ["web-a"], "{}", world.told());
+    let shown = shown(&world);
+    let goes_on = shown.iter().find(|one| one.service == "web").unwrap();
+    assert_eq!(goes_on.wanted_image.as_deref(), Some("web-a"), "it stays");
+    is_told(&world, "False: ImageNotFound", &["web-missing"]);
+    wants(&mut world, &["web-b"]);
+    world.settle(secs(120));
+    assert_eq!(offered(&world), ["web-b"], "{}", world.told());
+}
+
+#[test]
 fn what_is_not_wanted_any_more_is_withdrawn_and_told_until_it_is_gone() {
     let mut world = up(&["web-a"]);
     runs(&mut world, &["web-a"]);
