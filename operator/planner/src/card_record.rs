@@ -7,7 +7,7 @@ use lockstep_crds::DpuHostStatus;
 use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::host::{ArmedEffect, CardRecord, InstallFailure};
 use lockstep_crds::observed::PowerState;
-use lockstep_crds::report::{BmcReport, MediaOwner};
+use lockstep_crds::report::{BmcReport, MediaOwner, UpdateState};
 
 use crate::approval::is_approved;
 use crate::failure;
@@ -372,7 +372,10 @@ fn notice_bmc(
     .collect();
     if let Some(update) = &bmc.update {
         let since = update.since.0.min(now);
-        if adopt_install(view, card, &update.digest, since, kept, now) {
+        // One that failed writes nothing any more.
+        if update.state != UpdateState::Failed
+            && adopt_install(view, card, &update.digest, since, kept, now)
+        {
             kept.method = Some(update.method.clone());
         }
     } else if bmc.power == Some(PowerState::On) {

@@ -220,6 +220,27 @@ fn attempts_are_budgeted_and_their_causes_kept_until_the_token_changes() {
 }
 
 #[test]
+fn an_update_that_had_failed_is_no_attempt_of_a_later_token() {
+    for seconds in (20..320).step_by(20) {
+        let mut world = world(&[SimpleUpdate], Update::Fails);
+        world.edit_policy(|policy| policy.install.max_attempts = 2);
+        let asked = world.now + secs(seconds);
+        world.until("asked again", secs(3600), |world| world.now >= asked);
+        let before = count(&world, "PullUpdate");
+        world.edit_card(0, |card| card.retry_token = Some("again".into()));
+        world.until("begun anew", secs(3600), |world| {
+            let kept = &world.status().cards[0];
+            kept.retry_token.as_deref() == Some("again")
+        });
+        world.settle(secs(900));
+        assert_eq!(world.card_says(0), "Stalled Stalled: InstallFailed");
+        assert_eq!(reasons(&world), ["TaskFailed"; 2], "{}", world.told());
+        let since = count(&world, "PullUpdate") - before;
+        assert!(since >= 2, "{since} after {seconds}s\n{}", world.told());
+    }
+}
+
+#[test]
 fn what_may_have_been_asked_for_counts_and_what_certainly_was_not_does_not() {
     for fault in [Fault::LostReply, Fault::CrashAfter] {
         let mut world = world(&[SimpleUpdate], Update::Writes);
