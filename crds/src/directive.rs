@@ -77,6 +77,8 @@ open_enum! {
         PushFirmware,
         /// Card: restart its BMC.
         ResetBmc,
+        /// Card whose system cannot be reset alone: restart all of it by its BMC, armed as it is.
+        RestartCard,
         /// Card: offer the image, with the card's own seed and files, to the agent of its host.
         OfferImage,
         /// Card, by the agent of its host: reset it, and push the offered image over rshim.
@@ -105,6 +107,7 @@ impl ActionKind {
             | Self::PullFirmware
             | Self::PushFirmware
             | Self::ResetBmc
+            | Self::RestartCard
             | Self::PushImage
             | Self::Unrecognized(_) => true,
             Self::HoldHost
@@ -134,6 +137,7 @@ impl ActionKind {
             | Self::PullFirmware
             | Self::PushFirmware
             | Self::ResetBmc
+            | Self::RestartCard
             | Self::PushImage
             | Self::ClearInstall
             | Self::PowerOn
@@ -155,6 +159,7 @@ impl ActionKind {
             | Self::StagePxeBoot
             | Self::PullUpdate
             | Self::PushUpdate
+            | Self::RestartCard
             | Self::OfferImage
             | Self::PushImage
             | Self::ClearInstall
@@ -179,6 +184,7 @@ impl ActionKind {
             | Self::PullFirmware
             | Self::PushFirmware
             | Self::ResetBmc
+            | Self::RestartCard
             | Self::PushImage
             | Self::ClearInstall
             | Self::PowerOn

@@ -372,6 +372,10 @@ pub struct BmcCapabilities {
     /// The same that are sent to the BMC (`MultipartHttpPushUri`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multipart_push: Option<Offer>,
+    /// A restart of the BMC that restarts the whole card and is the way to have it boot what it is
+    /// armed with (Intel IPU: `Manager.Reset`); absent from agents that do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card_restart: Option<Offer>,
     /// Redfish sessions.
     pub sessions: Offer,
     /// BootProgress.

@@ -19,6 +19,7 @@ use crate::road;
 use crate::roll_back;
 use crate::takedown;
 use crate::view::{CardView, View, Wanted};
+use crate::whole_card;
 use crate::wipe;
 
 /// Records that fit into the status, and so cards that one host can have.
@@ -352,6 +353,7 @@ fn notice_bmc(
     } else {
         road::boots_over_http(bmc) && http && !foreign || pxe::is_next(bmc) && by_pxe
     };
+    let is_used_up = kept.armed.contains(&ArmedEffect::BootOverride) && !override_armed;
     // An agent of an older release would tell of none.
     let untold = bmc.capabilities.simple_update.is_none();
     let update = bmc.update.is_some() || untold && kept.armed.contains(&ArmedEffect::Update);
@@ -378,7 +380,10 @@ fn notice_bmc(
         {
             kept.method = Some(update.method.clone());
         }
-    } else if bmc.power == Some(PowerState::On) {
+    } else if bmc.power == Some(PowerState::On)
+        // One that is armed while it runs has booted only when that is used up.
+        && (is_used_up || !whole_card::is_restarted(bmc))
+    {
         let http = bmc.http_boot.as_ref();
         let held = http.filter(|held| road::is_ours(Some(held)));
         let held = Some(held.unwrap_or(&bmc.media)).filter(|held| road::is_ours(Some(held)));

@@ -37,6 +37,7 @@ pub(crate) fn undoes(target: &TargetKind, action: &Action) -> bool {
         | ActionKind::PullFirmware
         | ActionKind::PushFirmware
         | ActionKind::ResetBmc
+        | ActionKind::RestartCard
         | ActionKind::OfferImage
         | ActionKind::PushImage
         | ActionKind::ShutdownGracefully

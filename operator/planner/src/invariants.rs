@@ -243,6 +243,9 @@ fn started(
         "R38: a card was to be armed by a way that the policy does not name",
     );
     let on_host = directive.target.kind == TargetKind::Host;
+    let host_off = view
+        .host_bmc(now)
+        .is_some_and(|host| host.power == Some(PowerState::Off));
     let host_on = view
         .host_bmc(now)
         .is_some_and(|bmc| bmc.power == Some(PowerState::On));
@@ -293,6 +296,7 @@ fn started(
     let of_power = directive.action.kind == ActionKind::PowerOn
         || directive.action.kind == ActionKind::ShutdownGracefully
         || directive.action.kind == ActionKind::ForceOff
+        || directive.action.kind == ActionKind::RestartCard
         || updates;
     check(
         !(changes_card && server && of_power) || directive.expects.host.is_some(),
@@ -314,7 +318,8 @@ fn started(
     if directive.action.kind.is_destructive() {
         // An update or a push is booked as an install with the directive that begins it.
         let is_push = directive.action.kind == ActionKind::PushImage;
-        let begins = (updates || is_push) && !firmware;
+        let restarts = directive.action.kind == ActionKind::RestartCard;
+        let begins = (updates || is_push || restarts) && !firmware;
         let mut installs = if begins { before } else { after }.clone();
         // An update of firmware is booked with the directive that begins it, and a restart is for one.
         let named = directive.action.component.as_ref();
@@ -343,7 +348,12 @@ fn started(
                 .is_none_or(|host| host.without_update),
         "S1: an update that does not ask for those of its host",
     );
-    if (updates || directive.action.kind == ActionKind::PowerOn) && !on_host {
+    let restarts = directive.action.kind == ActionKind::RestartCard;
+    check(
+        !restarts || !server || host_off,
+        "S12: a whole card was to be restarted beside a host that is not off",
+    );
+    if (updates || restarts || directive.action.kind == ActionKind::PowerOn) && !on_host {
         let waits = policy.is_some_and(|spec| spec.host_wait.until == WaitUntil::OsRunning);
         let held = is_kept_off(before) || hold_is_done(view, before) || is_in_custody(view);
         let waits = waits && !gives_back;

@@ -386,6 +386,12 @@ fn book(
                 never_begun(card);
             }
         }
+        // One of which nobody can say whether it was sent is awaited like one that was.
+        ActionKind::RestartCard if *outcome == OutcomeKind::Failed => {
+            if let Some(card) = card_record(record, &directive.target.uid) {
+                never_begun(card);
+            }
+        }
         // What it is led to may be of an earlier wish, with a seed that has grown old.
         ActionKind::SetNetworkBoot if !landed => {
             if let Some(card) = card_record(record, &directive.target.uid) {
@@ -431,6 +437,7 @@ fn book(
         | ActionKind::PullFirmware
         | ActionKind::PushFirmware
         | ActionKind::ResetBmc
+        | ActionKind::RestartCard
         | ActionKind::OfferImage
         | ActionKind::ClearInstall
         | ActionKind::ShutdownGracefully

@@ -59,6 +59,7 @@ pub mod version;
 pub mod vetting;
 pub mod view;
 mod wait;
+mod whole_card;
 mod wipe;
 
 pub use approval::not_approved;

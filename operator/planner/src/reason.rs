@@ -97,6 +97,8 @@ reasons! {
     CapabilityMissing => AtOnce("If a newer firmware of that BMC offers it, it goes on by itself once that runs; otherwise install the card by other means: it is adopted when its agent reports the wanted image"),
     /// Every way that the policy allows leads through a host that is not trusted with its cards, or is locked out of them.
     Unsupported => AtOnce("Add a way through the card's BMC to the policy's install.methods; or if whoever is root on that host may be root on its cards, set trustDomain: Trusted on the DpuHost, and let the host at the card again"),
+    /// The card leaves the bus when it is installed, and the policy would have its host up then.
+    HostStaysUp => AtOnce("In the policy, set order: XpuFirst, hostWait.until: OsRunning, and PoweredOff first in hold.mechanisms"),
     /// The agent in the host's operating system, which is to push an image, has not renewed its Lease.
     HostAgentSilent => IfItLasts("Look at the host agent's pod on that Node and its logs: it needs access: Install, and must tolerate the taint of hosts that are held"),
     /// The site's agent has not renewed its Lease.

@@ -264,6 +264,7 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
         // What leads to the network may have been set before, by another directive for the same image.
         ActionKind::PushImage
         | ActionKind::ResetBmc
+        | ActionKind::RestartCard
         | ActionKind::SetNetworkBoot
         | ActionKind::Unrecognized(_) => false,
     }

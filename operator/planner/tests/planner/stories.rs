@@ -30,6 +30,7 @@ mod shutdown;
 mod taint;
 mod taken_down;
 mod updates;
+mod whole_card;
 mod wipe;
 
 use crate::world::{World, secs};

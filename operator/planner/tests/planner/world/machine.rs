@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::MachineIdentity;
 use lockstep_crds::directive::{ActivatedBy, ImageFacts};
+use lockstep_crds::host::HostRole;
 use lockstep_crds::inventory::{HostAccess, InstallMethod};
 use lockstep_crds::observed::{BootStage, Knowledge, Offer, PowerState};
 use lockstep_crds::report::{
@@ -90,6 +91,9 @@ pub struct Machine {
     /// The resets that its BMC lists; empty if it does not say.
     pub reset_types: Vec<String>,
     pub virtual_media: Offer,
+    /// Whether a restart of its BMC is how all of it is made to boot; `None`: its agent does not
+    /// tell.
+    pub card_restart: Option<Offer>,
     /// What the store has ready for it.
     pub granted: Option<ImageFacts>,
     pub host_access: Option<HostAccess>,
@@ -228,6 +232,7 @@ impl Machine {
             override_lasts: false,
             keeps_override: true,
             network_boot: Some(Offer::Offered),
+            card_restart: Some(Offer::NotOffered),
             makes_of_http: HttpBoot::Keeps,
             uefi_http: Some(Offer::NotOffered),
             simple_update: Some(Offer::NotOffered),
@@ -341,6 +346,7 @@ impl Machine {
                 multipart_push: self.multipart_push.clone(),
                 uefi_http: self.uefi_http.clone(),
                 network_boot: self.network_boot.clone(),
+                card_restart: self.card_restart.clone(),
                 reset_types: self.reset_types.clone(),
                 boot_targets: self.boot_targets.clone(),
                 virtual_media: self.virtual_media.clone(),
@@ -621,6 +627,25 @@ impl World {
         card.machine.stage = Some(BootStage::OsStarting);
         self.boots(index);
         self.tell(format!("card {index}: boots anew"));
+    }
+
+    /// All of a card boots anew with its BMC, and leaves the bus of its host meanwhile.
+    pub fn restart_card(&mut self, index: usize) {
+        let host = self.host.as_ref();
+        let server = host.is_some_and(|host| host.spec.role == HostRole::Server);
+        assert!(
+            !server || !self.host_machine.is_on(),
+            "a card left the bus of a host that is up\n{}",
+            self.told()
+        );
+        assert!(
+            !self.is_installing(index),
+            "a card was restarted while it is written to\n{}",
+            self.told()
+        );
+        self.reboot_card(index);
+        let now = self.now;
+        self.cards[index].machine.restart_bmc(now);
     }
 
     pub fn power_off_card(&mut self, index: usize) {
