@@ -99,6 +99,13 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// Whether it may be about another manifest.
+    pub(crate) fn is_of_other_bytes(&self) -> bool {
+        matches!(self, Self::OtherManifest(_) | Self::UnknownKey(_))
+    }
+}
+
 /// Text of somebody else's, at most so long that a message can hold it.
 pub(crate) fn quoted(text: &str) -> String {
     const LONGEST: usize = 96;
