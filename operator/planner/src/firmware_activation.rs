@@ -11,6 +11,7 @@ use lockstep_crds::host::{CardRecord, ComponentRecord};
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::BmcReport;
 
+use crate::armed_firmware;
 use crate::card::{self, machine};
 use crate::firmware::{is_armed_as_it_stays, require_quiet};
 use crate::give_back::give_back;
@@ -71,6 +72,7 @@ pub(crate) fn activation(
         let what = "it is written, and the host went on without it".to_owned();
         return Ok(owed.unwrap_or_else(|| awaited(what, ends)));
     }
+    armed_firmware::judged(spec, card, one)?;
     if cycles {
         return cycle(view, record, spec, card, kept, one, now);
     }

@@ -30,7 +30,7 @@ fn wish(world: &World, token: &str) -> WipeSpec {
     }
 }
 
-fn wipe(world: &mut World, token: &str) {
+pub fn wipe(world: &mut World, token: &str) {
     let wish = wish(world, token);
     world.edit_card(0, |card| card.wipe = Some(wish));
 }
