@@ -243,7 +243,7 @@ fn needed(
             (next @ (Intent::Act(_) | Intent::Taint(_) | Intent::Done), _, _) => next,
             (_, Some(led), _) => led,
             // Nobody comes back to a card that was stopped for firmware which is not written again.
-            (next @ Intent::Stall(_), None, Some(kept)) if runs_on(record, card, kept) => {
+            (next @ Intent::Stall(_), None, Some(kept)) if firmware_is_over(kept) => {
                 let stays = kept.is_as_it_stays();
                 owed(view, record, card, kept, stays, now).unwrap_or(next)
             }
@@ -299,11 +299,9 @@ fn led_meanwhile(
         .filter(|next| matches!(next, Intent::Act(_)))
 }
 
-/// Whether a card whose firmware needs a person goes on as it is: nothing was begun that is not over,
-/// and no system is to be installed after it.
-fn runs_on(record: &DpuHostStatus, card: &CardView, kept: &CardRecord) -> bool {
-    let is_over = !kept.components.iter().any(is_under_way);
-    is_over && (is_installed(record, card) || card.wanted == Wanted::Nothing)
+/// Whether a card whose firmware needs a person may go on as it is: nothing was begun that is not over.
+fn firmware_is_over(kept: &CardRecord) -> bool {
+    !kept.components.iter().any(is_under_way)
 }
 
 fn nothing_wanted() -> Intent {
@@ -357,7 +355,7 @@ fn undo(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) ->
 
 /// What a card needs that was stopped, before nothing more is done to it. `boots`: whether it may boot
 /// with what is armed there.
-fn owed(
+pub(crate) fn owed(
     view: &View,
     record: &DpuHostStatus,
     card: &CardView,

@@ -440,3 +440,35 @@ fn a_wiper_is_not_booted_over_firmware_that_may_not_run() {
     assert_eq!(world.card_says(0), "Stalled Stalled: FirmwareArmed");
     assert!(CYCLES.iter().all(|what| count(&world, what) == 0));
 }
+
+#[test]
+fn a_card_that_was_stopped_for_firmware_that_failed_runs_again_also_if_another_system_is_wanted() {
+    let mut world = running(Firmware::Waits);
+    world.edit_policy(|policy| {
+        policy.install.max_attempts = 1;
+        policy.image_ref = Some(lockstep_crds::LocalRef {
+            name: "os-2".into(),
+        });
+    });
+    until(&mut world, "stopped", |w| !w.cards[0].machine.is_on());
+    world.edit_card(0, |card| card.paused = true);
+    world.settle(secs(900));
+    assert!(component(&world).begun_at.is_none(), "its time is over");
+    world.edit_card(0, |card| card.paused = false);
+    world.until("on again", secs(900), |w| w.cards[0].machine.is_on());
+    until(&mut world, "Ready", is_done);
+    let os = world.cards[0].os.as_ref().unwrap();
+    assert_eq!(os.image.version, "os-2");
+}
+
+#[test]
+fn a_card_that_boots_from_the_network_and_is_given_up_while_it_is_stopped_runs_again_at_once() {
+    let mut world = super::network_boot::running();
+    wants(&mut world, Firmware::Waits);
+    world.edit_policy(|policy| policy.install.firmware_timeout_seconds = 7200);
+    world.edit_host(|host| host.disruption = Disruption::Allowed);
+    world.until("stopped", secs(1800), |w| !w.cards[0].machine.is_on());
+    world.release_offline();
+    world.until("on again", secs(900), |w| w.cards[0].machine.is_on());
+    assert!(world.told().contains("powering dpu/card1 on again"));
+}
