@@ -105,9 +105,13 @@ fn clear(tpm: &mut impl Commands) -> Result<usize, Trouble> {
     body.extend(9_u32.to_be_bytes());
     body.extend(PASSWORD.to_be_bytes());
     body.extend([0, 0, 0, 0, 0]);
-    ask(tpm, SESSIONS, CLEAR, "TPM2_Clear", &body).map_err(|trouble| match trouble {
-        Trouble::Refused { code, .. } if is_locked(code) => Trouble::Locked(code),
-        other => other,
+    ask(tpm, SESSIONS, CLEAR, "TPM2_Clear", &body).map_err(|trouble| {
+        if let Trouble::Refused { code, .. } = &trouble
+            && is_locked(*code)
+        {
+            return Trouble::Locked(*code);
+        }
+        trouble
     })?;
     let of_owner = |handle: &u32| *handle < FIRST_OF_PLATFORM;
     if let Some(handle) = handles(tpm, FIRST_PERSISTENT)?.into_iter().find(of_owner) {

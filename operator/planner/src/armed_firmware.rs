@@ -46,11 +46,11 @@ pub(crate) fn refused_by(
     kept: &CardRecord,
     action: &ActionKind,
 ) -> Option<String> {
-    let by = match action {
-        ActionKind::PowerOn => ActivatedBy::CardPowerCycle,
-        ActionKind::ResetBmc => ActivatedBy::BmcReset,
-        _ => return None,
-    };
+    let lets_run = [
+        (ActionKind::PowerOn, ActivatedBy::CardPowerCycle),
+        (ActionKind::ResetBmc, ActivatedBy::BmcReset),
+    ];
+    let (_, by) = lets_run.into_iter().find(|(kind, _)| kind == action)?;
     refused_to(&by, view, card, kept)
 }
 
