@@ -483,7 +483,7 @@ pub struct StoredSignature {
     /// What cosign has put beside an artefact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artefact: Option<ArtefactSignatures>,
-    /// A condition reason, where there is none.
+    /// A condition reason, where there is none, or not all that is beside an artefact could be read.
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -502,7 +502,7 @@ pub struct ArtefactSignatures {
     #[schemars(length(max = 2), inner(length(max = 16_384)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub manifests: Vec<String>,
-    /// The signatures, with none if the registry has none.
+    /// The signatures of either, with none if the registry has none.
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signatures: Vec<ArtefactSignature>,

@@ -354,12 +354,6 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "DpuImage",
-            "an image of kind Wiper is booted once",
-            json!({"spec": {"kind": "Wiper", "boot": "Stateless"}}),
-            json!({"spec": {"kind": "Wiper"}}),
-        ),
-        case(
-            "DpuImage",
             "an image of kind Bmc or Firmware needs component",
             json!({"spec": {"kind": "Bmc"}}),
             json!({"spec": {"kind": "Bmc", "component": "BMC_Firmware"}}),
@@ -381,6 +375,12 @@ fn cases() -> Vec<Case> {
             "boot is of images of kind Os",
             json!({"spec": {"kind": "App", "service": "web", "boot": "Stateless"}}),
             json!({"spec": {"kind": "App", "service": "web"}}),
+        ),
+        case(
+            "DpuImage",
+            "an image of kind Wiper is booted once",
+            json!({"spec": {"kind": "Wiper", "boot": "Stateless"}}),
+            json!({"spec": {"kind": "Wiper"}}),
         ),
         case(
             "DpuImage",

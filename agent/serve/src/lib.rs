@@ -3,6 +3,7 @@
 //! What callers may hold is bounded: how long a request may take to be told, how long a
 //! connection may stand still, and how many there are. One that moves may last as long as it
 //! likes, for BMCs read images slowly. A port speaks HTTP, or HTTPS under a [`Certificate`].
+//! Handlers find the address of whoever asks as `ConnectInfo<IpAddr>`.
 
 mod tls;
 
@@ -14,11 +15,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::Router;
+use axum::extract::ConnectInfo;
 use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::middleware::map_response;
 use axum::response::Response;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -130,7 +132,9 @@ async fn serve_as(
             tracing::debug!(%peer, "connection refused: this address has as many as it may");
             continue;
         };
-        let (router, ending) = (router.clone(), ending.clone());
+        // Whoever answers may have to know who asks.
+        let router = router.clone().layer(Extension(ConnectInfo(peer)));
+        let ending = ending.clone();
         let certificate = certificate.clone();
         connections.spawn(async move {
             if let Err(error) = converse(stream, certificate, router, bounds, ending).await {

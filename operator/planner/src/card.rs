@@ -10,6 +10,7 @@ use lockstep_crds::report::{BmcReport, OsReport};
 use lockstep_crds::{DpuHostStatus, names};
 
 use crate::approval::{is_approved, refused};
+use crate::armed_firmware;
 use crate::arriving::arriving;
 use crate::card_record::{CARDS, hazard_end, install_end, supersedes, writing_end};
 use crate::firmware;
@@ -160,6 +161,13 @@ pub fn intent(
         Some(kept) => roll_back::told(kept, card, needed),
         None => needed,
     };
+    if let Intent::Act(draft) = &needed
+        && draft.target.uid == card.uid()
+        && let Some(kept) = record_of(record, card)
+        && let Some(why) = armed_firmware::refused_by(view, card, kept, &draft.action.kind)
+    {
+        return armed_firmware::told(why);
+    }
     match needed {
         Intent::Act(draft) if card.dpu.spec.paused && !is_going(view, card) => {
             paused(&draft.message)
@@ -221,6 +229,12 @@ fn needed(
     if let Some(conflict) = card.conflicts.first() {
         return Intent::stall(Reason::IdentityConflict, conflict.clone());
     }
+    // What wipes a card powers it on too, and nothing is written over meanwhile.
+    let armed = kept.filter(|kept| wipe::is_asked(card) && kept.observed_at.is_none());
+    let armed = armed.filter(|kept| install_end(view, kept, now).is_none());
+    if let Some(why) = armed.and_then(|kept| armed_firmware::refused(view, card, kept)) {
+        return armed_firmware::told(why);
+    }
     let firmware = kept.filter(|_| !wipe::is_asked(card));
     let firmware = firmware.and_then(|kept| firmware::next(view, record, spec, card, kept, now));
     if let Some(next) = firmware {
@@ -229,7 +243,7 @@ fn needed(
             (next @ (Intent::Act(_) | Intent::Taint(_) | Intent::Done), _, _) => next,
             (_, Some(led), _) => led,
             // Nobody comes back to a card that was stopped for firmware which is not written again.
-            (next @ Intent::Stall(_), None, Some(kept)) if runs_on(record, card, kept) => {
+            (next @ Intent::Stall(_), None, Some(kept)) if firmware_is_over(kept) => {
                 let stays = kept.is_as_it_stays();
                 owed(view, record, card, kept, stays, now).unwrap_or(next)
             }
@@ -285,11 +299,9 @@ fn led_meanwhile(
         .filter(|next| matches!(next, Intent::Act(_)))
 }
 
-/// Whether a card whose firmware needs a person goes on as it is: nothing was begun that is not over,
-/// and no system is to be installed after it.
-fn runs_on(record: &DpuHostStatus, card: &CardView, kept: &CardRecord) -> bool {
-    let is_over = !kept.components.iter().any(is_under_way);
-    is_over && (is_installed(record, card) || card.wanted == Wanted::Nothing)
+/// Whether a card whose firmware needs a person may go on as it is: nothing was begun that is not over.
+fn firmware_is_over(kept: &CardRecord) -> bool {
+    !kept.components.iter().any(is_under_way)
 }
 
 fn nothing_wanted() -> Intent {
@@ -306,7 +318,9 @@ fn undo(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) ->
     } else if retire::is_retired(card) {
         retire::rest(view, record, card, now)
     } else {
-        nothing_wanted()
+        let kept = record_of(record, card);
+        let armed = kept.and_then(|kept| armed_firmware::refused(view, card, kept));
+        armed.map_or_else(nothing_wanted, armed_firmware::told)
     };
     let Some(kept) = record_of(record, card) else {
         return idle;
@@ -341,7 +355,7 @@ fn undo(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) ->
 
 /// What a card needs that was stopped, before nothing more is done to it. `boots`: whether it may boot
 /// with what is armed there.
-fn owed(
+pub(crate) fn owed(
     view: &View,
     record: &DpuHostStatus,
     card: &CardView,

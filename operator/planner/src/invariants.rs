@@ -16,6 +16,7 @@ use lockstep_crds::host::{CardRecord, Disruption, HeldBy, HoldState, HostRole, T
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::BmcReport;
 
+use crate::armed_firmware;
 use crate::card;
 use crate::decision::{Decision, Plan, TaintEffect};
 use crate::failure;
@@ -229,6 +230,13 @@ fn started(
         TargetKind::Unrecognized(_) => None,
     };
     check(facts.is_some(), "S5: an effect on facts that are not fresh");
+    let recorded = card.and_then(|card| after.record_of(&card.uid()).map(|kept| (card, kept)));
+    check(
+        recorded.is_none_or(|(card, kept)| {
+            armed_firmware::refused_by(view, card, kept, &directive.action.kind).is_none()
+        }),
+        "S9: firmware was to be let run that is not wanted or not trusted any more",
+    );
     check(
         directive.expects.identity.system_uuid.is_some()
             || directive.expects.identity.serial_number.is_some(),

@@ -8,6 +8,7 @@
 
 pub mod admit;
 mod approval;
+mod armed_firmware;
 mod arriving;
 mod beside;
 pub mod card;

@@ -187,6 +187,8 @@ reasons! {
     AwaitingFirmware => IfItLasts("Look at componentUpdate in the report of the card's BMC, and at the BMC's own log"),
     /// Updates of the card's firmware failed as often as the policy allows.
     FirmwareFailed => AtOnce("Look at failures in the status of its DpuHost and at the BMC's own log; then change retryToken on the Dpu, or name another image in firmwareRefs"),
+    /// Firmware is written at the card that may not run: nobody wants it any more, or it is not trusted any more. No BMC takes it back.
+    FirmwareArmed => AtOnce("Name an image that may go there in firmwareRefs, which is written over it; or want and trust that one again; or power the card off and on yourself, which lets it run"),
     /// The card's firmware was seen to run as wanted, and somebody else has changed it since.
     FirmwareChanged => AtOnce("Find out who did; then change retryToken on the Dpu to have the wanted version written again, or name what runs in firmwareRefs"),
     /// The wanted image did not come up, and the card runs the one again that it was last seen to run.

@@ -14,10 +14,12 @@ mod service_door;
 mod unreadable;
 mod updates;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::connect_info::MockConnectInfo;
 use axum::routing::get;
 use lockstep_crds::directive::Directive;
 use lockstep_redfish::{Capability, ImageUrl, Offer, PowerRestorePolicy, PowerState, Reading};
@@ -48,6 +50,11 @@ use crate::site::orders::OrderBook;
 use crate::site::samples;
 use crate::site::worker::{Progress, Worker};
 use lockstep_redfish::UrlOwner;
+
+/// As the store's port has them served: to an address that is known.
+fn from_here(router: Router) -> Router {
+    router.layer(MockConnectInfo(IpAddr::from([127, 0, 0, 1])))
+}
 
 const CARD: &str = "dpureports/bmc-card-c1";
 const HOST: &str = "dpureports/bmc-host-c1";

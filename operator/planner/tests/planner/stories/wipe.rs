@@ -30,7 +30,7 @@ fn wish(world: &World, token: &str) -> WipeSpec {
     }
 }
 
-fn wipe(world: &mut World, token: &str) {
+pub fn wipe(world: &mut World, token: &str) {
     let wish = wish(world, token);
     world.edit_card(0, |card| card.wipe = Some(wish));
 }
@@ -117,8 +117,8 @@ fn a_card_of_which_nothing_is_wanted_is_wiped_and_its_host_let_go() {
 
 #[test]
 fn nothing_is_wiped_that_is_not_confirmed_in_time_and_asked_of_a_wiper() {
-    type Edit = fn(&mut WipeSpec, Timestamp);
-    let table: [(&str, &[&str], Edit); 4] = [
+    type Spoil = fn(&mut WipeSpec, Timestamp);
+    let table: [(&str, &[&str], Spoil); 4] = [
         ("WipeRefused", &["SN-other", "identity"], |wish, _| {
             wish.confirm = "SN-other".into();
         }),
