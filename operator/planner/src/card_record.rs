@@ -379,6 +379,7 @@ fn notice_bmc(
             && adopt_install(view, card, &update.digest, since, kept, now)
         {
             kept.method = Some(update.method.clone());
+            failure::notice_old_system(view, card, kept, now);
         }
     } else if bmc.power == Some(PowerState::On)
         // One that is armed while it runs has booted only when that is used up.

@@ -374,6 +374,10 @@ fn book(
                 if directive.action.component.is_some() {
                     firmware_record::never_begun(card, directive);
                 } else {
+                    // A wiper that was off again before anybody looked may have wiped: a person decides.
+                    if *outcome == OutcomeKind::Failed {
+                        wipe::never_begun(card);
+                    }
                     never_begun(card);
                 }
             }
@@ -389,6 +393,7 @@ fn book(
         // One of which nobody can say whether it was sent is awaited like one that was.
         ActionKind::RestartCard if *outcome == OutcomeKind::Failed => {
             if let Some(card) = card_record(record, &directive.target.uid) {
+                wipe::never_begun(card);
                 never_begun(card);
             }
         }
@@ -448,7 +453,6 @@ fn book(
 
 /// Takes back what was booked with an install of which it is certain that nothing came.
 pub(crate) fn never_begun(card: &mut CardRecord) {
-    wipe::never_begun(card);
     card.booted_at = None;
     card.install_ends = None;
     card.attempts = (card.attempts - 1).max(0);
