@@ -561,7 +561,8 @@ pub struct InstallFailure {
     /// When it began: when the card was powered on for it, or its BMC or its host's agent was asked.
     pub begun_at: Time,
     /// A condition reason: `TaskFailed`, `TaskStuck`, `TaskLost`, `OldImageRuns`, `ImageNotSeen`,
-    /// `OsNotSeen`, `VersionNotSeen` of firmware, or of a push what ended it, such as `PushBroken` or `InstallerFailed`.
+    /// `OsNotSeen`, `VersionNotSeen` of firmware, of a push what ended it, such as `PushBroken` or `InstallerFailed`, or
+    /// what the site's store saw of a fetch, such as `StoreNotReached`.
     #[schemars(length(max = 64))]
     pub reason: String,
     /// What was seen, and what helps.

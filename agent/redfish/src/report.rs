@@ -89,6 +89,7 @@ pub fn bmc_report(
         update: None,
         components: None,
         component_update: None,
+        fetches: Vec::new(),
         pxe: None,
         capabilities: BmcCapabilities {
             simple_update: None,

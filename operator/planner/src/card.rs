@@ -13,6 +13,7 @@ use crate::approval::{is_approved, refused};
 use crate::armed_firmware;
 use crate::arriving::arriving;
 use crate::card_record::{CARDS, hazard_end, install_end, supersedes, writing_end};
+use crate::fetch;
 use crate::firmware;
 use crate::firmware_record::{self, is_under_way};
 use crate::give_back::{give_back, is_awaited};
@@ -380,7 +381,7 @@ fn without_image(
 ) -> Intent {
     if let Some(kept) = kept {
         if let Some(end) = install_end(view, kept, now) {
-            return booting(kept, end);
+            return booting(view, card, kept, end, now);
         }
         // What a stateless card boots from is armed for good; whether it is wanted nobody can tell.
         let is_kept = kept.image.as_ref().is_some_and(|image| image.stateless);
@@ -529,7 +530,13 @@ pub(crate) fn clear(view: &View, kept: &CardRecord, card: &CardView, now: Timest
     }
 }
 
-pub(crate) fn booting(kept: &CardRecord, end: Timestamp) -> Intent {
+pub(crate) fn booting(
+    view: &View,
+    card: &CardView,
+    kept: &CardRecord,
+    end: Timestamp,
+    now: Timestamp,
+) -> Intent {
     let image = kept.image.as_ref();
     let is_stateless = image.is_some_and(|image| image.stateless);
     let image = image.map_or("its image", |image| &image.version);
@@ -541,11 +548,15 @@ pub(crate) fn booting(kept: &CardRecord, end: Timestamp) -> Intent {
         Some(_) | None if is_stateless => format!("powered on to boot {image} from the network"),
         Some(_) | None => format!("powered on to install {image}"),
     };
-    Intent::wait_until(
-        Reason::AwaitingOs,
-        format!("{begun}; its own agent must report that image before {end}"),
-        end,
-    )
+    let awaited = format!("{begun}; its own agent must report that image before {end}");
+    match fetch::of_install(view, card, kept, now) {
+        None => Intent::wait_until(Reason::AwaitingOs, awaited, end),
+        Some(fault) => Intent::wait_until(
+            Reason::ImageNotFetched,
+            format!("{awaited}. So far {}", fault.message),
+            end,
+        ),
+    }
 }
 
 /// The card as a machine whose power may have to be cut.

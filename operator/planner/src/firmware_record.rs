@@ -13,6 +13,7 @@ use lockstep_crds::report::{BmcReport, ComponentUpdate, UpdateState};
 
 use crate::armed_firmware;
 use crate::failure;
+use crate::fetch;
 use crate::firmware::shown;
 use crate::version::compare;
 use crate::view::{CardView, FirmwareImage, View};
@@ -334,6 +335,11 @@ fn give_up_late(kept: &mut CardRecord, facts: Option<&BmcReport>, now: Timestamp
         };
         let Some((reason, message)) = cause(one, facts, now) else {
             continue;
+        };
+        let fault = facts.and_then(|facts| fetch::of_component(facts, one));
+        let (reason, message) = match fault {
+            Some(fault) => fault.behind(reason, &message),
+            None => (reason, message),
         };
         failure::book_component(kept, index, &begun, reason, &message, now);
         close(&mut kept.components[index]);

@@ -59,7 +59,7 @@ pub(crate) fn install(
         light_slot(view, record, spec, card, kept, wanted, now).unwrap_or(silent)
     })?;
     if let Some(end) = install_end(view, kept, now) {
-        return Err(card::booting(kept, end));
+        return Err(card::booting(view, card, kept, end, now));
     }
     stage::is_not_updating(&card::machine(card), facts)?;
     wipe::may_begin(card, kept, now).map_err(|why| disarmed(view, card, kept, why, now))?;

@@ -19,6 +19,7 @@ use lockstep_crds::host::{
 use crate::admit::DIRECTIVE_TRIES;
 use crate::card_record::begins_to_come_up;
 use crate::custody;
+use crate::fetch;
 use crate::firmware_record;
 use crate::give_back;
 use crate::push;
@@ -229,6 +230,11 @@ pub fn conclude(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         match standing(view, &directive, now) {
             Standing::Open => record.directives.push(directive),
             Standing::Ended(outcome, message) => {
+                let message = if outcome == OutcomeKind::Done {
+                    message
+                } else {
+                    fetch::beside(view, &directive, message, now)
+                };
                 let message = message.map(|text| shortened(&text));
                 book(view, record, &directive, &outcome, now);
                 tally(record, &directive, &outcome, message.clone(), now);

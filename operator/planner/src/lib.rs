@@ -17,6 +17,7 @@ mod configuration;
 pub mod custody;
 pub mod decision;
 mod failure;
+mod fetch;
 mod firmware;
 mod firmware_activation;
 mod firmware_record;

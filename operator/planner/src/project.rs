@@ -191,6 +191,7 @@ fn step_of(reason: Reason, record: &DpuHostStatus) -> Step {
         (Reason::FetchingImage, Step::FetchImage),
         (Reason::AwaitingHost, Step::AwaitHost),
         (Reason::AwaitingOs, Step::AwaitOs),
+        (Reason::ImageNotFetched, Step::AwaitOs),
         (Reason::TaintingNode, Step::HoldHost),
     ];
     by_reason

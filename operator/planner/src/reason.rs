@@ -175,6 +175,8 @@ reasons! {
     DirectivePending => IfItLasts("Look at the site agent's log"),
     /// The card was powered on and its own agent is awaited.
     AwaitingOs => IfItLasts("Look at the card's console and at its network"),
+    /// The card's own agent is awaited, and the site's store sees why whoever is to fetch the image gets nothing.
+    ImageNotFetched => IfItLasts("See to it that the card's BMC, or its firmware, reaches the site's store; docs/images.md has what each of these says"),
     /// The card was installed, and its own agent is silent now.
     CardAgentSilent => AtOnce("Look at the card's console and at its network; Lockstep does not reset a card because it is silent"),
     /// The card's BMC took that it boots the card from the network every time, and does not show that any more.

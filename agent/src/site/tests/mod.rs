@@ -2,6 +2,7 @@
 
 mod configuration;
 mod directives;
+mod fetches;
 mod holds;
 mod host_door;
 mod http_boot;
@@ -121,6 +122,7 @@ fn bench() -> Bench {
         store,
         seed_ca: "PEM".to_owned(),
         store_ca: None,
+        callers: lockstep_serve::Callers::default(),
         config,
     };
     Bench {

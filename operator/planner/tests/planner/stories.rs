@@ -9,6 +9,7 @@ mod deletion;
 mod doubts;
 mod edits;
 mod faults;
+mod fetch;
 mod firmware;
 mod first_light;
 mod golden;

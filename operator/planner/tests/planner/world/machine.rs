@@ -9,8 +9,8 @@ use lockstep_crds::inventory::{HostAccess, InstallMethod};
 use lockstep_crds::observed::{BootStage, Knowledge, Offer, PowerState};
 use lockstep_crds::report::{
     BmcCapabilities, BmcReport, ComponentReport, ComponentUpdate, ConfigurationTried, Custody,
-    DpuReportSpec, Execution, MediaOwner, MediaReport, OsReport, PxeReport, UpdateReport,
-    UpdateState, Vantage,
+    DpuReportSpec, Execution, FetchReport, FetchState, MediaOwner, MediaReport, OsReport,
+    PxeReport, UpdateReport, UpdateState, Vantage,
 };
 
 use lockstep_crds::wipe::{WipeItem, WipeOrder, WipeReport};
@@ -107,6 +107,8 @@ pub struct Machine {
     pub custody: Option<Custody>,
     /// What came of making its files.
     pub tried: Option<ConfigurationTried>,
+    /// What the store sees of whoever is to fetch an image, if that is worth telling.
+    pub fetch: Option<FetchState>,
 }
 
 /// What a BMC makes of HTTP boot from a URL.
@@ -264,7 +266,24 @@ impl Machine {
             execution: None,
             custody: None,
             tried: None,
+            fetch: None,
         }
+    }
+
+    /// The same of each image that it was given a URL of.
+    fn fetches(&self) -> Vec<FetchReport> {
+        let update = self.update.as_ref().map(|update| &update.digest);
+        let component = self.component_update.as_ref();
+        let component = component.map(|told| &told.update.digest);
+        let armed = [&self.media, &self.http_uri];
+        let armed = armed.into_iter().flatten().map(|image| &image.digest);
+        let given = armed.chain(update).chain(component);
+        let of = |(digest, state): (&String, &FetchState)| FetchReport {
+            digest: digest.clone(),
+            state: state.clone(),
+            detail: Some("as the store saw".to_owned()),
+        };
+        given.zip(self.fetch.iter().cycle()).map(of).collect()
     }
 
     /// Another machine answers at this address, or the right one again.
@@ -341,6 +360,7 @@ impl Machine {
                 }]
             }),
             component_update: self.component_update.clone(),
+            fetches: self.fetches(),
             capabilities: BmcCapabilities {
                 simple_update: self.simple_update.clone(),
                 multipart_push: self.multipart_push.clone(),
