@@ -248,7 +248,7 @@ fn an_update_that_goes_on_is_adopted_with_what_ran_before_it() {
     world.edit_policy(|policy| {
         policy.image_ref = Some(LocalRef {
             name: "os-2".into(),
-        })
+        });
     });
     world.until("asked for", secs(3600), |world| {
         count(world, "PullUpdate") == 1
