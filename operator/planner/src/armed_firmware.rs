@@ -49,9 +49,24 @@ pub(crate) fn refused_by(
     let lets_run = [
         (ActionKind::PowerOn, ActivatedBy::CardPowerCycle),
         (ActionKind::ResetBmc, ActivatedBy::BmcReset),
+        (ActionKind::RestartCard, ActivatedBy::CardPowerCycle),
+        (ActionKind::RestartCard, ActivatedBy::BmcReset),
     ];
-    let (_, by) = lets_run.into_iter().find(|(kind, _)| kind == action)?;
-    refused_to(&by, view, card, kept)
+    let mut lets_run = lets_run.into_iter().filter(|(kind, _)| kind == action);
+    lets_run.find_map(|(_, by)| refused_to(&by, view, card, kept))
+}
+
+/// The same of what lets `component` run: the others that it would let run too.
+pub(crate) fn refused_beside(
+    component: &str,
+    by: &ActivatedBy,
+    view: &View,
+    card: &CardView,
+    kept: &CardRecord,
+) -> Option<String> {
+    let mut others = kept.clone();
+    others.components.retain(|one| one.component != component);
+    refused_to(by, view, card, &others)
 }
 
 fn refused_to(by: &ActivatedBy, view: &View, card: &CardView, kept: &CardRecord) -> Option<String> {
