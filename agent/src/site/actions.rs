@@ -357,6 +357,7 @@ impl Worker {
             {
                 self.undo_order(prepared)
             }
+            ActionKind::StagePxeBoot if matches!(end, End::Failed(_)) => self.withdraw_pxe(),
             ActionKind::ReleaseHost if is_done => self.drop_order(),
             ActionKind::ClearInstall if is_done => self.forget_install().await,
             ActionKind::SetNetworkBoot if is_done => self.end_outdated_grants(directive).await,
