@@ -178,7 +178,8 @@ impl Worker {
         Ok(self.site.served_url(&grant.path))
     }
 
-    /// Nothing is fetched any more once it is over. That is reported after this.
+    /// Nothing of it is fetched any more once it is over. That is reported after this. What the card
+    /// boots from by another grant it still boots from.
     async fn end_bare_grant(&self, note: &UpdateNote) {
         let uid = &self.current().uid;
         let Ok(digest) = note.digest.parse() else {
@@ -190,7 +191,7 @@ impl Worker {
         if open || !note.told.is_final() || self.site.store.granted(&digest, uid).is_none() {
             return;
         }
-        if let Err(error) = self.site.store.revoke(uid).await {
+        if let Err(error) = self.site.store.revoke_one(uid, &digest).await {
             tracing::error!(machine = %self.current().key, "{error}");
         }
     }

@@ -16,7 +16,7 @@ use url::Url;
 use crate::client::Client;
 use crate::disk::{At, DiskError, Layout};
 use crate::fetch::{Fetch, Fetches, ImageRequest};
-use crate::grants::{Entry, Grant, GrantInfo, GrantStats, Laid};
+use crate::grants::{Entry, Grant, GrantInfo, GrantStats, Laid, Which};
 use crate::inner::{Inner, lock};
 use crate::medium::Own;
 use crate::pins::{Pin, Pins};
@@ -283,18 +283,23 @@ impl Store {
     /// forgets their seeds. After an error the grants are void here, but could
     /// return with a restart: call it again.
     pub async fn revoke(&self, card_key: &str) -> Result<(), GrantError> {
-        self.revoke_but(card_key, None).await
+        self.end(card_key, Which::All).await
     }
 
     /// The same for the card's grants of other images than this one.
     pub async fn revoke_others(&self, card_key: &str, digest: &Digest) -> Result<(), GrantError> {
-        self.revoke_but(card_key, Some(digest)).await
+        self.end(card_key, Which::But(digest)).await
     }
 
-    async fn revoke_but(&self, card_key: &str, kept: Option<&Digest>) -> Result<(), GrantError> {
+    /// The same for the card's grant of this image alone.
+    pub async fn revoke_one(&self, card_key: &str, digest: &Digest) -> Result<(), GrantError> {
+        self.end(card_key, Which::Only(digest)).await
+    }
+
+    async fn end(&self, card_key: &str, which: Which<'_>) -> Result<(), GrantError> {
         let unsaved = {
             let mut state = lock(&self.inner.state);
-            for digest in state.grants.revoke(card_key, kept) {
+            for digest in state.grants.revoke(card_key, which) {
                 tracing::info!(card_key, %digest, "grant revoked");
                 self.inner.touch(&mut state, &digest);
             }
