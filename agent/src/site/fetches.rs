@@ -19,6 +19,9 @@ const MAY_GO_ON: Duration = Duration::from_secs(10);
 /// How long somebody may take to come at all.
 const MAY_COME: Duration = Duration::from_secs(300);
 
+/// Images of one card that are told of.
+pub(super) const MOST_FETCHES: usize = 4;
+
 /// What the store saw of one image, and when that is asked.
 struct Seen {
     sight: Sight,
@@ -60,7 +63,7 @@ impl Site {
                 detail,
             })
         });
-        told.take(4).collect()
+        told.take(MOST_FETCHES).collect()
     }
 }
 

@@ -55,7 +55,7 @@ impl Bench {
         })
     }
 
-    fn shows(&self, sighting: TaskSighting) {
+    pub(super) fn shows(&self, sighting: TaskSighting) {
         self.bmc
             .updates(|updates| updates.sighting = Some(sighting));
     }
@@ -285,7 +285,7 @@ async fn a_bmc_without_updates_is_told_as_such_and_refused() {
     running.end().await;
 }
 
-fn firmware(seq: i64, kind: &str, digest: &Digest) -> Directive {
+pub(super) fn firmware(seq: i64, kind: &str, digest: &Digest) -> Directive {
     let mut directive = update(seq, kind, digest);
     directive.action.component = Some("BMC_Firmware".to_owned());
     directive
