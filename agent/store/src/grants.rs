@@ -311,6 +311,23 @@ impl Grants {
         grant
     }
 
+    /// Begins anew with what is seen of the way to an image. What is still sent to somebody who was
+    /// handed it before is told of no more.
+    pub(crate) fn hand_out(&mut self, card_key: &str, digest: &Digest) {
+        let Some(old) = self.get(card_key, digest).cloned() else {
+            return;
+        };
+        self.insert(Entry {
+            card_key: old.card_key.clone(),
+            digest: old.digest,
+            laid: old.laid.clone(),
+            capability: old.capability.clone(),
+            stats: Arc::clone(&old.stats),
+            sight: Arc::new(Mutex::new(Sight::begun())),
+            revoked: Arc::clone(&old.revoked),
+        });
+    }
+
     fn insert(&mut self, entry: Entry) {
         let entry = Arc::new(entry);
         let hash = Digest::of(entry.capability.as_bytes());

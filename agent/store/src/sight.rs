@@ -26,10 +26,10 @@ pub enum Answered {
     Failed,
 }
 
-/// What is remembered of a grant from when it was made, or this process started.
+/// What is remembered of a grant from when it was made or last handed out, or this process started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sight {
-    /// When it was granted; `None`: before this process started, so that something may be unknown.
+    /// When it was granted or last handed out; `None`: before this process started, so that something may be unknown.
     pub granted_at: Option<SystemTime>,
     /// Length of the image, once it was asked for.
     pub length: u64,

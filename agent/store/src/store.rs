@@ -316,9 +316,15 @@ impl Store {
         lock(&self.inner.state).grants.stats(card_key)
     }
 
-    /// What was seen of the way to each image that a card was granted.
+    /// What was seen of the way to each image that a card was granted, since that was handed out.
     pub fn sights(&self, card_key: &str) -> Vec<(Digest, Sight)> {
         lock(&self.inner.state).grants.sights(card_key)
+    }
+
+    /// Somebody is given the URL of an image anew: what was seen of the way to it before is of
+    /// another attempt. Without a grant nothing happens.
+    pub fn hand_out(&self, digest: &Digest, card_key: &str) {
+        lock(&self.inner.state).grants.hand_out(card_key, digest);
     }
 
     /// Whose URL this is, if it is one of ours that is still valid, in

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use lockstep_serve::Bounds;
 use reqwest::{Client, Method};
 
-use lockstep_redfish::{TaskSighting, TaskState};
+use lockstep_redfish::{BootTarget, OverrideEnabled, TaskSighting, TaskState};
 
+use super::http_boot::{booting, stage};
 use super::installs::publish;
 use super::updates::{firmware, offering, task};
 use super::*;
@@ -107,5 +108,31 @@ async fn what_was_seen_of_firmware_that_failed_is_told_until_it_is_asked_for_aga
     running.want(&[firmware(3, "PullFirmware", &digest)]);
     assert_eq!(bench.outcome(CARD, 3).await["result"], "Done");
     assert_eq!(told(&bench.api.get(CARD).unwrap()), None);
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_second_attempt_is_not_told_of_by_the_first() {
+    let bench = bench();
+    let address = serve(&bench).await;
+    let digest = publish(&bench.site.store).await;
+    let running = bench.start(MachineKind::Card);
+    running.want(&[stage(1, &digest)]);
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Done");
+    let path = bench.site.store.granted(&digest, "uid-1").unwrap().path;
+    ask(address, Method::POST, &path).await;
+    let refused = |report: &Value| told(report) == Some("UrlRefused");
+    bench.api.until(CARD, refused).await;
+
+    let nothing = booting(BootTarget::None, OverrideEnabled::Disabled, None);
+    bench
+        .bmc
+        .set(|facts| facts.boot_override = Reading::Read(nothing));
+    running.want(&[stage(2, &digest)]);
+    assert_eq!(bench.outcome(CARD, 2).await["result"], "Done");
+    assert_eq!(bench.bmc.effects().len(), 2);
+    assert_eq!(told(&bench.api.get(CARD).unwrap()), None);
+    let again = bench.site.store.granted(&digest, "uid-1").unwrap().path;
+    assert_eq!(again, path);
     running.end().await;
 }

@@ -6,7 +6,7 @@ use super::installs::publish;
 use super::*;
 use crate::site::fake::HttpBoot;
 
-fn stage(seq: i64, digest: &Digest) -> Directive {
+pub(super) fn stage(seq: i64, digest: &Digest) -> Directive {
     let mut stage = directive(seq, "StageHttpBoot");
     stage.action.image = Some(
         serde_json::from_value(json!({"digest": digest.to_string(), "version": "1.2"})).unwrap(),
@@ -14,7 +14,11 @@ fn stage(seq: i64, digest: &Digest) -> Directive {
     stage
 }
 
-fn booting(target: BootTarget, enabled: OverrideEnabled, uri: Option<&str>) -> BootOverrideState {
+pub(super) fn booting(
+    target: BootTarget,
+    enabled: OverrideEnabled,
+    uri: Option<&str>,
+) -> BootOverrideState {
     BootOverrideState {
         target: Some(target),
         enabled: Some(enabled),

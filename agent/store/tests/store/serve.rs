@@ -331,6 +331,34 @@ async fn a_reader_that_goes_away_is_told_with_where() {
 }
 
 #[tokio::test]
+async fn what_is_handed_out_anew_is_seen_anew() {
+    let card = card_of(32 * SIZE).await;
+    let path = card.grant("card", None).await;
+    let sight = || card.store.sights("card")[0].1;
+    let granted_at = sight().granted_at;
+    card.get(&path, &[]).await.bytes().await.unwrap();
+    until("the whole ends", || sight().is_whole).await;
+    let mut under_way = card.get(&path, &[]).await;
+    under_way.chunk().await.unwrap().unwrap();
+
+    card.store.hand_out(&card.digest, "card");
+    let begun = sight();
+    assert!(begun.granted_at > granted_at);
+    assert_eq!((begun.last, begun.is_whole, begun.active), (None, false, 0));
+    assert_eq!(card.grant("card", None).await, path);
+    // A reader of the last attempt goes away.
+    drop(under_way);
+    until("the response ends", || {
+        card.store.grant_stats("card").unwrap().active == 0
+    })
+    .await;
+    assert_eq!(sight(), begun);
+    card.send(Method::POST, &path, &[]).await;
+    let last = sight().last.map(|(last, _)| last);
+    assert_eq!(last, Some(Answered::NoSuchMethod));
+}
+
+#[tokio::test]
 async fn our_own_url_is_recognised_until_revoked() {
     let card = card().await;
     let url = card.url(&card.grant("card", None).await);
