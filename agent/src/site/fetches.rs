@@ -79,7 +79,7 @@ fn is_awaited(bmc: &BmcReport, digest: &str) -> bool {
 
 impl Seen {
     fn told(&self) -> Option<(FetchState, Option<String>)> {
-        if self.sight.is_whole {
+        if self.sight.is_whole || self.sight.active > 0 {
             return None;
         }
         match self.sight.last {
@@ -93,11 +93,11 @@ impl Seen {
         answered: Answered,
         at: SystemTime,
     ) -> Option<(FetchState, Option<String>)> {
-        let Sight { length, active, .. } = self.sight;
-        let stopped = active == 0 && self.is_past(at, MAY_GO_ON);
+        let length = self.sight.length;
+        let stopped = self.is_past(at, MAY_GO_ON);
         match answered {
             Answered::Bytes => None,
-            Answered::Headers if self.sight.has_bytes || !stopped => None,
+            Answered::Headers if !stopped => None,
             Answered::Headers => Some((FetchState::LengthOnly, Some(format!("{length} bytes")))),
             Answered::Cut { .. } if !stopped => None,
             Answered::Cut { at } => Some((
@@ -259,9 +259,6 @@ mod tests {
         let cut = answered(Answered::Cut { at: 400 }, 11).told().unwrap();
         assert_eq!(cut.1.unwrap(), "at about 400 of 1000 bytes");
         assert_eq!(state(&answered(Answered::Bytes, 100)), None);
-        let mut read = answered(Answered::Headers, 100);
-        read.sight.has_bytes = true;
-        assert_eq!(state(&read), None);
         let mut whole = answered(Answered::Cut { at: 400 }, 100);
         whole.sight.is_whole = true;
         assert_eq!(state(&whole), None);
@@ -308,6 +305,10 @@ mod tests {
         let mut over = granted(1);
         over.over = true;
         assert_eq!(state(&over), Some(FetchState::NotReached));
+        // Somebody reads, and from another address than the BMC's.
+        let mut read = granted(301);
+        read.sight.active = 1;
+        assert_eq!(state(&read), None);
         // Before the agent was restarted somebody may have come.
         let mut unknown = granted(1000);
         unknown.sight.granted_at = None;
