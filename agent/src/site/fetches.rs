@@ -1,8 +1,8 @@
 //! Why whoever was given the URL of an image may get nothing, as the store saw it.
 //!
 //! What was asked for under the URL itself is about the card. Before that, only an address tells
-//! who called: that of the card's BMC, as far as it does not call from behind another. Where bytes
-//! are read there is nothing to tell, and of a reader that may be about to go on there is not yet.
+//! who called: that of the card's BMC, as far as it does not call from behind another. From where a
+//! card's own firmware calls is not known. Where bytes are read there is nothing to tell, and of a reader that may be about to go on there is not yet.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
@@ -48,10 +48,11 @@ impl Site {
         let sights = self.store.sights(uid).into_iter();
         let told = sights.filter_map(|(digest, sight)| {
             let digest = digest.to_string();
+            let by_bmc = !is_for_firmware(bmc, &digest);
             let seen = Seen {
                 sight,
-                caller,
-                address,
+                caller: caller.filter(|_| by_bmc),
+                address: address.filter(|_| by_bmc),
                 awaited: is_awaited(bmc, &digest),
                 over: ended(&digest),
                 now: SystemTime::now(),
@@ -75,6 +76,20 @@ fn is_awaited(bmc: &BmcReport, digest: &str) -> bool {
     let mut updates = bmc.update.iter().chain(component);
     held.any(|held| held == digest)
         || updates.any(|told| told.digest == digest && told.method == InstallMethod::SimpleUpdate)
+}
+
+/// Whether the card's own firmware is to fetch it, and not the BMC: some BMCs fetch what they are
+/// given for HTTP boot, and show a medium.
+fn is_for_firmware(bmc: &BmcReport, digest: &str) -> bool {
+    let held = bmc
+        .http_boot
+        .as_ref()
+        .and_then(|held| held.digest.as_deref());
+    let component = bmc.component_update.as_ref().map(|told| &told.update);
+    let mut updates = bmc.update.iter().chain(component);
+    held == Some(digest)
+        && bmc.media.digest.as_deref() != Some(digest)
+        && !updates.any(|told| told.digest == digest && told.method == InstallMethod::SimpleUpdate)
 }
 
 impl Seen {
@@ -347,6 +362,10 @@ mod tests {
         ] {
             let bmc = bmc(serde_json::json!({key: value}));
             assert_eq!(is_awaited(&bmc, &digest), is, "{key}: {value}");
+            assert_eq!(is_for_firmware(&bmc, &digest), key == "httpBoot");
         }
+        let held = serde_json::json!({"owner": "Lockstep", "digest": digest});
+        let both = bmc(serde_json::json!({"httpBoot": held, "media": held}));
+        assert!(!is_for_firmware(&both, &digest));
     }
 }

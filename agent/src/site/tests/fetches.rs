@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
+use lockstep_crds::report::BmcReport;
+use lockstep_redfish::{BootTarget, OverrideEnabled, TaskSighting, TaskState};
 use lockstep_serve::Bounds;
 use reqwest::{Client, Method};
-
-use lockstep_redfish::{BootTarget, OverrideEnabled, TaskSighting, TaskState};
 
 use super::http_boot::{booting, stage};
 use super::installs::publish;
@@ -120,6 +120,15 @@ async fn a_second_attempt_is_not_told_of_by_the_first() {
     running.want(&[stage(1, &digest)]);
     assert_eq!(bench.outcome(CARD, 1).await["result"], "Done");
     let path = bench.site.store.granted(&digest, "uid-1").unwrap().path;
+    // Who calls from the BMC's address is not the card's firmware, which fetches.
+    ask(address, Method::GET, "/i/short").await;
+    let caller = || bench.site.callers.of("127.0.0.1".parse().unwrap());
+    while caller().and_then(|caller| caller.last).is_none() {
+        tokio::task::yield_now().await;
+    }
+    let shown = bench.api.get(CARD).unwrap()["spec"]["bmc"].take();
+    let shown: BmcReport = serde_json::from_value(shown).unwrap();
+    assert_eq!(bench.site.fetches("uid-1", &shown), []);
     ask(address, Method::POST, &path).await;
     let refused = |report: &Value| told(report) == Some("UrlRefused");
     bench.api.until(CARD, refused).await;
