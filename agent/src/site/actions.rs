@@ -258,12 +258,17 @@ impl Worker {
             ActionKind::ReleaseHost => {
                 return self.release(directive, prepared, bmc, settled).await;
             }
-            ActionKind::StageInstall => return self.stage(prepared, bmc, settled).await,
+            ActionKind::StageInstall => {
+                self.hand_out(directive);
+                return self.stage(prepared, bmc, settled).await;
+            }
             ActionKind::StageHttpBoot => {
+                self.hand_out(directive);
                 let once = BootOverride::OnceFrom;
                 return self.set_http_boot(prepared, once, bmc, settled).await;
             }
             ActionKind::SetNetworkBoot => {
+                self.hand_out(directive);
                 let always = BootOverride::AlwaysFrom;
                 return self.set_http_boot(prepared, always, bmc, settled).await;
             }
