@@ -338,13 +338,14 @@ fn notice_security_version(card: &CardView, kept: &mut CardRecord, now: Timestam
 fn was_staged(record: &DpuHostStatus, card: &CardView) -> bool {
     let machine = card::machine(card);
     let mut history = record.history.iter().rev();
-    let kind = |what: &str| ActionKind::from(what.split_once(' ').map_or("", |(kind, _)| kind));
     let last = history.find(|entry| {
         let refused = entry.outcome == OutcomeKind::Failed;
         ledger::is_about(&entry.what, &machine)
-            && !(refused && kind(&entry.what) == ActionKind::RestartCard)
+            && !(refused && ledger::kind_of(&entry.what) == ActionKind::RestartCard)
     });
-    last.is_some_and(|last| last.outcome == OutcomeKind::Done && kind(&last.what).arms_install())
+    last.is_some_and(|last| {
+        last.outcome == OutcomeKind::Done && ledger::kind_of(&last.what).arms_install()
+    })
 }
 
 fn notice_bmc(

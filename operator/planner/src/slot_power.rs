@@ -96,8 +96,7 @@ pub(crate) fn note_dead_slot(
 }
 
 fn is_arming(what: &str) -> bool {
-    let kind = what.split_once(' ').map_or(what, |(kind, _)| kind);
-    let kind = ActionKind::from(kind);
+    let kind = ledger::kind_of(what);
     kind.arms_install() || kind == ActionKind::ClearInstall
 }
 
