@@ -441,6 +441,10 @@ pub struct CardRecord {
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<crate::service::OfferedService>,
+    /// What services have had of security versions, the latest last.
+    #[schemars(length(max = 32))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub service_floors: Vec<crate::service::ServiceFloor>,
     /// The card was powered off and on for its firmware, and its own system is awaited again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cycled: Option<PowerCycled>,

@@ -28,6 +28,18 @@ pub struct OfferedService {
     pub security_version: Option<i64>,
 }
 
+/// The highest security version that was offered to a card under a service's name: it stays when the
+/// service is withdrawn, so that nothing older is offered later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceFloor {
+    /// Name of the service.
+    #[schemars(length(max = 63))]
+    pub service: String,
+    /// The security version.
+    pub security_version: i64,
+}
+
 open_enum! {
     /// How a service on a card is.
     pub enum ServiceState {

@@ -24,6 +24,9 @@ pub struct WipeSpec {
     pub not_after: Time,
     /// The `DpuImage` of kind `Wiper` that carries it out.
     pub image_ref: LocalRef,
+    /// The card has no disk. Without it a wiper that sees none has failed: its system may lack the driver.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub diskless: bool,
 }
 
 /// What the system of a `Wiper` image is told. Without it, it touches nothing.
@@ -48,6 +51,9 @@ open_enum! {
         Failed,
     }
 }
+
+/// The part that stands for every disk where a wiper sees none, or cannot list them.
+pub const NO_DISK: &str = "Disks";
 
 /// One part of a card, and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

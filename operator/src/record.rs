@@ -101,6 +101,16 @@ pub async fn carry_out(writes: &Writes, view: &View, plan: &Plan) -> Result<(), 
             cards.insert(name.clone(), protect(writes, card, recording).await?);
         }
     }
+    if recording && !plan.renewed_accounts.is_empty() {
+        writes.still(&host).await?;
+        for card in plan
+            .renewed_accounts
+            .iter()
+            .filter_map(|name| cards.get(name))
+        {
+            writes.withdraw_account(card).await?;
+        }
+    }
     // A `Start` that the policy's mode only shows makes no identities.
     for name in plan.service_accounts.iter().filter(|_| recording) {
         if let Some(card) = cards.get(name) {

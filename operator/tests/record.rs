@@ -125,6 +125,7 @@ fn start(view: &View) -> Plan {
             cards: vec!["c".to_owned()],
         },
         service_accounts: vec!["c".to_owned()],
+        renewed_accounts: Vec::new(),
         withdrawn_accounts: Vec::new(),
         events: vec![Transition {
             card: Some("c".to_owned()),
@@ -155,6 +156,7 @@ fn settled(view: &View) -> Plan {
                 .collect(),
         },
         service_accounts: Vec::new(),
+        renewed_accounts: Vec::new(),
         withdrawn_accounts: Vec::new(),
         events: Vec::new(),
         taints: Vec::new(),

@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
-use lockstep_crds::wipe::WipeItem;
+use lockstep_crds::wipe::{NO_DISK, WipeItem};
 use lockstep_local::disks::{Disk, DiskKind, disks};
 use lockstep_local::{Fact, Root};
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
@@ -20,9 +20,9 @@ const NONE_SEEN: &str = "this system sees none; a driver may be missing";
 pub(super) fn wipe_all(root: &Root, devices: &Path) -> Vec<WipeItem> {
     let disks = match disks(root) {
         Fact::Known(disks) => disks,
-        Fact::NotOffered => return vec![left("Disks", NONE_SEEN)],
+        Fact::NotOffered => return vec![left(NO_DISK, NONE_SEEN)],
         Fact::NotRead(why) => {
-            return vec![failed("Disks", format!("they cannot be listed: {why}"))];
+            return vec![failed(NO_DISK, format!("they cannot be listed: {why}"))];
         }
     };
     let items: Vec<WipeItem> = disks
@@ -31,7 +31,7 @@ pub(super) fn wipe_all(root: &Root, devices: &Path) -> Vec<WipeItem> {
         .map(|disk| wipe(disk, devices))
         .collect();
     if items.is_empty() {
-        return vec![left("Disks", NONE_SEEN)];
+        return vec![left(NO_DISK, NONE_SEEN)];
     }
     items
 }

@@ -108,7 +108,7 @@ pub fn needs_hold(view: &View, record: &DpuHostStatus, card: &CardView, now: Tim
     if is_withdrawn(view, card) {
         return install_ends(view, record, card, now).is_some()
             || returns(view, record, card, now)
-            || retire::goes_down(view, card, now);
+            || retire::goes_down(view, record, card, now);
     }
     let is_left_out = match record_of(record, card) {
         Some(kept) => kept.given_up,

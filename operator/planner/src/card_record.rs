@@ -38,7 +38,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         let kept = position(view, record, card).map(|index| record.cards.remove(index));
         let is_wanted = wanted.is_some() || is_approved(card) && !card.firmware.is_empty();
         // One that is powered off for good has to be recorded too.
-        let is_begun = is_wanted || retire::goes_down(view, card, now);
+        let is_begun = is_wanted || retire::goes_down(view, record, card, now);
         let begun = match kept {
             Some(kept) => Some(kept),
             None if is_begun && makes_room(view, record, now) => Some(fresh(card, wanted)),
@@ -82,6 +82,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
             let staged = was_staged(record, card);
             notice_bmc(view, card, bmc, staged, &mut kept, now);
         }
+        retire::try_again(card, &mut kept);
         retire::forgive(view, card, &mut kept, now);
         record.cards.push(kept);
     }
@@ -126,6 +127,7 @@ fn take_up_new_wish(
         failures: of_components(before.failures),
         components: before.components,
         services: before.services,
+        service_floors: before.service_floors,
         cycled: before.cycled,
         wipe: before.wipe,
         ..fresh(card, Some(wanted))
@@ -207,6 +209,7 @@ fn fresh(card: &CardView, wanted: Option<&ImageFacts>) -> CardRecord {
         security_version: None,
         components: Vec::new(),
         services: Vec::new(),
+        service_floors: Vec::new(),
         cycled: None,
         armed: Vec::new(),
         wipe: None,

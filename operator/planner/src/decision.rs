@@ -57,6 +57,9 @@ pub struct Plan {
     pub finalizers: Finalizers,
     /// Cards that need a ServiceAccount before a directive stages their image.
     pub service_accounts: Vec<String>,
+    /// Cards whose ServiceAccount is made anew before a directive gives them the order to wipe: what
+    /// ran there before knows a token of the old one.
+    pub renewed_accounts: Vec<String>,
     /// Cards whose ServiceAccount ends, before their status says that they are retired.
     pub withdrawn_accounts: Vec<String>,
     /// Transitions worth an event.

@@ -82,6 +82,7 @@ pub(crate) fn finish(
     };
     Plan {
         service_accounts: service_accounts(&verdict.decision),
+        renewed_accounts: renewed_accounts(before, &host_status),
         withdrawn_accounts: withdrawn_accounts(view, &cards),
         events: transitions(view, before, &host_status, &cards, verdict),
         look_again: look_again(view, known, verdict, now),
@@ -253,6 +254,16 @@ fn service_accounts(decision: &Decision) -> Vec<String> {
             Vec::new()
         }
     }
+}
+
+/// A wish whose order is recorded for the first time.
+fn renewed_accounts(before: &DpuHostStatus, after: &DpuHostStatus) -> Vec<String> {
+    let token = |kept: &CardRecord| kept.wipe.as_ref().map(|wipe| wipe.token.clone());
+    let ordered = after.cards.iter().filter(|kept| {
+        let known = before.record_of(&kept.uid).and_then(token);
+        token(kept).is_some_and(|token| known != Some(token))
+    });
+    ordered.map(|kept| kept.name.clone()).collect()
 }
 
 /// The status of a card that is retired is written once its identity is gone, so that a crash

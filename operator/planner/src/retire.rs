@@ -18,6 +18,7 @@ use crate::leave::{Leave, leave};
 use crate::reach;
 use crate::reason::Reason;
 use crate::stage;
+use crate::takedown;
 use crate::view::{CardView, View, Wanted};
 
 /// Whether the card is retired, and not to be wiped before.
@@ -88,6 +89,9 @@ fn going_down(
             ),
         ));
     }
+    if let Some(failed) = given_up(record, card) {
+        return Err(failed);
+    }
     Ok(match leave(view, record, spec, card, now)? {
         Leave::AfterHold(hold) => Intent::Act(hold),
         Leave::Granted => stage::stop(
@@ -97,6 +101,24 @@ fn going_down(
             Step::StopCard,
             now,
         ),
+    })
+}
+
+/// A card whose power could not be cut as often as that is tried goes down no more, and its host is not
+/// taken down for it again.
+fn given_up(record: &DpuHostStatus, card: &CardView) -> Option<Intent> {
+    let failed = card::record_of(record, card)?.failed.as_ref()?;
+    takedown::is_given_up(failed).then(|| {
+        Intent::stall(
+            Reason::DirectiveFailed,
+            format!(
+                "{} failed {} times, last at {}: {}. Correct that and change retryToken on the Dpu to have it tried again, or power the card off yourself",
+                failed.what,
+                failed.times,
+                failed.at.0,
+                failed.message.as_deref().unwrap_or("no detail")
+            ),
+        )
     })
 }
 
@@ -116,7 +138,12 @@ fn may_withdraw(spec: &DpuBootPolicySpec, card: &CardView) -> Result<(), Intent>
 }
 
 /// Whether the host waits for the card to go down.
-pub(crate) fn goes_down(view: &View, card: &CardView, now: Timestamp) -> bool {
+pub(crate) fn goes_down(
+    view: &View,
+    record: &DpuHostStatus,
+    card: &CardView,
+    now: Timestamp,
+) -> bool {
     let is_on = view
         .card_bmc(card, now)
         .is_some_and(|bmc| bmc.power == Some(PowerState::On));
@@ -126,6 +153,7 @@ pub(crate) fn goes_down(view: &View, card: &CardView, now: Timestamp) -> bool {
         && !card.dpu.spec.paused
         && is_on
         && can_be.is_ok()
+        && given_up(record, card).is_none()
 }
 
 /// A card that is off for good is owed nothing, nor one whose object goes.
@@ -135,5 +163,15 @@ pub(crate) fn forgive(view: &View, card: &CardView, kept: &mut CardRecord, now: 
         .is_some_and(|bmc| bmc.power == Some(PowerState::Off));
     if is_retired(card) && (is_off || card::is_going(view, card)) {
         kept.stopping = None;
+    }
+}
+
+/// Another token has a retired card powered off that could not be, which is no install.
+pub(crate) fn try_again(card: &CardView, kept: &mut CardRecord) {
+    let failed = kept.failed.as_ref();
+    let is_stuck = failed.is_some_and(takedown::is_given_up) && is_retired(card);
+    if is_stuck && kept.retry_token != card.dpu.spec.retry_token {
+        kept.retry_token.clone_from(&card.dpu.spec.retry_token);
+        kept.failed = None;
     }
 }

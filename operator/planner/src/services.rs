@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::{DpuBootPolicySpec, PolicyMode};
 use lockstep_crds::host::CardRecord;
-use lockstep_crds::service::OfferedService;
+use lockstep_crds::service::{OfferedService, ServiceFloor};
 
 use crate::approval::{is_approved, not_approved};
 use crate::arriving::arriving;
@@ -26,6 +26,8 @@ use crate::wipe;
 
 /// Services that the record holds of one card.
 const MOST: usize = 8;
+/// Services whose security version is remembered, offered or not.
+const REMEMBERED: usize = 32;
 
 /// Brings what is offered to each card up to what is wanted and found.
 pub(crate) fn offer(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
@@ -43,6 +45,7 @@ pub(crate) fn offer(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         let mut cards = record.cards.iter_mut();
         if let Some(kept) = cards.find(|kept| kept.uid == uid) {
             kept.services = next;
+            remember(kept);
         }
     }
 }
@@ -87,6 +90,32 @@ fn next(
         }
     }
     next
+}
+
+/// Of more services than can be remembered, those go first that were offered longest ago.
+fn remember(kept: &mut CardRecord) {
+    for one in &kept.services {
+        let Some(has) = one.security_version else {
+            continue;
+        };
+        let floors = &mut kept.service_floors;
+        match floors.iter_mut().find(|floor| floor.service == one.service) {
+            Some(floor) => floor.security_version = floor.security_version.max(has),
+            None => floors.push(ServiceFloor {
+                service: one.service.clone(),
+                security_version: has,
+            }),
+        }
+    }
+    let offered = |floor: &ServiceFloor| {
+        let mut services = kept.services.iter();
+        services.any(|one| one.service == floor.service)
+    };
+    while kept.service_floors.len() > REMEMBERED
+        && let Some(oldest) = kept.service_floors.iter().position(|floor| !offered(floor))
+    {
+        kept.service_floors.remove(oldest);
+    }
 }
 
 /// Without admission guards what is told of signatures may be anybody's, so it takes nothing away.
@@ -234,12 +263,7 @@ pub(crate) fn against(
             ),
         ));
     }
-    let before = kept.into_iter().flat_map(|kept| &kept.services);
-    let is_older = |one: &&OfferedService| one.digest != image.facts.digest;
-    let mut before = before
-        .filter(|one| one.service == image.service)
-        .filter(is_older);
-    let ran = before.next().and_then(|before| before.security_version);
+    let ran = kept.and_then(|kept| had(kept, image));
     if let Some(why) = forbidden(spec, card, ran, image).or_else(|| frozen(view, spec, card)) {
         return Err(why);
     }
@@ -257,6 +281,17 @@ pub(crate) fn against(
     requirement::all_met(record, card, kept, version, &image.requirements, now).map_err(why)?;
     image_ready(view, &image.facts).map_err(why)?;
     runs_its_system(card, kept, &image.service, now)
+}
+
+/// The security version that the service has had on this card. The same bytes are no way back.
+fn had(kept: &CardRecord, image: &ServiceImage) -> Option<i64> {
+    let mut offered = kept.services.iter();
+    if offered.any(|one| one.service == image.service && one.digest == image.facts.digest) {
+        return None;
+    }
+    let mut floors = kept.service_floors.iter();
+    let floor = floors.find(|floor| floor.service == image.service);
+    floor.map(|floor| floor.security_version)
 }
 
 /// A service waits for the system that it is to run on, and for an agent that runs services.

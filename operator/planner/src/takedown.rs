@@ -122,7 +122,7 @@ fn is_over(
     let cut_until = failed
         .filter(|failed| is_cut(failed))
         .map(|failed| failed.at.0 + LATE);
-    let given_up = failed.is_some_and(|failed| is_cut(failed) && failed.times >= DIRECTIVE_TRIES);
+    let given_up = failed.is_some_and(is_given_up);
     let until = may_obey_until(view, record, machine).max(cut_until);
     !given_up && until.is_none_or(|until| until <= now)
 }
@@ -149,6 +149,11 @@ pub(crate) fn due<'a>(
 /// and no other is made once it has been tried often enough.
 fn is_cut(failed: &FailedDirective) -> bool {
     failed.what.starts_with(ActionKind::ForceOff.as_str())
+}
+
+/// Whether no other try to cut its power is made.
+pub(crate) fn is_given_up(failed: &FailedDirective) -> bool {
+    is_cut(failed) && failed.times >= DIRECTIVE_TRIES
 }
 
 /// Until when a machine may still go down by what it was asked; `None` if it was not asked.

@@ -15,7 +15,7 @@ use lockstep_crds::boot_policy::AllowedMethod;
 use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::host::CardRecord;
 use lockstep_crds::report::OsReport;
-use lockstep_crds::wipe::{WipeOrder, WipeRecord, WipeResult, WipeSpec};
+use lockstep_crds::wipe::{NO_DISK, WipeItem, WipeOrder, WipeRecord, WipeResult, WipeSpec};
 use lockstep_crds::{DpuHostStatus, MachineIdentity};
 
 use crate::approval::is_approved;
@@ -214,7 +214,22 @@ pub(crate) fn absorb(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
     };
     if let Some(wipe) = kept.wipe.as_mut().filter(begun) {
         wipe.ended_at = Some(Time(now));
-        wipe.items.clone_from(&told.items);
+        wipe.items = told.items.iter().map(|one| judged(wish, one)).collect();
+    }
+}
+
+/// A disk that the wiper's system has no driver for is one that it does not see.
+fn judged(wish: &WipeSpec, told: &WipeItem) -> WipeItem {
+    if told.item != NO_DISK || told.result != WipeResult::NotSupported || wish.diskless {
+        return told.clone();
+    }
+    WipeItem {
+        result: WipeResult::Failed,
+        message: Some(
+            "the wiper saw no disk: its system may lack the driver; if the card has none, wish it with wipe.diskless and another token"
+                .to_owned(),
+        ),
+        ..told.clone()
     }
 }
 

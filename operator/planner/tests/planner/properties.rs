@@ -277,8 +277,8 @@ fn rest(world: &mut World, seconds: i64) -> Option<Decision> {
 
 fn ends(world: &mut World) {
     calm(world);
-    // Four pushes whose outcome nobody knows take an hour each.
-    rest(world, 18_000);
+    // Four pushes to each of two cards whose outcome nobody knows take an hour each.
+    rest(world, 36_000);
     let recorded = world.recorded.len();
     let writes = world.writes.host_status + world.writes.card_status;
     let decision = rest(world, 1200);

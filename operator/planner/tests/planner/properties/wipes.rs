@@ -32,7 +32,12 @@ fn next() -> impl Strategy<Value = Next> {
             .prop_map(|(token, confirmed, lasts)| Next::Wipe(token, confirmed, lasts)),
         1 => Just(Next::GivesUp),
         1 => any::<bool>().prop_map(Next::Retires),
-        1 => prop_oneof![Just(WipeResult::Wiped), Just(WipeResult::Failed)].prop_map(Next::Wipes),
+        1 => prop_oneof![
+            Just(WipeResult::Wiped),
+            Just(WipeResult::Failed),
+            Just(WipeResult::NotSupported),
+        ]
+        .prop_map(Next::Wipes),
         1 => any::<bool>().prop_map(Next::Breaks),
         16 => events().prop_map(Next::Happens),
     ]
@@ -54,6 +59,7 @@ fn takes(world: &mut World, next: &Next, spare: &mut Option<lockstep_crds::DpuBo
                 image_ref: LocalRef {
                     name: "wiper-9".to_owned(),
                 },
+                diskless: false,
             };
             world.edit_card(0, |card| card.wipe = Some(wish));
         }

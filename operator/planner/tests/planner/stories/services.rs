@@ -306,3 +306,29 @@ fn bytes_that_are_signed_anew_with_a_higher_security_version_are_the_least_from_
     world.settle(secs(60));
     assert_eq!((offered(&world), floor(&world)), (vec!["web-a"], Some(3)));
 }
+
+#[test]
+fn a_service_that_was_withdrawn_comes_back_no_older() {
+    let mut world = up(&["web-a"]);
+    let of = |security_version| Vetting {
+        security_version,
+        ..Vetting::of_nothing()
+    };
+    for (name, security_version) in [("web-a", 3), ("web-b", 2), ("web-c", 4)] {
+        world.vetted.insert(name.to_owned(), of(security_version));
+    }
+    world.settle(secs(60));
+    wants(&mut world, &[]);
+    world.settle(secs(60));
+    wants(&mut world, &["web-b"]);
+    world.settle(secs(60));
+    assert_eq!(offered(&world), Vec::<&str>::new(), "{}", world.told());
+    is_told(&world, "False: SecurityVersionTooLow", &["has run 3"]);
+    for (name, floor) in [("web-a", 3), ("web-c", 4)] {
+        wants(&mut world, &[name]);
+        world.settle(secs(60));
+        assert_eq!(offered(&world), [name], "{}", world.told());
+        let floors = &world.status().cards[0].service_floors;
+        assert_eq!((floors.len(), floors[0].security_version), (1, floor));
+    }
+}

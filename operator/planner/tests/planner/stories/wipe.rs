@@ -6,7 +6,7 @@ use lockstep_crds::LocalRef;
 use lockstep_crds::boot_policy::AllowedMethod::{Pxe, SimpleUpdate, UefiHttp, VirtualMedia};
 use lockstep_crds::boot_policy::OnInstallFailure;
 use lockstep_crds::directive::ActionKind;
-use lockstep_crds::host::Disruption;
+use lockstep_crds::host::{Disruption, HoldState};
 use lockstep_crds::observed::Offer;
 use lockstep_crds::wipe::{WipeRecord, WipeResult, WipeSpec};
 use lockstep_planner::requirement::Judgement;
@@ -29,6 +29,7 @@ fn wish(world: &World, token: &str) -> WipeSpec {
         image_ref: LocalRef {
             name: "wiper-9".to_owned(),
         },
+        diskless: false,
     }
 }
 
@@ -385,6 +386,39 @@ fn a_card_is_wiped_before_it_is_retired_and_stays_off() {
 }
 
 #[test]
+fn what_ran_before_the_wiper_has_no_identity_left_by_then() {
+    let mut world = running();
+    wipe(&mut world, "a");
+    world.until("wiped", secs(LONG), |w| !w.cards[0].wiped.is_empty());
+    world.settle(secs(300));
+    assert_eq!(world.writes.renewed, 1, "{}", world.told());
+    wipe(&mut world, "b");
+    world.until("wiped", secs(LONG), |w| w.cards[0].wiped.len() == 2);
+    world.until("Ready", secs(LONG), World::is_ready);
+    assert_eq!(world.writes.renewed, 2, "{}", world.told());
+}
+
+#[test]
+fn a_wiper_that_sees_no_disk_has_failed_unless_the_card_has_none() {
+    let mut world = running();
+    world.cards[0].wipes = WipeResult::NotSupported;
+    wipe(&mut world, "a");
+    world.until("failed", secs(LONG), is_failed);
+    let told = shown(&world).unwrap();
+    assert_eq!(told.items[0].result, WipeResult::Failed);
+    let said = world.card_message(0);
+    assert!(said.contains("wipe.diskless"), "{said}");
+
+    let without = WipeSpec {
+        diskless: true,
+        ..wish(&world, "b")
+    };
+    world.edit_card(0, |card| card.wipe = Some(without));
+    world.until("Ready", secs(LONG), World::is_ready);
+    assert!(shown(&world).unwrap().is_done(), "{}", world.told());
+}
+
+#[test]
 fn a_card_whose_wipe_failed_is_not_retired() {
     let mut world = running();
     world.cards[0].wipes = WipeResult::Failed;
@@ -435,6 +469,40 @@ fn a_host_in_use_stands_against_retiring_and_a_card_comes_back_into_use() {
     });
     world.edit_card(0, |card| card.retired = false);
     world.until("Ready", secs(LONG), World::is_ready);
+}
+
+#[test]
+fn a_card_whose_power_cannot_be_cut_takes_its_host_down_once() {
+    let mut world = running();
+    world.edit_policy(|policy| policy.install.shutdown_grace_seconds = 0);
+    world.edit_card(0, |card| card.retired = true);
+    world.until("held", secs(LONG), |w| {
+        w.status()
+            .hold
+            .as_ref()
+            .is_some_and(|hold| hold.state == HoldState::PoweredOff)
+    });
+    world.agent.faults.extend([Fault::Refused; 4]);
+    world.until("given up", secs(LONG), |w| {
+        w.card_says(0) == "Stalled Stalled: DirectiveFailed"
+    });
+    world.until("released", secs(LONG), |w| {
+        w.status().hold.is_none() && w.host_machine.is_on()
+    });
+    world.settle(secs(3 * LONG));
+    let holds = world
+        .deeds()
+        .into_iter()
+        .filter(|deed| deed.starts_with("HoldHost"));
+    assert_eq!(holds.count(), 1, "{}", world.told());
+    assert!(
+        world.card_message(0).contains("retryToken"),
+        "{}",
+        world.told()
+    );
+
+    world.edit_card(0, |card| card.retry_token = Some("again".to_owned()));
+    world.until("retired", secs(LONG), is_retired);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use lockstep_crds::report::{
     PxeReport, UpdateReport, UpdateState, Vantage,
 };
 
-use lockstep_crds::wipe::{WipeItem, WipeOrder, WipeReport};
+use lockstep_crds::wipe::{NO_DISK, WipeItem, WipeOrder, WipeReport, WipeResult};
 use lockstep_planner::view::Readiness;
 
 use super::build::{activation, image};
@@ -831,7 +831,10 @@ impl World {
             wiped: Some(WipeReport {
                 token: order.token,
                 items: vec![WipeItem {
-                    item: "Disk vda".to_owned(),
+                    item: match card.wipes {
+                        WipeResult::NotSupported => NO_DISK.to_owned(),
+                        _ => "Disk vda".to_owned(),
+                    },
                     result: card.wipes.clone(),
                     message: None,
                 }],

@@ -19,6 +19,7 @@ pub struct Writes {
     pub card_status: usize,
     pub finalizers: usize,
     pub accounts: usize,
+    pub renewed: usize,
     pub withdrawn: usize,
     pub agents: usize,
 }
@@ -29,6 +30,7 @@ impl Writes {
             + self.card_status
             + self.finalizers
             + self.accounts
+            + self.renewed
             + self.withdrawn
             + self.agents
     }
@@ -227,6 +229,7 @@ impl World {
             return false;
         }
         self.writes.accounts += plan.service_accounts.len();
+        self.writes.renewed += plan.renewed_accounts.len();
         let before = view.host.status.clone().unwrap_or_default();
         self.keeps_its_ends(&before, &stored(&plan.host_status));
         let host = self.host.as_mut().unwrap();
