@@ -531,6 +531,39 @@ async fn the_identity_of_a_retired_card_ends_before_its_status_says_so() {
 }
 
 #[tokio::test]
+async fn an_identity_is_made_anew_before_the_order_to_wipe_is_recorded() {
+    let server = cluster().await;
+    let (writes, _) = writes(&server);
+    let view = view(&server);
+    writes.account(&view.cards[0].dpu).await.unwrap();
+    server.take_seen();
+    let mut plan = start(&view);
+    plan.renewed_accounts = vec!["c".to_owned()];
+    carry_out(&writes, &view, &plan).await.unwrap();
+    let lines: Vec<String> = server.take_seen().iter().map(Seen::line).collect();
+    let place = |line: &str| lines.iter().position(|seen| seen == line);
+    let order = [
+        place("DELETE serviceaccounts/xpu-c"),
+        place("POST serviceaccounts"),
+        place("PATCH dpuhosts/h/status"),
+    ];
+    assert!(order[0].is_some() && order.is_sorted(), "{lines:?}");
+
+    // Another leader has ordered it meanwhile, and the wiper has its token.
+    let old = self::view(&server);
+    server.write("dpuhosts/h", |host| host["status"]["seq"] = json!(7));
+    server.take_seen();
+    let mut plan = start(&old);
+    plan.renewed_accounts = vec!["c".to_owned()];
+    carry_out(&writes, &old, &plan).await.unwrap_err();
+    let lines: Vec<String> = server.take_seen().iter().map(Seen::line).collect();
+    assert!(
+        !lines.iter().any(|line| line.starts_with("DELETE")),
+        "{lines:?}"
+    );
+}
+
+#[tokio::test]
 async fn no_identity_is_taken_by_a_record_that_another_leader_has_replaced() {
     let server = cluster().await;
     let (writes, _) = writes(&server);

@@ -277,8 +277,16 @@ fn rest(world: &mut World, seconds: i64) -> Option<Decision> {
 
 fn ends(world: &mut World) {
     calm(world);
-    // Four pushes to each of two cards whose outcome nobody knows take an hour each.
-    rest(world, 36_000);
+    // Four pushes to each of two cards, whose outcome nobody knows, take an hour each.
+    let latest = world.now + secs(36_000);
+    rest(world, 14_400);
+    loop {
+        let recorded = world.recorded.len();
+        rest(world, 3_700);
+        if world.recorded.len() == recorded || world.now >= latest {
+            break;
+        }
+    }
     let recorded = world.recorded.len();
     let writes = world.writes.host_status + world.writes.card_status;
     let decision = rest(world, 1200);
