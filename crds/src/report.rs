@@ -220,6 +220,10 @@ pub struct BmcReport {
     /// The update of a component that this BMC was asked for last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component_update: Option<ComponentUpdate>,
+    /// What is written at this BMC, whoever began it, or whether it is is not known: its machine keeps
+    /// its power meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy: Option<BusyReport>,
     /// Digest of the image that the site's store has ready for this very card, by whichever way
     /// it gets there.
     #[schemars(length(max = 71))]
@@ -292,6 +296,17 @@ open_enum! {
         /// Nothing tells what became of it.
         Lost,
     }
+}
+
+/// Something that is written at a BMC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BusyReport {
+    /// What, as it was first seen.
+    #[schemars(length(max = 1024))]
+    pub what: String,
+    /// When it was first seen.
+    pub since: Time,
 }
 
 /// An update that a card's BMC was asked for.

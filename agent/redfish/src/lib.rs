@@ -68,6 +68,7 @@ pub use target::{BmcTarget, Credentials, SpkiPin, SpkiPinError, TlsTrust};
 pub use update::{
     Activation, ActivationReset, ComponentOffer, Components, NotReady, Progress, Push, PushError,
     SimpleUpdate, SimpleUpdateOffer, TaskFacts, TaskMessage, TaskReading, TaskSighting, TaskState,
-    UpdateFacts, UpdateService, UpdateTicket, WantedVersion, judge, quiet, readiness, same_version,
+    UpdateFacts, UpdateService, UpdateTicket, WantedVersion, at_rest, judge, quiet, readiness,
+    same_version,
 };
 pub use vendor::declared_capabilities;

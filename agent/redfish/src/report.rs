@@ -90,6 +90,7 @@ pub fn bmc_report(
         components: None,
         component_update: None,
         fetches: Vec::new(),
+        busy: None,
         pxe: None,
         capabilities: BmcCapabilities {
             simple_update: None,

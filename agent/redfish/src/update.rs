@@ -20,13 +20,13 @@ use crate::facts::{ImageUrl, Reading};
 use crate::vendor::OS_COMPONENTS;
 
 pub use judge::{Activation, ActivationReset, Progress, WantedVersion, judge};
-pub use readiness::{NotReady, quiet, readiness};
+pub use readiness::{NotReady, at_rest, quiet, readiness};
 pub use request::{Push, PushError, SimpleUpdate};
 pub use task::{TaskFacts, TaskMessage, TaskReading, TaskSighting, TaskState};
 pub use ticket::UpdateTicket;
 pub use version::same_version;
 
-pub(crate) use read::{is_task, last_reset, service, task_facts};
+pub(crate) use read::{background_copy, is_task, last_reset, service, task_facts};
 pub(crate) use request::Upload;
 
 /// What a BMC told of updates in one pass.
@@ -42,6 +42,8 @@ pub struct UpdateFacts {
     /// `Manager.LastResetTime` as it is written. It moves when the BMC restarts, where it is
     /// offered; BMC clocks lie, so it is compared and never ordered.
     pub last_reset: Reading<String>,
+    /// How far a root of trust is with its copy of new firmware, as its BMC tells it.
+    pub background_copy: Reading<String>,
 }
 
 /// The UpdateService: its state, and the ways in that it offers.

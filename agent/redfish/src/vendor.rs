@@ -38,6 +38,10 @@ const ALL: &[&Vendor] = &[
 /// target installs one.
 pub(crate) const OS_COMPONENTS: [&str; 1] = [bluefield::OS_COMPONENT];
 
+/// Ids of systems, each with that of a chassis that tells how far its background copy is, in
+/// `Oem/Nvidia/BackgroundCopyStatus`.
+pub(crate) const BACKGROUND_COPIES: [(&str, &str); 1] = [bluefield::BACKGROUND_COPY];
+
 /// What is known of one family of cards, or of one maker's hosts.
 #[derive(Debug)]
 pub(crate) struct Vendor {

@@ -66,6 +66,7 @@ mod tests {
             tasks,
             firmware: Reading::NotOffered,
             last_reset: Reading::NotOffered,
+            background_copy: Reading::NotOffered,
         }
     }
 

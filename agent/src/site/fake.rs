@@ -49,6 +49,8 @@ pub(crate) struct FakeUpdates {
     pub(crate) firmware: (Option<String>, Option<String>),
     /// What goes on there.
     pub(crate) tasks: Vec<TaskFacts>,
+    /// How far its background copy is; `None`: it has none.
+    pub(crate) copying: Option<String>,
     /// What begins there once the machine is powered on.
     pub(crate) pending: Option<TaskFacts>,
     /// What the task of an accepted update shows.
@@ -386,6 +388,7 @@ impl Updater for FakeBmc {
             tasks: Reading::Read(updates.tasks),
             firmware: Reading::Read(vec![component, own]),
             last_reset: Reading::NotOffered,
+            background_copy: updates.copying.map_or(Reading::NotOffered, Reading::Read),
         })
     }
 

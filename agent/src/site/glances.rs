@@ -245,6 +245,7 @@ mod tests {
                         tasks: Reading::Read(Vec::new()),
                         firmware: Reading::NotOffered,
                         last_reset: Reading::NotOffered,
+                        background_copy: Reading::NotOffered,
                     })
                 });
                 let seen = glance(Instant::now(), "uid-h", Some(PowerState::Off));

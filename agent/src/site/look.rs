@@ -67,7 +67,8 @@ impl Worker {
     /// Reads everything from the BMC. Tells whether it did, and whoever asked for this machine.
     pub(super) async fn look(&mut self) -> bool {
         let eye = self.site.glances.of(&self.current().key);
-        let wants_updates = eye.is_asked_for_updates();
+        let is_due = self.rest.is_due(self.current().activity);
+        let wants_updates = eye.is_asked_for_updates() || is_due;
         let at = Instant::now();
         let looked = self.look_and_say().await;
         let updates = if wants_updates && looked {
@@ -91,7 +92,12 @@ impl Worker {
         let bmc = self.reached.as_ref().filter(|_| self.is_proved());
         let bmc = Arc::clone(&bmc?.bmc);
         match bmc.observe_updates(&Components::Named(Vec::new())).await {
-            Ok(facts) => Some(facts),
+            Ok(facts) => {
+                if let Err(what) = self.note_rest(&facts) {
+                    tracing::info!(machine = %self.current().key, "it keeps its power: {what}");
+                }
+                Some(facts)
+            }
             Err(error) => {
                 tracing::warn!(machine = %self.current().key, "its tasks were not read: {error}");
                 None
@@ -120,7 +126,8 @@ impl Worker {
             MachineKind::Card => false,
             MachineKind::Host => !matches!(self.site.orders.get(&input.key.name), Ok(None)),
         };
-        if input.held || !input.directives.is_empty() || has_order || !self.is_well() {
+        let is_at_work = input.held || !input.directives.is_empty() || self.rest.is_busy();
+        if is_at_work || has_order || !self.is_well() {
             return false;
         }
         let slots = self.facts.as_ref().and_then(|facts| facts.media.value());

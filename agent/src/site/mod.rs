@@ -7,6 +7,7 @@
 
 mod actions;
 pub mod activity;
+mod at_rest;
 pub mod attended;
 pub mod calls;
 pub mod clearance;

@@ -21,6 +21,7 @@ use crate::clock;
 use crate::durable::StateError;
 use crate::report::{Cause, ReportError, ReportWriter};
 use crate::site::activity::Activity;
+use crate::site::at_rest::Rest;
 use crate::site::context::Site;
 use crate::site::expiry::follow;
 use crate::site::journal::{Journal, Resumed, Stage, resume};
@@ -67,6 +68,8 @@ pub struct Worker {
     pub(super) tried_at: Option<Instant>,
     /// What is known of updates of a card.
     pub(super) updates: Updates,
+    /// What somebody else has written there.
+    pub(super) rest: Rest,
 }
 
 /// What became of an attempt to carry out a directive.
@@ -108,6 +111,7 @@ impl Worker {
             tried: None,
             tried_at: None,
             updates: Updates::default(),
+            rest: Rest::default(),
             execution: None,
             cause: Cause::Facts,
             interrupted: None,
@@ -368,6 +372,7 @@ impl Worker {
             bmc: self.bmc.clone().map(|bmc| BmcReport {
                 granted: self.site.granted_to(&input.uid),
                 fetches: self.fetches(&bmc),
+                busy: self.rest.told(),
                 pxe: (input.key.kind == MachineKind::Card)
                     .then(|| self.site.pxe_report(&input.uid)),
                 ..bmc

@@ -15,6 +15,7 @@ use lockstep_crds::host::CardRecord;
 use lockstep_lab::image::Image;
 use lockstep_xpusim::effect::What;
 use lockstep_xpusim::fault::Fault;
+use lockstep_xpusim::personality::BACKGROUND_COPY;
 use lockstep_xpusim::{Fleet, Listen};
 
 use self::fleet::{
@@ -202,10 +203,21 @@ fn told(case: &Case, kept: &CardRecord, report: &mut Report) -> Result<()> {
 fn done(case: &Case, fleet: &Fleet, new: &Image) -> Result<()> {
     let mut came: BTreeMap<String, usize> = BTreeMap::new();
     let (mut ran, mut installed, mut down) = (0, 0, 0);
+    let mut copied = None;
     for effect in fleet.effects(case.card, 0)? {
         if effect.machine != case.card {
             continue;
         }
+        let touches = matches!(
+            effect.what,
+            What::TaskStarted { .. } | What::PoweredOff { .. } | What::BmcDown
+        );
+        ensure!(
+            !touches || copied.is_none_or(|copied| effect.at >= copied),
+            "{}: {:?} while its root of trust copied",
+            case.card,
+            effect.what
+        );
         match effect.what {
             What::ImageArrived { sha256, .. } => *came.entry(sha256).or_default() += 1,
             What::FirmwareActivated { id, from, to } if id == COMPONENT => {
@@ -215,6 +227,7 @@ fn done(case: &Case, fleet: &Fleet, new: &Image) -> Result<()> {
                     case.card
                 );
                 ensure!(installed == 0, "{}: after its system", case.card);
+                copied = Some(effect.at.plus(BACKGROUND_COPY));
                 ran += 1;
             }
             What::Installed { .. } => {

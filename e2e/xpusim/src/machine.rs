@@ -196,6 +196,8 @@ pub(crate) struct Bmc {
     /// Grows when it gets a new certificate.
     pub(crate) certificate: u64,
     pub(crate) network_host_name: String,
+    /// Until when its root of trust copies new firmware to its second slot.
+    pub(crate) copies_until: Moment,
 }
 
 /// An image that a BMC fetches for a task.
@@ -376,6 +378,7 @@ impl Machine {
             bmc: Bmc {
                 up: true,
                 network_host_name: spec.name.clone(),
+                copies_until: Moment::START,
                 ..Bmc::default()
             },
             accounts: Accounts::new(&personality.access, spec),

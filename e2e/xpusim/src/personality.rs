@@ -11,6 +11,10 @@ mod intel;
 
 use crate::reset::ResetType;
 use crate::stage::Stage;
+use std::time::Duration;
+
+/// How long a root of trust copies new firmware of its BMC to its second slot, where there is one.
+pub const BACKGROUND_COPY: Duration = Duration::from_secs(400);
 
 /// Every personality.
 pub static ALL: &[&Personality] = &[
@@ -320,6 +324,8 @@ pub struct Offers {
     pub bluefield: bool,
     /// LastResetTime moves (on BlueField it does not).
     pub last_reset_time: bool,
+    /// The chassis of a root of trust that copies new firmware of the BMC to its second slot.
+    pub copies_in: Option<&'static str>,
 }
 
 #[cfg(test)]

@@ -342,6 +342,18 @@ fn started(
     if directive.action.kind == ActionKind::PushImage {
         pushed(view, directive, before, now, check);
     }
+    let takes_power = matches!(
+        directive.action.kind,
+        ActionKind::ShutdownGracefully | ActionKind::ForceOff | ActionKind::RestartCard
+    );
+    let beside = view
+        .host_bmc(now)
+        .filter(|_| directive.expects.host.is_some());
+    let mut written_at = facts.into_iter().chain(beside);
+    check(
+        !takes_power || written_at.all(|facts| facts.busy.is_none()),
+        "S1: power was to be taken while something is written at a BMC",
+    );
     let is_off = facts.is_some_and(|facts| facts.power == Some(PowerState::Off));
     check(
         updates || directive.action.kind != ActionKind::PowerOn || on_host || is_off,

@@ -70,6 +70,7 @@ pub fn leave(
         return Err(in_use(view, "its Node is Ready"));
     }
     let facts = host_facts(view, now)?;
+    stage::is_at_rest(&machine(view), facts)?;
     require_one_word(view, facts)?;
     let waits = spec.host_wait.until == WaitUntil::OsRunning;
     match facts.power {
@@ -138,6 +139,7 @@ fn under_hold(
         require_time(record, spec, now)?;
     }
     let facts = host_facts(view, now)?;
+    stage::is_at_rest(&machine(view), facts)?;
     if hold.mechanism == HeldBy::NodeTainted {
         return under_taint(view, record, spec, card, facts, now);
     }

@@ -167,6 +167,8 @@ reasons! {
     HostWaitTimedOut => AtOnce("Repair the card and change its retryToken, or set hostWait.onTimeout: Continue on the policy to let the host go without it"),
     /// A machine is in a stage in which its power must not be cut.
     StageForbids => IfItLasts("Look at the machine's console; power it off by hand once that is safe"),
+    /// Something is written at a BMC that nobody here began, or it copies firmware for itself, or that could not be read: its machine keeps its power.
+    BmcBusy => IfItLasts("Look at the tasks of that BMC; restart it if one of them says that it runs and does not end, or if they cannot be read"),
     /// A machine's stage cannot be told, and the policy says not to guess.
     StageNotObservable => AtOnce("Shut the card's operating system down yourself, or set unobservableStage.action: SafeAfter on the policy"),
     /// A machine is being shut down.

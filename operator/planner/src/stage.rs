@@ -16,6 +16,9 @@ use crate::takedown;
 
 /// How long a crash dump may go on before a person is asked (S1 `dumpDeadline`).
 const DUMP_DEADLINE: SignedDuration = SignedDuration::from_secs(600);
+/// How long what is written at a BMC may go on before a person is asked: a background copy takes up to
+/// 20 minutes.
+const BUSY_DEADLINE: SignedDuration = SignedDuration::from_mins(30);
 
 /// A machine that is on and should be off.
 #[derive(Clone, Debug)]
@@ -229,7 +232,7 @@ pub(crate) fn is_not_updating(machine: &str, facts: &BmcReport) -> Result<(), In
     let of_firmware = facts.component_update.iter().map(|told| &told.update);
     let mut updates = facts.update.iter().chain(of_firmware);
     let Some(update) = updates.find(|update| update.state == UpdateState::Running) else {
-        return Ok(());
+        return is_at_rest(machine, facts);
     };
     let done = failure::progress(update);
     Err(Intent::wait(
@@ -238,6 +241,21 @@ pub(crate) fn is_not_updating(machine: &str, facts: &BmcReport) -> Result<(), In
             "the BMC of {machine} says that its update still runs{done}, so its power must not be cut and nothing else is begun; if the task does not end, restart that BMC"
         ),
         DUMP_DEADLINE,
+    ))
+}
+
+/// What others have written at a BMC, or the BMC for itself, is let end (S1).
+pub(crate) fn is_at_rest(machine: &str, facts: &BmcReport) -> Result<(), Intent> {
+    let Some(busy) = &facts.busy else {
+        return Ok(());
+    };
+    Err(Intent::wait(
+        Reason::BmcBusy,
+        format!(
+            "{machine} keeps its power, and nothing else is begun with it: {}, seen since {}",
+            busy.what, busy.since.0
+        ),
+        BUSY_DEADLINE,
     ))
 }
 

@@ -41,6 +41,13 @@ pub(crate) fn service(document: &Value, own: String) -> UpdateService {
     }
 }
 
+/// How far the background copy of a root of trust is.
+pub(crate) fn background_copy(chassis: &Value) -> Reading<String> {
+    let told = chassis.pointer("/Oem/Nvidia");
+    told.and_then(|oem| short(oem, "BackgroundCopyStatus", LONGEST))
+        .map_or(Reading::NotOffered, Reading::Read)
+}
+
 /// `Manager.LastResetTime`, as it is written.
 pub(crate) fn last_reset(manager: &Value) -> Reading<String> {
     match short(manager, "LastResetTime", LONGEST) {

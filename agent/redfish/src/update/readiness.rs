@@ -1,7 +1,10 @@
 //! Whether an update may begin. Pure: no I/O, no clock.
 
-use super::{TaskFacts, UpdateFacts};
+use super::{TaskFacts, TaskState, UpdateFacts};
 use crate::facts::Reading;
+
+/// What a root of trust tells once its copy is done.
+const COPIED: &str = "Completed";
 
 /// Why no update may begin now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,11 +59,54 @@ pub fn quiet(own: &UpdateFacts, others: &[(&str, &UpdateFacts)]) -> Result<(), S
         }
         Reading::Read(_) | Reading::NotOffered => {}
     }
+    is_copied("this BMC", &own.background_copy)?;
     idle("this BMC", &own.tasks)?;
     for (name, facts) in others {
+        is_copied(name, &facts.background_copy)?;
         idle(name, &facts.tasks)?;
     }
     Ok(())
+}
+
+/// Whether nothing is written at the BMC of that name, as far as it tells, so that the power of its machine may be cut
+/// or the machine be reset (S1). A task that has not begun may wait for just that.
+///
+/// # Errors
+/// What is written, or is not known, and what ends it.
+pub fn at_rest(name: &str, own: &UpdateFacts) -> Result<(), String> {
+    if let Reading::Read(service) = &own.service
+        && service.state.as_deref() == Some("Updating")
+    {
+        return Err(format!("the UpdateService of {name} is Updating"));
+    }
+    is_copied(name, &own.background_copy)?;
+    let begun = match &own.tasks {
+        Reading::Read(tasks) => {
+            let mut begun = tasks.clone();
+            begun.retain(|task| !waits(task));
+            Reading::Read(begun)
+        }
+        Reading::NotRead(_) | Reading::NotOffered => own.tasks.clone(),
+    };
+    idle(name, &begun)
+}
+
+fn waits(task: &TaskFacts) -> bool {
+    matches!(task.state, Some(TaskState::New | TaskState::Pending))
+}
+
+/// A root of trust that copies new firmware to its second slot must keep its power meanwhile.
+fn is_copied(name: &str, copy: &Reading<String>) -> Result<(), String> {
+    match copy {
+        Reading::NotOffered => Ok(()),
+        Reading::NotRead(why) => Err(format!(
+            "how far the background copy of {name} is was not read ({why}); it is read again"
+        )),
+        Reading::Read(status) if status == COPIED => Ok(()),
+        Reading::Read(status) => Err(format!(
+            "the background copy of {name} is {status}; it takes up to 20 minutes after an update, and is {COPIED} then"
+        )),
+    }
 }
 
 fn idle(name: &str, tasks: &Reading<Vec<TaskFacts>>) -> Result<(), String> {
@@ -105,6 +151,7 @@ mod tests {
             tasks,
             firmware: Reading::NotOffered,
             last_reset: Reading::NotOffered,
+            background_copy: Reading::NotOffered,
         };
         let idle = facts(Reading::Read(service("Enabled")), Reading::Read(Vec::new()));
         let running = json!({"Name": "Collect", "TaskState": "Running", "PercentComplete": 4});
@@ -160,5 +207,52 @@ mod tests {
             Err(NotReady::Refused(_))
         ));
         assert_eq!(quiet(&disabled, &[]), Ok(()));
+    }
+
+    #[test]
+    fn a_machine_is_at_rest_once_nothing_is_written_there() {
+        let told = |status: &str| Reading::Read(status.to_owned());
+        let rest = UpdateFacts {
+            service: Reading::NotOffered,
+            tasks: Reading::Read(Vec::new()),
+            firmware: Reading::NotOffered,
+            last_reset: Reading::NotOffered,
+            background_copy: told("Completed"),
+        };
+        let task = |state: &str| {
+            let task = json!({"Name": "Bios", "TaskState": state});
+            Reading::Read(vec![task_facts(&task, "/t".to_owned(), &Scrub::nothing())])
+        };
+        assert_eq!(at_rest("the BMC", &rest), Ok(()));
+        // A job of the firmware's settings waits for the very reset.
+        for state in ["New", "Pending"] {
+            let waits = UpdateFacts {
+                tasks: task(state),
+                ..rest.clone()
+            };
+            assert_eq!(at_rest("the BMC", &waits), Ok(()), "{state}");
+            assert!(quiet(&waits, &[]).is_err());
+        }
+        let copies = UpdateFacts {
+            background_copy: told("InProgress"),
+            ..rest.clone()
+        };
+        let unread = UpdateFacts {
+            background_copy: Reading::NotRead("no answer".to_owned()),
+            ..rest.clone()
+        };
+        let writes = UpdateFacts {
+            tasks: task("Running"),
+            ..rest.clone()
+        };
+        for (busy, says) in [
+            (&copies, "is InProgress"),
+            (&unread, "no answer"),
+            (&writes, "Bios runs"),
+        ] {
+            assert!(at_rest("the BMC", busy).unwrap_err().contains(says));
+            assert!(quiet(busy, &[]).unwrap_err().contains(says));
+            assert!(quiet(&rest, &[("the host's BMC", busy)]).is_err());
+        }
     }
 }

@@ -6,8 +6,9 @@
 //! `Chassis/Bluefield_BMC` before `Chassis/Card1`. Of BlueField-4 no document was found that tells
 //! its mode. PCI ids are those of the PCI ID Repository and of mstflint.
 //!
-//! `Chassis/Bluefield_ERoT` is not read: it stalls now and then on some releases, and nothing of
-//! an inventory stands there.
+//! `Chassis/Bluefield_ERoT` stalls now and then on some releases, and nothing of an inventory stands
+//! there: it is read for its background copy alone, where that matters (NVIDIA's updater waits for
+//! `Oem.Nvidia.BackgroundCopyStatus` to be `Completed` before it writes or restarts anything).
 
 use lockstep_crds::inventory::InstallMethod;
 
@@ -17,6 +18,10 @@ use super::{Clue, ModeTold, Vendor};
 /// The target by which the BMC of a BlueField-2 or -3 installs a boot stream (BFB), and so a system,
 /// over its own rshim (BMC documentation, "Installing BFB using SimpleUpdate").
 pub(super) const OS_COMPONENT: &str = "DPU_OS";
+
+/// The system, and the chassis of its root of trust, which copies the BMC's new firmware to its second
+/// slot after an update.
+pub(super) const BACKGROUND_COPY: (&str, &str) = ("Bluefield", "Bluefield_ERoT");
 
 const FAMILY: Vendor = Vendor {
     part_number_in: &["Bluefield_BMC", "Card1"],

@@ -113,6 +113,40 @@ async fn what_is_offered_what_runs_and_which_versions_there_are_is_read() {
 }
 
 #[tokio::test]
+async fn a_background_copy_is_read_where_a_chassis_is_known_to_tell() {
+    const EROT: &str = "/redfish/v1/Chassis/Bluefield_ERoT";
+    let named = |id: &str| {
+        let bmc = updatable();
+        bmc.add(
+            "/redfish/v1/Chassis",
+            json!({"Members": [{"@odata.id": "/redfish/v1/Chassis/Card1"}, {"@odata.id": EROT}]}),
+        );
+        bmc.change("/redfish/v1/", |root| {
+            root["Chassis"] = json!({"@odata.id": "/redfish/v1/Chassis"});
+        });
+        bmc.change(SYSTEM, |system| system["Id"] = json!(id));
+        bmc.add(
+            EROT,
+            json!({"Oem": {"Nvidia": {"BackgroundCopyStatus": "InProgress"}}}),
+        );
+        bmc
+    };
+    let copying = async |bmc: &ScriptedBmc| {
+        let facts = port(bmc).observe_updates(&Components::All).await.unwrap();
+        facts.background_copy
+    };
+    let bmc = named("Bluefield");
+    assert_eq!(copying(&bmc).await, Reading::Read("InProgress".to_owned()));
+    bmc.add(EROT, json!({"Id": "Bluefield_ERoT"}));
+    assert_eq!(copying(&bmc).await, Reading::NotOffered);
+    bmc.fail("GET", EROT, 99, Fault::Answer(500, "{}".to_owned()));
+    assert!(matches!(copying(&bmc).await, Reading::NotRead(_)));
+    let other = named("Other");
+    assert_eq!(copying(&other).await, Reading::NotOffered);
+    assert!(other.seen().iter().all(|seen| seen.path != EROT));
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_told_apart_from_what_is_not_read() {
     let bmc = ScriptedBmc::plain();
     let facts = port(&bmc).observe_updates(&Components::All).await.unwrap();

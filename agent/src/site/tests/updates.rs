@@ -392,6 +392,38 @@ async fn the_end_of_firmware_leaves_what_the_card_boots_from() {
 }
 
 #[tokio::test]
+async fn a_machine_whose_bmc_writes_keeps_its_power_and_that_is_told_until_it_ends() {
+    let bench = offering();
+    bench
+        .bmc
+        .set(|facts| facts.power = Reading::Read(PowerState::On));
+    bench.bmc.updates(|updates| {
+        updates.copying = Some("InProgress".to_owned());
+    });
+    let running = bench.start_named();
+    running.want(&[directive(1, "ForceOff")]);
+    let outcome = bench.outcome(CARD, 1).await;
+    assert_eq!(outcome["reason"], "UpdatesBusy", "{outcome}");
+    assert!(bench.bmc.effects().is_empty());
+    let is_told =
+        |told: bool| move |report: &Value| report["spec"]["bmc"]["busy"].is_object() == told;
+    let report = bench.api.until(CARD, is_told(true)).await;
+    let what = report["spec"]["bmc"]["busy"]["what"].as_str().unwrap();
+    assert!(
+        what.contains("background copy of its BMC is InProgress"),
+        "{what}"
+    );
+    bench.bmc.updates(|updates| {
+        updates.copying = Some("Completed".to_owned());
+    });
+    bench.api.until(CARD, is_told(false)).await;
+    running.want(&[directive(2, "ForceOff")]);
+    assert_eq!(bench.outcome(CARD, 2).await["result"], "Done");
+    assert_eq!(bench.bmc.effects(), ["power ForceOff"]);
+    running.end().await;
+}
+
+#[tokio::test]
 async fn a_card_is_powered_for_its_firmware_only_while_nothing_is_written() {
     let bench = offering();
     let digest = publish(&bench.site.store).await;

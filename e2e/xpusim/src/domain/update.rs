@@ -6,7 +6,7 @@ use super::{Domain, Event, Index, Refused};
 use crate::effect::{Cause, What};
 use crate::fault::{Fault, Rule};
 use crate::machine::{Arrived, Fetch, Firmware, Pull, Task, TaskState, Work};
-use crate::personality::Activation;
+use crate::personality::{Activation, BACKGROUND_COPY};
 use crate::reset::Power;
 use crate::stage::Stage;
 
@@ -417,6 +417,9 @@ impl Domain {
                 let from = std::mem::replace(&mut firmware.version, version.clone());
                 done.push((firmware.id.to_owned(), from, version));
             }
+        }
+        if activation == Activation::Manager && !done.is_empty() {
+            self.machines[machine].bmc.copies_until = self.now.plus(BACKGROUND_COPY);
         }
         for (id, from, to) in done {
             self.note(machine, What::FirmwareActivated { id, from, to });

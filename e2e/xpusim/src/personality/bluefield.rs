@@ -170,6 +170,7 @@ pub(super) const BLUEFIELD_2: Personality = Personality {
         integrity: &[],
         bluefield: true,
         last_reset_time: false,
+        copies_in: None,
     },
 };
 
@@ -255,6 +256,7 @@ pub(super) const BLUEFIELD_3: Personality = Personality {
         integrity: &["Bluefield_DPU_IRoT", "Bluefield_ERoT"],
         bluefield: true,
         last_reset_time: false,
+        copies_in: Some("Bluefield_ERoT"),
     },
 };
 
@@ -335,5 +337,6 @@ pub(super) const BLUEFIELD_4: Personality = Personality {
         integrity: &["Bluefield_ERoT"],
         bluefield: false,
         last_reset_time: true,
+        copies_in: None,
     },
 };

@@ -166,6 +166,7 @@ pub(super) const DPU: Personality = Personality {
         integrity: &["DPU_IRoT"],
         bluefield: false,
         last_reset_time: true,
+        copies_in: None,
     },
 };
 
@@ -266,5 +267,6 @@ pub(super) const HOST: Personality = Personality {
         integrity: &[],
         bluefield: false,
         last_reset_time: true,
+        copies_in: None,
     },
 };

@@ -122,5 +122,6 @@ pub(super) const E2100: Personality = Personality {
         integrity: &[],
         bluefield: false,
         last_reset_time: true,
+        copies_in: None,
     },
 };

@@ -253,10 +253,12 @@ fn calm(world: &mut World) {
         card.machine.answers = !card.machine.restarts();
         card.machine.stranger(false);
         card.machine.refusal = None;
+        card.machine.busy = None;
         card.machine.knowledge = Knowledge::Known;
         card.machine.stage = Some(BootStage::OsRunning);
     }
     world.host_machine.stage = Some(BootStage::OsRunning);
+    world.host_machine.busy = None;
 }
 
 /// Rounds with half a minute between them: Leases stay fresh, and long waits cost little.

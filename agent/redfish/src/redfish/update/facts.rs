@@ -1,9 +1,12 @@
 //! What a BMC tells of updates, in one pass.
 
+use std::time::Duration;
+
 use lockstep_crds::inventory::FirmwareComponent;
 use serde_json::Value;
+use tokio::time::Instant;
 
-use crate::document::{link, links};
+use crate::document::{link, links, text};
 use crate::documents::{Documents, Within, manager_path};
 use crate::error::BmcError;
 use crate::explore::firmware;
@@ -12,13 +15,15 @@ use crate::redfish::Turn;
 use crate::redfish::observe::optional;
 use crate::scrub::Scrub;
 use crate::update::{
-    ComponentOffer, Components, TaskFacts, TaskState, UpdateFacts, UpdateService, last_reset,
-    service, task_facts,
+    ComponentOffer, Components, TaskFacts, TaskState, UpdateFacts, UpdateService, background_copy,
+    last_reset, service, task_facts,
 };
-use crate::vendor::OS_COMPONENTS;
+use crate::vendor::{BACKGROUND_COPIES, OS_COMPONENTS};
 
 /// Tasks that are looked at. OpenBMC keeps a hundred (bmcweb, `maxTaskCount`).
 const MOST_TASKS: usize = 100;
+/// How long a chassis that tells of its background copy is waited for.
+const COPY_TOLD_WITHIN: Duration = Duration::from_secs(10);
 
 pub(in crate::redfish) async fn observe(
     turn: &mut Turn<'_>,
@@ -31,6 +36,7 @@ pub(in crate::redfish) async fn observe(
         link: &mut turn.link,
         deadline,
     };
+    let copying = optional(background_copy_of(documents, &system).await)?;
     let manager = optional(read_manager(documents, &system).await)?;
     let service = optional(read_service(documents).await)?;
     let (service, inventory) = match service {
@@ -52,7 +58,36 @@ pub(in crate::redfish) async fn observe(
         tasks,
         firmware,
         last_reset: reset_of(&manager),
+        background_copy: copying,
     })
+}
+
+/// How far the background copy is, where a chassis is known to tell. Such a chassis stalls now and then.
+async fn background_copy_of(
+    documents: &mut Within<'_>,
+    system: &Value,
+) -> Result<Reading<String>, BmcError> {
+    let id = text(system, "Id").unwrap_or_default();
+    let mut known = BACKGROUND_COPIES.into_iter();
+    let (Some((_, chassis)), Some(collection)) = (
+        known.find(|(system, _)| id == *system),
+        link(documents.root(), "Chassis"),
+    ) else {
+        return Ok(Reading::NotOffered);
+    };
+    let members = links(&*documents.get(&collection).await?, "Members");
+    let tells = members.into_iter().find(|path| {
+        let id = path.trim_end_matches('/').rsplit('/').next();
+        id == Some(chassis)
+    });
+    let Some(path) = tells else {
+        return Ok(Reading::NotOffered);
+    };
+    let mut soon = Within {
+        deadline: documents.deadline.min(Instant::now() + COPY_TOLD_WITHIN),
+        link: &mut *documents.link,
+    };
+    Ok(background_copy(&*soon.get(&path).await?))
 }
 
 /// What is offered for the operating system of a card.

@@ -61,6 +61,11 @@ fn chassis(view: &View<'_>, position: usize) -> Node {
         "PowerState": if view.machine.power == Power::Off { "Off" } else { "On" },
         "Status": healthy(),
     });
+    if view.personality.offers.copies_in == Some(id) {
+        let copies = view.domain.now < view.machine.bmc.copies_until;
+        let status = if copies { "InProgress" } else { "Completed" };
+        body["Oem"] = json!({"Nvidia": {"BackgroundCopyStatus": status}});
+    }
     if position == 0 {
         body["Assembly"] = link(format!("{path}/Assembly"));
         body["PCIeDevices"] = link(format!("{path}/PCIeDevices"));

@@ -39,6 +39,8 @@ pub enum Event {
     HostBmc(bool),
     PressHost,
     HandsOff(bool),
+    /// Somebody has the BMC of the host, or of that card, write something, or that has ended.
+    Busy(Option<usize>, bool),
     PolicyImage(Option<&'static str>),
     ImageGone(bool),
     Source(bool),
@@ -368,6 +370,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         1 => stages().prop_map(Event::HostStage),
         1 => any::<bool>().prop_map(Event::HostStranger),
         1 => any::<bool>().prop_map(Event::HandsOff),
+        1 => (prop::option::of(0..2_usize), any::<bool>()).prop_map(|(card, busy)| Event::Busy(card, busy)),
         2 => versions().prop_map(Event::PolicyImage),
         1 => any::<bool>().prop_map(Event::ImageGone),
         1 => any::<bool>().prop_map(Event::Source),
@@ -430,6 +433,16 @@ pub fn happen(world: &mut World, event: &Event, spare: &mut Option<DpuBootPolicy
             world.owed = false;
         }
         Event::PressHost => world.power_on_host(),
+        Event::Busy(card, busy) => {
+            let since = busy.then_some(world.now);
+            let machine = match card {
+                None => Some(&mut world.host_machine),
+                Some(index) => world.cards.get_mut(*index).map(|card| &mut card.machine),
+            };
+            if let Some(machine) = machine {
+                machine.busy = since;
+            }
+        }
         Event::HandsOff(off) => world.edit_host(|host| host.hands_off = *off),
         Event::PolicyImage(version) => {
             let image = version.map(|name| LocalRef { name: name.into() });

@@ -207,7 +207,16 @@ impl World {
             return;
         }
         let beside = (self.host_machine.answers).then(|| self.host_machine.power.clone());
+        let host_busy = directive.expects.host.is_some() && self.host_machine.busy.is_some();
         let machine = self.machine(which);
+        let takes_power = matches!(
+            directive.action.kind,
+            ActionKind::ShutdownGracefully | ActionKind::ForceOff | ActionKind::RestartCard
+        );
+        if takes_power && (host_busy || machine.busy.is_some()) {
+            self.end(which, OutcomeKind::Failed, "UpdatesBusy");
+            return;
+        }
         if let Some(why) = refusal(machine, beside.as_ref(), &directive) {
             self.end(which, OutcomeKind::Failed, &why);
             return;

@@ -8,8 +8,8 @@ use lockstep_crds::host::HostRole;
 use lockstep_crds::inventory::{HostAccess, InstallMethod};
 use lockstep_crds::observed::{BootStage, Knowledge, Offer, PowerState};
 use lockstep_crds::report::{
-    BmcCapabilities, BmcReport, ComponentReport, ComponentUpdate, ConfigurationTried, Custody,
-    DpuReportSpec, Execution, FetchReport, FetchState, MediaOwner, MediaReport, OsReport,
+    BmcCapabilities, BmcReport, BusyReport, ComponentReport, ComponentUpdate, ConfigurationTried,
+    Custody, DpuReportSpec, Execution, FetchReport, FetchState, MediaOwner, MediaReport, OsReport,
     PxeReport, UpdateReport, UpdateState, Vantage,
 };
 
@@ -44,6 +44,8 @@ pub struct Machine {
     /// The image that HTTP boot from a URL would fetch.
     pub http_uri: Option<ImageFacts>,
     pub foreign_uri: bool,
+    /// Since when somebody has its BMC write something.
+    pub busy: Option<Timestamp>,
     /// The boot override is HTTP boot.
     pub http_override: bool,
     /// Its boot override stays when it was used.
@@ -230,6 +232,7 @@ impl Machine {
             order: None,
             http_uri: None,
             foreign_uri: false,
+            busy: None,
             http_override: false,
             override_lasts: false,
             keeps_override: true,
@@ -361,6 +364,10 @@ impl Machine {
             }),
             component_update: self.component_update.clone(),
             fetches: self.fetches(),
+            busy: self.busy.map(|since| BusyReport {
+                what: "the task Update CEC runs on its BMC".to_owned(),
+                since: Time(since),
+            }),
             capabilities: BmcCapabilities {
                 simple_update: self.simple_update.clone(),
                 multipart_push: self.multipart_push.clone(),
