@@ -6,6 +6,7 @@
 //! on change only, an effect is accepted in the report before it is sent, and
 //! no accepted effect is ever sent again.
 
+mod card_filesystems;
 pub mod clock;
 pub mod config;
 pub mod durable;

@@ -256,5 +256,6 @@ pub(crate) fn os_report(facts: &LocalFacts) -> Result<OsReport> {
         architecture: Some(facts.architecture.to_owned()),
         addresses: Vec::new(),
         wipe: None,
+        filesystems: None,
     })
 }

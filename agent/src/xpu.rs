@@ -2,6 +2,7 @@
 //!
 //! It needs no trust store, no resolver and no writable disk.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,9 +16,11 @@ use kube::{Client, Resource};
 use lockstep_crds::report::{OsReport, Vantage};
 use lockstep_crds::wipe::WipeReport;
 use lockstep_crds::{Dpu, DpuReportSpec, names};
-use lockstep_local::LocalFacts;
+use lockstep_local::filesystems::replayed;
+use lockstep_local::{Fact, LocalFacts};
 use tokio_util::sync::CancellationToken;
 
+use crate::card_filesystems;
 use crate::clock;
 use crate::health;
 use crate::kube_client;
@@ -81,6 +84,7 @@ pub async fn run(args: XpuArgs, ending: CancellationToken) -> Result<()> {
         figures: Arc::clone(&figures),
         services: told,
         wiped,
+        replayed: replayed(&machine.root),
     };
     let report = reporter(&client, card, machine, latest);
     let ending = ending.child_token();
@@ -110,6 +114,8 @@ struct Card {
     services: Option<Told>,
     /// What was wiped before anything was reported.
     wiped: Option<WipeReport>,
+    /// Devices whose journal was replayed in this boot.
+    replayed: Fact<BTreeSet<String>>,
 }
 
 /// Nothing is reported before it is through: who reads of this system knows that it has wiped.
@@ -158,6 +164,7 @@ impl Subject for Card {
             subject_uid: seed.dpu_uid.clone().unwrap_or_default(),
             os: Some(OsReport {
                 wipe: self.wiped.clone(),
+                filesystems: card_filesystems::told(&facts.filesystems, &self.replayed),
                 ..card_os(seed, facts)?
             }),
             services: self
@@ -262,6 +269,7 @@ mod tests {
             figures: Arc::new(MachineFigures::new(LocalMachine::at(dir).root)),
             services: None,
             wiped: None,
+            replayed: Fact::NotOffered,
         }
     }
 

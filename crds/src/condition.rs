@@ -20,6 +20,9 @@ pub const CONTRADICTED: &str = "Contradicted";
 /// Every service that is wanted of a card runs there, by the digest that its agent hashed.
 pub const SERVICES_RUNNING: &str = "ServicesRunning";
 
+/// The kernel of the card's own system has found nothing wrong with the filesystems on its disks.
+pub const FILESYSTEMS_CONSISTENT: &str = "FilesystemsConsistent";
+
 /// The image's bytes, by their digest, are in the stores of the sites that want it.
 pub const FETCHED: &str = "Fetched";
 

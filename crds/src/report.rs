@@ -487,6 +487,39 @@ pub struct OsReport {
     /// What it has wiped: of the system of a `Wiper` image, which tells nothing before it is through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wipe: Option<crate::wipe::WipeReport>,
+    /// Filesystems on its disks of which there is something to tell: none, if each is consistent and
+    /// was before it was mounted. Absent: the agent does not tell, or cannot read it.
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filesystems: Option<Vec<FilesystemReport>>,
+}
+
+open_enum! {
+    /// What the kernel of a card tells of a filesystem.
+    pub enum FilesystemState {
+        /// It was in use when power went, and its journal was replayed: it is consistent.
+        Replayed,
+        /// It is damaged: it was shut down, or errors were noted since its last check.
+        Damaged,
+    }
+}
+
+/// A filesystem of which there is something to tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FilesystemReport {
+    /// Where it is mounted.
+    #[schemars(length(max = 128))]
+    pub mount_point: String,
+    /// Its kind and device, such as `ext4 on vda2`.
+    #[schemars(length(max = 128))]
+    pub what: String,
+    /// What the kernel tells.
+    pub state: FilesystemState,
+    /// More of it.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 open_enum! {

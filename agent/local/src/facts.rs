@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::filesystems::{Filesystem, filesystems};
 use crate::{
     Fact, LocalAddress, OsRelease, Root, Tpm, addresses, architecture, boot_id, hostname,
     kernel_release, memory_bytes, os_release, product_name, product_serial, product_uuid,
@@ -37,6 +38,8 @@ pub struct LocalFacts {
     pub tpm: Fact<Tpm>,
     /// See [`memory_bytes`].
     pub memory_bytes: Fact<u64>,
+    /// See [`filesystems`].
+    pub filesystems: Fact<Vec<Filesystem>>,
 }
 
 impl LocalFacts {
@@ -56,6 +59,7 @@ impl LocalFacts {
             system_vendor: system_vendor(root),
             tpm: tpm(root),
             memory_bytes: memory_bytes(root),
+            filesystems: filesystems(root),
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod disks;
 mod dmi;
 mod fact;
 mod facts;
+pub mod filesystems;
 pub mod hot_plug;
 pub mod inventory;
 mod kernel;

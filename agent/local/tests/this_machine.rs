@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use lockstep_local::disks::disks;
+use lockstep_local::filesystems::{filesystems, replayed};
 use lockstep_local::inventory::{Inventory, MAX_JSON};
 use lockstep_local::netlink::{Told, offloads, permanent_addresses};
 use lockstep_local::pci::functions;
@@ -213,4 +214,21 @@ fn the_system_is_what_dmidecode_says() {
     if let Some(uuid) = uuid {
         assert_eq!(said.trim().to_ascii_lowercase(), uuid);
     }
+}
+
+#[test]
+fn filesystems_on_disks_are_what_findmnt_says() {
+    let columns = ["--list", "--noheadings", "--output", "SOURCE"];
+    let Some(text) = output("findmnt", &columns) else {
+        return;
+    };
+    // A folder that is mounted elsewhere is shown as DEVICE[/FOLDER].
+    let of_disks = |line: &str| {
+        let device = line.trim().strip_prefix("/dev/")?;
+        Some(device.split('[').next().unwrap_or(device).to_owned())
+    };
+    let listed: BTreeSet<String> = text.lines().filter_map(of_disks).collect();
+    let found = filesystems(&root()).known().unwrap();
+    assert_eq!(found.len(), listed.len(), "{found:?} {listed:?}");
+    eprintln!("{found:?} {:?}", replayed(&root()));
 }

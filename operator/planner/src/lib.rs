@@ -48,6 +48,7 @@ mod road;
 mod roll_back;
 mod services;
 mod show_card;
+mod show_filesystems;
 mod show_inventory;
 mod show_services;
 mod shown;

@@ -14,6 +14,7 @@ use crate::firmware;
 use crate::intent::Intent;
 use crate::reason::Reason;
 use crate::roll_back;
+use crate::show_filesystems::show_filesystems;
 use crate::show_inventory::{is_under_way, show_card_inventory};
 use crate::show_services::show_services;
 use crate::shown::{Shown, show_channel};
@@ -83,6 +84,7 @@ pub(crate) fn show_card(
         generation,
         now,
     );
+    show_filesystems(record, card, &mut status, now);
     show_services(view, record, card, intent, &mut status, now);
     // A card that has nothing to do itself may still wait for its host.
     let reconciling = condition::find(&status.conditions, condition::RECONCILING).is_some();

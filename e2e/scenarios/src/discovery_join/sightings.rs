@@ -231,5 +231,6 @@ fn os(epoch: &str) -> OsReport {
         architecture: None,
         addresses: Vec::new(),
         wipe: None,
+        filesystems: None,
     }
 }

@@ -11,6 +11,7 @@ mod doubts;
 mod edits;
 mod faults;
 mod fetch;
+mod filesystems;
 mod firmware;
 mod first_light;
 mod golden;

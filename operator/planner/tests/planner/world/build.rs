@@ -136,6 +136,7 @@ impl World {
                     disk: None,
                     fetched: None,
                     wipes: WipeResult::Wiped,
+                    filesystems: None,
                     wiped: Vec::new(),
                     os: None,
                     os_report: None,

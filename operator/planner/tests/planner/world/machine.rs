@@ -879,7 +879,9 @@ impl World {
                 .os_report
                 .as_ref()
                 .and_then(|report| report.os.as_ref())
-                .is_some_and(|seen| seen.boot_epoch == os.epoch);
+                .is_some_and(|seen| {
+                    seen.boot_epoch == os.epoch && seen.filesystems == card.filesystems
+                });
             if same {
                 continue;
             }
@@ -897,6 +899,7 @@ impl World {
                     architecture: None,
                     addresses: vec!["10.0.0.9".to_owned()],
                     wipe: os.wiped.clone(),
+                    filesystems: card.filesystems.clone(),
                 }),
                 ..DpuReportSpec::new(
                     Vantage::CardOs,

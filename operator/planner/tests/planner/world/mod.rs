@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use lockstep_configuration::Inputs;
 use lockstep_crds::directive::{Directive, ImageFacts};
-use lockstep_crds::report::StoredImage;
+use lockstep_crds::report::{FilesystemReport, StoredImage};
 use lockstep_crds::service::ServicesReport;
 use lockstep_crds::wipe::WipeResult;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
@@ -54,6 +54,8 @@ pub struct Card {
     pub fetched: Option<ImageFacts>,
     /// What its wiper tells when it is through.
     pub wipes: WipeResult,
+    /// What the kernel of its system tells of its filesystems.
+    pub filesystems: Option<Vec<FilesystemReport>>,
     /// The token of each wipe that ran on it.
     pub wiped: Vec<String>,
     pub os: Option<CardOs>,
