@@ -559,11 +559,27 @@ pub struct StoredImage {
     #[schemars(length(max = 71))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<String>,
+    /// What it is, if it is a boot stream (BFB) of BlueField cards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_stream: Option<BootStreamReport>,
     /// Signatures of the image, as their sources gave them out; one that is not there has not been
     /// tried yet. Nobody has judged them: that is the operator's.
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signatures: Vec<StoredSignature>,
+}
+
+/// What the bytes of a boot stream say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BootStreamReport {
+    /// Families of cards that it has a boot loader for, such as `BlueField-3`.
+    #[schemars(length(max = 16), inner(length(max = 32)))]
+    pub families: Vec<String>,
+    /// Why no card boots from it: it is not whole.
+    #[schemars(length(max = 256))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
 }
 
 /// A signature of an image: the envelope, what stands beside an artefact, or why there is neither.

@@ -233,6 +233,7 @@ mod tests {
             message: None,
             signatures: Vec::new(),
             manifest: None,
+            boot_stream: None,
         }
     }
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use lockstep_crds::host::CardRecord;
-use lockstep_crds::report::StoredSignature;
+use lockstep_crds::report::{StoredImage, StoredSignature};
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, ImageRules, names};
-use lockstep_planner::inventory::{JoinedCard, fits};
+use lockstep_planner::inventory::{JoinedCard, boots, fits};
 use lockstep_planner::requirement::Judgement;
-use lockstep_planner::vetting::{Vetting, all_fit};
+use lockstep_planner::vetting::{Vetting, all_met};
 use lockstep_trust::{Trust, appraise};
 
 use crate::key::Key;
@@ -22,15 +22,19 @@ pub(crate) fn vetting(
     image: &DpuImage,
     joined: Option<&JoinedCard>,
 ) -> Vetting {
-    let told = signatures(world, card, site, &image.spec.digest);
+    let stored = stored(world, card, site, &image.spec.digest);
+    let told = stored.map(|stored| &stored.signatures[..]);
     let found = appraise(rules_of(policy), &image.spec, told);
+    let stream = stored.and_then(|stored| stored.boot_stream.as_ref());
+    let limits = found.fits.iter().map(|limit| fits(joined, limit));
+    let of_stream = stream.map(|stream| boots(joined, stream));
     Vetting {
         trust: match found.trust {
             Trust::NotAsked | Trust::Signed(_) => Judgement::Met,
             Trust::Refused(why) => Judgement::NotMet(why),
             Trust::NotKnown(why) => Judgement::NotKnown(why),
         },
-        fit: all_fit(&found.fits, |limit| fits(joined, limit)),
+        fit: all_met(limits.chain(of_stream)),
         security_version: found.security_version,
     }
 }
@@ -46,10 +50,14 @@ fn signatures<'a>(
     site: &str,
     digest: &str,
 ) -> Option<&'a [StoredSignature]> {
+    stored(world, near, site, digest).map(|stored| &stored.signatures[..])
+}
+
+/// What a site's agent tells of these bytes.
+fn stored<'a>(world: &'a World, near: &Key, site: &str, digest: &str) -> Option<&'a StoredImage> {
     let report = world.reports.get(&near.sibling(names::site(site)))?;
     let mut images = report.spec.images.iter();
-    let stored = images.find(|image| image.digest == digest)?;
-    Some(&stored.signatures)
+    images.find(|image| image.digest == digest)
 }
 
 /// What comes of the signatures of an image under one policy, at one site.

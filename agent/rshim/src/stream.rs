@@ -114,13 +114,18 @@ impl fmt::Display for Unfit {
 }
 
 impl BootStream {
+    /// Generations that it has a boot loader for.
+    pub fn generations(&self) -> BTreeSet<u8> {
+        let loaders = self.images.iter().filter(|image| image.id == BL2);
+        loaders.map(|image| image.version + 1).collect()
+    }
+
     /// Whether a card of that generation can boot from it.
     ///
     /// # Errors
     /// If there is no boot loader for it.
     pub fn fits(&self, generation: u8) -> Result<(), Unfit> {
-        let loaders = self.images.iter().filter(|image| image.id == BL2);
-        let made_for: BTreeSet<u8> = loaders.map(|image| image.version + 1).collect();
+        let made_for = self.generations();
         if made_for.contains(&generation) {
             return Ok(());
         }

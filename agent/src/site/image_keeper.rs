@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::clock;
+use crate::site::boot_stream;
 use crate::site::judge::Refusal;
 use crate::site::keyring::Keyring;
 use crate::site::wanted::WantedImage;
@@ -152,6 +153,10 @@ impl ImageKeeper {
         let sources = self.wanted.sources.iter();
         let sources: Vec<_> = sources.map(|source| source.place.to_string()).collect();
         let pin = pins.iter().find(|pin| sources.contains(&pin.source));
+        let boot_stream = match state {
+            ImageState::Verified => boot_stream::read(&self.store, &self.wanted.digest).await,
+            ImageState::Fetching | ImageState::Failed | ImageState::Unrecognized(_) => None,
+        };
         let image = StoredImage {
             digest: self.wanted.digest.to_string(),
             state,
@@ -159,6 +164,7 @@ impl ImageKeeper {
             reason,
             message,
             manifest: pin.map(|pin| pin.manifest.to_string()),
+            boot_stream,
             signatures: Vec::new(),
         };
         self.news.send(image).await.is_ok()

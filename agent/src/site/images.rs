@@ -185,6 +185,7 @@ mod tests {
             reason: Some(reason.to_owned()),
             message: Some(message.to_owned()),
             manifest: None,
+            boot_stream: None,
             signatures: Vec::new(),
         };
         let first = failed("Unreachable", "a");

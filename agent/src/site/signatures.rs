@@ -348,6 +348,7 @@ mod tests {
             reason: None,
             message: None,
             manifest: None,
+            boot_stream: None,
             signatures: Vec::new(),
         };
         let images: Vec<_> = (0..40).map(|n| image(format!("sha256:{n:02}"))).collect();

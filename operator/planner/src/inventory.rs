@@ -5,6 +5,7 @@
 
 mod agreement;
 mod approvals;
+mod boot_stream;
 mod cards;
 mod completeness;
 mod conflicts;
@@ -45,6 +46,7 @@ use lockstep_crds::inventory::{Actors, BootPlatform, CapabilityRecord, Slots};
 use lockstep_crds::report::Vantage;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuInventorySpec, DpuReportSpec, names};
 
+pub use self::boot_stream::boots;
 use self::cards::Evidence;
 pub use self::fits::fits;
 pub use self::gone::FORGOTTEN_AFTER;

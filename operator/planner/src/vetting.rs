@@ -4,7 +4,6 @@
 //! Asked before anything is done to the card or its host, and again at each step. What runs
 //! already is adopted whatever is found here.
 
-use lockstep_crds::ImageFits;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
 use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::host::CardRecord;
@@ -114,10 +113,10 @@ fn too_old(spec: &DpuBootPolicySpec, vetting: &Vetting, ran: Option<i64>) -> Opt
     ))
 }
 
-/// Several limits as one: each must hold.
-pub fn all_fit(limits: &[ImageFits], judge: impl Fn(&ImageFits) -> Judgement) -> Judgement {
+/// Several judgements as one: each must hold.
+pub fn all_met(judgements: impl IntoIterator<Item = Judgement>) -> Judgement {
     let mut unknown = None;
-    for found in limits.iter().map(judge) {
+    for found in judgements {
         match found {
             Judgement::Met => {}
             Judgement::NotMet(_) => return found,

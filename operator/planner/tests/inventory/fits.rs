@@ -1,7 +1,8 @@
 //! Whether a card is one that an image is made for, by the joined inventory.
 
 use lockstep_crds::ImageFits;
-use lockstep_planner::inventory::{JoinedCard, fits};
+use lockstep_crds::report::BootStreamReport;
+use lockstep_planner::inventory::{JoinedCard, boots, fits};
 use lockstep_planner::requirement::Judgement;
 use serde_json::{Value, json};
 
@@ -104,4 +105,32 @@ fn what_vantage_points_contradict_each_other_in_is_not_known() {
     };
     assert!(why.contains("xpu-c says BlueField-2"), "{why}");
     assert_eq!(judge(&card, json!({"vendors": ["NVIDIA"]})), Judgement::Met);
+}
+
+#[test]
+fn a_boot_stream_goes_to_its_generations_alone_and_only_whole() {
+    let stream = |families: &[&str], fault: Option<&str>| BootStreamReport {
+        families: families.iter().map(|&family| family.to_owned()).collect(),
+        fault: fault.map(str::to_owned),
+    };
+    let card = Site::default()
+        .card("c", json!({}))
+        .card_bmc("c", bluefield())
+        .joined("c");
+    let both = stream(&["BlueField-2", "BlueField-3"], None);
+    assert_eq!(boots(Some(&card), &both), Judgement::Met);
+    let other = boots(Some(&card), &stream(&["BlueField-2"], None));
+    let Judgement::NotMet(why) = other else {
+        panic!("{other:?}");
+    };
+    assert!(
+        why.contains("its boot stream was read") && why.contains("the card's is BlueField-3"),
+        "{why}"
+    );
+    let torn = boots(
+        Some(&card),
+        &stream(&["BlueField-3"], Some("it ends at byte 7")),
+    );
+    assert!(matches!(torn, Judgement::NotMet(why) if why.contains("it ends at byte 7")));
+    assert!(matches!(boots(None, &both), Judgement::NotKnown(_)));
 }

@@ -441,6 +441,7 @@ impl World {
                 state,
                 size_bytes: None,
                 manifest: None,
+                boot_stream: None,
             });
         }
         if before != self.store {
