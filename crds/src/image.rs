@@ -63,10 +63,13 @@ use crate::LocalRef;
     validation = Rule::new("!has(self.kind) || self.kind != 'App' || !has(self.boot) || self.boot == 'Installed'").message("boot is of images of kind Os: a service is started by the card's own agent")
 )]
 #[x_kube(
-    validation = Rule::new("!has(self.kind) || self.kind == 'Os' || !has(self.files) || size(self.files) == 0").message("files are of images of kind Os: firmware is the same on every card")
+    validation = Rule::new("!has(self.kind) || self.kind in ['Os', 'Bundle'] || !has(self.files) || size(self.files) == 0").message("files are of images of kinds Os and Bundle: firmware is the same on every card")
 )]
 #[x_kube(
     validation = Rule::new("!has(self.kind) || self.kind != 'Wiper' || !has(self.boot) || self.boot == 'Installed'").message("an image of kind Wiper is booted once: boot: Stateless would boot it for ever")
+)]
+#[x_kube(
+    validation = Rule::new("(has(self.brings) && size(self.brings) > 0) == (has(self.kind) && self.kind == 'Bundle')").message("an image of kind Bundle needs brings, the firmware that its installer writes; one of another kind has none")
 )]
 #[x_kube(
     validation = Rule::new(oci_sources_are_whole()).message("an oci source is oci://REGISTRY/REPOSITORY:TAG or oci://REGISTRY/REPOSITORY@sha256:DIGEST, without user name and password; the repository is in lower case")
@@ -133,6 +136,12 @@ pub struct DpuImageSpec {
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<ComponentRequirement>,
+    /// What a `Bundle` brings beside its system: each of these, or a later version, must run before
+    /// the card is Ready.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["component".into()]))]
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub brings: Vec<BroughtComponent>,
     /// Which cards the image is made for. Everything given must hold; a card of which nobody has
     /// told what is asked waits. A card that runs the image already is adopted whatever stands here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -169,6 +178,8 @@ pub enum ImageKind {
     /// Firmware of the card itself, such as that of its network interface or its boot firmware:
     /// `firmwareRefs` name it.
     Firmware,
+    /// The operating system of a card, and firmware that its installer writes too: `imageRef` names it.
+    Bundle,
     /// A system that wipes the card it is booted on, if it was ordered to: `wipe.imageRef` names it.
     Wiper,
 }
@@ -187,9 +198,11 @@ impl DpuImageSpec {
     pub fn activation(&self) -> FirmwareActivation {
         self.activation.unwrap_or(match self.kind {
             ImageKind::Firmware => FirmwareActivation::CardPowerCycle,
-            ImageKind::Bmc | ImageKind::Os | ImageKind::App | ImageKind::Wiper => {
-                FirmwareActivation::BmcReset
-            }
+            ImageKind::Bmc
+            | ImageKind::Os
+            | ImageKind::Bundle
+            | ImageKind::App
+            | ImageKind::Wiper => FirmwareActivation::BmcReset,
         })
     }
 }
@@ -339,6 +352,19 @@ pub struct ComponentRequirement {
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^\S+$"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub below: Option<String>,
+}
+
+/// Firmware that an image brings along with its system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BroughtComponent {
+    /// The component, as `spec.firmware` of the card's `DpuInventory` calls it, such as `DPU_NIC`; only
+    /// letters and digits count, in either case.
+    #[schemars(length(min = 1, max = 96), regex(pattern = r"[A-Za-z0-9]"))]
+    pub component: String,
+    /// Its version.
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^\S+$"))]
+    pub version: String,
 }
 
 /// What became of the image.

@@ -372,6 +372,18 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "DpuImage",
+            "an image of kind Bundle needs brings",
+            json!({"spec": {"kind": "Bundle"}}),
+            json!({"spec": {"kind": "Bundle", "brings": [{"component": "DPU_NIC", "version": "32.43"}]}}),
+        ),
+        case(
+            "DpuImage",
+            "an image of kind Bundle needs brings",
+            json!({"spec": {"brings": [{"component": "DPU_NIC", "version": "32.43"}]}}),
+            json!({"spec": {}}),
+        ),
+        case(
+            "DpuImage",
             "boot is of images of kind Os",
             json!({"spec": {"kind": "App", "service": "web", "boot": "Stateless"}}),
             json!({"spec": {"kind": "App", "service": "web"}}),
@@ -402,7 +414,7 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "DpuImage",
-            "files are of images of kind Os",
+            "files are of images of kinds Os and Bundle",
             json!({"spec": {"kind": "Bmc", "component": "BMC_Firmware", "files": [{"slot": "bf.cfg", "template": "a"}]}}),
             json!({"spec": {"files": [{"slot": "bf.cfg", "template": "a"}]}}),
         ),

@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use crate::conflicts::Claimant;
 use crate::in_host::{host_access, host_agent, seen_in_host};
-use crate::joins::{requirements, shown, sightings};
+use crate::joins::{brought, requirements, shown, sightings};
 use crate::key::Key;
 use crate::table::{Entry, Table};
 use crate::vetted::vetting;
@@ -119,9 +119,18 @@ fn card_view(
     let image = image.or_else(|| policy.and_then(|policy| policy.spec.image_ref.as_ref()));
     let found = image_of(world, key, image)?
         .map(|image| system_image(world, key, dpu, policy, image, joined));
-    let (requirements, vetting, configuration) = found.map_or_else(
-        || (Vec::new(), Vetting::of_nothing(), None),
-        |found| (found.requirements, found.vetting, found.configuration),
+    let (requirements, brought, vetting, configuration) = found.map_or_else(
+        || (Vec::new(), Vec::new(), Vetting::of_nothing(), None),
+        |found| {
+            let Fallback {
+                image: _,
+                requirements,
+                brought,
+                vetting,
+                configuration,
+            } = found;
+            (requirements, brought, vetting, configuration)
+        },
     );
     let mut view = CardView {
         dpu: dpu.clone(),
@@ -131,6 +140,7 @@ fn card_view(
         os_agent: world.leases.seen(&agent),
         configuration,
         requirements,
+        brought,
         vetting,
         firmware: firmware(world, key, dpu, policy, joined)?,
         services: services(world, key, dpu, policy, joined)?,
@@ -200,6 +210,7 @@ fn system_image(
     Fallback {
         image: facts(image),
         requirements: requirements(world, key, image, joined),
+        brought: brought(world, key, image, joined),
         vetting: of_kind(
             vetting(world, key, &dpu.spec.site, policy, image, joined),
             image,
@@ -223,6 +234,7 @@ fn wiper(
         Box::new(Fallback {
             image: facts(image),
             requirements: requirements(world, key, image, joined),
+            brought: Vec::new(),
             vetting: of_kind(
                 vetting(world, key, &dpu.spec.site, policy, image, joined),
                 image,
@@ -340,7 +352,7 @@ enum Purpose {
 impl Purpose {
     fn of(kind: ImageKind) -> Self {
         match kind {
-            ImageKind::Os => Self::System,
+            ImageKind::Os | ImageKind::Bundle => Self::System,
             ImageKind::Bmc | ImageKind::Firmware => Self::Firmware,
             ImageKind::App => Self::Service,
             ImageKind::Wiper => Self::Wiper,
@@ -355,7 +367,7 @@ fn of_kind(found: Vetting, image: &DpuImage, purpose: Purpose) -> Vetting {
     }
     Vetting {
         fit: Judgement::NotMet(format!(
-            "DpuImage {} is of kind {:?}; imageRef and goldenImageRef take images of kind Os, firmwareRefs those of kinds Bmc and Firmware, serviceRefs those of kind App, and wipe.imageRef those of kind Wiper",
+            "DpuImage {} is of kind {:?}; imageRef and goldenImageRef take images of kinds Os and Bundle, firmwareRefs those of kinds Bmc and Firmware, serviceRefs those of kind App, and wipe.imageRef those of kind Wiper",
             image.name_any(),
             image.spec.kind
         )),

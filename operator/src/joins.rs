@@ -224,15 +224,42 @@ pub(crate) fn requirements(
     image: &DpuImage,
     joined: Option<&JoinedCard>,
 ) -> Vec<Required> {
-    let known = |requirement: &ComponentRequirement| match joined {
+    let requires = image.spec.requires.iter();
+    requires
+        .map(|one| known(world, card, one, joined))
+        .collect()
+}
+
+fn known(
+    world: &World,
+    card: &Key,
+    requirement: &ComponentRequirement,
+    joined: Option<&JoinedCard>,
+) -> Required {
+    match joined {
         Some(joined) => required(joined, requirement, |report| speaker(world, card, report)),
         None => Required {
             requirement: requirement.clone(),
             seen: Vec::new(),
             contradicted: None,
         },
-    };
-    image.spec.requires.iter().map(known).collect()
+    }
+}
+
+/// What is known of each component that an image brings: what it brings, or later, is to run.
+pub(crate) fn brought(
+    world: &World,
+    card: &Key,
+    image: &DpuImage,
+    joined: Option<&JoinedCard>,
+) -> Vec<Required> {
+    let brought = image.spec.brings.iter();
+    let wanted = brought.map(|one| ComponentRequirement {
+        component: one.component.clone(),
+        at_least: Some(one.version.clone()),
+        below: None,
+    });
+    wanted.map(|one| known(world, card, &one, joined)).collect()
 }
 
 /// Lease of the agent that wrote a report, if what the report is about answers.

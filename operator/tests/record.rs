@@ -53,6 +53,7 @@ fn view(server: &ApiServer) -> View {
             in_host: None,
             host_access: None,
             requirements: Vec::new(),
+            brought: Vec::new(),
             vetting: Vetting::of_nothing(),
             firmware: Vec::new(),
             services: Vec::new(),

@@ -12,6 +12,7 @@ use lockstep_crds::{DpuHostStatus, names};
 use crate::approval::{is_approved, refused};
 use crate::armed_firmware;
 use crate::arriving::arriving;
+use crate::bundle;
 use crate::card_record::{CARDS, hazard_end, install_end, supersedes, writing_end};
 use crate::fetch;
 use crate::firmware;
@@ -293,7 +294,10 @@ fn needed(
         if wipe::is_aimed(card) {
             return disarmed(view, card, kept, wipe::failed(card, kept), now);
         }
-        return installed(view, record, spec, kept, card, wanted, now);
+        return match installed(view, record, spec, kept, card, wanted, now) {
+            Intent::Done => bundle::rest(record, spec, card, kept, now).unwrap_or(Intent::Done),
+            other => other,
+        };
     }
     install(view, record, spec, card, kept, wanted, now).unwrap_or_else(|why| why)
 }

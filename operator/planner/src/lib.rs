@@ -11,6 +11,7 @@ mod approval;
 mod armed_firmware;
 mod arriving;
 mod beside;
+mod bundle;
 pub mod card;
 mod card_record;
 mod configuration;

@@ -197,6 +197,8 @@ reasons! {
     FirmwareChanged => AtOnce("Find out who did; then change retryToken on the Dpu to have the wanted version written again, or name what runs in firmwareRefs"),
     /// The wanted image did not come up, and the card runs the one again that it was last seen to run.
     RolledBack => AtOnce("Look at failures in the status of its DpuHost; then change retryToken on the Dpu to have the wanted image tried again, or name another one in imageRef; one that names what runs accepts it"),
+    /// The card runs the system of its image, and not all the firmware that the image brings.
+    BundleIncomplete => AtOnce("Look at the card's console for the part of the installer that failed; if a version is stored there and does not run yet, power the card off and on. A component can be brought up by an image of its own in firmwareRefs"),
     /// Two of the services that are wanted of a card are images of one service.
     ServiceNamedTwice => AtOnce("Name one image of each service in serviceRefs"),
     /// The agent in the card's operating system runs no services: it is of an older release, or its seed tells it of no store.

@@ -86,7 +86,7 @@ pub(crate) fn all_met(
 }
 
 /// Whether a word counts: its agent is alive, or was until we took its system down.
-fn is_believed(
+pub(crate) fn is_believed(
     record: &DpuHostStatus,
     kept: &CardRecord,
     seen: &ComponentSeen,

@@ -81,6 +81,7 @@ fn turned(kept: &CardRecord, card: &CardView) -> Option<CardView> {
     card.fallback = Some(Box::new(Fallback {
         image: from,
         requirements: std::mem::replace(&mut card.requirements, fallback.requirements),
+        brought: std::mem::replace(&mut card.brought, fallback.brought),
         vetting: std::mem::replace(&mut card.vetting, fallback.vetting),
         configuration: std::mem::replace(&mut card.configuration, fallback.configuration),
     }));
@@ -96,6 +97,7 @@ fn of_nothing(to: BackTo) -> Fallback {
     Fallback {
         image: to.image.clone(),
         requirements: Vec::new(),
+        brought: Vec::new(),
         vetting: Vetting {
             trust: Judgement::NotKnown(why),
             ..Vetting::of_nothing()

@@ -8,6 +8,7 @@ use lockstep_crds::host::CardRecord;
 use lockstep_crds::{DpuHostStatus, DpuStatus, Phase};
 
 use crate::approval::is_refusal;
+use crate::bundle;
 use crate::card;
 use crate::decision::Decision;
 use crate::firmware;
@@ -134,7 +135,10 @@ fn phase(
             let os = card.live_os(now);
             os.is_some_and(|os| os.image_digest.as_ref() == Some(&image.digest))
         });
-    let firm = kept.is_none_or(|kept| firmware::is_as_wanted(view, card, kept, now));
+    let firm = kept.is_none_or(|kept| {
+        firmware::is_as_wanted(view, card, kept, now)
+            && bundle::lacks(record, card, kept, now).is_none()
+    });
     let at_work =
         !wipe::is_aimed(card) && installed && runs_it && clean && firm && record.hold.is_none();
     let back = kept.and_then(|kept| Some((kept, roll_back::goes_back(kept, card)?)));
@@ -157,7 +161,10 @@ fn phase(
         Intent::Stall(why)
             if matches!(
                 why.reason,
-                Reason::CardAgentSilent | Reason::CardPoweredOff | Reason::RolledBack
+                Reason::CardAgentSilent
+                    | Reason::CardPoweredOff
+                    | Reason::RolledBack
+                    | Reason::BundleIncomplete
             ) =>
         {
             (Phase::Degraded, Shown::stalled(why))

@@ -66,6 +66,8 @@ pub struct CardView {
     pub wanted: Wanted,
     /// What that image asks of the card's components, and what is seen of them.
     pub requirements: Vec<Required>,
+    /// What that image brings along with its system, and what is seen of it.
+    pub brought: Vec<Required>,
     /// Whether that image is trusted, and made for this card.
     pub vetting: Vetting,
     /// The firmware that it should run, in the order in which it is written.
@@ -102,6 +104,8 @@ pub struct Fallback {
     pub image: ImageFacts,
     /// What it asks of the card's components, and what is seen of them.
     pub requirements: Vec<Required>,
+    /// What it brings along with its system, and what is seen of it.
+    pub brought: Vec<Required>,
     /// Whether it is trusted, and made for this card.
     pub vetting: Vetting,
     /// What the card's own files are made of, if it has any.

@@ -73,6 +73,7 @@ fn aim_at_wiper(card: &mut CardView) {
     card.fallback = None;
     card.golden = None;
     card.configuration = None;
+    card.brought.clear();
     card.wanted = match (&card.wiper, &card.dpu.spec.wipe) {
         (Some(wiper), _) => Wanted::Image(wiper.image.clone()),
         (None, Some(wish)) => Wanted::Missing(wish.image_ref.name.clone()),

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod approval;
+mod bundle;
 mod busy;
 mod capabilities;
 mod card_firmware;

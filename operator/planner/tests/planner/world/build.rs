@@ -146,6 +146,7 @@ impl World {
                     in_host: None,
                     sightings: Vec::new(),
                     requirements: Vec::new(),
+                    brought: Vec::new(),
                     firmware: Vec::new(),
                     services: Vec::new(),
                     runs_services: Some(runs_none()),

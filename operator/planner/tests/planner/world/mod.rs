@@ -71,6 +71,7 @@ pub struct Card {
     /// Where it has been seen, and what it is made of, as joined from reports.
     pub sightings: Vec<Sighting>,
     /// What the wanted image requires, and what is seen of that.
+    pub brought: Vec<Required>,
     pub requirements: Vec<Required>,
     /// Versions of firmware of its BMC that are wanted.
     pub firmware: Vec<String>,
@@ -202,6 +203,7 @@ impl World {
             in_host: card.in_host.clone(),
             host_access: card.machine.host_access.clone(),
             requirements: card.requirements.clone(),
+            brought: card.brought.clone(),
             configuration: card.configuration.clone(),
             firmware: card
                 .firmware
@@ -270,6 +272,7 @@ impl World {
         Some(Box::new(Fallback {
             image: image.clone(),
             requirements: Vec::new(),
+            brought: Vec::new(),
             vetting: self.vetting(image),
             configuration: None,
         }))
@@ -289,6 +292,7 @@ impl World {
         Some(Box::new(Fallback {
             image: image.clone(),
             requirements: card.requirements.clone(),
+            brought: Vec::new(),
             vetting: self.vetting(image),
             configuration: None,
         }))
@@ -303,6 +307,7 @@ impl World {
             found: Fallback {
                 image: image.clone(),
                 requirements: card.requirements.clone(),
+                brought: Vec::new(),
                 vetting: self.vetting(image),
                 configuration: None,
             },

@@ -1,0 +1,65 @@
+//! An image that brings firmware along with its system: whether all of it runs, once the system does.
+//!
+//! An installer may end well with a part of it that failed. Nothing is installed again for that: what is
+//! missing is told, and the card is not Ready. Its host does not wait for it.
+
+use jiff::{SignedDuration, Timestamp};
+use lockstep_crds::DpuHostStatus;
+use lockstep_crds::boot_policy::DpuBootPolicySpec;
+use lockstep_crds::host::CardRecord;
+
+use crate::card::machine;
+use crate::intent::Intent;
+use crate::reason::Reason;
+use crate::requirement::{self, Judgement};
+use crate::view::CardView;
+
+/// What of the wanted image does not run on a card whose system does; `None`: all of it runs.
+pub(crate) fn lacks(
+    record: &DpuHostStatus,
+    card: &CardView,
+    kept: &CardRecord,
+    now: Timestamp,
+) -> Option<String> {
+    let judged = card.brought.iter().map(|brought| {
+        let component = &brought.requirement.component;
+        let found = requirement::judge(brought, |seen| {
+            requirement::is_believed(record, kept, seen, now)
+        });
+        (component, found)
+    });
+    let mut unknown = None;
+    for (component, found) in judged {
+        match found {
+            Judgement::Met => {}
+            Judgement::NotMet(why) => return Some(why),
+            Judgement::NotKnown(why) => {
+                unknown.get_or_insert_with(|| format!("what {component} runs is not known: {why}"));
+            }
+        }
+    }
+    unknown
+}
+
+/// What is said of a card that runs its system and not all that the image brought. BMCs take some time to
+/// show what runs, and what is told may have been read before the install.
+pub(crate) fn rest(
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    kept: &CardRecord,
+    now: Timestamp,
+) -> Option<Intent> {
+    let why = lacks(record, card, kept, now)?;
+    let version = kept.image.as_ref().map_or("", |image| &image.version);
+    let what = format!(
+        "{} runs the system of {version} and not all that it brings: {why}",
+        machine(card)
+    );
+    let timeout = SignedDuration::from_secs(spec.install.firmware_timeout_seconds);
+    let until = kept.observed_at.as_ref().map(|seen| seen.0 + timeout);
+    Some(match until.filter(|until| now < *until) {
+        Some(until) => Intent::wait_until(Reason::BundleIncomplete, what, until),
+        None => Intent::stall(Reason::BundleIncomplete, what),
+    })
+}
