@@ -441,6 +441,9 @@ pub struct CardRecord {
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<crate::service::OfferedService>,
+    /// When all that the image brings was first seen to run, beside its system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brought_at: Option<Time>,
     /// What services have had of security versions, the latest last.
     #[schemars(length(max = 32))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -101,15 +101,9 @@ pub async fn carry_out(writes: &Writes, view: &View, plan: &Plan) -> Result<(), 
             cards.insert(name.clone(), protect(writes, card, recording).await?);
         }
     }
-    if recording && !plan.renewed_accounts.is_empty() {
-        writes.still(&host).await?;
-        for card in plan
-            .renewed_accounts
-            .iter()
-            .filter_map(|name| cards.get(name))
-        {
-            writes.withdraw_account(card).await?;
-        }
+    let renewed = plan.renewed_accounts.iter().filter(|_| recording);
+    for card in renewed.filter_map(|name| cards.get(name)) {
+        writes.withdraw_account(card, &host).await?;
     }
     // A `Start` that the policy's mode only shows makes no identities.
     for name in plan.service_accounts.iter().filter(|_| recording) {
@@ -133,8 +127,7 @@ pub async fn carry_out(writes: &Writes, view: &View, plan: &Plan) -> Result<(), 
         kept(&host, &plan.host_status)?;
     }
     // A record that was not written is not proved by a write to be the newest.
-    let follows = !plan.taints.is_empty() || !plan.withdrawn_accounts.is_empty();
-    if follows && host.resource_version() == view.host.resource_version() {
+    if !plan.taints.is_empty() && host.resource_version() == view.host.resource_version() {
         writes.still(&host).await?;
     }
     // Nodes follow the record, and what is taken back is taken back before its host is let go.
@@ -144,7 +137,7 @@ pub async fn carry_out(writes: &Writes, view: &View, plan: &Plan) -> Result<(), 
     // Before the status that says that it was done.
     for name in &plan.withdrawn_accounts {
         if let Some(card) = cards.get(name) {
-            writes.withdraw_account(card).await?;
+            writes.withdraw_account(card, &host).await?;
         }
     }
     conclude_cards(writes, plan, &mut cards).await?;

@@ -26,15 +26,19 @@ pub(crate) fn vetting(
     let told = stored.map(|stored| &stored.signatures[..]);
     let found = appraise(rules_of(policy), &image.spec, told);
     let stream = stored.and_then(|stored| stored.boot_stream.as_ref());
-    let limits = found.fits.iter().map(|limit| fits(joined, limit));
+    let fit = all_met(found.fits.iter().map(|limit| fits(joined, limit)));
+    // Who says for which cards it is knows more than an inventory that does not tell the family.
+    let is_vouched_for = fit == Judgement::Met && !found.fits.is_empty();
     let of_stream = stream.map(|stream| boots(joined, stream));
+    let of_stream =
+        of_stream.filter(|found| !(is_vouched_for && matches!(found, Judgement::NotKnown(_))));
     Vetting {
         trust: match found.trust {
             Trust::NotAsked | Trust::Signed(_) => Judgement::Met,
             Trust::Refused(why) => Judgement::NotMet(why),
             Trust::NotKnown(why) => Judgement::NotKnown(why),
         },
-        fit: all_met(limits.chain(of_stream)),
+        fit: all_met(std::iter::once(fit).chain(of_stream)),
         security_version: found.security_version,
     }
 }

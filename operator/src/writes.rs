@@ -19,7 +19,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
-use lockstep_crds::{Dpu, condition, names};
+use lockstep_crds::{Dpu, DpuHost, condition, names};
 use lockstep_planner::decision::{NodeTaint, Transition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -270,11 +270,14 @@ impl Writes {
         Ok(())
     }
 
-    /// Ends the identity of the agent in a card's operating system: every token of it is void.
+    /// Ends the identity of the agent in a card's operating system: every token of it is void. It is the
+    /// one that was there before `host` was found to be the stored record: another leader's record may
+    /// come with a new one.
     ///
     /// # Errors
-    /// If the call fails. One that is not there is no failure, nor is a namesake's.
-    pub async fn withdraw_account(&self, dpu: &Dpu) -> Result<(), WriteError> {
+    /// If a call fails, or `host` is not the stored one. An account that is not there is no failure, nor
+    /// is a namesake's.
+    pub async fn withdraw_account(&self, dpu: &Dpu, host: &DpuHost) -> Result<(), WriteError> {
         let uid = dpu.uid().unwrap_or_default();
         let key = Key::of(dpu);
         let name = names::xpu(&key.name);
@@ -285,13 +288,11 @@ impl Writes {
             Err(WriteError::Gone(_)) => return Ok(()),
             Err(error) => return Err(error),
         };
-        if !existing
-            .owner_references()
-            .iter()
-            .any(|owner| owner.uid == uid)
-        {
+        let owners = existing.owner_references();
+        if !owners.is_empty() && owners.iter().all(|owner| owner.uid != uid) {
             return Ok(());
         }
+        self.still(host).await?;
         let params = DeleteParams {
             preconditions: Some(Preconditions {
                 uid: existing.uid(),

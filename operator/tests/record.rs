@@ -514,7 +514,10 @@ async fn the_identity_of_a_retired_card_ends_before_its_status_says_so() {
     );
     assert!(gone.is_some() && gone < told, "{lines:?}");
     // Once more, as after a crash between the two: nothing is there.
-    writes.withdraw_account(&view.cards[0].dpu).await.unwrap();
+    writes
+        .withdraw_account(&view.cards[0].dpu, &view.host)
+        .await
+        .unwrap();
 
     let earlier = json!({
         "apiVersion": "v1", "kind": "ServiceAccount",
@@ -524,7 +527,8 @@ async fn the_identity_of_a_retired_card_ends_before_its_status_says_so() {
     });
     let server = ApiServer::start([("serviceaccounts/xpu-c", earlier)]).await;
     let (writes, _) = self::writes(&server);
-    writes.withdraw_account(&card("c", "h")).await.unwrap();
+    let dpu = card("c", "h");
+    writes.withdraw_account(&dpu, &view.host).await.unwrap();
     assert_eq!(
         server.object("serviceaccounts/xpu-c")["metadata"]["name"],
         "xpu-c"

@@ -17,8 +17,10 @@ use crate::site::glances::PATIENCE;
 use crate::site::judge::Refusal;
 use crate::site::worker::Worker;
 
-/// How long it is good that nothing was written, while something goes on about the host.
+/// How long what was seen is good, while something goes on about the host.
 const GOOD_FOR: Duration = Duration::from_secs(60);
+/// The same while nothing does: what is planned next rests on it.
+const GOOD_AT_REST: Duration = Duration::from_secs(600);
 
 /// What is known of it.
 #[derive(Debug, Default)]
@@ -30,18 +32,27 @@ pub(super) struct Rest {
 impl Rest {
     /// Whether the next look is to read it.
     pub(super) fn is_due(&self, activity: Activity) -> bool {
-        let is_good = self.read_at.is_some_and(|at| at.elapsed() < GOOD_FOR);
-        self.busy.is_some() || activity == Activity::UnderWay && !is_good
-    }
-
-    /// Whether something is written, as far as was seen last.
-    pub(super) fn is_busy(&self) -> bool {
-        self.busy.is_some()
+        let good_for = match activity {
+            Activity::UnderWay if self.busy.is_some() => Duration::ZERO,
+            Activity::UnderWay => GOOD_FOR,
+            Activity::Kept if self.busy.is_some() => GOOD_FOR,
+            Activity::Kept => GOOD_AT_REST,
+            Activity::Proposed => return false,
+        };
+        self.read_at.is_none_or(|at| at.elapsed() >= good_for)
     }
 
     /// What the report says. The words stay as they were first: each change of a percent is a write.
     pub(super) fn told(&self) -> Option<BusyReport> {
         self.busy.clone()
+    }
+
+    /// What is not known counts as something that is written (S5).
+    pub(super) fn not_read(&mut self, why: &str) {
+        let seen = Err(format!(
+            "its tasks were not read ({why}); they are read again"
+        ));
+        self.note(&seen, clock::now());
     }
 
     fn note(&mut self, seen: &Result<(), String>, now: Time) {
@@ -81,6 +92,7 @@ impl Worker {
         let own = bmc
             .observe_updates(&Components::Named(Vec::new()))
             .await
+            .inspect_err(|error| self.rest.not_read(&error.to_string()))
             .map_err(|error| busy(error.to_string()))?;
         self.note_rest(&own).map_err(busy)?;
         if let Some(host) = &directive.expects.host {
@@ -102,17 +114,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_written_is_told_in_its_first_words_until_it_has_ended() {
         let mut rest = Rest::default();
-        assert!(rest.is_due(Activity::UnderWay) && !rest.is_due(Activity::Kept));
+        assert!(rest.is_due(Activity::Kept) && !rest.is_due(Activity::Proposed));
         rest.note(&Ok(()), at(1));
         assert!(!rest.is_due(Activity::UnderWay));
         tokio::time::advance(GOOD_FOR).await;
-        assert!(rest.is_due(Activity::UnderWay) && !rest.is_due(Activity::Proposed));
+        assert!(rest.is_due(Activity::UnderWay) && !rest.is_due(Activity::Kept));
+        tokio::time::advance(GOOD_AT_REST).await;
+        assert!(rest.is_due(Activity::Kept));
         rest.note(&Err("4 %".to_owned()), at(2));
         rest.note(&Err("9 %".to_owned()), at(3));
         let told = rest.told().unwrap();
         assert_eq!((told.what.as_str(), told.since), ("4 %", at(2)));
-        assert!(rest.is_due(Activity::Kept) && rest.is_busy());
+        assert!(rest.is_due(Activity::UnderWay) && !rest.is_due(Activity::Kept));
         rest.note(&Ok(()), at(4));
-        assert!(rest.told().is_none() && !rest.is_due(Activity::Kept));
+        assert!(rest.told().is_none() && !rest.is_due(Activity::UnderWay));
+        rest.not_read("HTTP 500");
+        assert!(rest.told().unwrap().what.contains("HTTP 500"));
     }
 }

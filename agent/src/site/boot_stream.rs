@@ -12,30 +12,40 @@ use lockstep_store::{Digest, Store};
 /// Longest message, in characters, of a report.
 const MESSAGE: usize = 240;
 
-/// What it says; `None` if the image is none. What cannot be read now is told by whoever needs it.
-pub(super) async fn read(store: &Store, digest: &Digest) -> Option<BootStreamReport> {
-    let image = store.read(digest).await.ok()?;
-    let slot = store.info(digest).and_then(|info| info.seed_slot);
-    let read = whole(image.bytes).await?;
-    Some(report(read, slot.map(|slot| slot.offset)))
+/// What it says; `None` if the image is none.
+///
+/// # Errors
+/// If it cannot be read now, for people.
+pub(super) async fn read(
+    store: &Store,
+    digest: &Digest,
+) -> Result<Option<BootStreamReport>, String> {
+    let image = store
+        .read(digest)
+        .await
+        .map_err(|error| error.to_string())?;
+    let read = whole(image.bytes)
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok(read.map(|read| report(read, store.first_slot(digest))))
 }
 
-/// The stream; `None` if the bytes are none, or cannot be read to their end.
+/// The stream; `None` if the bytes are none.
 async fn whole(
     mut bytes: impl Stream<Item = io::Result<Bytes>> + Unpin,
-) -> Option<Result<BootStream, StreamError>> {
+) -> io::Result<Option<Result<BootStream, StreamError>>> {
     let mut reader = StreamReader::default();
     while let Some(piece) = bytes.next().await {
-        match reader.feed(&piece.ok()?) {
+        match reader.feed(&piece?) {
             Ok(()) => {}
-            Err(StreamError::NotAStream) => return None,
-            Err(error) => return Some(Err(error)),
+            Err(StreamError::NotAStream) => return Ok(None),
+            Err(error) => return Ok(Some(Err(error))),
         }
     }
-    match reader.finish() {
+    Ok(match reader.finish() {
         Err(StreamError::NotAStream) => None,
         read => Some(read),
-    }
+    })
 }
 
 /// `slot`: where a card's own bytes are laid over it.
@@ -105,20 +115,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_stream_is_none_and_what_breaks_off_is_not_told() {
+    async fn what_is_no_stream_is_none_and_what_breaks_off_is_not_taken_for_none() {
         let pieces = |pieces: Vec<io::Result<&'static [u8]>>| {
             let pieces = pieces.into_iter();
             futures::stream::iter(pieces.map(|piece| piece.map(Bytes::from_static)))
         };
-        assert!(
-            whole(pieces(vec![Ok(&b"PK"[..]), Ok(b"\x03\x04 and so on")]))
-                .await
-                .is_none()
-        );
-        assert!(whole(pieces(vec![])).await.is_none_or(|read| read.is_err()));
+        let other = vec![Ok(&b"PK"[..]), Ok(b"\x03\x04 and so on")];
+        assert_eq!(whole(pieces(other)).await.unwrap(), None);
         let broken = vec![Ok(&b"Bf\x02\x13"[..]), Err(io::Error::other("gone"))];
-        assert!(whole(pieces(broken)).await.is_none());
+        assert!(whole(pieces(broken)).await.is_err());
         let cut = whole(pieces(vec![Ok(&b"Bf\x02\x13"[..])])).await.unwrap();
-        assert!(cut.is_err());
+        assert!(cut.unwrap().is_err());
     }
 }

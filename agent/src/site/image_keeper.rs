@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kube::Client;
 use lockstep_crds::condition;
-use lockstep_crds::report::{ImageState, StoredImage};
+use lockstep_crds::report::{BootStreamReport, ImageState, StoredImage};
 use lockstep_store::{FetchError, FetchPhase, ImageRequest, Progress, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -62,7 +62,16 @@ impl ImageKeeper {
                 Ok(size) => {
                     failures = 0;
                     let size = i64::try_from(size).ok();
-                    if !self.tell(ImageState::Verified, size, None, None).await {
+                    let stream = match boot_stream::read(&self.store, &self.wanted.digest).await {
+                        Ok(stream) => stream,
+                        Err(why) => {
+                            // Nothing is told of an image that was not looked into.
+                            tracing::warn!(digest = %self.wanted.digest, "it is read again: {why}");
+                            tokio::time::sleep(CHECK).await;
+                            continue;
+                        }
+                    };
+                    if !self.tell_verified(size, stream).await {
                         return;
                     }
                     while self.store.info(&self.wanted.digest).is_some() {
@@ -149,25 +158,38 @@ impl ImageKeeper {
         reason: Option<String>,
         message: Option<String>,
     ) -> bool {
+        let image = StoredImage {
+            reason,
+            message,
+            ..self.image(state, size_bytes)
+        };
+        self.news.send(image).await.is_ok()
+    }
+
+    /// Tells that it is there, and what it is.
+    async fn tell_verified(&self, size: Option<i64>, stream: Option<BootStreamReport>) -> bool {
+        let image = StoredImage {
+            boot_stream: stream,
+            ..self.image(ImageState::Verified, size)
+        };
+        self.news.send(image).await.is_ok()
+    }
+
+    fn image(&self, state: ImageState, size_bytes: Option<i64>) -> StoredImage {
         let pins = self.store.pins(&self.wanted.digest);
         let sources = self.wanted.sources.iter();
         let sources: Vec<_> = sources.map(|source| source.place.to_string()).collect();
         let pin = pins.iter().find(|pin| sources.contains(&pin.source));
-        let boot_stream = match state {
-            ImageState::Verified => boot_stream::read(&self.store, &self.wanted.digest).await,
-            ImageState::Fetching | ImageState::Failed | ImageState::Unrecognized(_) => None,
-        };
-        let image = StoredImage {
+        StoredImage {
             digest: self.wanted.digest.to_string(),
             state,
             size_bytes,
-            reason,
-            message,
+            reason: None,
+            message: None,
             manifest: pin.map(|pin| pin.manifest.to_string()),
-            boot_stream,
+            boot_stream: None,
             signatures: Vec::new(),
-        };
-        self.news.send(image).await.is_ok()
+        }
     }
 
     /// Waits, or goes on sooner when the set of images or a Secret of this one changes meanwhile.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::clock;
 use crate::durable::StateError;
 use crate::site::activity::Activity;
+use crate::site::at_rest::Rest;
 use crate::site::attended::Attendance;
 use crate::site::calls::BmcPort;
 use crate::site::glances::Glance;
@@ -99,6 +100,7 @@ impl Worker {
                 Some(facts)
             }
             Err(error) => {
+                self.rest.not_read(&error.to_string());
                 tracing::warn!(machine = %self.current().key, "its tasks were not read: {error}");
                 None
             }
@@ -126,7 +128,8 @@ impl Worker {
             MachineKind::Card => false,
             MachineKind::Host => !matches!(self.site.orders.get(&input.key.name), Ok(None)),
         };
-        let is_at_work = input.held || !input.directives.is_empty() || self.rest.is_busy();
+        let is_at_work =
+            input.held || !input.directives.is_empty() || self.rest.is_due(input.activity);
         if is_at_work || has_order || !self.is_well() {
             return false;
         }
@@ -321,6 +324,7 @@ impl Worker {
                 let bmc = dialled.map_err(|error| self.trouble(&error))?;
                 self.whole_at = None;
                 self.updates = Updates::default();
+                self.rest = Rest::default();
                 self.reached = Some(Reached {
                     target: resolved.target,
                     bmc: Arc::clone(&bmc),

@@ -141,6 +141,20 @@ impl Store {
         })
     }
 
+    /// Where the first slot of an image begins.
+    pub fn first_slot(&self, digest: &Digest) -> Option<u64> {
+        let state = lock(&self.inner.state);
+        let blob = state.blobs.get(digest)?;
+        let slots = blob.verified.get().or(blob.slots.as_ref())?;
+        let seed = match slots.seed {
+            SlotScan::Absent => None,
+            SlotScan::One(slot) => Some(slot.offset),
+            SlotScan::Ambiguous { first, .. } => Some(first),
+        };
+        let files = slots.files.iter().map(|slot| slot.offset);
+        files.chain(seed).min()
+    }
+
     /// Which manifests the image's sources in registries were pinned to, in the order in which
     /// they were first used.
     pub fn pins(&self, digest: &Digest) -> Vec<Pin> {

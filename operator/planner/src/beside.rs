@@ -84,6 +84,7 @@ fn may_lose_power<'a>(
     for card in cards {
         let facts = card::proved(view, card, now)?;
         stage::is_not_updating(&card::machine(card), facts)?;
+        stage::is_at_rest(&card::machine(card), facts)?;
         if facts.power != Some(PowerState::Off) {
             stage::may_cut_power(&card::running(card, facts, now), spec, now)?;
         }

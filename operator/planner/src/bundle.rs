@@ -4,6 +4,7 @@
 //! missing is told, and the card is not Ready. Its host does not wait for it.
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
 use lockstep_crds::host::CardRecord;
@@ -38,7 +39,21 @@ pub(crate) fn lacks(
             }
         }
     }
-    unknown
+    // What was seen to run is not taken back by somebody's silence.
+    unknown.filter(|_| kept.brought_at.is_none())
+}
+
+/// All that the image brings runs.
+pub(crate) fn notice(
+    record: &DpuHostStatus,
+    card: &CardView,
+    kept: &mut CardRecord,
+    now: Timestamp,
+) {
+    let runs = kept.observed_at.is_some() && !card.brought.is_empty();
+    if runs && kept.brought_at.is_none() && lacks(record, card, kept, now).is_none() {
+        kept.brought_at = Some(Time(now));
+    }
 }
 
 /// What is said of a card that runs its system and not all that the image brought. BMCs take some time to

@@ -10,6 +10,7 @@ use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{BmcReport, MediaOwner, UpdateState};
 
 use crate::approval::is_approved;
+use crate::bundle;
 use crate::card;
 use crate::failure;
 use crate::firmware_record;
@@ -82,6 +83,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
             let staged = was_staged(record, card);
             notice_bmc(view, card, bmc, staged, &mut kept, now);
         }
+        bundle::notice(record, card, &mut kept, now);
         retire::try_again(card, &mut kept);
         retire::forgive(view, card, &mut kept, now);
         record.cards.push(kept);
@@ -209,6 +211,7 @@ fn fresh(card: &CardView, wanted: Option<&ImageFacts>) -> CardRecord {
         security_version: None,
         components: Vec::new(),
         services: Vec::new(),
+        brought_at: None,
         service_floors: Vec::new(),
         cycled: None,
         armed: Vec::new(),

@@ -92,6 +92,7 @@ pub(crate) fn install(
             "media that Lockstep did not insert are in the card's BMC",
         ));
     }
+    stage::is_at_rest(&card::machine(card), facts)?;
     let leave = leave(view, record, spec, card, now)?;
     let off = match facts.power {
         Some(PowerState::Off) => true,

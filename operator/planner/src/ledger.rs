@@ -25,7 +25,7 @@ use crate::give_back;
 use crate::push;
 use crate::road;
 use crate::slot_power;
-use crate::standing::{Standing, standing};
+use crate::standing::{Standing, is_put_off, standing};
 use crate::view::{CardView, View};
 use crate::wipe;
 
@@ -242,7 +242,8 @@ pub fn conclude(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
                 };
                 let message = message.map(|text| shortened(&text));
                 book(view, record, &directive, &outcome, now);
-                tally(record, &directive, &outcome, message.clone(), now);
+                let put_off = is_put_off(view, &directive);
+                tally(record, &directive, &outcome, message.clone(), put_off, now);
                 record.history.push(FinishedDirective {
                     seq: directive.seq,
                     what: what(&directive),
@@ -291,6 +292,7 @@ fn tally(
     directive: &Directive,
     outcome: &OutcomeKind,
     message: Option<String>,
+    is_put_off: bool,
     now: Timestamp,
 ) {
     let what = what(directive);
@@ -304,7 +306,14 @@ fn tally(
         }
         return;
     }
-    let times = same.map_or(0, |failed| failed.times) + 1;
+    let before = same.map_or(0, |failed| failed.times);
+    // What was put off until something else has ended is tried as long as somebody wants it.
+    let most = if is_put_off {
+        before.max(DIRECTIVE_TRIES - 1)
+    } else {
+        i64::MAX
+    };
+    let times = (before + 1).min(most);
     *slot = Some(FailedDirective {
         times,
         what,

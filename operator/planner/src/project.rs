@@ -29,6 +29,7 @@ use crate::standing;
 use crate::taint;
 use crate::takedown;
 use crate::view::{CardView, View};
+use crate::whole_card;
 use crate::wipe;
 
 /// Reason of `Reconciling` while directives are carried out.
@@ -82,7 +83,7 @@ pub(crate) fn finish(
     };
     Plan {
         service_accounts: service_accounts(&verdict.decision),
-        renewed_accounts: renewed_accounts(before, &host_status),
+        renewed_accounts: renewed_accounts(view, before, &host_status, now),
         withdrawn_accounts: withdrawn_accounts(view, &cards),
         events: transitions(view, before, &host_status, &cards, verdict),
         look_again: look_again(view, known, verdict, now),
@@ -256,14 +257,28 @@ fn service_accounts(decision: &Decision) -> Vec<String> {
     }
 }
 
-/// A wish whose order is recorded for the first time.
-fn renewed_accounts(before: &DpuHostStatus, after: &DpuHostStatus) -> Vec<String> {
+/// A wish whose order is recorded for the first time. A card that is armed while it runs keeps its identity:
+/// whoever is root there can read the order and the wiper's token, and its word is needed until it restarts.
+fn renewed_accounts(
+    view: &View,
+    before: &DpuHostStatus,
+    after: &DpuHostStatus,
+    now: Timestamp,
+) -> Vec<String> {
     let token = |kept: &CardRecord| kept.wipe.as_ref().map(|wipe| wipe.token.clone());
     let ordered = after.cards.iter().filter(|kept| {
         let known = before.record_of(&kept.uid).and_then(token);
         token(kept).is_some_and(|token| known != Some(token))
     });
-    ordered.map(|kept| kept.name.clone()).collect()
+    let runs_meanwhile = |kept: &&CardRecord| {
+        let card = view.cards.iter().find(|card| card.uid() == kept.uid);
+        let facts = card.and_then(|card| view.card_bmc(card, now));
+        facts.is_some_and(whole_card::is_restarted)
+    };
+    ordered
+        .filter(|kept| !runs_meanwhile(kept))
+        .map(|kept| kept.name.clone())
+        .collect()
 }
 
 /// The status of a card that is retired is written once its identity is gone, so that a crash

@@ -79,6 +79,7 @@ fn going_down(
         ));
     }
     stage::is_not_updating(&machine(card), facts)?;
+    stage::is_at_rest(&machine(card), facts)?;
     // Its host is not taken down for a card that does not go down then.
     if let Some(lack) = stage::lacks(facts, &ActionKind::ForceOff) {
         return Err(Intent::stall(

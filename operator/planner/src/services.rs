@@ -32,6 +32,8 @@ const REMEMBERED: usize = 32;
 /// Brings what is offered to each card up to what is wanted and found.
 pub(crate) fn offer(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
     let Some(policy) = &view.policy else { return };
+    // An earlier release remembered what is offered alone.
+    record.cards.iter_mut().for_each(remember);
     for card in &view.cards {
         let uid = card.uid();
         let Some(kept) = record.record_of(&uid) else {
@@ -99,13 +101,12 @@ fn remember(kept: &mut CardRecord) {
             continue;
         };
         let floors = &mut kept.service_floors;
-        match floors.iter_mut().find(|floor| floor.service == one.service) {
-            Some(floor) => floor.security_version = floor.security_version.max(has),
-            None => floors.push(ServiceFloor {
-                service: one.service.clone(),
-                security_version: has,
-            }),
-        }
+        let known = floors.iter().position(|floor| floor.service == one.service);
+        let known = known.map(|index| floors.remove(index).security_version);
+        floors.push(ServiceFloor {
+            service: one.service.clone(),
+            security_version: known.map_or(has, |known| known.max(has)),
+        });
     }
     let offered = |floor: &ServiceFloor| {
         let mut services = kept.services.iter();

@@ -214,6 +214,7 @@ pub fn may_cut_power(
     now: Timestamp,
 ) -> Result<(), Intent> {
     is_not_updating(&machine.name, machine.facts)?;
+    is_at_rest(&machine.name, machine.facts)?;
     match machine.facts.stage_knowledge {
         Knowledge::Known => match &machine.facts.stage {
             Some(stage) if stage.forbids_power_cut() => Err(forbidden(&machine.name, stage)),
@@ -232,7 +233,7 @@ pub(crate) fn is_not_updating(machine: &str, facts: &BmcReport) -> Result<(), In
     let of_firmware = facts.component_update.iter().map(|told| &told.update);
     let mut updates = facts.update.iter().chain(of_firmware);
     let Some(update) = updates.find(|update| update.state == UpdateState::Running) else {
-        return is_at_rest(machine, facts);
+        return Ok(());
     };
     let done = failure::progress(update);
     Err(Intent::wait(

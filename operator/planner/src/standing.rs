@@ -122,6 +122,17 @@ pub fn standing(view: &View, directive: &Directive, now: Timestamp) -> Standing 
     }
 }
 
+/// Whether its executor sent nothing because something else goes on, or could not be looked at.
+pub(crate) fn is_put_off(view: &View, directive: &Directive) -> bool {
+    let told = told(view, directive);
+    let execution = told.and_then(|told| told.execution);
+    let outcome = execution
+        .filter(|execution| execution.accepted == directive.seq)
+        .and_then(|execution| execution.outcome.as_ref());
+    let reason = outcome.and_then(|outcome| outcome.reason.as_deref());
+    matches!(reason, Some("UpdatesBusy" | "HostNotSeen"))
+}
+
 /// Nobody is known to have accepted it.
 fn unaccepted(view: &View, directive: &Directive, now: Timestamp) -> Standing {
     let in_view = directive.target.kind == TargetKind::Host

@@ -43,8 +43,13 @@ pub(crate) fn service(document: &Value, own: String) -> UpdateService {
 
 /// How far the background copy of a root of trust is.
 pub(crate) fn background_copy(chassis: &Value) -> Reading<String> {
-    let told = chassis.pointer("/Oem/Nvidia");
-    told.and_then(|oem| short(oem, "BackgroundCopyStatus", LONGEST))
+    let Some(told) = chassis.pointer("/Oem/Nvidia") else {
+        return Reading::NotOffered;
+    };
+    let by_itself = truth(told, "AutomaticBackgroundCopyEnabled") != Some(false);
+    short(told, "BackgroundCopyStatus", LONGEST)
+        // One that waits for a person to begin it may wait for ever.
+        .filter(|status| by_itself || status != "Pending")
         .map_or(Reading::NotOffered, Reading::Read)
 }
 

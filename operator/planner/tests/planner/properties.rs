@@ -289,6 +289,16 @@ fn ends(world: &mut World) {
             break;
         }
     }
+    // What is said of a wish changes once more when its time is up, or comes.
+    let wishes = world.cards.iter().filter_map(|card| {
+        let dpu = card.dpu.as_ref()?;
+        Some(dpu.spec.wipe.as_ref()?.not_after.0)
+    });
+    let day = secs(24 * 3600);
+    let soon = |at: jiff::Timestamp| world.now - secs(60) < at && at < world.now + secs(1300);
+    if wishes.flat_map(|until| [until, until - day]).any(soon) {
+        rest(world, 1400);
+    }
     let recorded = world.recorded.len();
     let writes = world.writes.host_status + world.writes.card_status;
     let decision = rest(world, 1200);

@@ -20,7 +20,7 @@ use crate::update::{
 };
 use crate::vendor::{BACKGROUND_COPIES, OS_COMPONENTS};
 
-/// Tasks that are looked at. OpenBMC keeps a hundred (bmcweb, `maxTaskCount`).
+/// Tasks that are looked at: of more, the first and the last of the list. OpenBMC keeps a hundred (bmcweb, `maxTaskCount`).
 const MOST_TASKS: usize = 100;
 /// How long a chassis that tells of its background copy is waited for.
 const COPY_TOLD_WITHIN: Duration = Duration::from_secs(10);
@@ -179,14 +179,8 @@ async fn unfinished(
     };
     drop(service);
     let members = links(&*documents.get(&collection).await?, "Members");
-    if members.len() > MOST_TASKS {
-        return Ok(Reading::NotRead(format!(
-            "{collection} lists {} tasks, and {MOST_TASKS} are read; remove those that have ended",
-            members.len()
-        )));
-    }
     let mut found = Vec::new();
-    for path in members {
+    for path in oldest_and_newest(members) {
         // Tasks go away while others are looked at.
         let Some(document) = documents.get_if_there(&path).await? else {
             continue;
@@ -197,6 +191,16 @@ async fn unfinished(
         }
     }
     Ok(Reading::Read(found))
+}
+
+/// Of a list that keeps what has ended for ever, both ends: which of them is the newer one differs.
+fn oldest_and_newest(mut members: Vec<String>) -> Vec<String> {
+    let over = members.len().saturating_sub(MOST_TASKS);
+    let half = MOST_TASKS / 2;
+    if over > 0 {
+        members.drain(half..half + over);
+    }
+    members
 }
 
 async fn versions(

@@ -85,4 +85,11 @@ fn what_is_shown_late_is_waited_for_and_what_waits_for_power_is_named() {
     );
     brings(&mut world, Some("32.44"), None);
     world.until("Ready", secs(120), World::is_ready);
+    // Whoever told it is silent now, which takes nothing back; what is seen to run does.
+    world.cards[0].brought[0].seen[0].agent = None;
+    world.settle(secs(3600));
+    assert!(world.is_ready(), "{}", world.told());
+    brings(&mut world, Some("32.41"), None);
+    world.settle(secs(60));
+    assert_eq!(world.card_says(0), "Degraded Stalled: BundleIncomplete");
 }

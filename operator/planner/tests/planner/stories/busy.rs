@@ -76,3 +76,22 @@ fn what_never_ends_is_told_to_a_person_and_nothing_is_cut() {
     world.settle(secs(2 * LONG));
     assert!(world.deeds().is_empty(), "{}", world.told());
 }
+
+#[test]
+fn what_is_put_off_is_tried_until_it_can_be_done() {
+    let mut world = wants_another();
+    world.edit_policy(|policy| policy.host_wait.timeout_seconds = 36_000);
+    world.cards[0].machine.hides_busy = true;
+    name_another(&mut world);
+    world.until("held", secs(LONG), |w| {
+        w.status().hold.is_some() && !w.host_machine.is_on()
+    });
+    world.cards[0].machine.busy = Some(world.now);
+    world.settle(secs(LONG));
+    let failed = world.status().cards[0].failed.as_ref().unwrap();
+    assert!(failed.times < 4, "{}", world.told());
+    let says = world.card_says(0);
+    assert!(says.ends_with("Reconciling: DirectiveFailed"), "{says}");
+    world.cards[0].machine.busy = None;
+    world.until("Ready", secs(LONG), World::is_ready);
+}

@@ -487,7 +487,7 @@ impl World {
 fn outcome(result: OutcomeKind, message: &str) -> Option<Outcome> {
     Some(Outcome {
         result,
-        reason: None,
+        reason: (message == "UpdatesBusy").then(|| message.to_owned()),
         message: Some(message.to_owned()),
     })
 }

@@ -147,6 +147,7 @@ impl World {
                     sightings: Vec::new(),
                     requirements: Vec::new(),
                     brought: Vec::new(),
+                    void: None,
                     firmware: Vec::new(),
                     services: Vec::new(),
                     runs_services: Some(runs_none()),

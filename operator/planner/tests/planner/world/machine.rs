@@ -46,6 +46,8 @@ pub struct Machine {
     pub foreign_uri: bool,
     /// Since when somebody has its BMC write something.
     pub busy: Option<Timestamp>,
+    /// That is not told in its report.
+    pub hides_busy: bool,
     /// The boot override is HTTP boot.
     pub http_override: bool,
     /// Its boot override stays when it was used.
@@ -233,6 +235,7 @@ impl Machine {
             http_uri: None,
             foreign_uri: false,
             busy: None,
+            hides_busy: false,
             http_override: false,
             override_lasts: false,
             keeps_override: true,
@@ -364,10 +367,13 @@ impl Machine {
             }),
             component_update: self.component_update.clone(),
             fetches: self.fetches(),
-            busy: self.busy.map(|since| BusyReport {
-                what: "the task Update CEC runs on its BMC".to_owned(),
-                since: Time(since),
-            }),
+            busy: self
+                .busy
+                .filter(|_| !self.hides_busy)
+                .map(|since| BusyReport {
+                    what: "the task Update CEC runs on its BMC".to_owned(),
+                    since: Time(since),
+                }),
             capabilities: BmcCapabilities {
                 simple_update: self.simple_update.clone(),
                 multipart_push: self.multipart_push.clone(),
@@ -873,6 +879,9 @@ impl World {
             let (Some(os), Some(dpu)) = (&card.os, &card.dpu) else {
                 continue;
             };
+            if card.void.as_ref() == Some(&os.epoch) {
+                continue;
+            }
             card.os_lease = Some(self.now);
             card.ran.insert(os.image.digest.clone());
             let same = card

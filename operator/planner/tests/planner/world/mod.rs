@@ -72,6 +72,8 @@ pub struct Card {
     pub sightings: Vec<Sighting>,
     /// What the wanted image requires, and what is seen of that.
     pub brought: Vec<Required>,
+    /// The boot in which its system got the token that is void now.
+    pub void: Option<String>,
     pub requirements: Vec<Required>,
     /// Versions of firmware of its BMC that are wanted.
     pub firmware: Vec<String>,

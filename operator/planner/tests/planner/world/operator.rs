@@ -230,6 +230,13 @@ impl World {
         }
         self.writes.accounts += plan.service_accounts.len();
         self.writes.renewed += plan.renewed_accounts.len();
+        for card in &mut self.cards {
+            let dpu = card.dpu.as_ref();
+            let name = dpu.and_then(|dpu| dpu.metadata.name.as_ref());
+            if name.is_some_and(|name| plan.renewed_accounts.contains(name)) {
+                card.void = card.os.as_ref().map(|os| os.epoch.clone());
+            }
+        }
         let before = view.host.status.clone().unwrap_or_default();
         self.keeps_its_ends(&before, &stored(&plan.host_status));
         let host = self.host.as_mut().unwrap();
