@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::condition;
-use lockstep_crds::directive::{ActionKind, Directive};
+use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
 use lockstep_crds::report::BusyReport;
 use lockstep_redfish::{Components, UpdateFacts, at_rest};
 use tokio::time::Instant;
@@ -19,8 +19,8 @@ use crate::site::worker::Worker;
 
 /// How long what was seen is good, while something goes on about the host.
 const GOOD_FOR: Duration = Duration::from_secs(60);
-/// The same while nothing does: what is planned next rests on it.
-const GOOD_AT_REST: Duration = Duration::from_secs(600);
+/// How long that something is written, while nothing goes on about the host.
+const BUSY_FOR: Duration = Duration::from_secs(600);
 
 /// What is known of it.
 #[derive(Debug, Default)]
@@ -35,9 +35,8 @@ impl Rest {
         let good_for = match activity {
             Activity::UnderWay if self.busy.is_some() => Duration::ZERO,
             Activity::UnderWay => GOOD_FOR,
-            Activity::Kept if self.busy.is_some() => GOOD_FOR,
-            Activity::Kept => GOOD_AT_REST,
-            Activity::Proposed => return false,
+            Activity::Kept if self.busy.is_some() => BUSY_FOR,
+            Activity::Kept | Activity::Proposed => return false,
         };
         self.read_at.is_none_or(|at| at.elapsed() >= good_for)
     }
@@ -77,6 +76,12 @@ pub(super) fn takes_power(kind: &ActionKind) -> bool {
     )
 }
 
+/// The cards that an action may take down, by name.
+fn cards_of(directive: &Directive) -> impl Iterator<Item = &str> {
+    let radius = directive.blast_radius.iter();
+    radius.filter_map(|one| one.strip_prefix("dpu/"))
+}
+
 impl Worker {
     /// Keeps in mind what goes on at this BMC.
     pub(super) fn note_rest(&mut self, facts: &UpdateFacts) -> Result<(), String> {
@@ -85,7 +90,8 @@ impl Worker {
         seen
     }
 
-    /// Whether nothing is written at the BMC of the machine that loses power, nor at that of its host.
+    /// Whether nothing is written at the BMC of the machine that loses power, nor at that of its host or
+    /// of the cards in it, as far as this agent looks after them.
     pub(super) async fn require_rest(&mut self, directive: &Directive) -> Result<(), Refusal> {
         let busy = |why: String| Refusal::new(BUSY, format!("nothing was sent: {why}"));
         let bmc = self.may_go_on()?;
@@ -98,6 +104,13 @@ impl Worker {
         if let Some(host) = &directive.expects.host {
             let seen = self.site.glances.updates(host, PATIENCE).await?;
             at_rest(&format!("the BMC of {}", host.name), &seen).map_err(busy)?;
+        }
+        if directive.target.kind == TargetKind::Host {
+            for name in cards_of(directive) {
+                if let Some(seen) = self.site.glances.beside(name, PATIENCE).await {
+                    at_rest(&format!("the BMC of card {name}"), &*seen?).map_err(busy)?;
+                }
+            }
         }
         Ok(())
     }
@@ -114,18 +127,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_written_is_told_in_its_first_words_until_it_has_ended() {
         let mut rest = Rest::default();
-        assert!(rest.is_due(Activity::Kept) && !rest.is_due(Activity::Proposed));
+        assert!(rest.is_due(Activity::UnderWay) && !rest.is_due(Activity::Kept));
         rest.note(&Ok(()), at(1));
         assert!(!rest.is_due(Activity::UnderWay));
         tokio::time::advance(GOOD_FOR).await;
         assert!(rest.is_due(Activity::UnderWay) && !rest.is_due(Activity::Kept));
-        tokio::time::advance(GOOD_AT_REST).await;
-        assert!(rest.is_due(Activity::Kept));
         rest.note(&Err("4 %".to_owned()), at(2));
         rest.note(&Err("9 %".to_owned()), at(3));
         let told = rest.told().unwrap();
         assert_eq!((told.what.as_str(), told.since), ("4 %", at(2)));
         assert!(rest.is_due(Activity::UnderWay) && !rest.is_due(Activity::Kept));
+        tokio::time::advance(BUSY_FOR).await;
+        assert!(rest.is_due(Activity::Kept) && !rest.is_due(Activity::Proposed));
         rest.note(&Ok(()), at(4));
         assert!(rest.told().is_none() && !rest.is_due(Activity::UnderWay));
         rest.not_read("HTTP 500");

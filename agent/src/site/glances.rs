@@ -42,10 +42,28 @@ pub struct Eye {
     asked: Notify,
     /// Whether tasks are to be read too.
     wants_updates: AtomicBool,
+    /// Whether a worker looks when it is asked.
+    attended: AtomicBool,
     seen: watch::Sender<Option<Glance>>,
 }
 
+/// For as long as a worker looks when it is asked.
+#[derive(Debug)]
+pub struct Attending(Arc<Eye>);
+
+impl Drop for Attending {
+    fn drop(&mut self) {
+        self.0.attended.store(false, Ordering::Relaxed);
+    }
+}
+
 impl Eye {
+    /// A worker looks from now on.
+    pub fn attend(self: &Arc<Self>) -> Attending {
+        self.attended.store(true, Ordering::Relaxed);
+        Attending(Arc::clone(self))
+    }
+
     /// Waits until somebody asks. Who asked meanwhile counts.
     pub async fn asked(&self) {
         self.asked.notified().await;
@@ -150,6 +168,32 @@ impl Glances {
                 ),
             )
         })
+    }
+
+    /// What goes on at the BMC of a card, if this agent looks after it.
+    pub async fn beside(
+        &self,
+        card: &str,
+        within: Duration,
+    ) -> Option<Result<Arc<UpdateFacts>, Refusal>> {
+        let key = MachineKey {
+            kind: MachineKind::Card,
+            name: card.to_owned(),
+        };
+        let eye = self.of(&key);
+        if !eye.attended.load(Ordering::Relaxed) {
+            return None;
+        }
+        let seen = eye.look(within, true).await;
+        let updates = seen.and_then(|seen| seen.updates);
+        Some(updates.ok_or_else(|| {
+            Refusal::new(
+                "CardNotSeen",
+                format!(
+                    "nothing was sent: the tasks of the BMC of card {card}, which shares the host's fate, could not be read; see its report"
+                ),
+            )
+        }))
     }
 
     /// All that a card's BMC shows now, and what goes on there.

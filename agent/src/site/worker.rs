@@ -123,6 +123,7 @@ impl Worker {
     pub async fn run(mut self) {
         let mut orders = self.site.orders.changes();
         let eye = self.site.glances.of(&self.current.key);
+        let _attending = eye.attend();
         let mut next_look = Instant::now();
         let mut troubles = 0_u32;
         while !self.ending.is_cancelled() {

@@ -130,7 +130,7 @@ pub(crate) fn is_put_off(view: &View, directive: &Directive) -> bool {
         .filter(|execution| execution.accepted == directive.seq)
         .and_then(|execution| execution.outcome.as_ref());
     let reason = outcome.and_then(|outcome| outcome.reason.as_deref());
-    matches!(reason, Some("UpdatesBusy" | "HostNotSeen"))
+    matches!(reason, Some("UpdatesBusy" | "HostNotSeen" | "CardNotSeen"))
 }
 
 /// Nobody is known to have accepted it.
