@@ -20,6 +20,9 @@ pub const CONTRADICTED: &str = "Contradicted";
 /// Every service that is wanted of a card runs there, by the digest that its agent hashed.
 pub const SERVICES_RUNNING: &str = "ServicesRunning";
 
+/// One of the policy's `imageChoices`, or its `imageRef`, is the card's: `Chosen`, `Kept`, or why not.
+pub const IMAGE_CHOSEN: &str = "ImageChosen";
+
 /// The image's bytes, by their digest, are in the stores of the sites that want it.
 pub const FETCHED: &str = "Fetched";
 

@@ -46,7 +46,7 @@ use lockstep_crds::report::Vantage;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuInventorySpec, DpuReportSpec, names};
 
 use self::cards::Evidence;
-pub use self::fits::fits;
+pub use self::fits::{fits, selects};
 pub use self::gone::FORGOTTEN_AFTER;
 use self::hosts::CardsOfHosts;
 use self::machines::Machines;
