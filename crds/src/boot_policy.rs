@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bmc::LocalRef;
+use crate::image_choice::ImageChoice;
 use crate::image_rules::ImageRules;
 use crate::inventory::InstallMethod;
 
@@ -45,13 +46,21 @@ use crate::inventory::InstallMethod;
     validation = Rule::new("!(self.hostWait.until == 'None' && self.hostWait.onTimeout != 'Hold')")
         .message("hostWait.onTimeout other than Hold needs hostWait.until other than None"),
     validation = Rule::new("self.hostWait.until == 'None' || self.hold.orphanAfterSeconds >= self.hostWait.timeoutSeconds")
-        .message("hold.orphanAfterSeconds must be at least hostWait.timeoutSeconds: a work order must not end a wait that is still allowed")
+        .message("hold.orphanAfterSeconds must be at least hostWait.timeoutSeconds: a work order must not end a wait that is still allowed"),
+    validation = Rule::new("!has(self.imageChoices) || self.imageChoices.all(one, self.imageChoices.exists_one(other, other.name == one.name))")
+        .message("imageChoices must not use a name twice")
 )]
 pub struct DpuBootPolicySpec {
     /// `Observe` reads and reports, `Plan` also publishes the next decision, `Enforce` carries it out.
     #[serde(default)]
     pub mode: PolicyMode,
-    /// Image for the cards that do not name one.
+    /// Images for the cards that do not name one, by what a card is. The first that fits counts; a
+    /// card that none fits gets `imageRef`. Nothing later counts while it is not known whether an
+    /// earlier one fits.
+    #[schemars(length(max = 16))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image_choices: Vec<ImageChoice>,
+    /// Image for the cards that do not name one, and that none of `imageChoices` fits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_ref: Option<LocalRef>,
     /// Firmware images that the cards are to run, each of another component: the BMC writes one at a

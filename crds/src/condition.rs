@@ -23,6 +23,9 @@ pub const SERVICES_RUNNING: &str = "ServicesRunning";
 /// The kernel of the card's own system has found nothing wrong with the filesystems on its disks.
 pub const FILESYSTEMS_CONSISTENT: &str = "FilesystemsConsistent";
 
+/// One of the policy's `imageChoices`, or its `imageRef`, is the card's: `Chosen`, `Kept`, or why not.
+pub const IMAGE_CHOSEN: &str = "ImageChosen";
+
 /// The image's bytes, by their digest, are in the stores of the sites that want it.
 pub const FETCHED: &str = "Fetched";
 

@@ -384,6 +384,9 @@ pub struct CardRecord {
     /// good one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageFacts>,
+    /// The choice of the policy by which that image is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<crate::image_choice::ChosenImage>,
     /// Installs begun for this image on this card.
     #[serde(default)]
     pub attempts: i64,

@@ -23,6 +23,7 @@ pub mod dpu_inventory;
 pub mod host;
 pub mod identity;
 pub mod image;
+pub mod image_choice;
 pub mod image_rules;
 pub mod inspection;
 pub mod inventory;
@@ -40,6 +41,7 @@ pub use host::{DpuHost, DpuHostSpec, DpuHostStatus};
 pub use image::{
     ComponentRequirement, DpuImage, DpuImageSpec, DpuImageStatus, ImageBoot, ImageFits,
 };
+pub use image_choice::{ChosenImage, ImageChoice};
 pub use image_rules::{ImageRequirement, ImageRules, ImageSigner};
 pub use report::{DpuReport, DpuReportSpec};
 

@@ -469,6 +469,37 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "DpuBootPolicy",
+            "a choice of an image needs cards or matchLabels",
+            json!({"spec": {"imageChoices": [{"name": "a", "matchLabels": {}, "imageRef": {"name": "i"}}]}}),
+            json!({"spec": {"imageChoices": [
+                {"name": "a", "matchLabels": {"ring": "1"}, "imageRef": {"name": "i"}},
+                {"name": "b", "cards": {"families": ["BlueField-3"]}, "imageRef": {"name": "i"}, "firmwareRefs": []},
+            ]}}),
+        ),
+        case(
+            "DpuBootPolicy",
+            "an image is chosen by what a card is",
+            json!({"spec": {"imageChoices": [
+                {"name": "a", "cards": {"pairingObserved": true}, "imageRef": {"name": "i"}},
+            ]}}),
+            json!({"spec": {"imageChoices": [
+                {"name": "a", "cards": {"serialNumbers": ["S"], "pairingObserved": false}, "imageRef": {"name": "i"}},
+            ]}}),
+        ),
+        case(
+            "DpuBootPolicy",
+            "imageChoices must not use a name twice",
+            json!({"spec": {"imageChoices": [
+                {"name": "a", "cards": {"partNumbers": ["P"]}, "imageRef": {"name": "i"}},
+                {"name": "a", "cards": {"partNumbers": ["Q"]}, "imageRef": {"name": "i"}},
+            ]}}),
+            json!({"spec": {"imageChoices": [
+                {"name": "a", "cards": {"partNumbers": ["P"]}, "imageRef": {"name": "i"}},
+                {"name": "b", "cards": {"partNumbers": ["P"]}, "imageRef": {"name": "i"}},
+            ]}}),
+        ),
+        case(
+            "DpuBootPolicy",
             "install.goldenImageRef is the last way back",
             json!({"spec": {"install": {"goldenImageRef": {"name": "gold"}}}}),
             json!({"spec": {"install": {"goldenImageRef": {"name": "gold"}, "onFailure": "RollBack"}}}),

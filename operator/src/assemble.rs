@@ -8,11 +8,13 @@ use lockstep_crds::report::StoredImage;
 use lockstep_crds::{
     Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReportSpec, ImageBoot, LocalRef, names,
 };
-use lockstep_planner::inventory::JoinedCard;
+use lockstep_planner::choice::{Choice, choose, firmware_named};
+use lockstep_planner::inventory::{JoinedCard, selects};
 use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::Vetting;
 use lockstep_planner::view::{
     CardView, Fallback, FirmwareImage, Golden, ServiceImage, Wanted, WantedFirmware, WantedService,
+    record_about,
 };
 use lockstep_planner::{View, back_image};
 use thiserror::Error;
@@ -115,9 +117,11 @@ fn card_view(
     let agent = key.sibling(names::xpu(&key.name));
     let joined = world.joins.of(&key.namespace);
     let joined = joined.and_then(|joined| joined.card(&key.name, dpu));
-    let image = dpu.spec.image_ref.as_ref();
-    let image = image.or_else(|| policy.and_then(|policy| policy.spec.image_ref.as_ref()));
-    let found = image_of(world, key, image)?
+    let kept = host.status.as_ref();
+    let kept = kept.and_then(|record| record_about(record, dpu));
+    let spec = policy.map(|policy| &policy.spec);
+    let choice = choose(dpu, spec, kept, |selector| selects(joined, selector));
+    let found = image_named(world, key, choice.image())?
         .map(|image| system_image(world, key, dpu, policy, image, joined));
     let (requirements, brought, vetting, configuration) = found.map_or_else(
         || (Vec::new(), Vec::new(), Vetting::of_nothing(), None),
@@ -142,13 +146,14 @@ fn card_view(
         requirements,
         brought,
         vetting,
-        firmware: firmware(world, key, dpu, policy, joined)?,
+        firmware: firmware(world, key, dpu, policy, &choice, joined)?,
         services: services(world, key, dpu, policy, joined)?,
         offered: offered(world, key, dpu, host, policy, joined)?,
         fallback: None,
         golden: None,
         wiper: None,
-        wanted: wanted(world, key, image)?,
+        wanted: wanted(world, key, &choice)?,
+        choice,
         conflicts: world.claims.conflicts(&Claimant::Card(key.clone())),
         in_host: joined.and_then(|joined| seen_in_host(world, key, node, joined)),
         host_access: joined.and_then(|joined| host_access(world, key, joined)),
@@ -245,16 +250,16 @@ fn wiper(
     }))
 }
 
-/// The firmware images that the card names, or the policy.
+/// The firmware images that the card names, or the policy for such a card.
 fn firmware(
     world: &World,
     key: &Key,
     dpu: &Dpu,
     policy: Option<&DpuBootPolicy>,
+    choice: &Choice,
     joined: Option<&JoinedCard>,
 ) -> Result<Vec<WantedFirmware>, Unreadable> {
-    let own = dpu.spec.firmware_refs.as_ref();
-    let named = own.or_else(|| policy.map(|policy| &policy.spec.firmware_refs));
+    let named = firmware_named(dpu, policy.map(|policy| &policy.spec), choice);
     let find = |named: &LocalRef| {
         let found = image_of(world, key, Some(named))?;
         Ok(WantedFirmware {
@@ -272,7 +277,7 @@ fn firmware(
             }),
         })
     };
-    named.into_iter().flatten().map(find).collect()
+    named.iter().map(find).collect()
 }
 
 /// The services that the card names, or the policy.
@@ -383,13 +388,16 @@ fn facts(image: &DpuImage) -> ImageFacts {
     }
 }
 
-fn wanted(world: &World, card: &Key, image: Option<&LocalRef>) -> Result<Wanted, Unreadable> {
-    let Some(image) = image else {
+fn wanted(world: &World, card: &Key, choice: &Choice) -> Result<Wanted, Unreadable> {
+    if let Choice::NotKnown(why) = choice {
+        return Ok(Wanted::Unchosen(why.clone()));
+    }
+    let Some(image) = choice.image() else {
         return Ok(Wanted::Nothing);
     };
-    let found = image_of(world, card, Some(image))?;
+    let found = image_named(world, card, Some(image))?;
     Ok(found.map_or_else(
-        || Wanted::Missing(image.name.clone()),
+        || Wanted::Missing(image.to_owned()),
         |found| Wanted::Image(facts(found)),
     ))
 }
@@ -399,8 +407,16 @@ fn image_of<'a>(
     card: &Key,
     image: Option<&LocalRef>,
 ) -> Result<Option<&'a DpuImage>, Unreadable> {
-    match image {
-        Some(image) => readable("DpuImage", &world.images, &card.sibling(&image.name)),
+    image_named(world, card, image.map(|image| image.name.as_str()))
+}
+
+fn image_named<'a>(
+    world: &'a World,
+    card: &Key,
+    name: Option<&str>,
+) -> Result<Option<&'a DpuImage>, Unreadable> {
+    match name {
+        Some(name) => readable("DpuImage", &world.images, &card.sibling(name)),
         None => Ok(None),
     }
 }

@@ -146,7 +146,7 @@ fn is_same_card(one: &JoinedCard, other: &JoinedCard) -> bool {
         && is_same_firmware(one, other)
 }
 
-/// Whether two joins say the same of what an image may be made for.
+/// Whether two joins say the same of what an image may be made for, or a policy choose it by.
 fn is_same_kind(one: &JoinedCard, other: &JoinedCard) -> bool {
     let system = |card: &JoinedCard| {
         let told = card.inventory.system.as_ref();
@@ -156,7 +156,9 @@ fn is_same_kind(one: &JoinedCard, other: &JoinedCard) -> bool {
         let told = card.inventory.cpu.as_ref();
         told.and_then(|told| told.facts.architecture.clone())
     };
-    system(one) == system(other) && cpu(one) == cpu(other)
+    system(one) == system(other)
+        && cpu(one) == cpu(other)
+        && one.is_told_by_others == other.is_told_by_others
 }
 
 /// Whether two joins say the same of what an image may require.

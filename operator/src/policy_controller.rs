@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lockstep_crds::{DpuBootPolicy, DpuBootPolicyStatus};
+use lockstep_crds::{DpuBootPolicy, DpuBootPolicyStatus, LocalRef};
 use lockstep_planner::decision::Explanation;
 use lockstep_planner::{Reason, arriving};
 use lockstep_trust::Signers;
@@ -20,12 +20,9 @@ pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
         let Some(policy) = world.policies.get(key).cloned() else {
             return Outcome::done("gone");
         };
-        let named = policy.spec.image_ref.iter();
-        let named = named.chain(&policy.spec.firmware_refs);
-        let mut named = named.chain(&policy.spec.service_refs);
-        let missing = named
-            .find(|image| !world.images.exists(&key.sibling(&image.name)))
-            .map(|image| image.name.clone());
+        let is_missing = |image: &&LocalRef| !world.images.exists(&key.sibling(&image.name));
+        let missing = policy.spec.images_named().find(is_missing);
+        let missing = missing.map(|image| image.name.clone());
         (policy, missing)
     };
     if !context.writes.caught_up(&policy) {

@@ -8,6 +8,7 @@ use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, ImageRules, names};
 use lockstep_planner::inventory::{JoinedCard, boots, fits};
 use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::{Vetting, all_met};
+use lockstep_planner::view::record_about;
 use lockstep_trust::{Trust, appraise};
 
 use crate::key::Key;
@@ -90,11 +91,11 @@ pub(crate) fn findings(world: &World, key: &Key, image: &DpuImage) -> Vec<Findin
         let Some(policy) = world.policies.get(&card.sibling(named)) else {
             continue;
         };
-        let own = dpu.spec.image_ref.as_ref();
-        let wanted = own.or(policy.spec.image_ref.as_ref());
-        let wanted = wanted.is_some_and(|wanted| wanted.name == key.name);
-        let own = dpu.spec.firmware_refs.as_ref();
-        let mut firmware = own.unwrap_or(&policy.spec.firmware_refs).iter();
+        let record = host.status.as_ref();
+        let kept = record.and_then(|record| record_about(record, dpu));
+        let chosen = kept.and_then(|kept| kept.chosen.as_ref());
+        let wanted = policy.spec.image_for(&dpu.spec, chosen) == Some(key.name.as_str());
+        let mut firmware = policy.spec.firmware_for(&dpu.spec, chosen).iter();
         let wanted = wanted || firmware.any(|named| named.name == key.name);
         let own = dpu.spec.service_refs.as_ref();
         let mut services = own.unwrap_or(&policy.spec.service_refs).iter();

@@ -298,10 +298,7 @@ impl World {
             let Some(policy) = entry.readable() else {
                 continue;
             };
-            let firmware = &policy.spec.firmware_refs;
-            let services = &policy.spec.service_refs;
-            let named = policy.spec.image_ref.iter().chain(firmware);
-            let mut named = named.chain(services);
+            let mut named = policy.spec.images_named();
             if named.any(|named| named.name == image.name) {
                 wake.policies.insert(key.clone());
                 self.wake_for_policy(key, wake);

@@ -4,15 +4,12 @@
 
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use lockstep_crds::image::ImageKind;
-use lockstep_crds::{Dpu, DpuBootPolicy, DpuImage, DpuReport};
+use lockstep_crds::{DpuBootPolicy, DpuImage, DpuReport};
 use lockstep_operator::assemble::assemble;
-use lockstep_operator::joins::Joined;
-use lockstep_operator::world::{Wake, World};
-use lockstep_planner::inventory::{JoinedCard, Verdict};
+use lockstep_operator::world::World;
 use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::Vetting;
 use serde_json::{Value, json};
@@ -58,38 +55,6 @@ fn passed_on(envelope: &str) -> Value {
 fn vetting(world: &World) -> Vetting {
     let view = assemble(world, &key("h")).unwrap().unwrap();
     view.cards[0].vetting.clone()
-}
-
-/// A card of this family, joined for it.
-fn join(world: &mut World, dpu: &Dpu, family: &str) -> Wake {
-    let system = json!({
-        "from": "CardBmc", "report": "bmc-card-c", "observedAt": at(0),
-        "facts": {"vendor": "NVIDIA", "family": family},
-    });
-    let cpu = json!({
-        "from": "CardBmc", "report": "bmc-card-c", "observedAt": at(0),
-        "facts": {"architecture": "aarch64"},
-    });
-    let inventory = json!({"completeness": "Complete", "system": system, "cpu": cpu});
-    let card = JoinedCard {
-        inventory: serde_json::from_value(inventory).unwrap(),
-        summary: serde_json::from_value(json!({})).unwrap(),
-        places: Vec::new(),
-        inventoried: Verdict {
-            status: "True",
-            reason: "Complete",
-            message: String::new(),
-        },
-        tellers: BTreeMap::new(),
-        inspected: BTreeMap::new(),
-        witnesses: Vec::new(),
-        is_told_by_others: true,
-        is_claimed_by_word: false,
-    };
-    let mut joined = Joined::default();
-    joined.cards.insert("c".to_owned(), Arc::new(dpu.clone()));
-    joined.join.cards.insert("c".to_owned(), card);
-    world.joined(&key("c").namespace, joined)
 }
 
 #[test]

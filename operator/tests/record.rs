@@ -13,6 +13,7 @@ use lockstep_crds::{Dpu, DpuHost, DpuStatus, FINALIZER, HELD_TAINT, Phase};
 use lockstep_operator::metrics::Metrics;
 use lockstep_operator::record::{RecordError, carry_out};
 use lockstep_operator::writes::{WriteError, Writes};
+use lockstep_planner::choice::Choice;
 use lockstep_planner::decision::{Finalizers, NodeTaint, TaintEffect, Transition};
 use lockstep_planner::inventory::JoinedHost;
 use lockstep_planner::vetting::Vetting;
@@ -47,6 +48,7 @@ fn view(server: &ApiServer) -> View {
             report: None,
             os: None,
             os_agent: None,
+            choice: Choice::Nothing,
             wanted: Wanted::Nothing,
             conflicts: Vec::new(),
             sightings: Vec::new(),

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use lockstep_crds::boot_policy::PolicyMode;
 use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::host::CardRecord;
-use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage};
+use lockstep_crds::{ChosenImage, Dpu, DpuBootPolicy, DpuHost, DpuImage};
 use lockstep_store::{Digest, Place};
 use url::Url;
 
@@ -165,19 +165,22 @@ impl<'a> Standing<'a> {
         })
     }
 
-    /// The image that the card names, or the policy of its host.
-    fn named<'i>(&self, images: &'i [Arc<DpuImage>]) -> Option<&'i Arc<DpuImage>> {
-        let own = self.card.spec.image_ref.as_ref();
-        let reference = own.or(self.policy.spec.image_ref.as_ref())?;
-        images
-            .iter()
-            .find(|image| image.name_any() == reference.name)
+    /// What the policy's choices came to, as the operator recorded it.
+    fn chosen(&self) -> Option<&ChosenImage> {
+        self.kept.and_then(|kept| kept.chosen.as_ref())
     }
 
-    /// The firmware images that the card names, or the policy of its host.
+    /// The image that the card names, or the policy of its host for such a card.
+    fn named<'i>(&self, images: &'i [Arc<DpuImage>]) -> Option<&'i Arc<DpuImage>> {
+        let policy = &self.policy.spec;
+        let name = policy.image_for(&self.card.spec, self.chosen())?;
+        images.iter().find(|image| image.name_any() == name)
+    }
+
+    /// The firmware images that the card names, or the policy of its host for such a card.
     fn firmware<'i>(&self, images: &'i [Arc<DpuImage>]) -> Vec<&'i Arc<DpuImage>> {
-        let own = self.card.spec.firmware_refs.as_ref();
-        let named = own.unwrap_or(&self.policy.spec.firmware_refs);
+        let policy = &self.policy.spec;
+        let named = policy.firmware_for(&self.card.spec, self.chosen());
         let named = named.iter().filter_map(|reference| {
             let mut images = images.iter();
             images.find(|image| image.name_any() == reference.name)
@@ -433,6 +436,50 @@ mod tests {
             assert_eq!(digits, kept, "{record}");
             let image = image_of(&cards[0], &hosts, &policies, &images).unwrap();
             assert_eq!(image.name_any(), given, "{record}");
+        }
+    }
+
+    #[test]
+    fn what_was_chosen_for_a_card_is_had_and_configured_and_nothing_before_that() {
+        let mut wants = (*card(None)).clone();
+        wants.metadata.uid = Some("uid-c".into());
+        let mut policy = (*policy("Plan", Some("one"))).clone();
+        policy.spec.image_choices = serde_json::from_value(json!([{
+            "name": "bf3", "cards": {"families": ["BlueField-3"]},
+            "imageRef": {"name": "two"}, "firmwareRefs": [{"name": "three"}],
+        }]))
+        .unwrap();
+        let images = [image("one", "1"), image("two", "2"), image("three", "3")];
+        let (by, others) = (
+            json!({"choice": "bf3", "image": "two", "asked": "a"}),
+            json!({"image": "one", "asked": "a"}),
+        );
+        let own = {
+            let mut own = wants.clone();
+            own.spec.image_ref = Some(lockstep_crds::LocalRef { name: "one".into() });
+            own
+        };
+        let table: [(&Dpu, Value, &[&str]); 4] = [
+            (&wants, json!({}), &[]),
+            (&wants, json!({"chosen": by}), &["2", "3"]),
+            (&wants, json!({"chosen": others}), &["1"]),
+            // What was chosen before it named one.
+            (&own, json!({"chosen": by}), &["1"]),
+        ];
+        for (card, mut record, expected) in table {
+            for (field, value) in [("name", "c"), ("uid", "uid-c"), ("physicalId", "p")] {
+                record[field] = json!(value);
+            }
+            let mut host = (*host()).clone();
+            host.status = serde_json::from_value(json!({"cards": [record]})).unwrap();
+            let (hosts, policies) = ([Arc::new(host)], [Arc::new(policy.clone())]);
+            let cards = [Arc::new(card.clone())];
+            let found = wanted("s", &hosts, &cards, &policies, &images);
+            let digits = found.keys().map(|digest| digest.hex()[..1].to_owned());
+            assert_eq!(digits.collect::<Vec<_>>(), expected, "{record}");
+            let given = image_of(&cards[0], &hosts, &policies, &images);
+            let given = given.map(|image| image.spec.digest[7..8].to_owned());
+            assert_eq!(given.as_deref(), expected.first().copied());
         }
     }
 

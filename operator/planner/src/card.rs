@@ -274,14 +274,15 @@ fn needed(
     let wanted = match &card.wanted {
         Wanted::Image(image) => image,
         Wanted::Missing(name) => return without_image(view, kept, card, name, now),
+        Wanted::Unchosen(_) if kept.is_none() && record.cards.len() >= CARDS => {
+            return too_many_cards(view);
+        }
+        Wanted::Unchosen(why) => return unchosen(view, kept, card, why, now),
         // Its firmware alone is wanted.
         Wanted::Nothing => return undo(view, record, card, now),
     };
     if kept.is_none() && record.cards.len() >= CARDS {
-        return Intent::stall(
-            Reason::TooManyCards,
-            format!("{} has more than {CARDS} cards", host::machine(view)),
-        );
+        return too_many_cards(view);
     }
     let Some(kept) = kept else {
         return Intent::wait(
@@ -326,6 +327,14 @@ fn led_meanwhile(
 /// Whether a card whose firmware needs a person may go on as it is: nothing was begun that is not over.
 fn firmware_is_over(kept: &CardRecord) -> bool {
     !kept.components.iter().any(is_under_way)
+}
+
+fn too_many_cards(view: &View) -> Intent {
+    let host = host::machine(view);
+    Intent::stall(
+        Reason::TooManyCards,
+        format!("{host} has more than {CARDS} cards"),
+    )
 }
 
 fn nothing_wanted() -> Intent {
@@ -402,15 +411,8 @@ fn without_image(
     name: &str,
     now: Timestamp,
 ) -> Intent {
-    if let Some(kept) = kept {
-        if let Some(end) = install_end(view, kept, now) {
-            return booting(view, card, kept, end, now);
-        }
-        // What a stateless card boots from is armed for good; whether it is wanted nobody can tell.
-        let is_kept = kept.image.as_ref().is_some_and(|image| image.stateless);
-        if kept.observed_at.is_some() && !kept.armed.is_empty() && !is_kept {
-            return clear(view, kept, card, now);
-        }
+    if let Some(left) = kept.and_then(|kept| left_over(view, kept, card, now)) {
+        return left;
     }
     if let Some(until) = arriving(&card.dpu.metadata, now) {
         return Intent::wait_until(
@@ -423,6 +425,32 @@ fn without_image(
         Reason::ImageNotFound,
         format!("DpuImage {name} does not exist"),
     )
+}
+
+/// Which image is wanted is not known. What runs goes on, what is over is cleaned up.
+fn unchosen(
+    view: &View,
+    kept: Option<&CardRecord>,
+    card: &CardView,
+    why: &str,
+    now: Timestamp,
+) -> Intent {
+    let left = kept.and_then(|kept| left_over(view, kept, card, now));
+    left.unwrap_or_else(|| {
+        let message = format!("{}: {why}", machine(card));
+        Intent::wait(Reason::ImageNotChosen, message, reach::SILENCE)
+    })
+}
+
+/// What an install left of which nobody can tell whether it is wanted.
+fn left_over(view: &View, kept: &CardRecord, card: &CardView, now: Timestamp) -> Option<Intent> {
+    if let Some(end) = install_end(view, kept, now) {
+        return Some(booting(view, card, kept, end, now));
+    }
+    // What a stateless card boots from is armed for good; whether it is wanted nobody can tell.
+    let is_kept = kept.image.as_ref().is_some_and(|image| image.stateless);
+    let is_over = kept.observed_at.is_some() && !kept.armed.is_empty() && !is_kept;
+    is_over.then(|| clear(view, kept, card, now))
 }
 
 /// The card was seen with the wanted image: clean up, and watch that it stays so.

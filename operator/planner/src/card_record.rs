@@ -20,6 +20,7 @@ use crate::reach;
 use crate::retire;
 use crate::road;
 use crate::roll_back;
+use crate::show_choice;
 use crate::takedown;
 use crate::view::{CardView, View, Wanted};
 use crate::whole_card;
@@ -34,10 +35,11 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
     for card in &view.cards {
         let wanted = match &card.wanted {
             Wanted::Image(wanted) if is_approved(card) => Some(wanted),
-            Wanted::Image(_) | Wanted::Missing(_) | Wanted::Nothing => None,
+            Wanted::Image(_) | Wanted::Missing(_) | Wanted::Unchosen(_) | Wanted::Nothing => None,
         };
         let kept = position(view, record, card).map(|index| record.cards.remove(index));
-        let is_wanted = wanted.is_some() || is_approved(card) && !card.firmware.is_empty();
+        let may_be = !card.firmware.is_empty() || matches!(card.wanted, Wanted::Unchosen(_));
+        let is_wanted = wanted.is_some() || is_approved(card) && may_be;
         // One that is powered off for good has to be recorded too.
         let is_begun = is_wanted || retire::goes_down(view, record, card, now);
         let begun = match kept {
@@ -49,6 +51,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         card.name().clone_into(&mut kept.name);
         card.uid().clone_into(&mut kept.uid);
         card.physical_id().clone_into(&mut kept.physical_id);
+        show_choice::remember(view, card, &mut kept);
         put_off_end(view, &mut kept, now);
         wipe::absorb(card, &mut kept, now);
         notice_os(card, &mut kept, now);
@@ -72,7 +75,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         roll_back::stay_aimed(view, &mut kept, now);
         if let Some(wanted) = wanted {
             if !wipe::is_aimed(card) {
-                roll_back::remember_good(&mut kept, wanted, view.image_name(card));
+                roll_back::remember_good(&mut kept, wanted, card.choice.image());
             }
             if !busy {
                 roll_back::begin_if_due(view, record, card, &mut kept, wanted, now);
@@ -195,6 +198,7 @@ fn fresh(card: &CardView, wanted: Option<&ImageFacts>) -> CardRecord {
         uid: card.uid(),
         physical_id: card.physical_id(),
         image: wanted.cloned(),
+        chosen: card.choice.chosen().cloned(),
         attempts: 0,
         method: None,
         failed_methods: Vec::new(),
@@ -326,7 +330,7 @@ fn notice_security_version(card: &CardView, kept: &mut CardRecord, now: Timestam
     let Some(os) = card.live_os(now) else { return };
     let wanted = match &card.wanted {
         Wanted::Image(wanted) => Some((wanted, &card.vetting)),
-        Wanted::Missing(_) | Wanted::Nothing => None,
+        Wanted::Missing(_) | Wanted::Unchosen(_) | Wanted::Nothing => None,
     };
     let fallback = card.fallback.as_deref();
     let golden = card.golden.as_ref().map(|golden| &golden.found);

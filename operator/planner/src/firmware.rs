@@ -389,7 +389,7 @@ pub(crate) fn is_armed_as_it_stays(
     match &card.wanted {
         _ if kept.armed.is_empty() => true,
         Wanted::Image(wanted) => stays(wanted) && vetting::passed(spec, card, kept, wanted).is_ok(),
-        Wanted::Missing(_) | Wanted::Nothing => false,
+        Wanted::Missing(_) | Wanted::Unchosen(_) | Wanted::Nothing => false,
     }
 }
 

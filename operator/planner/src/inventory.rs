@@ -48,7 +48,7 @@ use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuInventorySpec, DpuReportSpec
 
 pub use self::boot_stream::boots;
 use self::cards::Evidence;
-pub use self::fits::fits;
+pub use self::fits::{fits, selects};
 pub use self::gone::FORGOTTEN_AFTER;
 use self::hosts::CardsOfHosts;
 use self::machines::Machines;

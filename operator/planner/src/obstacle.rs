@@ -30,6 +30,7 @@ pub(crate) fn obstacle(
         _ if is_going(view, card) || !is_approved(card) => return None,
         Wanted::Nothing => return None,
         Wanted::Missing(_) => return Some("its DpuImage does not exist"),
+        Wanted::Unchosen(_) => return Some("which image it is to get is not known"),
         Wanted::Image(wanted) => wanted,
     };
     let kept = record_of(record, card)?;

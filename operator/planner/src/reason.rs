@@ -77,8 +77,12 @@ reasons! {
     SitesDiffer => AtOnce("site is immutable: delete the object whose site is wrong, and create it again"),
     /// The image that the card or its policy names does not exist.
     ImageNotFound => AtOnce("Create the DpuImage, or correct imageRef, firmwareRefs or serviceRefs"),
+    /// The policy chooses the image of the card by what it is, and that has not been read, or vantage points contradict each other in it.
+    ImageNotChosen => IfItLasts("Look at the card's DpuInventory: spec.missing says who could tell it, spec.conflicts who contradicts whom; have that agent run, or name the image in imageRef of the Dpu"),
+    /// By what is told of the card now the policy's imageChoices would come to another image than the one that was chosen and installed. Nothing is changed for it.
+    ImageChoiceDiffers => AtOnce("Look at the card's DpuInventory; change retryToken on the Dpu to have the image chosen anew, which installs it, or name the image that the card is to keep in imageRef of the Dpu"),
     /// Neither the card nor its policy names an image.
-    NoImageWanted => AtOnce("Set imageRef on the Dpu or on its DpuBootPolicy to have one installed"),
+    NoImageWanted => AtOnce("Set imageRef on the Dpu or on its DpuBootPolicy, or a choice of its imageChoices that fits, to have one installed"),
     /// The admission policies that keep agents to their own objects are missing or changed.
     AdmissionGuardMissing => AtOnce("Apply config/admission (or upgrade the chart) again: without these guards no agent's word can be trusted"),
     /// Two objects claim one machine.

@@ -39,7 +39,7 @@ pub(crate) fn met(
 ) -> Result<(), Intent> {
     let image = match &card.wanted {
         Wanted::Image(image) => image.version.as_str(),
-        Wanted::Missing(_) | Wanted::Nothing => "its image",
+        Wanted::Missing(_) | Wanted::Unchosen(_) | Wanted::Nothing => "its image",
     };
     all_met(record, card, kept, image, &card.requirements, now)
 }

@@ -112,7 +112,7 @@ fn way(
     };
     let stateless = match &card.wanted {
         Wanted::Image(image) => Some(image).filter(|image| image.stateless),
-        Wanted::Missing(_) | Wanted::Nothing => None,
+        Wanted::Missing(_) | Wanted::Unchosen(_) | Wanted::Nothing => None,
     };
     if let Some(image) = stateless.filter(|_| method != AllowedMethod::UefiHttp) {
         return Way::Closed(format!(

@@ -27,17 +27,13 @@ use crate::requirement::Judgement;
 use crate::road;
 use crate::takedown;
 use crate::vetting::{self, Vetting};
-use crate::view::{CardView, Fallback, View, Wanted};
+use crate::view::{CardView, Fallback, View, Wanted, record_about};
 use crate::wipe;
 
 /// Where the card goes back to: the golden image of its record, or the last good one if the card is
 /// on its way to that, or may have to be.
 pub fn back_image<'a>(record: &'a DpuHostStatus, card: &CardView) -> Option<BackTo<'a>> {
-    let physical = card.physical_id();
-    let kept = record.record_of(&card.uid()).or_else(|| {
-        let mut cards = record.cards.iter();
-        cards.find(|kept| !physical.is_empty() && kept.physical_id == physical)
-    })?;
+    let kept = record_about(record, &card.dpu)?;
     let good = || kept.last_good.as_ref().map(GoodImage::way_back);
     kept.back_to().or_else(good)
 }

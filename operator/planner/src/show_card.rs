@@ -15,6 +15,7 @@ use crate::firmware;
 use crate::intent::Intent;
 use crate::reason::Reason;
 use crate::roll_back;
+use crate::show_choice::show_choice;
 use crate::show_filesystems::show_filesystems;
 use crate::show_inventory::{is_under_way, show_card_inventory};
 use crate::show_services::show_services;
@@ -53,7 +54,7 @@ pub(crate) fn show_card(
     status.wanted_image = match (back, &card.wanted) {
         (Some(back), _) => Some(back.from.clone()),
         (None, Wanted::Image(image)) => Some(image.clone()),
-        (None, Wanted::Missing(_) | Wanted::Nothing) => None,
+        (None, Wanted::Missing(_) | Wanted::Unchosen(_) | Wanted::Nothing) => None,
     };
     if let Some(bmc) = view.card_bmc(card, now) {
         status.capabilities = Some(bmc.capabilities.clone());
@@ -86,6 +87,7 @@ pub(crate) fn show_card(
         now,
     );
     show_filesystems(record, card, &mut status, now);
+    show_choice(view, card, &mut status, now);
     show_services(view, record, card, intent, &mut status, now);
     // A card that has nothing to do itself may still wait for its host.
     let reconciling = condition::find(&status.conditions, condition::RECONCILING).is_some();
@@ -120,7 +122,7 @@ fn phase(
     }
     let version = match &card.wanted {
         Wanted::Image(image) => image.version.as_str(),
-        Wanted::Missing(_) | Wanted::Nothing => "",
+        Wanted::Missing(_) | Wanted::Unchosen(_) | Wanted::Nothing => "",
     };
     let installed = card::is_installed(record, card);
     let clears = |open: &Directive| {
@@ -185,7 +187,10 @@ fn phase(
         Intent::Wait(why, _) => {
             let phase = if why.reason == Reason::CardAgentSilent {
                 Phase::Degraded
-            } else if matches!(why.reason, Reason::Inspecting | Reason::Adopting) {
+            } else if matches!(
+                why.reason,
+                Reason::Inspecting | Reason::Adopting | Reason::ImageNotChosen
+            ) {
                 Phase::Inspecting
             } else if wipe::is_aimed(card) {
                 Phase::Wiping

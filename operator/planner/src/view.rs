@@ -10,11 +10,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_configuration::Inputs;
 use lockstep_crds::directive::{ActivatedBy, ImageFacts};
 use lockstep_crds::dpu::{HostPlace, InventorySummary};
+use lockstep_crds::host::CardRecord;
 use lockstep_crds::inspection::Inspected;
 use lockstep_crds::inventory::HostAccess;
 use lockstep_crds::report::{BmcReport, Execution, StoredImage, Vantage};
-use lockstep_crds::{ComponentRequirement, Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
+use lockstep_crds::{
+    ComponentRequirement, Dpu, DpuBootPolicy, DpuHost, DpuHostStatus, DpuReportSpec,
+};
 
+use crate::choice::Choice;
 use crate::decision::TaintEffect;
 use crate::inventory::{JoinedHost, Verdict};
 use crate::reach::is_stranger;
@@ -62,6 +66,8 @@ pub struct CardView {
     pub os: Option<DpuReportSpec>,
     /// Lease of the agent in its operating system.
     pub os_agent: Option<LeaseSeen>,
+    /// By whose word an image is wanted of it.
+    pub choice: Choice,
     /// The image it should run.
     pub wanted: Wanted,
     /// What that image asks of the card's components, and what is seen of them.
@@ -252,6 +258,8 @@ pub enum Wanted {
     Nothing,
     /// A name that no `DpuImage` has.
     Missing(String),
+    /// The policy chooses it by what the card is, and that is not known; why.
+    Unchosen(String),
     /// This one.
     Image(ImageFacts),
 }
@@ -338,14 +346,6 @@ impl View {
         )
     }
 
-    /// Name of the `DpuImage` that is wanted of the card.
-    pub(crate) fn image_name<'a>(&'a self, card: &'a CardView) -> Option<&'a str> {
-        let policy = self.policy.as_ref();
-        let own = card.dpu.spec.image_ref.as_ref();
-        let named = own.or_else(|| policy.and_then(|policy| policy.spec.image_ref.as_ref()));
-        named.map(|named| named.name.as_str())
-    }
-
     /// uid of the host object.
     pub fn host_uid(&self) -> String {
         self.host.metadata.uid.clone().unwrap_or_default()
@@ -392,17 +392,31 @@ impl CardView {
 
     /// The card itself, whatever object stands for it: attempts belong to it.
     pub fn physical_id(&self) -> String {
-        let identity = self.dpu.spec.identity.clone().unwrap_or_default();
-        identity
-            .system_uuid
-            .map(|uuid| uuid.trim().to_lowercase())
-            .or_else(|| {
-                identity
-                    .serial_number
-                    .map(|serial| serial.trim().to_owned())
-            })
-            .unwrap_or_default()
+        physical_id(&self.dpu)
     }
+}
+
+fn physical_id(dpu: &Dpu) -> String {
+    let identity = dpu.spec.identity.clone().unwrap_or_default();
+    identity
+        .system_uuid
+        .map(|uuid| uuid.trim().to_lowercase())
+        .or_else(|| {
+            identity
+                .serial_number
+                .map(|serial| serial.trim().to_owned())
+        })
+        .unwrap_or_default()
+}
+
+/// The record of a card: its own, else that of an object for the same physical card.
+pub fn record_about<'a>(record: &'a DpuHostStatus, dpu: &Dpu) -> Option<&'a CardRecord> {
+    let uid = dpu.metadata.uid.as_deref().unwrap_or_default();
+    let physical = physical_id(dpu);
+    record.record_of(uid).or_else(|| {
+        let mut cards = record.cards.iter();
+        cards.find(|kept| !physical.is_empty() && kept.physical_id == physical)
+    })
 }
 
 fn trusted_bmc<'a>(

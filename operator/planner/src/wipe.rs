@@ -318,7 +318,7 @@ pub(crate) fn failed(card: &CardView, kept: &CardRecord) -> Intent {
         let begun = begun.map_or_else(String::new, |at| format!(" at {}", at.0));
         let seen = match &card.wanted {
             Wanted::Image(wanted) => failure::told(kept, wanted),
-            Wanted::Missing(_) | Wanted::Nothing => String::new(),
+            Wanted::Missing(_) | Wanted::Unchosen(_) | Wanted::Nothing => String::new(),
         };
         return Intent::stall(
             Reason::WipeFailed,

@@ -4,16 +4,19 @@
 
 pub(crate) mod apiserver;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReport};
 use lockstep_operator::guards::Guards;
+use lockstep_operator::joins::Joined;
 use lockstep_operator::key::Key;
 use lockstep_operator::table::Entry;
 use lockstep_operator::watched::Watched;
 use lockstep_operator::world::{Wake, World};
+use lockstep_planner::inventory::{JoinedCard, Verdict};
 use serde_json::{Value, json};
 
 /// The namespace, that is the site, of everything here.
@@ -103,4 +106,36 @@ pub(crate) fn put<K: Watched + kube::Resource>(world: &mut World, object: K) -> 
 /// A world without guards that waits for nothing.
 pub(crate) fn world() -> World {
     World::new(Guards::default(), [])
+}
+
+/// A card of this family, joined for it.
+pub(crate) fn join(world: &mut World, dpu: &Dpu, family: &str) -> Wake {
+    let system = json!({
+        "from": "CardBmc", "report": "bmc-card-c", "observedAt": at(0),
+        "facts": {"vendor": "NVIDIA", "family": family},
+    });
+    let cpu = json!({
+        "from": "CardBmc", "report": "bmc-card-c", "observedAt": at(0),
+        "facts": {"architecture": "aarch64"},
+    });
+    let inventory = json!({"completeness": "Complete", "system": system, "cpu": cpu});
+    let card = JoinedCard {
+        inventory: serde_json::from_value(inventory).unwrap(),
+        summary: serde_json::from_value(json!({})).unwrap(),
+        places: Vec::new(),
+        inventoried: Verdict {
+            status: "True",
+            reason: "Complete",
+            message: String::new(),
+        },
+        tellers: BTreeMap::new(),
+        inspected: BTreeMap::new(),
+        witnesses: Vec::new(),
+        is_told_by_others: true,
+        is_claimed_by_word: false,
+    };
+    let mut joined = Joined::default();
+    joined.cards.insert("c".to_owned(), Arc::new(dpu.clone()));
+    joined.join.cards.insert("c".to_owned(), card);
+    world.joined(&key("c").namespace, joined)
 }

@@ -2,7 +2,7 @@
 
 use lockstep_crds::ImageFits;
 use lockstep_crds::report::BootStreamReport;
-use lockstep_planner::inventory::{JoinedCard, boots, fits};
+use lockstep_planner::inventory::{JoinedCard, boots, fits, selects};
 use lockstep_planner::requirement::Judgement;
 use serde_json::{Value, json};
 
@@ -133,4 +133,77 @@ fn a_boot_stream_goes_to_its_generations_alone_and_only_whole() {
     );
     assert!(matches!(torn, Judgement::NotMet(why) if why.contains("it ends at byte 7")));
     assert!(matches!(boots(None, &both), Judgement::NotKnown(_)));
+}
+
+#[test]
+fn a_selector_asks_what_the_card_is_and_takes_nobodys_silence_for_an_answer() {
+    let judge = |card: Option<&JoinedCard>, asked: Value| {
+        let asked = serde_json::from_value(asked).unwrap();
+        selects(card, &asked)
+    };
+    let system = json!({"family": "BlueField-3", "partNumber": "P-1", "serialNumber": "MT1"});
+    let site = Site::default().card("c", json!({}));
+    let told = site.clone().card_bmc("c", json!({"system": system}));
+    let card = told.joined("c");
+    for asked in [
+        json!({"families": ["BlueField-2", "bluefield3"]}),
+        json!({"partNumbers": ["p1"], "serialNumbers": ["MT2", "mt1"]}),
+    ] {
+        assert_eq!(judge(Some(&card), asked.clone()), Judgement::Met, "{asked}");
+    }
+    let many: Vec<String> = (2..40).map(|n| format!("MT{n}")).collect();
+    for (asked, words) in [
+        (
+            json!({"families": ["BlueField"]}),
+            "the card's is BlueField-3",
+        ),
+        (
+            json!({"families": ["BlueField-3"], "partNumbers": ["P-2"]}),
+            "the card's is P-1",
+        ),
+        (
+            json!({"serialNumbers": many}),
+            "MT9 or one of 30 more, and the card's is MT1",
+        ),
+    ] {
+        let Judgement::NotMet(why) = judge(Some(&card), asked.clone()) else {
+            panic!("{asked} fits");
+        };
+        assert!(why.contains(words), "{why}");
+    }
+    let unread = site.clone().card_bmc("c", json!({})).joined("c");
+    // Its own operating system could tell the number of any card.
+    let word = site
+        .clone()
+        .own_agent("c", json!({"system": {"serialNumber": "MT1"}}));
+    let word = word.joined("c");
+    let other = told.own_agent("c", json!({"system": {"partNumber": "P-2"}}));
+    let contradicted = other.joined("c");
+    for (card, asked, words) in [
+        (
+            None,
+            json!({"families": ["BlueField-3"]}),
+            "nobody has told the card's (system.family",
+        ),
+        (
+            Some(&unread),
+            json!({"partNumbers": ["P-1"]}),
+            "nobody has told the card's (system.partNumber",
+        ),
+        (
+            Some(&word),
+            json!({"serialNumbers": ["MT1"]}),
+            "nobody but its own operating system has told",
+        ),
+        (
+            Some(&contradicted),
+            json!({"partNumbers": ["P-1"]}),
+            "contradict each other",
+        ),
+    ] {
+        let Judgement::NotKnown(why) = judge(card, asked.clone()) else {
+            panic!("{asked} is known");
+        };
+        assert!(why.contains(words), "{why}");
+    }
 }

@@ -10,6 +10,7 @@
     reason = "a failing test says where"
 )]
 
+mod choosing;
 mod model;
 mod properties;
 mod purity;

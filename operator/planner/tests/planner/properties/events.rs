@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 use super::disruption;
 use crate::world::agent::Fault;
-use crate::world::build::{GOLDEN, dpu, image};
+use crate::world::build::{GOLDEN, by_family, dpu, image};
 use crate::world::host_agent::Push;
 use crate::world::machine::{Firmware, HttpBoot, Update};
 use crate::world::operator::Crash;
@@ -42,6 +42,8 @@ pub enum Event {
     /// Somebody has the BMC of the host, or of that card, write something, or that has ended.
     Busy(Option<usize>, bool),
     PolicyImage(Option<&'static str>),
+    /// The policy chooses images by family: these, in this order.
+    Choices(&'static [(&'static str, &'static str)]),
     ImageGone(bool),
     Source(bool),
     /// Something else is found of an image.
@@ -83,6 +85,8 @@ pub enum OfCard {
     Pause(bool),
     Retry,
     Image(Option<&'static str>),
+    /// What is told of its family by now.
+    Family(Option<&'static str>),
     Stage(BootStage),
     Knowledge(Knowledge),
     Deaf(bool),
@@ -186,6 +190,15 @@ fn versions() -> impl Strategy<Value = Option<&'static str>> {
         1 => Just(Some("net-4")),
         1 => Just(Some("os-9")),
         1 => Just(None),
+    ]
+}
+
+fn choices() -> impl Strategy<Value = &'static [(&'static str, &'static str)]> {
+    prop_oneof![
+        1 => Just(&[][..]),
+        2 => Just(&[("new", "os-2")][..]),
+        2 => Just(&[("new", "os-2"), ("old", "os-1")][..]),
+        1 => Just(&[("old", "net-3"), ("new", "os-1")][..]),
     ]
 }
 
@@ -313,6 +326,7 @@ fn of_card() -> impl Strategy<Value = OfCard> {
         2 => places().prop_map(OfCard::Place),
         2 => Just(OfCard::Retry),
         2 => versions().prop_map(OfCard::Image),
+        2 => prop_oneof![Just(None), Just(Some("old")), Just(Some("new"))].prop_map(OfCard::Family),
         2 => stages().prop_map(OfCard::Stage),
         2 => knowledge().prop_map(OfCard::Knowledge),
         1 => any::<bool>().prop_map(OfCard::Deaf),
@@ -372,6 +386,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::HandsOff),
         1 => (prop::option::of(0..2_usize), any::<bool>()).prop_map(|(card, busy)| Event::Busy(card, busy)),
         2 => versions().prop_map(Event::PolicyImage),
+        2 => choices().prop_map(Event::Choices),
         1 => any::<bool>().prop_map(Event::ImageGone),
         1 => any::<bool>().prop_map(Event::Source),
         3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("bmc-b"), Just("nic-d"), Just("net-3"), Just("web-d"), Just(GOLDEN)], vettings()).prop_map(|(image, found)| Event::Vetted(image, found)),
@@ -447,6 +462,13 @@ pub fn happen(world: &mut World, event: &Event, spare: &mut Option<DpuBootPolicy
         Event::PolicyImage(version) => {
             let image = version.map(|name| LocalRef { name: name.into() });
             world.edit_policy(|policy| policy.image_ref = image);
+        }
+        Event::Choices(choices) => {
+            let choices = choices
+                .iter()
+                .map(|(family, image)| by_family(family, image));
+            let choices = choices.collect();
+            world.edit_policy(|policy| policy.image_choices = choices);
         }
         Event::ImageGone(gone) => {
             let os = image("os-1");
@@ -555,6 +577,7 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
             let image = version.map(|name| LocalRef { name: name.into() });
             world.edit_card(index, |card| card.image_ref = image);
         }
+        OfCard::Family(family) => world.cards[index].family = family.map(str::to_owned),
         OfCard::Stage(stage) => world.cards[index].machine.stage = Some(stage.clone()),
         OfCard::Knowledge(known) => world.cards[index].machine.knowledge = known.clone(),
         OfCard::Deaf(deaf) => world.cards[index].machine.deaf = *deaf,

@@ -410,7 +410,7 @@ impl World {
         let of_cards = view.cards.iter().flat_map(|card| {
             let wanted = match &card.wanted {
                 Wanted::Image(wanted) => Some(wanted),
-                Wanted::Missing(_) | Wanted::Nothing => None,
+                Wanted::Missing(_) | Wanted::Unchosen(_) | Wanted::Nothing => None,
             };
             let fallback = card.fallback.as_ref().map(|fallback| &fallback.image);
             let golden = card.golden.as_ref().map(|golden| &golden.found.image);

@@ -9,7 +9,8 @@ use lockstep_crds::report::Reachability;
 use lockstep_crds::service::ServicesReport;
 use lockstep_crds::wipe::WipeResult;
 use lockstep_crds::{
-    Dpu, DpuBootPolicy, DpuBootPolicySpec, DpuHost, DpuHostSpec, DpuSpec, MachineIdentity,
+    Dpu, DpuBootPolicy, DpuBootPolicySpec, DpuHost, DpuHostSpec, DpuSpec, ImageChoice,
+    MachineIdentity,
 };
 use lockstep_planner::inventory::JoinedHost;
 use serde_json::{Value, json};
@@ -91,6 +92,14 @@ pub fn dpu(name: &str) -> Dpu {
     dpu
 }
 
+/// A choice of that image for the cards of a family, by whose name it goes.
+pub fn by_family(family: &str, image: &str) -> ImageChoice {
+    serde_json::from_value(json!({
+        "name": family, "cards": {"families": [family]}, "imageRef": {"name": image},
+    }))
+    .unwrap()
+}
+
 /// What an agent tells that runs services, and has none.
 fn runs_none() -> ServicesReport {
     ServicesReport {
@@ -154,6 +163,7 @@ impl World {
                     configuration: None,
                     runs: None,
                     joined: None,
+                    family: None,
                 })
                 .collect(),
             agent: SiteAgent::new(),
@@ -203,10 +213,12 @@ impl World {
     /// Edits the policy's spec as a user would.
     pub fn edit_policy(&mut self, edit: impl FnOnce(&mut DpuBootPolicySpec)) {
         if let Some(policy) = self.policy.as_mut() {
-            let before = policy.spec.image_ref.clone();
+            let before = policy.spec.clone();
             edit(&mut policy.spec);
             policy.metadata.generation = policy.metadata.generation.map(|g| g + 1);
-            self.wish += usize::from(before != policy.spec.image_ref);
+            let same = before.image_ref == policy.spec.image_ref
+                && before.image_choices == policy.spec.image_choices;
+            self.wish += usize::from(!same);
         }
     }
 

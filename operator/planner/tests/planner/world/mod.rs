@@ -20,12 +20,14 @@ use lockstep_crds::report::{FilesystemReport, StoredImage};
 use lockstep_crds::service::ServicesReport;
 use lockstep_crds::wipe::WipeResult;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
+use lockstep_planner::choice::{Choice, choose};
 use lockstep_planner::decision::TaintEffect;
 use lockstep_planner::inventory::JoinedHost;
+use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::Vetting;
 use lockstep_planner::view::{
     CardJoined, CardView, Fallback, FirmwareImage, Golden, LeaseSeen, NodeSeen, Required,
-    SeenInHost, ServiceImage, Sighting, View, Wanted, WantedFirmware, WantedService,
+    SeenInHost, ServiceImage, Sighting, View, Wanted, WantedFirmware, WantedService, record_about,
 };
 use lockstep_planner::{back_image, node_of};
 
@@ -86,6 +88,8 @@ pub struct Card {
     /// What its components run by now, which a search sees when it reads the card the next time.
     pub runs: Option<String>,
     pub joined: Option<CardJoined>,
+    /// What reports tell of its family.
+    pub family: Option<String>,
 }
 
 /// An effect that reached a machine.
@@ -183,12 +187,14 @@ impl World {
     fn card_view(&self, card: &Card) -> Option<CardView> {
         let dpu = card.dpu.clone()?;
         let name = dpu.metadata.name.clone().unwrap();
-        let wanted = self.wanted(&dpu);
+        let choice = self.choice(card, &dpu);
+        let wanted = self.wanted(&choice);
         let vetting = match &wanted {
             Wanted::Image(image) => self.vetting(image),
-            Wanted::Missing(_) | Wanted::Nothing => Vetting::of_nothing(),
+            Wanted::Missing(_) | Wanted::Unchosen(_) | Wanted::Nothing => Vetting::of_nothing(),
         };
         let mut view = CardView {
+            choice,
             wanted,
             vetting,
             fallback: None,
@@ -316,21 +322,29 @@ impl World {
         }))
     }
 
-    fn wanted(&self, dpu: &Dpu) -> Wanted {
-        let named = dpu.spec.image_ref.as_ref().or_else(|| {
-            self.policy
-                .as_ref()
-                .and_then(|policy| policy.spec.image_ref.as_ref())
-        });
-        match named {
-            None => Wanted::Nothing,
-            Some(name) => self
-                .catalogue
-                .get(&name.name)
-                .map_or(Wanted::Missing(name.name.clone()), |image| {
-                    Wanted::Image(image.clone())
-                }),
+    /// By whose word the card gets an image: its policy may ask for its family.
+    fn choice(&self, card: &Card, dpu: &Dpu) -> Choice {
+        let record = self.host.as_ref().and_then(|host| host.status.as_ref());
+        let kept = record.and_then(|record| record_about(record, dpu));
+        let policy = self.policy.as_ref().map(|policy| &policy.spec);
+        choose(dpu, policy, kept, |selector| match &card.family {
+            None => Judgement::NotKnown("nobody has told the card's family".to_owned()),
+            Some(family) if selector.families.contains(family) => Judgement::Met,
+            Some(family) => Judgement::NotMet(format!("its family is {family}")),
+        })
+    }
+
+    fn wanted(&self, choice: &Choice) -> Wanted {
+        if let Choice::NotKnown(why) = choice {
+            return Wanted::Unchosen(why.clone());
         }
+        let Some(name) = choice.image() else {
+            return Wanted::Nothing;
+        };
+        let image = self.catalogue.get(name);
+        image.map_or(Wanted::Missing(name.to_owned()), |image| {
+            Wanted::Image(image.clone())
+        })
     }
 
     /// Lets time pass: the machines do what they do by themselves.

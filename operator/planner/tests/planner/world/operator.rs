@@ -353,7 +353,7 @@ fn asked(view: &View, directive: &Directive) -> Option<String> {
     }
     match &card.wanted {
         Wanted::Image(image) => Some(image.digest.clone()),
-        Wanted::Missing(_) | Wanted::Nothing => None,
+        Wanted::Missing(_) | Wanted::Unchosen(_) | Wanted::Nothing => None,
     }
 }
 
