@@ -91,7 +91,9 @@ pub fn bmc_report(
         component_update: None,
         fetches: Vec::new(),
         pxe: None,
+        boot_entries: None,
         capabilities: BmcCapabilities {
+            boot_entry: Some(boot_entry(&facts.capabilities.boot_override)),
             simple_update: None,
             multipart_push: None,
             reset_types: values(&facts.capabilities.reset),
@@ -240,6 +242,18 @@ pub(crate) fn offer(capability: &Capability) -> Offer {
         crate::facts::Offer::NotOffered => Offer::NotOffered,
         crate::facts::Offer::NotRead => Offer::NotRead,
     }
+}
+
+/// A boot of one entry, once: offered by a BMC that says so. One that does not list its boot targets
+/// is no proof of it.
+fn boot_entry(targets: &Capability) -> Offer {
+    let lists = targets.values.iter().flatten();
+    let listed = lists.into_iter().any(|one| one == BootTarget::BOOT_NEXT);
+    let offer = offer(targets);
+    if offer == Offer::Offered && !listed {
+        return Offer::NotOffered;
+    }
+    offer
 }
 
 /// A restart of the whole card by its BMC, where that is how it is made to boot.
@@ -414,6 +428,7 @@ mod tests {
                 enabled: Some(OverrideEnabled::Once),
                 mode: None,
                 http_uri: Reading::Read(uri.map(ImageUrl::new)),
+                next: None,
             })
         };
         for (current, pending, owner) in [
@@ -478,6 +493,7 @@ mod tests {
                 enabled,
                 mode: None,
                 http_uri: Reading::NotOffered,
+                next: None,
             })
         };
         for (current, pending, wanted) in [
@@ -515,6 +531,7 @@ mod tests {
                     enabled: None,
                     mode: None,
                     http_uri: Reading::NotOffered,
+                    next: None,
                 }),
                 Some("Cd"),
             ),

@@ -8,6 +8,7 @@
 mod actions;
 pub mod activity;
 pub mod attended;
+mod boot_entry;
 pub mod calls;
 pub mod clearance;
 mod configuration;

@@ -21,6 +21,7 @@ use crate::clock;
 use crate::durable::StateError;
 use crate::report::{Cause, ReportError, ReportWriter};
 use crate::site::activity::Activity;
+use crate::site::boot_entry::Known;
 use crate::site::context::Site;
 use crate::site::expiry::follow;
 use crate::site::journal::{Journal, Resumed, Stage, resume};
@@ -67,6 +68,8 @@ pub struct Worker {
     pub(super) tried_at: Option<Instant>,
     /// What is known of updates of a card.
     pub(super) updates: Updates,
+    /// What is known of the boot entries of a card.
+    pub(super) entries: Option<Known>,
 }
 
 /// What became of an attempt to carry out a directive.
@@ -108,6 +111,7 @@ impl Worker {
             tried: None,
             tried_at: None,
             updates: Updates::default(),
+            entries: None,
             execution: None,
             cause: Cause::Facts,
             interrupted: None,
@@ -237,7 +241,8 @@ impl Worker {
             input.activity != self.current.activity && input.activity != Activity::Proposed;
         let asked = input.inspection.is_some() && input.inspection != self.current.inspection;
         let configured = input.configuration != self.current.configuration
-            || input.components != self.current.components;
+            || input.components != self.current.components
+            || input.boot_entries != self.current.boot_entries;
         self.current = input;
         moved || roused || asked || configured
     }
