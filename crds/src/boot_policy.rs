@@ -351,17 +351,22 @@ pub enum AllowedMethod {
     Rshim,
     /// The card's firmware fetches the image by TFTP, once, as the site's PXE service tells it to.
     Pxe,
+    /// The card boots its image from the slot of its own disk in which it was seen to run before
+    /// (`slot` of the image), by the boot entry of that slot, once; nothing is installed. Once the
+    /// image runs, its entry becomes the first of the boot order.
+    LocalStorage,
 }
 
 impl AllowedMethod {
     /// Every way.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::VirtualMedia,
         Self::UefiHttp,
         Self::SimpleUpdate,
         Self::MultipartPush,
         Self::Rshim,
         Self::Pxe,
+        Self::LocalStorage,
     ];
 }
 
@@ -374,6 +379,7 @@ impl From<AllowedMethod> for InstallMethod {
             AllowedMethod::MultipartPush => Self::MultipartPush,
             AllowedMethod::Rshim => Self::Rshim,
             AllowedMethod::Pxe => Self::Pxe,
+            AllowedMethod::LocalStorage => Self::LocalStorage,
         }
     }
 }

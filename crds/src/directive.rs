@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bmc::MachineIdentity;
 use crate::boot_policy::OnOrphan;
-use crate::image::FirmwareActivation;
+use crate::image::{FirmwareActivation, ImageSlot};
 use crate::observed::PowerState;
 use crate::open_enum::open_enum;
 use crate::wipe::WipeOrder;
@@ -42,6 +42,8 @@ open_enum! {
         AwaitOs,
         /// Media, HTTP boot URL and boot override are taken back.
         ClearInstall,
+        /// The boot entry of what the card runs becomes the first of its boot order.
+        SetBootOrder,
         /// The host is released.
         ReleaseHost,
         /// The host is awaited.
@@ -67,6 +69,10 @@ open_enum! {
         /// Card: offer the image to the firmware of `bootMacs` by the site's PXE service, and set a
         /// one-time boot override to PXE.
         StagePxeBoot,
+        /// Card: set a one-time boot override to the boot entry of the image's `slot`.
+        StageBootEntry,
+        /// Card: put the boot entry of the image's `slot` first in the boot order.
+        SetBootOrder,
         /// Card: power it on if it is off, and have its BMC fetch the image and write it.
         PullUpdate,
         /// Card: power it on if it is off, and send the image to its BMC, which writes it.
@@ -116,6 +122,8 @@ impl ActionKind {
             | Self::StageHttpBoot
             | Self::SetNetworkBoot
             | Self::StagePxeBoot
+            | Self::StageBootEntry
+            | Self::SetBootOrder
             | Self::OfferImage
             | Self::ClearInstall
             | Self::PowerOn => false,
@@ -129,9 +137,11 @@ impl ActionKind {
             | Self::StageHttpBoot
             | Self::SetNetworkBoot
             | Self::StagePxeBoot
+            | Self::StageBootEntry
             | Self::OfferImage => true,
             Self::HoldHost
             | Self::ReleaseHost
+            | Self::SetBootOrder
             | Self::PullUpdate
             | Self::PushUpdate
             | Self::PullFirmware
@@ -157,6 +167,8 @@ impl ActionKind {
             | Self::StageHttpBoot
             | Self::SetNetworkBoot
             | Self::StagePxeBoot
+            | Self::StageBootEntry
+            | Self::SetBootOrder
             | Self::PullUpdate
             | Self::PushUpdate
             | Self::RestartCard
@@ -180,6 +192,8 @@ impl ActionKind {
             | Self::StageHttpBoot
             | Self::SetNetworkBoot
             | Self::StagePxeBoot
+            | Self::StageBootEntry
+            | Self::SetBootOrder
             | Self::OfferImage
             | Self::PullFirmware
             | Self::PushFirmware
@@ -289,7 +303,7 @@ pub struct Action {
     pub kind: ActionKind,
     /// Image to stage or to write, for `StageInstall`, `StageHttpBoot`, `SetNetworkBoot`, `StagePxeBoot`,
     /// `PullUpdate`, `PushUpdate`, `OfferImage`, `PushImage`, `PullFirmware` and `PushFirmware`; of a card's `PowerOn`, the one
-    /// that is installed by it.
+    /// that is installed by it; of `StageBootEntry` and `SetBootOrder`, the one whose slot is meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageFacts>,
     /// Id of the component that firmware is for, in the FirmwareInventory of the card's BMC. Of a
@@ -335,6 +349,9 @@ pub struct ImageFacts {
     /// Whether the card boots it from the network every time, and nothing is installed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stateless: bool,
+    /// The slot of the card's disk that it installs itself into, if it says one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<ImageSlot>,
 }
 
 /// What the site agent does by itself when nobody has ended a hold in time.

@@ -221,6 +221,8 @@ open_enum! {
         HostOffer,
         /// The image is (or may be) offered to the card's firmware by the site's PXE service.
         PxeOffer,
+        /// The next boot goes (or may go) to a boot entry that we named.
+        BootEntry,
     }
 }
 
@@ -433,6 +435,10 @@ pub struct CardRecord {
     /// The wanted image was given up, and `lastGood` or the golden image is on its way back, or runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roll_back: Option<RollBack>,
+    /// What was put into the slots of the card's own disk, as far as nothing was written over it since.
+    #[schemars(length(max = 4))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slots: Vec<SlotRecord>,
     /// The highest security version of an image that the card was seen to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security_version: Option<i64>,
@@ -467,6 +473,21 @@ pub struct CardRecord {
     /// The directive that this card keeps failing, until it succeeds or something else is wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailedDirective>,
+}
+
+/// An image in a slot of a card's own disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SlotRecord {
+    /// The image, with its slot.
+    pub image: ImageFacts,
+    /// What its files were made of but for secrets, as in directives; absent if it has none.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<String>,
+    /// When it was first seen to run there. Until then it may be there in part only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_at: Option<Time>,
 }
 
 /// A card that ran its image was powered off and on.
@@ -695,6 +716,7 @@ impl CardRecord {
             ArmedEffect::Update
             | ArmedEffect::HostOffer
             | ArmedEffect::PxeOffer
+            | ArmedEffect::BootEntry
             | ArmedEffect::Unrecognized(_) => false,
         })
     }

@@ -72,6 +72,9 @@ use crate::LocalRef;
     validation = Rule::new("(has(self.brings) && size(self.brings) > 0) == (has(self.kind) && self.kind == 'Bundle')").message("an image of kind Bundle needs brings, the firmware that its installer writes; one of another kind has none")
 )]
 #[x_kube(
+    validation = Rule::new("!has(self.slot) || ((!has(self.kind) || self.kind == 'Os') && (!has(self.boot) || self.boot == 'Installed'))").message("slot is of images of kind Os that are installed: nothing else lies in a slot of the card's disk")
+)]
+#[x_kube(
     validation = Rule::new(oci_sources_are_whole()).message("an oci source is oci://REGISTRY/REPOSITORY:TAG or oci://REGISTRY/REPOSITORY@sha256:DIGEST, without user name and password; the repository is in lower case")
 )]
 #[x_kube(
@@ -108,6 +111,11 @@ pub struct DpuImageSpec {
     /// the network at every boot: `UefiHttp`.
     #[serde(default)]
     pub boot: ImageBoot,
+    /// The slot of the card's own disk that it installs itself into. What is in the other slots must
+    /// stay as it is, so that a card can be booted from there again without an install
+    /// (`LocalStorage` of the policy's `install.methods`). Absent: it may overwrite the whole disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<ImageSlot>,
     /// Size of the file in bytes; when given, a source of another size is refused early.
     #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -217,6 +225,22 @@ pub enum ImageBoot {
     /// The card boots it from the network every time, and nothing is installed. That it boots from
     /// there is the wanted state: it stays set until another image is wanted, or none.
     Stateless,
+}
+
+/// One of several places on a card's own disk, each with a boot entry of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageSlot {
+    /// Its name, such as `A`. Of two images with the same one the later overwrites the earlier.
+    #[schemars(
+        length(min = 1, max = 32),
+        regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
+    )]
+    pub name: String,
+    /// `DisplayName` of the UEFI boot option that its installer makes for the slot, as the card's BMC
+    /// lists it under `BootOptions`.
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^\S(.*\S)?$"))]
+    pub boot_entry: String,
 }
 
 /// One signature of an image, by how it is kept.

@@ -209,6 +209,10 @@ pub struct BmcReport {
     /// The site's PXE service, for a card; absent from agents that do not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pxe: Option<PxeReport>,
+    /// The boot entries of a card, where one of its images has a slot; absent where nobody asks for
+    /// them, and from agents that do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_entries: Option<BootEntriesReport>,
     /// The update that this BMC was asked for last, until it is forgotten by a `ClearInstall`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<UpdateReport>,
@@ -406,6 +410,38 @@ pub struct PxeReport {
     pub macs: Vec<String>,
 }
 
+/// What the firmware of a machine can boot, as its BMC lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BootEntriesReport {
+    /// Whether the BMC lists them.
+    pub listed: Offer,
+    /// The boot options.
+    #[schemars(length(max = 32))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<BootEntryReport>,
+    /// The boot order, by reference.
+    #[schemars(length(max = 32), inner(length(max = 128)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order: Vec<String>,
+    /// The one to which the boot override in force leads, by reference.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// One boot option.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BootEntryReport {
+    /// By which the boot order names it: `BootOptionReference`.
+    #[schemars(length(max = 128))]
+    pub reference: String,
+    /// Its `DisplayName`.
+    #[schemars(length(max = 128))]
+    pub name: String,
+}
+
 /// The outcome of probing a BMC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -440,6 +476,10 @@ pub struct BmcCapabilities {
     /// armed with (Intel IPU: `Manager.Reset`); absent from agents that do not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card_restart: Option<Offer>,
+    /// A boot of one boot entry, once (boot target `UefiBootNext`, which the BMC must list); absent
+    /// from agents that do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_entry: Option<Offer>,
     /// Redfish sessions.
     pub sessions: Offer,
     /// BootProgress.

@@ -354,6 +354,12 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "DpuImage",
+            "slot is of images of kind Os that are installed",
+            json!({"spec": {"boot": "Stateless", "slot": {"name": "A", "bootEntry": "OS A"}}}),
+            json!({"spec": {"slot": {"name": "A", "bootEntry": "OS A"}}}),
+        ),
+        case(
+            "DpuImage",
             "an image of kind Bmc or Firmware needs component",
             json!({"spec": {"kind": "Bmc"}}),
             json!({"spec": {"kind": "Bmc", "component": "BMC_Firmware"}}),

@@ -385,6 +385,7 @@ fn facts(image: &DpuImage) -> ImageFacts {
         digest: image.spec.digest.clone(),
         version: image.spec.version.clone(),
         stateless: image.spec.boot == ImageBoot::Stateless,
+        slot: image.spec.slot.clone(),
     }
 }
 

@@ -94,6 +94,9 @@ pub enum BootTarget {
 }
 
 impl BootTarget {
+    /// The target that leads to the boot entry which `BootNext` names.
+    pub const BOOT_NEXT: &'static str = "UefiBootNext";
+
     pub(crate) fn parse(text: &str) -> Self {
         match text {
             "None" => Self::None,
@@ -162,6 +165,8 @@ pub enum BootOverride {
     OnceFrom(ImageUrl),
     /// Boot over UEFI HTTP from this URL until changed.
     AlwaysFrom(ImageUrl),
+    /// Boot the entry with this reference at the next boot.
+    OnceEntry(String),
     /// Boot from the target until changed. For giving back what was found.
     Continuous(BootTarget),
     /// No override.

@@ -219,6 +219,26 @@ pub struct BootOverrideState {
     pub mode: Option<String>,
     /// `HttpBootUri`, from which the target `UefiHttp` boots; `None` within: it holds no URL.
     pub http_uri: Reading<Option<ImageUrl>>,
+    /// `BootNext`: the boot entry to which the target `UefiBootNext` leads, by reference.
+    pub next: Option<String>,
+}
+
+/// What the firmware can boot, as `BootOptions` and `BootOrder` list it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BootEntries {
+    /// The boot options.
+    pub entries: Vec<BootEntry>,
+    /// The boot order, by reference: of the next boot, where settings for it live apart.
+    pub order: Vec<String>,
+}
+
+/// One boot option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootEntry {
+    /// `BootOptionReference`.
+    pub reference: String,
+    /// `DisplayName`, or else the name.
+    pub name: String,
 }
 
 /// `ComputerSystem.PowerRestorePolicy`.

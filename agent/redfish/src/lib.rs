@@ -51,9 +51,9 @@ pub use explore::{
     Endpoint, Explored, ExploredSystem, Explorer, Identified, MOST_REQUESTS, UnreadSystem,
 };
 pub use facts::{
-    Authentication, BmcFacts, BootOverrideState, BootProgress, Capabilities, Capability, Channel,
-    ImageUrl, Manager, MediaSlot, Offer, PowerRestorePolicy, PowerState, Reading, Service,
-    SystemGlance, SystemIdentity, TrustInForce,
+    Authentication, BmcFacts, BootEntries, BootEntry, BootOverrideState, BootProgress,
+    Capabilities, Capability, Channel, ImageUrl, Manager, MediaSlot, Offer, PowerRestorePolicy,
+    PowerState, Reading, Service, SystemGlance, SystemIdentity, TrustInForce,
 };
 pub use identity::{ExpectedIdentity, IdentityField, IdentityMismatch, prove_identity};
 pub use network::AllowedNetworks;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::effect::{BootOverride, Effect, MediaMatch, PowerAction};
 use crate::error::BmcError;
-use crate::facts::{BmcFacts, ImageUrl, PowerRestorePolicy, Reading, SystemGlance};
+use crate::facts::{BmcFacts, BootEntries, ImageUrl, PowerRestorePolicy, Reading, SystemGlance};
 use crate::update::{
     ComponentOffer, Components, Push, SimpleUpdate, TaskReading, UpdateFacts, UpdateTicket,
 };
@@ -37,6 +37,12 @@ pub trait Bmc: Send + Sync + fmt::Debug {
     /// Sets the boot override. The boot mode is never sent: it is not ours,
     /// and some BMCs turn Secure Boot off with it.
     async fn set_boot_override(&self, wanted: &BootOverride) -> Result<Effect, BmcError>;
+
+    /// Reads what the firmware can boot, and in which order.
+    async fn boot_entries(&self) -> Result<Reading<BootEntries>, BmcError>;
+
+    /// Puts the entry with this reference first in the boot order; the others keep theirs.
+    async fn boot_first(&self, reference: &str) -> Result<Effect, BmcError>;
 
     /// Empties `HttpBootUri` if it is this one. Another one is somebody else's, and stays.
     async fn forget_http_uri(&self, uri: &ImageUrl) -> Result<Effect, BmcError>;

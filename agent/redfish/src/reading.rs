@@ -115,6 +115,7 @@ pub(crate) fn boot_override(system: &Value) -> Reading<BootOverrideState> {
             .and_then(|value| OverrideEnabled::parse(&value)),
         mode: text(boot, "BootSourceOverrideMode"),
         http_uri: http_uri(boot),
+        next: text(boot, "BootNext"),
     })
 }
 
@@ -354,6 +355,7 @@ mod tests {
                 enabled: None,
                 mode: None,
                 http_uri: Reading::NotOffered,
+                next: None,
             })
         );
         assert_eq!(boot_override(&json!({"Boot": {}})), Reading::NotOffered);

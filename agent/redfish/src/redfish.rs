@@ -3,6 +3,7 @@
 
 mod boot;
 mod confirm;
+mod entries;
 mod manager;
 mod media;
 mod observe;
@@ -22,7 +23,7 @@ pub(crate) use observe::{channel, facts};
 
 use crate::effect::{BootOverride, Effect, MediaMatch, PowerAction};
 use crate::error::BmcError;
-use crate::facts::{BmcFacts, ImageUrl, PowerRestorePolicy, Reading, SystemGlance};
+use crate::facts::{BmcFacts, BootEntries, ImageUrl, PowerRestorePolicy, Reading, SystemGlance};
 use crate::link::{Link, check_gate};
 use crate::port::{Bmc, Updater};
 use crate::registry::Shared;
@@ -149,12 +150,23 @@ impl Bmc for RedfishBmc {
         // Some BMCs fetch the image themselves before they answer.
         let within = match wanted {
             BootOverride::OnceFrom(_) | BootOverride::AlwaysFrom(_) => options.media_deadline,
-            BootOverride::Once(_) | BootOverride::Continuous(_) | BootOverride::Disabled => {
-                options.call_deadline
-            }
+            BootOverride::Once(_)
+            | BootOverride::OnceEntry(_)
+            | BootOverride::Continuous(_)
+            | BootOverride::Disabled => options.call_deadline,
         };
         let mut turn = self.turn(within).await?;
         boot::set_override(&mut turn, wanted).await
+    }
+
+    async fn boot_entries(&self) -> Result<Reading<BootEntries>, BmcError> {
+        let mut turn = self.turn(self.shared.options.update_deadline).await?;
+        entries::read(&mut turn).await
+    }
+
+    async fn boot_first(&self, reference: &str) -> Result<Effect, BmcError> {
+        let mut turn = self.short_turn().await?;
+        entries::put_first(&mut turn, reference).await
     }
 
     async fn forget_http_uri(&self, uri: &ImageUrl) -> Result<Effect, BmcError> {

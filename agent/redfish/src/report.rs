@@ -92,7 +92,9 @@ pub fn bmc_report(
         fetches: Vec::new(),
         busy: None,
         pxe: None,
+        boot_entries: None,
         capabilities: BmcCapabilities {
+            boot_entry: Some(boot_entry(&facts.capabilities.boot_override)),
             simple_update: None,
             multipart_push: None,
             reset_types: values(&facts.capabilities.reset),
@@ -241,6 +243,18 @@ pub(crate) fn offer(capability: &Capability) -> Offer {
         crate::facts::Offer::NotOffered => Offer::NotOffered,
         crate::facts::Offer::NotRead => Offer::NotRead,
     }
+}
+
+/// A boot of one entry, once: offered by a BMC that says so. One that does not list its boot targets
+/// is no proof of it.
+fn boot_entry(targets: &Capability) -> Offer {
+    let lists = targets.values.iter().flatten();
+    let listed = lists.into_iter().any(|one| one == BootTarget::BOOT_NEXT);
+    let offer = offer(targets);
+    if offer == Offer::Offered && !listed {
+        return Offer::NotOffered;
+    }
+    offer
 }
 
 /// A restart of the whole card by its BMC, where that is how it is made to boot.
@@ -415,6 +429,7 @@ mod tests {
                 enabled: Some(OverrideEnabled::Once),
                 mode: None,
                 http_uri: Reading::Read(uri.map(ImageUrl::new)),
+                next: None,
             })
         };
         for (current, pending, owner) in [
@@ -479,6 +494,7 @@ mod tests {
                 enabled,
                 mode: None,
                 http_uri: Reading::NotOffered,
+                next: None,
             })
         };
         for (current, pending, wanted) in [
@@ -516,6 +532,7 @@ mod tests {
                     enabled: None,
                     mode: None,
                     http_uri: Reading::NotOffered,
+                    next: None,
                 }),
                 Some("Cd"),
             ),

@@ -60,6 +60,8 @@ impl Worker {
             ActionKind::StageInstall
             | ActionKind::StageHttpBoot
             | ActionKind::StagePxeBoot
+            | ActionKind::StageBootEntry
+            | ActionKind::SetBootOrder
             | ActionKind::PullUpdate
             | ActionKind::PushUpdate
             | ActionKind::PullFirmware
@@ -122,6 +124,8 @@ impl Worker {
                 self.prepare_medium(directive).await.map(Prepared::Medium)
             }
             ActionKind::ClearInstall
+            | ActionKind::StageBootEntry
+            | ActionKind::SetBootOrder
             | ActionKind::PushImage
             | ActionKind::PowerOn
             | ActionKind::ShutdownGracefully
@@ -277,6 +281,12 @@ impl Worker {
                 return self.set_http_boot(prepared, always, bmc, settled).await;
             }
             ActionKind::StagePxeBoot => return self.set_pxe_boot(bmc, settled).await,
+            ActionKind::StageBootEntry => {
+                return self.boot_entry_once(directive, bmc, settled).await;
+            }
+            ActionKind::SetBootOrder => {
+                return self.set_boot_order(directive, bmc, settled).await;
+            }
             ActionKind::ResetBmc | ActionKind::RestartCard => {
                 return self.reset_bmc(bmc, settled).await;
             }
@@ -377,6 +387,8 @@ impl Worker {
             | ActionKind::StageHttpBoot
             | ActionKind::SetNetworkBoot
             | ActionKind::StagePxeBoot
+            | ActionKind::StageBootEntry
+            | ActionKind::SetBootOrder
             | ActionKind::PullUpdate
             | ActionKind::PushUpdate
             | ActionKind::PullFirmware

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lockstep_redfish::{
-    Bmc, BmcError, BmcFacts, BmcTarget, BootOverride, ComponentOffer, Components, Effect, ImageUrl,
-    MediaMatch, PowerAction, PowerRestorePolicy, Push, Reading, Redfish, RedfishBmc, SimpleUpdate,
-    SystemGlance, TaskReading, UpdateFacts, UpdateTicket, Updater,
+    Bmc, BmcError, BmcFacts, BmcTarget, BootEntries, BootOverride, ComponentOffer, Components,
+    Effect, ImageUrl, MediaMatch, PowerAction, PowerRestorePolicy, Push, Reading, Redfish,
+    RedfishBmc, SimpleUpdate, SystemGlance, TaskReading, UpdateFacts, UpdateTicket, Updater,
 };
 
 use crate::health::Metrics;
@@ -90,6 +90,14 @@ impl Bmc for Counted {
             "set_boot_override",
             self.bmc.set_boot_override(wanted).await,
         )
+    }
+
+    async fn boot_entries(&self) -> Result<Reading<BootEntries>, BmcError> {
+        self.count("boot_entries", self.bmc.boot_entries().await)
+    }
+
+    async fn boot_first(&self, reference: &str) -> Result<Effect, BmcError> {
+        self.count("boot_first", self.bmc.boot_first(reference).await)
     }
 
     async fn forget_http_uri(&self, uri: &ImageUrl) -> Result<Effect, BmcError> {

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use lockstep_crds::inventory::FirmwareComponent;
 use lockstep_redfish::{
-    Bmc, BmcError, BmcFacts, BmcTarget, BootOverride, BootOverrideState, BootTarget,
-    ComponentOffer, Components, Confirmation, Effect, ImageUrl, MediaMatch, OverrideEnabled,
-    PowerAction, PowerRestorePolicy, PowerState, Push, Reading, SimpleUpdate, SimpleUpdateOffer,
-    SystemGlance, TaskFacts, TaskReading, TaskSighting, UpdateFacts, UpdateService, UpdateTicket,
-    Updater,
+    Bmc, BmcError, BmcFacts, BmcTarget, BootEntries, BootEntry, BootOverride, BootOverrideState,
+    BootTarget, ComponentOffer, Components, Confirmation, Effect, ImageUrl, MediaMatch,
+    OverrideEnabled, PowerAction, PowerRestorePolicy, PowerState, Push, Reading, SimpleUpdate,
+    SimpleUpdateOffer, SystemGlance, TaskFacts, TaskReading, TaskSighting, UpdateFacts,
+    UpdateService, UpdateTicket, Updater,
 };
 
 use tokio::io::AsyncReadExt as _;
@@ -36,6 +36,7 @@ struct State {
     swaps: bool,
     http: HttpBoot,
     updates: FakeUpdates,
+    entries: Option<BootEntries>,
 }
 
 /// How it takes updates of the card's system.
@@ -106,6 +107,7 @@ impl Default for FakeBmc {
                 swaps: false,
                 http: HttpBoot::Set,
                 updates: FakeUpdates::default(),
+                entries: None,
             })),
         }
     }
@@ -156,6 +158,19 @@ impl FakeBmc {
     /// What it makes of HTTP boot from a URL.
     pub(crate) fn makes_of_http_boot(&self, http: HttpBoot) {
         self.state.lock().unwrap().http = http;
+    }
+
+    /// The boot entries that it lists: these names, by `Boot0001` and so on, and in this order.
+    pub(crate) fn lists_entries(&self, names: &[&str]) {
+        let reference = |index: usize| format!("Boot{:04}", index + 1);
+        let entries = names.iter().enumerate().map(|(index, name)| BootEntry {
+            reference: reference(index),
+            name: (*name).to_owned(),
+        });
+        self.state.lock().unwrap().entries = Some(BootEntries {
+            entries: entries.collect(),
+            order: (0..names.len()).map(reference).collect(),
+        });
     }
 
     /// How it takes updates, to be changed or looked at.
@@ -237,6 +252,7 @@ impl FakeBmc {
                 http_uri: Reading::Read(
                     matches!(http, HttpBoot::Set | HttpBoot::Fetches).then(|| uri.clone()),
                 ),
+                next: None,
             });
             if matches!(http, HttpBoot::Fetches | HttpBoot::FetchesAndHides) {
                 facts.media = Reading::Read(vec![samples::slot(Some(uri.expose()))]);
@@ -306,10 +322,24 @@ impl Bmc for FakeBmc {
                 return self.boot_from(uri, OverrideEnabled::Continuous);
             }
             BootOverride::Once(target) => (target.clone(), OverrideEnabled::Once),
+            BootOverride::OnceEntry(_) => (
+                BootTarget::Other(BootTarget::BOOT_NEXT.to_owned()),
+                OverrideEnabled::Once,
+            ),
             BootOverride::Continuous(target) => (target.clone(), OverrideEnabled::Continuous),
             BootOverride::Disabled => (BootTarget::None, OverrideEnabled::Disabled),
         };
-        let what = format!("override {} {}", target.as_str(), enabled.as_str());
+        let next = match wanted {
+            BootOverride::OnceEntry(entry) => Some(entry.clone()),
+            BootOverride::Once(_)
+            | BootOverride::OnceFrom(_)
+            | BootOverride::AlwaysFrom(_)
+            | BootOverride::Continuous(_)
+            | BootOverride::Disabled => None,
+        };
+        let to = next.iter().map(|entry| format!(" {entry}"));
+        let to: String = to.collect();
+        let what = format!("override {} {}{to}", target.as_str(), enabled.as_str());
         let cleans_up = self.state.lock().unwrap().http == HttpBoot::Fetches;
         self.effect(what, "override", |facts| {
             let held = facts
@@ -324,8 +354,34 @@ impl Bmc for FakeBmc {
                     Some(held) if !cleans_up => held,
                     Some(_) | None => Reading::Read(None),
                 },
+                next,
             });
         })
+    }
+
+    async fn boot_entries(&self) -> Result<Reading<BootEntries>, BmcError> {
+        let state = self.state.lock().unwrap();
+        if state.silent {
+            return Err(unreachable());
+        }
+        Ok(state
+            .entries
+            .clone()
+            .map_or(Reading::NotOffered, Reading::Read))
+    }
+
+    async fn boot_first(&self, reference: &str) -> Result<Effect, BmcError> {
+        let sent = self.effect(format!("first {reference}"), "order", |_| {})?;
+        let mut state = self.state.lock().unwrap();
+        if let Some(entries) = state
+            .entries
+            .as_mut()
+            .filter(|_| sent.confirmation == Confirmation::Confirmed)
+        {
+            entries.order.retain(|one| one != reference);
+            entries.order.insert(0, reference.to_owned());
+        }
+        Ok(sent)
     }
 
     async fn forget_http_uri(&self, _: &ImageUrl) -> Result<Effect, BmcError> {

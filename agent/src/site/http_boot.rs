@@ -74,7 +74,7 @@ impl Site {
 
     /// Whether the override in force is one that an install sets. `Cd` is, whoever set it; for
     /// `UefiHttp` the URL or our note must say so, for machines without a disk boot so always; for
-    /// `Pxe` our note alone.
+    /// `Pxe` our note alone; and for a boot entry that it is the one of our note.
     pub(super) fn is_our_override(&self, name: &str, uid: &str, facts: &BmcFacts) -> bool {
         match override_in_force(facts) {
             Some(BootTarget::Cd) => true,
@@ -83,6 +83,7 @@ impl Site {
                     || http_boot_uri(facts).is_none() && self.noted_http_boot(name, uid)
             }
             Some(BootTarget::Pxe) => self.noted_pxe_boot(name, uid),
+            Some(BootTarget::Other(_)) => self.is_our_entry(name, uid, facts),
             Some(_) | None => false,
         }
     }

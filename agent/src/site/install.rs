@@ -296,11 +296,12 @@ impl Worker {
             return Ok(());
         }
         let found = lasting.map(|target| target.as_str().to_owned());
+        let before = before.unwrap_or_else(|| OverrideNote::of(&self.current().uid));
         OverrideNote {
-            uid: self.current().uid.clone(),
-            target: found.or_else(|| before.and_then(|note| note.target)),
+            target: found.or(before.target),
             http,
             pxe,
+            ..before
         }
         .write(state_dir, name)
     }
@@ -327,6 +328,7 @@ fn is_back(wanted: &BootOverride, facts: &BmcFacts) -> bool {
         }),
         BootOverride::Once(_)
         | BootOverride::OnceFrom(_)
+        | BootOverride::OnceEntry(_)
         | BootOverride::AlwaysFrom(_)
         | BootOverride::Disabled => false,
     }

@@ -283,6 +283,7 @@ impl Worker {
         }
         self.facts = Some(facts);
         self.report_updates(&mut report, &bmc).await;
+        self.report_boot_entries(&mut report, &bmc).await;
         self.bmc = Some(report);
         self.whole_at = Some(Instant::now());
         Ok(())

@@ -109,6 +109,8 @@ pub struct MachineInput {
     pub work_order: Option<WorkOrder>,
     /// The components that firmware images are wanted for, by their ids.
     pub components: Vec<String>,
+    /// Whether somebody asks for the boot entries of the card.
+    pub boot_entries: bool,
     /// What the card's own files are made of, if its image asks for any.
     pub configuration: Option<Inputs>,
     /// Grows when everything was read anew, which may show an older state of

@@ -72,6 +72,7 @@ pub fn machines(
             work_order: hold.and_then(|hold| hold.work_order.clone()),
             configuration: None,
             components: Vec::new(),
+            boot_entries: false,
             resync,
             key: key.clone(),
         };
@@ -107,6 +108,7 @@ pub fn machines(
             work_order: None,
             configuration: None,
             components: Vec::new(),
+            boot_entries: false,
             resync,
             key: key.clone(),
         };

@@ -9,6 +9,7 @@ mod actions;
 pub mod activity;
 mod at_rest;
 pub mod attended;
+mod boot_entry;
 mod boot_stream;
 pub mod calls;
 pub mod clearance;

@@ -21,9 +21,23 @@ pub(super) struct OverrideNote {
     /// Whether ours is PXE.
     #[serde(default)]
     pub(super) pxe: bool,
+    /// The boot entry to which ours leads, by reference, where it is of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) entry: Option<String>,
 }
 
 impl OverrideNote {
+    /// A note that says nothing yet.
+    pub(super) fn of(uid: &str) -> Self {
+        Self {
+            uid: uid.to_owned(),
+            target: None,
+            http: false,
+            pxe: false,
+            entry: None,
+        }
+    }
+
     fn path(state_dir: &Path, name: &str) -> PathBuf {
         state_dir.join("overrides").join(format!("{name}.json"))
     }

@@ -46,11 +46,16 @@ impl Site {
                 self.has_http_boot(directive, facts)
             }
             ActionKind::StagePxeBoot => self.has_pxe_boot(directive, facts),
+            ActionKind::StageBootEntry => {
+                self.is_our_entry(&directive.target.name, &directive.target.uid, facts)
+            }
             // Their note tells, see `settle_update`.
             ActionKind::PullUpdate
             | ActionKind::PushUpdate
             | ActionKind::PullFirmware
             | ActionKind::PushFirmware => false,
+            // The operator looks at the order itself.
+            ActionKind::SetBootOrder => false,
             // What runs afterwards tells.
             ActionKind::ResetBmc | ActionKind::RestartCard => false,
             ActionKind::OfferImage => self.is_offered(directive),
@@ -102,6 +107,8 @@ impl Site {
             ActionKind::StageHttpBoot
             | ActionKind::SetNetworkBoot
             | ActionKind::StagePxeBoot
+            | ActionKind::StageBootEntry
+            | ActionKind::SetBootOrder
             | ActionKind::PullUpdate
             | ActionKind::PushUpdate
             | ActionKind::PullFirmware
@@ -209,6 +216,9 @@ impl Worker {
                 self.plan_http_boot(directive, facts)
             }
             ActionKind::StagePxeBoot => self.plan_pxe_boot(directive, facts),
+            ActionKind::StageBootEntry | ActionKind::SetBootOrder => {
+                self.plan_boot_entry(directive, facts)
+            }
             ActionKind::PullUpdate
             | ActionKind::PushUpdate
             | ActionKind::PullFirmware

@@ -51,6 +51,7 @@ pub(crate) fn facts() -> BmcFacts {
             enabled: Some(OverrideEnabled::Continuous),
             mode: None,
             http_uri: Reading::Read(None),
+            next: None,
         }),
         pending_boot_override: Reading::NotOffered,
         media: Reading::Read(vec![slot(None)]),

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::site::boot_entry::watch_boot_entries;
 use crate::site::configuration::configure;
 use crate::site::context::Site;
 use crate::site::inventories;
@@ -71,6 +72,13 @@ pub async fn run(
             &objects.images.known().objects,
         );
         watch_components(
+            &mut cares,
+            &hosts.objects,
+            &cards.objects,
+            &objects.policies.known().objects,
+            &objects.images.known().objects,
+        );
+        watch_boot_entries(
             &mut cares,
             &hosts.objects,
             &cards.objects,

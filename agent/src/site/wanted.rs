@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use lockstep_crds::boot_policy::PolicyMode;
 use lockstep_crds::directive::ImageFacts;
-use lockstep_crds::host::CardRecord;
+use lockstep_crds::host::{ArmedEffect, CardRecord};
 use lockstep_crds::{ChosenImage, Dpu, DpuBootPolicy, DpuHost, DpuImage};
 use lockstep_store::{Digest, Place};
 use url::Url;
@@ -257,6 +257,24 @@ pub(super) fn image_of<'a>(
         Some(back) => recorded(back.name, back.image, images),
         None => Some(named),
     }
+}
+
+/// Whether an image of the card lies in a slot of its own disk, or one has been booted from there.
+pub(super) fn has_slots(
+    card: &Dpu,
+    hosts: &[Arc<DpuHost>],
+    policies: &[Arc<DpuBootPolicy>],
+    images: &[Arc<DpuImage>],
+) -> bool {
+    let Some(standing) = Standing::of(card, hosts, policies) else {
+        return false;
+    };
+    let systems = [standing.named(images), standing.fallback(images)];
+    let mut systems = systems.into_iter().flatten().chain(standing.golden(images));
+    let recorded = standing
+        .kept
+        .is_some_and(|kept| !kept.slots.is_empty() || kept.armed.contains(&ArmedEffect::BootEntry));
+    recorded || systems.any(|image| image.spec.slot.is_some())
 }
 
 /// The firmware images that a card is to run.

@@ -22,6 +22,7 @@ use crate::durable::StateError;
 use crate::report::{Cause, ReportError, ReportWriter};
 use crate::site::activity::Activity;
 use crate::site::at_rest::Rest;
+use crate::site::boot_entry::Known;
 use crate::site::context::Site;
 use crate::site::expiry::follow;
 use crate::site::journal::{Journal, Resumed, Stage, resume};
@@ -70,6 +71,8 @@ pub struct Worker {
     pub(super) updates: Updates,
     /// What somebody else has written there.
     pub(super) rest: Rest,
+    /// What is known of the boot entries of a card.
+    pub(super) entries: Option<Known>,
 }
 
 /// What became of an attempt to carry out a directive.
@@ -112,6 +115,7 @@ impl Worker {
             tried_at: None,
             updates: Updates::default(),
             rest: Rest::default(),
+            entries: None,
             execution: None,
             cause: Cause::Facts,
             interrupted: None,
@@ -242,7 +246,8 @@ impl Worker {
             input.activity != self.current.activity && input.activity != Activity::Proposed;
         let asked = input.inspection.is_some() && input.inspection != self.current.inspection;
         let configured = input.configuration != self.current.configuration
-            || input.components != self.current.components;
+            || input.components != self.current.components
+            || input.boot_entries != self.current.boot_entries;
         self.current = input;
         moved || roused || asked || configured
     }

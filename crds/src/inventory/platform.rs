@@ -39,6 +39,8 @@ open_enum! {
         Rshim,
         /// From the host by `devlink flash`.
         DevlinkFlash,
+        /// From the card's own disk, where it was installed before, by a one-time boot of its entry.
+        LocalStorage,
     }
 }
 

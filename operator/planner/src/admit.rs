@@ -13,7 +13,8 @@ use crate::intent::{Draft, Intent};
 use crate::reason::Reason;
 use crate::view::{CardView, View};
 use crate::{
-    card, custody, firmware_record, host, install, ledger, network_boot, push, road, takedown, wipe,
+    card, custody, firmware_record, host, install, ledger, network_boot, push, road, slots,
+    takedown, wipe,
 };
 
 /// Seconds within which an executor must accept a directive.
@@ -253,6 +254,9 @@ fn begin_install(
     card.booted_at = Some(Time(now));
     card.install_ends = Some(ends_at(view, now));
     card.epoch_before = epoch;
+    if method != AllowedMethod::LocalStorage {
+        slots::book_install(card, seen, directive.action.image.as_ref());
+    }
     if let Some(image) = &directive.action.image {
         wipe::book_boot(card, image, wiper.map(|wiper| &wiper.image));
     }
@@ -297,6 +301,7 @@ pub(crate) fn issue(
         | ActionKind::StageHttpBoot
         | ActionKind::SetNetworkBoot
         | ActionKind::StagePxeBoot
+        | ActionKind::StageBootEntry
         | ActionKind::OfferImage => {
             if let Some(method) = road::method_of(&directive.action.kind)
                 && let Some(card) = ledger::card_record(record, &directive.target.uid)
@@ -342,6 +347,7 @@ pub(crate) fn issue(
         }
         ActionKind::HoldHost
         | ActionKind::PowerOn
+        | ActionKind::SetBootOrder
         | ActionKind::ClearInstall
         | ActionKind::Unrecognized(_) => {}
     }

@@ -12,6 +12,7 @@ use lockstep_crds::{DpuHostStatus, names};
 use crate::approval::{is_approved, refused};
 use crate::armed_firmware;
 use crate::arriving::arriving;
+use crate::boot_order;
 use crate::bundle;
 use crate::card_record::{CARDS, hazard_end, install_end, supersedes, writing_end};
 use crate::fetch;
@@ -473,6 +474,9 @@ fn installed(
     if let Some(owed) = give_back(view, record, card, kept, now) {
         return owed;
     }
+    if let Some(next) = boot_order::right(view, record, spec, kept, card, wanted, now) {
+        return next;
+    }
     match card.live_os(now) {
         Some(os) if os.image_digest.as_ref() == Some(&wanted.digest) => {
             let back = roll_back::goes_back(kept, card);
@@ -562,6 +566,18 @@ pub(crate) fn clear(view: &View, kept: &CardRecord, card: &CardView, now: Timest
                 ),
             )
         }
+        Ok(facts)
+            if facts.capabilities.boot_entry.is_none()
+                && kept.armed.contains(&ArmedEffect::BootEntry) =>
+        {
+            Intent::stall(
+                Reason::CapabilityMissing,
+                format!(
+                    "the next boot of {} goes to an entry of its own disk, which is to be taken back, and the site agent's release cannot; upgrade the site agent to the operator's release",
+                    machine(card)
+                ),
+            )
+        }
         Ok(_) => Intent::act(Draft {
             step: Step::ClearInstall,
             target: target(card),
@@ -596,6 +612,9 @@ pub(crate) fn booting(
             format!("its BMC was asked to write {image}")
         }
         Some(InstallMethod::Rshim) => format!("{image} is pushed to it over rshim"),
+        Some(InstallMethod::LocalStorage) => {
+            format!("powered on to boot {image} from its own disk")
+        }
         Some(_) | None if is_stateless => format!("powered on to boot {image} from the network"),
         Some(_) | None => format!("powered on to install {image}"),
     };

@@ -21,6 +21,7 @@ use crate::retire;
 use crate::road;
 use crate::roll_back;
 use crate::show_choice;
+use crate::slots;
 use crate::takedown;
 use crate::view::{CardView, View, Wanted};
 use crate::whole_card;
@@ -48,6 +49,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
             None => None,
         };
         let Some(mut kept) = begun else { continue };
+        slots::forget_of_others(card, &mut kept);
         card.name().clone_into(&mut kept.name);
         card.uid().clone_into(&mut kept.uid);
         card.physical_id().clone_into(&mut kept.physical_id);
@@ -88,6 +90,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         }
         bundle::notice(record, card, &mut kept, now);
         retire::try_again(card, &mut kept);
+        slots::notice(card, &mut kept, now);
         retire::forgive(view, card, &mut kept, now);
         record.cards.push(kept);
     }
@@ -129,6 +132,7 @@ fn take_up_new_wish(
         armed: before.armed,
         security_version: before.security_version,
         last_good: before.last_good,
+        slots: before.slots,
         failures: of_components(before.failures),
         components: before.components,
         services: before.services,
@@ -212,6 +216,7 @@ fn fresh(card: &CardView, wanted: Option<&ImageFacts>) -> CardRecord {
         last_good: None,
         failures: Vec::new(),
         roll_back: None,
+        slots: Vec::new(),
         security_version: None,
         components: Vec::new(),
         services: Vec::new(),
@@ -377,6 +382,8 @@ fn notice_bmc(
     let foreign = bmc.http_boot.as_ref().map(|held| &held.owner) == Some(&MediaOwner::Foreign);
     // Until it was ended the network answers with it.
     let by_pxe = pxe::offered(bmc).is_some() || kept.armed.contains(&ArmedEffect::PxeOffer);
+    // Until it was taken back what it displaced is not back either.
+    let entry = kept.armed.contains(&ArmedEffect::BootEntry);
     let override_armed = if reach::boots_from_media(bmc) {
         ours || http || kept.armed.contains(&ArmedEffect::BootOverride)
     } else {
@@ -400,6 +407,7 @@ fn notice_bmc(
             ArmedEffect::HostOffer,
         ),
         (by_pxe, ArmedEffect::PxeOffer),
+        (entry, ArmedEffect::BootEntry),
     ]
     .into_iter()
     .filter_map(|(armed, effect)| armed.then_some(effect))
@@ -465,7 +473,10 @@ fn adopt_install(
             digest: digest.clone(),
             version: "another image".to_owned(),
             stateless: false,
+            slot: None,
         });
     }
+    let image = kept.image.clone();
+    slots::book_install(kept, Some(card), image.as_ref());
     true
 }

@@ -46,6 +46,7 @@ pub(crate) fn notice(view: &View, card: &CardView, kept: &mut CardRecord, now: T
     let cause = update
         .and_then(failed)
         .or_else(|| another_runs(card, kept, update?, now))
+        .or_else(|| other_slot_runs(card, kept, now))
         .or_else(|| timed_out(view, card, kept, update, now));
     if let Some(Cause { reason, message }) = cause {
         let fault = fetch::of_install(view, card, kept, now);
@@ -210,6 +211,24 @@ fn failed(update: &UpdateReport) -> Option<Cause> {
         message: format!(
             "{}; see the log of the card's BMC, and whether the image is one that it takes",
             said(update)
+        ),
+    })
+}
+
+/// The card was booted from a slot of its own disk, and its own agent tells of another image: it fell
+/// back to the first of its boot order, and nothing was written.
+fn other_slot_runs(card: &CardView, kept: &CardRecord, now: Timestamp) -> Option<Cause> {
+    let by_slot = kept.method == Some(InstallMethod::LocalStorage);
+    let os = card.live_os(now).filter(|_| by_slot)?;
+    let before = kept.epoch_before.as_ref()?;
+    let wanted = kept.image.as_ref().map(|image| &image.digest);
+    let is_other = os.boot_epoch != *before && os.image_digest.as_ref() != wanted;
+    is_other.then(|| Cause {
+        reason: "OldImageRuns",
+        message: format!(
+            "the card was to boot it from its own disk and runs {} ({}); look at the card's console",
+            card::reported(os, kept.image.as_ref()),
+            names::xpu(&card.name())
         ),
     })
 }

@@ -83,6 +83,7 @@ fn fault(facts: &BmcReport, digest: &str, method: &InstallMethod) -> Option<Faul
         | InstallMethod::Pxe
         | InstallMethod::Rshim
         | InstallMethod::DevlinkFlash
+        | InstallMethod::LocalStorage
         | InstallMethod::Unrecognized(_) => return None,
     };
     let mut fetches = facts.fetches.iter();

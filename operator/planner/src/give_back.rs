@@ -33,6 +33,8 @@ pub(crate) fn undoes(target: &TargetKind, action: &Action) -> bool {
         | ActionKind::StageHttpBoot
         | ActionKind::SetNetworkBoot
         | ActionKind::StagePxeBoot
+        | ActionKind::StageBootEntry
+        | ActionKind::SetBootOrder
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
         | ActionKind::PullFirmware

@@ -84,8 +84,11 @@ pub(crate) fn install(
     vetted?;
     requirement::met(record, card, kept, now)?;
     configuration::given(card)?;
-    image_ready(view, wanted)?;
-    configuration::made(view, card, now)?;
+    // What is on the card's own disk is fetched and made by nobody.
+    if road != AllowedMethod::LocalStorage {
+        image_ready(view, wanted)?;
+        configuration::made(view, card, now)?;
+    }
     if facts.media.owner == MediaOwner::Foreign {
         return Err(Intent::stall(
             Reason::ForeignMedia,
@@ -156,7 +159,7 @@ pub(crate) fn install(
             }
         }
         Leave::AfterHold(hold) => Intent::Act(hold),
-        Leave::Granted if off => Intent::act(boot(card, wanted, spec)),
+        Leave::Granted if off => Intent::act(boot(card, wanted, road, spec)),
         Leave::Granted => stop(record, spec, card, facts, now),
     })
 }
@@ -403,7 +406,12 @@ pub(crate) fn staging(
     }
 }
 
-fn boot(card: &CardView, wanted: &ImageFacts, spec: &DpuBootPolicySpec) -> Draft {
+fn boot(
+    card: &CardView,
+    wanted: &ImageFacts,
+    road: AllowedMethod,
+    spec: &DpuBootPolicySpec,
+) -> Draft {
     Draft {
         step: Step::BootCard,
         target: card::target(card),
@@ -416,7 +424,11 @@ fn boot(card: &CardView, wanted: &ImageFacts, spec: &DpuBootPolicySpec) -> Draft
         message: format!(
             "powering {} on to {} {}; its own agent must report that image within {} s",
             card::machine(card),
-            if wanted.stateless { "boot" } else { "install" },
+            if wanted.stateless || road == AllowedMethod::LocalStorage {
+                "boot"
+            } else {
+                "install"
+            },
             wanted.version,
             spec.install.os_timeout_seconds
         ),

@@ -263,8 +263,11 @@ fn started(
         .find(|kept| kept.uid == directive.target.uid);
     let image = directive.action.image.as_ref();
     // Where the next boot of a card goes that runs its image changes nothing at its host.
-    let keeps = directive.action.kind == ActionKind::SetNetworkBoot
-        && network_boot::needs_no_leave(kept, image);
+    let of_next_boot = matches!(
+        directive.action.kind,
+        ActionKind::SetNetworkBoot | ActionKind::SetBootOrder
+    );
+    let keeps = of_next_boot && network_boot::needs_no_leave(kept, image);
     let of_card = !on_host && !gives_back && directive.action.kind != ActionKind::ClearInstall;
     let changes_card = of_card && !keeps;
     let server = spec.role == HostRole::Server;

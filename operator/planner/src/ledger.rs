@@ -85,7 +85,8 @@ pub fn unknown_value(record: &DpuHostStatus) -> Option<String> {
             | ArmedEffect::HttpBootUri
             | ArmedEffect::Update
             | ArmedEffect::HostOffer
-            | ArmedEffect::PxeOffer => None,
+            | ArmedEffect::PxeOffer
+            | ArmedEffect::BootEntry => None,
         });
     let activation = record
         .cards
@@ -136,9 +137,10 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
         .flatten();
     let of_images = record.cards.iter().flat_map(|card| {
         let good = card.last_good.iter().map(|good| &good.seen_at);
+        let slots = card.slots.iter().filter_map(|one| one.seen_at.as_ref());
         let back = card.roll_back.iter().map(|back| &back.since);
         let cycled = card.cycled.iter().map(|cycled| &cycled.at);
-        good.chain(back).chain(cycled)
+        good.chain(back).chain(cycled).chain(slots)
     });
     let of_components = record.cards.iter().flat_map(|card| {
         let components = card.components.iter().flat_map(|one| {
@@ -457,6 +459,8 @@ fn book(
         | ActionKind::StageHttpBoot
         | ActionKind::SetNetworkBoot
         | ActionKind::StagePxeBoot
+        | ActionKind::StageBootEntry
+        | ActionKind::SetBootOrder
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
         | ActionKind::PullFirmware

@@ -42,6 +42,8 @@ pub(crate) fn obstacle(
     let identity = spec_of_card.identity.as_ref();
     let named =
         identity.is_some_and(|named| named.system_uuid.is_some() || named.serial_number.is_some());
+    let road = bmc.and_then(|bmc| road::choose(view, record, card, kept, spec, bmc, now).ok());
+    let is_local = road == Some(AllowedMethod::LocalStorage);
     [
         (spec_of_card.paused, "it is paused"),
         (
@@ -89,9 +91,10 @@ pub(crate) fn obstacle(
             "a directive of it failed too often",
         ),
         (
-            view.images
-                .iter()
-                .any(|image| image.digest == wanted.digest && image.state == ImageState::Failed),
+            !is_local
+                && view.images.iter().any(|image| {
+                    image.digest == wanted.digest && image.state == ImageState::Failed
+                }),
             "the site's store could not get its image",
         ),
         (

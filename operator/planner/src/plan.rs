@@ -272,6 +272,8 @@ fn clears_deleted(view: &View, draft: &Draft) -> bool {
         | ActionKind::StageHttpBoot
         | ActionKind::SetNetworkBoot
         | ActionKind::StagePxeBoot
+        | ActionKind::StageBootEntry
+        | ActionKind::SetBootOrder
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
         | ActionKind::PullFirmware

@@ -187,6 +187,8 @@ reasons! {
     CardAgentSilent => AtOnce("Look at the card's console and at its network; Lockstep does not reset a card because it is silent"),
     /// The card's BMC took that it boots the card from the network every time, and does not show that any more.
     NetworkBootLost => AtOnce("It is set again by itself. If it is lost again, look whether a person or a program changes the card's boot settings, and at the firmware of its BMC"),
+    /// The boot entry of what the card runs was put first in its boot order, and is not first any more.
+    BootOrderLost => AtOnce("It is put right by itself. If it is lost again, look whether a person or a program changes the card's boot order, and at the firmware of the card"),
     /// The card was installed and is powered off now, or is off and must be on to be installed.
     CardPoweredOff => AtOnce("Power the card on, or change retryToken to have it installed again"),
     /// The install failed as often as the policy allows.

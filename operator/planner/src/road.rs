@@ -15,7 +15,7 @@ use lockstep_crds::observed::Offer;
 use lockstep_crds::report::{BmcReport, MediaOwner, MediaReport};
 
 use crate::admit::DIRECTIVE_TRIES;
-use crate::card::machine;
+use crate::card::{self, machine};
 use crate::intent::Intent;
 use crate::ledger;
 use crate::push;
@@ -23,6 +23,7 @@ use crate::pxe;
 use crate::reach;
 use crate::reason::Reason;
 use crate::roll_back;
+use crate::slots;
 use crate::view::{CardView, View, Wanted};
 use crate::wipe;
 
@@ -94,6 +95,13 @@ pub(crate) fn choose(
     })
 }
 
+/// What an agent of an earlier release says nothing of.
+pub(crate) fn untold() -> Way {
+    Way::Closed(
+        "the site agent's release does not tell whether its BMC offers it; upgrade the site agent to the operator's release".to_owned(),
+    )
+}
+
 fn way(
     method: AllowedMethod,
     view: &View,
@@ -105,11 +113,6 @@ fn way(
 ) -> Way {
     let offers = &facts.capabilities;
     let unread = |what: &str| Way::Unread(format!("the BMC of {} {what}", machine(card)));
-    let untold = || {
-        Way::Closed(
-            "the site agent's release does not tell whether its BMC offers it; upgrade the site agent to the operator's release".to_owned(),
-        )
-    };
     let stateless = match &card.wanted {
         Wanted::Image(image) => Some(image).filter(|image| image.stateless),
         Wanted::Missing(_) | Wanted::Unchosen(_) | Wanted::Nothing => None,
@@ -193,6 +196,7 @@ fn way(
             Some(service) => pxe::way(card, facts, service),
             None => untold(),
         },
+        AllowedMethod::LocalStorage => slots::way(card::record_of(record, card), card, facts),
     }
 }
 
@@ -242,7 +246,8 @@ fn is_given_up(kept: &CardRecord, method: AllowedMethod) -> bool {
         AllowedMethod::VirtualMedia
         | AllowedMethod::SimpleUpdate
         | AllowedMethod::MultipartPush
-        | AllowedMethod::Pxe => None,
+        | AllowedMethod::Pxe
+        | AllowedMethod::LocalStorage => None,
     };
     let mut actions = std::iter::once(arming(method)).chain(other);
     kept.failed.as_ref().is_some_and(|failed| {
@@ -260,6 +265,7 @@ pub(crate) fn arming(method: AllowedMethod) -> ActionKind {
         AllowedMethod::MultipartPush => ActionKind::PushUpdate,
         AllowedMethod::Rshim => ActionKind::OfferImage,
         AllowedMethod::Pxe => ActionKind::StagePxeBoot,
+        AllowedMethod::LocalStorage => ActionKind::StageBootEntry,
     }
 }
 
@@ -272,7 +278,8 @@ pub(crate) fn arming_with(method: AllowedMethod, wanted: &ImageFacts) -> ActionK
         | AllowedMethod::SimpleUpdate
         | AllowedMethod::MultipartPush
         | AllowedMethod::Rshim
-        | AllowedMethod::Pxe => arming(method),
+        | AllowedMethod::Pxe
+        | AllowedMethod::LocalStorage => arming(method),
     }
 }
 
@@ -301,6 +308,11 @@ pub(crate) fn deed(method: AllowedMethod, wanted: &ImageFacts, machine: &str) ->
         AllowedMethod::Pxe => format!(
             "offering {version} to the firmware of {machine} by PXE and setting its next boot to it"
         ),
+        AllowedMethod::LocalStorage => {
+            let slot = wanted.slot.as_ref();
+            let entry = slot.map_or("(none)", |slot| slot.boot_entry.as_str());
+            format!("setting the next boot of {machine} to {entry} of its own disk, for {version}")
+        }
     }
 }
 
@@ -312,7 +324,10 @@ pub(crate) fn is_update(method: AllowedMethod) -> bool {
 /// Whether the card must be powered off and on for it by its BMC.
 pub(crate) fn needs_cycle(method: AllowedMethod) -> bool {
     match method {
-        AllowedMethod::VirtualMedia | AllowedMethod::UefiHttp | AllowedMethod::Pxe => true,
+        AllowedMethod::VirtualMedia
+        | AllowedMethod::UefiHttp
+        | AllowedMethod::Pxe
+        | AllowedMethod::LocalStorage => true,
         AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush | AllowedMethod::Rshim => false,
     }
 }
@@ -345,6 +360,7 @@ pub(crate) fn arms(method: AllowedMethod) -> Vec<ArmedEffect> {
         AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush => vec![ArmedEffect::Update],
         AllowedMethod::Rshim => vec![ArmedEffect::HostOffer],
         AllowedMethod::Pxe => vec![ArmedEffect::PxeOffer, ArmedEffect::BootOverride],
+        AllowedMethod::LocalStorage => vec![ArmedEffect::BootEntry],
     }
 }
 
@@ -365,6 +381,8 @@ pub(crate) fn armed_by(
         Some(way_of(&kept.armed))
     } else if pxe::boots(facts, &wanted.digest) {
         Some(AllowedMethod::Pxe)
+    } else if kept.armed.contains(&ArmedEffect::BootEntry) && slots::boots(facts, wanted) {
+        Some(AllowedMethod::LocalStorage)
     } else {
         None
     }
@@ -380,6 +398,9 @@ pub(crate) fn way_of(armed: &[ArmedEffect]) -> AllowedMethod {
     } else if armed.contains(&ArmedEffect::PxeOffer) && !armed.contains(&ArmedEffect::VirtualMedia)
     {
         AllowedMethod::Pxe
+    } else if armed.contains(&ArmedEffect::BootEntry) && !armed.contains(&ArmedEffect::VirtualMedia)
+    {
+        AllowedMethod::LocalStorage
     } else {
         AllowedMethod::VirtualMedia
     }
@@ -395,14 +416,16 @@ pub(crate) fn is_in_the_way(method: AllowedMethod, facts: &BmcReport, kept: &Car
         is_armed(ArmedEffect::HostOffer),
     );
     let pxe = pxe::offered(facts).is_some() || is_armed(ArmedEffect::PxeOffer);
+    let entry = is_armed(ArmedEffect::BootEntry);
     match method {
-        AllowedMethod::VirtualMedia => http || updates || offer || pxe,
-        AllowedMethod::UefiHttp => media || updates || offer || pxe,
+        AllowedMethod::VirtualMedia => http || updates || offer || pxe || entry,
+        AllowedMethod::UefiHttp => media || updates || offer || pxe || entry,
         AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush => !kept.armed.is_empty(),
         AllowedMethod::Rshim => {
-            http || media || updates || pxe || is_armed(ArmedEffect::BootOverride)
+            http || media || updates || pxe || entry || is_armed(ArmedEffect::BootOverride)
         }
-        AllowedMethod::Pxe => http || media || updates || offer,
+        AllowedMethod::Pxe => http || media || updates || offer || entry,
+        AllowedMethod::LocalStorage => http || media || updates || offer || pxe,
     }
 }
 

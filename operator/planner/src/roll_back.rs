@@ -132,6 +132,7 @@ pub(crate) fn remember_good(kept: &mut CardRecord, wanted: &ImageFacts, named: O
         Some(good) => {
             name.clone_into(&mut good.name);
             good.image.stateless = wanted.stateless;
+            good.image.slot.clone_from(&wanted.slot);
         }
         None => {
             kept.last_good = Some(GoodImage {

@@ -68,6 +68,7 @@ pub(crate) fn show_card(
                     digest,
                     version,
                     stateless: false,
+                    slot: None,
                 });
         status.agent_version = Some(report.agent_version.clone());
         status.addresses.clone_from(&os.addresses);
@@ -172,12 +173,20 @@ fn phase(
             (Phase::Degraded, Shown::stalled(why))
         }
         Intent::Stall(why) => (Phase::Stalled, Shown::stalled(why)),
-        Intent::Wait(why, _) if why.reason == Reason::NetworkBootLost => {
+        Intent::Wait(why, _)
+            if matches!(why.reason, Reason::NetworkBootLost | Reason::BootOrderLost) =>
+        {
             let shown = Shown::progress(why.reason.as_str(), why.message.clone());
             (Phase::Degraded, shown)
         }
         // Where its next boot goes changes nothing about what runs.
-        Intent::Act(draft) if at_work && draft.action.kind == ActionKind::SetNetworkBoot => {
+        Intent::Act(draft)
+            if at_work
+                && matches!(
+                    draft.action.kind,
+                    ActionKind::SetNetworkBoot | ActionKind::SetBootOrder
+                ) =>
+        {
             running()
         }
         Intent::Hold(_) | Intent::Wait(..) if at_work && !awaits_host(overall) => running(),

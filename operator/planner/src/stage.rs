@@ -148,6 +148,8 @@ pub(crate) fn lacks(facts: &BmcReport, action: &ActionKind) -> Option<String> {
         | ActionKind::StageHttpBoot
         | ActionKind::SetNetworkBoot
         | ActionKind::StagePxeBoot
+        | ActionKind::StageBootEntry
+        | ActionKind::SetBootOrder
         | ActionKind::PullUpdate
         | ActionKind::PushUpdate
         | ActionKind::PullFirmware

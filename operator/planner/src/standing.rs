@@ -14,6 +14,7 @@ use crate::push;
 use crate::pxe;
 use crate::reach::boots_from_media;
 use crate::road::{boots_over_http, is_ours};
+use crate::slots;
 use crate::view::View;
 
 /// Allowance for the difference between the operator's clock and an executor's.
@@ -246,6 +247,14 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
             .image
             .as_ref()
             .is_some_and(|image| pxe::boots(facts, &image.digest)),
+        ActionKind::StageBootEntry => {
+            let image = directive.action.image.as_ref();
+            image.is_some_and(|image| slots::boots(facts, image))
+        }
+        ActionKind::SetBootOrder => {
+            let image = directive.action.image.as_ref();
+            image.is_some_and(|image| slots::is_first(facts, image) == Some(true))
+        }
         // Noted before it is asked for, and no longer where it certainly was not.
         ActionKind::PullUpdate | ActionKind::PushUpdate => {
             // An agent of an older release cannot say that there is none.
@@ -269,6 +278,7 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
                 && facts.update.is_none()
                 && facts.granted.is_none()
                 && pxe::offered(facts).is_none()
+                && !slots::is_next(facts)
         }
         // No BMC shows what came over rshim: the card's own agent tells, if it worked. Of a restart of
         // the BMC what runs afterwards does.

@@ -60,6 +60,7 @@ pub(crate) fn update(
             | AllowedMethod::VirtualMedia
             | AllowedMethod::UefiHttp
             | AllowedMethod::Pxe
+            | AllowedMethod::LocalStorage
             | AllowedMethod::Rshim => PULL_SETTLES,
         },
         message: road::deed(method, wanted, &card::machine(card)),

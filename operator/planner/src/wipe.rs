@@ -349,6 +349,7 @@ pub(crate) fn failed(card: &CardView, kept: &CardRecord) -> Intent {
 pub(crate) fn closes(method: AllowedMethod, card: &CardView) -> Option<String> {
     let lack = match method {
         AllowedMethod::VirtualMedia | AllowedMethod::UefiHttp => return None,
+        AllowedMethod::LocalStorage => "a wiper is on no disk",
         AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush | AllowedMethod::Rshim => {
             "it writes an image to the card, and a wiper is booted once instead"
         }

@@ -98,6 +98,7 @@ impl<'a> Wanted<'a> {
             Self::Override(BootOverride::OnceFrom(_) | BootOverride::AlwaysFrom(_)) => {
                 &BootTarget::UefiHttp
             }
+            Self::Override(BootOverride::OnceEntry(_)) => &boot_next(),
             Self::Override(BootOverride::Disabled) | Self::Without(_) => return None,
         };
         if !offer.allows(target.as_str()) {
@@ -129,6 +130,11 @@ impl<'a> Wanted<'a> {
                 "BootSourceOverrideEnabled": OverrideEnabled::Continuous.as_str(),
                 "HttpBootUri": uri.expose(),
             }}),
+            BootOverride::OnceEntry(entry) => json!({"Boot": {
+                "BootSourceOverrideTarget": BootTarget::BOOT_NEXT,
+                "BootSourceOverrideEnabled": OverrideEnabled::Once.as_str(),
+                "BootNext": entry,
+            }}),
             BootOverride::Continuous(target) => json!({"Boot": {
                 "BootSourceOverrideTarget": target.as_str(),
                 "BootSourceOverrideEnabled": OverrideEnabled::Continuous.as_str(),
@@ -144,7 +150,10 @@ impl<'a> Wanted<'a> {
             Self::Override(BootOverride::OnceFrom(uri) | BootOverride::AlwaysFrom(uri))
             | Self::Without(uri) => Some(uri),
             Self::Override(
-                BootOverride::Once(_) | BootOverride::Continuous(_) | BootOverride::Disabled,
+                BootOverride::Once(_)
+                | BootOverride::OnceEntry(_)
+                | BootOverride::Continuous(_)
+                | BootOverride::Disabled,
             ) => None,
         }
     }
@@ -165,6 +174,7 @@ fn in_force(state: &BootOverrideState, wanted: &BootOverride) -> Option<Confirma
         BootOverride::AlwaysFrom(uri) if state.enabled == Some(OverrideEnabled::Continuous) => {
             return in_force_from(state, uri, OverrideEnabled::Continuous);
         }
+        BootOverride::OnceEntry(entry) => return in_force_for(state, entry),
         BootOverride::AlwaysFrom(_)
         | BootOverride::Once(_)
         | BootOverride::Continuous(_)
@@ -184,7 +194,10 @@ fn in_force(state: &BootOverrideState, wanted: &BootOverride) -> Option<Confirma
             (state.target.as_ref() == Some(target)).then(|| differs(OverrideEnabled::Continuous))
         }
         (BootOverride::Once(_), Some(OverrideEnabled::Disabled) | None)
-        | (BootOverride::OnceFrom(_) | BootOverride::AlwaysFrom(_), _)
+        | (
+            BootOverride::OnceFrom(_) | BootOverride::AlwaysFrom(_) | BootOverride::OnceEntry(_),
+            _,
+        )
         | (
             BootOverride::Continuous(_),
             Some(OverrideEnabled::Once | OverrideEnabled::Disabled) | None,
@@ -207,12 +220,27 @@ fn landed(state: &BootOverrideState, wanted: &BootOverride) -> Option<Confirmati
         (
             BootOverride::Once(_)
             | BootOverride::OnceFrom(_)
+            | BootOverride::OnceEntry(_)
             | BootOverride::Continuous(_)
             | BootOverride::Disabled,
             Some(OverrideEnabled::Once | OverrideEnabled::Continuous | OverrideEnabled::Disabled)
             | None,
         ) => None,
     })
+}
+
+fn boot_next() -> BootTarget {
+    BootTarget::Other(BootTarget::BOOT_NEXT.to_owned())
+}
+
+/// The entry must be the wanted one: another may have been named for the next boot before.
+fn in_force_for(state: &BootOverrideState, entry: &str) -> Option<Confirmation> {
+    let leads = state.target == Some(boot_next()) && state.next.as_deref() == Some(entry);
+    match state.enabled.filter(|_| leads)? {
+        OverrideEnabled::Once => Some(Confirmation::Confirmed),
+        OverrideEnabled::Continuous => Some(differs(OverrideEnabled::Continuous)),
+        OverrideEnabled::Disabled => None,
+    }
 }
 
 /// The URL must be there: without it the firmware boots from wherever DHCP says. A BMC that
@@ -257,6 +285,7 @@ mod tests {
             enabled,
             mode: None,
             http_uri: Reading::NotOffered,
+            next: None,
         }
     }
 
@@ -321,6 +350,33 @@ mod tests {
     }
 
     #[test]
+    fn a_boot_entry_is_in_force_only_if_it_is_the_one_named() {
+        use OverrideEnabled::{Continuous, Disabled, Once};
+        let wanted = BootOverride::OnceEntry("Boot0007".to_owned());
+        let seen = |target: BootTarget, enabled, next: Option<&str>| {
+            let state = BootOverrideState {
+                next: next.map(str::to_owned),
+                ..state(target, Some(enabled))
+            };
+            landed(&state, &wanted)
+        };
+        let ours = Some("Boot0007");
+        assert_eq!(seen(boot_next(), Once, ours), Some(Confirmation::Confirmed));
+        assert_eq!(
+            seen(boot_next(), Continuous, ours),
+            Some(differs(Continuous))
+        );
+        for (target, enabled, next) in [
+            (boot_next(), Once, Some("Boot0001")),
+            (boot_next(), Once, None),
+            (boot_next(), Disabled, ours),
+            (BootTarget::Hdd, Once, ours),
+        ] {
+            assert_eq!(seen(target, enabled, next), None);
+        }
+    }
+
+    #[test]
     fn what_is_in_force_is_not_sent_again() {
         use OverrideEnabled::{Continuous, Disabled, Once};
         let once = BootOverride::Once(BootTarget::Cd);
@@ -369,6 +425,7 @@ mod tests {
             BootOverride::Once(BootTarget::Cd),
             BootOverride::OnceFrom(ImageUrl::new("http://192.0.2.1/a.iso")),
             BootOverride::AlwaysFrom(ImageUrl::new("http://192.0.2.1/a.iso")),
+            BootOverride::OnceEntry("Boot0007".to_owned()),
             BootOverride::Continuous(BootTarget::Hdd),
             BootOverride::Disabled,
         ] {

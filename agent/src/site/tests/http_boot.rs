@@ -24,6 +24,7 @@ pub(super) fn booting(
         enabled: Some(enabled),
         mode: None,
         http_uri: Reading::Read(uri.map(ImageUrl::new)),
+        next: None,
     }
 }
 

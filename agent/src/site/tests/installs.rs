@@ -61,6 +61,7 @@ async fn a_lasting_override_of_somebody_else_is_put_back_and_then_nothing_of_our
             enabled: Some(OverrideEnabled::Continuous),
             mode: None,
             http_uri: Reading::NotOffered,
+            next: None,
         });
     });
     let running = bench.start(MachineKind::Card);

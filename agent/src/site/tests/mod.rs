@@ -1,5 +1,6 @@
 //! Workers and work orders against an API server and a BMC in memory.
 
+mod boot_entry;
 mod configuration;
 mod directives;
 mod fetches;
@@ -173,6 +174,7 @@ impl Bench {
             work_order: None,
             configuration: None,
             components: Vec::new(),
+            boot_entries: false,
             resync: 0,
         };
         let (input, receiver) = watch::channel(input);

@@ -226,6 +226,7 @@ async fn a_lasting_boot_by_pxe_that_was_found_stays() {
             enabled: Some(OverrideEnabled::Continuous),
             mode: None,
             http_uri: Reading::Read(None),
+            next: None,
         });
     });
     let digest = publish_program(&bench.site).await;

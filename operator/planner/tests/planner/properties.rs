@@ -175,6 +175,7 @@ fn begin(start: &Start) -> World {
         card.machine.multipart_push.clone_from(&start.updates);
         card.machine.makes_of_updates = start.makes_of_updates;
         card.machine.pxe = Some(true);
+        card.machine.boot_entry = Some(Offer::Offered);
         if let Some(dpu) = card.dpu.as_mut() {
             dpu.spec.boot_macs = vec!["02:00:00:00:00:01".to_owned()];
         }
@@ -339,6 +340,7 @@ fn ends(world: &mut World) {
                     || machine.http_uri.is_some()
                     || machine.pxe_offer.is_some()
                     || machine.pxe_override
+                    || machine.next_entry.is_some()
                     || machine.http_override
                     || machine.update.is_some()
                     || machine.granted.is_some();
@@ -454,6 +456,7 @@ proptest! {
             digest: format!("sha256:{}", letter.to_string().repeat(64)),
             version: version.to_owned(),
             stateless: false,
+            slot: None,
         };
         for index in 0..world.cards.len() {
             world.cards[index].disk = Some(runs.clone());

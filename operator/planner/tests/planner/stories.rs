@@ -32,6 +32,7 @@ mod roll_back;
 mod rshim;
 mod services;
 mod shutdown;
+mod slots;
 mod taint;
 mod taken_down;
 mod updates;

@@ -103,6 +103,9 @@ pub enum OfCard {
     /// Whether one that is to last does.
     KeepsOverride(bool),
     LosesOverride,
+    /// Whether its BMC boots one boot entry once.
+    BootEntry(Option<Offer>),
+    Entries(Entries),
     Reboot,
     Updates(Option<Offer>),
     MakesOfUpdates(Update),
@@ -114,6 +117,30 @@ pub enum OfCard {
     Stranger(bool),
     Delete,
     Create,
+}
+
+/// What becomes of the boot entries of a card.
+#[derive(Clone, Copy, Debug)]
+pub enum Entries {
+    /// The first has another name, or its name is there twice.
+    Renamed,
+    Doubled,
+    /// Somebody else puts the last of the order first.
+    Turned,
+    /// Whether installers put theirs first.
+    Lead(bool),
+    /// Whether a system that does not come up is left for the first of the order.
+    FallBack(bool),
+}
+
+fn entries() -> impl Strategy<Value = Entries> {
+    prop_oneof![
+        1 => Just(Entries::Renamed),
+        1 => Just(Entries::Doubled),
+        2 => Just(Entries::Turned),
+        2 => any::<bool>().prop_map(Entries::Lead),
+        2 => any::<bool>().prop_map(Entries::FallBack),
+    ]
 }
 
 /// How the card's place is known.
@@ -188,6 +215,9 @@ fn versions() -> impl Strategy<Value = Option<&'static str>> {
         3 => Just(Some("os-2")),
         2 => Just(Some("net-3")),
         1 => Just(Some("net-4")),
+        2 => Just(Some("ab-5")),
+        2 => Just(Some("ab-6")),
+        1 => Just(Some("ab-7")),
         1 => Just(Some("os-9")),
         1 => Just(None),
     ]
@@ -226,6 +256,7 @@ pub fn methods() -> impl Strategy<Value = Vec<AllowedMethod>> {
     let (media, http) = (AllowedMethod::VirtualMedia, AllowedMethod::UefiHttp);
     let (pull, push) = (AllowedMethod::SimpleUpdate, AllowedMethod::MultipartPush);
     let (rshim, pxe) = (AllowedMethod::Rshim, AllowedMethod::Pxe);
+    let local = AllowedMethod::LocalStorage;
     prop_oneof![
         2 => Just(vec![pull]),
         1 => Just(vec![push, media]),
@@ -243,6 +274,9 @@ pub fn methods() -> impl Strategy<Value = Vec<AllowedMethod>> {
         1 => Just(vec![pxe, media]),
         1 => Just(vec![http, pxe]),
         1 => Just(vec![pxe, rshim]),
+        3 => Just(vec![local, media]),
+        1 => Just(vec![local, pull, http]),
+        1 => Just(vec![local]),
     ]
 }
 
@@ -341,6 +375,8 @@ fn of_card() -> impl Strategy<Value = OfCard> {
         1 => http_offers().prop_map(OfCard::NetworkBoot),
         1 => any::<bool>().prop_map(OfCard::KeepsOverride),
         2 => Just(OfCard::LosesOverride),
+        1 => http_offers().prop_map(OfCard::BootEntry),
+        2 => entries().prop_map(OfCard::Entries),
         3 => Just(OfCard::Reboot),
         1 => http_offers().prop_map(OfCard::Updates),
         1 => updates().prop_map(OfCard::MakesOfUpdates),
@@ -399,7 +435,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         1 => timeouts.prop_map(Event::OnTimeout),
         1 => failures().prop_map(Event::OnFailure),
         1 => any::<bool>().prop_map(Event::Golden),
-        3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("net-3"), Just(GOLDEN)], any::<bool>())
+        3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("net-3"), Just("ab-6"), Just(GOLDEN)], any::<bool>())
             .prop_map(|(version, breaks)| Event::Breaks(version, breaks)),
         1 => any::<bool>().prop_map(Event::Conflict),
         1 => any::<bool>().prop_map(Event::Guards),
@@ -596,6 +632,8 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
         OfCard::NetworkBoot(offer) => world.cards[index].machine.network_boot.clone_from(offer),
         OfCard::KeepsOverride(keeps) => world.cards[index].machine.keeps_override = *keeps,
         OfCard::LosesOverride => world.cards[index].machine.lose_override(),
+        OfCard::BootEntry(offer) => world.cards[index].machine.boot_entry.clone_from(offer),
+        OfCard::Entries(what) => happen_to_entries(world, index, *what),
         OfCard::Reboot => world.reboot_card(index),
         OfCard::Updates(offer) => {
             let machine = &mut world.cards[index].machine;
@@ -626,6 +664,29 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
             again.metadata.uid = Some(format!("uid-{index}-{}", world.wish));
             world.cards[index].dpu = Some(again);
         }
+    }
+}
+
+fn happen_to_entries(world: &mut World, index: usize, what: Entries) {
+    let machine = &mut world.cards[index].machine;
+    let first = machine.entries.first().map(|(name, _)| name.clone());
+    let last = machine.boot_order.last();
+    let last = last.map(|last| machine.entries[*last].0.clone());
+    match what {
+        Entries::Renamed => {
+            if let Some((name, _)) = machine.entries.first_mut() {
+                "Another".clone_into(name);
+            }
+        }
+        Entries::Doubled => machine.entries.extend(first.map(|name| (name, None))),
+        Entries::Turned => {
+            if let Some(last) = last {
+                machine.put_first(&last);
+                world.settle_disk(index);
+            }
+        }
+        Entries::Lead(leads) => machine.installers_lead = leads,
+        Entries::FallBack(falls) => machine.falls_back = falls,
     }
 }
 

@@ -150,6 +150,7 @@ fn namesake() -> ImageFacts {
         digest: format!("sha256:{}", "f".repeat(64)),
         version: "os-1".to_owned(),
         stateless: false,
+        slot: None,
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn asks(world: &mut World, template: &str, values: &Value) -> Inputs 
 }
 
 /// The site agent tried to make the files of these inputs.
-fn tried(world: &mut World, inputs: &Inputs, refused: Option<(&str, &str)>) {
+pub(super) fn tried(world: &mut World, inputs: &Inputs, refused: Option<(&str, &str)>) {
     world.cards[0].machine.tried = Some(ConfigurationTried {
         inputs: inputs.digest(),
         ok: refused.is_none(),

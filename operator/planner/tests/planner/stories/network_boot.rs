@@ -440,6 +440,7 @@ fn the_same_bytes_as_a_stateless_image_are_another_wish() {
     let mut world = world();
     let installed = ImageFacts {
         stateless: false,
+        slot: None,
         ..image("net-3")
     };
     world.catalogue.insert("live-3".into(), installed);

@@ -260,6 +260,8 @@ impl World {
                     | ActionKind::StageHttpBoot
                     | ActionKind::SetNetworkBoot
                     | ActionKind::StagePxeBoot
+                    | ActionKind::StageBootEntry
+                    | ActionKind::SetBootOrder
                     | ActionKind::PullUpdate
                     | ActionKind::PushUpdate
                     | ActionKind::PullFirmware
@@ -501,6 +503,15 @@ fn refusal(
     let armed = machine.boot_override || machine.http_override || machine.pxe_override;
     if directive.action.kind == ActionKind::RestartCard && !armed {
         return Some("NotArmed".to_owned());
+    }
+    let by_entry = [ActionKind::StageBootEntry, ActionKind::SetBootOrder];
+    let image = directive.action.image.as_ref();
+    if by_entry.contains(&directive.action.kind)
+        && image
+            .and_then(|image| machine.entry(&image.slot.as_ref()?.boot_entry))
+            .is_none()
+    {
+        return Some("BootEntryNotListed".to_owned());
     }
     let expects = &directive.expects;
     if let Some(host) = &expects.host

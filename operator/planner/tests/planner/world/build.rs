@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::directive::{ActivatedBy, ImageFacts};
+use lockstep_crds::image::ImageSlot;
 use lockstep_crds::report::Reachability;
 use lockstep_crds::service::ServicesReport;
 use lockstep_crds::wipe::WipeResult;
@@ -29,7 +30,18 @@ pub fn image(version: &str) -> ImageFacts {
         digest: format!("sha256:{}", letter.to_string().repeat(64)),
         version: version.to_owned(),
         stateless: version.starts_with("net-"),
+        slot: slot(version),
     }
+}
+
+/// Images of a disk with two slots take them in turn.
+fn slot(version: &str) -> Option<ImageSlot> {
+    let number = version.strip_prefix("ab-")?.parse::<u8>().unwrap();
+    let name = if number % 2 == 1 { "A" } else { "B" };
+    Some(ImageSlot {
+        name: name.to_owned(),
+        boot_entry: format!("Card OS {name}"),
+    })
 }
 
 /// What lets firmware of that version run: that of the network interface needs a power cycle of the card.
@@ -127,9 +139,11 @@ impl World {
                 "imageRef": {"name": "os-1"},
                 "hostWait": {"until": "OsRunning"},
             }))),
-            catalogue: ["os-1", "os-2", "net-3", "net-4", GOLDEN, "wiper-9"]
-                .map(|version| (version.to_owned(), image(version)))
-                .into(),
+            catalogue: [
+                "os-1", "os-2", "net-3", "net-4", "ab-5", "ab-6", "ab-7", GOLDEN, "wiper-9",
+            ]
+            .map(|version| (version.to_owned(), image(version)))
+            .into(),
             vetted: BTreeMap::new(),
             broken: BTreeSet::new(),
             host_machine: Machine::new(serial("host1")),

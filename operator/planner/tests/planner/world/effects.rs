@@ -224,6 +224,29 @@ impl World {
                 machine.order.clone_from(&directive.action.wipe);
                 machine.set_pxe_boot(image, macs);
             }
+            ActionKind::StageBootEntry => {
+                let image = directive.action.image.clone().unwrap();
+                if let Which::Card(index) = which {
+                    let ran = &self.cards[index].ran;
+                    assert!(
+                        ran.contains(&image.digest),
+                        "booted from where it never ran"
+                    );
+                }
+                let machine = self.machine(which);
+                machine.lose_override();
+                machine.next_entry = machine.entry(&image.slot.unwrap().boot_entry);
+            }
+            ActionKind::SetBootOrder => {
+                let image = directive.action.image.clone().unwrap();
+                self.machine(which)
+                    .put_first(&image.slot.unwrap().boot_entry);
+                if let Which::Card(index) = which {
+                    let ran = &self.cards[index].ran;
+                    assert!(ran.contains(&image.digest), "first though it never ran");
+                    self.settle_disk(index);
+                }
+            }
             ActionKind::PullUpdate | ActionKind::PushUpdate => {
                 if let Which::Card(index) = which {
                     self.update(index, directive);

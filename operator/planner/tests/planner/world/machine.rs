@@ -8,9 +8,9 @@ use lockstep_crds::host::HostRole;
 use lockstep_crds::inventory::{HostAccess, InstallMethod};
 use lockstep_crds::observed::{BootStage, Knowledge, Offer, PowerState};
 use lockstep_crds::report::{
-    BmcCapabilities, BmcReport, BusyReport, ComponentReport, ComponentUpdate, ConfigurationTried,
-    Custody, DpuReportSpec, Execution, FetchReport, FetchState, MediaOwner, MediaReport, OsReport,
-    PxeReport, UpdateReport, UpdateState, Vantage,
+    BmcCapabilities, BmcReport, BootEntriesReport, BootEntryReport, BusyReport, ComponentReport,
+    ComponentUpdate, ConfigurationTried, Custody, DpuReportSpec, Execution, FetchReport,
+    FetchState, MediaOwner, MediaReport, OsReport, PxeReport, UpdateReport, UpdateState, Vantage,
 };
 
 use lockstep_crds::wipe::{NO_DISK, WipeItem, WipeOrder, WipeReport, WipeResult};
@@ -80,6 +80,18 @@ pub struct Machine {
     pub finds_pxe: bool,
     /// The boot override is PXE.
     pub pxe_override: bool,
+    /// Whether it boots one boot entry once; `None`: its agent does not tell.
+    pub boot_entry: Option<Offer>,
+    /// Its boot entries by name, with the image in the slot behind each. `Boot0001` is the first.
+    pub entries: Vec<(String, Option<ImageFacts>)>,
+    /// The boot order, by their places in that list.
+    pub boot_order: Vec<usize>,
+    /// The one that the boot override leads to.
+    pub next_entry: Option<usize>,
+    /// Whether installers put theirs first; if not, the boot after the install is led there.
+    pub installers_lead: bool,
+    /// Whether a system that was booted so and does not come up is left for the first of the order.
+    pub falls_back: bool,
     /// Somebody else's, which stays.
     pub lasting_override: Option<&'static str>,
     pub stage: Option<BootStage>,
@@ -255,6 +267,12 @@ impl Machine {
             pxe_offer: None,
             finds_pxe: true,
             pxe_override: false,
+            boot_entry: Some(Offer::NotOffered),
+            entries: Vec::new(),
+            boot_order: Vec::new(),
+            next_entry: None,
+            installers_lead: true,
+            falls_back: false,
             lasting_override: None,
             stage: None,
             knowledge: Knowledge::Known,
@@ -325,6 +343,8 @@ impl Machine {
                 Some("UefiHttp".to_owned())
             } else if self.pxe_override {
                 Some("Pxe".to_owned())
+            } else if self.next_entry.is_some() {
+                Some("UefiBootNext".to_owned())
             } else {
                 self.lasting_override.map(str::to_owned)
             },
@@ -354,6 +374,10 @@ impl Machine {
                     macs: macs.unwrap_or_default(),
                 }
             }),
+            boot_entries: self
+                .boot_entry
+                .as_ref()
+                .map(|offer| self.told_entries(offer)),
             update: self.simple_update.as_ref().and(self.update.clone()),
             components: self.tells_components.then(|| {
                 let (running, pending) = self.shown_firmware();
@@ -380,6 +404,7 @@ impl Machine {
                 uefi_http: self.uefi_http.clone(),
                 network_boot: self.network_boot.clone(),
                 card_restart: self.card_restart.clone(),
+                boot_entry: self.boot_entry.clone(),
                 reset_types: self.reset_types.clone(),
                 boot_targets: self.boot_targets.clone(),
                 virtual_media: self.virtual_media.clone(),
@@ -407,7 +432,66 @@ impl Machine {
             media: known.media,
             http_boot: known.http_boot,
             capabilities: known.capabilities,
+            boot_entries: known.boot_entries,
             ..facts
+        }
+    }
+
+    fn told_entries(&self, offer: &Offer) -> BootEntriesReport {
+        let reference = |index: usize| format!("Boot{:04}", index + 1);
+        let entries = self.entries.iter().enumerate();
+        BootEntriesReport {
+            listed: offer.clone(),
+            entries: entries
+                .map(|(index, (name, _))| BootEntryReport {
+                    reference: reference(index),
+                    name: name.clone(),
+                })
+                .collect(),
+            order: self.boot_order.iter().copied().map(reference).collect(),
+            next: self.next_entry.map(reference),
+        }
+    }
+
+    /// The place of the boot entry of that name.
+    pub fn entry(&self, name: &str) -> Option<usize> {
+        self.entries.iter().position(|(one, _)| one == name)
+    }
+
+    /// The entry of that name becomes the first of the boot order.
+    pub fn put_first(&mut self, name: &str) {
+        let index = self.entry(name).unwrap();
+        self.boot_order.retain(|one| *one != index);
+        self.boot_order.insert(0, index);
+    }
+
+    /// What the boot order leads to.
+    fn first_slot(&self) -> Option<ImageFacts> {
+        let mut order = self.boot_order.iter();
+        order.find_map(|index| self.entries[*index].1.clone())
+    }
+
+    /// The slot in which an image is to lie is written over, or the whole disk.
+    fn erase(&mut self, image: &ImageFacts) {
+        for (name, held) in &mut self.entries {
+            let other = image.slot.as_ref().filter(|slot| slot.boot_entry != *name);
+            if other.is_none() {
+                *held = None;
+            }
+        }
+    }
+
+    /// An image with a slot is written there, with its boot entry.
+    fn write(&mut self, image: &ImageFacts) {
+        let name = &image.slot.as_ref().unwrap().boot_entry;
+        let index = self.entry(name).unwrap_or(self.entries.len());
+        if index == self.entries.len() {
+            self.entries.push((name.clone(), None));
+            self.boot_order.push(index);
+        }
+        self.entries[index].1 = Some(image.clone());
+        if self.installers_lead {
+            self.put_first(name);
         }
     }
 
@@ -443,6 +527,7 @@ impl Machine {
         self.boot_override = false;
         self.http_override = false;
         self.pxe_override = false;
+        self.next_entry = None;
         self.override_lasts = false;
     }
 
@@ -630,6 +715,14 @@ impl World {
         let card = &mut self.cards[index];
         card.fetched = None;
         let up = (now + secs(BOOT), Coming::Up);
+        if let Some(next) = card.machine.next_entry {
+            if !card.machine.override_lasts {
+                card.machine.next_entry = None;
+            }
+            card.fetched = card.machine.entries.get(next).and_then(|one| one.1.clone());
+            card.machine.coming.push(up);
+            return;
+        }
         match card.machine.boot_image() {
             Some(image) if is_wiper(&image) => {
                 let done = (now + secs(INSTALL), Coming::Wiped(image));
@@ -640,7 +733,8 @@ impl World {
                 card.machine.coming.push(up);
             }
             Some(image) => {
-                card.disk = None;
+                card.machine.erase(&image);
+                card.disk = card.machine.first_slot();
                 let done = (now + secs(INSTALL), Coming::Installed(image));
                 card.machine.coming.push(done);
             }
@@ -732,8 +826,9 @@ impl World {
             message: None,
         });
         let written = makes.writes().then(|| image.clone());
-        if written.is_some() {
-            card.disk = None;
+        if let Some(image) = &written {
+            card.machine.erase(image);
+            card.disk = card.machine.first_slot();
         }
         let done = (now + secs(INSTALL), Coming::Updated(written));
         card.machine.coming.push(done);
@@ -756,10 +851,31 @@ impl World {
         self.tell(format!("card {index}: its BMC writes {version}"));
     }
 
+    /// What the card boots from its disk from now on.
+    pub fn settle_disk(&mut self, index: usize) {
+        let card = &mut self.cards[index];
+        card.disk = card.machine.first_slot().or(card.disk.take());
+    }
+
+    fn written(&mut self, index: usize, image: ImageFacts) {
+        let card = &mut self.cards[index];
+        if image.slot.is_none() {
+            card.disk = Some(image);
+            return;
+        }
+        card.machine.write(&image);
+        if !card.machine.installers_lead {
+            card.fetched = Some(image);
+        }
+        self.settle_disk(index);
+    }
+
     fn updated(&mut self, index: usize, written: Option<ImageFacts>) {
         let up = (self.now + secs(BOOT), Coming::Up);
+        if let Some(image) = written {
+            self.written(index, image);
+        }
         let card = &mut self.cards[index];
-        card.disk = written.or(card.disk.take());
         let says = card.machine.makes_of_updates.says_then();
         card.machine.says_of_update(says);
         card.machine.stage = Some(BootStage::OsStarting);
@@ -812,7 +928,7 @@ impl World {
                     Coming::Wiped(image) => self.wiped(index, &image),
                     Coming::Installed(image) => {
                         let up = (self.now + secs(BOOT), Coming::Up);
-                        self.cards[index].disk = Some(image);
+                        self.written(index, image);
                         self.cards[index].machine.coming.push(up);
                     }
                 }
@@ -837,6 +953,7 @@ impl World {
         );
         card.wiped.push(order.token.clone());
         card.disk = None;
+        card.machine.erase(image);
         card.machine.stage = Some(BootStage::OsRunning);
         card.os = Some(CardOs {
             epoch: format!("boot-{}", now.as_second()),
@@ -862,6 +979,10 @@ impl World {
         let comes_up = |image: &ImageFacts| !card.dead && !self.broken.contains(&image.version);
         let booted = card.fetched.clone().or_else(|| card.disk.clone());
         let Some(image) = booted.filter(comes_up) else {
+            if card.fetched.take().is_some() && card.machine.falls_back {
+                let up = (now + secs(BOOT), Coming::Up);
+                card.machine.coming.push(up);
+            }
             return;
         };
         card.machine.stage = Some(BootStage::OsRunning);

@@ -1,0 +1,204 @@
+//! What lies in the slots of a card's own disk, and the way that boots it from there once.
+//!
+//! The record says what was put into a slot and seen to run from it, until something else is written
+//! there. Nobody looks at the disk: that the image is there still is proved by its own agent alone,
+//! and one that does not come up costs an attempt, and nothing else.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_configuration::Inputs;
+use lockstep_crds::directive::ImageFacts;
+use lockstep_crds::host::{CardRecord, SlotRecord};
+use lockstep_crds::image::ImageSlot;
+use lockstep_crds::observed::Offer;
+use lockstep_crds::report::{BmcReport, BootEntryReport};
+
+use crate::card::machine;
+use crate::retire;
+use crate::road::{Way, untold};
+use crate::view::{CardView, Wanted};
+use crate::whole_card;
+
+/// The boot target that leads to a boot entry.
+const TARGET: &str = "UefiBootNext";
+/// Slots that the record holds of one card.
+const MOST: usize = 4;
+
+/// Whether the way is open, as far as the record and the card's BMC say.
+pub(crate) fn way(kept: Option<&CardRecord>, card: &CardView, facts: &BmcReport) -> Way {
+    let Wanted::Image(wanted) = &card.wanted else {
+        return Way::Closed("no image is wanted".to_owned());
+    };
+    let version = &wanted.version;
+    let Some(slot) = &wanted.slot else {
+        return Way::Closed(format!("{version} names no slot of the card's disk"));
+    };
+    let mut slots = kept.into_iter().flat_map(|kept| &kept.slots);
+    let is_it = |one: &&SlotRecord| {
+        one.image.digest == wanted.digest && one.image.slot.as_ref() == Some(slot)
+    };
+    let held = slots.find(is_it).filter(|one| one.seen_at.is_some());
+    let Some(held) = held else {
+        return Way::Closed(format!(
+            "{version} was not seen to run from slot {} of this card, or something else was written there since",
+            slot.name
+        ));
+    };
+    if held.configuration != card.configuration.as_ref().map(Inputs::digest) {
+        return Way::Closed(format!(
+            "the files of {version} in slot {} are made of other values than are wanted now",
+            slot.name
+        ));
+    }
+    if whole_card::is_restarted(facts) {
+        return Way::Closed(
+            "such a card is restarted with its BMC, which boots no entry once".to_owned(),
+        );
+    }
+    let unread = || {
+        Way::Unread(format!(
+            "the BMC of {} lists boot entry {}",
+            machine(card),
+            slot.boot_entry
+        ))
+    };
+    match &facts.capabilities.boot_entry {
+        None => return untold(),
+        Some(Offer::NotOffered) => {
+            return Way::Closed(format!("its BMC lists no boot target {TARGET}"));
+        }
+        Some(Offer::NotRead | Offer::Unrecognized(_)) => return unread(),
+        Some(Offer::Offered) => {}
+    }
+    match facts.boot_entries.as_ref().map(|told| &told.listed) {
+        Some(Offer::Offered) => {}
+        Some(Offer::NotOffered) => {
+            return Way::Closed("its BMC lists no boot entries, or no boot order".to_owned());
+        }
+        Some(Offer::NotRead | Offer::Unrecognized(_)) | None => return unread(),
+    }
+    match named(facts, slot).count() {
+        1 => Way::Open,
+        0 => Way::Closed(format!("its BMC lists no boot entry {}", slot.boot_entry)),
+        _ => Way::Closed(format!(
+            "its BMC lists several boot entries {}; delete those that are left over",
+            slot.boot_entry
+        )),
+    }
+}
+
+fn named<'a>(
+    facts: &'a BmcReport,
+    slot: &'a ImageSlot,
+) -> impl Iterator<Item = &'a BootEntryReport> {
+    let told = facts.boot_entries.iter().flat_map(|told| &told.entries);
+    told.filter(|entry| entry.name == slot.boot_entry)
+}
+
+/// The boot entry of the image's slot, if there is just one.
+pub(crate) fn entry<'a>(
+    facts: &'a BmcReport,
+    image: &'a ImageFacts,
+) -> Option<&'a BootEntryReport> {
+    let mut same = named(facts, image.slot.as_ref()?);
+    let entry = same.next()?;
+    same.next().is_none().then_some(entry)
+}
+
+/// Whether the next boot goes to the boot entry of the image's slot, whoever set that.
+pub(crate) fn boots(facts: &BmcReport, image: &ImageFacts) -> bool {
+    let next = facts.boot_entries.as_ref();
+    let next = next.and_then(|told| told.next.as_ref());
+    let reference = entry(facts, image).map(|entry| &entry.reference);
+    is_next(facts) && reference.is_some() && next == reference
+}
+
+/// Whether the boot override in force is to a boot entry.
+pub(crate) fn is_next(facts: &BmcReport) -> bool {
+    facts.boot_override.as_deref() == Some(TARGET)
+}
+
+/// Whether the boot entry of the image's slot is the first of the boot order; `None`: nobody can tell.
+pub(crate) fn is_first(facts: &BmcReport, image: &ImageFacts) -> Option<bool> {
+    let entry = entry(facts, image)?;
+    let told = facts.boot_entries.as_ref()?;
+    Some(told.order.first() == Some(&entry.reference))
+}
+
+/// What another object of the same card put there reports under another name, and a card that is
+/// retired reports no more: neither would ever be seen.
+pub(crate) fn forget_of_others(card: &CardView, kept: &mut CardRecord) {
+    if kept.uid != card.uid() || retire::is_retired(card) {
+        kept.slots.clear();
+    }
+}
+
+/// Books that an image is being written: what its slot held is gone, and of one that names none
+/// nobody knows what it leaves.
+pub(crate) fn book_install(
+    kept: &mut CardRecord,
+    card: Option<&CardView>,
+    image: Option<&ImageFacts>,
+) {
+    let with_slot = image.and_then(|image| Some((image, image.slot.as_ref()?)));
+    let Some((image, slot)) = with_slot else {
+        kept.slots.clear();
+        return;
+    };
+    let configuration = card.and_then(|card| card.configuration.as_ref());
+    put(
+        kept,
+        slot,
+        SlotRecord {
+            image: image.clone(),
+            configuration: configuration.map(Inputs::digest),
+            seen_at: None,
+        },
+    );
+}
+
+fn put(kept: &mut CardRecord, slot: &ImageSlot, record: SlotRecord) {
+    kept.slots.retain(|one| {
+        let other = one.image.slot.as_ref();
+        other.is_some_and(|other| other.name != slot.name && other.boot_entry != slot.boot_entry)
+    });
+    kept.slots.push(record);
+    if kept.slots.len() > MOST {
+        kept.slots.remove(0);
+    }
+}
+
+/// Books what the card is seen to run from a slot, once that is concluded.
+pub(crate) fn notice(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
+    let Some(digest) = card.live_os(now).and_then(|os| os.image_digest.as_ref()) else {
+        return;
+    };
+    let runs = kept.image.as_ref().map(|image| &image.digest) == Some(digest);
+    if !runs || kept.observed_at.is_none() {
+        return;
+    }
+    let mut slots = kept.slots.iter_mut();
+    if let Some(held) = slots.find(|one| one.image.digest == *digest) {
+        held.seen_at.get_or_insert(Time(now));
+        return;
+    }
+    // It was there before anybody of us came, or its slot was not named then.
+    let wanted = match &card.wanted {
+        Wanted::Image(wanted) => Some((wanted, &card.configuration)),
+        Wanted::Missing(_) | Wanted::Unchosen(_) | Wanted::Nothing => None,
+    };
+    let good = card.fallback.iter();
+    let good = good.map(|found| (&found.image, &found.configuration));
+    let mut known = wanted.into_iter().chain(good);
+    let Some((image, configuration)) = known.find(|(image, _)| image.digest == *digest) else {
+        return;
+    };
+    if let Some(slot) = &image.slot {
+        let record = SlotRecord {
+            image: image.clone(),
+            configuration: configuration.as_ref().map(Inputs::digest),
+            seen_at: Some(Time(now)),
+        };
+        put(kept, slot, record);
+    }
+}
