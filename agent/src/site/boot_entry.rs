@@ -124,12 +124,8 @@ impl Worker {
         Ok(Plan::Act)
     }
 
-    /// Adds to a report what is known of boot entries.
-    pub(super) async fn report_boot_entries(
-        &mut self,
-        report: &mut BmcReport,
-        bmc: &Arc<dyn BmcPort>,
-    ) {
+    /// Reads boot entries where somebody wants to know them, and what was read is not good any more.
+    pub(super) async fn read_boot_entries(&mut self, bmc: &Arc<dyn BmcPort>) {
         if !self.current().boot_entries {
             self.entries = None;
             return;
@@ -146,6 +142,10 @@ impl Worker {
             let read = read.unwrap_or_else(|error| Reading::NotRead(error.to_string()));
             self.entries = Some((Instant::now(), read));
         }
+    }
+
+    /// Adds to a report what is known of them.
+    pub(super) fn report_boot_entries(&self, report: &mut BmcReport) {
         let facts = self.facts.as_ref();
         let next = facts.and_then(next_entry).cloned();
         report.boot_entries = self.entries.as_ref().map(|(_, read)| told(read, next));

@@ -71,12 +71,16 @@ impl Worker {
         let is_due = self.rest.is_due(self.current().activity);
         let wants_updates = eye.is_asked_for_updates() || is_due;
         let at = Instant::now();
+        // What is acted upon is read last: a stage may be seconds old by then, and no older (S1).
+        let mut updates = None;
+        if wants_updates {
+            updates = self.read_updates().await;
+        }
         let looked = self.look_and_say().await;
-        let updates = if wants_updates && looked {
-            self.read_updates().await
-        } else {
-            None
-        };
+        if wants_updates && looked && updates.is_none() {
+            updates = self.read_updates().await;
+        }
+        updates = updates.filter(|_| looked);
         let facts = self.facts.as_ref().filter(|_| updates.is_some());
         eye.tell(Glance {
             at,
@@ -268,6 +272,8 @@ impl Worker {
         // What is asked for later is not answered by what is read now.
         let asked = self.current().inspection.clone();
         let bmc = self.port().await?;
+        // What is acted upon is read last.
+        self.read_boot_entries(&bmc).await;
         let facts = bmc.observe().await.map_err(|error| self.trouble(&error))?;
         let site = Arc::clone(&self.site);
         let uid = self.current().uid.clone();
@@ -283,7 +289,7 @@ impl Worker {
         }
         self.facts = Some(facts);
         self.report_updates(&mut report, &bmc).await;
-        self.report_boot_entries(&mut report, &bmc).await;
+        self.report_boot_entries(&mut report);
         self.bmc = Some(report);
         self.whole_at = Some(Instant::now());
         Ok(())

@@ -49,6 +49,11 @@ async fn listed(
     while let Some(path) = next {
         next = pages.take(&*documents.get(&path).await?);
     }
+    if pages.beyond() > 0 {
+        return Ok(Reading::NotRead(format!(
+            "more than {MOST_MEMBERS} boot options are listed; delete those that are left over"
+        )));
+    }
     let mut entries = Vec::new();
     for path in pages.paths.into_iter().take(MOST_MEMBERS) {
         // Some collections name members that are not there.
@@ -68,8 +73,10 @@ fn entry(option: &Value) -> Option<BootEntry> {
     })
 }
 
+/// An empty order is none: settings for the next reset show that where nothing is pending.
 fn order(document: &Value) -> Option<Vec<String>> {
-    strings(document.get("Boot")?.get("BootOrder")?)
+    let order = strings(document.get("Boot")?.get("BootOrder")?)?;
+    (!order.is_empty()).then_some(order)
 }
 
 /// The whole order is sent, so it is read just before.
