@@ -72,15 +72,21 @@ impl Worker {
         let wants_updates = eye.is_asked_for_updates() || is_due;
         let at = Instant::now();
         // What is acted upon is read last: a stage may be seconds old by then, and no older (S1).
+        let asked = self.reached.as_ref().filter(|reached| !reached.stale);
+        let asked = asked.map(|reached| Arc::clone(&reached.bmc));
         let mut updates = None;
-        if wants_updates {
+        if wants_updates && asked.is_some() {
             updates = self.read_updates().await;
         }
         let looked = self.look_and_say().await;
+        // Another machine may have answered meanwhile, or another address.
+        let reached = self.reached.as_ref().map(|reached| &reached.bmc);
+        let is_same = asked.as_ref().zip(reached);
+        let is_same = is_same.is_some_and(|(asked, now)| Arc::ptr_eq(asked, now));
+        updates = updates.filter(|_| looked && is_same && self.is_proved());
         if wants_updates && looked && updates.is_none() {
             updates = self.read_updates().await;
         }
-        updates = updates.filter(|_| looked);
         let facts = self.facts.as_ref().filter(|_| updates.is_some());
         eye.tell(Glance {
             at,

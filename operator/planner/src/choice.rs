@@ -100,12 +100,13 @@ pub fn choose(
         return chosen_now(now);
     };
     let same_token = recorded.retry_token == dpu.spec.retry_token;
-    let is_kept = is_begun(kept) && same_token;
+    let is_begun = is_begun(policy, recorded, kept);
+    let is_kept = is_begun && same_token;
     let among = all(dpu, policy);
     let same_question = same_token && recorded.among == among;
     let stay = |standing: Standing| Choice::Chosen(recorded.clone(), standing);
     match now {
-        Err(why) if is_begun(kept) && (same_question || stands(dpu, policy, recorded, &judge)) => {
+        Err(why) if is_begun && (same_question || stands(dpu, policy, recorded, &judge)) => {
             stay(Standing::Kept(why))
         }
         Ok((new, _))
@@ -243,15 +244,15 @@ fn stands(
 }
 
 /// Whether anything was done to the card with what is recorded.
-fn is_begun(kept: &CardRecord) -> bool {
+fn is_begun(policy: &DpuBootPolicySpec, recorded: &ChosenImage, kept: &CardRecord) -> bool {
+    let mut choices = policy.image_choices.iter();
+    let choice = choices.find(|choice| Some(&choice.name) == recorded.choice.as_ref());
+    let brings_firmware = choice.is_some_and(|choice| choice.firmware_refs.is_some());
     kept.attempts > 0
         || kept.booted_at.is_some()
         || kept.observed_at.is_some()
         || kept.roll_back.is_some()
-        || kept
-            .components
-            .iter()
-            .any(|one| one.attempts > 0 || one.begun_at.is_some())
+        || brings_firmware && kept.components.iter().any(|one| one.attempts > 0)
 }
 
 /// All that an image is chosen from, as digests.

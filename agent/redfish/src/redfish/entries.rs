@@ -50,9 +50,8 @@ async fn listed(
         next = pages.take(&*documents.get(&path).await?);
     }
     if pages.beyond() > 0 {
-        return Ok(Reading::NotRead(format!(
-            "more than {MOST_MEMBERS} boot options are listed; delete those that are left over"
-        )));
+        // Which of them is first, or named twice, cannot be told by a part of them.
+        return Ok(Reading::NotOffered);
     }
     let mut entries = Vec::new();
     for path in pages.paths.into_iter().take(MOST_MEMBERS) {
