@@ -638,6 +638,10 @@ pub struct FailedDirective {
     pub times: i64,
     /// The last time.
     pub at: Time,
+    /// Since when its executor has been putting it off, because something else went on or could
+    /// not be looked at. That is no failure, and is not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put_off_since: Option<Time>,
     /// Why, where that is known.
     #[schemars(length(max = 512))]
     #[serde(default, skip_serializing_if = "Option::is_none")]

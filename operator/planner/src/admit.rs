@@ -25,6 +25,8 @@ pub const DIRECTIVE_TRIES: i64 = 4;
 const RETRY_PAUSE_SECS: i64 = 15;
 /// Pause before what was put off for something else is tried again.
 const PUT_OFF: SignedDuration = SignedDuration::from_mins(1);
+/// How long what is put off is tried that often, before a person is told as well.
+const PUT_OFF_PATIENCE: SignedDuration = SignedDuration::from_mins(30);
 /// Pause between two tries to take something back, once it has failed that often.
 const UNDO_PAUSE: SignedDuration = SignedDuration::from_mins(10);
 /// Entries of a directive's blast radius.
@@ -138,9 +140,13 @@ fn pause_after_failure(record: &DpuHostStatus, draft: &Draft, now: Timestamp) ->
         what,
         times,
         at,
+        put_off_since,
         message,
     } = failed_before(record, draft)?;
     let detail = message.as_deref().unwrap_or("no detail");
+    if let Some(since) = put_off_since {
+        return put_off(what, detail, since.0, at.0, now);
+    }
     if *times >= DIRECTIVE_TRIES && draft.undoes() {
         let next = at.0 + UNDO_PAUSE;
         return (now < next).then(|| {
@@ -167,19 +173,6 @@ fn pause_after_failure(record: &DpuHostStatus, draft: &Draft, now: Timestamp) ->
             ),
         )));
     }
-    if *times == 0 {
-        let next = at.0 + PUT_OFF;
-        return (now < next).then(|| {
-            Intent::wait_until(
-                Reason::DirectiveFailed,
-                format!(
-                    "{what} was put off at {}: {detail}; tried again at {next}",
-                    at.0
-                ),
-                next,
-            )
-        });
-    }
     let doublings = u32::try_from(times - 1).unwrap_or(0);
     let next = at.0 + SignedDuration::from_secs(RETRY_PAUSE_SECS * 2_i64.pow(doublings));
     (now < next).then(|| {
@@ -191,10 +184,40 @@ fn pause_after_failure(record: &DpuHostStatus, draft: &Draft, now: Timestamp) ->
     })
 }
 
+/// What else goes on may take long: it is waited for, and after a while a person is told as well.
+fn put_off(
+    what: &str,
+    detail: &str,
+    since: Timestamp,
+    last: Timestamp,
+    now: Timestamp,
+) -> Option<Intent> {
+    if last.duration_since(since) < PUT_OFF_PATIENCE {
+        let next = last + PUT_OFF;
+        return (now < next).then(|| {
+            Intent::wait_until(
+                Reason::DirectiveFailed,
+                format!("{what} was put off at {last}: {detail}; tried again at {next}"),
+                next,
+            )
+        });
+    }
+    let next = last + UNDO_PAUSE;
+    (now < next).then(|| {
+        Intent::stall(
+            Reason::DirectiveFailed,
+            format!(
+                "{what} has been put off since {since}, last at {last}: {detail}. See to it that this ends; it is tried again at {next}"
+            ),
+        )
+    })
+}
+
 /// When a draft that was refused for its failures may be tried again, if it may.
 pub(crate) fn tried_again(record: &DpuHostStatus, draft: &Draft) -> Option<Timestamp> {
     let failed = failed_before(record, draft)?;
-    draft.undoes().then_some(failed.at.0 + UNDO_PAUSE)
+    let is_tried_again = draft.undoes() || failed.put_off_since.is_some();
+    is_tried_again.then_some(failed.at.0 + UNDO_PAUSE)
 }
 
 /// Everything that an action may take down. Of more cards than a directive can name, those with a

@@ -311,10 +311,15 @@ fn tally(
     let before = same.map_or(0, |failed| failed.times);
     // What was put off until something else has ended is no failure.
     let times = before + i64::from(!is_put_off);
+    let put_off_since = is_put_off.then(|| {
+        let earlier = same.and_then(|failed| failed.put_off_since.clone());
+        earlier.unwrap_or(Time(now))
+    });
     *slot = Some(FailedDirective {
         times,
         what,
         at: Time(now),
+        put_off_since,
         message,
     });
     if times >= DIRECTIVE_TRIES

@@ -49,12 +49,12 @@ async fn listed(
     while let Some(path) = next {
         next = pages.take(&*documents.get(&path).await?);
     }
-    if pages.beyond() > 0 {
+    if pages.beyond() > 0 || pages.paths.len() > MOST_MEMBERS {
         // Which of them is first, or named twice, cannot be told by a part of them.
         return Ok(Reading::NotOffered);
     }
     let mut entries = Vec::new();
-    for path in pages.paths.into_iter().take(MOST_MEMBERS) {
+    for path in pages.paths {
         // Some collections name members that are not there.
         if let Some(document) = documents.get_if_there(&path).await? {
             entries.extend(entry(&document));

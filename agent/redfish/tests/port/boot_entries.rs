@@ -61,6 +61,21 @@ async fn entries_are_told_by_reference_and_name_and_missing_ones_passed_over() {
 }
 
 #[tokio::test]
+async fn a_part_of_the_entries_is_not_taken_for_all() {
+    let bmc = with_slots();
+    let options = format!("{SYSTEM}/BootOptions");
+    let none: Vec<_> = (0..64)
+        .map(|id| json!({"@odata.id": format!("{options}/gone{id}")}))
+        .collect();
+    bmc.change(&options, |collection| {
+        let members = collection["Members"].as_array_mut().unwrap();
+        members.extend(none);
+    });
+    let read = port(&bmc).boot_entries().await.unwrap();
+    assert_eq!(read, Reading::NotOffered);
+}
+
+#[tokio::test]
 async fn an_entry_is_booted_once_by_one_request_and_the_order_stays() {
     let bmc = with_slots();
     bmc.reads_once();

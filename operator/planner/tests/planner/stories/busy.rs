@@ -87,11 +87,17 @@ fn what_is_put_off_is_tried_until_it_can_be_done() {
         w.status().hold.is_some() && !w.host_machine.is_on()
     });
     world.cards[0].machine.busy = Some(world.now);
-    world.settle(secs(LONG));
-    let failed = world.status().cards[0].failed.as_ref().unwrap();
-    assert!(failed.times < 4, "{}", world.told());
+    world.settle(secs(1500));
     let says = world.card_says(0);
     assert!(says.ends_with("Reconciling: DirectiveFailed"), "{says}");
+    // A person is told as well, and it is tried still.
+    world.settle(secs(2 * LONG));
+    let failed = world.status().cards[0].failed.as_ref().unwrap();
+    assert_eq!(failed.times, 0, "{}", world.told());
+    let says = world.card_says(0);
+    assert!(says.ends_with("Stalled: DirectiveFailed"), "{says}");
+    let said = world.card_message(0);
+    assert!(said.contains("put off since"), "{said}");
     world.cards[0].machine.busy = None;
     world.until("Ready", secs(LONG), World::is_ready);
 }
