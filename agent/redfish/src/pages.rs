@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::document::{LONGEST_PATH, number, path, references};
+use crate::documents::Documents;
+use crate::error::BmcError;
 use crate::transport::CUT;
 
 /// Pages of one collection that are read.
@@ -48,10 +50,15 @@ impl Pages {
 
     /// Takes what one page lists. The path of the next, if that is to be read.
     pub(crate) fn take(&mut self, page: &Value) -> Option<String> {
-        let members = page.get("Members")?;
-        if !members.is_array() && !members.is_object() {
+        let members = page
+            .get("Members")
+            .filter(|members| members.is_array() || members.is_object());
+        let Some(members) = members else {
+            // Some leave the list out where there is nothing to list.
+            let is_empty = number(page, "Members@odata.count") == Some(0) && !has_next(page);
+            self.is_open &= !is_empty;
             return None;
-        }
+        };
         let (paths, too_long): (Vec<String>, Vec<String>) = references(members)
             .into_iter()
             .partition(|path| path.len() <= LONGEST_PATH);
@@ -68,12 +75,35 @@ impl Pages {
         (is_wanted && self.read.insert(next.clone())).then_some(next)
     }
 
+    /// Whether every member that a page lists is here. Unlike [`Self::beyond`] this does not go by how
+    /// many there are said to be, which some BMCs count wrongly.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.is_open && self.cut == 0
+    }
+
     /// How many members there are beyond these, at least.
     pub(crate) fn beyond(&self) -> i64 {
         let listed = i64::try_from(self.paths.len()).unwrap_or(i64::MAX);
         let told = self.told.saturating_sub(listed);
         told.max(self.cut).max(i64::from(self.is_open))
     }
+}
+
+/// What `collection` lists, page by page, until there are `most` members. A page that is not read is
+/// an error, for who asks for a list here would take a part of it for all.
+pub(crate) async fn listed(
+    documents: &mut impl Documents,
+    collection: &str,
+    most: usize,
+) -> Result<Pages, BmcError> {
+    let mut pages = Pages::of(collection, most);
+    let mut next = pages.take(&*documents.get(collection).await?);
+    while let Some(path) = next {
+        // One that is named and not there leaves the list open.
+        let page = documents.get_if_there(&path).await?;
+        next = page.and_then(|page| pages.take(&page));
+    }
+    Ok(pages)
 }
 
 /// Whether a page says that there is one behind it.
@@ -120,11 +150,20 @@ mod tests {
             pages.take(&page(&["/1"], told, next));
             assert_eq!(pages.beyond(), beyond, "{told:?} {next:?}");
         }
+        let mut pages = Pages::of("/c", 10);
+        pages.take(&page(&["/1"], Some(8), None));
+        assert!(
+            pages.is_whole() && pages.beyond() == 7,
+            "who counts wrongly"
+        );
+        let mut pages = Pages::of("/c", 10);
+        pages.take(&json!({"Members@odata.count": 0}));
+        assert!(pages.is_whole() && pages.beyond() == 0);
         // What is no page does not end the list.
         let mut pages = Pages::of("/c", 10);
         pages.take(&page(&["/1"], None, Some("/2")));
         assert_eq!(pages.take(&json!({"@odata.id": "/2"})), None);
-        assert_eq!(pages.beyond(), 1);
+        assert!(pages.beyond() == 1 && !pages.is_whole());
     }
 
     #[test]

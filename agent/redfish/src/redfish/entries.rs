@@ -13,7 +13,7 @@ use crate::effect::{Confirmation, Effect};
 use crate::error::BmcError;
 use crate::facts::{BootEntries, BootEntry, Reading};
 use crate::link::{Change, MOST_MEMBERS};
-use crate::pages::Pages;
+use crate::pages;
 use crate::reading;
 
 /// Longest reference or name that is told.
@@ -44,11 +44,7 @@ async fn listed(
         return Ok(Reading::NotOffered);
     };
     order.truncate(MOST_MEMBERS);
-    let mut pages = Pages::of(&collection, MOST_MEMBERS);
-    let mut next = Some(collection);
-    while let Some(path) = next {
-        next = pages.take(&*documents.get(&path).await?);
-    }
+    let pages = pages::listed(documents, &collection, MOST_MEMBERS).await?;
     if pages.beyond() > 0 || pages.paths.len() > MOST_MEMBERS {
         // Which of them is first, or named twice, cannot be told by a part of them.
         return Ok(Reading::NotOffered);

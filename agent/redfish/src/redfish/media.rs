@@ -5,12 +5,13 @@ use url::Url;
 
 use super::Turn;
 use super::confirm::look_for;
-use crate::document::{action, allowable, link, links};
+use crate::document::{action, allowable, link};
 use crate::documents::{Documents, Within, manager_path};
 use crate::effect::{Confirmation, Effect, MediaMatch};
 use crate::error::BmcError;
 use crate::facts::{ImageUrl, MediaSlot};
 use crate::link::{Change, MOST_MEMBERS};
+use crate::pages;
 use crate::reading;
 
 /// Protocols of a slot that are looked at; there are half a dozen.
@@ -59,8 +60,8 @@ async fn collection_slots(
     collection: &str,
 ) -> Result<Vec<ReadSlot>, BmcError> {
     let mut slots = Vec::new();
-    let members = links(&*documents.get(collection).await?, "Members");
-    for path in members.into_iter().take(MOST_MEMBERS) {
+    let pages = pages::listed(documents, collection, MOST_MEMBERS).await?;
+    for path in pages.paths.into_iter().take(MOST_MEMBERS) {
         // Some collections name members that are not there.
         let Some(document) = documents.get_if_there(&path).await? else {
             continue;

@@ -145,6 +145,64 @@ async fn of_a_list_that_keeps_what_has_ended_the_newest_are_read() {
 }
 
 #[tokio::test]
+async fn what_runs_is_found_on_whichever_page_and_no_part_of_a_list_is_taken_for_all() {
+    let bmc = updatable();
+    let link = |path: &str| json!({"@odata.id": path});
+    let old = format!("{TASKS}/6");
+    let second = format!("{TASKS}?$skip=1");
+    let page = |member: &str, next: Option<&str>| {
+        let mut page = json!({"Members": [link(member)], "Members@odata.count": 2});
+        if let Some(next) = next {
+            page["Members@odata.nextLink"] = json!(next);
+        }
+        page
+    };
+    bmc.add(TASKS, page(&old, Some(&second)));
+    let tasks = async |bmc: &ScriptedBmc| {
+        let facts = port(bmc).observe_updates(&Components::All).await;
+        facts.unwrap().tasks
+    };
+    let unread = tasks(&bmc).await;
+    assert!(matches!(unread, Reading::NotRead(_)), "{unread:?}");
+    bmc.add(&second, page(TASK, None));
+    assert_eq!(tasks(&bmc).await.value().unwrap().len(), 1);
+    // A list without an end.
+    for n in 1..40 {
+        let at = format!("{TASKS}?$skip={n}");
+        bmc.add(&at, page(&old, Some(&format!("{TASKS}?$skip={}", n + 1))));
+    }
+    let Reading::NotRead(why) = tasks(&bmc).await else {
+        panic!("a part was taken for all");
+    };
+    assert!(why.contains(TASKS), "{why}");
+}
+
+#[tokio::test]
+async fn a_component_is_found_on_a_later_page_and_not_missed_by_an_earlier_one() {
+    let bmc = updatable();
+    let second = format!("{INVENTORY}?$skip=1");
+    let first = json!({
+        "Members": [{"@odata.id": format!("{INVENTORY}/BMC")}],
+        "Members@odata.nextLink": second,
+    });
+    bmc.add(INVENTORY, first);
+    let port = port(&bmc);
+    let found = port.component_update("DPU_NIC").await.unwrap();
+    assert!(matches!(found, Reading::NotRead(_)), "{found:?}");
+    let members = [json!({"@odata.id": format!("{INVENTORY}/DPU_NIC")})];
+    bmc.add(&second, json!({"Members": members}));
+    let found = port.component_update("DPU_NIC").await.unwrap();
+    assert!(matches!(found, Reading::Read(_)), "{found:?}");
+    let named = Components::Named(vec!["DPU_NIC".to_owned()]);
+    let facts = port.observe_updates(&named).await.unwrap();
+    assert_eq!(facts.firmware.value().unwrap().len(), 1);
+    assert_eq!(
+        port.component_update("ABSENT").await.unwrap(),
+        Reading::NotOffered
+    );
+}
+
+#[tokio::test]
 async fn a_background_copy_is_read_where_a_chassis_is_known_to_tell() {
     const EROT: &str = "/redfish/v1/Chassis/Bluefield_ERoT";
     let named = |id: &str| {

@@ -6,11 +6,12 @@ use lockstep_crds::inventory::FirmwareComponent;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::document::{last_segment, link, links, text};
+use crate::document::{last_segment, link, text};
 use crate::documents::{Documents, Within, manager_path};
 use crate::error::BmcError;
 use crate::explore::firmware;
 use crate::facts::Reading;
+use crate::pages;
 use crate::redfish::Turn;
 use crate::redfish::observe::optional;
 use crate::scrub::Scrub;
@@ -22,6 +23,8 @@ use crate::vendor::{BACKGROUND_COPIES, OS_COMPONENTS};
 
 /// Tasks that are looked at: of more, the newest. OpenBMC keeps a hundred (bmcweb, `maxTaskCount`).
 const MOST_TASKS: usize = 100;
+/// Members of one collection that are gone through.
+const MOST_LISTED: usize = 2048;
 /// How long a chassis that tells of its background copy is waited for.
 const COPY_TOLD_WITHIN: Duration = Duration::from_secs(10);
 
@@ -75,10 +78,11 @@ async fn background_copy_of(
     ) else {
         return Ok(Reading::NotOffered);
     };
-    let members = links(&*documents.get(&collection).await?, "Members");
-    let mut members = members.into_iter();
-    let Some(path) = members.find(|path| last_segment(path) == Some(chassis)) else {
-        return Ok(Reading::NotOffered);
+    let is_it = |path: &str| last_segment(path) == Some(chassis);
+    let path = match member(documents, &collection, is_it).await? {
+        Reading::Read(path) => path,
+        Reading::NotOffered => return Ok(Reading::NotOffered),
+        Reading::NotRead(why) => return Ok(Reading::NotRead(why)),
     };
     let mut soon = Within {
         deadline: documents.deadline.min(Instant::now() + COPY_TOLD_WITHIN),
@@ -117,17 +121,33 @@ async fn offer(
         Reading::Read((_, None)) | Reading::NotOffered => return Ok(Reading::NotOffered),
         Reading::NotRead(why) => return Ok(Reading::NotRead(why)),
     };
-    let listed = optional(documents.get(&inventory).await.map(Reading::Read))?;
-    let found = match listed {
-        Reading::Read(collection) => links(&collection, "Members")
-            .into_iter()
-            .find(|path| last_segment(path).is_some_and(&is_meant)),
-        Reading::NotOffered => None,
-        Reading::NotRead(why) => return Ok(Reading::NotRead(why)),
-    };
-    Ok(found.map_or(Reading::NotOffered, |component| {
-        Reading::Read(ComponentOffer { service, component })
-    }))
+    let is_it = |path: &str| last_segment(path).is_some_and(&is_meant);
+    let found = optional(member(documents, &inventory, is_it).await)?;
+    Ok(match found {
+        Reading::Read(component) => Reading::Read(ComponentOffer { service, component }),
+        Reading::NotOffered => Reading::NotOffered,
+        Reading::NotRead(why) => Reading::NotRead(why),
+    })
+}
+
+/// The member of a collection that is meant. It is not said to be missing by a part of the list.
+async fn member(
+    documents: &mut impl Documents,
+    collection: &str,
+    is_meant: impl Fn(&str) -> bool,
+) -> Result<Reading<String>, BmcError> {
+    let pages = pages::listed(documents, collection, MOST_LISTED).await?;
+    let is_whole = pages.is_whole();
+    let mut paths = pages.paths.into_iter();
+    Ok(match paths.find(|path| is_meant(path)) {
+        Some(path) => Reading::Read(path),
+        None if is_whole => Reading::NotOffered,
+        None => Reading::NotRead(in_part(collection)),
+    })
+}
+
+fn in_part(collection: &str) -> String {
+    format!("{collection} lists more than is read of it")
 }
 
 pub(super) fn reset_of(manager: &Reading<(String, Value)>) -> Reading<String> {
@@ -174,9 +194,12 @@ async fn unfinished(
         return Ok(Reading::NotOffered);
     };
     drop(service);
-    let members = links(&*documents.get(&collection).await?, "Members");
+    let pages = pages::listed(documents, &collection, MOST_LISTED).await?;
+    if !pages.is_whole() {
+        return Ok(Reading::NotRead(in_part(&collection)));
+    }
     let mut found = Vec::new();
-    for path in newest(members) {
+    for path in newest(pages.paths) {
         // Tasks go away while others are looked at.
         let Some(document) = documents.get_if_there(&path).await? else {
             continue;
@@ -212,9 +235,13 @@ async fn versions(
     inventory: &str,
     components: &Components,
 ) -> Result<Reading<Vec<FirmwareComponent>>, BmcError> {
-    let members = links(&*documents.get(inventory).await?, "Members");
+    let pages = pages::listed(documents, inventory, MOST_LISTED).await?;
+    if !pages.is_whole() {
+        return Ok(Reading::NotRead(in_part(inventory)));
+    }
     let mut found = Vec::new();
-    let wanted = members.into_iter().filter(|path| components.covers(path));
+    let members = pages.paths.into_iter();
+    let wanted = members.filter(|path| components.covers(path));
     for path in wanted.take(firmware::MOST) {
         let Some(document) = documents.get_if_there(&path).await? else {
             continue;
