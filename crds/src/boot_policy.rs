@@ -64,7 +64,8 @@ pub struct DpuBootPolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_ref: Option<LocalRef>,
     /// Firmware images that the cards are to run, each of another component: the BMC writes one at a
-    /// time, before an operating system is installed. Cards that no image is wanted of get none.
+    /// time, before an operating system is installed. Cards that no image is wanted of get theirs too: to leave
+    /// a card alone, pause it.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(max = 4))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

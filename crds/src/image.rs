@@ -60,7 +60,7 @@ use crate::LocalRef;
     validation = Rule::new("has(self.service) == (has(self.kind) && self.kind == 'App')").message("an image of kind App needs service, the name under which cards run it; one of another kind has none")
 )]
 #[x_kube(
-    validation = Rule::new("!has(self.kind) || self.kind != 'App' || !has(self.boot) || self.boot == 'Installed'").message("boot is of images of kind Os: a service is started by the card's own agent")
+    validation = Rule::new("!has(self.kind) || !(self.kind in ['App', 'Bmc', 'Firmware']) || !has(self.boot) || self.boot == 'Installed'").message("boot is of operating systems: a service is started by the card's own agent, and firmware runs by itself")
 )]
 #[x_kube(
     validation = Rule::new("!has(self.kind) || self.kind in ['Os', 'Bundle'] || !has(self.files) || size(self.files) == 0").message("files are of images of kinds Os and Bundle: firmware is the same on every card")

@@ -390,9 +390,15 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "DpuImage",
-            "boot is of images of kind Os",
+            "boot is of operating systems",
             json!({"spec": {"kind": "App", "service": "web", "boot": "Stateless"}}),
             json!({"spec": {"kind": "App", "service": "web"}}),
+        ),
+        case(
+            "DpuImage",
+            "boot is of operating systems",
+            json!({"spec": {"kind": "Bmc", "component": "BMC_Firmware", "boot": "Stateless"}}),
+            json!({"spec": {"kind": "Bmc", "component": "BMC_Firmware"}}),
         ),
         case(
             "DpuImage",

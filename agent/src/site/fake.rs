@@ -54,6 +54,8 @@ pub(crate) struct FakeUpdates {
     pub(crate) copying: Option<String>,
     /// What begins there once the machine is powered on.
     pub(crate) pending: Option<TaskFacts>,
+    /// When it says that it was restarted last.
+    pub(crate) last_reset: Option<String>,
     /// What the task of an accepted update shows.
     pub(crate) sighting: Option<TaskSighting>,
     /// Bytes that came with a push.
@@ -180,8 +182,13 @@ impl FakeBmc {
 
     fn accepts(&self, what: &str) -> Result<UpdateTicket, BmcError> {
         let accepted = self.effect(what.to_owned(), "update", |_| {});
+        let (names_it, last_reset) = self.updates(|updates| {
+            let names_it = updates.sighting != Some(TaskSighting::NeverNamed);
+            (names_it, updates.last_reset.clone())
+        });
         accepted.map(|_| UpdateTicket {
-            task: Some("/redfish/v1/TaskService/Tasks/0".to_owned()),
+            task: names_it.then(|| "/redfish/v1/TaskService/Tasks/0".to_owned()),
+            last_reset,
             ..UpdateTicket::default()
         })
     }
@@ -497,11 +504,13 @@ impl Updater for FakeBmc {
     }
 
     async fn task(&self, _: &UpdateTicket) -> Result<TaskReading, BmcError> {
-        let sighting = self.updates(|updates| updates.sighting.clone());
-        Ok(TaskReading {
-            sighting: sighting.unwrap_or(TaskSighting::Gone),
-            last_reset: Reading::NotOffered,
-        })
+        Ok(self.updates(|updates| TaskReading {
+            sighting: updates.sighting.clone().unwrap_or(TaskSighting::Gone),
+            last_reset: match &updates.last_reset {
+                Some(at) => Reading::Read(at.clone()),
+                None => Reading::NotOffered,
+            },
+        }))
     }
 }
 

@@ -72,6 +72,17 @@ pub(super) fn by_facts(
                 "the BMC named no task, and one runs there",
             )
         }
+        Progress::Failed { .. } | Progress::Lost { .. }
+            if subject == Subject::System
+                && !ticket.names_a_task()
+                && !reading.is_some_and(|reading| ticket.bmc_restarted(&reading.last_reset)) =>
+        {
+            // What boots meanwhile may be the old system, beside a BMC that writes.
+            told(
+                UpdateState::Asked,
+                "the BMC named no task and none runs there: until its image runs, or its time is over, nobody can tell whether it writes",
+            )
+        }
         Progress::Running { .. } => told(UpdateState::Running, "its task goes on"),
         // Of firmware the version is the proof.
         Progress::Failed { why } if subject == Subject::Component => {

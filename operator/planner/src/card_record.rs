@@ -293,10 +293,10 @@ pub(crate) fn latest_end(view: &View, kept: &CardRecord) -> Option<Timestamp> {
 }
 
 /// What it took to get the image there is no part of the time in which its system is to report.
-pub(crate) fn begins_to_come_up(view: &View, kept: &mut CardRecord, now: Timestamp) {
+pub(crate) fn begins_to_come_up(view: &View, kept: &mut CardRecord, at: Timestamp) {
     if kept.booted_at.is_some() && kept.observed_at.is_none() {
         kept.install_ends = latest_end(view, kept)
-            .max(Some(ends_at(view, now).0))
+            .max(Some(ends_at(view, at).0))
             .map(Time);
     }
 }

@@ -63,6 +63,15 @@ pub(crate) fn install(
     if let Err(clear @ Intent::Act(_)) = vetted {
         return Err(clear);
     }
+    if is_over(kept, spec) {
+        let why = failed(card, kept, wanted, spec);
+        // What a stateless card boots from stays what is wanted of it.
+        return Err(if wanted.stateless {
+            why
+        } else {
+            disarmed(view, card, kept, why, now)
+        });
+    }
     let road = road::choose(view, record, card, kept, spec, facts, now)?;
     let restarted = road::needs_cycle(road) && whole_card::is_restarted(facts);
     if restarted {
@@ -72,14 +81,6 @@ pub(crate) fn install(
             .map_err(|why| disarmed(view, card, kept, why, now))?;
     } else if road::needs_cycle(road) {
         require_cycle(card, facts)?;
-    }
-    if is_over(kept, spec) {
-        let why = failed(card, kept, wanted, spec);
-        return Err(if restarted {
-            disarmed(view, card, kept, why, now)
-        } else {
-            why
-        });
     }
     vetted?;
     requirement::met(record, card, kept, now)?;
@@ -164,8 +165,8 @@ pub(crate) fn install(
     })
 }
 
-/// A card that is armed with an image that must not go onto it would get it by a press of its
-/// button, so what is armed is taken back first.
+/// A card that is armed with an image that must not go onto it, or not again, would get it by a press
+/// of its button, so what is armed is taken back first.
 pub(crate) fn disarmed(
     view: &View,
     card: &CardView,

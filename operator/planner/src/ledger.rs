@@ -29,6 +29,8 @@ use crate::standing::{Standing, is_put_off, standing};
 use crate::view::{CardView, View};
 use crate::wipe;
 
+/// An install that began so long after its record has the whole of its time from when it was seen.
+const LATE: SignedDuration = SignedDuration::from_mins(1);
 /// Directives remembered in `status.history`.
 const HISTORY: usize = 8;
 /// Most that it holds: requests to shut down are remembered as long as they count.
@@ -356,6 +358,9 @@ fn book(
     {
         begins_to_come_up(view, card, now);
     }
+    if landed && *kind == ActionKind::PowerOn {
+        booted_late(view, record, directive, now);
+    }
     match directive.action.kind {
         ActionKind::HoldHost if landed => {
             let timeout = host_wait(view).timeout_seconds;
@@ -472,6 +477,22 @@ fn book(
         | ActionKind::ShutdownGracefully
         | ActionKind::ForceOff
         | ActionKind::Unrecognized(_) => {}
+    }
+}
+
+/// A slow executor powers a card on for its install when much of the time since the record has gone: it
+/// counts from when the BMC says that the card went on.
+fn booted_late(view: &View, record: &mut DpuHostStatus, directive: &Directive, now: Timestamp) {
+    let boots = directive.action.image.is_some() && directive.action.component.is_none();
+    let mut cards = view.cards.iter();
+    let card = cards.find(|card| boots && card.uid() == directive.target.uid);
+    let since = card
+        .and_then(|card| view.card_bmc(card, now))
+        .and_then(|bmc| bmc.power_since.as_ref())
+        .map(|since| since.0.min(now))
+        .filter(|since| *since > directive.issued_at.0 + LATE);
+    if let (Some(since), Some(kept)) = (since, card_record(record, &directive.target.uid)) {
+        begins_to_come_up(view, kept, since);
     }
 }
 

@@ -172,7 +172,7 @@ reasons! {
     /// A machine is in a stage in which its power must not be cut.
     StageForbids => IfItLasts("Look at the machine's console; power it off by hand once that is safe"),
     /// Something is written at a BMC that nobody here began, or it copies firmware for itself, or that could not be read: its machine keeps its power.
-    BmcBusy => IfItLasts("Look at the tasks of that BMC; restart it if one of them says that it runs and does not end, or if they cannot be read"),
+    BmcBusy => IfItLasts("Look at the tasks of that BMC; restart it if one of them says that it runs and does not end. If they cannot be read, see whether its account may read them, then restart it"),
     /// A machine's stage cannot be told, and the policy says not to guess.
     StageNotObservable => AtOnce("Shut the card's operating system down yourself, or set unobservableStage.action: SafeAfter on the policy"),
     /// A machine is being shut down.

@@ -6,9 +6,13 @@ use lockstep_crds::{DpuImageSpec, ImageFits, ImageRequirement, ImageRules};
 use crate::artefact::Artefact;
 use crate::cosign::confirmed;
 use crate::dsse::Envelope;
+use crate::named::withheld;
 use crate::refusal::Refusal;
 use crate::signer::Signers;
 use crate::statement::Statement;
+
+/// Signatures of one digest that a report has room for, whichever objects name them.
+const MOST_TOLD: usize = 8;
 
 /// Whether an image may be believed to be what it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,14 +66,14 @@ pub fn appraise(
             }
         }
     }
-    // What one of them says that was not read may be a limit.
+    // What one of them says that was not read, or not yet, may be a limit.
     let unread = told.iter().find(|signature| is_unread(signature));
+    let unread = unread.map(not_read).or_else(|| not_passed_on(image, told));
     found.trust = match (good.first(), unread) {
-        (Some(_), Some(unread)) => Trust::NotKnown(not_read(unread)),
+        (Some(_), Some(why)) => Trust::NotKnown(why),
         (Some((signer, _)), None) => Trust::Signed(signer.clone()),
         (None, _) => untrusted(image, told, refused),
     };
-    // A site that passes on only one of several statements must gain nothing by it.
     let lowest = good.iter().map(|(_, said)| said.security_version).min();
     found.security_version = lowest.unwrap_or_default();
     let signed_fits = good.into_iter().filter_map(|(_, said)| said.fits);
@@ -137,13 +141,17 @@ fn untrusted(image: &DpuImageSpec, told: &[StoredSignature], refused: Option<Str
         }
         (None, _) => {}
     }
-    // The agent reads the same files once, however often they are named.
-    let named = image.signatures.iter().enumerate();
-    let named = named.filter(|(index, one)| !image.signatures[..*index].contains(one));
-    if told.len() < named.count() {
-        return Trust::NotKnown("the site's agent has not passed its signatures on".to_owned());
+    if let Some(why) = not_passed_on(image, told) {
+        return Trust::NotKnown(why);
     }
     Trust::Refused(refused.unwrap_or_else(|| "no signature counts".to_owned()))
+}
+
+fn not_passed_on(image: &DpuImageSpec, told: &[StoredSignature]) -> Option<String> {
+    let place = withheld(&image.signatures, told)?;
+    Some(format!(
+        "the site's agent has not passed on the signature at {place}, of at most {MOST_TOLD} for one digest"
+    ))
 }
 
 fn is_unread(told: &StoredSignature) -> bool {

@@ -10,6 +10,7 @@ mod artefact;
 mod cosign;
 mod dsse;
 mod json;
+mod named;
 mod refusal;
 mod signer;
 mod statement;

@@ -169,6 +169,31 @@ async fn each_lie_of_a_task_is_told_for_what_it_is() {
     }
 }
 
+/// A card that was powered on for it may come up with its old system while its BMC writes.
+#[tokio::test]
+async fn an_update_without_a_task_is_not_over_before_its_time_unless_the_bmc_restarted() {
+    let bench = offering();
+    let digest = publish(&bench.site.store).await;
+    bench.bmc.updates(|updates| {
+        updates.sighting = Some(TaskSighting::NeverNamed);
+        updates.last_reset = Some("boot 1".to_owned());
+    });
+    let running = bench.start_named();
+    running.want(&[update(1, "PullUpdate", &digest)]);
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Done");
+    let named = |report: &Value| report["spec"]["bmc"]["update"]["message"].is_string();
+    let report = bench.api.until(CARD, named).await;
+    let told = &report["spec"]["bmc"]["update"];
+    assert_eq!(told["state"], "Asked", "{told}");
+    let message = told["message"].as_str().unwrap();
+    assert!(message.contains("named no task"), "{message}");
+    bench
+        .bmc
+        .updates(|updates| updates.last_reset = Some("boot 2".to_owned()));
+    bench.update_is("Lost").await;
+    running.end().await;
+}
+
 #[tokio::test]
 async fn what_certainly_was_not_asked_for_is_not_remembered_and_what_may_have_been_is() {
     let bench = offering();
@@ -186,8 +211,8 @@ async fn what_certainly_was_not_asked_for_is_not_remembered_and_what_may_have_be
     running.want(&[update(2, "PullUpdate", &digest)]);
     assert_eq!(bench.outcome(CARD, 2).await["result"], "Unknown");
     assert!(bench.note().unwrap().ticket.is_none());
-    // Without its task the BMC's other tasks tell, then the version.
-    let told = bench.update_is("Lost").await;
+    // Without its task the BMC's other tasks tell, and if none runs there nobody does.
+    let told = bench.update_is("Asked").await;
     assert_eq!(told["digest"], digest.to_string());
     running.end().await;
 }

@@ -335,16 +335,11 @@ fn ends(world: &mut World) {
                 if boots_from_network(status, machine) {
                     continue;
                 }
-                let armed = machine.media.is_some()
-                    || machine.boot_override
-                    || machine.http_uri.is_some()
-                    || machine.pxe_offer.is_some()
-                    || machine.pxe_override
-                    || machine.next_entry.is_some()
-                    || machine.http_override
-                    || machine.update.is_some()
-                    || machine.granted.is_some();
-                assert!(!armed, "S15: something stays armed: {}", told());
+                assert!(
+                    !machine.is_armed(),
+                    "S15: something stays armed: {}",
+                    told()
+                );
             }
             for card in world.cards.iter() {
                 let uid = card.dpu.as_ref().and_then(|dpu| dpu.metadata.uid.as_ref());
@@ -378,6 +373,20 @@ fn ends(world: &mut World) {
         }
         Decision::Hold(why) | Decision::Stalled(why) => {
             assert!(!why.message.is_empty());
+            for (index, card) in world.cards.iter().enumerate() {
+                let Some(dpu) = &card.dpu else { continue };
+                let uid = dpu.metadata.uid.as_deref().unwrap_or_default();
+                let kept = world.status().record_of(uid);
+                let image = kept.and_then(|kept| kept.image.as_ref());
+                let has_failed = kept.is_some_and(|kept| kept.attempts > 0)
+                    && world.card_says(index).ends_with("Stalled: InstallFailed")
+                    && image.is_some_and(|image| !image.stateless);
+                assert!(
+                    !(has_failed && card.machine.is_armed()),
+                    "what failed for good comes with the next boot: {}",
+                    told()
+                );
+            }
         }
         Decision::Await(..) | Decision::Start(_) => panic!("no end: {}", told()),
     }

@@ -443,3 +443,21 @@ fn a_host_that_came_up_since_it_was_seen_is_looked_at_again() {
     world.power_off_host();
     world.until("Ready", secs(1800), World::is_ready);
 }
+
+#[test]
+fn an_install_that_begins_late_has_its_whole_time() {
+    let mut world = World::new(&["card1"]);
+    world.edit_policy(|policy| policy.install.os_timeout_seconds = 400);
+    world.until("the order", secs(300), |w| {
+        let status = w.host.as_ref().and_then(|host| host.status.as_ref());
+        let mut ordered = status.into_iter().flat_map(|status| &status.directives);
+        ordered.any(|one| one.step.as_str() == "BootCard")
+    });
+    world.cards[0].dead = true;
+    world.pass(secs(150));
+    world.until("on", secs(60), |w| w.cards[0].machine.is_on());
+    let on = world.cards[0].machine.power_since;
+    world.settle(secs(30));
+    let end = world.status().cards[0].install_ends.as_ref().unwrap().0;
+    assert!(end >= on + secs(400), "{end}: {}", world.told());
+}

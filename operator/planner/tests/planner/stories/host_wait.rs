@@ -50,6 +50,9 @@ fn continue_lets_the_host_go_without_its_card() {
         "{}",
         world.told()
     );
+    // The next reset of the card must not begin another install, of which nobody knows.
+    assert_eq!(world.deeds().last(), Some(&"ClearInstall dpu/card1"));
+    assert!(!world.cards[0].machine.is_armed(), "{}", world.told());
     let deeds = world.effects.len();
     world.settle(secs(20_000));
     assert_eq!(world.effects.len(), deeds, "{}", world.told());

@@ -96,6 +96,16 @@ fn firmware_that_finds_no_service_fails_and_the_next_way_is_taken() {
 }
 
 #[test]
+fn an_offer_that_came_to_nothing_does_not_stay_for_whoever_claims_the_address() {
+    let mut world = world(&[Pxe]);
+    world.cards[0].machine.finds_pxe = false;
+    world.settle(secs(20_000));
+    assert_eq!(world.card_says(0), "Stalled Stalled: InstallFailed");
+    nothing_is_armed(&world);
+    assert!(!world.cards[0].machine.is_armed(), "{}", world.told());
+}
+
+#[test]
 fn what_is_lacking_is_said_before_anything_is_begun() {
     let lacking = |edit: &dyn Fn(&mut World), words: &[&str]| {
         let mut world = world(&[Pxe]);

@@ -164,6 +164,7 @@ fn ways_take_turns_as_long_as_the_policy_allows_attempts() {
         "{}",
         world.told()
     );
+    assert!(!world.cards[0].machine.is_armed(), "{}", world.told());
 }
 
 #[test]

@@ -318,6 +318,19 @@ impl Machine {
         }
     }
 
+    /// Whether anything of an install, or of an update, is left there.
+    pub fn is_armed(&self) -> bool {
+        self.media.is_some()
+            || self.boot_override
+            || self.http_uri.is_some()
+            || self.pxe_offer.is_some()
+            || self.pxe_override
+            || self.next_entry.is_some()
+            || self.http_override
+            || self.update.is_some()
+            || self.granted.is_some()
+    }
+
     pub fn is_on(&self) -> bool {
         self.power == PowerState::On
     }
