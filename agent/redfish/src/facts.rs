@@ -56,6 +56,8 @@ pub struct BmcFacts {
     /// The boot override accepted for the next reset, where the platform
     /// keeps such settings apart (`@Redfish.Settings`).
     pub pending_boot_override: Reading<BootOverrideState>,
+    /// The boot order that the ComputerSystem itself shows; empty if it shows none.
+    pub boot_order: Vec<String>,
     /// Virtual media slots.
     pub media: Reading<Vec<MediaSlot>>,
     /// What the machine does when mains power returns.
@@ -79,12 +81,14 @@ impl BmcFacts {
             power,
             boot_progress,
             boot_override,
+            boot_order,
             power_restore,
         } = glance;
         self.identity == *identity
             && self.power == *power
             && self.boot_progress == *boot_progress
             && self.boot_override == *boot_override
+            && self.boot_order == *boot_order
             && self.power_restore == *power_restore
     }
 }
@@ -109,6 +113,8 @@ pub struct SystemGlance {
     pub boot_progress: Reading<BootProgress>,
     /// The boot override in force.
     pub boot_override: Reading<BootOverrideState>,
+    /// The boot order.
+    pub boot_order: Vec<String>,
     /// What the machine does when mains power returns.
     pub power_restore: Reading<PowerRestorePolicy>,
 }

@@ -11,6 +11,7 @@ use crate::facts::{
     PowerRestorePolicy, PowerState, Reading, Service, SystemIdentity,
 };
 use crate::identity::canonical_uuid;
+use crate::link::MOST_MEMBERS;
 use crate::stage::stage_of;
 use crate::target::SpkiPin;
 
@@ -117,6 +118,14 @@ pub(crate) fn boot_override(system: &Value) -> Reading<BootOverrideState> {
         http_uri: http_uri(boot),
         next: text(boot, "BootNext"),
     })
+}
+
+/// The boot order that a document shows, as far as entries are read; empty if it shows none.
+pub(crate) fn boot_order(document: &Value) -> Vec<String> {
+    let order = document.get("Boot").and_then(|boot| boot.get("BootOrder"));
+    let mut order = order.and_then(strings).unwrap_or_default();
+    order.truncate(MOST_MEMBERS);
+    order
 }
 
 /// What is no URL holds none: some write `None` as a text.

@@ -328,6 +328,7 @@ mod tests {
             boot_progress: Reading::NotOffered,
             boot_override: Reading::NotOffered,
             pending_boot_override: Reading::NotOffered,
+            boot_order: Vec::new(),
             media: Reading::Read(vec![slot(None)]),
             power_restore: Reading::NotOffered,
             capabilities: Capabilities {

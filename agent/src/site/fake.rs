@@ -39,6 +39,16 @@ struct State {
     entries: Option<BootEntries>,
 }
 
+impl State {
+    fn shown(&self) -> BmcFacts {
+        let order = self.entries.as_ref().map(|found| found.order.clone());
+        BmcFacts {
+            boot_order: order.unwrap_or_default(),
+            ..self.facts.clone()
+        }
+    }
+}
+
 /// How it takes updates of the card's system.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FakeUpdates {
@@ -175,6 +185,13 @@ impl FakeBmc {
         });
     }
 
+    /// Somebody else gives its boot entries this order.
+    pub(crate) fn orders_entries(&self, order: &[&str]) {
+        if let Some(found) = &mut self.state.lock().unwrap().entries {
+            found.order = order.iter().map(|&one| one.to_owned()).collect();
+        }
+    }
+
     /// How it takes updates, to be changed or looked at.
     pub(crate) fn updates<T>(&self, change: impl FnOnce(&mut FakeUpdates) -> T) -> T {
         change(&mut self.state.lock().unwrap().updates)
@@ -291,7 +308,7 @@ impl Bmc for FakeBmc {
             return Err(unreachable());
         }
         state.observed += 1;
-        Ok(state.facts.clone())
+        Ok(state.shown())
     }
 
     async fn glance(&self) -> Result<SystemGlance, BmcError> {
@@ -300,12 +317,13 @@ impl Bmc for FakeBmc {
             return Err(unreachable());
         }
         state.glanced += 1;
-        let facts = state.facts.clone();
+        let facts = state.shown();
         Ok(SystemGlance {
             identity: facts.identity,
             power: facts.power,
             boot_progress: facts.boot_progress,
             boot_override: facts.boot_override,
+            boot_order: facts.boot_order,
             power_restore: facts.power_restore,
         })
     }

@@ -125,7 +125,11 @@ impl Worker {
         }
         match self.glance().await {
             Ok(true) => self.say(Ok(())),
-            Ok(false) => self.look().await,
+            Ok(false) => {
+                // Among what is new may be the order of the boot entries.
+                self.entries = None;
+                self.look().await
+            }
             Err(trouble) => self.say(Err(trouble)),
         }
     }

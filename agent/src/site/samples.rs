@@ -54,6 +54,7 @@ pub(crate) fn facts() -> BmcFacts {
             next: None,
         }),
         pending_boot_override: Reading::NotOffered,
+        boot_order: Vec::new(),
         media: Reading::Read(vec![slot(None)]),
         power_restore: Reading::NotOffered,
         capabilities: Capabilities {

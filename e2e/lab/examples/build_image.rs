@@ -20,6 +20,7 @@ fn main() -> Result<()> {
         version,
         agent,
         behaviour,
+        slot: None,
     })?;
     println!(
         "{} sha256:{} {} bytes",

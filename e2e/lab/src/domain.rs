@@ -100,6 +100,17 @@ impl MachineSpec {
     }
 }
 
+/// What a VM's hypervisor tells its firmware to boot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Boot<'a> {
+    /// The disk, or what the BMC puts before it.
+    FromDisk,
+    /// The same, and it has an interface to boot from.
+    FromNetwork(&'a BootNetwork),
+    /// Nothing: what the firmware boots stands in its own variables.
+    ByVariables,
+}
+
 /// Makes the VM's disk.
 pub(crate) fn create_disk(disk: &Disk, path: &Path) -> Result<()> {
     let mut command = Command::new("qemu-img");
@@ -121,7 +132,7 @@ pub(crate) fn definition(
     disk: &Path,
     nvram: &Nvram,
     console: &Path,
-    network: Option<&BootNetwork>,
+    boot: Boot<'_>,
 ) -> Result<String> {
     let disk = escaped(disk)?;
     let nvram = escaped(nvram.path())?;
@@ -135,6 +146,15 @@ pub(crate) fn definition(
         disk: _,
         slot_power: _,
     } = spec;
+    let network = match boot {
+        Boot::FromNetwork(network) => Some(network),
+        Boot::FromDisk | Boot::ByVariables => None,
+    };
+    // Without any order libvirt would put the disk first. The VM has no floppy.
+    let (of_all, of_disk) = match boot {
+        Boot::FromDisk | Boot::FromNetwork(_) => ("", "      <boot order='1'/>\n"),
+        Boot::ByVariables => ("    <boot dev='fd'/>\n", ""),
+    };
     let pxe = if network.is_some() { "y" } else { "n" };
     // The BMC lets the firmware try the interfaces in this order; the system of the VM numbers them
     // by their places, and takes the other first.
@@ -161,7 +181,7 @@ pub(crate) fn definition(
     <type arch='x86_64' machine='q35'>hvm</type>
     <loader readonly='yes' type='pflash'>{FIRMWARE}</loader>
     <nvram template='{VARIABLES}'>{nvram}</nvram>
-    <smbios mode='sysinfo'/>
+{of_all}    <smbios mode='sysinfo'/>
   </os>
   <features><acpi/></features>
   <cpu mode='maximum'/>
@@ -174,8 +194,7 @@ pub(crate) fn definition(
       <driver name='qemu' type='qcow2' cache='unsafe'/>
       <source file='{disk}'/>
       <target dev='vda' bus='virtio'/>
-      <boot order='1'/>
-    </disk>
+{of_disk}    </disk>
     <controller type='sata' index='0'/>
 {boot_interface}    <interface type='user'>
       <mac address='{mac}'/>
@@ -247,15 +266,16 @@ mod tests {
         let spec = MachineSpec::card("card1");
         let folder = Path::new("/a");
         let network = BootNetwork::of(folder, "card1").unwrap();
-        let of = |network: Option<&BootNetwork>| {
-            definition(&spec, folder, &Nvram::of(folder), folder, network).unwrap()
-        };
-        let (with, without) = (of(Some(&network)), of(None));
+        let of =
+            |boot: Boot<'_>| definition(&spec, folder, &Nvram::of(folder), folder, boot).unwrap();
+        let (with, without) = (of(Boot::FromNetwork(&network)), of(Boot::FromDisk));
         assert!(without.contains("IPv4PXESupport'>n<") && !without.contains("ethernet"));
         assert!(with.contains("IPv4PXESupport'>y<"));
         let (boots, user) = with.split_once("type='user'").unwrap();
         assert!(boots.contains(network.mac()) && boots.contains(network.interface()));
         assert!(user.contains("bus='0x00' slot='0x10'"));
+        let by_variables = of(Boot::ByVariables);
+        assert!(without.contains("<boot order='1'/>") && !by_variables.contains("<boot order"));
     }
 
     #[test]

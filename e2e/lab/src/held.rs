@@ -11,8 +11,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::command::run;
+use crate::image::Slot;
+use crate::image::disk::SECTOR;
 
 const START: Duration = Duration::from_secs(10);
+/// As much of a slot as has its tables of files.
+const ERASED: u64 = 8 << 20;
 const SESSIONS: u16 = 0x8002;
 const OWNER: u32 = 0x4000_0001;
 const PASSWORD: u32 = 0x4000_0009;
@@ -72,6 +76,16 @@ impl Held {
             Some(1) => Ok(false),
             Some(_) | None => bail!("cmp ended with {compared}"),
         }
+    }
+
+    /// Lays zeros over the beginning of a slot, and with it over its file system.
+    pub fn erase_slot(&self, slot: Slot) -> Result<()> {
+        let at = slot.place().start() * SECTOR;
+        let write = format!("write -q -z {at} {ERASED}");
+        run(Command::new("qemu-io")
+            .args(["-f", "qcow2", "-c", &write])
+            .arg(&self.disk))?;
+        Ok(())
     }
 
     fn disk_bytes(&self) -> Result<u64> {

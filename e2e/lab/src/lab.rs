@@ -15,9 +15,9 @@ use crate::boot_network::BootNetwork;
 use crate::console::Console;
 use crate::coupling::Coupling;
 use crate::deadline::eventually;
-use crate::domain::{self, Disk, MachineSpec, SlotPower};
+use crate::domain::{self, Boot, Disk, MachineSpec, SlotPower};
 use crate::emulator::{Credentials, Driver, Emulator};
-use crate::front::{Front, HttpBoot, Request, TlsIdentity};
+use crate::front::{BootOptions, Firmware, Front, HttpBoot, Request, TlsIdentity};
 use crate::held::Held;
 use crate::hypervisor::{self, GRACE, Hypervisor};
 use crate::nvram::Nvram;
@@ -40,6 +40,9 @@ pub struct LabSpec {
     /// Names of VMs whose own firmware fetches `HttpBootUri`. The emulator's way with the others
     /// is to download it itself and to insert a CD.
     pub http_boot: BTreeSet<String>,
+    /// Names of VMs that boot what stands in their firmware's own variables, with BMCs that list and
+    /// change that. The emulator's way with the others is to tell QEMU an order of devices.
+    pub boot_options: BTreeSet<String>,
     /// Certificates (DER) by machine name, of the authority that the firmware of a VM trusts when it
     /// fetches over HTTPS.
     pub authorities: BTreeMap<String, Vec<u8>>,
@@ -56,6 +59,7 @@ impl LabSpec {
             listen: Ipv4Addr::LOCALHOST.into(),
             tls: BTreeMap::new(),
             http_boot: BTreeSet::new(),
+            boot_options: BTreeSet::new(),
             authorities: BTreeMap::new(),
             boot_network: None,
         }
@@ -99,12 +103,19 @@ impl LabSpec {
         for name in self
             .http_boot
             .iter()
+            .chain(&self.boot_options)
             .chain(&self.boot_network)
             .chain(trusting)
         {
             ensure!(
                 names.contains(name),
-                "{name} boots over the network, or trusts somebody, and is no machine"
+                "{name} boots over the network or by its own variables, or trusts somebody, and is no machine"
+            );
+        }
+        for name in &self.boot_options {
+            ensure!(
+                !self.http_boot.contains(name) && self.boot_network.as_ref() != Some(name),
+                "{name} boots over the network, and by its own variables"
             );
         }
         Ok(())
@@ -126,17 +137,24 @@ impl Bmcs {
         let emulator = Emulator::start(state, driver, &spec.credentials).await?;
         let mut fronts = BTreeMap::new();
         for machine in &spec.machines {
-            let http_boot = (has_firmware && spec.http_boot.contains(&machine.name)).then(|| {
-                let nvram = Nvram::of(&machine_folder(state, &machine.name));
-                let (state, name) = (state.to_owned(), machine.name.clone());
-                HttpBoot::new(nvram, move || hypervisor::is_on(&state, &name))
-            });
+            let nvram = Nvram::of(&machine_folder(state, &machine.name));
+            let (of, name) = (state.to_owned(), machine.name.clone());
+            let is_on = move || hypervisor::is_on(&of, &name);
+            let firmware = if !has_firmware {
+                Firmware::Nothing
+            } else if spec.http_boot.contains(&machine.name) {
+                Firmware::HttpBoot(HttpBoot::new(nvram, is_on))
+            } else if spec.boot_options.contains(&machine.name) {
+                Firmware::BootOptions(BootOptions::new(nvram, is_on))
+            } else {
+                Firmware::Nothing
+            };
             let front = Front::open(
                 (spec.listen, 0).into(),
                 emulator.port(),
                 &machine.uuid,
                 spec.tls.get(&machine.name).cloned(),
-                http_boot,
+                firmware,
             )
             .await?;
             fronts.insert(machine.name.clone(), front);
@@ -227,6 +245,12 @@ impl Machine {
         ))
     }
 
+    /// Its firmware's boot entries and their order, as a tool that is not ours prints them: one line
+    /// for each variable.
+    pub fn boot_variables(&self) -> Result<String> {
+        Nvram::of(&machine_folder(&self.state, &self.spec.name)).printed()
+    }
+
     /// Cuts its power without its BMC.
     pub async fn cut_power(&self) -> Result<()> {
         self.hypervisor.cut_power(&self.spec.name).await
@@ -264,7 +288,12 @@ impl Lab {
             let boots_there = spec.boot_network.as_ref() == Some(&machine.name);
             let network = boot_network.as_ref().filter(|_| boots_there);
             let authority = spec.authorities.get(&machine.name).cloned();
-            let defined = define(&state, machine, &hypervisor, network, authority).await?;
+            let boot = match network {
+                Some(network) => Boot::FromNetwork(network),
+                None if spec.boot_options.contains(&machine.name) => Boot::ByVariables,
+                None => Boot::FromDisk,
+            };
+            let defined = define(&state, machine, &hypervisor, boot, authority).await?;
             machines.insert(machine.name.clone(), defined);
         }
         let bmcs = Bmcs::up(&state, &spec, Driver::Libvirt(&hypervisor)).await?;
@@ -413,7 +442,7 @@ async fn define(
     state: &Path,
     spec: &MachineSpec,
     hypervisor: &Arc<Hypervisor>,
-    network: Option<&BootNetwork>,
+    boot: Boot<'_>,
     authority: Option<Vec<u8>>,
 ) -> Result<Machine> {
     let folder = machine_folder(state, &spec.name);
@@ -431,7 +460,7 @@ async fn define(
             .await
             .context("the task that enrols an authority ended early")??;
     }
-    let definition = domain::definition(spec, &disk, &nvram, &console, network)?;
+    let definition = domain::definition(spec, &disk, &nvram, &console, boot)?;
     hypervisor
         .define(&definition, &folder.join("domain.xml"))
         .await?;

@@ -31,6 +31,7 @@ mod lab;
 mod nvram;
 pub mod payload;
 pub mod requirements;
+mod variables;
 
 pub use boot_network::BootNetwork;
 pub use built_module::BuiltModule;

@@ -25,6 +25,7 @@ async fn the_firmware_fetches_what_the_bmc_names_once() -> Result<()> {
         version: "1.2.3".to_owned(),
         agent,
         behaviour: Behaviour::Installs,
+        slot: None,
     };
     let image = tokio::task::spawn_blocking(move || image::installer(&spec)).await??;
     let (port, mut requests) = served::serve(&image.path).await?;

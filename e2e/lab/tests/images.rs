@@ -13,6 +13,7 @@ fn equal_inputs_give_equal_images_and_versions_differ() -> Result<()> {
             version: version.to_owned(),
             agent: agent.clone(),
             behaviour,
+            slot: None,
         };
         image::installer_in(&folder.path().join(kept), &spec)
     };
@@ -46,6 +47,7 @@ fn an_agent_that_could_not_run_is_refused() -> Result<()> {
         version: "1".to_owned(),
         agent: std::env::current_exe()?,
         behaviour: Behaviour::Installs,
+        slot: None,
     };
     let refused = image::installer_in(folder.path(), &spec).unwrap_err();
     assert!(refused.to_string().contains("crt-static"), "{refused}");

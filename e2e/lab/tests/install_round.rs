@@ -38,6 +38,7 @@ async fn a_card_installs_and_its_host_follows() -> Result<()> {
         version: "1.2.3".to_owned(),
         agent,
         behaviour: Behaviour::Installs,
+        slot: None,
     };
     let image = tokio::task::spawn_blocking(move || image::installer(&spec)).await??;
     let served = folder.path().join("served.iso");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use lockstep_lab::image::{self, Behaviour, Image, InstallerSpec, seed};
+use lockstep_lab::image::{self, Behaviour, Image, InstallerSpec, Slot, seed};
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
@@ -108,10 +108,28 @@ async fn build(packages: &[&str]) -> Result<PathBuf> {
 /// # Errors
 /// When it cannot be built.
 pub async fn installer(binaries: &Binaries, version: &str, behaviour: Behaviour) -> Result<Image> {
+    installer_in(binaries, version, behaviour, None).await
+}
+
+/// The same, which installs itself into a slot and leaves the other as it is.
+///
+/// # Errors
+/// When it cannot be built.
+pub async fn slot_installer(binaries: &Binaries, version: &str, slot: Slot) -> Result<Image> {
+    installer_in(binaries, version, Behaviour::Installs, Some(slot)).await
+}
+
+async fn installer_in(
+    binaries: &Binaries,
+    version: &str,
+    behaviour: Behaviour,
+    slot: Option<Slot>,
+) -> Result<Image> {
     let spec = InstallerSpec {
         version: version.to_owned(),
         agent: binaries.agent.clone(),
         behaviour,
+        slot,
     };
     tokio::task::spawn_blocking(move || image::installer(&spec))
         .await

@@ -15,6 +15,7 @@ pub mod bad_input;
 pub mod bench_discovery;
 pub mod bench_store;
 pub mod bmc_quirks;
+pub mod boot_slots;
 pub mod crash_points;
 pub mod cross;
 pub mod dead_man;

@@ -1,6 +1,6 @@
 //! The YAML a user would write for one host with one card.
 
-use lockstep_lab::image::Image;
+use lockstep_lab::image::{Image, Slot};
 
 /// Namespace of the site in every scenario.
 pub const NAMESPACE: &str = "site-a";
@@ -142,6 +142,14 @@ spec:
 pub fn stateless_image(name: &str, of: &Image, url: &str) -> String {
     let digest = format!("digest: sha256:{}", of.sha256);
     image(name, of, url).replace(&digest, &format!("{digest}\n  boot: Stateless"))
+}
+
+/// The same, which installs itself into a slot of the card's disk.
+pub fn slot_image(name: &str, of: &Image, url: &str, slot: Slot) -> String {
+    let digest = format!("digest: sha256:{}", of.sha256);
+    let entry = slot.boot_entry();
+    let slot = format!("{digest}\n  slot: {{name: {slot:?}, bootEntry: {entry}}}");
+    image(name, of, url).replace(&digest, &slot)
 }
 
 /// An image of firmware of that kind, for that component.

@@ -9,12 +9,12 @@ use anyhow::Result;
 use crate::artefacts::Binaries;
 use crate::report::Report;
 use crate::{
-    aarch64_agent, address_swap, adopt, adopt_update, bad_input, bmc_quirks, crash_points,
-    dead_man, discovery_join, discovery_local, discovery_mixed, first_light, found_to_ready, helm,
-    host_in_use, host_wait, image_registry, image_trust, install_ipu, install_pxe,
-    install_redfish_update, install_rshim, install_service, install_uefi_http, restore,
-    rshim_device, simulated_fleet, simulator_conformance, store_crash, update_bmc, update_firmware,
-    update_rollback, upgrade_mid_operation, wipe, xpu_diskless,
+    aarch64_agent, address_swap, adopt, adopt_update, bad_input, bmc_quirks, boot_slots,
+    crash_points, dead_man, discovery_join, discovery_local, discovery_mixed, first_light,
+    found_to_ready, helm, host_in_use, host_wait, image_registry, image_trust, install_ipu,
+    install_pxe, install_redfish_update, install_rshim, install_service, install_uefi_http,
+    restore, rshim_device, simulated_fleet, simulator_conformance, store_crash, update_bmc,
+    update_firmware, update_rollback, upgrade_mid_operation, wipe, xpu_diskless,
 };
 
 /// What a scenario gets.
@@ -165,6 +165,12 @@ pub const ALL: &[Scenario] = &[
         about: "v1, v2, then v3 whose system never reports: the card runs v2 again by itself, says why, and stays with it; then its disk is lost, v2 withdrawn, and v4 hangs: the golden image",
         tier: Tier::All,
         run: |context| Box::pin(update_rollback::run(context)),
+    },
+    Scenario {
+        name: "boot-slots",
+        about: "two slots on one disk: A comes back by its boot entry without an install; B's slot is destroyed, the firmware boots A by itself, and B is installed anew; a boot order that somebody changes is put right",
+        tier: Tier::All,
+        run: |context| Box::pin(boot_slots::run(context)),
     },
     Scenario {
         name: "image-trust",

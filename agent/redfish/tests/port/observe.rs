@@ -152,6 +152,9 @@ async fn a_glance_is_one_small_request_and_shows_what_the_system_shows() {
         .map(|seen| seen.path.clone())
         .collect();
     assert_eq!(paths, [SYSTEM]);
+    let mut with_order = json!(null);
+    bmc.change(SYSTEM, |system| with_order = system["Boot"].clone());
+    with_order["BootOrder"] = json!(["Boot0001"]);
     for (key, value) in [
         ("PowerState", json!("On")),
         ("UUID", json!(STRANGER)),
@@ -159,6 +162,7 @@ async fn a_glance_is_one_small_request_and_shows_what_the_system_shows() {
         ("BootProgress", json!({"LastState": "OSRunning"})),
         ("PowerRestorePolicy", json!("AlwaysOff")),
         ("Boot", json!({"BootSourceOverrideEnabled": "Once"})),
+        ("Boot", with_order),
     ] {
         let mut before = json!(null);
         bmc.change(SYSTEM, |system| {

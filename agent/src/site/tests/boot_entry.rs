@@ -154,6 +154,22 @@ async fn the_order_is_put_right_and_what_it_was_is_told() {
 }
 
 #[tokio::test]
+async fn an_order_that_somebody_else_changes_is_told_while_nothing_goes_on() {
+    let bench = with_slots();
+    let running = bench.start_with(MachineKind::Card, |input| {
+        input.boot_entries = true;
+        input.activity = Activity::Kept;
+    });
+    let told = |report: &Value| !report["spec"]["bmc"]["bootEntries"].is_null();
+    bench.api.until(CARD, told).await;
+    let order = ["Boot0003", "Boot0001", "Boot0002"];
+    bench.bmc.orders_entries(&order);
+    let other = |report: &Value| report["spec"]["bmc"]["bootEntries"]["order"] == json!(order);
+    bench.api.until(CARD, other).await;
+    running.end().await;
+}
+
+#[tokio::test]
 async fn a_card_without_boot_options_says_so() {
     let bench = bench();
     let running = bench.start_asked();

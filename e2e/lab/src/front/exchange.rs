@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::http_boot::HttpBoot;
+use super::boot_options::{self, Asked, BootOptions};
 use super::record::Request;
 use super::rule::Fault;
-use super::{Shared, scope, upstream};
+use super::{Firmware, Shared, scope, upstream};
 
 /// Answers the requests of one connection until it ends.
 pub(super) async fn serve(
@@ -93,9 +93,105 @@ async fn answer(
         deliver(shared, entry, &answer);
         return Ok(answer);
     }
-    let http_boot = shared.http_boot.as_ref();
+    let options = shared.firmware.boot_options();
+    let own = options.and_then(|options| {
+        let asked = boot_options::asked(&parts.method, &path, &system, &body)?;
+        Some((options, asked))
+    });
+    if let Some(options) = options
+        && let Err(error) = options.settle().await
+    {
+        tracing::error!(%error, "the boot order of a VM was not changed");
+        return Err(Cut);
+    }
+    let answered = match own {
+        Some((options, asked)) => by_firmware(options, asked, parts, &system, shared, entry).await,
+        None => by_emulator(parts, body, &path, &system, shared, entry).await,
+    };
+    let mut answer = match answered? {
+        Answered::Refused(answer) => {
+            deliver(shared, entry, &answer);
+            return Ok(answer);
+        }
+        Answered::Done(answer) => answer,
+    };
+    shared
+        .log
+        .update(entry, |entry| entry.status = Some(answer.status().as_u16()));
+    if let Some(strike) = after {
+        if matches!(strike.fault, Fault::HangReply) {
+            strike.until_ended().await;
+        }
+        return Err(Cut);
+    }
+    if garble {
+        *answer.body_mut() = Full::from("<html>\u{0} {\"half\": ");
+        answer.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    deliver(shared, entry, &answer);
+    Ok(answer)
+}
+
+/// What came of a request.
+enum Answered {
+    /// Nobody was asked; no fault strikes such an answer.
+    Refused(Response<Full<Bytes>>),
+    Done(Response<Full<Bytes>>),
+}
+
+/// The emulator is asked for the system, which shows whether the caller may ask at all.
+async fn by_firmware(
+    options: &BootOptions,
+    asked: Asked,
+    mut parts: http::request::Parts,
+    system: &str,
+    shared: &Shared,
+    entry: usize,
+) -> Result<Answered, Cut> {
+    let Ok(emulator) = upstream::connect(shared.emulator).await else {
+        return Err(Cut);
+    };
+    shared.log.update(entry, |entry| entry.forwarded = true);
+    parts.method = Method::GET;
+    let path = format!("/redfish/v1/Systems/{system}");
+    let answer = forward(
+        emulator,
+        parts,
+        Bytes::new(),
+        &path,
+        system,
+        &shared.firmware,
+    )
+    .await;
+    match answer {
+        Ok(answer) if !answer.status().is_success() => return Ok(Answered::Done(answer)),
+        Ok(_may_ask) => {}
+        Err(error) => {
+            tracing::debug!(%error, path, "the emulator gave no answer");
+            return Err(Cut);
+        }
+    }
+    match options.answer(asked, system).await {
+        Ok((204, _)) => Ok(Answered::Done(json_answer(204, String::new()))),
+        Ok((status, document)) => Ok(Answered::Done(json_answer(status, document.to_string()))),
+        Err(error) => {
+            tracing::error!(%error, "the boot entries of a VM were not read or changed");
+            Err(Cut)
+        }
+    }
+}
+
+async fn by_emulator(
+    parts: http::request::Parts,
+    body: Bytes,
+    path: &str,
+    system: &str,
+    shared: &Shared,
+    entry: usize,
+) -> Result<Answered, Cut> {
+    let http_boot = shared.firmware.http_boot();
     let asked = http_boot.and_then(|boot| {
-        let asked = boot.asked(&parts.method, &path, &system, &body)?;
+        let asked = boot.asked(&parts.method, path, system, &body)?;
         Some((boot, asked))
     });
     if asked
@@ -104,9 +200,7 @@ async fn answer(
     {
         let message = "The next boot cannot be changed while the system is on";
         let error = json!({"error": {"code": "Base.1.0.GeneralError", "message": message}});
-        let answer = json_answer(409, error.to_string());
-        deliver(shared, entry, &answer);
-        return Ok(answer);
+        return Ok(Answered::Refused(json_answer(409, error.to_string())));
     }
     if let Some(boot) = http_boot.filter(|_| path.contains("ComputerSystem.Reset"))
         && let Err(error) = boot.before_power_on().await
@@ -123,7 +217,7 @@ async fn answer(
         return Err(Cut);
     };
     shared.log.update(entry, |entry| entry.forwarded = true);
-    let mut answer = match forward(emulator, parts, body, &path, &system, http_boot).await {
+    let mut answer = match forward(emulator, parts, body, path, system, &shared.firmware).await {
         Ok(answer) => answer,
         Err(error) => {
             tracing::debug!(%error, path, "the emulator gave no answer");
@@ -139,21 +233,7 @@ async fn answer(
             json!({"error": {"message": error.to_string()}}).to_string(),
         );
     }
-    shared
-        .log
-        .update(entry, |entry| entry.status = Some(answer.status().as_u16()));
-    if let Some(strike) = after {
-        if matches!(strike.fault, Fault::HangReply) {
-            strike.until_ended().await;
-        }
-        return Err(Cut);
-    }
-    if garble {
-        *answer.body_mut() = Full::from("<html>\u{0} {\"half\": ");
-        answer.headers_mut().remove(header::CONTENT_LENGTH);
-    }
-    deliver(shared, entry, &answer);
-    Ok(answer)
+    Ok(Answered::Done(answer))
 }
 
 fn deliver(shared: &Shared, entry: usize, answer: &Response<Full<Bytes>>) {
@@ -187,7 +267,7 @@ async fn forward(
     body: Bytes,
     path: &str,
     system: &str,
-    http_boot: Option<&HttpBoot>,
+    firmware: &Firmware,
 ) -> anyhow::Result<Response<Full<Bytes>>> {
     let mut request = http::Request::builder().method(parts.method).uri(path);
     if let Some(headers) = request.headers_mut() {
@@ -205,8 +285,10 @@ async fn forward(
     let body = match serde_json::from_slice::<Value>(&body) {
         Ok(mut document) => {
             scope::narrow(&mut document, system);
-            if let Some(boot) = http_boot {
-                boot.show(&mut document, system);
+            match firmware {
+                Firmware::Nothing => {}
+                Firmware::HttpBoot(boot) => boot.show(&mut document, system),
+                Firmware::BootOptions(options) => options.show(&mut document, system)?,
             }
             Bytes::from(serde_json::to_vec(&document)?)
         }

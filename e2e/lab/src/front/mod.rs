@@ -3,8 +3,9 @@
 //! The emulator serves all systems on one port. A front shows one of them, records every request
 //! (see [`Request`]) and carries out fault rules (see [`Rule`]). What it forwards, the emulator
 //! decides: authentication and all Redfish behaviour are the emulator's, but for a boot by HTTP
-//! that the machine's own firmware carries out.
+//! that the machine's own firmware carries out, and for the boot entries of that firmware.
 
+mod boot_options;
 mod exchange;
 mod http_boot;
 mod record;
@@ -22,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
+pub(crate) use boot_options::BootOptions;
 pub(crate) use http_boot::HttpBoot;
 pub use record::Request;
 pub use rule::{Fault, Rule, RuleId};
@@ -44,7 +46,31 @@ struct Shared {
     target: Mutex<Target>,
     rules: Rules,
     log: Log,
-    http_boot: Option<HttpBoot>,
+    firmware: Firmware,
+}
+
+/// What a BMC settles with its machine's own firmware, and not with the emulator.
+#[derive(Debug)]
+pub(crate) enum Firmware {
+    Nothing,
+    HttpBoot(HttpBoot),
+    BootOptions(BootOptions),
+}
+
+impl Firmware {
+    fn http_boot(&self) -> Option<&HttpBoot> {
+        match self {
+            Self::HttpBoot(boot) => Some(boot),
+            Self::Nothing | Self::BootOptions(_) => None,
+        }
+    }
+
+    fn boot_options(&self) -> Option<&BootOptions> {
+        match self {
+            Self::BootOptions(options) => Some(options),
+            Self::Nothing | Self::HttpBoot(_) => None,
+        }
+    }
 }
 
 impl Shared {
@@ -70,7 +96,7 @@ impl Front {
         emulator: u16,
         system: &str,
         tls: Option<TlsIdentity>,
-        http_boot: Option<HttpBoot>,
+        firmware: Firmware,
     ) -> Result<Self> {
         if let Some(tls) = &tls {
             tls.acceptor()?;
@@ -88,7 +114,7 @@ impl Front {
             }),
             rules: Rules::default(),
             log: Log::new(),
-            http_boot,
+            firmware,
         });
         let (listening, wanted) = watch::channel(true);
         let server = tokio::spawn(serve(listener, address, Arc::clone(&shared), wanted));

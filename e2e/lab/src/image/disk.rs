@@ -1,5 +1,5 @@
-//! The one disk layout of the lab: a GPT with one EFI system partition, and the EFI boot option
-//! that names that partition.
+//! The disk layouts of the lab, a GPT with one EFI system partition or with one for each of two
+//! slots, and the EFI boot options that name those partitions.
 //!
 //! GUIDs and geometry are fixed, so the table and the boot option are known when an image is built
 //! and the installer only copies bytes.
@@ -11,12 +11,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 pub(crate) const SECTOR: u64 = 512;
-/// First sector of the EFI system partition.
-pub(crate) const ESP_START: u64 = 2048;
-/// Length of the EFI system partition in sectors (160 MiB).
+/// First sector of the first EFI system partition.
+const ESP_START: u64 = 2048;
+/// Length of an EFI system partition in sectors (160 MiB).
 pub(crate) const ESP_SECTORS: u64 = 160 * 2048;
-/// Sectors covered by the table; a disk must have at least as many.
-pub(crate) const TABLE_SECTORS: u64 = ESP_START + ESP_SECTORS + 2048;
 /// Sectors of the backup table at the end: 32 of entries and the header.
 const TAIL_SECTORS: u64 = 33;
 const ENTRIES: usize = 128;
@@ -27,48 +25,119 @@ const ESP_TYPE: [u8; 16] = [
     0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
 ];
 const DISK_ID: [u8; 16] = *b"lockstep-lab-dsk";
-const PARTITION_ID: [u8; 16] = *b"lockstep-lab-esp";
+/// Of the partitions, one after the other.
+const ONE: &[[u8; 16]] = &[*b"lockstep-lab-esp"];
+const TWO: &[[u8; 16]] = &[*b"lockstep-slot-a-", *b"lockstep-slot-b-"];
+
+/// A partition of a layout, and how the firmware finds what is in it.
+pub(crate) struct Place {
+    partitions: &'static [[u8; 16]],
+    /// Counted from zero.
+    index: usize,
+    /// The boot file, in the words of UEFI.
+    file: &'static str,
+    /// What the boot option is called.
+    pub(crate) title: &'static str,
+    /// Its number.
+    pub(crate) option: u16,
+}
+
+/// The whole disk.
+pub(crate) const WHOLE: Place = Place {
+    partitions: ONE,
+    index: 0,
+    file: "\\EFI\\BOOT\\BOOTX64.EFI",
+    title: "Lockstep",
+    option: 0x10c5,
+};
+
+// No firmware looks for a file of that name: only the boot option leads to it.
+const CARD: &str = "\\EFI\\LOCKSTEP\\CARD.EFI";
+
+pub(crate) const SLOT_A: Place = Place {
+    partitions: TWO,
+    index: 0,
+    file: CARD,
+    title: "Card OS A",
+    option: 0x0a0a,
+};
+
+pub(crate) const SLOT_B: Place = Place {
+    partitions: TWO,
+    index: 1,
+    file: CARD,
+    title: "Card OS B",
+    option: 0x0b0b,
+};
+
+impl Place {
+    /// The number of the partition, as everybody counts.
+    pub(crate) fn number(&self) -> u32 {
+        self.index as u32 + 1
+    }
+
+    /// First sector of the partition.
+    pub(crate) fn start(&self) -> u64 {
+        start_of(self.index)
+    }
+
+    /// Sectors covered by the table; a disk must have at least as many.
+    pub(crate) fn table_sectors(&self) -> u64 {
+        start_of(self.partitions.len()) + 2048
+    }
+
+    /// Where the boot file is, from the root of the partition.
+    pub(crate) fn file(&self) -> String {
+        self.file.trim_start_matches('\\').replace('\\', "/")
+    }
+}
+
+fn start_of(index: usize) -> u64 {
+    ESP_START + index as u64 * ESP_SECTORS
+}
 
 /// The partition table: what goes to the start of the disk and what goes to sector
-/// `TABLE_SECTORS - 33`.
+/// `table_sectors() - 33`.
 pub(crate) struct Table {
     pub(crate) head: Vec<u8>,
     pub(crate) tail: Vec<u8>,
 }
 
-pub(crate) fn table() -> Table {
+pub(crate) fn table(place: &Place) -> Table {
     let mut entries = vec![0; ENTRIES * ENTRY_SIZE];
-    entries[..16].copy_from_slice(&ESP_TYPE);
-    entries[16..32].copy_from_slice(&PARTITION_ID);
-    entries[32..40].copy_from_slice(&ESP_START.to_le_bytes());
-    entries[40..48].copy_from_slice(&(ESP_START + ESP_SECTORS - 1).to_le_bytes());
-    for (at, unit) in "LOCKSTEP".encode_utf16().enumerate() {
-        entries[56 + 2 * at..58 + 2 * at].copy_from_slice(&unit.to_le_bytes());
+    for (index, id) in place.partitions.iter().enumerate() {
+        let entry = &mut entries[index * ENTRY_SIZE..][..ENTRY_SIZE];
+        let start = start_of(index);
+        entry[..16].copy_from_slice(&ESP_TYPE);
+        entry[16..32].copy_from_slice(id);
+        entry[32..40].copy_from_slice(&start.to_le_bytes());
+        entry[40..48].copy_from_slice(&(start + ESP_SECTORS - 1).to_le_bytes());
+        for (at, unit) in "LOCKSTEP".encode_utf16().enumerate() {
+            entry[56 + 2 * at..58 + 2 * at].copy_from_slice(&unit.to_le_bytes());
+        }
     }
 
-    let mut head = protective_mbr();
-    head.extend(header(1, TABLE_SECTORS - 1, 2, &entries));
+    let sectors = place.table_sectors();
+    let mut head = protective_mbr(sectors);
+    head.extend(header(sectors, (1, sectors - 1), 2, &entries));
     head.extend(&entries);
     let mut tail = entries.clone();
-    tail.extend(header(
-        TABLE_SECTORS - 1,
-        1,
-        TABLE_SECTORS - TAIL_SECTORS,
-        &entries,
-    ));
+    let entries_at = sectors - TAIL_SECTORS;
+    tail.extend(header(sectors, (sectors - 1, 1), entries_at, &entries));
     Table { head, tail }
 }
 
-fn protective_mbr() -> Vec<u8> {
+fn protective_mbr(sectors: u64) -> Vec<u8> {
     let mut mbr = vec![0; SECTOR as usize];
     mbr[446..454].copy_from_slice(&[0x00, 0x00, 0x02, 0x00, 0xee, 0xff, 0xff, 0xff]);
     mbr[454..458].copy_from_slice(&1_u32.to_le_bytes());
-    mbr[458..462].copy_from_slice(&(TABLE_SECTORS as u32 - 1).to_le_bytes());
+    mbr[458..462].copy_from_slice(&(sectors as u32 - 1).to_le_bytes());
     mbr[510..512].copy_from_slice(&[0x55, 0xaa]);
     mbr
 }
 
-fn header(own: u64, other: u64, entries_at: u64, entries: &[u8]) -> Vec<u8> {
+/// Of a table over so many sectors: where this header is and where the other one is.
+fn header(sectors: u64, (own, other): (u64, u64), entries_at: u64, entries: &[u8]) -> Vec<u8> {
     let mut header = Vec::with_capacity(SECTOR as usize);
     header.extend(b"EFI PART");
     header.extend(0x0001_0000_u32.to_le_bytes());
@@ -77,7 +146,7 @@ fn header(own: u64, other: u64, entries_at: u64, entries: &[u8]) -> Vec<u8> {
     header.extend(own.to_le_bytes());
     header.extend(other.to_le_bytes());
     header.extend(34_u64.to_le_bytes());
-    header.extend((TABLE_SECTORS - TAIL_SECTORS - 1).to_le_bytes());
+    header.extend((sectors - TAIL_SECTORS - 1).to_le_bytes());
     header.extend(DISK_ID);
     header.extend(entries_at.to_le_bytes());
     header.extend((ENTRIES as u32).to_le_bytes());
@@ -104,15 +173,15 @@ fn crc32(bytes: &[u8]) -> u32 {
     !crc
 }
 
-/// Content of the efivarfs file `Boot10C5-…`: four bytes of attributes (non-volatile, boot and
-/// runtime access), then the load option for the boot file on this layout's partition.
-pub(crate) fn boot_option() -> Vec<u8> {
-    let file = utf16("\\EFI\\BOOT\\BOOTX64.EFI");
+/// Content of the efivarfs file of the boot option: four bytes of attributes (non-volatile, boot and
+/// runtime access), then the load option for the boot file on this partition.
+pub(crate) fn boot_option(place: &Place) -> Vec<u8> {
+    let file = utf16(place.file);
     let mut path = vec![0x04, 0x01, 42, 0]; // hard drive node
-    path.extend(1_u32.to_le_bytes());
-    path.extend(ESP_START.to_le_bytes());
+    path.extend(place.number().to_le_bytes());
+    path.extend(place.start().to_le_bytes());
     path.extend(ESP_SECTORS.to_le_bytes());
-    path.extend(PARTITION_ID);
+    path.extend(place.partitions[place.index]);
     path.extend([0x02, 0x02]); // GPT, named by GUID
     path.extend([0x04, 0x04]); // file path node
     path.extend((file.len() as u16 + 4).to_le_bytes());
@@ -122,19 +191,19 @@ pub(crate) fn boot_option() -> Vec<u8> {
     let mut option = vec![7, 0, 0, 0];
     option.extend(1_u32.to_le_bytes()); // active
     option.extend((path.len() as u16).to_le_bytes());
-    option.extend(utf16("Lockstep"));
+    option.extend(utf16(place.title));
     option.extend(path);
     option
 }
 
-/// Content of the efivarfs file `BootNext-…` that selects `Boot10C5` once.
-pub(crate) fn boot_next() -> Vec<u8> {
+/// Content of the efivarfs file `BootNext-…` that selects the boot option once.
+pub(crate) fn boot_next(place: &Place) -> Vec<u8> {
     let mut next = vec![7, 0, 0, 0];
-    next.extend(0x10c5_u16.to_le_bytes());
+    next.extend(place.option.to_le_bytes());
     next
 }
 
-fn utf16(text: &str) -> Vec<u8> {
+pub(crate) fn utf16(text: &str) -> Vec<u8> {
     text.encode_utf16()
         .chain([0])
         .flat_map(u16::to_le_bytes)
@@ -144,14 +213,15 @@ fn utf16(text: &str) -> Vec<u8> {
 /// Writes a sparse raw disk at `path` that carries `esp` (a FAT image of at most the partition's
 /// size) in its partition.
 pub(crate) fn write_disk(path: &Path, esp: &Path) -> Result<()> {
-    let table = table();
+    let table = table(&WHOLE);
+    let sectors = WHOLE.table_sectors();
     let write = || -> std::io::Result<()> {
         let mut disk = File::create(path)?;
-        disk.set_len(TABLE_SECTORS * SECTOR)?;
+        disk.set_len(sectors * SECTOR)?;
         disk.write_all(&table.head)?;
-        disk.seek(SeekFrom::Start((TABLE_SECTORS - TAIL_SECTORS) * SECTOR))?;
+        disk.seek(SeekFrom::Start((sectors - TAIL_SECTORS) * SECTOR))?;
         disk.write_all(&table.tail)?;
-        disk.seek(SeekFrom::Start(ESP_START * SECTOR))?;
+        disk.seek(SeekFrom::Start(WHOLE.start() * SECTOR))?;
         std::io::copy(&mut File::open(esp)?, &mut disk)?;
         disk.sync_all()
     };
@@ -169,7 +239,7 @@ mod tests {
 
     #[test]
     fn both_headers_point_at_each_other() {
-        let table = table();
+        let table = table(&SLOT_A);
         assert_eq!(table.head.len(), 34 * 512);
         assert_eq!(table.tail.len(), 33 * 512);
         let primary = &table.head[512..];
@@ -181,8 +251,18 @@ mod tests {
     }
 
     #[test]
+    fn slots_lie_one_after_the_other_and_share_a_table() {
+        let entries = &table(&SLOT_A).head[1024..];
+        assert_eq!(entries, &table(&SLOT_B).head[1024..]);
+        assert_eq!(entries[40..48], (SLOT_B.start() - 1).to_le_bytes());
+        assert_eq!(entries[160..168], SLOT_B.start().to_le_bytes());
+        assert_eq!(entries[256..], [0; 126 * ENTRY_SIZE]);
+        assert_eq!(SLOT_B.file(), "EFI/LOCKSTEP/CARD.EFI");
+    }
+
+    #[test]
     fn boot_option_lengths_agree() {
-        let option = boot_option();
+        let option = boot_option(&WHOLE);
         let paths = usize::from(u16::from_le_bytes([option[8], option[9]]));
         let description = 2 * ("Lockstep".len() + 1);
         assert_eq!(option.len(), 4 + 4 + 2 + description + paths);

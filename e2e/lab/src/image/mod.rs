@@ -8,7 +8,7 @@
 //! a blank and the version. An installer that gives up says `LOCKSTEP-INSTALLER-FAILED <why>`.
 
 mod cpio;
-mod disk;
+pub(crate) mod disk;
 mod hybrid;
 mod medium;
 pub mod seed;
@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 use crate::cache;
 use crate::command::run;
 use crate::requirements;
+use crate::variables::reference;
 pub(crate) use cpio::Archive;
 pub(crate) use uki::Kernel;
 
@@ -58,6 +59,36 @@ pub struct InstallerSpec {
     pub agent: PathBuf,
     /// Whether the installer does its work.
     pub behaviour: Behaviour,
+    /// The slot of the disk that it installs into, leaving the other as it is; the whole disk if `None`.
+    pub slot: Option<Slot>,
+}
+
+/// One of two slots of a card's disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// The first.
+    A,
+    /// The second.
+    B,
+}
+
+impl Slot {
+    /// Name of the boot entry that its installer makes.
+    pub fn boot_entry(self) -> &'static str {
+        self.place().title
+    }
+
+    /// The number of that entry, as Redfish and UEFI name it.
+    pub fn reference(self) -> String {
+        reference(self.place().option)
+    }
+
+    pub(crate) fn place(self) -> &'static disk::Place {
+        match self {
+            Self::A => &disk::SLOT_A,
+            Self::B => &disk::SLOT_B,
+        }
+    }
 }
 
 /// What an installer does once it runs.
@@ -112,7 +143,7 @@ pub fn installer_in(images: &Path, spec: &InstallerSpec) -> Result<Image> {
         &[
             "installer",
             &spec.version,
-            &format!("{:?}", spec.behaviour),
+            &format!("{:?} {:?}", spec.behaviour, spec.slot),
             &file_digest(&spec.agent)?,
         ],
     )?;
@@ -179,21 +210,37 @@ fn build_installer(spec: &InstallerSpec, kernel: &Kernel, folder: &Path) -> Resu
         Behaviour::Hangs => initramfs.file("etc/lockstep/never-finishes", 0o644, b""),
     }
     let payload = "usr/share/lockstep";
-    let table = disk::table();
+    let place = spec.slot.map_or(&disk::WHOLE, Slot::place);
+    let table = disk::table(place);
     initramfs.file_from(&format!("{payload}/os.efi"), 0o644, &os)?;
     initramfs.file(&format!("{payload}/table.head"), 0o644, &table.head);
     initramfs.file(&format!("{payload}/table.tail"), 0o644, &table.tail);
     initramfs.file(
         &format!("{payload}/table.sectors"),
         0o644,
-        format!("{}\n", disk::TABLE_SECTORS).as_bytes(),
+        format!("{}\n", place.table_sectors()).as_bytes(),
     );
+    for (name, line) in [
+        ("partition", place.number().to_string()),
+        ("boot-file", place.file()),
+        ("boot-entry", reference(place.option)),
+    ] {
+        initramfs.file(
+            &format!("{payload}/{name}"),
+            0o644,
+            format!("{line}\n").as_bytes(),
+        );
+    }
     initramfs.file(
         &format!("{payload}/boot-option"),
         0o644,
-        &disk::boot_option(),
+        &disk::boot_option(place),
     );
-    initramfs.file(&format!("{payload}/boot-next"), 0o644, &disk::boot_next());
+    let next = disk::boot_next(place);
+    initramfs.file(&format!("{payload}/boot-next"), 0o644, &next);
+    if spec.slot.is_some() {
+        initramfs.file("etc/lockstep/has-slots", 0o644, b"");
+    }
     uki::write(kernel, &spec.version, initramfs, &installer, &work)?;
 
     let (before, after) = hybrid::around_slot()?;
