@@ -130,6 +130,7 @@ async fn times_out(world: &World, on_timeout: &'static str, report: &mut Report)
         "onTimeout {on_timeout}: host on: {}, changes at its BMC: {asked}, card says: {}",
         lab.machine("host1")?.is_on(),
         card.status
+            .clone()
             .and_then(|status| status.message)
             .unwrap_or_default()
     ));
@@ -137,20 +138,35 @@ async fn times_out(world: &World, on_timeout: &'static str, report: &mut Report)
         asked == usize::from(on_timeout == "Continue"),
         "{on_timeout}: {asked} changing requests to the host's BMC"
     );
+    let given_up = story::reason(&card) == "InstallFailed";
+    if given_up {
+        // The next reset of the card must not begin an install.
+        story::await_host(&world.control_plane, "host1", "disarmed", SOON, |host| {
+            let cards = host.status.as_ref().map(|status| &status.cards);
+            cards.is_some_and(|cards| cards.iter().all(|card| card.armed.is_empty()))
+        })
+        .await?;
+        ensure!(
+            ejections(lab)? > 0,
+            "{on_timeout}: the medium is left there"
+        );
+    }
     story::delete(&world.control_plane, &["dpu/card1", "dpuhost/host1"], SOON).await?;
-    let media_left = lab
-        .bmc("card1")?
-        .changes()
-        .iter()
-        .filter(|request| request.path.ends_with("EjectMedia"))
-        .count();
     ensure!(
-        media_left > 0,
+        ejections(lab)? > 0,
         "{on_timeout}: deletion did not take the media back"
     );
     lab.machine("card1")?.cut_power().await?;
     lab.machine("host1")?.cut_power().await?;
     lab.machine("host1")?.wait_for_power(false, SOON).await
+}
+
+fn ejections(lab: &Lab) -> Result<usize> {
+    let changes = lab.bmc("card1")?.changes();
+    let ejections = changes
+        .iter()
+        .filter(|request| request.path.ends_with("EjectMedia"));
+    Ok(ejections.count())
 }
 
 async fn coupled(world: &World, report: &mut Report) -> Result<()> {
