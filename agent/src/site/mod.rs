@@ -16,6 +16,7 @@ pub mod clearance;
 mod configuration;
 pub mod context;
 pub mod custody;
+mod demand;
 pub mod discovery;
 pub(crate) mod execute;
 pub mod expiry;

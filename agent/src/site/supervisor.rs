@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::site::boot_entry::watch_boot_entries;
 use crate::site::configuration::configure;
 use crate::site::context::Site;
+use crate::site::demand::Demand;
 use crate::site::inventories;
 use crate::site::machine::{Care, MachineInput, MachineKey, Untended};
 use crate::site::machines::machines;
@@ -60,6 +61,7 @@ pub async fn run(
 ) {
     let mut running: BTreeMap<MachineKey, Running> = BTreeMap::new();
     let mut leaving: HashMap<MachineKey, JoinHandle<()>> = HashMap::new();
+    let mut demand = Demand::default();
     loop {
         let name = &site.config.site;
         let (hosts, cards) = (objects.hosts.known(), objects.cards.known());
@@ -85,7 +87,7 @@ pub async fn run(
             &objects.policies.known().objects,
             &objects.images.known().objects,
         );
-        want_images(&site, &objects, &hosts, &cards, &images);
+        want_images(&site, &objects, &hosts, &cards, &mut demand, &images);
         site.inventories.want(inventories::wanted(&hosts.objects));
         let gone: Vec<MachineKey> = running
             .iter()
@@ -132,17 +134,18 @@ pub async fn run(
     }
 }
 
-/// What was wanted stays wanted while there is an object that cannot be read:
-/// it may be the one that wants it.
+/// Has the wanted images fetched. The store knows what must stay before anything is fetched for
+/// which something else might go.
 fn want_images(
     site: &Site,
     objects: &Objects,
     hosts: &Known<DpuHost>,
     cards: &Known<Dpu>,
+    demand: &mut Demand,
     images: &watch::Sender<Wanted>,
 ) {
     let (policies, all) = (objects.policies.known(), objects.images.known());
-    let mut now_wanted = wanted(
+    let now_wanted = wanted(
         &site.config.site,
         &hosts.objects,
         &cards.objects,
@@ -153,14 +156,13 @@ fn want_images(
         && cards.unreadable.is_empty()
         && policies.unreadable.is_empty()
         && all.unreadable.is_empty();
+    demand.update(now_wanted, all_read);
+    if let Some(pinned) = demand.pinned() {
+        site.store.want(pinned);
+    }
     images.send_if_modified(|before| {
-        if !all_read {
-            for (digest, request) in before.iter() {
-                now_wanted.entry(*digest).or_insert_with(|| request.clone());
-            }
-        }
-        let changed = *before != now_wanted;
-        *before = now_wanted;
+        let changed = before != demand.images();
+        before.clone_from(demand.images());
         changed
     });
 }

@@ -98,6 +98,12 @@ impl Store {
         })
     }
 
+    /// What is wanted from now on, with the size where it is known: none of it is evicted, not even
+    /// for another wanted image. Before this is called for the first time nothing is.
+    pub fn want(&self, wanted: BTreeMap<Digest, Option<u64>>) {
+        lock(&self.inner.state).wanted = Some(wanted);
+    }
+
     /// Makes sure that the image is in the store. Joins a fetch of the same
     /// digest that is under way, whatever its sources; nothing happens until
     /// the result is awaited.
