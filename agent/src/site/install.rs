@@ -245,16 +245,24 @@ impl Worker {
         .await
     }
 
-    /// After the last of an install is gone from the card: its grant and our notes.
+    /// After the last of an install is gone from the card: its grant and our notes, each as far as
+    /// it can be; the first error. To be tried again until there is none.
     pub(super) async fn forget_install(&mut self) -> Result<(), Refusal> {
         let card = self.current().uid.clone();
-        self.site.store.revoke(&card).await.map_err(|error| {
-            Refusal::new(error.category(), format!("{error}; {}", error.remedy()))
-        })?;
-        self.withdraw_pxe()?;
-        OverrideNote::remove(&self.site.config.state_dir, &self.current().key.name)
-            .map_err(|error| Refusal::new("StateUnusable", error.to_string()))?;
-        self.forget_update(Subject::System)
+        let revoked = self.site.store.revoke(&card).await.map_err(|error| {
+            Refusal::new(
+                error.category(),
+                format!(
+                    "the card's URL has ended, but could return if this agent restarts: {error}; {}",
+                    error.remedy()
+                ),
+            )
+        });
+        let withdrawn = self.withdraw_pxe();
+        let forgotten = OverrideNote::remove(&self.site.config.state_dir, &self.current().key.name)
+            .map_err(|error| Refusal::new("StateUnusable", error.to_string()));
+        let updates = self.forget_update(Subject::System);
+        revoked.and(withdrawn).and(forgotten).and(updates)
     }
 
     /// The facts of another look, or these if nobody answers.

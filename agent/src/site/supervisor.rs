@@ -26,6 +26,8 @@ use crate::site::worker::Worker;
 
 /// Changes that come together are looked at together.
 const GATHER: Duration = Duration::from_millis(50);
+/// The pause before what was granted to cards that are gone is ended again, where it was not.
+const UNENDED: Duration = Duration::from_secs(30);
 
 struct Running {
     work: Work,
@@ -115,10 +117,11 @@ pub async fn run(
             let before = leaving.remove(&key);
             running.insert(key.clone(), start(&site, key, care, before, &ending));
         }
-        end_grants_of_gone_cards(&site, &cards).await;
+        let are_ended = end_grants_of_gone_cards(&site, &cards).await;
         tokio::select! {
             () = ending.cancelled() => break,
             more = objects.change() => if !more { break },
+            () = tokio::time::sleep(UNENDED), if !are_ended => {}
         }
         tokio::time::sleep(GATHER).await;
     }
@@ -167,8 +170,8 @@ fn want_images(
     });
 }
 
-/// A card that is gone leaves no token in the store.
-async fn end_grants_of_gone_cards(site: &Site, cards: &Known<Dpu>) {
+/// A card that is gone leaves no token in the store. False if something of one may come back yet.
+async fn end_grants_of_gone_cards(site: &Site, cards: &Known<Dpu>) -> bool {
     let readable = cards.objects.iter().filter_map(|card| card.uid());
     let unreadable = cards.unreadable.values().map(|card| card.uid.clone());
     let there: BTreeSet<String> = readable.chain(unreadable).collect();
@@ -184,9 +187,15 @@ async fn end_grants_of_gone_cards(site: &Site, cards: &Known<Dpu>) {
             tracing::error!("grant of a card that is gone: {error}; {}", error.remedy());
         }
     }
-    if let Err(error) = site.end_outdated_pxe_offers() {
+    let settled = site.store.settle().await;
+    if let Err(error) = &settled {
+        tracing::error!("grants of images: {error}; {}", error.remedy());
+    }
+    let ended = site.end_outdated_pxe_offers();
+    if let Err(error) = &ended {
         tracing::error!("offer by PXE to a card that is gone: {error}");
     }
+    settled.is_ok() && ended.is_ok()
 }
 
 fn start(

@@ -310,7 +310,7 @@ impl Store {
 
     /// Ends all grants of a card at once, responses under way included, and
     /// forgets their seeds. After an error the grants are void here, but could
-    /// return with a restart: call it again.
+    /// return with a restart: call it again, or [`Store::settle`].
     pub async fn revoke(&self, card_key: &str) -> Result<(), GrantError> {
         self.end(card_key, Which::All).await
     }
@@ -326,14 +326,22 @@ impl Store {
     }
 
     async fn end(&self, card_key: &str, which: Which<'_>) -> Result<(), GrantError> {
-        let unsaved = {
+        {
             let mut state = lock(&self.inner.state);
             for digest in state.grants.revoke(card_key, which) {
                 tracing::info!(card_key, %digest, "grant revoked");
                 self.inner.touch(&mut state, &digest);
             }
-            state.grants.unsaved
-        };
+        }
+        self.settle().await
+    }
+
+    /// Has what was granted and revoked outlive a restart, if it does not yet.
+    ///
+    /// # Errors
+    /// As long as it cannot be written. Call it again.
+    pub async fn settle(&self) -> Result<(), GrantError> {
+        let unsaved = lock(&self.inner.state).grants.unsaved;
         if unsaved {
             self.inner.save_grants().await?;
         }
