@@ -155,7 +155,10 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
         config,
     });
     // Before anything else: a card that was given up while no agent ran must not find its file.
-    site.end_outdated_pxe_offers()?;
+    // Whatever keeps it there does so without this agent too, and holds are to end.
+    if let Err(error) = site.end_outdated_pxe_offers() {
+        tracing::error!("offers by PXE that are over: {error}; they are withdrawn again later");
+    }
     let means = Means {
         site: Arc::clone(&site),
         explorer: Arc::new(explorer),
