@@ -11,7 +11,6 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use url::Url;
 
 use crate::client::Client;
 use crate::disk::{At, DiskError, Layout};
@@ -116,7 +115,7 @@ impl Store {
     ///
     /// # Errors
     /// If the source cannot be used or answers otherwise.
-    pub async fn document(&self, source: &Url, most: usize) -> Result<Vec<u8>, FetchError> {
+    pub async fn document(&self, source: &ImageSource, most: usize) -> Result<Vec<u8>, FetchError> {
         let inner = &self.inner;
         document::read(&inner.client, &inner.limits, source, most).await
     }
