@@ -38,7 +38,7 @@ impl Worker {
         let input = self.current();
         let seed = Seed {
             api_server: self.site.config.xpu.api_server.to_string(),
-            ca: self.site.seed_ca.clone(),
+            ca: self.site.seed_ca.current(),
             namespace: self.site.config.namespace.clone(),
             dpu: input.key.name.clone(),
             dpu_uid: Some(input.uid.clone()),
@@ -80,7 +80,7 @@ impl Worker {
         }
         Ok(Some(StoreSeed {
             url: self.site.config.store_url_of_cards().to_string(),
-            ca: self.site.store_ca.clone(),
+            ca: self.site.store_ca.as_ref().map(|bundle| bundle.current()),
             token: self.token(Some(AUDIENCE)).await?,
         }))
     }

@@ -25,6 +25,8 @@ pub(crate) struct Inner {
     pub(crate) max_image_bytes: u64,
     pub(crate) limits: FetchLimits,
     pub(crate) client: Client,
+    /// Counts the changes of what the client trusts.
+    pub(crate) trusts: tokio::sync::watch::Sender<u64>,
     pub(crate) state: Mutex<State>,
     pub(crate) fetches: Fetches,
     pub(crate) pins: Pins,

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use tokio::sync::watch;
 
 use crate::client::Client;
 use crate::disk::{At, DiskError, Layout};
@@ -88,6 +89,7 @@ impl Store {
                 max_image_bytes: config.max_image_bytes,
                 limits: config.limits,
                 client,
+                trusts: watch::Sender::default(),
                 state: Mutex::new(state),
                 fetches: Fetches::default(),
                 pins,
@@ -95,6 +97,22 @@ impl Store {
                 _folder: folder,
             }),
         })
+    }
+
+    /// Trusts these authorities, and no others, for https sources from now on. Downloads under way go
+    /// on.
+    ///
+    /// # Errors
+    /// If it is no PEM bundle; then those before stay trusted.
+    pub fn trust(&self, ca_bundle: &[u8]) -> Result<(), OpenError> {
+        self.inner.client.trust(ca_bundle)?;
+        self.inner.trusts.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// Changes whenever other authorities are trusted.
+    pub fn trusts(&self) -> watch::Receiver<u64> {
+        self.inner.trusts.subscribe()
     }
 
     /// What is wanted from now on, with the size where it is known: none of it is evicted, not even

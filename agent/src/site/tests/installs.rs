@@ -4,6 +4,7 @@ use futures::StreamExt as _;
 use lockstep_redfish::{BootOverrideState, BootTarget, OverrideEnabled};
 
 use super::*;
+use crate::site::bundle::Bundle;
 use crate::site::override_note::OverrideNote;
 
 /// An image with a seed slot, in the store.
@@ -186,7 +187,7 @@ async fn where_services_are_on_a_seed_tells_the_card_of_the_store() {
     let mut bench = bench();
     let site = Arc::get_mut(&mut bench.site).unwrap();
     site.config.xpu.services = Some(crate::config::ServicesSection::default());
-    site.store_ca = Some("CA".to_owned());
+    site.store_ca = Some(Arc::new(Bundle::fixed("CA")));
     let digest = publish(&bench.site.store).await;
     let running = bench.start(MachineKind::Card);
     let mut stage = directive(1, "StageInstall");
