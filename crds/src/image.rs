@@ -78,7 +78,7 @@ use crate::LocalRef;
     validation = Rule::new(oci_sources_are_whole()).message("an oci source is oci://REGISTRY/REPOSITORY:TAG or oci://REGISTRY/REPOSITORY@sha256:DIGEST, without user name and password; the repository is in lower case")
 )]
 #[x_kube(
-    validation = Rule::new("!has(self.pullSecretRef) || self.sources.exists(source, !source.startsWith('http://')) || (has(self.signatures) && self.signatures.exists(signature, has(signature.cosign)))").message("pullSecretRef is of no use with http sources alone: an account is shown over https and to oci registries only")
+    validation = Rule::new("!has(self.pullSecretRef) || self.sources.exists(source, !source.startsWith('http://')) || (has(self.signatures) && self.signatures.exists(signature, has(signature.cosign) || (has(signature.dsse) && signature.dsse.sources.exists(source, !source.startsWith('http://')))))").message("pullSecretRef is of no use with http sources alone: an account is shown over https and to oci registries only")
 )]
 pub struct DpuImageSpec {
     /// What the image is.
@@ -131,7 +131,7 @@ pub struct DpuImageSpec {
         )
     )]
     pub sources: Vec<String>,
-    /// Secret of the same namespace with the accounts for `sources`, of type
+    /// Secret of the same namespace with the accounts for `sources` and `signatures`, of type
     /// `kubernetes.io/dockerconfigjson`; or `kubernetes.io/basic-auth`, and then its annotation
     /// `provisioning.opiproject.org/account-host` says which host, with or without a port, the
     /// account is for. Each account is shown to its own host alone, over https. Read by the site
@@ -285,7 +285,7 @@ pub struct CosignArtefact {
 #[serde(rename_all = "camelCase")]
 pub struct DsseFile {
     /// HTTP(S) URLs of the same envelope, of at most 16 KiB, tried in order. Redirects to another
-    /// host are refused.
+    /// host are refused. The accounts are those of `pullSecretRef`.
     #[schemars(
         length(min = 1, max = 8),
         inner(length(min = 10, max = 1024), regex(pattern = r"^https?://[^\s@]+$"))

@@ -19,6 +19,9 @@ use crate::inventory::Inventory;
 use crate::observed::{BootStage, Knowledge, Offer, PowerState};
 use crate::open_enum::open_enum;
 
+/// Images that one report can tell of.
+pub const MOST_IMAGES: usize = 256;
+
 /// Hot facts from one vantage point. Written on change only; freshness is the
 /// agent's Lease, and `observedAt` is the time of the last change.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]

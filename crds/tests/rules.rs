@@ -459,6 +459,18 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "DpuImage",
+            "pullSecretRef is of no use with http sources alone",
+            json!({"spec": {
+                "sources": ["http://192.0.2.9/a.iso"], "pullSecretRef": {"name": "pull"},
+                "signatures": [{"dsse": {"sources": ["http://192.0.2.9/a.iso.dsse"]}}],
+            }}),
+            json!({"spec": {
+                "sources": ["http://192.0.2.9/a.iso"], "pullSecretRef": {"name": "pull"},
+                "signatures": [{"dsse": {"sources": ["https://192.0.2.9/a.iso.dsse"]}}],
+            }}),
+        ),
+        case(
+            "DpuImage",
             "fits needs vendors, families",
             json!({"spec": {"fits": {"vendors": []}}}),
             json!({"spec": {"fits": {"partNumbers": ["900-9D3B6"]}}}),

@@ -13,6 +13,7 @@ use crate::context::{Context, Outcome};
 use crate::key::Key;
 use crate::kstatus::{self, Because, Fares};
 use crate::record::{RecordError, write_status};
+use crate::untold_images::untold;
 use crate::vetted::{Finding, findings};
 use crate::world::World;
 use crate::writes::WriteError;
@@ -33,8 +34,9 @@ pub async fn reconcile(context: &Context, key: &Key) -> Outcome {
         let Some(image) = world.images.get(key).cloned() else {
             return Outcome::done("gone");
         };
-        let stored = stored(&world, key, &image.spec.digest);
+        let mut stored = stored(&world, key, &image.spec.digest);
         let findings = findings(&world, key, &image);
+        stored.extend(untold(&world, key, &image.spec.digest, &findings));
         (image, stored, findings)
     };
     if !context.writes.caught_up(&image) {

@@ -40,6 +40,7 @@ pub mod run;
 pub mod server;
 pub mod stores;
 pub mod table;
+mod untold_images;
 mod vetted;
 pub mod watched;
 pub mod world;

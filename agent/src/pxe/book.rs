@@ -31,6 +31,8 @@ pub struct Book {
 struct Shelf {
     folder: Folder,
     notes: PathBuf,
+    /// What the notes say.
+    noted: Vec<Offer>,
     offers: BTreeMap<String, Offer>,
 }
 
@@ -69,7 +71,8 @@ impl Book {
     /// The offers that an earlier process noted, of which those without a boot file are over.
     ///
     /// # Errors
-    /// If folder or notes cannot be used.
+    /// If folder or notes cannot be used. That nothing more can be written there is none: it is
+    /// tried again with each change and with [`Book::keep`].
     pub fn open(folder: &Path, state_dir: &Path) -> Result<Self, StateError> {
         durable::make_private_dir(state_dir)?;
         let notes = state_dir.join("pxe.json");
@@ -84,16 +87,19 @@ impl Book {
         }
         let noted = durable::read::<Notes>(&notes)
             .map_err(|error| error.or_move_away("cards are then offered nothing by PXE"))?;
-        let offers = noted.unwrap_or_default().offers;
-        let is_there = |offer: &Offer| folder.tftp().join(&offer.file).is_file();
-        let offers = offers.into_iter().filter(is_there);
+        let noted = noted.unwrap_or_default().offers;
+        let is_there = |offer: &&Offer| folder.tftp().join(&offer.file).is_file();
+        let offers = noted.iter().filter(is_there).cloned();
         let offers = offers.map(|offer| (offer.uid.clone(), offer)).collect();
-        let shelf = Shelf {
+        let mut shelf = Shelf {
             folder,
             notes,
+            noted,
             offers,
         };
-        shelf.settle()?;
+        if let Err(error) = shelf.settle() {
+            tracing::error!("the folder of PXE is not brought to what is offered: {error}");
+        }
         Ok(Self {
             shelf: Arc::new(Mutex::new(shelf)),
         })
@@ -173,15 +179,28 @@ impl Shelf {
         others.find(|offer| offer.macs.iter().any(|mac| macs.contains(mac)))
     }
 
-    /// Brings notes and folder to what is offered now.
-    fn settle(&self) -> Result<(), StateError> {
-        durable::write(
-            &self.notes,
-            &Notes {
-                offers: self.offers.values().cloned().collect(),
-            },
-        )?;
-        self.tell_dnsmasq()?;
+    /// Brings notes and folder to what is offered now, each as far as it can be: on a full volume
+    /// what is withdrawn goes all the same. A file that no note names, and a note without a file,
+    /// are over with the next start.
+    fn settle(&mut self) -> Result<(), StateError> {
+        let noted = self.note();
+        let told = self.tell_dnsmasq();
+        let removed = self.remove_withdrawn();
+        noted.and(told).and(removed)
+    }
+
+    fn note(&mut self) -> Result<(), StateError> {
+        let offers: Vec<Offer> = self.offers.values().cloned().collect();
+        if offers == self.noted {
+            return Ok(());
+        }
+        let notes = Notes { offers };
+        durable::write(&self.notes, &notes)?;
+        self.noted = notes.offers;
+        Ok(())
+    }
+
+    fn remove_withdrawn(&self) -> Result<(), StateError> {
         let offered = |file: &Path| {
             let name = file.file_name();
             let mut offers = self.offers.values();
@@ -350,6 +369,29 @@ mod tests {
         assert!(now.contains(&file) && !now.contains("left") && now.len() < told.len());
         book.keep(|_| false).unwrap();
         assert!(bench.conf().is_empty() && bench.served().is_empty());
+    }
+
+    #[test]
+    fn where_nothing_can_be_written_a_process_starts_and_what_is_withdrawn_goes() {
+        let bench = bench();
+        let kept = offer(&bench.book(), "a", MAC);
+        let gone = offer(&bench.book(), "b", "02:00:00:00:00:02");
+        let notes = || fs::read_to_string(bench.dir.path().join("state/pxe.json")).unwrap();
+        // Nobody can write the file that is to replace the notes.
+        let blocked = bench.dir.path().join("state/pxe.new");
+        fs::create_dir(&blocked).unwrap();
+        let book = bench.book();
+        book.keep(|_| true).unwrap();
+        book.keep(|offer| offer.card == "a").unwrap_err();
+        assert_eq!(bench.served(), [kept.as_str()]);
+        assert!(!bench.conf().contains(&gone));
+        // A crash here: the note names a file that is gone.
+        let book = bench.book();
+        assert!(book.offer_to("uid-b").is_none());
+        assert!(notes().contains(&gone));
+        fs::remove_dir(&blocked).unwrap();
+        book.keep(|_| true).unwrap();
+        assert!(notes().contains(&kept) && !notes().contains(&gone));
     }
 
     #[test]

@@ -367,8 +367,14 @@ impl Worker {
         }
     }
 
-    /// What follows from the end of an action in our own books.
-    pub(super) async fn finish(&mut self, directive: &Directive, prepared: Prepared, end: &End) {
+    /// What follows from the end of an action in our own books; and the end, which is none as long
+    /// as something of an install is left there: so it is tried again.
+    pub(super) async fn finish(
+        &mut self,
+        directive: &Directive,
+        prepared: Prepared,
+        end: End,
+    ) -> End {
         let is_done = matches!(end, End::Done(_));
         let booked = match &directive.action.kind {
             ActionKind::HoldHost | ActionKind::ShutdownGracefully | ActionKind::ForceOff
@@ -402,14 +408,16 @@ impl Worker {
             | ActionKind::ForceOff
             | ActionKind::Unrecognized(_) => Ok(()),
         };
-        if let Err(refusal) = booked {
-            tracing::error!(machine = %self.current().key, "{}", refusal.message);
+        let Err(refusal) = booked else { return end };
+        tracing::error!(machine = %self.current().key, "{}", refusal.message);
+        if directive.action.kind == ActionKind::ClearInstall {
+            return End::Partly(refusal);
         }
+        end
     }
 
     /// The same for a directive of the last process whose effect is seen.
-    pub(super) async fn finish_interrupted(&mut self, directive: &Directive) {
-        self.finish(directive, Prepared::Nothing, &End::Done(None))
-            .await;
+    pub(super) async fn finish_interrupted(&mut self, directive: &Directive, end: End) -> End {
+        self.finish(directive, Prepared::Nothing, end).await
     }
 }

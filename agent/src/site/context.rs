@@ -13,6 +13,7 @@ use crate::health::Metrics;
 use crate::lease::Mandate;
 use crate::pxe::book::Book;
 use crate::site::attended::Attended;
+use crate::site::bundle::Bundle;
 use crate::site::calls::Dial;
 use crate::site::glances::Glances;
 use crate::site::inventories::Inventories;
@@ -47,9 +48,9 @@ pub struct Site {
     /// Its figures.
     pub metrics: Arc<Metrics>,
     /// PEM bundle by which cards trust the API server.
-    pub seed_ca: String,
+    pub seed_ca: Arc<Bundle>,
     /// PEM bundle by which cards trust the store, where they fetch services from it over https.
-    pub store_ca: Option<String>,
+    pub store_ca: Option<Arc<Bundle>>,
 }
 
 impl Site {

@@ -144,8 +144,7 @@ impl Worker {
             Err(refusal) => return Ok(End::Failed(refusal)),
         };
         let end = self.act_once(directive, &prepared).await?;
-        self.finish(directive, prepared, &end).await;
-        Ok(end)
+        Ok(self.finish(directive, prepared, end).await)
     }
 
     async fn act_once(
@@ -351,10 +350,12 @@ impl Worker {
             return;
         }
         let outcome = if seen {
-            restarted(
-                OutcomeKind::Done,
-                "the site agent restarted meanwhile; the wanted state is seen",
-            )
+            let told = "the site agent restarted meanwhile; the wanted state is seen";
+            let end = End::Done(Some(told.to_owned()));
+            match self.finish_interrupted(&directive, end).await {
+                End::Done(_) => restarted(OutcomeKind::Done, told),
+                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => end.outcome(),
+            }
         } else if half {
             restarted(
                 OutcomeKind::Partly,
@@ -373,9 +374,6 @@ impl Worker {
             result = %outcome.result,
             "directive of the last process ended"
         );
-        if seen {
-            self.finish_interrupted(&directive).await;
-        }
         if let Err(error) = self.journal.end(&directive, &outcome) {
             tracing::error!("{error}");
         }

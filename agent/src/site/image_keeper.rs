@@ -196,14 +196,17 @@ impl ImageKeeper {
         }
     }
 
-    /// Waits, or goes on sooner when the set of images or a Secret of this one changes meanwhile.
+    /// Waits, or goes on sooner when the set of images, a Secret of this one or what is trusted
+    /// changes meanwhile.
     async fn wait(&mut self, pause: Duration, may_hurry: bool, keyring: &Keyring) {
         let until = Instant::now() + pause;
         self.kick.mark_unchanged();
+        let mut trusts = self.store.trusts();
         tokio::time::sleep(pause.min(REST)).await;
         tokio::select! {
             () = tokio::time::sleep_until(until) => {}
             Ok(()) = self.kick.changed(), if may_hurry => {}
+            Ok(()) = trusts.changed() => {}
             () = keyring.changed(&self.client, &self.namespace, &self.wanted.sources), if !keyring.is_empty() => {}
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Api;
-use lockstep_crds::report::{ImageState, StoredImage, StoredSignature, Vantage};
+use lockstep_crds::report::{ImageState, MOST_IMAGES, StoredImage, StoredSignature, Vantage};
 use lockstep_crds::{DpuReportSpec, names};
 use lockstep_store::Digest;
 use tokio::sync::{mpsc, watch};
@@ -25,8 +25,6 @@ use crate::site::worker::keep_time;
 const REPORT_AGE: Duration = Duration::from_secs(60);
 /// The first pause after a failed write, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
-/// Images in one report, as many as its schema takes.
-const MOST_IMAGES: usize = 256;
 
 /// Keeps images until `ending`.
 pub async fn run(site: Arc<Site>, mut wanted: watch::Receiver<Wanted>, ending: CancellationToken) {

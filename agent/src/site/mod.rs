@@ -11,11 +11,14 @@ mod at_rest;
 pub mod attended;
 mod boot_entry;
 mod boot_stream;
+pub mod bundle;
 pub mod calls;
+mod card_token;
 pub mod clearance;
 mod configuration;
 pub mod context;
 pub mod custody;
+mod demand;
 pub mod discovery;
 pub(crate) mod execute;
 pub mod expiry;
@@ -89,6 +92,7 @@ use crate::kube_client;
 use crate::lease::{self, Candidate, Hold, LeaseKeeper, Mandate};
 use crate::pxe::book::Book;
 use crate::site::attended::Attended;
+use crate::site::bundle::Bundle;
 use crate::site::calls::RedfishDial;
 use crate::site::context::Site;
 use crate::site::custody::Custodian;
@@ -120,12 +124,16 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
     let identity = identity(&config.state_dir)?;
     let (client, kube_config) = kube_client::inferred().await?;
     let seed_ca = match &config.xpu.ca_file {
-        Some(path) => kube_client::read_bundle(path)?,
-        None => kube_client::trusted_bundle(&kube_config)?,
+        Some(path) => Bundle::of_file(path.clone())?,
+        None => Bundle::of_kubeconfig(&kube_config)?,
     };
     let store_ca = store_ca_of_cards(&config)?;
     let certificate = certificate(&config)?;
-    let store = Store::open(store_config(&config)?)?;
+    let sources_ca = match &config.store.ca_file {
+        Some(path) => Some(Bundle::of_file(path.clone()).context("store.caFile")?),
+        None => None,
+    };
+    let store = Store::open(store_config(&config, sources_ca.as_ref()))?;
     let metrics = Arc::new(Metrics::new(Some(store.clone())));
     let networks = AllowedNetworks(config.allowed_networks.clone());
     let doors = NetworkDoors(networks.clone());
@@ -148,13 +156,16 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
         mandate: Mandate::default(),
         metrics: Arc::clone(&metrics),
         store,
-        seed_ca,
-        store_ca,
+        seed_ca: Arc::new(seed_ca),
+        store_ca: store_ca.map(Arc::new),
         callers: Callers::default(),
         config,
     });
     // Before anything else: a card that was given up while no agent ran must not find its file.
-    site.end_outdated_pxe_offers()?;
+    // Whatever keeps it there does so without this agent too, and holds are to end.
+    if let Err(error) = site.end_outdated_pxe_offers() {
+        tracing::error!("offers by PXE that are over: {error}; they are withdrawn again later");
+    }
     let means = Means {
         site: Arc::clone(&site),
         explorer: Arc::new(explorer),
@@ -182,6 +193,10 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
     ));
     let health = tokio::spawn(health::serve(health, metrics, ending.clone()));
     tokio::spawn(refused.keep(refusals, ending.clone()));
+    if let Some(bundle) = sources_ca {
+        let keeping = bundle::keep_trusted(bundle, site.store.clone(), ending.clone());
+        tokio::spawn(keeping);
+    }
     let custodian = tokio::spawn(Custodian::new(Arc::clone(&site)).run(ending.clone()));
     tracing::info!(
         site = site.config.site,
@@ -316,12 +331,12 @@ async fn listen(what: &str, address: SocketAddr) -> Result<TcpListener> {
 }
 
 /// The bundle by which cards trust the store.
-fn store_ca_of_cards(config: &SiteConfig) -> Result<Option<String>> {
+fn store_ca_of_cards(config: &SiteConfig) -> Result<Option<Bundle>> {
     let services = config.xpu.services.as_ref();
     let Some(path) = services.and_then(|services| services.store_ca_file.as_ref()) else {
         return Ok(None);
     };
-    let bundle = kube_client::read_bundle(path).context("xpu.services.storeCaFile")?;
+    let bundle = Bundle::of_file(path.clone()).context("xpu.services.storeCaFile")?;
     Ok(Some(bundle))
 }
 
@@ -334,19 +349,15 @@ fn certificate(config: &SiteConfig) -> Result<Option<Arc<Certificate>>> {
     Ok(Some(Arc::new(opened.context("store.tls")?)))
 }
 
-fn store_config(config: &SiteConfig) -> Result<StoreConfig> {
+fn store_config(config: &SiteConfig, sources_ca: Option<&Bundle>) -> StoreConfig {
     let section = &config.store;
     let mut store = StoreConfig::new(&section.dir, section.quota_bytes);
     if let Some(most) = section.max_image_bytes {
         store.max_image_bytes = most;
     }
     store.sources = SourcePolicy::Networks(config.allowed_networks.clone());
-    store.ca_bundle = section
-        .ca_file
-        .as_ref()
-        .map(|path| std::fs::read(path).with_context(|| format!("store.caFile {}", path.display())))
-        .transpose()?;
-    Ok(store)
+    store.ca_bundle = sources_ca.map(|bundle| bundle.current().into_bytes());
+    store
 }
 
 #[derive(Serialize, Deserialize)]

@@ -4,7 +4,6 @@ use kube::Client;
 use lockstep_crds::condition;
 use lockstep_crds::report::{ArtefactSignature, ArtefactSignatures, StoredSignature};
 use lockstep_store::{Cosigned, Digest, FetchError, Store};
-use url::Url;
 
 use crate::site::judge::Refusal;
 use crate::site::keyring::Keyring;
@@ -32,11 +31,19 @@ impl SignatureReader {
         }
     }
 
-    async fn envelope(&self, sources: &[Url]) -> StoredSignature {
+    async fn envelope(&self, sources: &[WantedSource]) -> StoredSignature {
+        let keyring = Keyring::read(&self.client, &self.namespace, sources).await;
         let mut failed = unread("", None, None);
         for source in sources {
-            let place = shown(source);
-            match self.store.document(source, LONGEST).await.map(as_json) {
+            let place = source.place.to_string();
+            let source = match keyring.open(source) {
+                Ok(source) => source,
+                Err(refusal) => {
+                    failed = no_account(&place, refusal);
+                    continue;
+                }
+            };
+            match self.store.document(&source, LONGEST).await.map(as_json) {
                 Ok(Some(envelope)) => {
                     return StoredSignature {
                         envelope: Some(envelope),
@@ -137,12 +144,4 @@ fn unread(source: &str, reason: Option<String>, message: Option<String>) -> Stor
 fn as_json(bytes: Vec<u8>) -> Option<String> {
     let text = String::from_utf8(bytes).ok()?;
     text.trim_start().starts_with('{').then_some(text)
-}
-
-/// A URL as it may stand in a report: its query may be a secret.
-fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    url.set_query(None);
-    url.set_fragment(None);
-    url.into()
 }

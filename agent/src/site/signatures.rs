@@ -155,9 +155,9 @@ mod tests {
     use kube::{Client, Config};
     use lockstep_crds::report::{ArtefactSignature, ArtefactSignatures, ImageState};
     use lockstep_store::{Digest, Store, StoreConfig};
-    use url::Url;
 
     use crate::site::signature_source::LONGEST;
+    use crate::site::wanted::WantedSource;
 
     /// What each path answers: a status and a body.
     type Answers = Arc<Mutex<BTreeMap<String, (u16, String)>>>;
@@ -191,9 +191,14 @@ mod tests {
 
     fn keeper(store: Store, files: &[&[String]]) -> (SignatureKeeper, mpsc::Receiver<Signatures>) {
         let (news, told) = mpsc::channel(8);
-        let url = |text: &String| Url::parse(text).unwrap();
-        let urls = |file: &&[String]| file.iter().map(url).collect();
-        let wanted = files.iter().map(|file| WantedSignature::Dsse(urls(file)));
+        let source = |text: &String| WantedSource {
+            place: text.parse().unwrap(),
+            pull_secret: None,
+        };
+        let sources = |file: &&[String]| file.iter().map(source).collect();
+        let wanted = files
+            .iter()
+            .map(|file| WantedSignature::Dsse(sources(file)));
         let nowhere = Config::new("http://127.0.0.1:1".parse().unwrap());
         let keeper = SignatureKeeper {
             reader: SignatureReader {

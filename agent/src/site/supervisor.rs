@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::site::boot_entry::watch_boot_entries;
 use crate::site::configuration::configure;
 use crate::site::context::Site;
+use crate::site::demand::Demand;
 use crate::site::inventories;
 use crate::site::machine::{Care, MachineInput, MachineKey, Untended};
 use crate::site::machines::machines;
@@ -25,6 +26,8 @@ use crate::site::worker::Worker;
 
 /// Changes that come together are looked at together.
 const GATHER: Duration = Duration::from_millis(50);
+/// The pause before what was granted to cards that are gone is ended again, where it was not.
+const UNENDED: Duration = Duration::from_secs(30);
 
 struct Running {
     work: Work,
@@ -60,6 +63,7 @@ pub async fn run(
 ) {
     let mut running: BTreeMap<MachineKey, Running> = BTreeMap::new();
     let mut leaving: HashMap<MachineKey, JoinHandle<()>> = HashMap::new();
+    let mut demand = Demand::default();
     loop {
         let name = &site.config.site;
         let (hosts, cards) = (objects.hosts.known(), objects.cards.known());
@@ -85,7 +89,7 @@ pub async fn run(
             &objects.policies.known().objects,
             &objects.images.known().objects,
         );
-        want_images(&site, &objects, &hosts, &cards, &images);
+        want_images(&site, &objects, &hosts, &cards, &mut demand, &images);
         site.inventories.want(inventories::wanted(&hosts.objects));
         let gone: Vec<MachineKey> = running
             .iter()
@@ -113,10 +117,11 @@ pub async fn run(
             let before = leaving.remove(&key);
             running.insert(key.clone(), start(&site, key, care, before, &ending));
         }
-        end_grants_of_gone_cards(&site, &cards).await;
+        let are_ended = end_grants_of_gone_cards(&site, &cards).await;
         tokio::select! {
             () = ending.cancelled() => break,
             more = objects.change() => if !more { break },
+            () = tokio::time::sleep(UNENDED), if !are_ended => {}
         }
         tokio::time::sleep(GATHER).await;
     }
@@ -132,17 +137,18 @@ pub async fn run(
     }
 }
 
-/// What was wanted stays wanted while there is an object that cannot be read:
-/// it may be the one that wants it.
+/// Has the wanted images fetched. The store knows what must stay before anything is fetched for
+/// which something else might go.
 fn want_images(
     site: &Site,
     objects: &Objects,
     hosts: &Known<DpuHost>,
     cards: &Known<Dpu>,
+    demand: &mut Demand,
     images: &watch::Sender<Wanted>,
 ) {
     let (policies, all) = (objects.policies.known(), objects.images.known());
-    let mut now_wanted = wanted(
+    let now_wanted = wanted(
         &site.config.site,
         &hosts.objects,
         &cards.objects,
@@ -153,20 +159,19 @@ fn want_images(
         && cards.unreadable.is_empty()
         && policies.unreadable.is_empty()
         && all.unreadable.is_empty();
+    demand.update(now_wanted, all_read);
+    if let Some(pinned) = demand.pinned() {
+        site.store.want(pinned);
+    }
     images.send_if_modified(|before| {
-        if !all_read {
-            for (digest, request) in before.iter() {
-                now_wanted.entry(*digest).or_insert_with(|| request.clone());
-            }
-        }
-        let changed = *before != now_wanted;
-        *before = now_wanted;
+        let changed = before != demand.images();
+        before.clone_from(demand.images());
         changed
     });
 }
 
-/// A card that is gone leaves no token in the store.
-async fn end_grants_of_gone_cards(site: &Site, cards: &Known<Dpu>) {
+/// A card that is gone leaves no token in the store. False if something of one may come back yet.
+async fn end_grants_of_gone_cards(site: &Site, cards: &Known<Dpu>) -> bool {
     let readable = cards.objects.iter().filter_map(|card| card.uid());
     let unreadable = cards.unreadable.values().map(|card| card.uid.clone());
     let there: BTreeSet<String> = readable.chain(unreadable).collect();
@@ -182,9 +187,15 @@ async fn end_grants_of_gone_cards(site: &Site, cards: &Known<Dpu>) {
             tracing::error!("grant of a card that is gone: {error}; {}", error.remedy());
         }
     }
-    if let Err(error) = site.end_outdated_pxe_offers() {
+    let settled = site.store.settle().await;
+    if let Err(error) = &settled {
+        tracing::error!("grants of images: {error}; {}", error.remedy());
+    }
+    let ended = site.end_outdated_pxe_offers();
+    if let Err(error) = &ended {
         tracing::error!("offer by PXE to a card that is gone: {error}");
     }
+    settled.is_ok() && ended.is_ok()
 }
 
 fn start(

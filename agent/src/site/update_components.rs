@@ -13,6 +13,7 @@ use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage};
 use lockstep_redfish::{Components, ImageUrl, NotReady, Reading, readiness};
 use tokio::time::Instant;
 
+use crate::clock;
 use crate::site::calls::BmcPort;
 use crate::site::execute::{End, Port};
 use crate::site::fetches::MOST_FETCHES;
@@ -180,7 +181,8 @@ impl Worker {
         Ok(self.site.served_url(&grant.path))
     }
 
-    /// Nothing of it is fetched any more once it is over. That is reported after this. What the card
+    /// Nothing of it is fetched any more once it is over: of a lost one once nobody waits for it, and
+    /// not while it is read. That is reported after this. What the card
     /// boots from by another grant it still boots from.
     async fn end_bare_grant(&mut self, note: &UpdateNote, report: &BmcReport) {
         let uid = &self.current().uid;
@@ -190,7 +192,12 @@ impl Worker {
         // What is being prepared may be another update of the same bytes.
         let open = self.execution.as_ref();
         let open = open.is_some_and(|execution| execution.outcome.is_none());
-        if open || !note.told.is_final() || self.site.store.granted(&digest, uid).is_none() {
+        let sights = self.site.store.sights(uid);
+        let is_read = sights
+            .iter()
+            .any(|(read, sight)| *read == digest && sight.active > 0 && !note.told.is_final());
+        let is_over = note.is_over(clock::now().0) && !is_read;
+        if open || !is_over || self.site.store.granted(&digest, uid).is_none() {
             return;
         }
         // The store forgets it with the grant, and the failure is not told yet.

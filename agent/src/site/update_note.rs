@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::directive::{ActionKind, ActivatedBy};
 use lockstep_crds::inventory::InstallMethod;
@@ -16,6 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::durable::{self, StateError};
 use crate::site::judge::Refusal;
 use crate::site::worker::Worker;
+
+/// No policy waits longer for an update of firmware.
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(24);
 
 /// What of a card an update is of: there is a note for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +100,13 @@ impl Told {
 }
 
 impl UpdateNote {
+    /// Whether nobody waits for it any more: no later word can change it, or none has come for as long
+    /// as any policy waits.
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+        let is_lost = self.told.state == UpdateState::Lost;
+        self.told.is_final() || is_lost && now.duration_since(self.since.0) >= LONGEST_WAIT
+    }
+
     fn path(state_dir: &Path, subject: Subject, name: &str) -> PathBuf {
         let folder = state_dir.join(subject.folder());
         folder.join(format!("{name}.json"))
@@ -180,5 +191,48 @@ impl Worker {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::CustomResourceExt as _;
+    use lockstep_crds::DpuBootPolicy;
+
+    #[test]
+    fn a_lost_update_is_over_once_no_policy_waits_for_it() {
+        let since: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let over = |state: UpdateState, hours: i64| {
+            let note = UpdateNote {
+                uid: "uid-1".to_owned(),
+                seq: 1,
+                digest: String::new(),
+                version: "1".to_owned(),
+                method: InstallMethod::SimpleUpdate,
+                since: Time(since),
+                component: "BMC".to_owned(),
+                before: None,
+                activation: None,
+                ticket: None,
+                told: Told {
+                    state,
+                    ..Told::nothing()
+                },
+            };
+            note.is_over(since + SignedDuration::from_hours(hours))
+        };
+        assert!(over(UpdateState::Failed, 0) && over(UpdateState::Ended, 0));
+        assert!(!over(UpdateState::Lost, 23) && over(UpdateState::Lost, 24));
+        assert!(!over(UpdateState::Running, 48) && !over(UpdateState::Asked, 48));
+    }
+
+    #[test]
+    fn no_policy_waits_longer_than_that() {
+        let crd = serde_json::to_value(DpuBootPolicy::crd()).unwrap();
+        let install = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/install";
+        let install = crd.pointer(install).unwrap();
+        let most = install["properties"]["firmwareTimeoutSeconds"]["maximum"].as_f64();
+        assert_eq!(most, Some(LONGEST_WAIT.as_secs_f64()));
     }
 }

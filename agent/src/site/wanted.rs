@@ -9,7 +9,6 @@ use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::host::{ArmedEffect, CardRecord};
 use lockstep_crds::{ChosenImage, Dpu, DpuBootPolicy, DpuHost, DpuImage};
 use lockstep_store::{Digest, Place};
-use url::Url;
 
 /// The images wanted, by digest.
 pub type Wanted = BTreeMap<Digest, WantedImage>;
@@ -33,8 +32,8 @@ pub struct WantedImage {
 /// Where a signature is; what is tried in order gives the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WantedSignature {
-    /// A DSSE envelope behind these URLs.
-    Dsse(Vec<Url>),
+    /// A DSSE envelope at these places.
+    Dsse(Vec<WantedSource>),
     /// What cosign has put beside these artefacts.
     Cosign(Vec<WantedSource>),
 }
@@ -108,7 +107,7 @@ pub fn wanted(
         }
         for signature in &image.spec.signatures {
             let dsse = signature.dsse.iter();
-            let dsse = dsse.map(|file| WantedSignature::Dsse(urls(&file.sources).collect()));
+            let dsse = dsse.map(|file| WantedSignature::Dsse(sources_of(&file.sources)));
             let cosign = signature.cosign.iter();
             let cosign = cosign.map(|beside| WantedSignature::Cosign(sources_of(&beside.sources)));
             for wanted in dsse.chain(cosign) {
@@ -125,14 +124,9 @@ pub fn wanted(
 impl WantedSignature {
     fn is_empty(&self) -> bool {
         match self {
-            Self::Dsse(urls) => urls.is_empty(),
-            Self::Cosign(artefacts) => artefacts.is_empty(),
+            Self::Dsse(sources) | Self::Cosign(sources) => sources.is_empty(),
         }
     }
-}
-
-fn urls(texts: &[String]) -> impl Iterator<Item = Url> {
-    texts.iter().filter_map(|text| Url::parse(text).ok())
 }
 
 /// What decides which images a card gets.
@@ -599,11 +593,12 @@ mod tests {
             panic!("{found:?}");
         };
         assert_eq!(image.sources.len(), 2);
-        let envelope = |url: &str| WantedSignature::Dsse(vec![Url::parse(url).unwrap()]);
-        let cosign = WantedSignature::Cosign(vec![WantedSource {
-            place: beside.parse().unwrap(),
+        let at = |place: &str| WantedSource {
+            place: place.parse().unwrap(),
             pull_secret: Some("pull".to_owned()),
-        }]);
+        };
+        let envelope = |url: &str| WantedSignature::Dsse(vec![at(url)]);
+        let cosign = WantedSignature::Cosign(vec![at(beside)]);
         assert_eq!(image.signatures, [envelope(a), cosign, envelope(b)]);
     }
 

@@ -181,7 +181,7 @@ impl Access {
 }
 
 /// What a status means that brings nothing.
-pub(crate) fn refused(url: String, status: StatusCode, account_shown: bool) -> FetchError {
+fn refused(url: String, status: StatusCode, account_shown: bool) -> FetchError {
     let code = status.as_u16();
     match status {
         StatusCode::NOT_FOUND | StatusCode::GONE => FetchError::NotFound { url, status: code },

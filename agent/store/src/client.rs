@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io;
 use std::iter;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use http::HeaderValue;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, IF_RANGE, LOCATION, RANGE};
@@ -14,6 +14,7 @@ use reqwest::{Certificate, Response, redirect};
 use tokio::time::timeout;
 use url::{Host, Url};
 
+use crate::inner::lock;
 use crate::partial::Validator;
 use crate::{FetchError, FetchLimits, OpenError, SourcePolicy};
 
@@ -33,9 +34,15 @@ pub(crate) struct Question<'a> {
 /// Fetches from image servers within a policy.
 #[derive(Debug)]
 pub(crate) struct Client {
-    http: reqwest::Client,
+    trusting: Mutex<Trusting>,
     policy: Arc<SourcePolicy>,
     limits: FetchLimits,
+}
+
+/// A client that trusts certain authorities.
+#[derive(Debug, Clone)]
+struct Trusting {
+    http: reqwest::Client,
     /// Why no https source can be trusted, if so.
     no_trust: Option<String>,
 }
@@ -50,50 +57,18 @@ impl Client {
             return Err(OpenError::NoCryptoProvider);
         }
         let policy = Arc::new(policy);
-        let builder = || {
-            reqwest::Client::builder()
-                .user_agent(concat!("lockstep-store/", env!("CARGO_PKG_VERSION")))
-                .redirect(redirect::Policy::none())
-                // Through a proxy the policy would bind the proxy's address
-                // instead of the source's.
-                .no_proxy()
-                .referer(false)
-                // A connection that died idle would cost an attempt.
-                .pool_max_idle_per_host(0)
-                .connect_timeout(limits.connect)
-                .dns_resolver(PolicyResolver {
-                    policy: Arc::clone(&policy),
-                })
-        };
-        let failed = |error: reqwest::Error| OpenError::Client {
-            reason: deepest(&error),
-        };
-        let (http, no_trust) = match ca_bundle {
-            Some(pem) => {
-                let unusable = |reason| OpenError::CaBundle { reason };
-                let roots =
-                    Certificate::from_pem_bundle(pem).map_err(|error| unusable(deepest(&error)))?;
-                if roots.is_empty() {
-                    return Err(unusable("it has no certificate".to_owned()));
-                }
-                let http = builder().tls_certs_only(roots).build();
-                (http.map_err(|error| unusable(deepest(&error)))?, None)
-            }
-            // A container without a trust store must still fetch over http.
-            None => match builder().build() {
-                Ok(http) => (http, None),
-                Err(error) => {
-                    let http = builder().tls_certs_only([]).build().map_err(failed)?;
-                    (http, Some(deepest(&error)))
-                }
-            },
-        };
         Ok(Self {
-            http,
+            trusting: Mutex::new(Trusting::new(&policy, &limits, ca_bundle)?),
             policy,
             limits,
-            no_trust,
         })
+    }
+
+    /// Trusts these authorities alone, for whatever is asked from now on.
+    pub(crate) fn trust(&self, ca_bundle: &[u8]) -> Result<(), OpenError> {
+        let trusting = Trusting::new(&self.policy, &self.limits, Some(ca_bundle))?;
+        *lock(&self.trusting) = trusting;
+        Ok(())
     }
 
     /// Whether a URL may be asked at all.
@@ -165,10 +140,8 @@ impl Client {
     }
 
     async fn get_once(&self, url: &Url, question: Question<'_>) -> Result<Response, FetchError> {
-        let mut request = self
-            .http
-            .get(url.clone())
-            .header(ACCEPT_ENCODING, "identity");
+        let Trusting { http, no_trust } = lock(&self.trusting).clone();
+        let mut request = http.get(url.clone()).header(ACCEPT_ENCODING, "identity");
         if let Some((from, validator)) = question.rest {
             request = request.header(RANGE, format!("bytes={from}-"));
             if let Some(validator) = validator.if_range() {
@@ -183,7 +156,7 @@ impl Client {
         }
         match timeout(self.limits.response, request.send()).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(self.classify(url, &error)),
+            Ok(Err(error)) => Err(self.classify(url, &error, no_trust.as_deref())),
             Err(_) => Err(FetchError::TooSlow {
                 url: shown(url),
                 received: 0,
@@ -229,7 +202,7 @@ impl Client {
         Ok(body)
     }
 
-    fn classify(&self, url: &Url, error: &reqwest::Error) -> FetchError {
+    fn classify(&self, url: &Url, error: &reqwest::Error, no_trust: Option<&str>) -> FetchError {
         let url = shown(url);
         if let Some(denied) = causes(error).find_map(|cause| cause.downcast_ref::<AddressDenied>())
         {
@@ -249,7 +222,7 @@ impl Client {
                 let why = deepest(error);
                 FetchError::TlsUntrusted {
                     url,
-                    reason: match &self.no_trust {
+                    reason: match no_trust {
                         Some(missing) => format!("{why} ({missing})"),
                         None => why,
                     },
@@ -264,6 +237,54 @@ impl Client {
                 reason: deepest(error),
             },
         }
+    }
+}
+
+impl Trusting {
+    fn new(
+        policy: &Arc<SourcePolicy>,
+        limits: &FetchLimits,
+        ca_bundle: Option<&[u8]>,
+    ) -> Result<Self, OpenError> {
+        let builder = || {
+            reqwest::Client::builder()
+                .user_agent(concat!("lockstep-store/", env!("CARGO_PKG_VERSION")))
+                .redirect(redirect::Policy::none())
+                // Through a proxy the policy would bind the proxy's address
+                // instead of the source's.
+                .no_proxy()
+                .referer(false)
+                // A connection that died idle would cost an attempt.
+                .pool_max_idle_per_host(0)
+                .connect_timeout(limits.connect)
+                .dns_resolver(PolicyResolver {
+                    policy: Arc::clone(policy),
+                })
+        };
+        let failed = |error: reqwest::Error| OpenError::Client {
+            reason: deepest(&error),
+        };
+        let (http, no_trust) = match ca_bundle {
+            Some(pem) => {
+                let unusable = |reason| OpenError::CaBundle { reason };
+                let roots =
+                    Certificate::from_pem_bundle(pem).map_err(|error| unusable(deepest(&error)))?;
+                if roots.is_empty() {
+                    return Err(unusable("it has no certificate".to_owned()));
+                }
+                let http = builder().tls_certs_only(roots).build();
+                (http.map_err(|error| unusable(deepest(&error)))?, None)
+            }
+            // A container without a trust store must still fetch over http.
+            None => match builder().build() {
+                Ok(http) => (http, None),
+                Err(error) => {
+                    let http = builder().tls_certs_only([]).build().map_err(failed)?;
+                    (http, Some(deepest(&error)))
+                }
+            },
+        };
+        Ok(Self { http, no_trust })
     }
 }
 

@@ -4,33 +4,46 @@ use http::StatusCode;
 use tokio::time::timeout;
 use url::Url;
 
-use crate::access::refused;
-use crate::client::{Client, Question, shown};
+use crate::access::Access;
+use crate::client::{Client, shown};
+use crate::source::{ImageSource, Place};
 use crate::{FetchError, FetchLimits};
 
 /// The whole file, which has at most `most` bytes, within the time that a source has for its
-/// headers. Addresses and redirects are judged as an image's.
+/// headers. Addresses, redirects and who is shown an account are judged as an image's.
 pub(crate) async fn read(
     client: &Client,
     limits: &FetchLimits,
-    source: &Url,
+    source: &ImageSource,
     most: usize,
 ) -> Result<Vec<u8>, FetchError> {
-    let reading = timeout(limits.response, whole(client, source, most));
+    let Place::File(file) = &source.place else {
+        return Err(FetchError::SourceInvalid {
+            url: source.place.to_string(),
+            reason: "it is no file behind a URL",
+        });
+    };
+    let mut access = Access::to(source);
+    let reading = timeout(limits.response, whole(client, &mut access, file, most));
     reading.await.unwrap_or_else(|_| {
         Err(FetchError::TooSlow {
-            url: shown(source),
+            url: shown(file),
             received: 0,
             seconds: limits.response.as_secs(),
         })
     })
 }
 
-async fn whole(client: &Client, source: &Url, most: usize) -> Result<Vec<u8>, FetchError> {
-    let url = || shown(source);
-    let mut response = client.get(source, Question::default()).await?;
+async fn whole(
+    client: &Client,
+    access: &mut Access,
+    file: &Url,
+    most: usize,
+) -> Result<Vec<u8>, FetchError> {
+    let url = || shown(file);
+    let mut response = access.get(client, file, None, None).await?;
     if response.status() != StatusCode::OK {
-        return Err(refused(url(), response.status(), false));
+        return Err(access.judge(url(), response.status()));
     }
     let too_large = || FetchError::DocumentTooLarge { url: url(), most };
     let announced = response.content_length();

@@ -117,9 +117,15 @@ pub enum FetchError {
         actual: Digest,
     },
     #[error(
-        "image needs {needed} bytes, but {held} of the store's quota of {quota} are in use by images that cards are reading or that are being fetched"
+        "image needs {needed} bytes, but {held} of the store's quota of {quota} are taken by what stays there: images that are wanted or that cards are reading, and what is being fetched{}",
+        of_demand(*.wanted)
     )]
-    QuotaExceeded { needed: u64, held: u64, quota: u64 },
+    QuotaExceeded {
+        needed: u64,
+        held: u64,
+        quota: u64,
+        wanted: Option<Demand>,
+    },
     #[error("disk of the image store is full at {path}: {reason}")]
     DiskFull { path: PathBuf, reason: String },
     #[error("image store failed at {path}: {reason}")]
@@ -128,6 +134,41 @@ pub enum FetchError {
 
 fn of_expected(expected: Option<u64>) -> String {
     expected.map_or_else(String::new, |bytes| format!(" of {bytes}"))
+}
+
+/// What all wanted images take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// How many there are.
+    pub images: usize,
+    /// What those take whose size is known.
+    pub bytes: u64,
+    /// How many there are besides.
+    pub of_unknown_size: usize,
+}
+
+impl Demand {
+    pub(crate) fn told(&self) -> String {
+        let Self {
+            images,
+            bytes,
+            of_unknown_size,
+        } = self;
+        let besides = match of_unknown_size {
+            0 => String::new(),
+            more => format!(", without {more} whose size is not known yet"),
+        };
+        format!("; the {images} images that are wanted take {bytes} bytes together{besides}")
+    }
+}
+
+fn of_demand(wanted: Option<Demand>) -> String {
+    wanted.map_or_else(
+        || {
+            "; which images are wanted is not known as long as an object of the site cannot be read, so all stay".to_owned()
+        },
+        |demand| demand.told(),
+    )
 }
 
 impl FetchError {
@@ -242,9 +283,11 @@ impl FetchError {
                 "find out which is right: upload the image that was approved, or approve the new digest in a new image object"
             }
             FetchError::QuotaExceeded { .. } => {
-                "wait until running installations end, or raise the store's quota above what they and this image need"
+                "raise the store's quota (store.quotaBytes) and its volume above what is wanted, or have policies and cards name fewer images; what only installations need goes when they end"
             }
-            FetchError::DiskFull { .. } => "free space on, or enlarge, the image store's volume",
+            FetchError::DiskFull { .. } => {
+                "free space on, or enlarge, the image store's volume, or want fewer images"
+            }
             FetchError::Storage { .. } => "check the image store's volume and its permissions",
         }
     }

@@ -9,14 +9,14 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::{Blob, NoRoom, State, Victim};
+use crate::catalogue::{Blob, Need, NoRoom, State, Victim};
 use crate::client::Client;
 use crate::disk::{At, DiskError, Layout, Stamp, blocking, write_atomic};
 use crate::fetch::Fetches;
 use crate::grants::Grants;
 use crate::pins::Pins;
 use crate::slots::{FileSlot, SlotScan, Slots, examine};
-use crate::{BlobInfo, Digest, FetchError, FetchLimits, GrantError};
+use crate::{BlobInfo, Demand, Digest, FetchError, FetchLimits, GrantError};
 
 #[derive(Debug)]
 pub(crate) struct Inner {
@@ -25,6 +25,8 @@ pub(crate) struct Inner {
     pub(crate) max_image_bytes: u64,
     pub(crate) limits: FetchLimits,
     pub(crate) client: Client,
+    /// Counts the changes of what the client trusts.
+    pub(crate) trusts: tokio::sync::watch::Sender<u64>,
     pub(crate) state: Mutex<State>,
     pub(crate) fetches: Fetches,
     pub(crate) pins: Pins,
@@ -202,7 +204,7 @@ impl Inner {
     }
 
     /// Makes room for a download of `size` bytes of which `missing` are still
-    /// to come, in the quota and on the volume, evicting what nobody uses.
+    /// to come, in the quota and on the volume, evicting what may go.
     pub(crate) fn reserve(
         &self,
         digest: &Digest,
@@ -211,24 +213,36 @@ impl Inner {
     ) -> Result<(), FetchError> {
         let mut state = lock(&self.state);
         let reserved = state.partials.get(digest).map_or(0, |each| each.bytes);
+        let wanted = state.demand(digest, size.max(reserved));
         let full = |free: u64| FetchError::DiskFull {
             path: self.layout.root().to_owned(),
-            reason: format!("{missing} bytes needed, {free} free"),
+            reason: format!(
+                "{missing} bytes needed, {free} free{}",
+                wanted.as_ref().map(Demand::told).unwrap_or_default()
+            ),
         };
         let free = self.layout.free_bytes()?;
         let lacking = missing.saturating_sub(free);
         if size > reserved || lacking > 0 {
             let want = size.max(reserved);
-            let victims = state
-                .make_room(digest, want, self.quota_bytes, lacking)
-                .map_err(|no_room| match no_room {
-                    NoRoom::Quota { held } => FetchError::QuotaExceeded {
-                        needed: want,
-                        held,
-                        quota: self.quota_bytes,
-                    },
-                    NoRoom::Volume => full(free),
-                })?;
+            let need = Need {
+                digest,
+                bytes: want,
+                received: size.saturating_sub(missing),
+                lacking,
+            };
+            let victims =
+                state
+                    .make_room(need, self.quota_bytes)
+                    .map_err(|no_room| match no_room {
+                        NoRoom::Quota { held } => FetchError::QuotaExceeded {
+                            needed: want,
+                            held,
+                            quota: self.quota_bytes,
+                            wanted,
+                        },
+                        NoRoom::Volume => full(free),
+                    })?;
             for victim in victims {
                 tracing::info!(?victim, wanted_by = %digest, "evicted from the image store");
                 match victim {

@@ -44,7 +44,7 @@ pub use accounts::{Accounts, AccountsError};
 pub use config::{FetchLimits, SourcePolicy, StoreConfig};
 pub use cosign::{Cosigned, SignatureDocument};
 pub use digest::{Digest, DigestError};
-pub use error::{FetchError, GrantError, OpenError};
+pub use error::{Demand, FetchError, GrantError, OpenError};
 pub use fetch::{Fetch, FetchPhase, ImageRequest, Progress};
 pub use grants::{Grant, GrantInfo, GrantStats};
 pub use medium::{Medium, MediumError, Own};

@@ -29,6 +29,9 @@ const HANDOVER: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Validator(String);
 
+/// For the rest of what another source gave: the image's digest tells whether it fits.
+static BY_DIGEST: Validator = Validator(String::new());
+
 impl Validator {
     /// For a URL that holds the digest of what it leads to.
     pub(crate) fn content_addressed() -> Self {
@@ -179,12 +182,16 @@ impl Session {
         self.resume.as_ref().and_then(|resume| resume.total)
     }
 
-    /// From where on, and with which validator, to continue with a source.
+    /// From where on, and with which validator, to continue with a source. What another one gave is
+    /// continued too.
     pub(crate) fn rest_from(&self, url: &str) -> Option<(u64, &Validator)> {
-        self.resume
-            .as_ref()
-            .filter(|resume| self.received > 0 && resume.url == url)
-            .map(|resume| (self.received, &resume.validator))
+        let resume = self.resume.as_ref().filter(|_| self.received > 0)?;
+        let validator = if resume.url == url {
+            &resume.validator
+        } else {
+            &BY_DIGEST
+        };
+        Some((self.received, validator))
     }
 
     /// Notes that a source continues what was received.

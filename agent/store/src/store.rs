@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use url::Url;
+use tokio::sync::watch;
 
 use crate::client::Client;
 use crate::disk::{At, DiskError, Layout};
@@ -89,6 +89,7 @@ impl Store {
                 max_image_bytes: config.max_image_bytes,
                 limits: config.limits,
                 client,
+                trusts: watch::Sender::default(),
                 state: Mutex::new(state),
                 fetches: Fetches::default(),
                 pins,
@@ -96,6 +97,28 @@ impl Store {
                 _folder: folder,
             }),
         })
+    }
+
+    /// Trusts these authorities, and no others, for https sources from now on. Downloads under way go
+    /// on.
+    ///
+    /// # Errors
+    /// If it is no PEM bundle; then those before stay trusted.
+    pub fn trust(&self, ca_bundle: &[u8]) -> Result<(), OpenError> {
+        self.inner.client.trust(ca_bundle)?;
+        self.inner.trusts.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// Changes whenever other authorities are trusted.
+    pub fn trusts(&self) -> watch::Receiver<u64> {
+        self.inner.trusts.subscribe()
+    }
+
+    /// What is wanted from now on, with the size where it is known: none of it is evicted, not even
+    /// for another wanted image. Before this is called for the first time nothing is.
+    pub fn want(&self, wanted: BTreeMap<Digest, Option<u64>>) {
+        lock(&self.inner.state).wanted = Some(wanted);
     }
 
     /// Makes sure that the image is in the store. Joins a fetch of the same
@@ -110,7 +133,7 @@ impl Store {
     ///
     /// # Errors
     /// If the source cannot be used or answers otherwise.
-    pub async fn document(&self, source: &Url, most: usize) -> Result<Vec<u8>, FetchError> {
+    pub async fn document(&self, source: &ImageSource, most: usize) -> Result<Vec<u8>, FetchError> {
         let inner = &self.inner;
         document::read(&inner.client, &inner.limits, source, most).await
     }
@@ -304,7 +327,7 @@ impl Store {
 
     /// Ends all grants of a card at once, responses under way included, and
     /// forgets their seeds. After an error the grants are void here, but could
-    /// return with a restart: call it again.
+    /// return with a restart: call it again, or [`Store::settle`].
     pub async fn revoke(&self, card_key: &str) -> Result<(), GrantError> {
         self.end(card_key, Which::All).await
     }
@@ -320,14 +343,22 @@ impl Store {
     }
 
     async fn end(&self, card_key: &str, which: Which<'_>) -> Result<(), GrantError> {
-        let unsaved = {
+        {
             let mut state = lock(&self.inner.state);
             for digest in state.grants.revoke(card_key, which) {
                 tracing::info!(card_key, %digest, "grant revoked");
                 self.inner.touch(&mut state, &digest);
             }
-            state.grants.unsaved
-        };
+        }
+        self.settle().await
+    }
+
+    /// Has what was granted and revoked outlive a restart, if it does not yet.
+    ///
+    /// # Errors
+    /// As long as it cannot be written. Call it again.
+    pub async fn settle(&self) -> Result<(), GrantError> {
+        let unsaved = lock(&self.inner.state).grants.unsaved;
         if unsaved {
             self.inner.save_grants().await?;
         }

@@ -51,9 +51,6 @@ impl Transfer<'_> {
         let client = &self.inner.client;
         let response = self.access.get(client, source, None, rest).await?;
         let announced = self.accept(&url, asked_from, &response).await?;
-        if let Some(size) = announced.or(self.request.size) {
-            self.reserve(size).await?;
-        }
         let resumed_from = self.session.received();
         self.progress.send_modify(|progress| {
             progress.phase = FetchPhase::Downloading;
@@ -64,7 +61,8 @@ impl Transfer<'_> {
         self.receive(&url, announced, response).await
     }
 
-    /// Judges status and headers; returns the whole image's announced size.
+    /// Judges status and headers and makes room, before what was received is given up; returns the
+    /// whole image's announced size.
     async fn accept(
         &mut self,
         url: &str,
@@ -77,6 +75,7 @@ impl Transfer<'_> {
             StatusCode::OK => {
                 let total = response.content_length();
                 self.judge_size(&url, total)?;
+                self.make_room(total).await?;
                 let validator = if self.content_addressed {
                     Some(Validator::content_addressed())
                 } else {
@@ -91,17 +90,23 @@ impl Transfer<'_> {
                 total
             }
             StatusCode::PARTIAL_CONTENT => {
+                let noted = self.session.total();
+                let is_noted =
+                    |total: Option<u64>| noted.is_none() || total.is_none() || noted == total;
                 let total = match (asked_from, content_range(response)) {
-                    (Some(asked), Some((from, total))) if asked == from => total,
+                    (Some(asked), Some((from, total))) if asked == from && is_noted(total) => total,
                     (_, range) => {
                         self.session.restart(None).await?;
                         return Err(FetchError::InvalidResponse {
                             url,
-                            reason: format!("asked from byte {asked_from:?}, got {range:?}"),
+                            reason: format!(
+                                "asked from byte {asked_from:?} of {noted:?}, got {range:?}"
+                            ),
                         });
                     }
                 };
                 self.judge_size(&url, total)?;
+                self.make_room(total).await?;
                 self.session.continue_with_more();
                 total
             }
@@ -136,6 +141,14 @@ impl Transfer<'_> {
             });
         }
         Ok(())
+    }
+
+    async fn make_room(&self, announced: Option<u64>) -> Result<(), FetchError> {
+        match announced.or(self.request.size) {
+            Some(size) => self.reserve(size).await,
+            // It is made as it comes.
+            None => Ok(()),
+        }
     }
 
     /// Makes room for an image of `size` bytes in quota and on disk.

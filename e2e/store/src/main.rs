@@ -1,6 +1,7 @@
 //! `lockstep-store-process DIR QUOTA [CA-FILE]`: the store of the site agent, served as
 //! the site agent serves it, and nothing else of the site agent.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -34,6 +35,8 @@ async fn main() -> Result<()> {
         config.ca_bundle = Some(std::fs::read(bundle).context("CA-FILE")?);
     }
     let store = Store::open(config)?;
+    // Nothing is pinned: what no card reads goes for what is fetched.
+    store.want(BTreeMap::new());
     let listener = lockstep_serve::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
     let port = listener.local_addr()?.port();
     let ending = CancellationToken::new();

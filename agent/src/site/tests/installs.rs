@@ -4,6 +4,8 @@ use futures::StreamExt as _;
 use lockstep_redfish::{BootOverrideState, BootTarget, OverrideEnabled};
 
 use super::*;
+use crate::site::bundle::Bundle;
+use crate::site::override_note::OverrideNote;
 
 /// An image with a seed slot, in the store.
 pub(super) async fn publish(store: &Store) -> Digest {
@@ -185,7 +187,7 @@ async fn where_services_are_on_a_seed_tells_the_card_of_the_store() {
     let mut bench = bench();
     let site = Arc::get_mut(&mut bench.site).unwrap();
     site.config.xpu.services = Some(crate::config::ServicesSection::default());
-    site.store_ca = Some("CA".to_owned());
+    site.store_ca = Some(Arc::new(Bundle::fixed("CA")));
     let digest = publish(&bench.site.store).await;
     let running = bench.start(MachineKind::Card);
     let mut stage = directive(1, "StageInstall");
@@ -204,5 +206,78 @@ async fn where_services_are_on_a_seed_tells_the_card_of_the_store() {
     let asked = bench.api.writes();
     let asked = asked.iter().filter(|write| write.contains("/token "));
     assert_eq!(asked.count(), 2, "a token for each of whom it is shown to");
+    running.end().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_put_away_is_not_done_and_is_put_away_with_the_next_try() {
+    let bench = bench();
+    let digest = publish(&bench.site.store).await;
+    let running = bench.start(MachineKind::Card);
+    let mut stage = directive(1, "StageInstall");
+    stage.action.image = Some(
+        serde_json::from_value(json!({"digest": digest.to_string(), "version": "1.2"})).unwrap(),
+    );
+    running.want(&[stage]);
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Done");
+    let grants = bench.site.config.store.dir.join("grants.json");
+    let saved = || std::fs::read_to_string(&grants).unwrap();
+    assert!(saved().contains("uid-1"));
+
+    // Nobody can write the file that is to replace the grants.
+    let blocked = bench.site.config.store.dir.join("grants.json.tmp");
+    std::fs::create_dir(&blocked).unwrap();
+    let note = OverrideNote::of("uid-1");
+    note.write(&bench.site.config.state_dir, "c1").unwrap();
+    running.want(&[directive(2, "ClearInstall")]);
+    let outcome = bench.outcome(CARD, 2).await;
+    assert_eq!(outcome["result"], "Partly", "{outcome}");
+    assert_eq!(outcome["reason"], "StorageFailed");
+    assert!(bench.site.store.granted(&digest, "uid-1").is_none());
+    assert!(saved().contains("uid-1"), "a restart would bring it back");
+    let left = OverrideNote::read(&bench.site.config.state_dir, "c1", "uid-1");
+    assert!(left.unwrap().is_none(), "the rest is put away all the same");
+    running.want(&[directive(3, "ClearInstall")]);
+    assert_eq!(bench.outcome(CARD, 3).await["result"], "Failed");
+
+    std::fs::remove_dir(&blocked).unwrap();
+    running.want(&[directive(4, "ClearInstall")]);
+    assert_eq!(bench.outcome(CARD, 4).await["result"], "Done");
+    assert!(!saved().contains("uid-1"));
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_revocation_that_could_not_be_kept_is_kept_later() {
+    let bench = bench();
+    let store = &bench.site.store;
+    let digest = publish(store).await;
+    store.grant(digest, "uid-gone", None).await.unwrap();
+    let blocked = bench.site.config.store.dir.join("grants.json.tmp");
+    std::fs::create_dir(&blocked).unwrap();
+    store.revoke("uid-gone").await.unwrap_err();
+    store.settle().await.unwrap_err();
+    std::fs::remove_dir(&blocked).unwrap();
+    store.settle().await.unwrap();
+    let saved = std::fs::read_to_string(bench.site.config.store.dir.join("grants.json"));
+    assert!(!saved.unwrap().contains("uid-gone"));
+}
+
+#[tokio::test]
+async fn where_tokens_live_for_a_day_nothing_is_staged_and_it_says_why() {
+    let bench = bench();
+    bench.api.caps_tokens(24 * 3600);
+    let digest = publish(&bench.site.store).await;
+    let running = bench.start(MachineKind::Card);
+    let mut stage = directive(1, "StageInstall");
+    stage.action.image = Some(
+        serde_json::from_value(json!({"digest": digest.to_string(), "version": "1.2"})).unwrap(),
+    );
+    running.want(&[stage]);
+    let outcome = bench.outcome(CARD, 1).await;
+    assert_eq!(outcome["result"], "Failed", "{outcome}");
+    assert_eq!(outcome["reason"], "TokenShort");
+    assert!(bench.bmc.effects().is_empty());
+    assert!(bench.site.store.granted(&digest, "uid-1").is_none());
     running.end().await;
 }

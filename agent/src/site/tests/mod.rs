@@ -40,6 +40,7 @@ use crate::health::Metrics;
 use crate::lease::Mandate;
 use crate::site::activity::Activity;
 use crate::site::attended::Attended;
+use crate::site::bundle::Bundle;
 use crate::site::context::Site;
 use crate::site::custody::Custodian;
 use crate::site::fake::FakeBmc;
@@ -121,7 +122,7 @@ fn bench() -> Bench {
         mandate,
         metrics: Arc::new(Metrics::new(None)),
         store,
-        seed_ca: "PEM".to_owned(),
+        seed_ca: Arc::new(Bundle::fixed("PEM")),
         store_ca: None,
         callers: lockstep_serve::Callers::default(),
         config,

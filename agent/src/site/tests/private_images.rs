@@ -7,7 +7,8 @@ use lockstep_store::Pin;
 
 use super::*;
 use crate::site::images;
-use crate::site::wanted::{Wanted, WantedImage, WantedSource};
+use crate::site::signature_source::SignatureReader;
+use crate::site::wanted::{Wanted, WantedImage, WantedSignature, WantedSource};
 
 const REPORT: &str = "dpureports/site-s";
 
@@ -130,4 +131,34 @@ async fn a_secret_is_awaited_and_its_password_stands_nowhere() {
     assert!(!debug.contains("very-secret"));
     ending.cancel();
     task.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_envelope_is_read_with_the_account_of_its_image() {
+    let bench = bench();
+    let reader = SignatureReader {
+        client: bench.site.client.clone(),
+        namespace: "site".to_owned(),
+        store: bench.site.store.clone(),
+        digest: Digest::of(b"image"),
+    };
+    let source = WantedSource {
+        pull_secret: Some("pull".to_owned()),
+        ..mirror(b"{}".to_vec()).await
+    };
+    let wanted = WantedSignature::Dsse(vec![source]);
+    let told = reader.read(&wanted).await;
+    assert_eq!(told.reason.as_deref(), Some("SecretMissing"));
+    bench.api.put(
+        "secrets/pull",
+        json!({
+            "metadata": {
+                "name": "pull",
+                "annotations": {"provisioning.opiproject.org/account-host": "images.test"},
+            },
+            "type": "kubernetes.io/basic-auth",
+            "data": {"username": STANDARD.encode("u"), "password": STANDARD.encode("p")},
+        }),
+    );
+    assert_eq!(reader.read(&wanted).await.envelope.as_deref(), Some("{}"));
 }

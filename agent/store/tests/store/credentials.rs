@@ -231,6 +231,13 @@ async fn a_private_mirror_gets_its_account_over_https_alone() {
         .fetch(&wanted(&bytes, &[source(PASSWORD)]))
         .await
         .unwrap();
+    let beside = |password| {
+        let (store, source) = (store.clone(), source(password));
+        async move { store.document(&source, SIZE).await }
+    };
+    assert_eq!(beside(PASSWORD).await.unwrap(), bytes);
+    let error = beside(WRONG).await.unwrap_err();
+    assert_eq!(error.category(), "CredentialsRefused");
     assert!(shown.lock().unwrap().iter().all(Option::is_some));
 
     let plain = Origin::start(&bytes).await;
@@ -242,6 +249,8 @@ async fn a_private_mirror_gets_its_account_over_https_alone() {
         accounts,
         ..url.into()
     };
+    let error = store.document(&source, SIZE).await.unwrap_err();
+    assert_eq!(error.category(), "Unauthorized");
     let error = fails(&store, &other, source).await;
     assert_eq!(error.category(), "Unauthorized");
     assert!(error.remedy().contains("over http none is shown"));

@@ -13,9 +13,15 @@ const MOST: usize = 16_384;
 async fn a_small_file_is_read_whole_and_not_kept() {
     let (site, bytes) = (Site::new(), vec![b'x'; MOST]);
     let (store, origin) = (site.open(), Origin::start(&bytes).await);
-    assert_eq!(store.document(&origin.url(), MOST).await.unwrap(), bytes);
+    assert_eq!(
+        store.document(&origin.url().into(), MOST).await.unwrap(),
+        bytes
+    );
     origin.always(Fault::Chunked);
-    assert_eq!(store.document(&origin.url(), MOST).await.unwrap(), bytes);
+    assert_eq!(
+        store.document(&origin.url().into(), MOST).await.unwrap(),
+        bytes
+    );
     assert!(site.names("sha256").is_empty() && site.names("partial").is_empty());
 }
 
@@ -46,7 +52,10 @@ async fn what_goes_wrong_has_its_own_name() {
             None | Some(Fault::Chunked) => MOST,
             Some(_) => 2 * MOST,
         };
-        let error = store.document(&origin.url(), most).await.unwrap_err();
+        let error = store
+            .document(&origin.url().into(), most)
+            .await
+            .unwrap_err();
         assert_eq!(error.category(), category, "{fault:?}: {error}");
         assert!(!error.remedy().is_empty());
     }
@@ -60,7 +69,10 @@ async fn its_address_must_be_allowed_as_an_images() {
         ..site.config()
     };
     let (store, origin) = (Store::open(config).unwrap(), Origin::start(b"x").await);
-    let error = store.document(&origin.url(), MOST).await.unwrap_err();
+    let error = store
+        .document(&origin.url().into(), MOST)
+        .await
+        .unwrap_err();
     assert!(
         matches!(error, FetchError::SourceNotAllowed { .. }),
         "{error}"

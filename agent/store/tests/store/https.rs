@@ -34,6 +34,31 @@ async fn only_the_configured_authority_is_trusted() {
 }
 
 #[tokio::test]
+async fn a_renewed_bundle_counts_from_the_next_request_on() {
+    let (site, bytes) = (Site::new(), image(3, 1000));
+    let (before, after) = (Authority::new(), Authority::new());
+    let store = Store::open(StoreConfig {
+        ca_bundle: Some(before.pem.clone().into_bytes()),
+        ..site.config()
+    })
+    .unwrap();
+    let trusts = store.trusts();
+    let url = server(&after, "127.0.0.1", bytes.clone()).await;
+    let wanted = request(&bytes, &[url]);
+    assert!(store.trust(b"nonsense").is_err());
+    let error = store.fetch(&wanted).await.unwrap_err();
+    assert_eq!(error.category(), "TlsUntrusted", "{error}");
+    assert!(!trusts.has_changed().unwrap());
+    store.trust(after.pem.as_bytes()).unwrap();
+    assert!(trusts.has_changed().unwrap());
+    store.fetch(&wanted).await.unwrap();
+    let url = server(&before, "127.0.0.1", bytes).await;
+    let other = image(4, 1000);
+    let error = store.fetch(&request(&other, &[url])).await.unwrap_err();
+    assert_eq!(error.category(), "TlsUntrusted", "{error}");
+}
+
+#[tokio::test]
 async fn without_a_bundle_an_unknown_authority_is_not_trusted() {
     let (site, bytes) = (Site::new(), image(2, 1000));
     let url = server(&Authority::new(), "127.0.0.1", bytes.clone()).await;

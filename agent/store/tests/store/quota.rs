@@ -1,13 +1,22 @@
 //! Room: who is thrown out, who stays, and when there is none.
 
-use lockstep_store::{FetchError, Store, StoreConfig};
+use std::collections::BTreeMap;
+
+use lockstep_store::{Demand, FetchError, Store, StoreConfig};
 
 use crate::origin::{Fault, Origin};
 use crate::site::{Site, image, request};
 
 const SIZE: usize = 400_000;
 
+/// A store of which it is known that nothing is wanted.
 fn open(site: &Site, quota: usize) -> Store {
+    let store = untold(site, quota);
+    store.want(BTreeMap::new());
+    store
+}
+
+fn untold(site: &Site, quota: usize) -> Store {
     Store::open(StoreConfig {
         quota_bytes: quota as u64,
         max_image_bytes: u64::MAX,
@@ -116,4 +125,67 @@ async fn a_volume_that_is_too_small_is_told_before_the_download() {
     assert_eq!(error.category(), "DiskFull");
     assert!(!error.is_permanent());
     assert_eq!(origin.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_wanted_image_is_not_evicted_for_another_and_what_all_need_is_told() {
+    let site = Site::new();
+    let store = open(&site, 2 * SIZE + 1000);
+    let images: Vec<Vec<u8>> = (11..=13).map(|seed| image(seed, SIZE)).collect();
+    let mut requests = Vec::new();
+    for bytes in &images {
+        let origin = Origin::start(bytes).await;
+        requests.push((request(bytes, &[origin.url()]), origin));
+    }
+    let wanted = |chosen: &[usize]| -> BTreeMap<_, _> {
+        let chosen = chosen.iter().map(|&at| &requests[at].0);
+        chosen.map(|each| (each.digest, each.size)).collect()
+    };
+    // The golden image lies longest.
+    store.want(wanted(&[0, 1, 2]));
+    store.fetch(&requests[0].0).await.unwrap();
+    store.fetch(&requests[1].0).await.unwrap();
+    for _ in 0..3 {
+        let error = store.fetch(&requests[2].0).await.unwrap_err();
+        let all = Demand {
+            images: 3,
+            bytes: 3 * SIZE as u64,
+            of_unknown_size: 0,
+        };
+        assert!(
+            matches!(error, FetchError::QuotaExceeded { wanted, .. } if wanted == Some(all)),
+            "{error}"
+        );
+        assert!(error.to_string().contains("take 1200000 bytes together"));
+    }
+    assert_eq!(store.status().blobs, 2);
+    assert_eq!((requests[0].1.requests(), requests[1].1.requests()), (1, 1));
+
+    store.want(wanted(&[0, 2]));
+    store.fetch(&requests[2].0).await.unwrap();
+    let there = |at: usize| store.info(&requests[at].0.digest).is_some();
+    assert!(there(0) && !there(1) && there(2));
+}
+
+#[tokio::test]
+async fn after_a_restart_nothing_goes_before_it_is_told_what_is_wanted() {
+    let site = Site::new();
+    let store = open(&site, SIZE + 1000);
+    let (first, second) = (image(14, SIZE), image(15, SIZE));
+    let (a, b) = (Origin::start(&first).await, Origin::start(&second).await);
+    let (a, b) = (
+        request(&first, &[a.url()]),
+        (request(&second, &[b.url()]), b),
+    );
+    store.fetch(&a).await.unwrap();
+    drop(store);
+
+    let store = untold(&site, SIZE + 1000);
+    let error = store.fetch(&b.0).await.unwrap_err();
+    assert_eq!(error.category(), "QuotaExceeded");
+    assert!(error.to_string().contains("is not known"), "{error}");
+    assert!(store.info(&a.digest).is_some());
+    store.want(BTreeMap::from([(b.0.digest, b.0.size)]));
+    store.fetch(&b.0).await.unwrap();
+    assert!(store.info(&a.digest).is_none());
 }

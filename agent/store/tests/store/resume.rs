@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use lockstep_store::{FetchPhase, GrantError, OpenError, Progress, Store};
+use lockstep_store::{FetchPhase, GrantError, OpenError, Progress, Store, StoreConfig};
 
 use crate::origin::{Fault, Origin};
 use crate::site::{Site, image, mode, request, until};
@@ -109,25 +109,83 @@ async fn a_shrunk_image_is_fetched_whole() {
     assert_eq!((last.range, last.sent), (None, CUT / 2));
 }
 
-#[tokio::test]
-async fn another_source_does_not_continue_what_this_one_began() {
-    let (site, bytes) = (Site::new(), image(10, SIZE));
-    let store = site.open();
-    let (first, second) = (Origin::start(&bytes).await, Origin::start(&bytes).await);
+/// The first source sends so much, and then nothing any more.
+async fn begun(store: &Store, bytes: &[u8]) -> Origin {
+    let first = Origin::start(bytes).await;
     first.next([Fault::CutAfter(CUT)]);
     first.always(Fault::Status(503));
+    let fetched = store.fetch(&request(bytes, &[first.url()])).await;
+    assert!(fetched.is_err());
+    first
+}
+
+#[tokio::test]
+async fn a_mirror_sends_only_what_the_first_source_did_not() {
+    let (site, bytes) = (Site::new(), image(10, SIZE));
+    let store = site.open();
+    let first = begun(&store, &bytes).await;
+    let second = Origin::start(&bytes).await;
+    second.next([Fault::Status(500), Fault::CutAfter(CUT + 100_000)]);
     let sources = [first.url(), second.url()];
-    second.always(Fault::Status(500));
-    assert!(store.fetch(&request(&bytes, &sources)).await.is_err());
-    first.always(None);
-    let before = first.requests();
     store.fetch(&request(&bytes, &sources)).await.unwrap();
-    let seen = &first.seen()[before..];
-    assert!(
-        seen[0].range.is_some(),
-        "kept while the other one gave nothing"
-    );
-    assert!(second.seen().iter().all(|seen| seen.range.is_none()));
+    let seen = second.seen();
+    assert_eq!(seen.len(), 3);
+    for one in &seen {
+        assert_eq!(one.if_range, None, "the validator is of another server");
+        assert!(one.range.is_some());
+    }
+    let sent: usize = seen.iter().map(|one| one.sent).sum();
+    assert_eq!(sent, SIZE - CUT);
+}
+
+#[tokio::test]
+async fn a_mirror_of_something_else_costs_one_more_download() {
+    let (site, bytes) = (Site::new(), image(20, SIZE));
+    let store = site.open();
+    let first = begun(&store, &image(21, SIZE)).await;
+    drop(first);
+    // What the first source gave was never the image.
+    let wrong = site.names("partial");
+    let hex = request(&bytes, &[]).digest.hex();
+    for name in wrong {
+        let to = format!("{hex}.{}", name.rsplit('.').next().unwrap());
+        fs::rename(
+            site.path("partial").join(name),
+            site.path("partial").join(to),
+        )
+        .unwrap();
+    }
+    drop(store);
+    let (store, second) = (site.open(), Origin::start(&bytes).await);
+    let wanted = request(&bytes, &[second.url()]);
+    store.fetch(&wanted).await.unwrap();
+    let sent: Vec<usize> = second.seen().iter().map(|one| one.sent).collect();
+    assert_eq!(sent, [SIZE - CUT, SIZE]);
+}
+
+#[tokio::test]
+async fn what_was_received_is_kept_where_there_is_no_room_to_begin_anew() {
+    let (site, bytes) = (Site::new(), image(22, SIZE));
+    let store = site.open();
+    drop(begun(&store, &bytes).await);
+    drop(store);
+    let store = Store::open(StoreConfig {
+        quota_bytes: SIZE as u64 - 1,
+        ..site.config()
+    })
+    .unwrap();
+    let second = Origin::start(&bytes).await;
+    second.always(Fault::IgnoreRange);
+    let wanted = request(&bytes, &[second.url()]);
+    let error = store.fetch(&wanted).await.unwrap_err();
+    assert_eq!(error.category(), "QuotaExceeded");
+    drop(store);
+    let store = site.open();
+    assert_eq!(store.status().partial_bytes, CUT as u64);
+    second.always(None);
+    let before = second.requests();
+    store.fetch(&wanted).await.unwrap();
+    assert_eq!(second.seen()[before].sent, SIZE - CUT);
 }
 
 #[tokio::test]

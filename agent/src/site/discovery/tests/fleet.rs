@@ -25,6 +25,7 @@ use crate::fake_api::FakeApi;
 use crate::health::Metrics;
 use crate::lease::Mandate;
 use crate::site::attended::Attended;
+use crate::site::bundle::Bundle;
 use crate::site::context::Site;
 use crate::site::discovery::{Doors, Means, run};
 use crate::site::fake::FakeBmc;
@@ -401,7 +402,7 @@ pub(super) fn bench(discovery: &str) -> Bench {
         mandate,
         metrics: Arc::new(Metrics::new(None)),
         store: Store::open(store).unwrap(),
-        seed_ca: "PEM".to_owned(),
+        seed_ca: Arc::new(Bundle::fixed("PEM")),
         store_ca: None,
         callers: lockstep_serve::Callers::default(),
         config,
