@@ -21,12 +21,28 @@ const MOST_ITEMS: usize = 32;
 /// Longest message of an item.
 const MOST_WORDS: usize = 256;
 
-/// Wipes everything that can be wiped, part by part. `Err`: nothing was touched.
+/// The part that stands for all of a machine that is not touched.
+const MACHINE: &str = "Machine";
+/// What its refusal asks for: people read it far from the card's console.
+const EQUAL: &str = "identity in the Dpu and the card's own SMBIOS must say the same";
+
+/// Wipes everything that can be wiped, part by part, or tells why none of it was touched. `Err`:
+/// there is no order, so nobody waits for an answer.
 pub(crate) fn carry_out(seed: &Seed, root: &Root) -> Result<WipeReport> {
     let order = seed.wipe.as_ref().context(
         "the seed orders no wipe, so nothing is touched: set spec.wipe of the Dpu to have this image boot with an order",
     )?;
-    prove_machine(order, &LocalFacts::read(root))?;
+    let items = match prove_machine(order, &LocalFacts::read(root)) {
+        Ok(()) => wipe_all(root),
+        Err(why) => vec![failed(MACHINE, why.to_string())],
+    };
+    Ok(WipeReport {
+        token: order.token.clone(),
+        items: bounded(items),
+    })
+}
+
+fn wipe_all(root: &Root) -> Vec<WipeItem> {
     let mut items = disk::wipe_all(root, Path::new("/dev"));
     items.push(tpm::wipe(root));
     items.push(boot_entries::wipe(root));
@@ -38,10 +54,7 @@ pub(crate) fn carry_out(seed: &Seed, root: &Root) -> Result<WipeReport> {
         "Bmc",
         "the card's own system cannot reset its BMC: accounts, certificates and logs are there still; reset it by its own means",
     ));
-    Ok(WipeReport {
-        token: order.token.clone(),
-        items: bounded(items),
-    })
+    items
 }
 
 /// The order is for one machine, whatever this image was booted on.
@@ -66,14 +79,14 @@ fn prove_machine(order: &WipeOrder, facts: &LocalFacts) -> Result<()> {
         match found {
             Fact::Known(found) if found.trim().eq_ignore_ascii_case(wanted) => proved = true,
             Fact::Known(found) => bail!(
-                "the order is for the machine of {what} {wanted}, and this one's is {found}: nothing is touched"
+                "nothing was touched: the order is for the machine of {what} {wanted}, and this one's is {found}; {EQUAL}"
             ),
             Fact::NotOffered | Fact::NotRead(_) => {}
         }
     }
     ensure!(
         proved,
-        "this machine tells neither the system UUID nor the serial number that the order names, so nothing is touched"
+        "nothing was touched: this machine tells neither the system UUID nor the serial number that the order names; {EQUAL}"
     );
     Ok(())
 }
@@ -151,14 +164,13 @@ mod tests {
         assert!(proves(&here, &order(&ONE.to_uppercase(), None)).is_ok());
         assert!(proves(&here, &order(ONE, Some("not told here"))).is_ok());
         let other = proves(&here, &order(OTHER, None)).unwrap_err().to_string();
-        assert!(other.contains("nothing is touched"), "{other}");
+        assert!(other.contains("nothing was touched"), "{other}");
         let mute = proves(&machine(None), &order(ONE, None));
         assert!(mute.unwrap_err().to_string().contains("tells neither"));
     }
 
-    #[test]
-    fn without_an_order_nothing_is_touched() {
-        let seed = Seed {
+    fn seed(wipe: Option<WipeOrder>) -> Seed {
+        Seed {
             api_server: String::new(),
             ca: String::new(),
             namespace: String::new(),
@@ -168,11 +180,40 @@ mod tests {
             image_version: String::new(),
             image_digest: String::new(),
             store: None,
-            wipe: None,
-        };
+            wipe,
+        }
+    }
+
+    #[test]
+    fn without_an_order_nothing_is_touched() {
         let here = machine(Some(ONE));
-        let why = carry_out(&seed, &Root::new(here.path())).unwrap_err();
+        let why = carry_out(&seed(None), &Root::new(here.path())).unwrap_err();
         assert!(why.to_string().contains("orders no wipe"), "{why}");
+    }
+
+    #[test]
+    fn who_ordered_it_is_told_why_nothing_was_touched() {
+        let here = machine(Some(ONE));
+        let disk = here.path().join("sys/block/vda");
+        fs::create_dir_all(disk.join("device")).unwrap();
+        let longest = "s".repeat(64);
+        let told = carry_out(
+            &seed(Some(order(OTHER, Some(&longest)))),
+            &Root::new(here.path()),
+        );
+        let told = told.unwrap();
+        assert_eq!(told.token, "t");
+        let [refused] = &told.items[..] else {
+            panic!("{told:?}");
+        };
+        assert_eq!(
+            (refused.item.as_str(), &refused.result),
+            (MACHINE, &WipeResult::Failed)
+        );
+        let words = refused.message.as_deref().unwrap();
+        for word in [OTHER, ONE, EQUAL] {
+            assert!(words.contains(word), "{words}");
+        }
     }
 
     #[test]

@@ -52,8 +52,9 @@ pub struct XpuArgs {
     /// unless given, so that the card has no door that nobody asked for.
     #[arg(long)]
     pub health: Option<SocketAddr>,
-    /// Wipe the card as the seed orders, and then report what became of it. For the system of a
-    /// `Wiper` image alone: without an order nothing is touched, and nothing is reported.
+    /// Wipe the card as the seed orders, and then report what became of it, also where the order is
+    /// for another machine and nothing is touched. For the system of a `Wiper` image alone:
+    /// without an order nothing is touched, and nothing is reported.
     #[arg(long)]
     pub wipe: bool,
 }
@@ -118,7 +119,7 @@ struct Card {
     replayed: Fact<BTreeSet<String>>,
 }
 
-/// Nothing is reported before it is through: who reads of this system knows that it has wiped.
+/// Nothing is reported before it is through, or refused: who reads of this system knows that it has wiped.
 async fn wipe(seed: &Seed, machine: &LocalMachine) -> Result<WipeReport> {
     let (seed, root) = (seed.clone(), machine.root.clone());
     let wiped = tokio::task::spawn_blocking(move || wipe::carry_out(&seed, &root)).await??;
@@ -303,6 +304,39 @@ mod tests {
                 format!("{REPORT} lockstep-agent/report")
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn a_wiper_on_another_machine_than_it_was_ordered_for_says_so() {
+        let api = FakeApi::default();
+        let dir = machine(FIRST);
+        let dmi = dir.path().join("sys/class/dmi/id");
+        fs::create_dir_all(&dmi).unwrap();
+        fs::write(dmi.join("product_serial"), "MT-8\n").unwrap();
+        let identity = lockstep_crds::MachineIdentity {
+            serial_number: Some("MT-7".to_owned()),
+            system_uuid: None,
+        };
+        let ordered = Seed {
+            wipe: Some(lockstep_crds::wipe::WipeOrder {
+                token: "left".to_owned(),
+                identity,
+            }),
+            ..seed()
+        };
+        let here = LocalMachine::at(dir.path());
+        let card = Card {
+            wiped: Some(wipe(&ordered, &here).await.unwrap()),
+            ..card(dir.path())
+        };
+        let (_, latest) = tokio::sync::watch::channel(None);
+        let mut agent = reporter(&api.client(), card, here, latest);
+        agent.tell().await.unwrap();
+        let told = &api.get(REPORT).unwrap()["spec"]["os"]["wipe"];
+        assert_eq!(told["token"], "left");
+        assert_eq!(told["items"][0]["result"], "Failed");
+        let words = told["items"][0]["message"].as_str().unwrap();
+        assert!(words.contains("MT-7") && words.contains("MT-8"), "{words}");
     }
 
     #[tokio::test]

@@ -32,6 +32,9 @@ pub const FETCHED: &str = "Fetched";
 /// What the policies that want the image ask of its signatures holds.
 pub const VERIFIED: &str = "Verified";
 
+/// The cards that want the image are such as it is made for.
+pub const FITS: &str = "Fits";
+
 /// Longest message that is written to a condition, in bytes.
 pub const MESSAGE_MAX: usize = 1024;
 

@@ -33,6 +33,18 @@ use crate::LocalRef;
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Ready')].reason"
     ),
+    printcolumn(name = "Cards", type_ = "integer", json_path = ".status.cards.wanted"),
+    printcolumn(
+        name = "Running",
+        type_ = "integer",
+        json_path = ".status.cards.running"
+    ),
+    printcolumn(
+        name = "Fits",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Fits')].status",
+        priority = 1
+    ),
     printcolumn(
         name = "Digest",
         type_ = "string",
@@ -401,8 +413,43 @@ pub struct DpuImageStatus {
     pub observed_generation: Option<i64>,
     /// `Fetched`: bytes with that digest are in the sites' stores. `Verified`: what the policies that
     /// want the image ask of its signatures holds. `Ready`, `Reconciling`, `Stalled`: both, or why not.
+    /// `Fits`: the cards that want it are such as it is made for.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// How many sites have it. What changes in numbers and messages alone may be told half a minute late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sites: Option<ImageSites>,
+    /// How many cards want it, and how many run it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cards: Option<ImageCards>,
+}
+
+/// The stores of sites, as far as they are to have an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageSites {
+    /// Sites of which a card wants it, or may have to go back to it.
+    pub wanted: i64,
+    /// Of these, those in whose store its bytes are.
+    pub fetched: i64,
+    /// Of these, those whose store cannot have it.
+    pub failed: i64,
+}
+
+/// The cards of an image's namespace, by what the image is to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageCards {
+    /// Cards that want it: they or the policy of their host name it.
+    pub wanted: i64,
+    /// Of these, those that it is made for.
+    pub fits: i64,
+    /// Of these, those that it is not made for.
+    pub does_not_fit: i64,
+    /// Of these, those of which nobody has told what is asked.
+    pub not_known: i64,
+    /// Cards that run it, whether or not they want it.
+    pub running: i64,
 }

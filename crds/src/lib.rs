@@ -39,7 +39,8 @@ pub use dpu::{Dpu, DpuSpec, DpuStatus, Phase};
 pub use dpu_inventory::{DpuInventory, DpuInventorySpec};
 pub use host::{DpuHost, DpuHostSpec, DpuHostStatus};
 pub use image::{
-    ComponentRequirement, DpuImage, DpuImageSpec, DpuImageStatus, ImageBoot, ImageFits, ImageSlot,
+    ComponentRequirement, DpuImage, DpuImageSpec, DpuImageStatus, ImageBoot, ImageCards, ImageFits,
+    ImageSites, ImageSlot,
 };
 pub use image_choice::{ChosenImage, ImageChoice};
 pub use image_rules::{ImageRequirement, ImageRules, ImageSigner};

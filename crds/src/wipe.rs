@@ -59,7 +59,8 @@ pub const NO_DISK: &str = "Disks";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WipeItem {
-    /// `Disk NAME`, `Disks`, `Tpm`, `BootEntries`, `SecureBootKeys` or `Bmc`.
+    /// `Disk NAME`, `Disks`, `Tpm`, `BootEntries`, `SecureBootKeys`, `Bmc`, or `Machine` where nothing
+    /// of it was touched.
     #[schemars(length(max = 64))]
     pub item: String,
     /// What became of it.

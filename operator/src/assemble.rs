@@ -347,7 +347,7 @@ fn service_image(
 
 /// What an image is named for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
+pub(crate) enum Purpose {
     System,
     Firmware,
     Service,
@@ -367,17 +367,22 @@ impl Purpose {
 
 /// What is found of an image that is named for this: one of another kind is not for it.
 fn of_kind(found: Vetting, image: &DpuImage, purpose: Purpose) -> Vetting {
+    match kind_allows(image, purpose) {
+        Judgement::Met => found,
+        fit => Vetting { fit, ..found },
+    }
+}
+
+/// Whether an image is of a kind that may be named for this.
+pub(crate) fn kind_allows(image: &DpuImage, purpose: Purpose) -> Judgement {
     if Purpose::of(image.spec.kind) == purpose {
-        return found;
+        return Judgement::Met;
     }
-    Vetting {
-        fit: Judgement::NotMet(format!(
-            "DpuImage {} is of kind {:?}; imageRef and goldenImageRef take images of kinds Os and Bundle, firmwareRefs those of kinds Bmc and Firmware, serviceRefs those of kind App, and wipe.imageRef those of kind Wiper",
-            image.name_any(),
-            image.spec.kind
-        )),
-        ..found
-    }
+    Judgement::NotMet(format!(
+        "DpuImage {} is of kind {:?}; imageRef and goldenImageRef take images of kinds Os and Bundle, firmwareRefs those of kinds Bmc and Firmware, serviceRefs those of kind App, and wipe.imageRef those of kind Wiper",
+        image.name_any(),
+        image.spec.kind
+    ))
 }
 
 fn facts(image: &DpuImage) -> ImageFacts {

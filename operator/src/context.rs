@@ -1,7 +1,7 @@
 //! What every controller shares: the world, the writing end, the figures.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use lockstep_planner::decision::Transition;
 
 use crate::key::Key;
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::patience::Patience;
 use crate::queue::Ended;
 use crate::world::World;
@@ -49,6 +50,7 @@ pub struct Context {
     /// they are told once.
     told: Mutex<BTreeMap<Key, String>>,
     patience: Mutex<Patience>,
+    image_pace: Mutex<Pace>,
 }
 
 impl Context {
@@ -60,6 +62,7 @@ impl Context {
             metrics,
             told: Mutex::default(),
             patience: Mutex::default(),
+            image_pace: Mutex::default(),
         }
     }
 
@@ -87,6 +90,13 @@ impl Context {
         patience.lasts(host, waits, now)
     }
 
+    /// When the status of each image was written. Never held across an await.
+    pub(crate) fn image_pace(&self) -> MutexGuard<'_, Pace> {
+        self.image_pace
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The host is looked after again.
     pub fn content(&self, host: &Key) {
         self.told
@@ -99,7 +109,7 @@ impl Context {
 /// How a reconcile ended: a word for metrics, and when to look again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// `ok`, `gone`, `behind`, `conflict`, `unreadable` or `error`.
+    /// `ok`, `gone`, `behind`, `paced`, `conflict`, `unreadable` or `error`.
     pub result: &'static str,
     /// What the queue is told.
     pub ended: Ended,

@@ -6,7 +6,6 @@ use lockstep_crds::report::{ImageState, MOST_IMAGES, StoredImage};
 
 use crate::author::Author;
 use crate::key::Key;
-use crate::vetted::Finding;
 use crate::world::World;
 
 /// What is told of an image in place of the reports of those sites that want it and whose report is
@@ -16,9 +15,8 @@ pub(crate) fn untold(
     world: &World,
     image: &Key,
     digest: &str,
-    findings: &[Finding],
+    wanted_at: &BTreeSet<String>,
 ) -> Vec<(String, StoredImage)> {
-    let wanted_at: BTreeSet<&str> = findings.iter().map(|one| one.site.as_str()).collect();
     let mut untold = Vec::new();
     for (key, entry) in world.reports.within(&image.namespace) {
         if let (Some(Author::Site(site)), Some(report)) = (Author::of(&key.name), entry.readable())

@@ -148,12 +148,31 @@ fn host_changed(world: &mut World, change: &Change<'_, DpuHost>, wake: &mut Wake
 
 fn card_changed(world: &mut World, change: &Change<'_, Dpu>, wake: &mut Wake) {
     let rivals = world.claims.card(change.key, change.object());
-    if change.alters_spec() || change.comes_to_rest(kstatus::is_card_on_its_way) {
+    let is_news = change.alters_spec() || change.comes_to_rest(kstatus::is_card_on_its_way);
+    if is_news {
         wake.sites.insert(site_of(change.key));
+    }
+    if is_news || runs(change.old) != runs(change.new) {
         wake.images.extend(images_beside(world, change.key));
     }
     world.index_card(change.key, change.new, wake);
     world.wake_claimants(rivals, wake);
+}
+
+/// The bytes that a card runs, as far as its status tells.
+fn runs(card: Option<&Entry<Dpu>>) -> Vec<&str> {
+    let status = card
+        .and_then(Entry::readable)
+        .and_then(|card| card.status.as_ref());
+    let system = status.and_then(|status| status.image.as_ref());
+    let services = status.and_then(|status| status.services.as_ref());
+    let services = services.into_iter().flatten();
+    let services = services.filter_map(|service| service.running_digest.as_deref());
+    system
+        .map(|system| system.digest.as_str())
+        .into_iter()
+        .chain(services)
+        .collect()
 }
 
 fn image_changed(world: &mut World, change: &Change<'_, DpuImage>, wake: &mut Wake) {

@@ -154,6 +154,10 @@ impl World {
     pub fn joined(&mut self, namespace: &str, joined: Joined) -> Wake {
         let mut wake = Wake::default();
         let (cards, hosts) = self.joins.set(namespace, joined);
+        if !cards.is_empty() {
+            // Some may be such as an image is made for now.
+            wake.images.extend(self.images.keys(Some(namespace)));
+        }
         for card in cards {
             self.wake_for_card(&Key::new(namespace, card), &mut wake);
         }

@@ -10,6 +10,8 @@ use crate::{Fact, Root};
 const BLOCK: &str = "/sys/block";
 /// The kernel counts in these whatever the disk's own sectors are.
 const SECTOR: u64 = 512;
+/// Of a region of memory that is lost with the power.
+const VOLATILE: &str = "DEVTYPE=nd_volatile";
 
 /// How a disk is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +63,40 @@ pub struct Disk {
     pub read_only: Fact<bool>,
     /// The PCI function that it is behind.
     pub pci: Option<Address>,
+}
+
+/// What a disk's blocks lie in, as far as it matters to whoever would overwrite them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backing {
+    /// A drive.
+    Drive,
+    /// Memory of the machine that is empty after a power cycle: its firmware made a disk of it, as
+    /// it does with a medium that it has fetched over HTTP.
+    Memory,
+    /// Memory that keeps what it holds without power, or may.
+    LastingMemory,
+    /// Raw flash: where boards keep their boot firmware.
+    RawFlash,
+}
+
+/// What the blocks of the disk with this name lie in.
+pub fn backing(root: &Root, name: &str) -> Backing {
+    if name.starts_with("mtdblock") || name.starts_with("ubiblock") {
+        return Backing::RawFlash;
+    }
+    if !name.starts_with("pmem") {
+        return Backing::Drive;
+    }
+    // `device` is a namespace of a region, and it is of regions that the kernel says which they are.
+    let namespace = root.followed(&format!("{BLOCK}/{name}/device"));
+    let region = namespace.known().and_then(|namespace| {
+        let (region, _) = namespace.rsplit_once('/')?;
+        root.text(&format!("{region}/uevent")).known()
+    });
+    match region {
+        Some(told) if told.lines().any(|line| line == VOLATILE) => Backing::Memory,
+        Some(_) | None => Backing::LastingMemory,
+    }
 }
 
 /// The disks by name.
@@ -348,6 +384,45 @@ mod tests {
         assert!(matches!(disks[1].bytes, Fact::NotRead(_)));
         assert_eq!(disks[1].removable, Fact::Known(true));
         assert_eq!(disks[3].serial, Fact::NotOffered, "junk");
+    }
+
+    /// As the kernel shows what it finds in an NFIT.
+    fn region(machine: &Machine, number: u8, kind: Option<&str>) {
+        let region = format!("LNXSYSTM:00/ACPI0012:00/ndbus0/region{number}");
+        let disk = format!("pmem{number}");
+        let namespace = format!("{region}/namespace{number}.0");
+        machine.disk(
+            &namespace,
+            &disk,
+            &[("size", b"1\n"), ("removable", b"0\n")],
+        );
+        if let Some(kind) = kind {
+            let uevent = machine.0.path().join("sys/devices").join(region);
+            fs::write(uevent.join("uevent"), format!("DEVTYPE={kind}\nA=b\n")).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_disk_in_memory_or_in_raw_flash_is_no_drive() {
+        let machine = Machine::new();
+        region(&machine, 0, Some("nd_volatile"));
+        region(&machine, 1, Some("nd_pmem"));
+        region(&machine, 2, None);
+        machine.disk("pci0000:00/0000:00:05.0/virtio2", "vda", &[]);
+        machine.disk("platform/spi/spi0.0/mtd/mtd3", "mtdblock3", &[]);
+        let root = Root::new(machine.0.path());
+        let found = ["pmem0", "pmem1", "pmem2", "pmem9", "vda", "mtdblock3"];
+        assert_eq!(
+            found.map(|name| backing(&root, name)),
+            [
+                Backing::Memory,
+                Backing::LastingMemory,
+                Backing::LastingMemory,
+                Backing::LastingMemory,
+                Backing::Drive,
+                Backing::RawFlash,
+            ]
+        );
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use lockstep_crds::wipe::{NO_DISK, WipeItem};
-use lockstep_local::disks::{Disk, DiskKind, disks};
+use lockstep_local::disks::{Backing, Disk, DiskKind, backing, disks};
 use lockstep_local::{Fact, Root};
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 
@@ -16,7 +16,7 @@ use crate::wipe::{failed, left, wiped};
 const CHUNK: usize = 4 << 20;
 const NONE_SEEN: &str = "this system sees none; a driver may be missing";
 
-/// Every disk of the card. What was booted from is a medium that can be taken out.
+/// Every disk of the card. What was booted from is a medium that can be taken out, or lies in memory.
 pub(super) fn wipe_all(root: &Root, devices: &Path) -> Vec<WipeItem> {
     let disks = match disks(root) {
         Fact::Known(disks) => disks,
@@ -25,15 +25,39 @@ pub(super) fn wipe_all(root: &Root, devices: &Path) -> Vec<WipeItem> {
             return vec![failed(NO_DISK, format!("they cannot be listed: {why}"))];
         }
     };
-    let items: Vec<WipeItem> = disks
-        .iter()
-        .filter(|disk| !is_medium(disk))
-        .map(|disk| wipe(disk, devices))
-        .collect();
-    if items.is_empty() {
-        return vec![left(NO_DISK, NONE_SEEN)];
+    let mut items = Vec::new();
+    let mut is_any_wiped = false;
+    for disk in disks.iter().filter(|disk| !is_medium(disk)) {
+        let spared = spared(disk, backing(root, &disk.name));
+        is_any_wiped |= spared.is_none();
+        items.push(spared.unwrap_or_else(|| wipe(disk, devices)));
+    }
+    // What is spared is no sign that this system has the driver of the card's disks.
+    if !is_any_wiped {
+        items.insert(0, left(NO_DISK, NONE_SEEN));
     }
     items
+}
+
+/// What becomes of a disk that must not be overwritten, or need not be.
+fn spared(disk: &Disk, backing: Backing) -> Option<WipeItem> {
+    let name = format!("Disk {}", disk.name);
+    match backing {
+        Backing::Drive => None,
+        Backing::Memory => Some(left(
+            &name,
+            "memory that the firmware made a disk of, for the medium of this system: left as it is, and gone once the card is powered off",
+        )),
+        // It may be a medium as well, from which this system still reads.
+        Backing::LastingMemory => Some(failed(
+            &name,
+            "memory that may keep what it holds without power, so it may hold what it held, and is not wiped from here: take it out, or, if it is the medium of this system, boot the wiper by VirtualMedia",
+        )),
+        Backing::RawFlash => Some(left(
+            &name,
+            "raw flash, where the card's boot firmware may lie: left as it is, so that the card boots again",
+        )),
+    }
 }
 
 /// What a BMC, or a person, put there, and takes away again.
@@ -197,6 +221,63 @@ mod tests {
         assert_eq!(told[0].result, WipeResult::Failed);
         let why = told[0].message.as_deref().unwrap_or_default();
         assert!(why.contains("shows no size"), "{why}");
+    }
+
+    /// Another disk of that machine, below a device of its own.
+    fn beside(dir: &Path, name: &str, region: &str, place: &str) {
+        let device = dir.join("sys/devices").join(region).join(place);
+        fs::create_dir_all(&device).unwrap();
+        let kind = format!("DEVTYPE={region}\n");
+        fs::write(device.parent().unwrap().join("uevent"), kind).unwrap();
+        let block = dir.join("sys/block").join(name);
+        fs::create_dir_all(&block).unwrap();
+        let link = format!("../../devices/{region}/{place}");
+        std::os::unix::fs::symlink(link, block.join("device")).unwrap();
+        for (file, text) in [("size", "1\n"), ("removable", "0\n"), ("ro", "0\n")] {
+            fs::write(block.join(file), text).unwrap();
+        }
+        fs::write(dir.join("dev").join(name), [7; 512]).unwrap();
+    }
+
+    fn results(told: &[WipeItem]) -> Vec<(&str, &WipeResult)> {
+        told.iter()
+            .map(|one| (one.item.as_str(), &one.result))
+            .collect()
+    }
+
+    #[test]
+    fn what_the_firmware_booted_from_memory_is_no_disk_of_the_card() {
+        let dir = machine("0");
+        beside(dir.path(), "pmem0", "nd_volatile", "namespace0.0");
+        beside(dir.path(), "mtdblock0", "mtd", "mtd0");
+        let told = wiped_of(dir.path());
+        assert_eq!(
+            results(&told),
+            [
+                ("Disk mtdblock0", &WipeResult::NotSupported),
+                ("Disk pmem0", &WipeResult::NotSupported),
+                ("Disk vda", &WipeResult::Wiped),
+            ]
+        );
+        for name in ["pmem0", "mtdblock0"] {
+            let bytes = fs::read(dir.path().join("dev").join(name)).unwrap();
+            assert_eq!(bytes, [7; 512], "{name}");
+        }
+        // The same machine, of whose disk this system has no driver.
+        fs::remove_dir_all(dir.path().join("sys/block/vda")).unwrap();
+        let told = wiped_of(dir.path());
+        assert_eq!(results(&told)[0], (NO_DISK, &WipeResult::NotSupported));
+        assert!(told.iter().all(|one| one.result != WipeResult::Wiped));
+    }
+
+    #[test]
+    fn memory_that_may_last_is_told_as_not_wiped() {
+        let dir = machine("0");
+        beside(dir.path(), "pmem1", "nd_pmem", "namespace1.0");
+        let told = wiped_of(dir.path());
+        assert_eq!(results(&told)[0], ("Disk pmem1", &WipeResult::Failed));
+        let bytes = fs::read(dir.path().join("dev/pmem1")).unwrap();
+        assert_eq!(bytes, [7; 512]);
     }
 
     #[test]
