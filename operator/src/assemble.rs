@@ -369,7 +369,7 @@ impl Purpose {
 fn of_kind(found: Vetting, image: &DpuImage, purpose: Purpose) -> Vetting {
     match kind_allows(image, purpose) {
         Judgement::Met => found,
-        fit => Vetting { fit, ..found },
+        fit @ (Judgement::NotMet(_) | Judgement::NotKnown(_)) => Vetting { fit, ..found },
     }
 }
 
