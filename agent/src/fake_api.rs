@@ -13,8 +13,6 @@ use axum::response::{IntoResponse, Response};
 use kube::Client;
 use serde_json::{Value, json};
 
-use crate::clock;
-
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FakeApi {
     state: Arc<Mutex<State>>,
@@ -31,7 +29,6 @@ struct State {
     forbidden: BTreeSet<String>,
     refuses: Option<String>,
     tokens: BTreeMap<String, Value>,
-    longest_token: Option<i64>,
 }
 
 impl FakeApi {
@@ -95,11 +92,6 @@ impl FakeApi {
     pub(crate) fn knows_token(&self, token: &str, status: Value) {
         let mut state = self.state.lock().unwrap();
         state.tokens.insert(token.to_owned(), status);
-    }
-
-    /// Grants no token for longer than that many seconds.
-    pub(crate) fn caps_tokens(&self, longest: i64) {
-        self.state.lock().unwrap().longest_token = Some(longest);
     }
 
     /// Refuses the writes of one field manager.
@@ -191,11 +183,8 @@ impl FakeApi {
             Method::POST if key.ends_with("/token") => {
                 state.writes.push(format!("{key} {manager}"));
                 let mut answer: Value = serde_json::from_slice(body).unwrap();
-                let asked = answer["spec"]["expirationSeconds"].as_i64().unwrap();
-                let granted = asked.min(state.longest_token.unwrap_or(i64::MAX));
-                let ends = clock::now().0 + jiff::SignedDuration::from_secs(granted);
                 answer["status"] =
-                    json!({"token": "very-secret", "expirationTimestamp": ends.to_string()});
+                    json!({"token": "very-secret", "expirationTimestamp": "2036-01-01T00:00:00Z"});
                 ok(&answer)
             }
             Method::POST => {

@@ -71,8 +71,16 @@ impl Pages {
         self.told = self.told.max(told.min(MOST_TOLD));
         self.is_open = has_next(page);
         let next = path(page, NEXT)?;
+        if self.read.contains(&next) && self.told > 0 && self.told <= self.listed() {
+            // Some name a page that was read where there is none: nothing is missing.
+            self.is_open = false;
+        }
         let is_wanted = self.paths.len() < self.most && self.read.len() < MOST_PAGES;
         (is_wanted && self.read.insert(next.clone())).then_some(next)
+    }
+
+    fn listed(&self) -> i64 {
+        i64::try_from(self.paths.len()).unwrap_or(i64::MAX)
     }
 
     /// Whether every member that a page lists is here. Unlike [`Self::beyond`] this does not go by how
@@ -83,14 +91,13 @@ impl Pages {
 
     /// How many members there are beyond these, at least.
     pub(crate) fn beyond(&self) -> i64 {
-        let listed = i64::try_from(self.paths.len()).unwrap_or(i64::MAX);
-        let told = self.told.saturating_sub(listed);
+        let told = self.told.saturating_sub(self.listed());
         told.max(self.cut).max(i64::from(self.is_open))
     }
 }
 
-/// What `collection` lists, page by page, until there are `most` members. A page that is not read is
-/// an error, for who asks for a list here would take a part of it for all.
+/// What `collection` lists, page by page, until there are `most` members. Whoever needs all of them
+/// asks [`Pages::is_whole`].
 pub(crate) async fn listed(
     documents: &mut impl Documents,
     collection: &str,
@@ -108,7 +115,8 @@ pub(crate) async fn listed(
 
 /// Whether a page says that there is one behind it.
 pub(crate) fn has_next(page: &Value) -> bool {
-    page.get(NEXT).is_some_and(|next| !next.is_null())
+    page.get(NEXT)
+        .is_some_and(|next| !next.is_null() && next != "")
 }
 
 #[cfg(test)]
@@ -141,9 +149,10 @@ mod tests {
             (Some(8), None, 7),
             (Some(8), Some("/c?$skip=1"), 7),
             (None, Some("/c?$skip=1"), 1),
-            // A page that leads back, and one that no path leads to.
+            // A page that leads back, and a link that is none.
             (None, Some("/c"), 1),
-            (None, Some(""), 1),
+            (Some(1), Some("/c"), 0),
+            (None, Some(""), 0),
             (Some(i64::MAX), None, MOST_TOLD - 1),
         ] {
             let mut pages = Pages::of("/c", 10);

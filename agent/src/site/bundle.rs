@@ -82,10 +82,14 @@ pub(super) async fn keep_trusted(bundle: Bundle, store: Store, ending: Cancellat
         if now == trusted {
             continue;
         }
-        if let Err(error) = store.trust(now.as_bytes()) {
-            tracing::error!("the former store.caFile stays in use: {error}");
+        match store.trust(now.as_bytes()) {
+            Ok(()) => trusted = now,
+            Err(error) => {
+                tracing::error!(
+                    "the former store.caFile stays in use, and this one is tried again: {error}"
+                );
+            }
         }
-        trusted = now;
     }
 }
 

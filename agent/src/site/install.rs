@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::Api;
+use kube::api::PostParams;
 use lockstep_crds::directive::{ActionKind, Directive};
+use lockstep_crds::names;
 use lockstep_redfish::{BmcFacts, BootOverride, BootTarget, ImageUrl, MediaMatch, OverrideEnabled};
 use tokio::time::Instant;
 
 use crate::durable;
+use crate::kube_client::REQUEST_DEADLINE;
 use crate::seed::{Seed, StoreSeed};
 use crate::site::actions::Prepared;
-use crate::site::card_token::Lifetime;
 use crate::site::execute::{End, Port};
 use crate::site::judge::Refusal;
 use crate::site::override_note::OverrideNote;
@@ -18,6 +23,9 @@ use crate::site::token_reviews::AUDIENCE;
 use crate::site::update_note::Subject;
 use crate::site::worker::Worker;
 use lockstep_redfish::{http_boot_uri, override_in_force, override_setting};
+
+/// As long as an image lives on a card; the API server may allow less.
+const TOKEN_SECONDS: i64 = 10 * 365 * 24 * 3600;
 
 impl Worker {
     /// The card's own medium: its seed and files over their slots, behind its own URL.
@@ -28,17 +36,13 @@ impl Worker {
         let (image, digest) = staged_image(directive)?;
         let files = self.files_for(directive).await?;
         let input = self.current();
-        let lifetime = match &directive.action.wipe {
-            Some(_) => Lifetime::OfTheWipe,
-            None => Lifetime::OfTheImage,
-        };
         let seed = Seed {
             api_server: self.site.config.xpu.api_server.to_string(),
             ca: self.site.seed_ca.current(),
             namespace: self.site.config.namespace.clone(),
             dpu: input.key.name.clone(),
             dpu_uid: Some(input.uid.clone()),
-            token: self.token(None, lifetime).await?,
+            token: self.token(None).await?,
             image_version: image.version.clone(),
             image_digest: image.digest.clone(),
             // What wipes a card runs no services.
@@ -77,8 +81,45 @@ impl Worker {
         Ok(Some(StoreSeed {
             url: self.site.config.store_url_of_cards().to_string(),
             ca: self.site.store_ca.as_ref().map(|bundle| bundle.current()),
-            token: self.token(Some(AUDIENCE), Lifetime::OfTheImage).await?,
+            token: self.token(Some(AUDIENCE)).await?,
         }))
+    }
+
+    /// A token of the card's report-only identity; for the API server unless it is for somebody else.
+    async fn token(&self, audience: Option<&str>) -> Result<String, Refusal> {
+        let account = names::xpu(&self.current().key.name);
+        let api: Api<ServiceAccount> =
+            Api::namespaced(self.site.client.clone(), &self.site.config.namespace);
+        let request = TokenRequest {
+            spec: TokenRequestSpec {
+                expiration_seconds: Some(TOKEN_SECONDS),
+                audiences: audience.into_iter().map(str::to_owned).collect(),
+                ..TokenRequestSpec::default()
+            },
+            ..TokenRequest::default()
+        };
+        let params = PostParams {
+            field_manager: Some("lockstep-agent/seed".to_owned()),
+            ..PostParams::default()
+        };
+        let call = api.create_token_request(&account, &params, &request);
+        let refused = |why: String| {
+            Refusal::new(
+                "TokenRefused",
+                format!(
+                    "no token for ServiceAccount {account}: {why}; check that the operator runs (it makes the account) and that this agent may create serviceaccounts/token"
+                ),
+            )
+        };
+        let answer = match tokio::time::timeout(REQUEST_DEADLINE, call).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(refused(error.to_string())),
+            Err(_) => return Err(refused("the API server gave no answer".to_owned())),
+        };
+        answer
+            .status
+            .map(|status| status.token)
+            .ok_or_else(|| refused("the answer holds none".to_owned()))
     }
 
     /// Inserts the medium and points the next boot at it.

@@ -13,7 +13,6 @@ mod boot_entry;
 mod boot_stream;
 pub mod bundle;
 pub mod calls;
-mod card_token;
 pub mod clearance;
 mod configuration;
 pub mod context;

@@ -164,13 +164,19 @@ fn own_update<'a>(
 
 /// Whether nothing tells that the update under way has come to an end.
 pub(crate) fn goes_on(view: &View, card: &CardView, kept: &CardRecord, now: Timestamp) -> bool {
-    let update = own_update(view, card, kept, now);
-    update.is_none_or(|update| {
-        matches!(
-            update.state,
-            UpdateState::Asked | UpdateState::Running | UpdateState::Unrecognized(_)
-        )
-    })
+    own_update(view, card, kept, now).is_none_or(is_open)
+}
+
+/// Whether the card's BMC tells of the update that the record is about, and not of its end.
+pub(crate) fn may_write(view: &View, card: &CardView, kept: &CardRecord, now: Timestamp) -> bool {
+    own_update(view, card, kept, now).is_some_and(is_open)
+}
+
+fn is_open(update: &UpdateReport) -> bool {
+    matches!(
+        update.state,
+        UpdateState::Asked | UpdateState::Running | UpdateState::Unrecognized(_)
+    )
 }
 
 /// A system that is not the wanted one and comes up while the update goes on, as when the card was

@@ -65,12 +65,7 @@ pub(crate) fn install(
     }
     if is_over(kept, spec) {
         let why = failed(card, kept, wanted, spec);
-        // What a stateless card boots from stays what is wanted of it.
-        return Err(if wanted.stateless {
-            why
-        } else {
-            disarmed(view, card, kept, why, now)
-        });
+        return Err(given_up(view, spec, card, kept, facts, wanted, why, now));
     }
     let road = road::choose(view, record, card, kept, spec, facts, now)?;
     let restarted = road::needs_cycle(road) && whole_card::is_restarted(facts);
@@ -163,6 +158,41 @@ pub(crate) fn install(
         Leave::Granted if off => Intent::act(boot(card, wanted, road, spec)),
         Leave::Granted => stop(record, spec, card, facts, now),
     })
+}
+
+/// What failed for good is taken back, but not from under an installer that is only slow, nor from a
+/// BMC that may be reading still. What a stateless card boots from stays what is wanted of it.
+fn given_up(
+    view: &View,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    kept: &CardRecord,
+    facts: &BmcReport,
+    wanted: &ImageFacts,
+    why: Intent,
+    now: Timestamp,
+) -> Intent {
+    if wanted.stateless || kept.armed.is_empty() {
+        return why;
+    }
+    let is_used = if road::is_by_update(kept) {
+        failure::may_write(view, card, kept, now)
+    } else {
+        facts.power != Some(PowerState::Off)
+            && stage::may_cut_power(&card::running(card, facts, now), spec, now).is_err()
+    };
+    if !is_used {
+        return disarmed(view, card, kept, why, now);
+    }
+    match why {
+        Intent::Stall(mut explanation) => {
+            explanation.message.push_str(
+                ". What is armed for it is taken back once the card is off or tells that it writes nothing",
+            );
+            Intent::Stall(explanation)
+        }
+        other => other,
+    }
 }
 
 /// A card that is armed with an image that must not go onto it, or not again, would get it by a press

@@ -29,6 +29,8 @@ use crate::standing::{Standing, is_put_off, standing};
 use crate::view::{CardView, View};
 use crate::wipe;
 
+/// What was put off and not tried again for so long was not wanted meanwhile.
+const LONGEST_REST: SignedDuration = SignedDuration::from_hours(1);
 /// An install that began so long after its record has the whole of its time from when it was seen.
 const LATE: SignedDuration = SignedDuration::from_mins(1);
 /// Directives remembered in `status.history`.
@@ -125,7 +127,7 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
         .map(|card| &card.failed)
         .chain([&record.failed])
         .flatten()
-        .map(|failed| &failed.at)
+        .flat_map(|failed| std::iter::once(&failed.at).chain(&failed.put_off_since))
         .chain(of_installs);
     let of_cards = record
         .cards
@@ -314,7 +316,9 @@ fn tally(
     // What was put off until something else has ended is no failure.
     let times = before + i64::from(!is_put_off);
     let put_off_since = is_put_off.then(|| {
-        let earlier = same.and_then(|failed| failed.put_off_since.clone());
+        // One of another day is another wait.
+        let earlier = same.filter(|failed| now < failed.at.0 + LONGEST_REST);
+        let earlier = earlier.and_then(|failed| failed.put_off_since.clone());
         earlier.unwrap_or(Time(now))
     });
     *slot = Some(FailedDirective {

@@ -184,7 +184,7 @@ reasons! {
     /// The card's own agent is awaited, and the site's store sees why whoever is to fetch the image gets nothing.
     ImageNotFetched => IfItLasts("See to it that the card's BMC, or its firmware, reaches the site's store; docs/images.md has what each of these says"),
     /// The card was installed, and its own agent is silent now.
-    CardAgentSilent => AtOnce("Look at the card's console and at its network; Lockstep does not reset a card because it is silent"),
+    CardAgentSilent => AtOnce("Look at the card's console, at its network, and whether its token has ended, where the API server grants none for long; Lockstep does not reset a card because it is silent"),
     /// The card's BMC took that it boots the card from the network every time, and does not show that any more.
     NetworkBootLost => AtOnce("It is set again by itself. If it is lost again, look whether a person or a program changes the card's boot settings, and at the firmware of its BMC"),
     /// The boot entry of what the card runs was put first in its boot order, and is not first any more.

@@ -67,7 +67,7 @@ pub fn appraise(
         }
     }
     // What one of them says that was not read, or not yet, may be a limit.
-    let unread = told.iter().find(|signature| is_unread(signature));
+    let unread = told.iter().find(|signature| is_missing(signature, told));
     let unread = unread.map(not_read).or_else(|| not_passed_on(image, told));
     found.trust = match (good.first(), unread) {
         (Some(_), Some(why)) => Trust::NotKnown(why),
@@ -130,7 +130,7 @@ fn untrusted(image: &DpuImageSpec, told: &[StoredSignature], refused: Option<Str
         return Trust::Refused("the DpuImage names no signature".to_owned());
     }
     let partly = told.iter().find(|one| one.reason.is_some());
-    if let Some(missing) = told.iter().find(|one| is_unread(one)) {
+    if let Some(missing) = told.iter().find(|one| is_missing(one, told)) {
         return Trust::NotKnown(not_read(missing));
     }
     // A document that nobody can read must keep no key that was taken away in force.
@@ -152,6 +152,12 @@ fn not_passed_on(image: &DpuImageSpec, told: &[StoredSignature]) -> Option<Strin
     Some(format!(
         "the site's agent has not passed on the signature at {place}, of at most {MOST_TOLD} for one digest"
     ))
+}
+
+/// What could not be read for one object may have been read for another, as with an account.
+fn is_missing(one: &StoredSignature, told: &[StoredSignature]) -> bool {
+    let mut others = told.iter();
+    is_unread(one) && !others.any(|other| !is_unread(other) && other.source == one.source)
 }
 
 fn is_unread(told: &StoredSignature) -> bool {

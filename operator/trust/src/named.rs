@@ -7,15 +7,76 @@ use url::Url;
 /// How an artefact of a registry is written.
 const OCI: &str = "oci://";
 
-/// The first that is named and was not passed on, by where it is kept.
+/// The first that is named and was not passed on, by where it is kept. What was passed on counts for
+/// one that is named, and the same content counts once, wherever it is said to come from.
 pub(crate) fn withheld(named: &[ImageSignature], told: &[StoredSignature]) -> Option<String> {
-    let is_told = |one: &ImageSignature| {
-        let places: Vec<String> = sources(one).map(shown).collect();
-        let mut told = told.iter();
-        told.any(|told| places.contains(&told.source))
+    let mut contents: Vec<&StoredSignature> = Vec::new();
+    for one in told {
+        let is_known = contents.iter().any(|other| is_same(other, one));
+        if !is_known || !is_read(one) {
+            contents.push(one);
+        }
+    }
+    let mut taken = vec![None; contents.len()];
+    for (index, one) in named.iter().enumerate() {
+        // The agent reads the same files once, however often they are named.
+        if !named[..index].contains(one)
+            && !is_matched(index, named, told, &contents, &mut taken, &mut Vec::new())
+        {
+            return Some(sources(one).next().map(shown).unwrap_or_default());
+        }
+    }
+    None
+}
+
+/// Finds a content for one that is named, if need be by giving another one of those another content.
+fn is_matched(
+    index: usize,
+    named: &[ImageSignature],
+    told: &[StoredSignature],
+    contents: &[&StoredSignature],
+    taken: &mut [Option<usize>],
+    tried: &mut Vec<usize>,
+) -> bool {
+    for (at, content) in contents.iter().enumerate() {
+        let mut same = told.iter().filter(|one| is_same(one, content));
+        if tried.contains(&at) || !same.any(|one| is_of(one, &named[index])) {
+            continue;
+        }
+        tried.push(at);
+        let is_free = match taken[at] {
+            None => true,
+            Some(other) => is_matched(other, named, told, contents, taken, tried),
+        };
+        if is_free {
+            taken[at] = Some(index);
+            return true;
+        }
+    }
+    false
+}
+
+fn is_same(one: &StoredSignature, other: &StoredSignature) -> bool {
+    let of = |one: &StoredSignature| (one.envelope.clone(), one.artefact.clone());
+    if is_read(one) {
+        of(one) == of(other)
+    } else {
+        one == other
+    }
+}
+
+fn is_read(told: &StoredSignature) -> bool {
+    told.envelope.is_some() || told.artefact.is_some()
+}
+
+/// Whether it is said to come from there, and is of that kind as far as it was read.
+fn is_of(told: &StoredSignature, named: &ImageSignature) -> bool {
+    let is_its_kind = if named.dsse.is_some() {
+        told.artefact.is_none()
+    } else {
+        told.envelope.is_none()
     };
-    let missing = named.iter().find(|one| !is_told(one))?;
-    Some(sources(missing).next().map(shown).unwrap_or_default())
+    is_its_kind && sources(named).any(|source| shown(source) == told.source)
 }
 
 fn sources(signature: &ImageSignature) -> impl Iterator<Item = &str> {

@@ -262,22 +262,3 @@ async fn a_revocation_that_could_not_be_kept_is_kept_later() {
     let saved = std::fs::read_to_string(bench.site.config.store.dir.join("grants.json"));
     assert!(!saved.unwrap().contains("uid-gone"));
 }
-
-#[tokio::test]
-async fn where_tokens_live_for_a_day_nothing_is_staged_and_it_says_why() {
-    let bench = bench();
-    bench.api.caps_tokens(24 * 3600);
-    let digest = publish(&bench.site.store).await;
-    let running = bench.start(MachineKind::Card);
-    let mut stage = directive(1, "StageInstall");
-    stage.action.image = Some(
-        serde_json::from_value(json!({"digest": digest.to_string(), "version": "1.2"})).unwrap(),
-    );
-    running.want(&[stage]);
-    let outcome = bench.outcome(CARD, 1).await;
-    assert_eq!(outcome["result"], "Failed", "{outcome}");
-    assert_eq!(outcome["reason"], "TokenShort");
-    assert!(bench.bmc.effects().is_empty());
-    assert!(bench.site.store.granted(&digest, "uid-1").is_none());
-    running.end().await;
-}

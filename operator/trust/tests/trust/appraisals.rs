@@ -9,6 +9,7 @@ use crate::signing::{Key, digest, image, rules, statement, told};
 
 fn missing(reason: &str) -> StoredSignature {
     StoredSignature {
+        source: "http://192.0.2.9/b.dsse".to_owned(),
         envelope: None,
         reason: Some(reason.to_owned()),
         message: Some("no answer; ask somebody".to_owned()),
@@ -158,10 +159,24 @@ fn one_that_counts_does_not_stand_for_another_that_is_named_and_was_not_passed_o
     };
     assert!(why.contains("https://192.0.2.9/limits.dsse"), "{why}");
     assert!(!why.contains("t=1"), "{why}");
-    assert_eq!(
-        trust(&spec, &[second, first]),
-        Trust::Signed("ours".to_owned())
-    );
+    let passed_on = [second.clone(), first.clone()];
+    assert_eq!(trust(&spec, &passed_on), Trust::Signed("ours".to_owned()));
+    // One that is said to come from both places is one.
+    let twice = StoredSignature {
+        source: second.source.clone(),
+        ..first.clone()
+    };
+    let found = trust(&spec, &[first.clone(), twice]);
+    assert!(matches!(found, Trust::NotKnown(_)), "{found:?}");
+    // What could not be read without an account was read with one.
+    let unread = StoredSignature {
+        source: second.source.clone(),
+        ..missing("Unauthorized")
+    };
+    let found = trust(&spec, &[unread.clone(), second, first.clone()]);
+    assert_eq!(found, Trust::Signed("ours".to_owned()));
+    let found = trust(&spec, &[unread, first]);
+    assert!(matches!(found, Trust::NotKnown(_)), "{found:?}");
 }
 
 #[test]

@@ -198,8 +198,13 @@ async fn unfinished(
     if !pages.is_whole() {
         return Ok(Reading::NotRead(in_part(&collection)));
     }
+    let Some(newest) = newest(pages.paths) else {
+        return Ok(Reading::NotRead(format!(
+            "{collection} lists more than {MOST_TASKS} tasks, and their ids do not tell which are the newest; clear those that have ended"
+        )));
+    };
     let mut found = Vec::new();
-    for path in newest(pages.paths) {
+    for path in newest {
         // Tasks go away while others are looked at.
         let Some(document) = documents.get_if_there(&path).await? else {
             continue;
@@ -212,22 +217,26 @@ async fn unfinished(
     Ok(Reading::Read(found))
 }
 
-/// Of a list that keeps what has ended for ever: of tasks that are numbered those with the highest numbers,
-/// else both ends, for which of them is the newer one differs.
-fn newest(mut members: Vec<String>) -> Vec<String> {
+/// Of a list that keeps what has ended for ever: those with the highest numbers at the end of their
+/// ids. `None`: not all have one.
+fn newest(mut members: Vec<String>) -> Option<Vec<String>> {
     let over = members.len().saturating_sub(MOST_TASKS);
     if over == 0 {
-        return members;
+        return Some(members);
     }
-    let number = |path: &String| last_segment(path)?.parse::<u64>().ok();
-    if members.iter().all(|path| number(path).is_some()) {
-        members.sort_by_key(number);
-        members.drain(..over);
-    } else {
-        let half = MOST_TASKS / 2;
-        members.drain(half..half + over);
+    if !members.iter().all(|path| number_of(path).is_some()) {
+        return None;
     }
-    members
+    members.sort_by_key(|path| number_of(path));
+    members.drain(..over);
+    Some(members)
+}
+
+/// `JID_0123` is the task of number 123.
+fn number_of(path: &str) -> Option<u64> {
+    let id = last_segment(path)?;
+    let digits = id.trim_start_matches(|one: char| !one.is_ascii_digit());
+    digits.parse().ok()
 }
 
 async fn versions(

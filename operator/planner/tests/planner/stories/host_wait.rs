@@ -2,6 +2,7 @@
 
 use lockstep_crds::boot_policy::{OnOrphan, OnTimeout};
 use lockstep_crds::host::ReleaseReason;
+use lockstep_crds::observed::BootStage;
 
 use crate::world::agent::Fault;
 use crate::world::{World, secs};
@@ -56,6 +57,22 @@ fn continue_lets_the_host_go_without_its_card() {
     let deeds = world.effects.len();
     world.settle(secs(20_000));
     assert_eq!(world.effects.len(), deeds, "{}", world.told());
+}
+
+#[test]
+fn what_an_installer_that_is_only_slow_reads_is_not_taken_from_it() {
+    let mut world = dead_card(OnTimeout::Continue);
+    world.until("the install", secs(900), |w| w.cards[0].machine.is_on());
+    world.cards[0].machine.stage = Some(BootStage::FirmwareUpdating);
+    world.settle(secs(20_000));
+    assert!(world.cards[0].machine.media.is_some(), "{}", world.told());
+    let said = world.card_message(0);
+    assert!(said.contains("once the card is off"), "{said}");
+    world.cards[0].machine.stage = Some(BootStage::OsRunning);
+    world.settle(secs(900));
+    assert!(!world.cards[0].machine.is_armed(), "{}", world.told());
+    let said = world.card_message(0);
+    assert!(!said.contains("once the card is off"), "{said}");
 }
 
 #[test]
