@@ -66,6 +66,7 @@ impl Worker {
             | ActionKind::ResetBmc
             | ActionKind::OfferImage
             | ActionKind::PushImage
+            | ActionKind::FlashFirmware
             | ActionKind::PowerOn
             | ActionKind::ShutdownGracefully
             | ActionKind::ForceOff
@@ -118,6 +119,7 @@ impl Worker {
             }
             ActionKind::ClearInstall
             | ActionKind::PushImage
+            | ActionKind::FlashFirmware
             | ActionKind::PowerOn
             | ActionKind::ShutdownGracefully
             | ActionKind::ForceOff
@@ -276,7 +278,9 @@ impl Worker {
             }
             // What was prepared is what is offered.
             ActionKind::OfferImage => return End::Done(None),
-            ActionKind::PushImage => return End::Failed(of_the_host()),
+            ActionKind::PushImage | ActionKind::FlashFirmware => {
+                return End::Failed(of_the_host());
+            }
             ActionKind::ClearInstall => return self.clear(bmc, settled).await,
             ActionKind::Unrecognized(kind) => {
                 return End::Failed(Refusal::new("ActionUnknown", kind.clone()));
@@ -371,6 +375,7 @@ impl Worker {
             | ActionKind::ResetBmc
             | ActionKind::OfferImage
             | ActionKind::PushImage
+            | ActionKind::FlashFirmware
             | ActionKind::PowerOn
             | ActionKind::ShutdownGracefully
             | ActionKind::ForceOff

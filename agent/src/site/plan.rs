@@ -60,7 +60,9 @@ impl Site {
                     && self.our_http_uri(&target.uid, facts).is_none()
                     && !self.is_our_override(&target.name, &target.uid, facts)
             }
-            ActionKind::PushImage | ActionKind::Unrecognized(_) => false,
+            ActionKind::PushImage | ActionKind::FlashFirmware | ActionKind::Unrecognized(_) => {
+                false
+            }
         }
     }
 
@@ -109,6 +111,7 @@ impl Site {
             | ActionKind::ResetBmc
             | ActionKind::OfferImage
             | ActionKind::PushImage
+            | ActionKind::FlashFirmware
             | ActionKind::HoldHost
             | ActionKind::ReleaseHost
             | ActionKind::PowerOn
@@ -214,7 +217,7 @@ impl Worker {
             | ActionKind::PushFirmware => self.plan_update(directive, facts),
             ActionKind::ResetBmc => self.only(MachineKind::Card).map(|()| Plan::Act),
             ActionKind::OfferImage => self.plan_offer(directive),
-            ActionKind::PushImage => Err(of_the_host()),
+            ActionKind::PushImage | ActionKind::FlashFirmware => Err(of_the_host()),
             ActionKind::ClearInstall => self.plan_clear(facts),
             ActionKind::Unrecognized(kind) => Err(Refusal::new(
                 "ActionUnknown",

@@ -337,6 +337,7 @@ pub(crate) fn issue(
         }
         ActionKind::HoldHost
         | ActionKind::PowerOn
+        | ActionKind::FlashFirmware
         | ActionKind::ClearInstall
         | ActionKind::Unrecognized(_) => {}
     }

@@ -593,5 +593,6 @@ pub(crate) fn expects(card: &CardView, power: Option<PowerState>, safe_stage: bo
         safe_stage,
         host: None,
         rshim: None,
+        devlink: None,
     }
 }

@@ -432,6 +432,7 @@ fn book(
         | ActionKind::PushFirmware
         | ActionKind::ResetBmc
         | ActionKind::OfferImage
+        | ActionKind::FlashFirmware
         | ActionKind::ClearInstall
         | ActionKind::ShutdownGracefully
         | ActionKind::ForceOff

@@ -279,6 +279,7 @@ fn clears_deleted(view: &View, draft: &Draft) -> bool {
         | ActionKind::ResetBmc
         | ActionKind::OfferImage
         | ActionKind::PushImage
+        | ActionKind::FlashFirmware
         | ActionKind::ShutdownGracefully
         | ActionKind::ForceOff
         | ActionKind::Unrecognized(_) => false,

@@ -216,9 +216,9 @@ pub(crate) fn next(
 
 /// Who carries an action out.
 pub(crate) fn executor(view: &View, action: &ActionKind) -> String {
-    match (action, &view.host_agent) {
-        (ActionKind::PushImage, Some(agent)) => agent.report.clone(),
-        (_, _) => view.host.spec.site.clone(),
+    match &view.host_agent {
+        Some(agent) if action.is_of_host_agent() => agent.report.clone(),
+        Some(_) | None => view.host.spec.site.clone(),
     }
 }
 
@@ -230,7 +230,7 @@ pub(crate) fn executor_of<'a>(view: &'a View, directive: &Directive) -> Option<&
 
 /// Whether nobody tells any more what became of a directive, because the host has another agent.
 pub(crate) fn is_out_of_sight(view: &View, directive: &Directive) -> bool {
-    directive.action.kind == ActionKind::PushImage && executor_of(view, directive).is_none()
+    directive.action.kind.is_of_host_agent() && executor_of(view, directive).is_none()
 }
 
 /// The highest number that the host's agent has accepted. What the agent of another host, or one

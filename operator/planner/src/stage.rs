@@ -152,6 +152,7 @@ pub(crate) fn lacks(facts: &BmcReport, action: &ActionKind) -> Option<String> {
         | ActionKind::ResetBmc
         | ActionKind::OfferImage
         | ActionKind::PushImage
+        | ActionKind::FlashFirmware
         | ActionKind::ClearInstall
         | ActionKind::Unrecognized(_) => return None,
     };

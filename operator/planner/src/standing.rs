@@ -53,7 +53,7 @@ struct Told<'a> {
 }
 
 fn told<'a>(view: &'a View, directive: &Directive) -> Option<Told<'a>> {
-    if directive.action.kind == ActionKind::PushImage {
+    if directive.action.kind.is_of_host_agent() {
         let agent = push::executor_of(view, directive)?;
         return Some(Told {
             observed_at: agent.observed_at.0,
@@ -263,6 +263,7 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
         // the BMC what runs afterwards does.
         // What leads to the network may have been set before, by another directive for the same image.
         ActionKind::PushImage
+        | ActionKind::FlashFirmware
         | ActionKind::ResetBmc
         | ActionKind::SetNetworkBoot
         | ActionKind::Unrecognized(_) => false,

@@ -79,6 +79,6 @@ pub(super) fn is_allowed(
 fn is_through_host(directive: &Directive) -> bool {
     matches!(
         directive.action.kind,
-        ActionKind::OfferImage | ActionKind::PushImage
+        ActionKind::OfferImage | ActionKind::PushImage | ActionKind::FlashFirmware
     )
 }

@@ -258,6 +258,7 @@ impl World {
                     | ActionKind::ResetBmc
                     | ActionKind::OfferImage
                     | ActionKind::PushImage
+                    | ActionKind::FlashFirmware
                     | ActionKind::ClearInstall
                     | ActionKind::ShutdownGracefully
                     | ActionKind::Unrecognized(_) => None,

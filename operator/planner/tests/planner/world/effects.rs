@@ -242,7 +242,9 @@ impl World {
                 let image = directive.action.image.clone();
                 self.machine(which).granted = image;
             }
-            ActionKind::PushImage => panic!("the site's agent pushes nothing"),
+            ActionKind::PushImage | ActionKind::FlashFirmware => {
+                panic!("the site's agent pushes and flashes nothing")
+            }
             ActionKind::ClearInstall => {
                 let machine = self.machine(which);
                 machine.update = None;

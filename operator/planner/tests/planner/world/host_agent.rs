@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind};
+use lockstep_crds::directive::{Directive, OutcomeKind};
 use lockstep_crds::report::{Execution, Outcome};
 use lockstep_planner::view::{HostAgentSeen, LeaseSeen, SeenInHost};
 
@@ -53,7 +53,7 @@ impl HostAgent {
 }
 
 pub(super) fn is_for(directive: &Directive) -> bool {
-    directive.action.kind == ActionKind::PushImage
+    directive.action.kind.is_of_host_agent()
 }
 
 impl World {
