@@ -77,6 +77,8 @@ open_enum! {
         PushFirmware,
         /// Card: restart its BMC.
         ResetBmc,
+        /// Card whose system cannot be reset alone: restart all of it by its BMC, armed as it is.
+        RestartCard,
         /// Card: offer the image, with the card's own seed and files, to the agent of its host.
         OfferImage,
         /// Card, by the agent of its host: reset it, and push the offered image over rshim.
@@ -108,6 +110,7 @@ impl ActionKind {
             | Self::PullFirmware
             | Self::PushFirmware
             | Self::ResetBmc
+            | Self::RestartCard
             | Self::PushImage
             | Self::FlashFirmware
             | Self::Unrecognized(_) => true,
@@ -138,6 +141,7 @@ impl ActionKind {
             | Self::PullFirmware
             | Self::PushFirmware
             | Self::ResetBmc
+            | Self::RestartCard
             | Self::PushImage
             | Self::FlashFirmware
             | Self::ClearInstall
@@ -165,6 +169,7 @@ impl ActionKind {
             | Self::StagePxeBoot
             | Self::PullUpdate
             | Self::PushUpdate
+            | Self::RestartCard
             | Self::OfferImage
             | Self::PushImage
             | Self::FlashFirmware
@@ -190,6 +195,7 @@ impl ActionKind {
             | Self::PullFirmware
             | Self::PushFirmware
             | Self::ResetBmc
+            | Self::RestartCard
             | Self::PushImage
             | Self::FlashFirmware
             | Self::ClearInstall

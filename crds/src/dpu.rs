@@ -98,7 +98,10 @@ pub struct DpuSpec {
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(
         length(max = 8),
-        inner(regex(pattern = r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$"))
+        inner(
+            length(max = 17),
+            regex(pattern = r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$")
+        )
     )]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub boot_macs: Vec<String>,

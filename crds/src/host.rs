@@ -561,7 +561,8 @@ pub struct InstallFailure {
     /// When it began: when the card was powered on for it, or its BMC or its host's agent was asked.
     pub begun_at: Time,
     /// A condition reason: `TaskFailed`, `TaskStuck`, `TaskLost`, `OldImageRuns`, `ImageNotSeen`,
-    /// `OsNotSeen`, `VersionNotSeen` of firmware, or of a push what ended it, such as `PushBroken` or `InstallerFailed`.
+    /// `OsNotSeen`, `VersionNotSeen` of firmware, of a push what ended it, such as `PushBroken` or `InstallerFailed`, or
+    /// what the site's store saw of a fetch, such as `StoreNotReached`.
     #[schemars(length(max = 64))]
     pub reason: String,
     /// What was seen, and what helps.
@@ -642,6 +643,17 @@ pub struct BackTo<'a> {
     pub is_golden: bool,
 }
 
+impl GoodImage {
+    /// As where its card goes back to.
+    pub fn way_back(&self) -> BackTo<'_> {
+        BackTo {
+            name: &self.name,
+            image: &self.image,
+            is_golden: false,
+        }
+    }
+}
+
 impl CardRecord {
     /// The image that the card gets in place of the one that is wanted of it, where that one was
     /// given up and nobody has wanted something else since.
@@ -659,13 +671,7 @@ impl CardRecord {
             image: &golden.image,
             is_golden: true,
         });
-        golden.or_else(|| {
-            self.last_good.as_ref().map(|good| BackTo {
-                name: &good.name,
-                image: &good.image,
-                is_golden: false,
-            })
-        })
+        golden.or_else(|| self.last_good.as_ref().map(GoodImage::way_back))
     }
 
     /// Whether nothing is armed there but what a card that runs a stateless image boots from.

@@ -55,4 +55,9 @@ pub struct ImageSigner {
         regex(pattern = r"^\s*-----BEGIN PUBLIC KEY-----\s")
     )]
     pub public_key: String,
+    /// Whether it counts too that this key signed the manifest of an artefact, as `cosign sign` does, and
+    /// not only a statement about an image for cards. Such a signature does not say what the artefact is
+    /// for: set it only if the key signs nothing but images for cards.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accepts_manifests: bool,
 }

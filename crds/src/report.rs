@@ -225,8 +225,57 @@ pub struct BmcReport {
     #[schemars(length(max = 71))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granted: Option<String>,
+    /// Why whoever was given the URL of an image of this card may get nothing, as the site's store
+    /// sees it. Where bytes are read nothing is told, nor of what came before a restart of the agent.
+    #[schemars(length(max = 4))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fetches: Vec<FetchReport>,
     /// What this BMC offers.
     pub capabilities: BmcCapabilities,
+}
+
+open_enum! {
+    /// What the site's store has seen of whoever was given the URL of an image and does not get it.
+    pub enum FetchState {
+        /// Nobody has asked for that URL or connected from the address of the BMC.
+        NotReached,
+        /// The address of the BMC has more connections than the store takes from one.
+        TooManyConnections,
+        /// It connected from the address of the BMC, and asked for nothing.
+        NotAsked,
+        /// From the address of the BMC the store's certificate was refused.
+        NotTrusted,
+        /// The same, as out of date.
+        NotInDate,
+        /// From the address of the BMC something else is spoken than the store speaks.
+        ProtocolDiffers,
+        /// What was asked for is not what the URL names, or not any more, or in another way than by
+        /// GET or HEAD.
+        UrlRefused,
+        /// The length was asked for, and no byte.
+        LengthOnly,
+        /// Bytes were asked for that the image does not have.
+        RangeRefused,
+        /// The connection ended before all was sent that was asked for.
+        CutShort,
+        /// The store could not read the image.
+        StoreFailed,
+    }
+}
+
+/// What keeps somebody from one image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FetchReport {
+    /// Digest of the image.
+    #[schemars(length(max = 71))]
+    pub digest: String,
+    /// What was seen.
+    pub state: FetchState,
+    /// What there is to add, such as an address, a status or a number of bytes.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 open_enum! {
@@ -372,6 +421,10 @@ pub struct BmcCapabilities {
     /// The same that are sent to the BMC (`MultipartHttpPushUri`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multipart_push: Option<Offer>,
+    /// A restart of the BMC that restarts the whole card and is the way to have it boot what it is
+    /// armed with (Intel IPU: `Manager.Reset`); absent from agents that do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card_restart: Option<Offer>,
     /// Redfish sessions.
     pub sessions: Offer,
     /// BootProgress.
@@ -479,7 +532,7 @@ pub struct StoredSignature {
     /// What cosign has put beside an artefact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artefact: Option<ArtefactSignatures>,
-    /// A condition reason, where there is none.
+    /// A condition reason, where there is none, or not all that is beside an artefact could be read.
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -498,7 +551,7 @@ pub struct ArtefactSignatures {
     #[schemars(length(max = 2), inner(length(max = 16_384)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub manifests: Vec<String>,
-    /// The signatures, with none if the registry has none.
+    /// The signatures of either, with none if the registry has none.
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signatures: Vec<ArtefactSignature>,

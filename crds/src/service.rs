@@ -41,6 +41,8 @@ open_enum! {
         Stopping,
         /// It could not be had or started, and is tried again later.
         Failed,
+        /// It does not run, and nothing of it is offered to the card.
+        NotOffered,
     }
 }
 

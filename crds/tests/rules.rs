@@ -378,6 +378,12 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "DpuImage",
+            "an image of kind Wiper is booted once",
+            json!({"spec": {"kind": "Wiper", "boot": "Stateless"}}),
+            json!({"spec": {"kind": "Wiper"}}),
+        ),
+        case(
+            "DpuImage",
             "an image of kind Bmc or Firmware needs component",
             json!({"spec": {"component": "BMC_Firmware"}}),
             json!({"spec": {"kind": "Os"}}),

@@ -149,6 +149,8 @@ pub struct Manager {
     pub model: Option<String>,
     /// `Manager.FirmwareVersion`.
     pub firmware_version: Option<String>,
+    /// `Manager.Reset`.
+    pub reset: Capability,
 }
 
 /// `Resource.PowerState`.

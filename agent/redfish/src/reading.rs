@@ -60,6 +60,7 @@ pub(crate) fn ends_with_uuid(path: &str, uuid: &str) -> bool {
 
 pub(crate) fn manager(document: &Value, path: String) -> Manager {
     Manager {
+        reset: manager_reset(document, &path, None),
         path,
         uuid: text(document, "UUID"),
         model: text(document, "Model"),

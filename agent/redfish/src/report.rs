@@ -12,6 +12,7 @@ use lockstep_crds::report::{BmcCapabilities, BmcReport, MediaOwner, MediaReport}
 use crate::document::bounded;
 use crate::effect::{BootTarget, OverrideEnabled};
 use crate::facts::{BmcFacts, BootOverrideState, Capability, ImageUrl, MediaSlot, Reading};
+use crate::vendor::{self, Words};
 
 /// Whose medium a URL stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +89,7 @@ pub fn bmc_report(
         update: None,
         components: None,
         component_update: None,
+        fetches: Vec::new(),
         pxe: None,
         capabilities: BmcCapabilities {
             simple_update: None,
@@ -97,6 +99,7 @@ pub fn bmc_report(
             virtual_media: offer(&facts.capabilities.virtual_media),
             uefi_http: Some(offer(&facts.capabilities.uefi_http)),
             network_boot: Some(network_boot(&facts.capabilities.uefi_http)),
+            card_restart: Some(card_restart(facts)),
             sessions: offer(&facts.capabilities.sessions),
             boot_progress: offer(&facts.capabilities.boot_progress),
             power_restore_policy: offer(&facts.capabilities.power_restore),
@@ -239,6 +242,23 @@ pub(crate) fn offer(capability: &Capability) -> Offer {
     }
 }
 
+/// A restart of the whole card by its BMC, where that is how it is made to boot.
+fn card_restart(facts: &BmcFacts) -> Offer {
+    let words = Words {
+        maker: facts.identity.manufacturer.clone(),
+        model: facts.identity.model.clone(),
+        ..Words::default()
+    };
+    match vendor::recognise(&words) {
+        Some((vendor, _)) if vendor.restarts_with_bmc => match &facts.manager {
+            Reading::Read(manager) => offer(&manager.reset),
+            Reading::NotOffered => Offer::NotOffered,
+            Reading::NotRead(_) => Offer::NotRead,
+        },
+        Some(_) | None => Offer::NotOffered,
+    }
+}
+
 /// HTTP boot from a URL of its own, by an override that lasts.
 fn network_boot(http: &Capability) -> Offer {
     let lasts = http.allows(OverrideEnabled::Continuous.as_str());
@@ -337,6 +357,32 @@ mod tests {
 
     fn our_uri(url: &ImageUrl) -> Option<UrlOwner> {
         Some(ours(url))
+    }
+
+    #[test]
+    fn a_restart_of_the_whole_card_is_offered_where_its_maker_installs_it_so() {
+        let restarts = |offer| {
+            Reading::Read(crate::facts::Manager {
+                path: "/redfish/v1/Managers/1".to_owned(),
+                uuid: None,
+                model: None,
+                firmware_version: None,
+                reset: capability(offer),
+            })
+        };
+        let (ipu, other) = ("IPU Adapter E2100-CCQDA2", "BlueField-3 DPU");
+        for (model, manager, offer) in [
+            (ipu, restarts(Offered::Offered), Offer::Offered),
+            (ipu, restarts(Offered::NotOffered), Offer::NotOffered),
+            (ipu, Reading::NotRead("503".to_owned()), Offer::NotRead),
+            (other, restarts(Offered::Offered), Offer::NotOffered),
+        ] {
+            let mut seen = facts();
+            seen.identity.model = Some(model.to_owned());
+            seen.manager = manager;
+            let report = bmc_report(&seen, ours, our_uri, None, &now());
+            assert_eq!(report.capabilities.card_restart, Some(offer), "{model}");
+        }
     }
 
     #[test]

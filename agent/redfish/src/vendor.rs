@@ -49,6 +49,8 @@ pub(crate) struct Vendor {
     pub(crate) kind: Kind,
     /// Whether it has a Redfish service of its own at all.
     pub(crate) redfish: bool,
+    /// Whether it boots what it is armed with by a restart of its BMC, which takes all of it along.
+    pub(crate) restarts_with_bmc: bool,
     /// What tells it, in the order of what is looked at.
     pub(crate) clues: &'static [Clue],
     /// PCI vendor and device ids by which a host's BMC shows it.

@@ -3,7 +3,9 @@
 //! What callers may hold is bounded: how long a request may take to be told, how long a
 //! connection may stand still, and how many there are. One that moves may last as long as it
 //! likes, for BMCs read images slowly. A port speaks HTTP, or HTTPS under a [`Certificate`].
+//! Handlers find the address of whoever asks as `ConnectInfo<IpAddr>`.
 
+mod callers;
 mod tls;
 
 use std::collections::HashMap;
@@ -14,11 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::Router;
+use axum::extract::ConnectInfo;
 use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::middleware::map_response;
 use axum::response::Response;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -31,6 +34,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use callers::{Call, Caller, Callers, TlsFault};
 pub use tls::{Certificate, CertificateError};
 
 /// What the kernel holds for a slow reader. It tells of room only once a third of it is free, so
@@ -96,25 +100,18 @@ pub async fn serve(
     bounds: Bounds,
     ending: CancellationToken,
 ) {
-    serve_as(listener, None, router, bounds, ending).await;
+    let nobodys = Callers::default();
+    serve_to(listener, None, router, bounds, nobodys, ending).await;
 }
 
-/// As [`serve`], but HTTPS alone. A handshake may take as long as the head of a request.
-pub async fn serve_tls(
-    listener: TcpListener,
-    certificate: Arc<Certificate>,
-    router: Router,
-    bounds: Bounds,
-    ending: CancellationToken,
-) {
-    serve_as(listener, Some(certificate), router, bounds, ending).await;
-}
-
-async fn serve_as(
+/// As [`serve`], with a book of who called; under a certificate HTTPS alone. A handshake may take as
+/// long as the head of a request.
+pub async fn serve_to(
     listener: TcpListener,
     certificate: Option<Arc<Certificate>>,
     router: Router,
     bounds: Bounds,
+    callers: Callers,
     ending: CancellationToken,
 ) {
     let router = router.layer(map_response(close_after_refusal));
@@ -126,14 +123,28 @@ async fn serve_as(
         .await
         .flatten()
     {
+        callers.connected(peer);
         let Some(place) = peers.place(peer, bounds.per_peer) else {
+            callers.ended(peer, Call::TooMany);
             tracing::debug!(%peer, "connection refused: this address has as many as it may");
             continue;
         };
-        let (router, ending) = (router.clone(), ending.clone());
-        let certificate = certificate.clone();
+        let (told, ending) = (callers.clone(), ending.clone());
+        let router = router
+            .clone()
+            .layer(map_response(move |response: Response| {
+                told.ended(peer, Call::of_status(response.status()));
+                std::future::ready(response)
+            }))
+            // Whoever answers may have to know who asks.
+            .layer(Extension(ConnectInfo(peer)));
+        let (certificate, callers) = (certificate.clone(), callers.clone());
         connections.spawn(async move {
-            if let Err(error) = converse(stream, certificate, router, bounds, ending).await {
+            let conversed = converse(stream, certificate, router, bounds, ending).await;
+            if let Err(Broken { call, error }) = conversed {
+                if let Some(call) = call {
+                    callers.ended(peer, call);
+                }
                 tracing::debug!(%peer, %error, "connection ended");
             }
             drop((taken, place));
@@ -170,13 +181,20 @@ async fn next(
     }
 }
 
+/// Why a connection ended before its time.
+struct Broken {
+    /// What that says of the call, if it does.
+    call: Option<Call>,
+    error: io::Error,
+}
+
 async fn converse(
     stream: TcpStream,
     certificate: Option<Arc<Certificate>>,
     router: Router,
     bounds: Bounds,
     ending: CancellationToken,
-) -> io::Result<()> {
+) -> Result<(), Broken> {
     if let Err(error) = set_socket_send_buffer_size(&stream, SEND_BUFFER) {
         tracing::debug!("send buffer: {error}");
     }
@@ -188,11 +206,21 @@ async fn converse(
             let shaken = timeout(bounds.head, shaken);
             match ending.run_until_cancelled(shaken).await {
                 None => Ok(()),
-                Some(stream) => speak(stream??, router, bounds, ending).await,
+                Some(shaken) => {
+                    let stream = shaken.map_err(io::Error::from).flatten();
+                    let stream = stream.map_err(|error| Broken {
+                        call: Some(Call::of_handshake(&error)),
+                        error,
+                    })?;
+                    speak(stream, router, bounds, ending).await
+                }
             }
         }
     };
-    spoken.map_err(io::Error::other)
+    spoken.map_err(|error| Broken {
+        call: error.is_parse().then_some(Call::NoHttp),
+        error: io::Error::other(error),
+    })
 }
 
 async fn speak(

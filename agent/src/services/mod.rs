@@ -482,6 +482,7 @@ fn told(service: &str, entry: &mut Entry) -> ServiceReport {
         (Some(_), _) if entry.force_at.is_some() => ServiceState::Stopping,
         (Some(_), _) => ServiceState::Running,
         (None, Some((state, _))) => state.clone(),
+        (None, None) if !matches!(entry.wish, Wish::Run(_)) => ServiceState::NotOffered,
         (None, None) => ServiceState::Fetching,
     };
     if entry.state != state {

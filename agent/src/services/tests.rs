@@ -281,6 +281,13 @@ async fn a_service_that_ends_is_started_again_and_its_last_words_are_told() {
         message.contains("status 3; its last words: no"),
         "{message}"
     );
+    // What is withdrawn is neither fetched nor started.
+    bench.says(&json!([{"service": "web", "wantedImage": "web"}]));
+    agent
+        .until("not offered", |told| {
+            told.iter().any(|one| one.state == ServiceState::NotOffered)
+        })
+        .await;
     bench.says(&json!([]));
     agent.until("gone", <[ServiceReport]>::is_empty).await;
     agent.end().await;

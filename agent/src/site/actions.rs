@@ -64,6 +64,7 @@ impl Worker {
             | ActionKind::PullFirmware
             | ActionKind::PushFirmware
             | ActionKind::ResetBmc
+            | ActionKind::RestartCard
             | ActionKind::OfferImage
             | ActionKind::PushImage
             | ActionKind::FlashFirmware
@@ -95,7 +96,7 @@ impl Worker {
                 self.offer_by_pxe(directive).await?;
                 Ok(Prepared::Nothing)
             }
-            ActionKind::ResetBmc => {
+            ActionKind::ResetBmc | ActionKind::RestartCard => {
                 self.require_idle_bmc().await?;
                 Ok(Prepared::Nothing)
             }
@@ -269,7 +270,9 @@ impl Worker {
                 return self.set_http_boot(prepared, always, bmc, settled).await;
             }
             ActionKind::StagePxeBoot => return self.set_pxe_boot(bmc, settled).await,
-            ActionKind::ResetBmc => return self.reset_bmc(bmc, settled).await,
+            ActionKind::ResetBmc | ActionKind::RestartCard => {
+                return self.reset_bmc(bmc, settled).await;
+            }
             ActionKind::PullUpdate
             | ActionKind::PushUpdate
             | ActionKind::PullFirmware
@@ -373,6 +376,7 @@ impl Worker {
             | ActionKind::PullFirmware
             | ActionKind::PushFirmware
             | ActionKind::ResetBmc
+            | ActionKind::RestartCard
             | ActionKind::OfferImage
             | ActionKind::PushImage
             | ActionKind::FlashFirmware

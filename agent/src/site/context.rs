@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kube::Client;
 use lockstep_redfish::ImageUrl;
+use lockstep_serve::Callers;
 use lockstep_store::Store;
 use url::Url;
 
@@ -29,6 +30,8 @@ pub struct Site {
     pub dial: Arc<dyn Dial>,
     /// The images.
     pub store: Store,
+    /// Who has called where the images are served.
+    pub callers: Callers,
     /// What is offered by PXE, where the site has that.
     pub pxe: Option<Book>,
     /// The work orders.

@@ -9,10 +9,11 @@
 //! Just before it resets the card, or has its firmware written, that agent asks whether it may (`go`). It cannot see a BMC, and what is
 //! reported of one may be as old as the download was long.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -110,13 +111,18 @@ impl Door {
     }
 
     /// What whoever asks is to push to that card now.
-    async fn admit(&self, card: &str, headers: &HeaderMap) -> Result<Asked, Response> {
+    async fn admit(
+        &self,
+        card: &str,
+        headers: &HeaderMap,
+        peer: IpAddr,
+    ) -> Result<Asked, Response> {
         // What nobody is to push costs no question.
         let pushes = self.pushes(card);
         if pushes.is_empty() {
             return Err(StatusCode::NOT_FOUND.into_response());
         }
-        let user = self.reviews.user(headers).await?;
+        let user = self.reviews.user(headers, peer).await?;
         let node = user
             .extra
             .as_ref()
@@ -196,11 +202,12 @@ impl Door {
 
 async fn image(
     State(door): State<Arc<Door>>,
+    ConnectInfo(peer): ConnectInfo<IpAddr>,
     Path(card): Path<String>,
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    match door.admit(&card, &headers).await {
+    match door.admit(&card, &headers, peer).await {
         Ok(asked) => {
             let (store, image) = (&door.site.store, &asked.image);
             if asked.push.action.kind == ActionKind::FlashFirmware {
@@ -215,10 +222,11 @@ async fn image(
 
 async fn own(
     State(door): State<Arc<Door>>,
+    ConnectInfo(peer): ConnectInfo<IpAddr>,
     Path(card): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let asked = match door.admit(&card, &headers).await {
+    let asked = match door.admit(&card, &headers, peer).await {
         Ok(asked) => asked,
         Err(refused) => return refused,
     };
@@ -238,10 +246,11 @@ async fn own(
 
 async fn go(
     State(door): State<Arc<Door>>,
+    ConnectInfo(peer): ConnectInfo<IpAddr>,
     Path(card): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let asked = match door.admit(&card, &headers).await {
+    let asked = match door.admit(&card, &headers, peer).await {
         Ok(asked) => asked,
         Err(refused) => return refused,
     };

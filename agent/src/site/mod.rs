@@ -18,6 +18,7 @@ pub(crate) mod execute;
 pub mod expiry;
 #[cfg(test)]
 mod fake;
+mod fetches;
 pub mod glances;
 pub mod host_door;
 mod http_boot;
@@ -66,7 +67,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use axum::Router;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use lockstep_crds::names;
@@ -98,7 +98,7 @@ use crate::site::orders::OrderBook;
 use crate::site::refused::RefusedCredentials;
 use crate::site::service_door::ServiceDoor;
 use crate::site::wanted::Wanted;
-use lockstep_serve::{Bounds, Certificate};
+use lockstep_serve::{Bounds, Callers, Certificate};
 
 /// How long connections that read images may hold up the end.
 const LAST_BYTES: Duration = Duration::from_secs(5);
@@ -147,6 +147,7 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
         store,
         seed_ca,
         store_ca,
+        callers: Callers::default(),
         config,
     });
     // Before anything else: a card that was given up while no agent ran must not find its file.
@@ -165,13 +166,15 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
     let objects = Objects::watch(&site.client, &site.config, &ending);
     let door = Door::new(Arc::clone(&site), objects.hosts.clone());
     let services = ServiceDoor::new(Arc::clone(&site), objects.hosts.clone());
-    let serving = tokio::spawn(serve_images(
+    let serving = tokio::spawn(lockstep_serve::serve_to(
         images,
         certificate,
         site.store
             .router()
             .merge(door.router())
             .merge(services.router()),
+        Bounds::IMAGES,
+        site.callers.clone(),
         worked.clone(),
     ));
     let health = tokio::spawn(health::serve(health, metrics, ending.clone()));
@@ -307,21 +310,6 @@ async fn listen(what: &str, address: SocketAddr) -> Result<TcpListener> {
     lockstep_serve::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}; choose another address for `{what}`"))
-}
-
-async fn serve_images(
-    listener: TcpListener,
-    certificate: Option<Arc<Certificate>>,
-    router: Router,
-    ending: CancellationToken,
-) {
-    let bounds = Bounds::IMAGES;
-    match certificate {
-        None => lockstep_serve::serve(listener, router, bounds, ending).await,
-        Some(certificate) => {
-            lockstep_serve::serve_tls(listener, certificate, router, bounds, ending).await;
-        }
-    }
 }
 
 /// The bundle by which cards trust the store.

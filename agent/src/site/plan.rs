@@ -52,7 +52,7 @@ impl Site {
             | ActionKind::PullFirmware
             | ActionKind::PushFirmware => false,
             // What runs afterwards tells.
-            ActionKind::ResetBmc => false,
+            ActionKind::ResetBmc | ActionKind::RestartCard => false,
             ActionKind::OfferImage => self.is_offered(directive),
             ActionKind::ClearInstall => {
                 let target = &directive.target;
@@ -109,6 +109,7 @@ impl Site {
             | ActionKind::PullFirmware
             | ActionKind::PushFirmware
             | ActionKind::ResetBmc
+            | ActionKind::RestartCard
             | ActionKind::OfferImage
             | ActionKind::PushImage
             | ActionKind::FlashFirmware
@@ -215,7 +216,9 @@ impl Worker {
             | ActionKind::PushUpdate
             | ActionKind::PullFirmware
             | ActionKind::PushFirmware => self.plan_update(directive, facts),
-            ActionKind::ResetBmc => self.only(MachineKind::Card).map(|()| Plan::Act),
+            ActionKind::ResetBmc | ActionKind::RestartCard => {
+                self.only(MachineKind::Card).map(|()| Plan::Act)
+            }
             ActionKind::OfferImage => self.plan_offer(directive),
             ActionKind::PushImage | ActionKind::FlashFirmware => Err(of_the_host()),
             ActionKind::ClearInstall => self.plan_clear(facts),

@@ -4,10 +4,11 @@
 //! whose it is. The token opens nothing: what the operator has recorded as offered to that very card
 //! does, for as long as it stands there.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -58,12 +59,13 @@ impl ServiceDoor {
         card: &str,
         digest: &Digest,
         headers: &HeaderMap,
+        peer: IpAddr,
     ) -> Result<(), Response> {
         // What is not offered costs no question.
         let Some(name) = self.offered_to(card, digest) else {
             return Err(StatusCode::NOT_FOUND.into_response());
         };
-        let user = self.reviews.user(headers).await?;
+        let user = self.reviews.user(headers, peer).await?;
         let (namespace, account) = (&self.site.config.namespace, names::xpu(&name));
         let account = format!("system:serviceaccount:{namespace}:{account}");
         if user.username.as_ref() == Some(&account) {
@@ -75,6 +77,7 @@ impl ServiceDoor {
 
 async fn bytes(
     State(door): State<Arc<ServiceDoor>>,
+    ConnectInfo(peer): ConnectInfo<IpAddr>,
     Path((card, digest)): Path<(String, String)>,
     method: Method,
     headers: HeaderMap,
@@ -82,7 +85,7 @@ async fn bytes(
     let Ok(digest) = digest.parse::<Digest>() else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    match door.admit(&card, &digest, &headers).await {
+    match door.admit(&card, &digest, &headers, peer).await {
         Ok(()) => {
             let store = &door.site.store;
             store.serve_known(&digest, &card, &method, &headers).await

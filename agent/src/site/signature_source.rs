@@ -73,9 +73,11 @@ impl SignatureReader {
             match self.store.cosigned(self.digest, &source).await {
                 Ok(found) => {
                     let is_signed = !found.signatures.is_empty();
+                    let missed = found.unread.as_ref();
+                    let missed = missed.map(|error| not_fetched(&place, error));
                     let told = StoredSignature {
                         artefact: Some(told(found)),
-                        ..unread(&place, None, None)
+                        ..missed.unwrap_or_else(|| unread(&place, None, None))
                     };
                     if is_signed {
                         return told;

@@ -46,7 +46,9 @@ impl SignatureKeeper {
                 let now = self.reader.read(wanted).await;
                 found.push(or_before(told.get(index), now));
             }
-            let complete = found.iter().all(is_signed);
+            let complete = found
+                .iter()
+                .all(|one| is_signed(one) && one.reason.is_none());
             if found != told {
                 let news = Signatures {
                     digest: self.reader.digest.to_string(),
@@ -74,10 +76,28 @@ impl SignatureKeeper {
 /// news, whatever its words.
 fn or_before(before: Option<&StoredSignature>, now: StoredSignature) -> StoredSignature {
     match before {
-        Some(before) if is_signed(before) && !is_signed(&now) => before.clone(),
-        Some(before) if now.reason.is_some() && before.reason == now.reason => before.clone(),
+        Some(before) if is_signed(before) && loses(before, &now) => before.clone(),
+        Some(before)
+            if now.reason.is_some()
+                && before.reason == now.reason
+                && before.artefact == now.artefact =>
+        {
+            before.clone()
+        }
         Some(_) | None => now,
     }
+}
+
+/// Whether something that was read before could not be read now.
+fn loses(before: &StoredSignature, now: &StoredSignature) -> bool {
+    let had = before.artefact.iter().flat_map(|had| &had.signatures);
+    let has: Vec<_> = now
+        .artefact
+        .iter()
+        .flat_map(|has| &has.signatures)
+        .collect();
+    let fewer = || had.into_iter().any(|one| !has.contains(&one));
+    !is_signed(now) || now.reason.is_some() && fewer()
 }
 
 /// Whether there is anything to judge. An artefact that nobody has signed may be signed soon.
@@ -239,6 +259,37 @@ mod tests {
         let second = second.unwrap().unwrap().signatures;
         running.abort();
         assert_eq!(second[0].envelope.as_deref(), Some("{}"));
+    }
+
+    #[test]
+    fn what_was_had_is_kept_where_not_all_can_be_read_again_and_more_is_taken() {
+        let with = |documents: &[&str], reason: Option<&str>| StoredSignature {
+            source: "oci://registry.test/os:1".to_owned(),
+            envelope: None,
+            artefact: Some(ArtefactSignatures {
+                manifests: vec!["{}".to_owned()],
+                signatures: documents
+                    .iter()
+                    .map(|text| ArtefactSignature {
+                        document: (*text).to_owned(),
+                        signature: None,
+                    })
+                    .collect(),
+            }),
+            reason: reason.map(str::to_owned),
+            message: None,
+        };
+        let before = with(&["a", "b"], None);
+        let kept = |now: &StoredSignature| or_before(Some(&before), now.clone());
+        assert_eq!(kept(&with(&["a"], Some("NotFound"))), before);
+        assert_eq!(kept(&with(&[], None)), before);
+        let more = with(&["b", "a", "c"], Some("NotFound"));
+        assert_eq!(kept(&more), more);
+        let signed_again = with(&["c"], None);
+        assert_eq!(kept(&signed_again), signed_again);
+        let partly = with(&["a"], Some("NotFound"));
+        let now = with(&["a", "b"], Some("NotFound"));
+        assert_eq!(or_before(Some(&partly), now.clone()), now);
     }
 
     fn document(length: usize) -> ArtefactSignature {

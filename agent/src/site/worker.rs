@@ -355,6 +355,7 @@ impl Worker {
             inspected: self.inspected.clone(),
             bmc: self.bmc.clone().map(|bmc| BmcReport {
                 granted: self.site.granted_to(&input.uid),
+                fetches: self.site.fetches(&input.uid, &bmc),
                 pxe: (input.key.kind == MachineKind::Card)
                     .then(|| self.site.pxe_report(&input.uid)),
                 ..bmc

@@ -107,7 +107,11 @@ fn clear(tpm: &mut impl Commands) -> Result<usize, Trouble> {
     body.extend([0, 0, 0, 0, 0]);
     ask(tpm, SESSIONS, CLEAR, "TPM2_Clear", &body).map_err(|trouble| match trouble {
         Trouble::Refused { code, .. } if is_locked(code) => Trouble::Locked(code),
-        other => other,
+        Trouble::Device(_)
+        | Trouble::Locked(_)
+        | Trouble::Refused { .. }
+        | Trouble::Odd(_)
+        | Trouble::Left { .. } => trouble,
     })?;
     let of_owner = |handle: &u32| *handle < FIRST_OF_PLATFORM;
     if let Some(handle) = handles(tpm, FIRST_PERSISTENT)?.into_iter().find(of_owner) {

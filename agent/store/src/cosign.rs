@@ -29,13 +29,15 @@ const SIMPLE_ARTEFACT: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 /// An artefact and what is beside it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Cosigned {
     /// The manifest beside which the signatures are, and if that is an index the one in it that
     /// lists the image, as the registry has them.
     pub manifests: Vec<String>,
-    /// The signatures; none if there is none.
+    /// The signatures of the one and the other; none if there is none.
     pub signatures: Vec<SignatureDocument>,
+    /// What became of the first that could not be read, beside those that could.
+    pub unread: Option<FetchError>,
 }
 
 /// One signature.
@@ -71,25 +73,57 @@ pub(crate) async fn beside(
     let (trail, _) = search.trail(&pinned).await?;
     let mut beside = Beside { search };
     let outer = text(artefact, &trail.outer)?;
-    let signatures = beside.signatures_of(&trail.outer.digest).await?;
+    let of_outer = beside.signatures_of(&trail.outer.digest).await;
     let Some(inner) = trail.inner else {
-        return Ok(Cosigned {
-            manifests: vec![outer],
-            signatures,
-        });
+        return of_outer.of(vec![outer], Vec::new());
     };
     let within = text(artefact, &inner)?;
-    if !signatures.is_empty() {
-        return Ok(Cosigned {
-            manifests: vec![outer, within],
-            signatures,
-        });
+    let mut of_inner = beside.signatures_of(&inner.digest).await;
+    // Nobody has signed the index: then it says nothing.
+    let manifests = if of_outer.signatures.is_empty() {
+        vec![within]
+    } else {
+        vec![outer, within]
+    };
+    of_inner.unread = of_inner.unread.or(of_outer.unread);
+    of_inner.of(manifests, of_outer.signatures)
+}
+
+/// Signatures of one manifest.
+#[derive(Default)]
+struct Read {
+    signatures: Vec<SignatureDocument>,
+    unread: Option<FetchError>,
+}
+
+impl Read {
+    fn misses(&mut self, error: FetchError) {
+        self.unread.get_or_insert(error);
     }
-    // Nobody has signed the index: then the manifest in it, maybe.
-    Ok(Cosigned {
-        signatures: beside.signatures_of(&inner.digest).await?,
-        manifests: vec![within],
-    })
+
+    /// With those of an index beside them. Neither takes all the room from the other.
+    fn of(
+        self,
+        manifests: Vec<String>,
+        mut signatures: Vec<SignatureDocument>,
+    ) -> Result<Cosigned, FetchError> {
+        let left = MOST_SIGNATURES.saturating_sub(self.signatures.len());
+        signatures.truncate(left.max(MOST_SIGNATURES / 2));
+        for one in self.signatures {
+            if signatures.len() < MOST_SIGNATURES && !signatures.contains(&one) {
+                signatures.push(one);
+            }
+        }
+        match self.unread {
+            Some(error) if signatures.is_empty() => Err(error),
+            // One that cannot be read takes nothing from those that can.
+            unread => Ok(Cosigned {
+                manifests,
+                signatures,
+                unread,
+            }),
+        }
+    }
 }
 
 fn text(artefact: &Artefact, found: &Found) -> Result<String, FetchError> {
@@ -112,38 +146,37 @@ struct Beside<'a> {
 }
 
 impl Beside<'_> {
-    async fn signatures_of(
-        &mut self,
-        manifest: &Digest,
-    ) -> Result<Vec<SignatureDocument>, FetchError> {
+    async fn signatures_of(&mut self, manifest: &Digest) -> Read {
+        let mut read = Read::default();
+        let tag = Reference::Tag(format!("{}.sig", as_tag(manifest)));
+        let listed = match self.referrers(manifest).await {
+            Ok(listed) => listed,
+            Err(error) => {
+                read.misses(error);
+                Vec::new()
+            }
+        };
         let mut layers = Vec::new();
-        for referrer in self.referrers(manifest).await? {
-            let reference = Reference::Digest(referrer);
-            if let Some(found) = found(self.search.manifest(&reference).await)? {
-                layers.extend(found.manifest.layers);
+        for reference in listed.into_iter().map(Reference::Digest).chain([tag]) {
+            match found(self.search.manifest(&reference).await) {
+                Ok(Some(found)) => layers.extend(found.manifest.layers),
+                Ok(None) => {}
+                Err(error) => read.misses(error),
             }
         }
-        let tag = Reference::Tag(format!("{}.sig", as_tag(manifest)));
-        if let Some(found) = found(self.search.manifest(&tag).await)? {
-            layers.extend(found.manifest.layers);
-        }
-        let mut signatures = Vec::new();
-        let mut unread = None;
         for layer in layers.iter().filter(|layer| is_signature(layer)) {
-            if signatures.len() == MOST_SIGNATURES {
+            if read.signatures.len() == MOST_SIGNATURES {
                 break;
             }
             match self.document(layer).await {
-                Ok(signature) if !signatures.contains(&signature) => signatures.push(signature),
+                Ok(signature) if !read.signatures.contains(&signature) => {
+                    read.signatures.push(signature);
+                }
                 Ok(_) => {}
-                Err(error) => unread = unread.or(Some(error)),
+                Err(error) => read.misses(error),
             }
         }
-        match unread {
-            // One that cannot be read takes nothing from those that can.
-            Some(error) if signatures.is_empty() => Err(error),
-            Some(_) | None => Ok(signatures),
-        }
+        read
     }
 
     /// What refers to the manifest and may be a signature, what says so first.

@@ -4,7 +4,7 @@
 //! A capability is 256 random bits. It is looked up by its sha256, so that
 //! neither the time of a lookup nor a log line tells anything about it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,9 +17,12 @@ use serde::{Deserialize, Serialize};
 use crate::Digest;
 use crate::disk::{At, DiskError, write_atomic};
 use crate::inner::lock;
+use crate::sight::{Answered, Sight};
 
 /// Digits of a capability.
 const CAPABILITY_LEN: usize = 64;
+/// Ended capabilities that are remembered, to tell whose they were.
+const ENDED: usize = 256;
 const PREFIX: &str = "/i/";
 const SUFFIX: &str = "/image.iso";
 
@@ -93,6 +96,7 @@ pub(crate) struct Entry {
     pub(crate) laid: Laid,
     capability: String,
     pub(crate) stats: Arc<Mutex<GrantStats>>,
+    pub(crate) sight: Arc<Mutex<Sight>>,
     revoked: Arc<AtomicBool>,
 }
 
@@ -128,11 +132,13 @@ impl Entry {
             laid: Laid::default(),
             capability: String::new(),
             stats: Arc::default(),
+            sight: Arc::default(),
             revoked: Arc::default(),
         }
     }
 
-    /// The same image as it is, with nothing laid over it. What is read of it counts for the card.
+    /// The same image as it is, with nothing laid over it. What is read of it counts for the card,
+    /// but is nothing that was seen of the way to it.
     pub(crate) fn bare(&self) -> Self {
         Self {
             card_key: self.card_key.clone(),
@@ -140,6 +146,7 @@ impl Entry {
             laid: Laid::default(),
             capability: self.capability.clone(),
             stats: Arc::clone(&self.stats),
+            sight: Arc::default(),
             revoked: Arc::clone(&self.revoked),
         }
     }
@@ -159,6 +166,8 @@ impl Entry {
 pub(crate) struct Grants {
     by_card: BTreeMap<(String, Digest), Arc<Entry>>,
     by_hash: HashMap<Digest, Arc<Entry>>,
+    /// Hashes of capabilities that ended, and whose they were, the latest last.
+    ended: VecDeque<(Digest, String)>,
     /// Whether the file does not say yet what this table says.
     pub(crate) unsaved: bool,
 }
@@ -222,6 +231,7 @@ impl Grants {
                 },
                 capability: each.capability,
                 stats: Arc::default(),
+                sight: Arc::default(),
                 revoked: Arc::default(),
             });
         }
@@ -264,6 +274,7 @@ impl Grants {
                 laid,
                 capability: old.capability.clone(),
                 stats: Arc::clone(&old.stats),
+                sight: Arc::clone(&old.sight),
                 revoked: Arc::clone(&old.revoked),
             },
             None => Entry {
@@ -272,6 +283,7 @@ impl Grants {
                 laid,
                 capability: hex::encode(rand::random::<[u8; 32]>()),
                 stats: Arc::default(),
+                sight: Arc::new(Mutex::new(Sight::begun())),
                 revoked: Arc::default(),
             },
         };
@@ -305,8 +317,17 @@ impl Grants {
             }
             !ends
         });
-        self.by_hash
-            .retain(|_, entry| !ends(&entry.card_key, &entry.digest));
+        let ended = &mut self.ended;
+        self.by_hash.retain(|hash, entry| {
+            let ends = ends(&entry.card_key, &entry.digest);
+            if ends {
+                ended.push_back((*hash, entry.card_key.clone()));
+            }
+            !ends
+        });
+        while self.ended.len() > ENDED {
+            self.ended.pop_front();
+        }
         self.unsaved |= !revoked.is_empty();
         revoked
     }
@@ -338,13 +359,38 @@ impl Grants {
         self.by_hash.get(&Digest::of(capability.as_bytes()))
     }
 
+    /// Notes a request that was not answered for want of a grant, if it is known whose it was.
+    pub(crate) fn note_ended(&self, path: &str) {
+        let capability = path
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.strip_suffix(SUFFIX));
+        let Some(hash) = capability.map(|capability| Digest::of(capability.as_bytes())) else {
+            return;
+        };
+        let Some((_, card)) = self.ended.iter().find(|(ended, _)| *ended == hash) else {
+            return;
+        };
+        for entry in self.of_card(card) {
+            lock(&entry.sight).answered(Answered::Ended);
+        }
+    }
+
+    fn of_card(&self, card_key: &str) -> impl Iterator<Item = &Arc<Entry>> {
+        let all = self.by_card.values();
+        all.filter(move |each| each.card_key == card_key)
+    }
+
+    /// What was seen of the way to each image of a card.
+    pub(crate) fn sights(&self, card_key: &str) -> Vec<(Digest, Sight)> {
+        let of_card = self.of_card(card_key);
+        of_card
+            .map(|each| (each.digest, *lock(&each.sight)))
+            .collect()
+    }
+
     pub(crate) fn stats(&self, card_key: &str) -> Option<GrantStats> {
         let mut sum = None;
-        for entry in self
-            .by_card
-            .values()
-            .filter(|each| each.card_key == card_key)
-        {
+        for entry in self.of_card(card_key) {
             sum.get_or_insert_with(GrantStats::default)
                 .add(&lock(&entry.stats));
         }

@@ -6,7 +6,7 @@ use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use axum::Router;
@@ -17,8 +17,8 @@ use axum::routing::get;
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, stream};
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE,
-    RANGE, RETRY_AFTER,
+    ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    IF_RANGE, RANGE, RETRY_AFTER,
 };
 use http::{HeaderMap, Method, StatusCode, Uri};
 use rustix::io::{ReadWriteFlags, preadv2};
@@ -28,6 +28,7 @@ use crate::error::GrantError;
 use crate::grants::{Entry, Laid};
 use crate::inner::{Inner, Unusable, lock};
 use crate::range::{Requested, requested};
+use crate::sight::{Answered, Sight};
 use crate::slots::{Layer, Slots};
 use crate::{BlobInfo, Digest};
 
@@ -38,7 +39,10 @@ const OPENED_AT_MOST: usize = 3;
 
 pub(crate) fn router(inner: Arc<Inner>) -> Router {
     Router::new()
-        .route("/i/{capability}/image.iso", get(serve))
+        .route(
+            "/i/{capability}/image.iso",
+            get(serve).fallback(refuse_method),
+        )
         .with_state(inner)
 }
 
@@ -48,12 +52,28 @@ async fn serve(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let entry = lock(&inner.state).grants.serve(uri.path()).cloned();
+    let entry = granted_by(&inner, &uri);
     let Some(entry) = entry else {
         tracing::debug!("image request without a valid capability");
         return StatusCode::NOT_FOUND.into_response();
     };
     respond(&inner, entry, &method, &headers).await
+}
+
+async fn refuse_method(State(inner): State<Arc<Inner>>, uri: Uri) -> Response {
+    if let Some(entry) = granted_by(&inner, &uri) {
+        lock(&entry.sight).answered(Answered::NoSuchMethod);
+    }
+    (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET,HEAD")]).into_response()
+}
+
+fn granted_by(inner: &Inner, uri: &Uri) -> Option<Arc<Entry>> {
+    let state = lock(&inner.state);
+    let entry = state.grants.serve(uri.path()).cloned();
+    if entry.is_none() {
+        state.grants.note_ended(uri.path());
+    }
+    entry
 }
 
 /// Answers a request for what was granted.
@@ -67,6 +87,7 @@ pub(crate) async fn respond(
         Ok(opened) => opened,
         Err(error) => {
             lock(&entry.stats).failures += 1;
+            lock(&entry.sight).answered(Answered::Failed);
             tracing::error!(card_key = entry.card_key, digest = %entry.digest, ?error,
                 "granted image cannot be served");
             return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "30")]).into_response();
@@ -97,6 +118,7 @@ pub(crate) async fn respond(
         Requested::Whole => (StatusCode::OK, 0..info.size),
         Requested::Part(bytes) => (StatusCode::PARTIAL_CONTENT, bytes),
         Requested::Unsatisfiable => {
+            lock(&entry.sight).answered(Answered::NoSuchRange);
             let whole = [(CONTENT_RANGE, format!("bytes */{}", info.size))];
             return (StatusCode::RANGE_NOT_SATISFIABLE, fixed, whole).into_response();
         }
@@ -107,9 +129,14 @@ pub(crate) async fn respond(
         [(CONTENT_RANGE, format!("bytes {first}-{last}/{}", info.size))]
     });
     let body = if *method == Method::HEAD {
+        let mut sight = lock(&entry.sight);
+        sight.length = info.size;
+        sight.answered(Answered::Headers);
         Body::empty()
     } else {
-        body(entry, file, &slots, bytes)
+        lock(&entry.sight).sends(info.size);
+        let sight = Arc::clone(&entry.sight);
+        Body::from_stream(pieces(entry, file, &slots, bytes, Some(sight)))
     };
     match place {
         Some(place) => (status, fixed, length, place, body).into_response(),
@@ -178,19 +205,21 @@ struct Sending {
     entry: Arc<Entry>,
     file: Arc<File>,
     layers: Vec<Layer>,
+    asked: Range<u64>,
     rest: Range<u64>,
     /// What was handed out last: its memory is used again once it has been sent.
     sent: Bytes,
+    /// Where it is told that it ends, if anybody asked for it by its URL.
+    sight: Option<Arc<Mutex<Sight>>>,
 }
 
 impl Drop for Sending {
     fn drop(&mut self) {
         lock(&self.entry.stats).active -= 1;
+        if let Some(sight) = &self.sight {
+            lock(sight).sent(&self.asked, &self.rest);
+        }
     }
-}
-
-fn body(entry: Arc<Entry>, file: File, slots: &Slots, bytes: Range<u64>) -> Body {
-    Body::from_stream(pieces(entry, file, slots, bytes))
 }
 
 fn pieces(
@@ -198,14 +227,17 @@ fn pieces(
     file: File,
     slots: &Slots,
     bytes: Range<u64>,
+    sight: Option<Arc<Mutex<Sight>>>,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     lock(&entry.stats).active += 1;
     let sending = Sending {
         layers: layers(&entry, slots),
         entry,
         file: Arc::new(file),
+        asked: bytes.clone(),
         rest: bytes,
         sent: Bytes::new(),
+        sight,
     };
     stream::try_unfold(sending, |mut sending| async move {
         let chunk = sending.next().await?;
@@ -239,7 +271,7 @@ pub(crate) async fn granted(
         .map_err(|error| error.of(&entry.digest))?;
     Ok(GrantedImage {
         length: info.size,
-        bytes: Box::pin(pieces(entry, file, &slots, 0..info.size)),
+        bytes: Box::pin(pieces(entry, file, &slots, 0..info.size, None)),
     })
 }
 
@@ -280,6 +312,9 @@ impl Sending {
             Ok(buffer) => buffer,
             Err(error) => {
                 lock(&self.entry.stats).failures += 1;
+                if let Some(sight) = self.sight.take() {
+                    lock(&sight).failed();
+                }
                 tracing::error!(card_key = self.entry.card_key, digest = %self.entry.digest, %error,
                     "granted image cannot be read");
                 return Err(error);

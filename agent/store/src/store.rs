@@ -21,6 +21,7 @@ use crate::inner::{Inner, lock};
 use crate::medium::Own;
 use crate::pins::{Pin, Pins};
 use crate::serve::GrantedImage;
+use crate::sight::Sight;
 use crate::slots::{FileSlot, SeedSlot, SlotScan};
 use crate::source::ImageSource;
 use crate::{
@@ -308,6 +309,11 @@ impl Store {
     /// What a card has read so far; `None` when it has no grant.
     pub fn grant_stats(&self, card_key: &str) -> Option<GrantStats> {
         lock(&self.inner.state).grants.stats(card_key)
+    }
+
+    /// What was seen of the way to each image that a card was granted.
+    pub fn sights(&self, card_key: &str) -> Vec<(Digest, Sight)> {
+        lock(&self.inner.state).grants.sights(card_key)
     }
 
     /// Whose URL this is, if it is one of ours that is still valid, in

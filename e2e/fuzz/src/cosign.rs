@@ -37,6 +37,7 @@ pub(crate) fn run(bytes: &[u8]) {
     let signers = Signers::new(&[ImageSigner {
         name: "releases".to_owned(),
         public_key: KEY.to_owned(),
+        accepts_manifests: true,
     }]);
     let genuine = ArtefactSignature {
         document: PAYLOAD.to_owned(),

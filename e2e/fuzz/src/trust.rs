@@ -21,6 +21,7 @@ pub(crate) fn run(bytes: &[u8]) {
     let signers = Signers::new(&[ImageSigner {
         name: "releases".to_owned(),
         public_key: KEY.to_owned(),
+        accepts_manifests: false,
     }]);
     match Envelope::parse(bytes) {
         Ok(envelope) => {

@@ -40,6 +40,9 @@ pub struct LabSpec {
     /// Names of VMs whose own firmware fetches `HttpBootUri`. The emulator's way with the others
     /// is to download it itself and to insert a CD.
     pub http_boot: BTreeSet<String>,
+    /// Certificates (DER) by machine name, of the authority that the firmware of a VM trusts when it
+    /// fetches over HTTPS.
+    pub authorities: BTreeMap<String, Vec<u8>>,
     /// Name of the VM that has a second interface, from which its firmware boots by PXE.
     pub boot_network: Option<String>,
 }
@@ -53,6 +56,7 @@ impl LabSpec {
             listen: Ipv4Addr::LOCALHOST.into(),
             tls: BTreeMap::new(),
             http_boot: BTreeSet::new(),
+            authorities: BTreeMap::new(),
             boot_network: None,
         }
     }
@@ -91,10 +95,16 @@ impl LabSpec {
                 "a certificate is for {name}, which is no machine"
             );
         }
-        for name in self.http_boot.iter().chain(&self.boot_network) {
+        let trusting = self.authorities.keys();
+        for name in self
+            .http_boot
+            .iter()
+            .chain(&self.boot_network)
+            .chain(trusting)
+        {
             ensure!(
                 names.contains(name),
-                "{name} boots over the network and is no machine"
+                "{name} boots over the network, or trusts somebody, and is no machine"
             );
         }
         Ok(())
@@ -253,7 +263,8 @@ impl Lab {
         for machine in &spec.machines {
             let boots_there = spec.boot_network.as_ref() == Some(&machine.name);
             let network = boot_network.as_ref().filter(|_| boots_there);
-            let defined = define(&state, machine, &hypervisor, network).await?;
+            let authority = spec.authorities.get(&machine.name).cloned();
+            let defined = define(&state, machine, &hypervisor, network, authority).await?;
             machines.insert(machine.name.clone(), defined);
         }
         let bmcs = Bmcs::up(&state, &spec, Driver::Libvirt(&hypervisor)).await?;
@@ -403,6 +414,7 @@ async fn define(
     spec: &MachineSpec,
     hypervisor: &Arc<Hypervisor>,
     network: Option<&BootNetwork>,
+    authority: Option<Vec<u8>>,
 ) -> Result<Machine> {
     let folder = machine_folder(state, &spec.name);
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -413,6 +425,12 @@ async fn define(
         .context("the task that makes a disk ended early")??;
     let console = folder.join("console.log");
     let nvram = Nvram::of(&folder);
+    if let Some(authority) = authority {
+        let nvram = nvram.clone();
+        tokio::task::spawn_blocking(move || nvram.trust(&authority))
+            .await
+            .context("the task that enrols an authority ended early")??;
+    }
     let definition = domain::definition(spec, &disk, &nvram, &console, network)?;
     hypervisor
         .define(&definition, &folder.join("domain.xml"))

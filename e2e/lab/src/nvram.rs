@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use serde_json::json;
 
 use crate::command::run;
 use crate::requirements::python_environment;
@@ -18,6 +19,13 @@ const PINS: &str = include_str!("../assets/virt-firmware.txt");
 const ORDER: &str = r#"{"version": 2, "variables": [{
     "name": "BootOrder", "guid": "8be4df61-93ca-11d2-aa0d-00e098032b8c", "attr": 7, "data": "9900"
 }]}"#;
+
+/// Who owns the list of authorities that the firmware's TLS trusts (EDK II, `TlsAuthentication.h`).
+const TLS_CA_CERTIFICATE: &str = "fd2340d0-3dab-4349-a6c7-3b4f12b48eae";
+/// `EFI_CERT_X509_GUID`, as it lies in memory (UEFI 2.10, section 32.4.1).
+const X509: [u8; 16] = [
+    0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a, 0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72,
+];
 
 /// A file of UEFI variables.
 #[derive(Debug, Clone)]
@@ -52,6 +60,23 @@ impl Nvram {
         self.change(&["--delete", "BootNext", "--delete", "Boot0099"])
     }
 
+    /// The firmware trusts this authority (a certificate, DER), and no other, when it fetches over
+    /// HTTPS. Blocking.
+    pub(crate) fn trust(&self, authority: &[u8]) -> Result<()> {
+        let file = self.0.with_extension("authority.json");
+        let variables = json!({"version": 2, "variables": [{
+            "name": "TlsCaCertificate",
+            "guid": TLS_CA_CERTIFICATE,
+            // It stays, and is there until a system runs.
+            "attr": 3,
+            "data": hex::encode(signature_list(authority)?),
+        }]});
+        fs::write(&file, variables.to_string())
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        let file = file.to_str().context("the state folder is not UTF-8")?;
+        self.change(&["--set-json", file])
+    }
+
     fn change(&self, how: &[&str]) -> Result<()> {
         if !self.0.exists() {
             fs::copy(VARIABLES, &self.0)
@@ -61,4 +86,18 @@ impl Nvram {
         run(Command::new(tool).arg("--inplace").arg(&self.0).args(how))?;
         Ok(())
     }
+}
+
+/// `EFI_SIGNATURE_LIST` of one certificate whose owner is nobody.
+fn signature_list(certificate: &[u8]) -> Result<Vec<u8>> {
+    const HEAD: usize = 16 + 3 * 4;
+    let signature = 16 + certificate.len();
+    let mut list = X509.to_vec();
+    for size in [HEAD + signature, 0, signature] {
+        let size = u32::try_from(size).context("the certificate is too large")?;
+        list.extend(size.to_le_bytes());
+    }
+    list.extend([0; 16]);
+    list.extend(certificate);
+    Ok(list)
 }

@@ -2,9 +2,8 @@
 //! `openssl`, which hashes it. Ratios, measured alternately in one run.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,9 +11,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use lockstep_store::Digest;
 use lockstep_store_process::{Answer, Order};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::artefacts;
+use crate::nginx::Nginx;
 use crate::registry::Context;
 use crate::report::Report;
 use crate::store_process::StoreProcess;
@@ -33,8 +33,6 @@ const SERVED: f64 = 0.8;
 const VERIFIED: f64 = 0.9;
 /// Bar for resident memory.
 const RESIDENT: u64 = 64 << 20;
-/// Until nginx answers.
-const UP: Duration = Duration::from_secs(10);
 
 /// Runs the benchmark.
 ///
@@ -49,7 +47,10 @@ pub async fn run(context: Context) -> Result<Report> {
     let digest = openssl(&source).await?.0;
     let store_dir = folder.join("store");
     let blob = store_dir.join("sha256").join(digest.hex());
-    let nginx = Nginx::start(folder, &[("/source", &source), ("/image", &blob)]).await?;
+    let files: String = [("/source", &source), ("/image", &blob)]
+        .map(|(path, file)| format!("    location = {path} {{ alias {}; }}\n", file.display()))
+        .concat();
+    let nginx = Nginx::start(folder, false, &files).await?;
     let log = folder.join("store.log");
     let command = [
         binary.into_os_string(),
@@ -60,7 +61,7 @@ pub async fn run(context: Context) -> Result<Report> {
     let fetch = Order::Fetch {
         digest,
         size: Some(SIZE),
-        sources: vec![nginx.url("/source")],
+        sources: vec![format!("http://127.0.0.1:{}/source", nginx.port())],
         accounts: None,
     };
     let answer = store.order(&fetch).await?;
@@ -74,7 +75,7 @@ pub async fn run(context: Context) -> Result<Report> {
     let mut bytes = [0_u64; 2];
     let mut ratios = Vec::new();
     for _ in 0..ROUNDS {
-        let theirs = read(nginx.port, "/image").await?;
+        let theirs = read(nginx.port(), "/image").await?;
         let ours = read(store.port(), &path).await?;
         ratios.push(ours as f64 / theirs as f64);
         bytes = [bytes[0] + ours, bytes[1] + theirs];
@@ -96,6 +97,7 @@ pub async fn run(context: Context) -> Result<Report> {
         format!("{verified:.2}"),
     );
     std::fs::remove_file(&blob)?;
+    nginx.stop().await?;
     let mut missed = Vec::new();
     if served < SERVED {
         missed.push(format!("served {served:.2} of nginx, not {SERVED}"));
@@ -232,86 +234,4 @@ fn client(port: u16, path: &str, start: u64, over: &AtomicBool) -> Result<u64> {
         from = 0;
     }
     Ok(bytes)
-}
-
-/// nginx as a site would have it for files.
-struct Nginx {
-    child: Child,
-    port: u16,
-}
-
-impl Nginx {
-    async fn start(folder: &Path, files: &[(&str, &PathBuf)]) -> Result<Self> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-            .local_addr()?
-            .port();
-        let locations: String = files
-            .iter()
-            .map(|(path, file)| format!("    location = {path} {{ alias {}; }}\n", file.display()))
-            .collect();
-        let text = format!(
-            "user root;
-daemon off;
-worker_processes auto;
-pid nginx.pid;
-events {{ worker_connections 1024; }}
-http {{
-  access_log off;
-  sendfile on;
-  tcp_nopush on;
-  client_body_temp_path body;
-  proxy_temp_path proxy;
-  fastcgi_temp_path fastcgi;
-  scgi_temp_path scgi;
-  uwsgi_temp_path uwsgi;
-  server {{
-    listen 127.0.0.1:{port};
-{locations}  }}
-}}
-"
-        );
-        let prefix = folder.join("nginx");
-        std::fs::create_dir_all(&prefix)?;
-        let config = prefix.join("nginx.conf");
-        std::fs::write(&config, text)?;
-        let log = prefix.join("error.log");
-        let child = Command::new("/usr/sbin/nginx")
-            .arg("-p")
-            .arg(&prefix)
-            .arg("-c")
-            .arg(&config)
-            .arg("-e")
-            .arg(&log)
-            .stdin(Stdio::null())
-            .spawn()
-            .context("the store is measured against nginx; apt-get install nginx-light")?;
-        let nginx = Self { child, port };
-        let began = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            ensure!(
-                began.elapsed() < UP,
-                "nginx does not answer; see {}",
-                log.display()
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(nginx)
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
-    }
-}
-
-impl Drop for Nginx {
-    /// The master ends its workers when it is told to end, and would leave them when it is killed.
-    fn drop(&mut self) {
-        let Some(id) = self.child.id() else { return };
-        let told = std::process::Command::new("kill")
-            .arg(id.to_string())
-            .status();
-        if let Err(error) = told {
-            tracing::warn!(%error, "nginx was not stopped");
-        }
-    }
 }

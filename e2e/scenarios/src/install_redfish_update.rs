@@ -6,14 +6,13 @@
 //! byte, how often it was asked, and what was written to which card.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use kube::Api;
+use lockstep_crds::Dpu;
 use lockstep_crds::host::{CardRecord, InstallFailure};
 use lockstep_crds::inventory::InstallMethod;
-use lockstep_crds::{Dpu, DpuHost};
 use lockstep_lab::image::Image;
 use lockstep_xpusim::effect::What;
 use lockstep_xpusim::fault::Fault;
@@ -26,7 +25,7 @@ use crate::objects::{self, Choices, NAMESPACE};
 use crate::registry::Context;
 use crate::report::Report;
 use crate::simulated::{PASSWORD, secrets};
-use crate::simulated_fleet::card_systems::CardSystems;
+use crate::simulated_fleet::cases::{begin, host_of, record};
 use crate::story;
 use crate::world::{Simulated, World};
 
@@ -99,10 +98,6 @@ const CASES: [Case; 7] = [
 const STUCK: &str = "card-7";
 
 impl Case {
-    fn host(&self) -> String {
-        self.card.replace("card", "host")
-    }
-
     /// Its updates, by the way that each takes.
     fn updates(&self) -> (usize, usize) {
         match (self.methods, self.fails) {
@@ -121,7 +116,7 @@ fn fleet() -> String {
             "- hosts: [{{name: {host}, personality: dell-host, password: {PASSWORD}, off: true}}]\n  cards:\n  \
              - {{name: {card}, personality: bluefield-3, password: {PASSWORD}, off: true, os: '', \
              slots: [{{host: {host}, number: 1, slotPower: standby}}]}}\n",
-            host = case.host(),
+            host = host_of(case.card),
         );
     }
     yaml
@@ -150,7 +145,7 @@ fn machines(fleet: &Simulated) -> Result<String> {
     let mut yaml = String::new();
     for case in &CASES {
         let policy = if case.methods == BOTH { "both" } else { "push" };
-        let host = case.host();
+        let host = host_of(case.card);
         for (kind, name, rest) in [
             (
                 "DpuHost",
@@ -189,18 +184,10 @@ pub async fn run(context: Context) -> Result<Report> {
             simulated.strike_once(case.card, fault)?;
         }
     }
-    let fleet = Arc::clone(&simulated.fleet);
-    let mut world = World::start_simulated(&context.folder, simulated, &context.binaries).await?;
-    world.start_operator().await?;
-    world.start_agent().await?;
     let cards = CASES.map(|case| case.card);
-    let systems = CardSystems::start(&world, &fleet, &cards, &image)?;
     let began = Instant::now();
-    world
-        .control_plane
-        .kubectl()
-        .apply_text(&yaml.concat())
-        .await?;
+    let begun = begin(&context, simulated, &cards, &image, &yaml.concat()).await?;
+    let (mut world, systems, fleet) = (begun.world, begun.systems, begun.fleet);
 
     release_the_stuck(&world, &fleet, &mut report).await?;
     let cards: Vec<_> = CASES
@@ -215,7 +202,7 @@ pub async fn run(context: Context) -> Result<Report> {
     );
     story::comes_to_rest(&world.control_plane, Duration::from_secs(15), SOON).await?;
     for case in &CASES {
-        let kept = record(&world, case).await?;
+        let kept = record(&world, case.card).await?;
         told(case, &kept, &mut report)?;
         written(case, &fleet, &image)?;
         asked(case, &fleet)?;
@@ -249,15 +236,6 @@ async fn release_the_stuck(world: &World, fleet: &Fleet, report: &mut Report) ->
         "{STUCK}: a person restarts its BMC and cuts its power"
     ));
     Ok(())
-}
-
-async fn record(world: &World, case: &Case) -> Result<CardRecord> {
-    let hosts: Api<DpuHost> = Api::namespaced(world.control_plane.client(), NAMESPACE);
-    let host = hosts.get(&case.host()).await?;
-    let kept = host
-        .status
-        .and_then(|status| status.cards.into_iter().next());
-    kept.with_context(|| format!("nothing is recorded of {}", case.card))
 }
 
 /// The record has each failure with its reason, and nothing is armed any more.

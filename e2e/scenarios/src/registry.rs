@@ -11,7 +11,7 @@ use crate::report::Report;
 use crate::{
     aarch64_agent, address_swap, adopt, adopt_update, bad_input, bmc_quirks, crash_points,
     dead_man, discovery_join, discovery_local, discovery_mixed, first_light, found_to_ready, helm,
-    host_in_use, host_wait, image_registry, image_trust, install_devlink, install_pxe,
+    host_in_use, host_wait, image_registry, image_trust, install_devlink, install_ipu, install_pxe,
     install_redfish_update, install_rshim, install_service, install_uefi_http, restore,
     rshim_device, simulated_fleet, simulator_conformance, store_crash, update_bmc, update_firmware,
     update_rollback, upgrade_mid_operation, wipe, xpu_diskless,
@@ -75,6 +75,12 @@ pub const ALL: &[Scenario] = &[
         about: "BMCs are found, cards approved by a policy, and an image that requires firmware waits for it, then goes on",
         tier: Tier::Ci,
         run: |context| Box::pin(found_to_ready::run(context)),
+    },
+    Scenario {
+        name: "install-ipu",
+        about: "an Intel IPU is armed while it runs and restarted whole by its BMC, its host held off; beside a host that is up it is refused",
+        tier: Tier::All,
+        run: |context| Box::pin(install_ipu::run(context)),
     },
     Scenario {
         name: "install-redfish-update",

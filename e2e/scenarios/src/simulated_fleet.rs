@@ -6,6 +6,7 @@
 //! `card_systems`. Needs neither root nor packages.
 
 pub(crate) mod card_systems;
+pub(crate) mod cases;
 mod objects;
 
 use std::collections::BTreeSet;

@@ -8,12 +8,9 @@
 mod fleet;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use kube::Api;
-use lockstep_crds::DpuHost;
+use anyhow::{Result, bail, ensure};
 use lockstep_crds::host::CardRecord;
 use lockstep_lab::image::Image;
 use lockstep_xpusim::effect::What;
@@ -21,8 +18,7 @@ use lockstep_xpusim::fault::Fault;
 use lockstep_xpusim::{Fleet, Listen};
 
 use self::fleet::{
-    CASES, COMPONENT, Case, NEW, OLD, REFUSED, REPINNED, fleet, host_of, image, machines, pin,
-    policy,
+    CASES, COMPONENT, Case, NEW, OLD, REFUSED, REPINNED, fleet, image, machines, pin, policy,
 };
 use crate::artefacts;
 use crate::image_server::ImageServer;
@@ -30,7 +26,7 @@ use crate::objects::NAMESPACE;
 use crate::registry::Context;
 use crate::report::Report;
 use crate::simulated::secrets;
-use crate::simulated_fleet::card_systems::CardSystems;
+use crate::simulated_fleet::cases::{begin, host_of, record};
 use crate::story;
 use crate::world::{Machines, Simulated, World};
 
@@ -64,18 +60,10 @@ pub async fn run(context: Context) -> Result<Report> {
             simulated.strike_once(case.card, fault)?;
         }
     }
-    let fleet = Arc::clone(&simulated.fleet);
-    let mut world = World::start_simulated(&context.folder, simulated, &context.binaries).await?;
-    world.start_operator().await?;
-    world.start_agent().await?;
     let names = CASES.map(|case| case.card);
-    let systems = CardSystems::start(&world, &fleet, &names, &system)?;
     let began = Instant::now();
-    world
-        .control_plane
-        .kubectl()
-        .apply_text(&yaml.concat())
-        .await?;
+    let begun = begin(&context, simulated, &names, &system, &yaml.concat()).await?;
+    let (mut world, systems, fleet) = (begun.world, begun.systems, begun.fleet);
 
     repin(&world, &mut report).await?;
     let cards: Vec<_> = CASES
@@ -165,15 +153,6 @@ async fn refused(world: &World, fleet: &Fleet, report: &mut Report) -> Result<()
         ensure!(changed.is_none(), "{machine}: {changed:?}");
     }
     Ok(())
-}
-
-async fn record(world: &World, card: &str) -> Result<CardRecord> {
-    let hosts: Api<DpuHost> = Api::namespaced(world.control_plane.client(), NAMESPACE);
-    let host = hosts.get(&host_of(card)).await?;
-    let kept = host
-        .status
-        .and_then(|status| status.cards.into_iter().next());
-    kept.with_context(|| format!("nothing is recorded of {card}"))
 }
 
 /// The record has each failure with its reason, and nothing waits any more.

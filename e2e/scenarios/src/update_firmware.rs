@@ -9,12 +9,9 @@
 mod fleet;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use kube::Api;
-use lockstep_crds::DpuHost;
+use anyhow::{Result, bail, ensure};
 use lockstep_crds::host::{CardRecord, ComponentRecord};
 use lockstep_lab::image::Image;
 use lockstep_xpusim::effect::{Cause, Effect, What};
@@ -22,16 +19,17 @@ use lockstep_xpusim::stage::Stage;
 use lockstep_xpusim::{Fleet, Listen};
 
 use self::fleet::{
-    BARE, CASES, COMPONENT, Case, NEW, NEWER, OLD, RUNNING, STAYS, fleet, host_of, images,
-    machines, policies, wishes,
+    BARE, CASES, COMPONENT, Case, NEW, NEWER, OLD, RUNNING, STAYS, fleet, images, machines,
+    policies, wishes,
 };
 use crate::artefacts;
 use crate::image_server::ImageServer;
-use crate::objects::{self, NAMESPACE};
+use crate::objects;
 use crate::registry::Context;
 use crate::report::Report;
 use crate::simulated::secrets;
 use crate::simulated_fleet::card_systems::CardSystems;
+use crate::simulated_fleet::cases::{begin, host_of, record};
 use crate::story;
 use crate::world::{Simulated, World};
 
@@ -68,15 +66,10 @@ pub async fn run(context: Context) -> Result<Report> {
             simulated.strike_once(case.card, fault)?;
         }
     }
-    let fleet = Arc::clone(&simulated.fleet);
-    let mut world = World::start_simulated(&context.folder, simulated, &context.binaries).await?;
-    world.start_operator().await?;
-    world.start_agent().await?;
     let names = CASES.map(|case| case.card);
-    let systems = CardSystems::start(&world, &fleet, &names, &system)?;
     let began = Instant::now();
-    let kubectl = world.control_plane.kubectl();
-    kubectl.apply_text(&yaml.concat()).await?;
+    let begun = begin(&context, simulated, &names, &system, &yaml.concat()).await?;
+    let (mut world, systems, fleet) = (begun.world, begun.systems, begun.fleet);
 
     let cards: Vec<_> = CASES
         .iter()
@@ -101,15 +94,6 @@ pub async fn run(context: Context) -> Result<Report> {
     systems.stop().await?;
     world.stop().await?;
     Ok(report)
-}
-
-async fn record(world: &World, card: &str) -> Result<CardRecord> {
-    let hosts: Api<DpuHost> = Api::namespaced(world.control_plane.client(), NAMESPACE);
-    let host = hosts.get(&host_of(card)).await?;
-    let kept = host
-        .status
-        .and_then(|status| status.cards.into_iter().next());
-    kept.with_context(|| format!("nothing is recorded of {card}"))
 }
 
 fn component<'a>(kept: &'a CardRecord, card: &str) -> Result<&'a ComponentRecord> {

@@ -208,7 +208,10 @@ fn host_beside(view: &View, draft: &Draft, now: Timestamp) -> Option<HostExpects
     let updates = draft.action.kind.is_update() || draft.action.kind.is_firmware();
     let of_power = matches!(
         draft.action.kind,
-        ActionKind::PowerOn | ActionKind::ShutdownGracefully | ActionKind::ForceOff
+        ActionKind::PowerOn
+            | ActionKind::ShutdownGracefully
+            | ActionKind::ForceOff
+            | ActionKind::RestartCard
     );
     if draft.target.kind != TargetKind::Card || !(of_power || updates) {
         return None;
@@ -322,7 +325,9 @@ pub(crate) fn issue(
         ActionKind::PullFirmware | ActionKind::PushFirmware | ActionKind::ResetBmc => {
             begin_firmware(view, record, &directive, now);
         }
-        ActionKind::PushImage => begin_install(view, record, &directive, None, now),
+        ActionKind::PushImage | ActionKind::RestartCard => {
+            begin_install(view, record, &directive, None, now);
+        }
         ActionKind::ReleaseHost => {
             // So that it stays decided though the release fails at first.
             if draft.release == Some(ReleaseReason::Refused) {

@@ -10,8 +10,10 @@ use lockstep_crds::report::{BmcReport, OsReport};
 use lockstep_crds::{DpuHostStatus, names};
 
 use crate::approval::{is_approved, refused};
+use crate::armed_firmware;
 use crate::arriving::arriving;
 use crate::card_record::{CARDS, hazard_end, install_end, supersedes, writing_end};
+use crate::fetch;
 use crate::firmware;
 use crate::firmware_record::{self, is_under_way};
 use crate::give_back::{give_back, is_awaited};
@@ -160,6 +162,13 @@ pub fn intent(
         Some(kept) => roll_back::told(kept, card, needed),
         None => needed,
     };
+    if let Intent::Act(draft) = &needed
+        && draft.target.uid == card.uid()
+        && let Some(kept) = record_of(record, card)
+        && let Some(why) = armed_firmware::refused_by(view, card, kept, &draft.action.kind)
+    {
+        return armed_firmware::told(why);
+    }
     match needed {
         Intent::Act(draft) if card.dpu.spec.paused && !is_going(view, card) => {
             paused(&draft.message)
@@ -221,6 +230,12 @@ fn needed(
     if let Some(conflict) = card.conflicts.first() {
         return Intent::stall(Reason::IdentityConflict, conflict.clone());
     }
+    // What wipes a card powers it on too, and nothing is written over meanwhile.
+    let armed = kept.filter(|kept| wipe::is_asked(card) && kept.observed_at.is_none());
+    let armed = armed.filter(|kept| install_end(view, kept, now).is_none());
+    if let Some(why) = armed.and_then(|kept| armed_firmware::refused(view, card, kept)) {
+        return armed_firmware::told(why);
+    }
     let firmware = kept.filter(|_| !wipe::is_asked(card));
     let firmware = firmware.and_then(|kept| firmware::next(view, record, spec, card, kept, now));
     if let Some(next) = firmware {
@@ -229,7 +244,7 @@ fn needed(
             (next @ (Intent::Act(_) | Intent::Taint(_) | Intent::Done), _, _) => next,
             (_, Some(led), _) => led,
             // Nobody comes back to a card that was stopped for firmware which is not written again.
-            (next @ Intent::Stall(_), None, Some(kept)) if runs_on(record, card, kept) => {
+            (next @ Intent::Stall(_), None, Some(kept)) if firmware_is_over(kept) => {
                 let stays = kept.is_as_it_stays();
                 owed(view, record, card, kept, stays, now).unwrap_or(next)
             }
@@ -285,11 +300,9 @@ fn led_meanwhile(
         .filter(|next| matches!(next, Intent::Act(_)))
 }
 
-/// Whether a card whose firmware needs a person goes on as it is: nothing was begun that is not over,
-/// and no system is to be installed after it.
-fn runs_on(record: &DpuHostStatus, card: &CardView, kept: &CardRecord) -> bool {
-    let is_over = !kept.components.iter().any(is_under_way);
-    is_over && (is_installed(record, card) || card.wanted == Wanted::Nothing)
+/// Whether a card whose firmware needs a person may go on as it is: nothing was begun that is not over.
+fn firmware_is_over(kept: &CardRecord) -> bool {
+    !kept.components.iter().any(is_under_way)
 }
 
 fn nothing_wanted() -> Intent {
@@ -306,7 +319,9 @@ fn undo(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) ->
     } else if retire::is_retired(card) {
         retire::rest(view, record, card, now)
     } else {
-        nothing_wanted()
+        let kept = record_of(record, card);
+        let armed = kept.and_then(|kept| armed_firmware::refused(view, card, kept));
+        armed.map_or_else(nothing_wanted, armed_firmware::told)
     };
     let Some(kept) = record_of(record, card) else {
         return idle;
@@ -341,7 +356,7 @@ fn undo(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) ->
 
 /// What a card needs that was stopped, before nothing more is done to it. `boots`: whether it may boot
 /// with what is armed there.
-fn owed(
+pub(crate) fn owed(
     view: &View,
     record: &DpuHostStatus,
     card: &CardView,
@@ -366,7 +381,7 @@ fn without_image(
 ) -> Intent {
     if let Some(kept) = kept {
         if let Some(end) = install_end(view, kept, now) {
-            return booting(kept, end);
+            return booting(view, card, kept, end, now);
         }
         // What a stateless card boots from is armed for good; whether it is wanted nobody can tell.
         let is_kept = kept.image.as_ref().is_some_and(|image| image.stateless);
@@ -515,7 +530,13 @@ pub(crate) fn clear(view: &View, kept: &CardRecord, card: &CardView, now: Timest
     }
 }
 
-pub(crate) fn booting(kept: &CardRecord, end: Timestamp) -> Intent {
+pub(crate) fn booting(
+    view: &View,
+    card: &CardView,
+    kept: &CardRecord,
+    end: Timestamp,
+    now: Timestamp,
+) -> Intent {
     let image = kept.image.as_ref();
     let is_stateless = image.is_some_and(|image| image.stateless);
     let image = image.map_or("its image", |image| &image.version);
@@ -527,11 +548,15 @@ pub(crate) fn booting(kept: &CardRecord, end: Timestamp) -> Intent {
         Some(_) | None if is_stateless => format!("powered on to boot {image} from the network"),
         Some(_) | None => format!("powered on to install {image}"),
     };
-    Intent::wait_until(
-        Reason::AwaitingOs,
-        format!("{begun}; its own agent must report that image before {end}"),
-        end,
-    )
+    let awaited = format!("{begun}; its own agent must report that image before {end}");
+    match fetch::of_install(view, card, kept, now) {
+        None => Intent::wait_until(Reason::AwaitingOs, awaited, end),
+        Some(fault) => Intent::wait_until(
+            Reason::ImageNotFetched,
+            format!("{awaited}. So far {}", fault.message),
+            end,
+        ),
+    }
 }
 
 /// The card as a machine whose power may have to be cut.

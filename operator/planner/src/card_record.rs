@@ -7,7 +7,7 @@ use lockstep_crds::DpuHostStatus;
 use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::host::{ArmedEffect, CardRecord, InstallFailure};
 use lockstep_crds::observed::PowerState;
-use lockstep_crds::report::{BmcReport, MediaOwner};
+use lockstep_crds::report::{BmcReport, MediaOwner, UpdateState};
 
 use crate::approval::is_approved;
 use crate::failure;
@@ -19,6 +19,7 @@ use crate::road;
 use crate::roll_back;
 use crate::takedown;
 use crate::view::{CardView, View, Wanted};
+use crate::whole_card;
 use crate::wipe;
 
 /// Records that fit into the status, and so cards that one host can have.
@@ -352,6 +353,7 @@ fn notice_bmc(
     } else {
         road::boots_over_http(bmc) && http && !foreign || pxe::is_next(bmc) && by_pxe
     };
+    let is_used_up = kept.armed.contains(&ArmedEffect::BootOverride) && !override_armed;
     // An agent of an older release would tell of none.
     let untold = bmc.capabilities.simple_update.is_none();
     let update = bmc.update.is_some() || untold && kept.armed.contains(&ArmedEffect::Update);
@@ -372,10 +374,17 @@ fn notice_bmc(
     .collect();
     if let Some(update) = &bmc.update {
         let since = update.since.0.min(now);
-        if adopt_install(view, card, &update.digest, since, kept, now) {
+        // One that failed writes nothing any more.
+        if update.state != UpdateState::Failed
+            && adopt_install(view, card, &update.digest, since, kept, now)
+        {
             kept.method = Some(update.method.clone());
+            failure::notice_old_system(view, card, kept, now);
         }
-    } else if bmc.power == Some(PowerState::On) {
+    } else if bmc.power == Some(PowerState::On)
+        // One that is armed while it runs has booted only when that is used up.
+        && (is_used_up || !whole_card::is_restarted(bmc))
+    {
         let http = bmc.http_boot.as_ref();
         let held = http.filter(|held| road::is_ours(Some(held)));
         let held = Some(held.unwrap_or(&bmc.media)).filter(|held| road::is_ours(Some(held)));

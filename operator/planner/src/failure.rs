@@ -13,6 +13,7 @@ use lockstep_crds::report::{UpdateReport, UpdateState};
 
 use crate::card;
 use crate::card_record::latest_end;
+use crate::fetch;
 use crate::ledger::shortened;
 use crate::road;
 use crate::view::{CardView, View};
@@ -47,6 +48,11 @@ pub(crate) fn notice(view: &View, card: &CardView, kept: &mut CardRecord, now: T
         .or_else(|| another_runs(card, kept, update?, now))
         .or_else(|| timed_out(view, card, kept, update, now));
     if let Some(Cause { reason, message }) = cause {
+        let fault = fetch::of_install(view, card, kept, now);
+        let (reason, message) = match fault {
+            Some(fault) => fault.behind(reason, &message),
+            None => (reason, message),
+        };
         book(kept, reason, &message, now);
     }
 }

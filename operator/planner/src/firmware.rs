@@ -15,6 +15,7 @@ use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::observed::{Offer, PowerState};
 use lockstep_crds::report::{BmcReport, ComponentReport};
 
+use crate::armed_firmware;
 use crate::arriving::arriving;
 use crate::card::{self, machine};
 use crate::card_record::{install_end, returns_by, supersedes};
@@ -33,8 +34,8 @@ use crate::vetting;
 use crate::view::{CardView, FirmwareImage, View, Wanted};
 use crate::wipe;
 
-/// What the card's firmware needs next; `None` if all of it runs as wanted, or nothing may begin
-/// because an install is under way.
+/// What the card's firmware needs next; `None` if all of it runs as wanted and nothing else waits there,
+/// or nothing may begin because an install is under way.
 pub(crate) fn next(
     view: &View,
     record: &DpuHostStatus,
@@ -69,7 +70,8 @@ pub(crate) fn next(
             return Some(next.unwrap_or_else(|why| why));
         }
     }
-    None
+    // An install would let it run.
+    armed_firmware::refused(view, card, kept).map(armed_firmware::told)
 }
 
 /// Whether everything that is wanted of the card's firmware was seen running, and nothing else is

@@ -11,9 +11,9 @@ use lockstep_crds::host::{CardRecord, ComponentRecord};
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::BmcReport;
 
+use crate::armed_firmware;
 use crate::card::{self, machine};
 use crate::firmware::{is_armed_as_it_stays, require_quiet};
-use crate::give_back::give_back;
 use crate::intent::{Draft, Intent, plain};
 use crate::leave::{Leave, leave};
 use crate::reach;
@@ -67,10 +67,12 @@ pub(crate) fn activation(
         return Ok(awaited(what, ends));
     }
     if one.given_up {
-        let owed = give_back(view, record, card, kept, now).filter(|_| kept.armed.is_empty());
+        let boots = is_armed_as_it_stays(spec, card, kept);
+        let owed = card::owed(view, record, card, kept, boots, now);
         let what = "it is written, and the host went on without it".to_owned();
         return Ok(owed.unwrap_or_else(|| awaited(what, ends)));
     }
+    armed_firmware::judged(spec, card, one)?;
     if cycles {
         return cycle(view, record, spec, card, kept, one, now);
     }

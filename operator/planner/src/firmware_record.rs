@@ -11,7 +11,9 @@ use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{BmcReport, ComponentUpdate, UpdateState};
 
+use crate::armed_firmware;
 use crate::failure;
+use crate::fetch;
 use crate::firmware::shown;
 use crate::version::compare;
 use crate::view::{CardView, FirmwareImage, View};
@@ -46,10 +48,7 @@ pub(crate) fn update_end(kept: &CardRecord, now: Timestamp) -> Option<Timestamp>
 /// The same, but for what is written and waits for the card to be powered off and on: nothing is hurt
 /// if somebody does that.
 pub(crate) fn hazard_end(kept: &CardRecord, now: Timestamp) -> Option<Timestamp> {
-    let waits = |one: &ComponentRecord| {
-        let cycle = one.activation == Some(ActivatedBy::CardPowerCycle);
-        cycle && one.written_at.is_some() && one.reset_at.is_none()
-    };
+    let waits = |one: &ComponentRecord| one.written_at.is_some() && awaits_cycle(one);
     let open = kept.components.iter().filter(|one| is_under_way(one));
     let open = open.filter(|one| !waits(one));
     let ends = open.filter_map(|one| one.ends.as_ref()).map(|end| end.0);
@@ -86,30 +85,35 @@ pub(crate) fn absorb(
     kept: &mut CardRecord,
     now: Timestamp,
 ) {
-    // What somebody wants anew waits for an update that is under way, and that may just have ended.
-    for _ in 0..2 {
-        take_in(view, card, is_wanted, kept, now);
-    }
-}
-
-fn take_in(view: &View, card: &CardView, is_wanted: bool, kept: &mut CardRecord, now: Timestamp) {
-    let facts = view.card_bmc(card, now);
     let wanted: Vec<&FirmwareImage> = if is_wanted {
         let wanted = card.firmware.iter();
         wanted.filter_map(|one| one.image.as_ref()).collect()
     } else {
         Vec::new()
     };
+    // What somebody wants anew waits for an update that is under way, and that may just have ended.
+    for _ in 0..2 {
+        forget_the_unwanted(kept, &wanted);
+        take_in(view, card, &wanted, kept, now);
+    }
     forget_the_unwanted(kept, &wanted);
-    for image in &wanted {
+}
+
+fn take_in(
+    view: &View,
+    card: &CardView,
+    wanted: &[&FirmwareImage],
+    kept: &mut CardRecord,
+    now: Timestamp,
+) {
+    for image in wanted {
         aim(card, image, kept);
     }
-    let Some(facts) = facts else {
+    let Some(facts) = view.card_bmc(card, now) else {
         give_up_late(kept, None, now);
-        forget_the_unwanted(kept, &wanted);
         return;
     };
-    for image in &wanted {
+    for image in wanted {
         if let Some(one) = kept
             .components
             .iter_mut()
@@ -120,9 +124,12 @@ fn take_in(view: &View, card: &CardView, is_wanted: bool, kept: &mut CardRecord,
         }
     }
     for one in &mut kept.components {
-        if let Some(shown) = shown(facts, &one.component) {
-            one.pending.clone_from(&shown.pending);
-        }
+        let armed = one.pending.take();
+        one.pending = match shown(facts, &one.component) {
+            Some(shown) => shown.pending.clone(),
+            None => armed.clone(),
+        };
+        notice_cycle(facts, one);
         let told = told(facts, one).map(|told| &told.update.state);
         let waits = one
             .pending
@@ -134,12 +141,41 @@ fn take_in(view: &View, card: &CardView, is_wanted: bool, kept: &mut CardRecord,
             one.written_at = Some(Time(now));
         }
         // Few BMCs list what waits; it is armed all the same.
-        if is_under_way(one) && one.written_at.is_some() && one.pending.is_none() {
-            one.pending = Some(one.image.version.clone());
+        if one.written_at.is_some() && one.pending.is_none() {
+            one.pending = armed.or_else(|| Some(one.image.version.clone()));
         }
+        drop_refused(view, card, one);
     }
     give_up_late(kept, Some(facts), now);
-    forget_the_unwanted(kept, &wanted);
+}
+
+/// What waited for the card's power cycle, and was written by an update that is over, has run by now.
+fn notice_cycle(facts: &BmcReport, one: &mut ComponentRecord) {
+    if !is_under_way(one) && was_cycled(facts, one) {
+        one.written_at = None;
+    }
+}
+
+/// Whether the card was powered on after that was written.
+fn was_cycled(facts: &BmcReport, one: &ComponentRecord) -> bool {
+    let since = facts.power_since.as_ref();
+    let since = since.filter(|_| facts.power == Some(PowerState::On));
+    let written = one.written_at.as_ref();
+    written.is_some_and(|written| since.is_some_and(|since| since.0 > written.0))
+}
+
+/// An update ends that waits for a power cycle which it does not get: what is written may not run. What is
+/// wanted in its place can begin then.
+fn drop_refused(view: &View, card: &CardView, one: &mut ComponentRecord) {
+    let Some(policy) = &view.policy else { return };
+    let waits = is_under_way(one) && one.written_at.is_some() && awaits_cycle(one);
+    if waits && armed_firmware::is_refused(&policy.spec, card, one) {
+        close(one);
+    }
+}
+
+fn awaits_cycle(one: &ComponentRecord) -> bool {
+    one.activation == Some(ActivatedBy::CardPowerCycle) && one.reset_at.is_none()
 }
 
 fn forget_the_unwanted(kept: &mut CardRecord, wanted: &[&FirmwareImage]) {
@@ -186,10 +222,12 @@ fn aim(card: &CardView, image: &FirmwareImage, kept: &mut CardRecord) {
                     .retain(|failure| failure.component.as_ref() != Some(&image.component));
                 let one = &mut kept.components[index];
                 let same_bytes = one.image.digest == image.facts.digest;
+                // What waits there does not go away by another wish; it is written over.
+                let stays = same_bytes || one.written_at.is_some() && awaits_cycle(one);
                 *one = ComponentRecord {
                     seq: one.seq,
-                    activation: one.activation.take().filter(|_| same_bytes),
-                    written_at: one.written_at.take().filter(|_| same_bytes),
+                    activation: one.activation.take().filter(|_| stays),
+                    written_at: one.written_at.take().filter(|_| stays),
                     pending: one.pending.take(),
                     security_version: one.security_version,
                     ..fresh
@@ -275,16 +313,12 @@ fn may_run(facts: &BmcReport, one: &ComponentRecord) -> bool {
     {
         return true;
     }
-    let since = facts.power_since.as_ref();
-    let since = since.filter(|_| facts.power == Some(PowerState::On));
-    let written = one.written_at.as_ref();
-    written.is_some_and(|written| since.is_some_and(|since| since.0 > written.0))
+    was_cycled(facts, one)
 }
 
 /// Ends an update. That it was written, and the card not power-cycled since, outlives it.
 fn close(one: &mut ComponentRecord) {
-    let waits = one.activation == Some(ActivatedBy::CardPowerCycle) && one.reset_at.is_none();
-    if !waits {
+    if !awaits_cycle(one) {
         one.written_at = None;
     }
     one.begun_at = None;
@@ -301,6 +335,11 @@ fn give_up_late(kept: &mut CardRecord, facts: Option<&BmcReport>, now: Timestamp
         };
         let Some((reason, message)) = cause(one, facts, now) else {
             continue;
+        };
+        let fault = facts.and_then(|facts| fetch::of_component(facts, one));
+        let (reason, message) = match fault {
+            Some(fault) => fault.behind(reason, &message),
+            None => (reason, message),
         };
         failure::book_component(kept, index, &begun, reason, &message, now);
         close(&mut kept.components[index]);

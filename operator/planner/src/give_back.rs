@@ -7,6 +7,7 @@ use lockstep_crds::host::{CardRecord, Disruption, HostRole};
 use lockstep_crds::observed::PowerState;
 
 use crate::admit::DIRECTIVE_TRIES;
+use crate::armed_firmware;
 use crate::card;
 use crate::intent::{Draft, Intent, plain};
 use crate::pairing;
@@ -37,6 +38,7 @@ pub(crate) fn undoes(target: &TargetKind, action: &Action) -> bool {
         | ActionKind::PullFirmware
         | ActionKind::PushFirmware
         | ActionKind::ResetBmc
+        | ActionKind::RestartCard
         | ActionKind::OfferImage
         | ActionKind::PushImage
         | ActionKind::FlashFirmware
@@ -75,6 +77,10 @@ pub(crate) fn give_back(
     }
     if facts.power != Some(PowerState::Off) {
         return None;
+    }
+    if let Some(why) = armed_firmware::refused(view, card, kept) {
+        let stays = format!("{name} was powered off for its firmware, and stays so: {why}");
+        return Some(armed_firmware::told(stays));
     }
     if let Err(why) = may_be_on(view, card, now) {
         return Some(Intent::stall(

@@ -28,6 +28,7 @@ use crate::taint;
 use crate::update::update;
 use crate::vetting;
 use crate::view::{CardView, View};
+use crate::whole_card;
 use crate::wipe;
 
 /// How long the store may take to fetch and verify an image.
@@ -58,7 +59,7 @@ pub(crate) fn install(
         light_slot(view, record, spec, card, kept, wanted, now).unwrap_or(silent)
     })?;
     if let Some(end) = install_end(view, kept, now) {
-        return Err(card::booting(kept, end));
+        return Err(card::booting(view, card, kept, end, now));
     }
     stage::is_not_updating(&card::machine(card), facts)?;
     wipe::may_begin(card, kept, now).map_err(|why| disarmed(view, card, kept, why, now))?;
@@ -68,7 +69,10 @@ pub(crate) fn install(
         return Err(clear);
     }
     let road = road::choose(view, record, card, kept, spec, facts, now)?;
-    if road::needs_cycle(road) {
+    let restarted = road::needs_cycle(road) && whole_card::is_restarted(facts);
+    if restarted {
+        whole_card::may_begin(view, record, spec, card, facts, now)?;
+    } else if road::needs_cycle(road) {
         require_cycle(card, facts)?;
     }
     if is_over(kept, spec) {
@@ -122,6 +126,21 @@ pub(crate) fn install(
             return Ok(Intent::act(staging(card, wanted, road, None)));
         }
         return push::next(view, spec, card, wanted, facts, now);
+    }
+    if restarted {
+        return match leave {
+            Leave::AfterHold(hold) => Ok(Intent::Act(hold)),
+            Leave::Granted if staged => whole_card::restart(view, spec, card, wanted, facts, now),
+            Leave::Granted if other_order || road::is_in_the_way(road, facts, kept) => {
+                Ok(card::clear(view, kept, card, now))
+            }
+            Leave::Granted => Ok(Intent::act(staging(
+                card,
+                wanted,
+                road,
+                Some(PowerState::On),
+            ))),
+        };
     }
     Ok(match leave {
         // Arming a card that is off may go on while its host is being held.

@@ -16,6 +16,7 @@ use lockstep_crds::host::{CardRecord, Disruption, HeldBy, HoldState, HostRole, T
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::BmcReport;
 
+use crate::armed_firmware;
 use crate::card;
 use crate::decision::{Decision, Plan, TaintEffect};
 use crate::failure;
@@ -229,6 +230,13 @@ fn started(
         TargetKind::Unrecognized(_) => None,
     };
     check(facts.is_some(), "S5: an effect on facts that are not fresh");
+    let recorded = card.and_then(|card| after.record_of(&card.uid()).map(|kept| (card, kept)));
+    check(
+        recorded.is_none_or(|(card, kept)| {
+            armed_firmware::refused_by(view, card, kept, &directive.action.kind).is_none()
+        }),
+        "S9: firmware was to be let run that is not wanted or not trusted any more",
+    );
     check(
         directive.expects.identity.system_uuid.is_some()
             || directive.expects.identity.serial_number.is_some(),
@@ -243,6 +251,9 @@ fn started(
         "R38: a card was to be armed by a way that the policy does not name",
     );
     let on_host = directive.target.kind == TargetKind::Host;
+    let host_off = view
+        .host_bmc(now)
+        .is_some_and(|host| host.power == Some(PowerState::Off));
     let host_on = view
         .host_bmc(now)
         .is_some_and(|bmc| bmc.power == Some(PowerState::On));
@@ -293,6 +304,7 @@ fn started(
     let of_power = directive.action.kind == ActionKind::PowerOn
         || directive.action.kind == ActionKind::ShutdownGracefully
         || directive.action.kind == ActionKind::ForceOff
+        || directive.action.kind == ActionKind::RestartCard
         || updates;
     check(
         !(changes_card && server && of_power) || directive.expects.host.is_some(),
@@ -314,7 +326,8 @@ fn started(
     if directive.action.kind.is_destructive() {
         // An update or a push is booked as an install with the directive that begins it.
         let is_push = directive.action.kind == ActionKind::PushImage;
-        let begins = (updates || is_push) && !firmware;
+        let restarts = directive.action.kind == ActionKind::RestartCard;
+        let begins = (updates || is_push || restarts) && !firmware;
         let mut installs = if begins { before } else { after }.clone();
         // An update of firmware is booked with the directive that begins it, and a restart is for one.
         let named = directive.action.component.as_ref();
@@ -343,7 +356,12 @@ fn started(
                 .is_none_or(|host| host.without_update),
         "S1: an update that does not ask for those of its host",
     );
-    if (updates || directive.action.kind == ActionKind::PowerOn) && !on_host {
+    let restarts = directive.action.kind == ActionKind::RestartCard;
+    check(
+        !restarts || !server || host_off,
+        "S12: a whole card was to be restarted beside a host that is not off",
+    );
+    if (updates || restarts || directive.action.kind == ActionKind::PowerOn) && !on_host {
         let waits = policy.is_some_and(|spec| spec.host_wait.until == WaitUntil::OsRunning);
         let held = is_kept_off(before) || hold_is_done(view, before) || is_in_custody(view);
         let waits = waits && !gives_back;

@@ -19,6 +19,7 @@ use lockstep_crds::host::{
 use crate::admit::DIRECTIVE_TRIES;
 use crate::card_record::begins_to_come_up;
 use crate::custody;
+use crate::fetch;
 use crate::firmware_record;
 use crate::give_back;
 use crate::push;
@@ -229,6 +230,11 @@ pub fn conclude(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         match standing(view, &directive, now) {
             Standing::Open => record.directives.push(directive),
             Standing::Ended(outcome, message) => {
+                let message = if outcome == OutcomeKind::Done {
+                    message
+                } else {
+                    fetch::beside(view, &directive, message, now)
+                };
                 let message = message.map(|text| shortened(&text));
                 book(view, record, &directive, &outcome, now);
                 tally(record, &directive, &outcome, message.clone(), now);
@@ -374,6 +380,10 @@ fn book(
                 if directive.action.component.is_some() {
                     firmware_record::never_begun(card, directive);
                 } else {
+                    // A wiper that was off again before anybody looked may have wiped: a person decides.
+                    if *outcome == OutcomeKind::Failed {
+                        wipe::never_begun(card);
+                    }
                     never_begun(card);
                 }
             }
@@ -383,6 +393,13 @@ fn book(
             if !landed && (*outcome == OutcomeKind::Failed || is_here(view, directive)) =>
         {
             if let Some(card) = card_record(record, &directive.target.uid) {
+                never_begun(card);
+            }
+        }
+        // One of which nobody can say whether it was sent is awaited like one that was.
+        ActionKind::RestartCard if *outcome == OutcomeKind::Failed => {
+            if let Some(card) = card_record(record, &directive.target.uid) {
+                wipe::never_begun(card);
                 never_begun(card);
             }
         }
@@ -431,6 +448,7 @@ fn book(
         | ActionKind::PullFirmware
         | ActionKind::PushFirmware
         | ActionKind::ResetBmc
+        | ActionKind::RestartCard
         | ActionKind::OfferImage
         | ActionKind::FlashFirmware
         | ActionKind::ClearInstall
@@ -442,7 +460,6 @@ fn book(
 
 /// Takes back what was booked with an install of which it is certain that nothing came.
 pub(crate) fn never_begun(card: &mut CardRecord) {
-    wipe::never_begun(card);
     card.booted_at = None;
     card.install_ends = None;
     card.attempts = (card.attempts - 1).max(0);

@@ -8,6 +8,7 @@
 
 pub mod admit;
 mod approval;
+mod armed_firmware;
 mod arriving;
 mod beside;
 pub mod card;
@@ -16,6 +17,7 @@ mod configuration;
 pub mod custody;
 pub mod decision;
 mod failure;
+mod fetch;
 mod firmware;
 mod firmware_activation;
 mod firmware_record;
@@ -59,6 +61,7 @@ pub mod version;
 pub mod vetting;
 pub mod view;
 mod wait;
+mod whole_card;
 mod wipe;
 
 pub use approval::not_approved;

@@ -277,6 +277,7 @@ fn clears_deleted(view: &View, draft: &Draft) -> bool {
         | ActionKind::PullFirmware
         | ActionKind::PushFirmware
         | ActionKind::ResetBmc
+        | ActionKind::RestartCard
         | ActionKind::OfferImage
         | ActionKind::PushImage
         | ActionKind::FlashFirmware

@@ -191,6 +191,7 @@ fn step_of(reason: Reason, record: &DpuHostStatus) -> Step {
         (Reason::FetchingImage, Step::FetchImage),
         (Reason::AwaitingHost, Step::AwaitHost),
         (Reason::AwaitingOs, Step::AwaitOs),
+        (Reason::ImageNotFetched, Step::AwaitOs),
         (Reason::TaintingNode, Step::HoldHost),
     ];
     by_reason
@@ -331,7 +332,7 @@ fn transitions(
         // Nobody can take back what is written: it runs when the BMC restarts.
         let waits = kept.any(firmware_record::is_armed)
             && card::is_going(view, card)
-            && *intent == Intent::Done;
+            && (*intent == Intent::Done || is_let_go(view, card, intent));
         let armed = armed && is_let_go(view, card, intent);
         if (armed || waits) && is_protected(&card.dpu.metadata) {
             events.push(Transition::cancelled_but_armed(name));

@@ -31,7 +31,10 @@ pub(crate) fn way(card: &CardView, facts: &BmcReport, service: &PxeReport) -> Wa
             "bootMacs of the Dpu names no address from which its firmware boots".to_owned(),
         );
     }
-    let mut secrets = card.configuration.iter().flat_map(|files| files.secrets());
+    let mut secrets = card
+        .configuration
+        .iter()
+        .flat_map(lockstep_configuration::Inputs::secrets);
     if let Some((name, _)) = secrets.next() {
         return Way::Forbidden(format!(
             "its files are made of secrets (value {name}), and whoever claims its address on the boot network could read them; use another way, or values that are not secret"

@@ -97,6 +97,8 @@ reasons! {
     CapabilityMissing => AtOnce("If a newer firmware of that BMC offers it, it goes on by itself once that runs; otherwise install the card by other means: it is adopted when its agent reports the wanted image"),
     /// Every way that the policy allows leads through a host that is not trusted with its cards, or is locked out of them.
     Unsupported => AtOnce("Add a way through the card's BMC to the policy's install.methods; or if whoever is root on that host may be root on its cards, set trustDomain: Trusted on the DpuHost, and let the host at the card again"),
+    /// The card leaves the bus when it is installed, and the policy would have its host up then.
+    HostStaysUp => AtOnce("In the policy, set order: XpuFirst, hostWait.until: OsRunning, and PoweredOff first in hold.mechanisms"),
     /// The agent in the host's operating system, which is to push an image, has not renewed its Lease.
     HostAgentSilent => IfItLasts("Look at the host agent's pod on that Node and its logs: it needs access: Install, and must tolerate the taint of hosts that are held"),
     /// The site's agent has not renewed its Lease.
@@ -173,6 +175,8 @@ reasons! {
     DirectivePending => IfItLasts("Look at the site agent's log"),
     /// The card was powered on and its own agent is awaited.
     AwaitingOs => IfItLasts("Look at the card's console and at its network"),
+    /// The card's own agent is awaited, and the site's store sees why whoever is to fetch the image gets nothing.
+    ImageNotFetched => IfItLasts("See to it that the card's BMC, or its firmware, reaches the site's store; docs/images.md has what each of these says"),
     /// The card was installed, and its own agent is silent now.
     CardAgentSilent => AtOnce("Look at the card's console and at its network; Lockstep does not reset a card because it is silent"),
     /// The card's BMC took that it boots the card from the network every time, and does not show that any more.
@@ -185,6 +189,8 @@ reasons! {
     AwaitingFirmware => IfItLasts("Look at componentUpdate in the report of the card's BMC, and at the BMC's own log"),
     /// Updates of the card's firmware failed as often as the policy allows.
     FirmwareFailed => AtOnce("Look at failures in the status of its DpuHost and at the BMC's own log; then change retryToken on the Dpu, or name another image in firmwareRefs"),
+    /// Firmware is written at the card that may not run: nobody wants it any more, or it is not trusted any more. No BMC takes it back.
+    FirmwareArmed => AtOnce("Name an image that may go there in firmwareRefs, which is written over it; or want and trust that one again; or power the card off and on yourself, which lets it run"),
     /// The card's firmware was seen to run as wanted, and somebody else has changed it since.
     FirmwareChanged => AtOnce("Find out who did; then change retryToken on the Dpu to have the wanted version written again, or name what runs in firmwareRefs"),
     /// The wanted image did not come up, and the card runs the one again that it was last seen to run.

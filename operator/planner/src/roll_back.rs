@@ -38,13 +38,7 @@ pub fn back_image<'a>(record: &'a DpuHostStatus, card: &CardView) -> Option<Back
         let mut cards = record.cards.iter();
         cards.find(|kept| !physical.is_empty() && kept.physical_id == physical)
     })?;
-    let good = || {
-        kept.last_good.as_ref().map(|good| BackTo {
-            name: &good.name,
-            image: &good.image,
-            is_golden: false,
-        })
-    };
+    let good = || kept.last_good.as_ref().map(GoodImage::way_back);
     kept.back_to().or_else(good)
 }
 

@@ -3,7 +3,8 @@
 //! A payload is offered once everything about it is known to be in order, and the card runs its
 //! operating system as wanted. What is offered stays so until another image of that service takes its
 //! place, the service is not wanted any more, or the image is found to be one that may not go onto the
-//! card. A new image that may not go there leaves the one before it where it is.
+//! card. A new image that may not go there leaves the one before it where it is. A card to which nothing is
+//! to be done keeps what is offered to it, but for what is not trusted any more.
 
 use jiff::Timestamp;
 use lockstep_crds::DpuHostStatus;
@@ -18,7 +19,7 @@ use crate::decision::Explanation;
 use crate::install::image_ready;
 use crate::intent::Intent;
 use crate::reason::Reason;
-use crate::requirement;
+use crate::requirement::{self, Judgement};
 use crate::vetting;
 use crate::view::{CardView, ServiceImage, View, Wanted, WantedService};
 use crate::wipe;
@@ -34,10 +35,11 @@ pub(crate) fn offer(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         let Some(kept) = record.record_of(&uid) else {
             continue;
         };
-        if frozen(view, &policy.spec, card).is_some() {
-            continue;
-        }
-        let next = next(view, &policy.spec, record, card, kept, now);
+        let next = if frozen(view, &policy.spec, card).is_some() {
+            still_trusted(view, card, kept)
+        } else {
+            next(view, &policy.spec, record, card, kept, now)
+        };
         let mut cards = record.cards.iter_mut();
         if let Some(kept) = cards.find(|kept| kept.uid == uid) {
             kept.services = next;
@@ -65,12 +67,12 @@ fn next(
         let fresh = against(view, spec, record, card, Some(kept), index, now).is_ok();
         let offered = match (&wanted.image, before) {
             (Some(image), Some(before)) if before.digest == image.facts.digest => {
-                stands(spec, card, before, image).then(|| renewed(before, &wanted.name, image))
+                stands(spec, card, image).then(|| renewed(before, &wanted.name, image))
             }
             (Some(image), _) if fresh => Some(made(&wanted.name, service, image, before)),
             (_, Some(before)) => {
                 let behind = behind(card, before);
-                let stands = behind.is_none_or(|image| stands(spec, card, before, image));
+                let stands = behind.is_none_or(|image| stands(spec, card, image));
                 stands.then(|| before.clone())
             }
             (_, None) => None,
@@ -82,7 +84,7 @@ fn next(
     if card.services.iter().any(is_unknown) {
         let others = kept.services.iter().filter(|one| {
             let behind = behind(card, one);
-            behind.is_none_or(|image| stands(spec, card, one, image))
+            behind.is_none_or(|image| stands(spec, card, image))
         });
         for other in others {
             if next.len() < MOST && !next.iter().any(|one| one.service == other.service) {
@@ -91,6 +93,17 @@ fn next(
         }
     }
     next
+}
+
+/// Without admission guards what is told of signatures may be anybody's, so it takes nothing away.
+fn still_trusted(view: &View, card: &CardView, kept: &CardRecord) -> Vec<OfferedService> {
+    let is_trusted = |one: &&OfferedService| {
+        let image = behind(card, one);
+        !image.is_some_and(|image| matches!(image.vetting.trust, Judgement::NotMet(_)))
+    };
+    let offered = kept.services.iter();
+    let still = offered.filter(|one| !view.guards_intact || is_trusted(one));
+    still.cloned().collect()
 }
 
 /// The name of the service that is wanted. An image that is gone for now is known by the record.
@@ -110,22 +123,37 @@ fn behind<'a>(card: &'a CardView, offered: &OfferedService) -> Option<&'a Servic
     images.find(|image| image.service == offered.service && image.facts.digest == offered.digest)
 }
 
-/// Whether nothing has been found that forbids what is offered. What is not known now was known
-/// when it was offered.
-fn stands(
+/// Whether nothing has been found that forbids what is offered.
+fn stands(spec: &DpuBootPolicySpec, card: &CardView, image: &ServiceImage) -> bool {
+    // The same bytes are no way back.
+    forbidden(spec, card, None, image).is_none()
+}
+
+/// What has been found that forbids the image. What is not known now was known when it was offered.
+fn forbidden(
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    ran: Option<i64>,
+    image: &ServiceImage,
+) -> Option<Explanation> {
+    let found = vetting::allows(&image.vetting, spec, &machine(card), ran, &image.facts);
+    match found {
+        Err(Intent::Stall(why)) => Some(why),
+        Ok(()) | Err(_) => None,
+    }
+}
+
+/// Why what is offered must not stay so, or does though it is not wanted, as people read it.
+pub(crate) fn against_offered(
+    view: &View,
     spec: &DpuBootPolicySpec,
     card: &CardView,
     offered: &OfferedService,
-    image: &ServiceImage,
-) -> bool {
-    let found = vetting::allows(
-        &image.vetting,
-        spec,
-        &machine(card),
-        offered.security_version,
-        &image.facts,
-    );
-    !matches!(found, Err(Intent::Stall(_)))
+    is_wanted: bool,
+) -> Option<Explanation> {
+    let image = behind(card, offered);
+    let forbidden = image.and_then(|image| forbidden(spec, card, None, image));
+    forbidden.or_else(|| frozen(view, spec, card).filter(|_| !is_wanted))
 }
 
 fn made(
@@ -144,9 +172,11 @@ fn made(
     }
 }
 
-/// The same bytes may go by another name or version now.
+/// The same bytes may go by another name, version or security version now.
 fn renewed(before: &OfferedService, name: &str, image: &ServiceImage) -> OfferedService {
+    let has = Some(image.vetting.security_version).filter(|has| *has > 0);
     OfferedService {
+        security_version: has.max(before.security_version),
         image: name.to_owned(),
         version: image.facts.version.clone(),
         ..before.clone()
@@ -210,7 +240,13 @@ pub(crate) fn against(
             ),
         ));
     }
-    if let Some(why) = frozen(view, spec, card) {
+    let before = kept.into_iter().flat_map(|kept| &kept.services);
+    let is_older = |one: &&OfferedService| one.digest != image.facts.digest;
+    let mut before = before
+        .filter(|one| one.service == image.service)
+        .filter(is_older);
+    let ran = before.next().and_then(|before| before.security_version);
+    if let Some(why) = forbidden(spec, card, ran, image).or_else(|| frozen(view, spec, card)) {
         return Err(why);
     }
     let Some(kept) = kept.filter(|_| matches!(card.wanted, Wanted::Image(_))) else {
@@ -222,11 +258,6 @@ pub(crate) fn against(
             ),
         ));
     };
-    let before = kept
-        .services
-        .iter()
-        .find(|one| one.service == image.service);
-    let ran = before.and_then(|before| before.security_version);
     vetting::allows(&image.vetting, spec, &machine(card), ran, &image.facts).map_err(why)?;
     let version = &image.facts.version;
     requirement::all_met(record, card, kept, version, &image.requirements, now).map_err(why)?;
@@ -263,10 +294,15 @@ fn runs_its_system(
     if takes {
         return Ok(());
     }
-    Err(Explanation::new(
+    Err(unsupported(service))
+}
+
+/// The card's agent tells of no services at all.
+pub(crate) fn unsupported(service: &str) -> Explanation {
+    Explanation::new(
         Reason::ServicesUnsupported,
-        format!("the card's own agent does not run services, so {service} is not offered to it"),
-    ))
+        format!("the card's own agent does not run services, so {service} cannot run there"),
+    )
 }
 
 fn missing(card: &CardView, name: &str, now: Timestamp) -> Explanation {

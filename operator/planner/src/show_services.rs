@@ -11,7 +11,7 @@ use crate::decision::Explanation;
 use crate::intent::Intent;
 use crate::reason::Reason;
 use crate::retire;
-use crate::services::{against, name_of};
+use crate::services::{against, against_offered, name_of, unsupported};
 use crate::view::{CardView, View};
 use crate::wipe;
 
@@ -54,7 +54,8 @@ pub(crate) fn show_services(
             None => against(view, &policy.spec, record, card, kept, index, now)
                 .err()
                 .or_else(|| Some(starting(service))),
-            Some(offered) => not_running(card, offered, seen, now),
+            Some(offered) => against_offered(view, &policy.spec, card, offered, true)
+                .or_else(|| not_running(card, offered, seen, now)),
         };
         let twice = services.iter().any(|one| one.service == service);
         if !twice {
@@ -72,13 +73,15 @@ pub(crate) fn show_services(
     for offered in frozen {
         if !services.iter().any(|one| one.service == offered.service) {
             let (service, seen) = (&offered.service, find(&offered.service));
+            let wrong = against_offered(view, &policy.spec, card, offered, false);
             services.push(shown(
                 service,
                 Some(&offered.image),
                 Some(offered),
                 seen,
-                None,
+                wrong.as_ref(),
             ));
+            lacking.extend(wrong);
         }
     }
     for seen in told {
@@ -149,9 +152,11 @@ fn not_running(
             format!("{service} {version} does not run while its card is wiped"),
         ));
     }
-    let asked = card.os.as_ref().and_then(|report| report.services.as_ref());
-    let unread = asked.map(|told| &told.asked).filter(|asked| !asked.ok);
-    if let Some(unread) = unread {
+    let told = card.os.as_ref().and_then(|report| report.services.as_ref());
+    let Some(told) = told else {
+        return Some(unsupported(service));
+    };
+    if let Some(unread) = Some(&told.asked).filter(|asked| !asked.ok) {
         let said = unread.message.as_deref().unwrap_or("it does not say why");
         return Some(Explanation::new(
             Reason::ServicesUnread,
@@ -169,9 +174,10 @@ fn not_running(
             let message = format!("{service} {version} does not run ({reason}): {said}");
             Explanation::new(Reason::ServiceFailing, message)
         }
-        ServiceState::Fetching | ServiceState::Running | ServiceState::Stopping => {
-            starting(service)
-        }
+        ServiceState::Fetching
+        | ServiceState::Running
+        | ServiceState::Stopping
+        | ServiceState::NotOffered => starting(service),
     };
     Some(why)
 }

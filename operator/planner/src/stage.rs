@@ -150,6 +150,7 @@ pub(crate) fn lacks(facts: &BmcReport, action: &ActionKind) -> Option<String> {
         | ActionKind::PullFirmware
         | ActionKind::PushFirmware
         | ActionKind::ResetBmc
+        | ActionKind::RestartCard
         | ActionKind::OfferImage
         | ActionKind::PushImage
         | ActionKind::FlashFirmware

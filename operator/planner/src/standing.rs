@@ -265,6 +265,7 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
         ActionKind::PushImage
         | ActionKind::FlashFirmware
         | ActionKind::ResetBmc
+        | ActionKind::RestartCard
         | ActionKind::SetNetworkBoot
         | ActionKind::Unrecognized(_) => false,
     }

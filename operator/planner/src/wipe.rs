@@ -330,7 +330,7 @@ mod tests {
     fn record(token: &str, begun: bool, earlier: &[&str]) -> WipeRecord {
         WipeRecord {
             token: token.to_owned(),
-            begun_at: begun.then(|| Time(Timestamp::UNIX_EPOCH)),
+            begun_at: begun.then_some(Time(Timestamp::UNIX_EPOCH)),
             ended_at: None,
             items: Vec::new(),
             not_after: Time(Timestamp::UNIX_EPOCH),

@@ -1,6 +1,6 @@
 //! What the signatures of an image come to under a policy.
 
-use lockstep_crds::report::StoredSignature;
+use lockstep_crds::report::{ArtefactSignature, ArtefactSignatures, StoredSignature};
 use lockstep_crds::{DpuImageSpec, ImageFits, ImageRequirement, ImageRules};
 
 use crate::artefact::Artefact;
@@ -62,9 +62,12 @@ pub fn appraise(
             }
         }
     }
-    found.trust = match good.first() {
-        Some((signer, _)) => Trust::Signed(signer.clone()),
-        None => untrusted(image, told, refused),
+    // What one of them says that was not read may be a limit.
+    let unread = told.iter().find(|signature| is_unread(signature));
+    found.trust = match (good.first(), unread) {
+        (Some(_), Some(unread)) => Trust::NotKnown(not_read(unread)),
+        (Some((signer, _)), None) => Trust::Signed(signer.clone()),
+        (None, _) => untrusted(image, told, refused),
     };
     // A site that passes on only one of several statements must gain nothing by it.
     let lowest = good.iter().map(|(_, said)| said.security_version).min();
@@ -82,16 +85,32 @@ fn found_in(signature: &StoredSignature, signers: &Signers, image: &DpuImageSpec
         .map(|envelope| statement(envelope, signers, image))
         .collect();
     if let Some(told) = &signature.artefact {
-        match Artefact::of(&told.manifests, &image.digest) {
-            _ if told.signatures.is_empty() => found.push(Err(Refusal::Unsigned)),
-            Err(refusal) => found.push(Err(refusal)),
-            Ok(artefact) => {
-                let each = told.signatures.iter();
-                found.extend(each.map(|one| confirmed(one, &artefact, signers, image)));
-            }
-        }
+        found.extend(found_beside(told, signers, image));
     }
     found
+}
+
+/// Beside an index there may be signatures of the manifest in it too.
+fn found_beside(told: &ArtefactSignatures, signers: &Signers, image: &DpuImageSpec) -> Vec<Found> {
+    if told.signatures.is_empty() {
+        return vec![Err(Refusal::Unsigned)];
+    }
+    let artefact = match Artefact::of(&told.manifests, &image.digest) {
+        Ok(artefact) => artefact,
+        Err(refusal) => return vec![Err(refusal)],
+    };
+    let inner = told.manifests.get(1..).filter(|inner| !inner.is_empty());
+    let inner = inner.and_then(|inner| Artefact::of(inner, &image.digest).ok());
+    let found = |one: &ArtefactSignature| {
+        let outer = confirmed(one, &artefact, signers, image);
+        match (outer, &inner) {
+            (Err(refusal), Some(inner)) if refusal.is_of_other_bytes() => {
+                confirmed(one, inner, signers, image)
+            }
+            (found, _) => found,
+        }
+    };
+    told.signatures.iter().map(found).collect()
 }
 
 fn statement(envelope: &str, signers: &Signers, image: &DpuImageSpec) -> Found {
@@ -106,15 +125,10 @@ fn untrusted(image: &DpuImageSpec, told: &[StoredSignature], refused: Option<Str
     if image.signatures.is_empty() && told.is_empty() {
         return Trust::Refused("the DpuImage names no signature".to_owned());
     }
-    let missing = told
-        .iter()
-        .find(|signature| signature.envelope.is_none() && signature.artefact.is_none());
+    let mut missing = told.iter();
+    let missing = missing.find(|one| is_unread(one) || one.reason.is_some());
     if let Some(missing) = missing {
-        let reason = missing.reason.as_deref().unwrap_or("NotRead");
-        let message = missing.message.as_deref().unwrap_or("no detail");
-        return Trust::NotKnown(format!(
-            "the site's agent could not get a signature ({reason}): {message}"
-        ));
+        return Trust::NotKnown(not_read(missing));
     }
     // The agent reads the same files once, however often they are named.
     let named = image.signatures.iter().enumerate();
@@ -123,4 +137,14 @@ fn untrusted(image: &DpuImageSpec, told: &[StoredSignature], refused: Option<Str
         return Trust::NotKnown("the site's agent has not passed its signatures on".to_owned());
     }
     Trust::Refused(refused.unwrap_or_else(|| "no signature counts".to_owned()))
+}
+
+fn is_unread(told: &StoredSignature) -> bool {
+    told.envelope.is_none() && told.artefact.is_none()
+}
+
+fn not_read(told: &StoredSignature) -> String {
+    let reason = told.reason.as_deref().unwrap_or("NotRead");
+    let message = told.message.as_deref().unwrap_or("no detail");
+    format!("the site's agent could not get a signature ({reason}): {message}")
 }

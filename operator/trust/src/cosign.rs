@@ -17,7 +17,7 @@ use crate::artefact::Artefact;
 use crate::dsse::{Envelope, LONGEST_ENVELOPE};
 use crate::json;
 use crate::refusal::{Refusal, quoted};
-use crate::signer::Signers;
+use crate::signer::{Signer, Signers};
 use crate::statement::{InToto, Statement};
 
 /// `critical.type` of a simple signature by cosign.
@@ -101,6 +101,9 @@ pub fn confirmed(
         Some(made) => (simple(document, made, artefact, signers)?, None),
         None => bundle(document, artefact, signers)?,
     };
+    if said.is_none() && !signer.accepts_manifests {
+        return Err(Refusal::Plain(signer.name.clone()));
+    }
     // Whoever signs the manifest signs what it says of itself, and nothing else.
     let said = said.unwrap_or_else(|| {
         let mut versions = artefact.versions.iter();
@@ -113,15 +116,15 @@ pub fn confirmed(
         }
     });
     said.agrees(&image.version, image.security_version)?;
-    Ok((signer, said))
+    Ok((signer.name.clone(), said))
 }
 
-fn simple(
+fn simple<'a>(
     payload: &[u8],
     made: &str,
     artefact: &Artefact,
-    signers: &Signers,
-) -> Result<String, Refusal> {
+    signers: &'a Signers,
+) -> Result<&'a Signer, Refusal> {
     let signer = signers.who_made(&decoded(made)?, payload)?;
     let malformed =
         |error: serde_json::Error| Refusal::PayloadMalformed(quoted(&error.to_string()));
@@ -132,14 +135,14 @@ fn simple(
         return Err(Refusal::PayloadMalformed(quoted(&told)));
     }
     names(&[critical.image.docker_manifest_digest], artefact)?;
-    Ok(signer.name.clone())
+    Ok(signer)
 }
 
-fn bundle(
+fn bundle<'a>(
     text: &[u8],
     artefact: &Artefact,
-    signers: &Signers,
-) -> Result<(String, Option<Statement>), Refusal> {
+    signers: &'a Signers,
+) -> Result<(&'a Signer, Option<Statement>), Refusal> {
     let malformed = |error: serde_json::Error| Refusal::BundleMalformed(quoted(&error.to_string()));
     let value = json::parse(text).map_err(malformed)?;
     let bundle: Bundle = serde_json::from_value(value).map_err(malformed)?;
@@ -152,7 +155,7 @@ fn bundle(
         (None, Some(message)) => {
             let made = decoded(&message.signature)?;
             let signer = signers.who_made(&made, &artefact.bytes);
-            signer.map(|signer| (signer.name.clone(), None))
+            signer.map(|signer| (signer, None))
         }
         (None, None) | (Some(_), Some(_)) => {
             let told = "it holds not one of dsseEnvelope and messageSignature";
@@ -168,18 +171,18 @@ fn bundle(
 }
 
 /// What is said in an envelope; nothing, beyond that the manifest was signed, by `cosign sign`.
-fn enveloped(
+fn enveloped<'a>(
     envelope: Value,
     artefact: &Artefact,
-    signers: &Signers,
-) -> Result<(String, Option<Statement>), Refusal> {
+    signers: &'a Signers,
+) -> Result<(&'a Signer, Option<Statement>), Refusal> {
     let envelope = Envelope::of(envelope)?;
     let (signer, payload_type, payload) = envelope.opened(signers)?;
     let signed = InToto::parse(payload_type, payload)?;
     names(&signed.digests, artefact)?;
     let says_more = signed.predicate_type != SIGN_PREDICATE_TYPE;
     let said = says_more.then(|| Statement::of(signed)).transpose()?;
-    Ok((signer.name.clone(), said))
+    Ok((signer, said))
 }
 
 fn names(digests: &[String], artefact: &Artefact) -> Result<(), Refusal> {

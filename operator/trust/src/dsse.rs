@@ -88,10 +88,10 @@ impl Envelope {
     ///
     /// # Errors
     /// If none of the signers did.
-    pub fn opened<'a>(
+    pub fn opened<'a, 'b>(
         &'a self,
-        signers: &'a Signers,
-    ) -> Result<(&'a Signer, &'a str, &'a [u8]), Refusal> {
+        signers: &'b Signers,
+    ) -> Result<(&'b Signer, &'a str, &'a [u8]), Refusal> {
         let message = pae(&self.payload_type, &self.payload);
         let mut bad = None;
         for signature in &self.signatures {

@@ -73,6 +73,11 @@ pub enum Refusal {
         "it is signed by a certificate and not by the key of any of the policy's signers ({0}); sign with cosign sign --key"
     )]
     ByCertificate(String),
+    /// Signed plainly, by a key of which the policy takes statements alone.
+    #[error(
+        "it is signed plainly in the name of {0}, which does not say that it is for cards; sign a statement with cosign attest, or set acceptsManifests on that signer of the policy if its key signs nothing else"
+    )]
+    Plain(String),
     /// A statement about other bytes.
     #[error("it is the signature of another image: {0}")]
     OtherImage(String),
@@ -92,6 +97,13 @@ pub enum Refusal {
         /// As the `DpuImage` says.
         said: i64,
     },
+}
+
+impl Refusal {
+    /// Whether it may be about another manifest.
+    pub(crate) fn is_of_other_bytes(&self) -> bool {
+        matches!(self, Self::OtherManifest(_) | Self::UnknownKey(_))
+    }
 }
 
 /// Text of somebody else's, at most so long that a message can hold it.

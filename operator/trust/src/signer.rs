@@ -56,6 +56,8 @@ pub enum KeyError {
 pub struct Signer {
     /// What the policy calls it.
     pub name: String,
+    /// Whether it counts that it signed a manifest, and no statement.
+    pub(crate) accepts_manifests: bool,
     key: ParsedPublicKey,
 }
 
@@ -77,6 +79,7 @@ impl Signer {
         let key = ParsedPublicKey::new(*algorithm, &der).map_err(|_| KeyError::NotAKey)?;
         Ok(Self {
             name: signer.name.clone(),
+            accepts_manifests: signer.accepts_manifests,
             key,
         })
     }

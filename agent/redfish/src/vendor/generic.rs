@@ -8,6 +8,7 @@ pub(super) const CARD: Vendor = Vendor {
     family: None,
     kind: Kind::Card,
     redfish: true,
+    restarts_with_bmc: false,
     clues: &[],
     pci: &[],
     pci_recovery: &[],

@@ -2,7 +2,8 @@
 //!
 //! Sources: intel/ipu-redfish 1.6.4 for the name of the service and `SystemType: DPU`; the
 //! product name in the SMBIOS of its Arm complex. The family is called as its PCI id is: E2000
-//! and E2100 share one. It shows no boot progress and no firmware inventory, which probing finds.
+//! and E2100 share one. Its system offers no reset that reads inserted media; `Manager.Reset` restarts
+//! the whole card, which is how its documents install it. It shows no boot progress and no firmware inventory, which probing finds.
 
 use super::generic::CARD;
 use super::{Clue, Vendor};
@@ -19,5 +20,6 @@ pub(super) const E2100: Vendor = Vendor {
     ],
     // Linux idpf.
     pci: &[(0x8086, 0x1452)],
+    restarts_with_bmc: true,
     ..CARD
 };

@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{Bounds, serve_tls};
+use crate::{Bounds, Call, Callers, TlsFault, serve_to};
 
 /// Longer than anything here may take.
 const HANGS: Duration = Duration::from_secs(60);
@@ -50,8 +50,17 @@ impl Authority {
 
     /// PEM of a certificate for loopback, and of its key.
     fn issue(&self) -> (String, String) {
+        self.issue_until(None)
+    }
+
+    /// One that has ended with this year.
+    fn issue_until(&self, year: Option<i32>) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        if let Some(year) = year {
+            params.not_before = rcgen::date_time_ymd(year, 1, 1);
+            params.not_after = rcgen::date_time_ymd(year, 12, 31);
+        }
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (certificate.pem(), key.serialize_pem())
     }
@@ -89,14 +98,19 @@ impl Files {
 }
 
 async fn served(certificate: Certificate) -> SocketAddr {
+    served_to(certificate, Callers::default()).await
+}
+
+async fn served_to(certificate: Certificate, callers: Callers) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = Router::new().route("/", get(|| async { vec![7_u8; 3_000_000] }));
-    tokio::spawn(serve_tls(
+    tokio::spawn(serve_to(
         listener,
-        Arc::new(certificate),
+        Some(Arc::new(certificate)),
         router,
         BOUNDS,
+        callers,
         CancellationToken::new(),
     ));
     address
@@ -104,6 +118,10 @@ async fn served(certificate: Certificate) -> SocketAddr {
 
 /// How many bytes a client gets that trusts one authority.
 async fn read(address: SocketAddr, trusted: &Authority) -> io::Result<usize> {
+    get_path(address, trusted, "/").await
+}
+
+async fn get_path(address: SocketAddr, trusted: &Authority, path: &str) -> io::Result<usize> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.root.clone()).unwrap();
     let config = ClientConfig::builder()
@@ -114,9 +132,8 @@ async fn read(address: SocketAddr, trusted: &Authority) -> io::Result<usize> {
     let mut stream = TlsConnector::from(Arc::new(config))
         .connect(name, stream)
         .await?;
-    stream
-        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        .await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
     let mut all = Vec::new();
     timeout(HANGS, stream.read_to_end(&mut all)).await??;
     Ok(all.iter().filter(|byte| **byte == 7).count())
@@ -162,6 +179,41 @@ async fn who_does_not_speak_tls_is_not_waited_for_and_gets_nothing() {
     }
     assert!(begun.elapsed() >= BOUNDS.head);
     assert_eq!(read(address, &authority).await.unwrap(), 3_000_000);
+}
+
+#[tokio::test]
+async fn why_a_caller_got_nothing_is_remembered_by_its_address() {
+    let (authority, stranger, files) = (Authority::new(), Authority::new(), Files::new());
+    files.put_pair(&authority.issue_until(Some(2001)));
+    let callers = Callers::default();
+    let address = served_to(files.open().unwrap(), callers.clone()).await;
+    assert_eq!(callers.of(address.ip()), None);
+
+    assert!(read(address, &authority).await.is_err());
+    told(&callers, Call::Tls(TlsFault::OutOfDate)).await;
+    files.put_pair(&authority.issue());
+    assert!(read(address, &stranger).await.is_err());
+    told(&callers, Call::Tls(TlsFault::Untrusted)).await;
+    let mut plain = TcpStream::connect(address).await.unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    told(&callers, Call::Tls(TlsFault::NotTls)).await;
+    drop(TcpStream::connect(address).await.unwrap());
+    told(&callers, Call::Tls(TlsFault::BrokenOff)).await;
+    assert!(read(address, &authority).await.is_ok());
+    told(&callers, Call::Answered).await;
+    assert_eq!(get_path(address, &authority, "/other").await.unwrap(), 0);
+    told(&callers, Call::Refused(404)).await;
+}
+
+/// Waits until that is what became of the last call.
+async fn told(callers: &Callers, wanted: Call) {
+    let own = Ipv4Addr::LOCALHOST.into();
+    let last = || callers.of(own).and_then(|caller| caller.last);
+    let begun = Instant::now();
+    while last().map(|(call, _)| call) != Some(wanted) {
+        assert!(begun.elapsed() < HANGS, "{wanted:?}: {:?}", last());
+        tokio::task::yield_now().await;
+    }
 }
 
 #[test]

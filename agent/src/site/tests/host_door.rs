@@ -46,7 +46,7 @@ async fn door(bench: &Bench, host: Value) -> String {
     let door = Door::new(Arc::clone(&bench.site), objects.hosts.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, door.router()).await });
+    tokio::spawn(async move { axum::serve(listener, from_here(door.router())).await });
     url
 }
 

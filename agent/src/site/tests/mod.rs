@@ -2,6 +2,7 @@
 
 mod configuration;
 mod directives;
+mod fetches;
 mod holds;
 mod host_door;
 mod http_boot;
@@ -14,10 +15,12 @@ mod service_door;
 mod unreadable;
 mod updates;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::connect_info::MockConnectInfo;
 use axum::routing::get;
 use lockstep_crds::directive::Directive;
 use lockstep_redfish::{Capability, ImageUrl, Offer, PowerRestorePolicy, PowerState, Reading};
@@ -48,6 +51,11 @@ use crate::site::orders::OrderBook;
 use crate::site::samples;
 use crate::site::worker::{Progress, Worker};
 use lockstep_redfish::UrlOwner;
+
+/// As the store's port has them served: to an address that is known.
+fn from_here(router: Router) -> Router {
+    router.layer(MockConnectInfo(IpAddr::from([127, 0, 0, 1])))
+}
 
 const CARD: &str = "dpureports/bmc-card-c1";
 const HOST: &str = "dpureports/bmc-host-c1";
@@ -114,6 +122,7 @@ fn bench() -> Bench {
         store,
         seed_ca: "PEM".to_owned(),
         store_ca: None,
+        callers: lockstep_serve::Callers::default(),
         config,
     };
     Bench {

@@ -35,7 +35,7 @@ async fn what_is_offered_to_a_card_is_had_by_it_and_by_nobody_else() {
     let door = ServiceDoor::new(Arc::clone(&bench.site), objects.hosts.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, door.router()).await });
+    tokio::spawn(async move { axum::serve(listener, from_here(door.router())).await });
 
     for (token, status) in [
         ("own", account("site:xpu-c1", AUDIENCE)),

@@ -143,7 +143,47 @@ async fn of_an_index_that_nobody_signed_the_manifest_in_it_may_be() {
     bench.push(Some(&tag(&signed, ".sig")), &layers);
     let found = bench.found().await;
     assert_eq!(found.manifests, [outer.to_string(), text]);
-    assert_eq!(told(&found), [("outer", Some("c2ln"))]);
+    let both = [("outer", Some("c2ln")), ("inner", Some("c2ln"))];
+    assert_eq!(told(&found), both);
+
+    // However much is put beside the index, and the other way round.
+    let junk = |of: &str| -> Vec<Value> {
+        let numbers = 0..20;
+        numbers
+            .map(|number| bench.bundle(&format!("{{\"{of}\": {number}}}")))
+            .collect()
+    };
+    bench.push(Some(&tag(&signed, ".sig")), &junk("outer"));
+    let found = bench.found().await;
+    assert_eq!(told(&found).len(), 8);
+    assert_eq!(told(&found).last(), Some(&both[1]));
+    bench.push(Some(&tag(&inner, ".sig")), &junk("inner"));
+    let found = bench.found().await;
+    let of_outer = told(&found).into_iter();
+    let of_outer = of_outer.filter(|(document, _)| document.contains("outer"));
+    assert_eq!((told(&found).len(), of_outer.count()), (8, 4));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_hides_nothing_that_can_and_is_told() {
+    let bench = Bench::new().await;
+    let signed = bench.registry.artefact(IMAGE);
+    let good = bench.push(None, &[bench.bundle("{\"good\": 1}")]);
+    let broken = Digest::of(b"no manifest");
+    bench.registry.forge(&broken.to_string(), b"no manifest");
+    let list = [referrer(&broken, Some(BUNDLE)), referrer(&good, None)];
+    bench.registry.refers(&signed, json!({"manifests": list}));
+    let found = bench.found().await;
+    assert_eq!(told(&found), [("{\"good\": 1}", None)]);
+    let unread = found.unread.expect("one could not be read");
+    assert_eq!(unread.category(), "InvalidResponse", "{unread}");
+    let list = [referrer(&broken, Some(BUNDLE))];
+    bench.registry.refers(&signed, json!({"manifests": list}));
+    assert_eq!(
+        bench.read().await.unwrap_err().category(),
+        "InvalidResponse",
+        "it may be the one that counts"
+    );
 }
 
 #[tokio::test]

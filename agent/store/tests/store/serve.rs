@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
 use http::{Method, StatusCode, header};
-use lockstep_store::{GrantError, Store};
+use lockstep_store::{Answered, GrantError, Sight, Store};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use reqwest::{Client, Response};
@@ -28,7 +28,11 @@ struct Card {
 }
 
 async fn card() -> Card {
-    let (site, bytes) = (Site::new(), with_slot(image(1, SIZE), OFFSET, SLOT));
+    card_of(SIZE).await
+}
+
+async fn card_of(size: usize) -> Card {
+    let (site, bytes) = (Site::new(), with_slot(image(1, size), OFFSET, SLOT));
     let (store, origin) = (site.open(), Origin::start(&bytes).await);
     let info = store
         .fetch(&request(&bytes, &[origin.url()]))
@@ -263,6 +267,67 @@ async fn what_a_card_reads_is_counted() {
     assert_eq!((stats.requests, stats.failures), (2, 0));
     assert_eq!(stats.bytes_served, 100 + SIZE as u64);
     assert!(stats.first_request.unwrap() <= stats.last_request.unwrap());
+}
+
+#[tokio::test]
+async fn what_is_seen_of_the_way_to_an_image_is_remembered() {
+    let card = card().await;
+    let path = card.grant("card", None).await;
+    let sight = || {
+        let sights = card.store.sights("card");
+        let [(digest, sight)] = sights.as_slice() else {
+            panic!("{sights:?}");
+        };
+        assert_eq!(*digest, card.digest);
+        *sight
+    };
+    let last = |wanted: Answered| sight().last.map(|(last, _)| last) == Some(wanted);
+    assert!(sight().granted_at.is_some() && sight().last.is_none());
+
+    card.send(Method::HEAD, &path, &[]).await;
+    assert!(last(Answered::Headers) && !sight().has_bytes);
+    card.send(Method::POST, &path, &[]).await;
+    assert!(last(Answered::NoSuchMethod));
+    let beyond = format!("bytes={SIZE}-");
+    card.get(&path, &[(header::RANGE, &beyond)]).await;
+    assert!(last(Answered::NoSuchRange));
+    let part = [(header::RANGE, "bytes=0-99")];
+    card.get(&path, &part).await.bytes().await.unwrap();
+    until("the part ends", || last(Answered::Bytes)).await;
+    assert!(sight().has_bytes && !sight().is_whole);
+    card.get(&path, &[]).await.bytes().await.unwrap();
+    until("the whole ends", || sight().is_whole).await;
+    let Sight { length, active, .. } = sight();
+    assert_eq!((length, active), (SIZE as u64, 0));
+
+    // What was granted before, and what a new grant makes of it.
+    card.store.revoke("card").await.unwrap();
+    assert!(card.store.sights("card").is_empty());
+    card.grant("card", None).await;
+    assert!(sight().last.is_none());
+    card.get(&path, &[]).await;
+    assert!(last(Answered::Ended));
+    let unknown = format!("/i/{}/image.iso", "0".repeat(64));
+    let own = card.grant("card", None).await;
+    card.send(Method::HEAD, &own, &[]).await;
+    card.get(&unknown, &[]).await;
+    assert!(last(Answered::Headers));
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_is_told_with_where() {
+    // More than the system holds between the two.
+    let card = card_of(32 * SIZE).await;
+    let path = card.grant("card", None).await;
+    let mut response = card.get(&path, &[]).await;
+    response.chunk().await.unwrap().unwrap();
+    drop(response);
+    let sight = || card.store.sights("card")[0].1;
+    until("the response ends", || sight().active == 0).await;
+    let Some((Answered::Cut { at }, _)) = sight().last else {
+        panic!("{:?}", sight());
+    };
+    assert!(sight().has_bytes && at > 0 && at < sight().length);
 }
 
 #[tokio::test]

@@ -23,7 +23,9 @@ pub(super) async fn run(trial: &Trial, service: &Service) -> Result<()> {
     let folder = trial.folder.join("signing");
     let releases = Signer::of(&folder, "releases").await?;
     let stranger = Signer::of(&folder, "stranger").await?;
-    let rules = json!({"require": "Signed", "signers": [releases.in_policy()?]});
+    let mut signer = releases.in_policy()?;
+    signer["acceptsManifests"] = true.into();
+    let rules = json!({"require": "Signed", "signers": [signer]});
     let (bytes, other) = (image(3), image(4));
     let signed = service.push("signed", &bytes).await?;
     let another = service.push("another", &other).await?;
@@ -51,6 +53,10 @@ pub(super) async fn run(trial: &Trial, service: &Service) -> Result<()> {
         .await?;
     beside.put_simple(&payload, &made).await?;
     look.trusts(0).await?;
+    look.accepts_manifests(false);
+    look.refuses("signed plainly in the name of releases")
+        .await?;
+    look.accepts_manifests(true);
 
     // Beside the signature of before, and found first.
     beside.bundle(&stranger, &sign(&signed)).await?;
@@ -63,6 +69,9 @@ pub(super) async fn run(trial: &Trial, service: &Service) -> Result<()> {
         .await?;
     beside.bundle(&releases, &sign(&signed)).await?;
     look.trusts(0).await?;
+    look.accepts_manifests(false);
+    look.refuses("signed plainly in the name of releases")
+        .await?;
     beside.bundle(&releases, &attest(&signed)).await?;
     look.trusts(3).await?;
     look.store.end().await
@@ -173,6 +182,13 @@ struct Look {
 }
 
 impl Look {
+    /// Whether a plain signature counts.
+    fn accepts_manifests(&mut self, accepted: bool) {
+        for signer in &mut self.rules.signers {
+            signer.accepts_manifests = accepted;
+        }
+    }
+
     async fn found(&mut self) -> Result<(Trust, i64)> {
         let order = Order::Cosigned {
             digest: self.image,

@@ -10,6 +10,7 @@ use lockstep_xpusim::fault::Fault;
 
 use crate::objects::{self, Choices};
 use crate::simulated::PASSWORD;
+use crate::simulated_fleet::cases::host_of;
 use crate::world::Simulated;
 
 /// How much faster than life BMCs write and restart: 600 and 180 s of theirs.
@@ -86,10 +87,6 @@ pub(super) const CASES: [Case; 7] = [
 pub(super) const REPINNED: &str = "card-4";
 /// It is to get an image of a lower security version than the policy asks for.
 pub(super) const REFUSED: &str = "card-8";
-
-pub(super) fn host_of(card: &str) -> String {
-    card.replace("card", "host")
-}
 
 fn cards() -> impl Iterator<Item = (&'static str, bool)> {
     let cases = CASES.iter().map(|case| (case.card, case.waits));

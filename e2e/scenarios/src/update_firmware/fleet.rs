@@ -6,6 +6,7 @@ use lockstep_xpusim::fault::Fault;
 
 use crate::objects::{self, Choices, NAMESPACE};
 use crate::simulated::PASSWORD;
+use crate::simulated_fleet::cases::host_of;
 use crate::world::Simulated;
 
 /// How much faster than life BMCs write and cards boot: 600 s of theirs, and 93.
@@ -77,10 +78,6 @@ pub(super) const RUNNING: &str = "card-1";
 pub(super) const STAYS: &str = "card-7";
 /// No system is wanted of it.
 pub(super) const BARE: &str = "card-8";
-
-pub(super) fn host_of(card: &str) -> String {
-    card.replace("card", "host")
-}
 
 /// The cards, what their BMCs list, and whether firmware never runs there.
 fn cards() -> impl Iterator<Item = (&'static str, &'static str, bool)> {

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::DpuHostStatus;
-use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
+use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind, TargetKind};
 use lockstep_crds::host::CardRecord;
 
 use crate::view::{CardView, View};
@@ -74,8 +74,16 @@ pub(super) fn started(
                 .iter()
                 .any(|wipe| wipe.earlier.contains(&wish.token))
     };
+    // What was refused before it was sent has booted nothing.
+    let opened = before
+        .directives
+        .iter()
+        .filter(|open| open.target.uid == uid);
+    let refused = opened
+        .filter_map(|open| after.history.iter().find(|entry| entry.seq == open.seq))
+        .any(|entry| entry.outcome == OutcomeKind::Failed);
     check(
-        !was.is_some_and(begun),
+        refused || !was.is_some_and(begun),
         "wipe: a token was to be carried out twice",
     );
     let arms = directive.action.kind.arms_install();

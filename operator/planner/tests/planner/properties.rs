@@ -48,6 +48,8 @@ struct Start {
     node: bool,
     host_on: bool,
     cards_run: bool,
+    /// The first card boots with its BMC alone.
+    restarted: bool,
     methods: Vec<AllowedMethod>,
     /// The host has an agent, and is trusted.
     pushes: (bool, bool),
@@ -79,7 +81,7 @@ fn starts() -> impl Strategy<Value = Start> {
         any::<bool>(),
         any::<bool>(),
         prop::bool::weighted(0.3),
-        prop::bool::weighted(0.3),
+        (prop::bool::weighted(0.3), prop::bool::weighted(0.15)),
     );
     let pushes = (prop::bool::weighted(0.7), prop::bool::weighted(0.8));
     let ways = (
@@ -94,7 +96,16 @@ fn starts() -> impl Strategy<Value = Start> {
         |(
             cards,
             (order, waits, on_timeout, on_orphan, (on_failure, golden), guess, grace),
-            (role, slot, mechanisms, (coupled, dark_bmcs), disrupt, node, host_on, cards_run),
+            (
+                role,
+                slot,
+                mechanisms,
+                (coupled, dark_bmcs),
+                disrupt,
+                node,
+                host_on,
+                (cards_run, restarted),
+            ),
             (methods, uefi_http, makes_of_http, updates, makes_of_updates, pushes),
         )| Start {
             cards,
@@ -115,6 +126,7 @@ fn starts() -> impl Strategy<Value = Start> {
             node,
             host_on,
             cards_run,
+            restarted,
             methods,
             pushes,
             uefi_http,
@@ -181,6 +193,14 @@ fn begin(start: &Start) -> World {
             world.cards[index].disk = Some(crate::world::build::image("os-1"));
             world.power_on_card(index);
         }
+    }
+    if start.restarted {
+        world.power_on_card(0);
+        let machine = &mut world.cards[0].machine;
+        machine.card_restart = Some(Offer::Offered);
+        machine.reset_types = ["GracefulShutdown", "GracefulRestart"]
+            .map(String::from)
+            .into();
     }
     world
 }

@@ -9,6 +9,7 @@ mod deletion;
 mod doubts;
 mod edits;
 mod faults;
+mod fetch;
 mod firmware;
 mod first_light;
 mod golden;
@@ -30,6 +31,7 @@ mod shutdown;
 mod taint;
 mod taken_down;
 mod updates;
+mod whole_card;
 mod wipe;
 
 use crate::world::{World, secs};

@@ -79,7 +79,7 @@ fn a_signature_counts_for_the_very_image_as_it_was_signed() {
     );
 
     // What does not count takes nothing from what does.
-    let both = [other, missing("NotFound"), good()];
+    let both = [other, told("junk"), good()];
     assert_eq!(trust(&spec, &both), Trust::Signed("ours".to_owned()));
     // An upper-case digest is another text, and in-toto writes lower case.
     let shouted = about(&spec.digest.to_uppercase(), json!({"version": "1.0.0"}));
@@ -150,6 +150,15 @@ fn what_could_not_be_read_is_neither_trusted_nor_refused() {
     let why = waits(Some(&[missing("NotFound")]));
     assert!(why.contains("(NotFound): no answer; ask somebody"), "{why}");
     waits(Some(&[told("junk"), missing("NotFound")]));
+    // One that counts does not stand for one that may say more.
+    let envelope = Key::new(1).sign(&statement(&spec.digest, json!({"version": "1.0.0"})));
+    for both in [
+        [told(&envelope), missing("NotFound")],
+        [missing("NotFound"), told(&envelope)],
+    ] {
+        let why = waits(Some(&both));
+        assert!(why.contains("(NotFound): no answer; ask somebody"), "{why}");
+    }
 
     let mut twice = spec.clone();
     twice.signatures.extend(spec.signatures.clone());

@@ -21,6 +21,7 @@ fn signer(kind: &str) -> ImageSigner {
     ImageSigner {
         name: kind.to_owned(),
         public_key: of_cosign(&format!("{kind}.pub.pem")),
+        accepts_manifests: false,
     }
 }
 
@@ -53,7 +54,20 @@ fn signed_image(digest: &str) -> DpuImageSpec {
     spec
 }
 
+/// By signers whose keys sign nothing but images for cards.
 fn appraised(spec: &DpuImageSpec, signers: Vec<ImageSigner>, told: &StoredSignature) -> Appraisal {
+    let signers = signers.into_iter().map(|signer| ImageSigner {
+        accepts_manifests: true,
+        ..signer
+    });
+    appraised_by(spec, signers.collect(), told)
+}
+
+fn appraised_by(
+    spec: &DpuImageSpec,
+    signers: Vec<ImageSigner>,
+    told: &StoredSignature,
+) -> Appraisal {
     appraise(
         Some(&rules(signers)),
         spec,
@@ -354,6 +368,75 @@ fn a_plain_signature_says_no_security_version_and_an_attestation_may() {
     let direct = bundle(&ours, &statement(&spec.digest, direct)).to_string();
     let told = beside(&[&manifest], vec![document(&direct, None)]);
     refused(&spec, &told, "of another manifest: sha256:1111");
+}
+
+/// The same key may sign other artefacts for other purposes, and who signs a manifest does not say which.
+#[test]
+fn a_plain_signature_counts_only_where_the_policy_says_that_its_key_is_for_cards_alone() {
+    let (spec, manifest) = (signed_image(DIGEST), of_cosign("manifest.json"));
+    let simple = document(
+        &of_cosign("simple.json"),
+        Some(&of_cosign("p256.simple.sig")),
+    );
+    let of_bundle = |name: &str| document(&of_cosign(&format!("{name}.bundle.json")), None);
+    for plain in [simple, of_bundle("sign"), of_bundle("message")] {
+        let told = beside(&[&manifest], vec![plain]);
+        let Trust::Refused(why) = appraised_by(&spec, vec![signer("p256")], &told).trust else {
+            panic!("{told:?}");
+        };
+        assert!(why.contains("acceptsManifests"), "{why}");
+        let found = appraised(&spec, vec![signer("p256")], &told);
+        assert_eq!(found.trust, Trust::Signed("p256".to_owned()));
+    }
+    let said = beside(&[&manifest], vec![of_bundle("attest")]);
+    let found = appraised_by(&spec, vec![signer("p256")], &said);
+    assert_eq!(found.trust, Trust::Signed("p256".to_owned()));
+    assert_eq!(found.security_version, 3);
+}
+
+#[test]
+fn what_is_signed_of_an_index_hides_nothing_that_is_signed_of_the_manifest_in_it() {
+    let (ours, spec) = (Key::new(1), signed_image(&digest('1')));
+    let inner = manifest(&spec.digest, &json!({}));
+    let listed = digest_of(&inner, &spec.digest);
+    let index = json!({"manifests": [{"digest": listed}]}).to_string();
+    let predicate = json!({"version": "1.0.0", "fits": {"families": ["BlueField-3"]}});
+    let said = document(
+        &bundle(&ours, &statement(&listed, predicate)).to_string(),
+        None,
+    );
+    let message = json!({
+        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "messageSignature": {"signature": STANDARD.encode(ours.over(inner.as_bytes()))},
+    });
+    let junk = document("{}", None);
+    for (signed, limits) in [(said, 1), (document(&message.to_string(), None), 0)] {
+        let told = beside(&[&index, &inner], vec![junk.clone(), signed]);
+        let found = appraised(&spec, vec![ours.signer("ours")], &told);
+        assert_eq!(found.trust, Trust::Signed("ours".to_owned()));
+        assert_eq!(found.fits.len(), limits);
+    }
+}
+
+#[test]
+fn signatures_of_which_some_could_not_be_read_are_judged_by_those_that_were() {
+    let (ours, spec) = (Key::new(1), signed_image(&digest('1')));
+    let manifest = manifest(&spec.digest, &json!({}));
+    let signed = digest_of(&manifest, &spec.digest);
+    let partly = |key: &Key| StoredSignature {
+        reason: Some("NotFound".to_owned()),
+        message: Some("a referrer is gone".to_owned()),
+        ..beside(
+            &[&manifest],
+            vec![simple(key, &payload(&signed).to_string())],
+        )
+    };
+    let by = |key: &Key| appraised(&spec, vec![ours.signer("ours")], &partly(key)).trust;
+    assert_eq!(by(&ours), Trust::Signed("ours".to_owned()));
+    let Trust::NotKnown(why) = by(&Key::new(2)) else {
+        panic!("the one that counts may be the one that was not read");
+    };
+    assert!(why.contains("(NotFound): a referrer is gone"), "{why}");
 }
 
 proptest! {

@@ -16,6 +16,7 @@ fn signer(kind: &str) -> ImageSigner {
     ImageSigner {
         name: kind.to_owned(),
         public_key: vector(&format!("{kind}.pub.pem")),
+        accepts_manifests: false,
     }
 }
 
@@ -66,7 +67,11 @@ fn keys_that_cannot_be_used_are_told_and_sign_nothing() {
     ];
     for (public_key, error) in table {
         let name = "k".to_owned();
-        let signers = Signers::new(&[ImageSigner { name, public_key }]);
+        let signers = Signers::new(&[ImageSigner {
+            name,
+            public_key,
+            accepts_manifests: false,
+        }]);
         assert!(signers.usable.is_empty());
         assert_eq!(signers.unusable, [("k".to_owned(), error)]);
     }

@@ -33,6 +33,7 @@ impl Key {
         ImageSigner {
             name: name.to_owned(),
             public_key: format!("-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n"),
+            accepts_manifests: false,
         }
     }
 

@@ -403,6 +403,7 @@ pub(super) fn bench(discovery: &str) -> Bench {
         store: Store::open(store).unwrap(),
         seed_ca: "PEM".to_owned(),
         store_ca: None,
+        callers: lockstep_serve::Callers::default(),
         config,
     };
     let means = Means {

@@ -4,6 +4,8 @@
 use lockstep_crds::boot_policy::{OnTimeout, WaitUntil};
 use lockstep_crds::directive::{ActionKind, ActivatedBy, TargetKind};
 use lockstep_crds::host::{ComponentRecord, Disruption};
+use lockstep_planner::requirement::Judgement;
+use lockstep_planner::vetting::Vetting;
 
 use super::waits;
 use crate::world::agent::Fault;
@@ -323,4 +325,150 @@ fn firmware_runs_beside_a_host_that_is_not_held_too() {
         assert_eq!(count(&world, "HoldHost"), 0);
         assert_eq!(component(&world).attempts, 1);
     }
+}
+
+fn distrust(world: &mut World, version: &str) {
+    let vetting = Vetting {
+        trust: Judgement::NotMet("its key is gone".to_owned()),
+        ..Vetting::of_nothing()
+    };
+    world.vetted.insert(version.to_owned(), vetting);
+}
+
+/// Written at the card, which runs on without it; as its BMC and the record tell.
+fn written(makes: Firmware) -> World {
+    let mut world = running(makes);
+    until(&mut world, "written", |w| {
+        w.cards[0].machine.firmware.1.is_some()
+    });
+    world
+}
+
+const CYCLES: [&str; 3] = ["ShutdownGracefully dpu/", "ForceOff dpu/", "PowerOn dpu/"];
+
+#[test]
+fn what_is_written_and_not_trusted_any_more_is_not_let_run_and_told() {
+    for makes in [Firmware::Waits, Firmware::Hides] {
+        let mut world = written(makes);
+        distrust(&mut world, NEW);
+        world.settle(secs(900));
+        assert_eq!(world.card_says(0), "Stalled Stalled: ImageUntrusted");
+        assert!(
+            CYCLES.iter().all(|what| count(&world, what) == 0),
+            "{}",
+            world.told()
+        );
+        assert_eq!(component(&world).pending.as_deref(), Some(NEW), "S15");
+        assert!(world.status().hold.is_none() && world.host_machine.is_on());
+        world.vetted.clear();
+        until(&mut world, "Ready", is_done);
+    }
+}
+
+#[test]
+fn what_is_written_and_not_wanted_any_more_is_told_until_it_is_written_over_or_somebody_lets_it_run()
+ {
+    for makes in [Firmware::Waits, Firmware::Hides] {
+        let mut world = written(makes);
+        world.cards[0].firmware.clear();
+        world.settle(secs(900));
+        assert_eq!(world.card_says(0), "Stalled Stalled: FirmwareArmed");
+        let message = world.card_message(0);
+        for word in [
+            "nic-d",
+            "BMC_Firmware",
+            "powered off and on",
+            "firmwareRefs",
+        ] {
+            assert!(message.contains(word), "{word}: {message}");
+        }
+        assert!(CYCLES.iter().all(|what| count(&world, what) == 0));
+        assert!(world.status().hold.is_none() && world.host_machine.is_on());
+        let mut other = world.clone();
+        world.cards[0].firmware = vec!["nic-e".to_owned()];
+        until(&mut world, "Ready", |w| w.is_ready() && runs(w) == "nic-e");
+        other.power_off_card(0);
+        other.pass(secs(5));
+        other.power_on_card(0);
+        other.settle(secs(900));
+        assert_eq!(runs(&other), NEW);
+        assert!(other.status().cards[0].components.is_empty());
+        assert!(other.is_ready(), "{}", other.told());
+    }
+}
+
+#[test]
+fn the_version_that_runs_is_written_again_over_one_that_waits() {
+    let mut world = written(Firmware::Waits);
+    world.cards[0].firmware = vec!["nic-a".to_owned()];
+    world.cards[0].machine.firmware.0 = "nic-a".to_owned();
+    until(&mut world, "Ready", |w| {
+        w.is_ready() && w.cards[0].machine.firmware.1.is_none()
+    });
+    assert_eq!(runs(&world), "nic-a");
+}
+
+#[test]
+fn a_card_that_was_stopped_for_firmware_stays_off_once_that_may_not_run() {
+    let mut world = running(Firmware::Waits);
+    until(&mut world, "stopped", |w| !w.cards[0].machine.is_on());
+    distrust(&mut world, NEW);
+    world.settle(secs(900));
+    assert_eq!(world.card_says(0), "Stalled Stalled: FirmwareArmed");
+    let message = world.card_message(0);
+    assert!(message.contains("its key is gone"), "{message}");
+    assert_eq!(count(&world, "PowerOn dpu/"), 0, "{}", world.told());
+    assert!(world.host_machine.is_on() && world.status().hold.is_none());
+    let mut deleted = world.clone();
+    deleted.delete_card(0);
+    deleted.settle(secs(300));
+    assert!(deleted.cards[0].dpu.is_none(), "{}", deleted.told());
+    assert!(deleted.told().contains("event CancelledButArmed"));
+    assert_eq!(count(&deleted, "PowerOn dpu/"), 0);
+    // One that may go there is written over it.
+    world.cards[0].firmware = vec!["nic-e".to_owned()];
+    world.until("Ready", secs(3600), |w| w.is_ready() && runs(w) == "nic-e");
+}
+
+#[test]
+fn a_wiper_is_not_booted_over_firmware_that_may_not_run() {
+    let mut world = written(Firmware::Waits);
+    distrust(&mut world, NEW);
+    world.settle(secs(300));
+    super::wipe::wipe(&mut world, "one");
+    world.settle(secs(900));
+    assert_eq!(world.card_says(0), "Stalled Stalled: FirmwareArmed");
+    assert!(CYCLES.iter().all(|what| count(&world, what) == 0));
+}
+
+#[test]
+fn a_card_that_was_stopped_for_firmware_that_failed_runs_again_also_if_another_system_is_wanted() {
+    let mut world = running(Firmware::Waits);
+    world.edit_policy(|policy| {
+        policy.install.max_attempts = 1;
+        policy.image_ref = Some(lockstep_crds::LocalRef {
+            name: "os-2".into(),
+        });
+    });
+    until(&mut world, "stopped", |w| !w.cards[0].machine.is_on());
+    world.edit_card(0, |card| card.paused = true);
+    world.settle(secs(900));
+    assert!(component(&world).begun_at.is_none(), "its time is over");
+    world.edit_card(0, |card| card.paused = false);
+    world.until("on again", secs(900), |w| w.cards[0].machine.is_on());
+    until(&mut world, "Ready", is_done);
+    let os = world.cards[0].os.as_ref().unwrap();
+    assert_eq!(os.image.version, "os-2");
+}
+
+#[test]
+fn a_card_that_boots_from_the_network_and_is_given_up_while_it_is_stopped_runs_again_at_once() {
+    let mut world = super::network_boot::running();
+    wants(&mut world, Firmware::Waits);
+    world.edit_policy(|policy| policy.install.firmware_timeout_seconds = 7200);
+    world.edit_host(|host| host.disruption = Disruption::Allowed);
+    world.until("stopped", secs(1800), |w| !w.cards[0].machine.is_on());
+    world.release_offline();
+    world.until("on again", secs(900), |w| w.cards[0].machine.is_on());
+    assert!(world.told().contains("powering dpu/card1 on again"));
 }

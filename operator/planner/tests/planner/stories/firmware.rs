@@ -288,3 +288,28 @@ fn a_deleted_card_is_let_go_after_what_its_bmc_writes_and_what_waits_there_is_to
     );
     assert_eq!(count(&world, "ResetBmc"), 0);
 }
+
+#[test]
+fn a_bmc_is_not_restarted_for_what_is_not_trusted_any_more() {
+    let mut world = world(Firmware::Waits);
+    world.until("pending", secs(600), |w| {
+        w.cards[0].machine.firmware.1.is_some()
+    });
+    let vetting = Vetting {
+        trust: Judgement::NotMet("its key is gone".to_owned()),
+        ..Vetting::of_nothing()
+    };
+    world.vetted.insert("bmc-b".to_owned(), vetting);
+    world.settle(secs(200));
+    assert_eq!(world.card_says(0), "Stalled Stalled: FirmwareArmed");
+    let message = world.card_message(0);
+    for word in ["bmc-b", "the BMC of dpu/card1 restarts", "its key is gone"] {
+        assert!(message.contains(word), "{word}: {message}");
+    }
+    world.settle(secs(600));
+    assert_eq!(count(&world, "ResetBmc"), 0, "{}", world.told());
+    assert_eq!(component(&world).pending.as_deref(), Some("bmc-b"), "S15");
+    world.vetted.clear();
+    world.until("Ready", secs(3600), World::is_ready);
+    assert_eq!(runs(&world), "bmc-b");
+}

@@ -34,7 +34,7 @@ fn world() -> World {
 }
 
 /// The same, up with that image, beside its host that is on.
-fn running() -> World {
+pub fn running() -> World {
     let mut world = world();
     world.until("Ready", secs(900), World::is_ready);
     world.settle(secs(120));

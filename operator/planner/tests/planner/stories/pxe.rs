@@ -162,7 +162,7 @@ fn a_stateless_image_does_not_go_this_way() {
     world.edit_policy(|policy| {
         policy.image_ref = Some(LocalRef {
             name: "net-3".into(),
-        })
+        });
     });
     waits(
         &mut world,

@@ -221,3 +221,88 @@ fn a_silent_card_keeps_what_is_offered() {
     assert_eq!(offered(&world), ["web-a"]);
     is_told(&world, "Unknown: CardAgentSilent", &["web"]);
 }
+
+#[test]
+fn what_is_not_trusted_any_more_is_not_left_on_offer_to_a_card_to_which_nothing_is_done() {
+    let frozen: [fn(&mut World); 5] = [
+        |world| world.edit_card(0, |card| card.paused = true),
+        |world| world.edit_card(0, |card| card.approved = false),
+        |world| world.edit_policy(|policy| policy.mode = PolicyMode::Plan),
+        |world| world.edit_policy(|policy| policy.mode = PolicyMode::Observe),
+        |world| world.edit_host(|host| host.hands_off = true),
+    ];
+    for freeze in frozen {
+        let mut world = up(&["web-a"]);
+        runs(&mut world, &["web-a"]);
+        freeze(&mut world);
+        world.settle(secs(60));
+        assert_eq!(offered(&world), ["web-a"], "{}", world.told());
+        is_told(&world, "True: AsWanted", &["web-a"]);
+        let vetting = Vetting {
+            fit: Judgement::NotMet("it is for maker Intel".to_owned()),
+            ..Vetting::of_nothing()
+        };
+        world.vetted.insert("web-a".to_owned(), vetting);
+        world.settle(secs(60));
+        assert_eq!(offered(&world), ["web-a"], "nothing is done");
+        is_told(&world, "False: ImageDoesNotFit", &["maker Intel"]);
+        let gone = Judgement::NotMet("its key is gone".to_owned());
+        vet(&mut world, "web-a", gone);
+        assert_eq!(offered(&world), Vec::<&str>::new(), "{}", world.told());
+        is_told(&world, "False: ImageUntrusted", &["its key is gone"]);
+    }
+    // What is told may be anybody's word.
+    let mut world = up(&["web-a"]);
+    runs(&mut world, &["web-a"]);
+    world.guards_intact = false;
+    let gone = Judgement::NotMet("its key is gone".to_owned());
+    vet(&mut world, "web-a", gone);
+    assert_eq!(offered(&world), ["web-a"]);
+    is_told(&world, "False: ImageUntrusted", &["its key is gone"]);
+}
+
+#[test]
+fn what_a_card_keeps_that_is_not_wanted_and_stays_is_told() {
+    let mut world = up(&["web-a"]);
+    runs(&mut world, &["web-a"]);
+    world.edit_card(0, |card| card.paused = true);
+    wants(&mut world, &[]);
+    world.settle(secs(60));
+    assert_eq!(offered(&world), ["web-a"]);
+    is_told(&world, "False: Paused", &["stay as they are"]);
+}
+
+#[test]
+fn an_agent_that_tells_of_no_services_any_more_is_told() {
+    let mut world = up(&["web-a"]);
+    assert_eq!(offered(&world), ["web-a"]);
+    is_told(&world, "False: ServiceStarting", &["web"]);
+    world.cards[0].runs_services = None;
+    world.settle(secs(120));
+    assert_eq!(offered(&world), ["web-a"]);
+    is_told(&world, "False: ServicesUnsupported", &["xpu.services"]);
+}
+
+#[test]
+fn bytes_that_are_signed_anew_with_a_higher_security_version_are_the_least_from_then_on() {
+    let mut world = up(&["web-a"]);
+    let of = |security_version| Vetting {
+        security_version,
+        ..Vetting::of_nothing()
+    };
+    for (name, security_version) in [("web-a", 3), ("web-b", 2)] {
+        world.vetted.insert(name.to_owned(), of(security_version));
+    }
+    world.settle(secs(60));
+    let floor = |world: &World| world.status().cards[0].services[0].security_version;
+    assert_eq!(floor(&world), Some(3));
+    wants(&mut world, &["web-b"]);
+    world.settle(secs(60));
+    assert_eq!(offered(&world), ["web-a"], "{}", world.told());
+    is_told(&world, "False: SecurityVersionTooLow", &["has run 3"]);
+    // The same bytes are no way back, whatever is signed of them later.
+    wants(&mut world, &["web-a"]);
+    world.vetted.insert("web-a".to_owned(), of(1));
+    world.settle(secs(60));
+    assert_eq!((offered(&world), floor(&world)), (vec!["web-a"], Some(3)));
+}

@@ -3,7 +3,7 @@
 
 use lockstep_crds::LocalRef;
 use lockstep_crds::boot_policy::AllowedMethod::{self, MultipartPush, SimpleUpdate, VirtualMedia};
-use lockstep_crds::host::ArmedEffect;
+use lockstep_crds::host::{ArmedEffect, Disruption};
 use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::observed::{BootStage, Offer, PowerState};
 use lockstep_crds::report::UpdateState;
@@ -217,6 +217,52 @@ fn attempts_are_budgeted_and_their_causes_kept_until_the_token_changes() {
     world.edit_card(0, |card| card.retry_token = Some("again".into()));
     world.until("Ready", secs(3600), World::is_ready);
     assert!(world.status().cards[0].failures.is_empty());
+}
+
+#[test]
+fn an_update_that_had_failed_is_no_attempt_of_a_later_token() {
+    for seconds in (20..320).step_by(20) {
+        let mut world = world(&[SimpleUpdate], Update::Fails);
+        world.edit_policy(|policy| policy.install.max_attempts = 2);
+        let asked = world.now + secs(seconds);
+        world.until("asked again", secs(3600), |world| world.now >= asked);
+        let before = count(&world, "PullUpdate");
+        world.edit_card(0, |card| card.retry_token = Some("again".into()));
+        world.until("begun anew", secs(3600), |world| {
+            let kept = &world.status().cards[0];
+            kept.retry_token.as_deref() == Some("again")
+        });
+        world.settle(secs(900));
+        assert_eq!(world.card_says(0), "Stalled Stalled: InstallFailed");
+        assert_eq!(reasons(&world), ["TaskFailed"; 2], "{}", world.told());
+        let since = count(&world, "PullUpdate") - before;
+        assert!(since >= 2, "{since} after {seconds}s\n{}", world.told());
+    }
+}
+
+#[test]
+fn an_update_that_goes_on_is_adopted_with_what_ran_before_it() {
+    let mut world = World::installed(&["card1"]);
+    offers(&mut world, &[SimpleUpdate], Update::Hangs);
+    world.edit_host(|host| host.disruption = Disruption::Allowed);
+    world.edit_policy(|policy| {
+        policy.image_ref = Some(LocalRef {
+            name: "os-2".into(),
+        });
+    });
+    world.until("asked for", secs(3600), |world| {
+        count(world, "PullUpdate") == 1
+    });
+    world.settle(secs(200));
+    world.edit_card(0, |card| card.retry_token = Some("again".into()));
+    world.until("over its time", secs(600), |world| {
+        world.card_says(0).ends_with("StageForbids")
+    });
+    // The time that it has by default is longer.
+    world.policy = None;
+    world.settle(secs(600));
+    assert_eq!(count(&world, "PullUpdate"), 1, "{}", world.told());
+    assert!(world.status().cards[0].epoch_before.is_some());
 }
 
 #[test]

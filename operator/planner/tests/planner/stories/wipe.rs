@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::LocalRef;
 use lockstep_crds::boot_policy::AllowedMethod::{Pxe, SimpleUpdate, UefiHttp, VirtualMedia};
 use lockstep_crds::boot_policy::OnInstallFailure;
+use lockstep_crds::directive::ActionKind;
 use lockstep_crds::host::Disruption;
 use lockstep_crds::observed::Offer;
 use lockstep_crds::wipe::{WipeRecord, WipeResult, WipeSpec};
@@ -12,6 +13,7 @@ use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::Vetting;
 
 use super::waits;
+use crate::world::agent::Fault;
 use crate::world::operator::Crash;
 use crate::world::{World, secs};
 
@@ -30,7 +32,7 @@ fn wish(world: &World, token: &str) -> WipeSpec {
     }
 }
 
-fn wipe(world: &mut World, token: &str) {
+pub fn wipe(world: &mut World, token: &str) {
     let wish = wish(world, token);
     world.edit_card(0, |card| card.wipe = Some(wish));
 }
@@ -117,7 +119,8 @@ fn a_card_of_which_nothing_is_wanted_is_wiped_and_its_host_let_go() {
 
 #[test]
 fn nothing_is_wiped_that_is_not_confirmed_in_time_and_asked_of_a_wiper() {
-    let table: [(&str, &[&str], fn(&mut WipeSpec, Timestamp)); 4] = [
+    type Spoil = fn(&mut WipeSpec, Timestamp);
+    let table: [(&str, &[&str], Spoil); 4] = [
         ("WipeRefused", &["SN-other", "identity"], |wish, _| {
             wish.confirm = "SN-other".into();
         }),
@@ -280,6 +283,33 @@ fn a_crash_anywhere_boots_the_wiper_once() {
             world.until("Ready", secs(3 * LONG), World::is_ready);
             assert_eq!(world.cards[0].wiped, ["a"], "{moment} {}", world.told());
         }
+    }
+}
+
+#[test]
+fn a_wiper_that_may_have_run_is_not_booted_again_and_one_that_was_refused_is() {
+    for (fault, boots) in [(Fault::LostCall, 1), (Fault::Refused, 2)] {
+        let mut world = unwanted();
+        wipe(&mut world, "a");
+        world.until("staged", secs(LONG), |w| w.cards[0].machine.order.is_some());
+        world.agent.faults = [fault].into();
+        world.until("recorded", secs(LONG), |w| {
+            w.recorded
+                .iter()
+                .any(|one| one.action.kind == ActionKind::PowerOn)
+        });
+        world.edit_card(0, |card| card.retry_token = Some("again".into()));
+        world.settle(secs(LONG));
+        let recorded = world.recorded.iter();
+        let on = recorded.filter(|one| one.action.kind == ActionKind::PowerOn);
+        assert_eq!(on.count(), boots, "{fault:?} {}", world.told());
+        nothing_is_armed(&world);
+        let reason = if boots == 1 {
+            "WipeFailed"
+        } else {
+            "NoImageWanted"
+        };
+        assert!(world.card_says(0).ends_with(reason), "{}", world.told());
     }
 }
 

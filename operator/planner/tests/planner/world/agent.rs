@@ -256,6 +256,7 @@ impl World {
                     | ActionKind::PullFirmware
                     | ActionKind::PushFirmware
                     | ActionKind::ResetBmc
+                    | ActionKind::RestartCard
                     | ActionKind::OfferImage
                     | ActionKind::PushImage
                     | ActionKind::FlashFirmware

@@ -238,6 +238,11 @@ impl World {
                 let now = self.now;
                 self.machine(which).restart_bmc(now);
             }
+            ActionKind::RestartCard => {
+                if let Which::Card(index) = which {
+                    self.restart_card(index);
+                }
+            }
             ActionKind::OfferImage => {
                 let image = directive.action.image.clone();
                 self.machine(which).granted = image;
@@ -269,6 +274,7 @@ impl World {
             ActionKind::ForceOff,
             ActionKind::ShutdownGracefully,
             ActionKind::ResetBmc,
+            ActionKind::RestartCard,
         ];
         let hit = |index: &usize| which == Which::Host || which == Which::Card(*index);
         let mut cards = (0..self.cards.len()).filter(hit);

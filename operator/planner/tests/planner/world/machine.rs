@@ -4,12 +4,13 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::MachineIdentity;
 use lockstep_crds::directive::{ActivatedBy, ImageFacts};
+use lockstep_crds::host::HostRole;
 use lockstep_crds::inventory::{HostAccess, InstallMethod};
 use lockstep_crds::observed::{BootStage, Knowledge, Offer, PowerState};
 use lockstep_crds::report::{
     BmcCapabilities, BmcReport, ComponentReport, ComponentUpdate, ConfigurationTried, Custody,
-    DpuReportSpec, Execution, MediaOwner, MediaReport, OsReport, PxeReport, UpdateReport,
-    UpdateState, Vantage,
+    DpuReportSpec, Execution, FetchReport, FetchState, MediaOwner, MediaReport, OsReport,
+    PxeReport, UpdateReport, UpdateState, Vantage,
 };
 
 use lockstep_crds::wipe::{WipeItem, WipeOrder, WipeReport};
@@ -90,6 +91,9 @@ pub struct Machine {
     /// The resets that its BMC lists; empty if it does not say.
     pub reset_types: Vec<String>,
     pub virtual_media: Offer,
+    /// Whether a restart of its BMC is how all of it is made to boot; `None`: its agent does not
+    /// tell.
+    pub card_restart: Option<Offer>,
     /// What the store has ready for it.
     pub granted: Option<ImageFacts>,
     pub host_access: Option<HostAccess>,
@@ -103,6 +107,8 @@ pub struct Machine {
     pub custody: Option<Custody>,
     /// What came of making its files.
     pub tried: Option<ConfigurationTried>,
+    /// What the store sees of whoever is to fetch an image, if that is worth telling.
+    pub fetch: Option<FetchState>,
 }
 
 /// What a BMC makes of HTTP boot from a URL.
@@ -228,6 +234,7 @@ impl Machine {
             override_lasts: false,
             keeps_override: true,
             network_boot: Some(Offer::Offered),
+            card_restart: Some(Offer::NotOffered),
             makes_of_http: HttpBoot::Keeps,
             uefi_http: Some(Offer::NotOffered),
             simple_update: Some(Offer::NotOffered),
@@ -259,7 +266,24 @@ impl Machine {
             execution: None,
             custody: None,
             tried: None,
+            fetch: None,
         }
+    }
+
+    /// The same of each image that it was given a URL of.
+    fn fetches(&self) -> Vec<FetchReport> {
+        let update = self.update.as_ref().map(|update| &update.digest);
+        let component = self.component_update.as_ref();
+        let component = component.map(|told| &told.update.digest);
+        let armed = [&self.media, &self.http_uri];
+        let armed = armed.into_iter().flatten().map(|image| &image.digest);
+        let given = armed.chain(update).chain(component);
+        let of = |(digest, state): (&String, &FetchState)| FetchReport {
+            digest: digest.clone(),
+            state: state.clone(),
+            detail: Some("as the store saw".to_owned()),
+        };
+        given.zip(self.fetch.iter().cycle()).map(of).collect()
     }
 
     /// Another machine answers at this address, or the right one again.
@@ -336,11 +360,13 @@ impl Machine {
                 }]
             }),
             component_update: self.component_update.clone(),
+            fetches: self.fetches(),
             capabilities: BmcCapabilities {
                 simple_update: self.simple_update.clone(),
                 multipart_push: self.multipart_push.clone(),
                 uefi_http: self.uefi_http.clone(),
                 network_boot: self.network_boot.clone(),
+                card_restart: self.card_restart.clone(),
                 reset_types: self.reset_types.clone(),
                 boot_targets: self.boot_targets.clone(),
                 virtual_media: self.virtual_media.clone(),
@@ -621,6 +647,25 @@ impl World {
         card.machine.stage = Some(BootStage::OsStarting);
         self.boots(index);
         self.tell(format!("card {index}: boots anew"));
+    }
+
+    /// All of a card boots anew with its BMC, and leaves the bus of its host meanwhile.
+    pub fn restart_card(&mut self, index: usize) {
+        let host = self.host.as_ref();
+        let server = host.is_some_and(|host| host.spec.role == HostRole::Server);
+        assert!(
+            !server || !self.host_machine.is_on(),
+            "a card left the bus of a host that is up\n{}",
+            self.told()
+        );
+        assert!(
+            !self.is_installing(index),
+            "a card was restarted while it is written to\n{}",
+            self.told()
+        );
+        self.reboot_card(index);
+        let now = self.now;
+        self.cards[index].machine.restart_bmc(now);
     }
 
     pub fn power_off_card(&mut self, index: usize) {
