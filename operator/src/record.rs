@@ -123,7 +123,8 @@ pub async fn carry_out(writes: &Writes, view: &View, plan: &Plan) -> Result<(), 
         kept(&host, &plan.host_status)?;
     }
     // A record that was not written is not proved by a write to be the newest.
-    if !plan.taints.is_empty() && host.resource_version() == view.host.resource_version() {
+    let follows = !plan.taints.is_empty() || !plan.withdrawn_accounts.is_empty();
+    if follows && host.resource_version() == view.host.resource_version() {
         writes.still(&host).await?;
     }
     // Nodes follow the record, and what is taken back is taken back before its host is let go.

@@ -529,6 +529,28 @@ async fn the_identity_of_a_retired_card_ends_before_its_status_says_so() {
 }
 
 #[tokio::test]
+async fn no_identity_is_taken_by_a_record_that_another_leader_has_replaced() {
+    let server = cluster().await;
+    let (writes, _) = writes(&server);
+    let before = view(&server);
+    carry_out(&writes, &before, &start(&before)).await.unwrap();
+    let old = view(&server);
+    // The card is in use again, and the other leader has begun an install.
+    server.write("dpuhosts/h", |host| host["status"]["seq"] = json!(7));
+    let mut plan = settled(&old);
+    plan.withdrawn_accounts = vec!["c".to_owned()];
+    let error = carry_out(&writes, &old, &plan).await.unwrap_err();
+    assert!(
+        matches!(error, RecordError::Write(WriteError::Conflict(_))),
+        "{error}"
+    );
+    assert_eq!(
+        server.object("serviceaccounts/xpu-c")["metadata"]["name"],
+        "xpu-c"
+    );
+}
+
+#[tokio::test]
 async fn an_identity_that_was_revoked_is_made_again_for_the_next_install() {
     let server = cluster().await;
     let (writes, _) = writes(&server);

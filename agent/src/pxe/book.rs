@@ -39,6 +39,17 @@ struct Notes {
     offers: Vec<Offer>,
 }
 
+/// Why a card is not offered what it was to be.
+#[derive(Debug, thiserror::Error)]
+pub enum OfferError {
+    /// An address belongs to one card; what that one is offered stands.
+    #[error("the card {} is offered an image at one of the addresses in bootMacs; an address belongs to one card", .0.card)]
+    Taken(Box<Offer>),
+    /// Folder or notes cannot be written. It may be offered then: withdraw it.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
 /// A boot file that is being written; nobody is offered it yet.
 #[derive(Debug)]
 pub struct Partial {
@@ -99,11 +110,7 @@ impl Book {
 
     /// Another card that is offered something at one of these addresses.
     pub fn other_at(&self, macs: &[String], uid: &str) -> Option<Offer> {
-        let shelf = self.shelf();
-        let mut others = shelf.offers.values().filter(|offer| offer.uid != uid);
-        others
-            .find(|offer| offer.macs.iter().any(|mac| macs.contains(mac)))
-            .cloned()
+        self.shelf().other_at(macs, uid).cloned()
     }
 
     /// A place to write a boot file to.
@@ -118,9 +125,13 @@ impl Book {
     /// Offers a boot file that is whole, in place of what the card was offered before.
     ///
     /// # Errors
-    /// If folder or notes cannot be written. It may be offered then: withdraw it.
-    pub fn offer(&self, partial: &Partial, offered: Offer) -> Result<(), StateError> {
+    /// As each [`OfferError`] says.
+    pub fn offer(&self, partial: &Partial, offered: Offer) -> Result<(), OfferError> {
         let mut shelf = self.shelf();
+        // Under one lock with the insertion: two cards may be staged at once.
+        if let Some(other) = shelf.other_at(&offered.macs, &offered.uid) {
+            return Err(OfferError::Taken(Box::new(other.clone())));
+        }
         let file = shelf.folder.tftp().join(&partial.name);
         let publish = || -> io::Result<()> {
             let whole = fs::File::open(&partial.path)?;
@@ -134,7 +145,7 @@ impl Book {
             ..offered
         };
         shelf.offers.insert(offer.uid.clone(), offer);
-        shelf.settle()
+        Ok(shelf.settle()?)
     }
 
     /// Offers that card nothing any more.
@@ -157,6 +168,11 @@ impl Book {
 }
 
 impl Shelf {
+    fn other_at(&self, macs: &[String], uid: &str) -> Option<&Offer> {
+        let mut others = self.offers.values().filter(|offer| offer.uid != uid);
+        others.find(|offer| offer.macs.iter().any(|mac| macs.contains(mac)))
+    }
+
     /// Brings notes and folder to what is offered now.
     fn settle(&self) -> Result<(), StateError> {
         durable::write(
@@ -295,6 +311,23 @@ mod tests {
         book.withdraw("uid-a").unwrap();
         assert_eq!((bench.conf(), bench.served()), (String::new(), Vec::new()));
         assert!(bench.book().offer_to("uid-a").is_none());
+    }
+
+    #[test]
+    fn who_comes_second_to_an_address_is_offered_nothing_and_the_first_keeps_it() {
+        let bench = bench();
+        let book = bench.book();
+        let first = offer(&book, "a", MAC);
+        let told = bench.conf();
+        let partial = book.partial();
+        fs::write(&partial.path, "boot").unwrap();
+        let refused = book.offer(&partial, offered("b", MAC)).unwrap_err();
+        assert!(
+            matches!(&refused, OfferError::Taken(other) if other.card == "a"),
+            "{refused}"
+        );
+        assert!(book.offer_to("uid-b").is_none());
+        assert_eq!((bench.served(), bench.conf()), (vec![first], told));
     }
 
     #[test]

@@ -260,12 +260,17 @@ impl Worker {
             ActionKind::ReleaseHost => {
                 return self.release(directive, prepared, bmc, settled).await;
             }
-            ActionKind::StageInstall => return self.stage(prepared, bmc, settled).await,
+            ActionKind::StageInstall => {
+                self.hand_out(directive);
+                return self.stage(prepared, bmc, settled).await;
+            }
             ActionKind::StageHttpBoot => {
+                self.hand_out(directive);
                 let once = BootOverride::OnceFrom;
                 return self.set_http_boot(prepared, once, bmc, settled).await;
             }
             ActionKind::SetNetworkBoot => {
+                self.hand_out(directive);
                 let always = BootOverride::AlwaysFrom;
                 return self.set_http_boot(prepared, always, bmc, settled).await;
             }
@@ -361,6 +366,7 @@ impl Worker {
             {
                 self.undo_order(prepared)
             }
+            ActionKind::StagePxeBoot if matches!(end, End::Failed(_)) => self.withdraw_pxe(),
             ActionKind::ReleaseHost if is_done => self.drop_order(),
             ActionKind::ClearInstall if is_done => self.forget_install().await,
             ActionKind::SetNetworkBoot if is_done => self.end_outdated_grants(directive).await,

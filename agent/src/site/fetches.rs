@@ -1,8 +1,8 @@
 //! Why whoever was given the URL of an image may get nothing, as the store saw it.
 //!
 //! What was asked for under the URL itself is about the card. Before that, only an address tells
-//! who called: that of the card's BMC, as far as it does not call from behind another. Where bytes
-//! are read there is nothing to tell, and of a reader that may be about to go on there is not yet.
+//! who called: that of the card's BMC, as far as it does not call from behind another. From where a
+//! card's own firmware calls is not known. Where bytes are read there is nothing to tell, and of a reader that may be about to go on there is not yet.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
@@ -18,6 +18,9 @@ use crate::site::context::Site;
 const MAY_GO_ON: Duration = Duration::from_secs(10);
 /// How long somebody may take to come at all.
 const MAY_COME: Duration = Duration::from_secs(300);
+
+/// Images of one card that are told of.
+pub(super) const MOST_FETCHES: usize = 4;
 
 /// What the store saw of one image, and when that is asked.
 struct Seen {
@@ -45,10 +48,11 @@ impl Site {
         let sights = self.store.sights(uid).into_iter();
         let told = sights.filter_map(|(digest, sight)| {
             let digest = digest.to_string();
+            let by_bmc = !is_for_firmware(bmc, &digest);
             let seen = Seen {
                 sight,
-                caller,
-                address,
+                caller: caller.filter(|_| by_bmc),
+                address: address.filter(|_| by_bmc),
                 awaited: is_awaited(bmc, &digest),
                 over: ended(&digest),
                 now: SystemTime::now(),
@@ -60,7 +64,7 @@ impl Site {
                 detail,
             })
         });
-        told.take(4).collect()
+        told.take(MOST_FETCHES).collect()
     }
 }
 
@@ -74,9 +78,23 @@ fn is_awaited(bmc: &BmcReport, digest: &str) -> bool {
         || updates.any(|told| told.digest == digest && told.method == InstallMethod::SimpleUpdate)
 }
 
+/// Whether the card's own firmware is to fetch it, and not the BMC: some BMCs fetch what they are
+/// given for HTTP boot, and show a medium.
+fn is_for_firmware(bmc: &BmcReport, digest: &str) -> bool {
+    let held = bmc
+        .http_boot
+        .as_ref()
+        .and_then(|held| held.digest.as_deref());
+    let component = bmc.component_update.as_ref().map(|told| &told.update);
+    let mut updates = bmc.update.iter().chain(component);
+    held == Some(digest)
+        && bmc.media.digest.as_deref() != Some(digest)
+        && !updates.any(|told| told.digest == digest && told.method == InstallMethod::SimpleUpdate)
+}
+
 impl Seen {
     fn told(&self) -> Option<(FetchState, Option<String>)> {
-        if self.sight.is_whole {
+        if self.sight.is_whole || self.sight.active > 0 {
             return None;
         }
         match self.sight.last {
@@ -90,11 +108,11 @@ impl Seen {
         answered: Answered,
         at: SystemTime,
     ) -> Option<(FetchState, Option<String>)> {
-        let Sight { length, active, .. } = self.sight;
-        let stopped = active == 0 && self.is_past(at, MAY_GO_ON);
+        let length = self.sight.length;
+        let stopped = self.is_past(at, MAY_GO_ON);
         match answered {
             Answered::Bytes => None,
-            Answered::Headers if self.sight.has_bytes || !stopped => None,
+            Answered::Headers if !stopped => None,
             Answered::Headers => Some((FetchState::LengthOnly, Some(format!("{length} bytes")))),
             Answered::Cut { .. } if !stopped => None,
             Answered::Cut { at } => Some((
@@ -256,9 +274,6 @@ mod tests {
         let cut = answered(Answered::Cut { at: 400 }, 11).told().unwrap();
         assert_eq!(cut.1.unwrap(), "at about 400 of 1000 bytes");
         assert_eq!(state(&answered(Answered::Bytes, 100)), None);
-        let mut read = answered(Answered::Headers, 100);
-        read.sight.has_bytes = true;
-        assert_eq!(state(&read), None);
         let mut whole = answered(Answered::Cut { at: 400 }, 100);
         whole.sight.is_whole = true;
         assert_eq!(state(&whole), None);
@@ -305,6 +320,10 @@ mod tests {
         let mut over = granted(1);
         over.over = true;
         assert_eq!(state(&over), Some(FetchState::NotReached));
+        // Somebody reads, and from another address than the BMC's.
+        let mut read = granted(301);
+        read.sight.active = 1;
+        assert_eq!(state(&read), None);
         // Before the agent was restarted somebody may have come.
         let mut unknown = granted(1000);
         unknown.sight.granted_at = None;
@@ -343,6 +362,10 @@ mod tests {
         ] {
             let bmc = bmc(serde_json::json!({key: value}));
             assert_eq!(is_awaited(&bmc, &digest), is, "{key}: {value}");
+            assert_eq!(is_for_firmware(&bmc, &digest), key == "httpBoot");
         }
+        let held = serde_json::json!({"owner": "Lockstep", "digest": digest});
+        let both = bmc(serde_json::json!({"httpBoot": held, "media": held}));
+        assert!(!is_for_firmware(&both, &digest));
     }
 }

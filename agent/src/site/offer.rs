@@ -32,6 +32,14 @@ impl Site {
 }
 
 impl Worker {
+    /// The next request gives the image's URL to the BMC: what the store saw before is of another
+    /// attempt.
+    pub(super) fn hand_out(&self, directive: &Directive) {
+        if let Ok((_, digest)) = staged_image(directive) {
+            self.site.store.hand_out(&digest, &self.current().uid);
+        }
+    }
+
     pub(super) fn plan_offer(&self, directive: &Directive) -> Result<Plan, Refusal> {
         self.only(MachineKind::Card)?;
         let (image, digest) = staged_image(directive)?;

@@ -216,9 +216,8 @@ impl Worker {
             | ActionKind::PushUpdate
             | ActionKind::PullFirmware
             | ActionKind::PushFirmware => self.plan_update(directive, facts),
-            ActionKind::ResetBmc | ActionKind::RestartCard => {
-                self.only(MachineKind::Card).map(|()| Plan::Act)
-            }
+            ActionKind::ResetBmc => self.only(MachineKind::Card).map(|()| Plan::Act),
+            ActionKind::RestartCard => self.plan_restart(directive, facts),
             ActionKind::OfferImage => self.plan_offer(directive),
             ActionKind::PushImage | ActionKind::FlashFirmware => Err(of_the_host()),
             ActionKind::ClearInstall => self.plan_clear(facts),
@@ -227,6 +226,23 @@ impl Worker {
                 format!("this site agent does not know the action {kind}"),
             )),
         }
+    }
+
+    /// A card that is not armed any more has booted what it was armed with, and may be installing.
+    fn plan_restart(&self, directive: &Directive, facts: &BmcFacts) -> Result<Plan, Refusal> {
+        self.only(MachineKind::Card)?;
+        let from_medium = self.site.has_medium(directive, facts)
+            && override_in_force(facts) == Some(&BootTarget::Cd);
+        if from_medium
+            || self.site.has_http_boot(directive, facts)
+            || self.site.has_pxe_boot(directive, facts)
+        {
+            return Ok(Plan::Act);
+        }
+        Err(Refusal::new(
+            "NotArmed",
+            "nothing was sent: the next boot of the card leads to its image no more",
+        ))
     }
 
     /// A host that is taken down for a hold comes with the order that ends it (S14).

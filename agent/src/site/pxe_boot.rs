@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::io::StreamReader;
 
 use crate::durable::StateError;
-use crate::pxe::book::{Book, Partial};
+use crate::pxe::book::{Book, OfferError, Partial};
 use crate::pxe::offer::{Offer, addresses, is_efi_program};
 use crate::site::context::Site;
 use crate::site::execute::{End, Port};
@@ -89,13 +89,7 @@ impl Worker {
         let book = self.pxe_book()?;
         let macs = boot_addresses(directive)?;
         if let Some(other) = book.other_at(&macs, &self.current().uid) {
-            return Err(Refusal::new(
-                "BootMacTaken",
-                format!(
-                    "the card {} is offered an image at one of the addresses in bootMacs; an address belongs to one card",
-                    other.card
-                ),
-            ));
+            return Err(not_offered(&OfferError::Taken(Box::new(other))));
         }
         Ok(if self.site.has_pxe_boot(directive, facts) {
             Plan::Nothing("the image was staged already".to_owned())
@@ -127,8 +121,12 @@ impl Worker {
             macs: boot_addresses(directive)?,
             file: String::new(),
         };
-        book.offer(&partial, offered)
-            .map_err(|error| unusable(&error))
+        book.offer(&partial, offered).map_err(|error| {
+            if matches!(error, OfferError::State(_)) {
+                self.withdraw_failed_pxe();
+            }
+            not_offered(&error)
+        })
     }
 
     async fn write_boot_file(&self, digest: &Digest, partial: &Partial) -> Result<(), Refusal> {
@@ -191,6 +189,20 @@ impl Worker {
         let book = self.site.pxe.as_ref();
         book.map_or(Ok(()), |book| book.withdraw(&self.current().uid))
             .map_err(|error| unusable(&error))
+    }
+
+    /// After a directive that offered something and led nobody to it.
+    pub(super) fn withdraw_failed_pxe(&self) {
+        if let Err(refusal) = self.withdraw_pxe() {
+            tracing::error!(machine = %self.current().key, "what was offered by PXE is not withdrawn: {}", refusal.message);
+        }
+    }
+}
+
+fn not_offered(error: &OfferError) -> Refusal {
+    match error {
+        OfferError::Taken(_) => Refusal::new("BootMacTaken", error.to_string()),
+        OfferError::State(error) => unusable(error),
     }
 }
 

@@ -325,6 +325,7 @@ impl Worker {
                 self.send(push, bmc).await
             }
             None => {
+                self.hand_out(directive);
                 let image = given.url.clone();
                 bmc.simple_update(&SimpleUpdate { image, targets }).await
             }

@@ -8,13 +8,14 @@ use kube::ResourceExt;
 use lockstep_crds::directive::Directive;
 use lockstep_crds::inventory::FirmwareComponent;
 use lockstep_crds::observed::Offer;
-use lockstep_crds::report::{BmcReport, ComponentReport};
+use lockstep_crds::report::{BmcReport, ComponentReport, FetchReport};
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage};
 use lockstep_redfish::{Components, ImageUrl, NotReady, Reading, readiness};
 use tokio::time::Instant;
 
 use crate::site::calls::BmcPort;
 use crate::site::execute::{End, Port};
+use crate::site::fetches::MOST_FETCHES;
 use crate::site::judge::Refusal;
 use crate::site::machine::{Care, MachineKey, MachineKind};
 use crate::site::plan::staged_image;
@@ -63,11 +64,11 @@ impl Worker {
         match self.own_update(Subject::Component) {
             Ok(Some(mut note)) => {
                 self.watch(Subject::Component, &mut note, bmc).await;
-                self.end_bare_grant(&note).await;
+                report.component_update = Some(note.component_report());
+                self.end_bare_grant(&note, report).await;
                 if !names.contains(&note.component) {
                     names.push(note.component.clone());
                 }
-                report.component_update = Some(note.component_report());
             }
             Ok(None) => {}
             Err(refusal) => {
@@ -168,8 +169,9 @@ impl Worker {
     }
 
     /// The card's URL of firmware, which is the same for every card.
-    pub(super) async fn grant_bare(&self, directive: &Directive) -> Result<ImageUrl, Refusal> {
+    pub(super) async fn grant_bare(&mut self, directive: &Directive) -> Result<ImageUrl, Refusal> {
         let (_, digest) = staged_image(directive)?;
+        self.updates.fetch = None;
         let uid = &self.current().uid;
         let grant = self.site.store.grant(digest, uid, None).await;
         let grant = grant.map_err(|error| {
@@ -178,8 +180,9 @@ impl Worker {
         Ok(self.site.served_url(&grant.path))
     }
 
-    /// Nothing is fetched any more once it is over. That is reported after this.
-    async fn end_bare_grant(&self, note: &UpdateNote) {
+    /// Nothing of it is fetched any more once it is over. That is reported after this. What the card
+    /// boots from by another grant it still boots from.
+    async fn end_bare_grant(&mut self, note: &UpdateNote, report: &BmcReport) {
         let uid = &self.current().uid;
         let Ok(digest) = note.digest.parse() else {
             return;
@@ -190,9 +193,29 @@ impl Worker {
         if open || !note.told.is_final() || self.site.store.granted(&digest, uid).is_none() {
             return;
         }
-        if let Err(error) = self.site.store.revoke(uid).await {
+        // The store forgets it with the grant, and the failure is not told yet.
+        let mut seen = self.site.fetches(uid, report).into_iter();
+        self.updates.fetch = seen.find(|seen| seen.digest == note.digest);
+        let uid = &self.current().uid;
+        if let Err(error) = self.site.store.revoke_one(uid, &digest).await {
             tracing::error!(machine = %self.current().key, "{error}");
         }
+    }
+
+    /// What keeps the card from its images, and did from the firmware that was last asked for.
+    pub(super) fn fetches(&self, bmc: &BmcReport) -> Vec<FetchReport> {
+        let mut fetches = self.site.fetches(&self.current().uid, bmc);
+        let last = bmc
+            .component_update
+            .as_ref()
+            .map(|told| &told.update.digest);
+        let kept = self.updates.fetch.as_ref();
+        if let Some(kept) = kept.filter(|kept| last == Some(&kept.digest)) {
+            fetches.retain(|seen| seen.digest != kept.digest);
+            fetches.insert(0, kept.clone());
+            fetches.truncate(MOST_FETCHES);
+        }
+        fetches
     }
 
     /// Whether nothing goes on at this BMC, which is to restart, or to reset its card.

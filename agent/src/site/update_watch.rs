@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_crds::observed::Offer;
-use lockstep_crds::report::{BmcReport, UpdateState};
+use lockstep_crds::report::{BmcReport, FetchReport, UpdateState};
 use lockstep_redfish::{BmcError, ComponentOffer, Components, Reading};
 use tokio::time::Instant;
 
@@ -31,6 +31,8 @@ pub(super) struct Updates {
     pub(super) sending: bool,
     /// What it offers for each component that is looked after, and when that was read.
     pub(super) component_offers: BTreeMap<String, (Instant, Reading<ComponentOffer>)>,
+    /// What the store had seen of the last firmware that the BMC was to fetch, when its grant ended.
+    pub(super) fetch: Option<FetchReport>,
     /// When an update was looked at last, by the directive that asked for it.
     looked: BTreeMap<i64, Instant>,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
 use lockstep_crds::DpuReportSpec;
-use lockstep_crds::directive::{Directive, Expects};
+use lockstep_crds::directive::{ActionKind, Directive, Expects};
 use lockstep_crds::inspection::Inspected;
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{BmcReport, ConfigurationTried, Custody, Execution, Reachability};
@@ -23,7 +23,7 @@ use crate::report::{Cause, ReportError, ReportWriter};
 use crate::site::activity::Activity;
 use crate::site::context::Site;
 use crate::site::expiry::follow;
-use crate::site::journal::{Journal, Resumed, resume};
+use crate::site::journal::{Journal, Resumed, Stage, resume};
 use crate::site::judge;
 use crate::site::look::{Reached, WHOLE_AGE_PROPOSED};
 use crate::site::machine::{MachineInput, MachineKind};
@@ -278,6 +278,9 @@ impl Worker {
             self.tell(Cause::Facts).await?;
             return Err(error.into());
         }
+        if self.was_only_offered() {
+            self.withdraw_failed_pxe();
+        }
         match resume(reported, self.journal.last()) {
             Resumed::Fresh => {}
             Resumed::Ended(execution) => {
@@ -296,6 +299,15 @@ impl Worker {
         }
         self.loaded = true;
         Ok(())
+    }
+
+    /// Whether the last process offered something by PXE and ended before it led the card to it.
+    fn was_only_offered(&self) -> bool {
+        self.journal.last().is_some_and(|entry| {
+            entry.directive.action.kind == ActionKind::StagePxeBoot
+                && entry.stage == Stage::Accepted
+                && entry.outcome.is_none()
+        })
     }
 
     /// Compares with the API server, which may have been set back.
@@ -355,7 +367,7 @@ impl Worker {
             inspected: self.inspected.clone(),
             bmc: self.bmc.clone().map(|bmc| BmcReport {
                 granted: self.site.granted_to(&input.uid),
-                fetches: self.site.fetches(&input.uid, &bmc),
+                fetches: self.fetches(&bmc),
                 pxe: (input.key.kind == MachineKind::Card)
                     .then(|| self.site.pxe_report(&input.uid)),
                 ..bmc

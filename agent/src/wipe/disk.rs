@@ -14,12 +14,13 @@ use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 use crate::wipe::{failed, left, wiped};
 
 const CHUNK: usize = 4 << 20;
+const NONE_SEEN: &str = "this system sees none; a driver may be missing";
 
 /// Every disk of the card. What was booted from is a medium that can be taken out.
 pub(super) fn wipe_all(root: &Root, devices: &Path) -> Vec<WipeItem> {
     let disks = match disks(root) {
         Fact::Known(disks) => disks,
-        Fact::NotOffered => return vec![left("Disks", "the card has none")],
+        Fact::NotOffered => return vec![left("Disks", NONE_SEEN)],
         Fact::NotRead(why) => {
             return vec![failed("Disks", format!("they cannot be listed: {why}"))];
         }
@@ -30,22 +31,27 @@ pub(super) fn wipe_all(root: &Root, devices: &Path) -> Vec<WipeItem> {
         .map(|disk| wipe(disk, devices))
         .collect();
     if items.is_empty() {
-        return vec![left("Disks", "the card has none")];
+        return vec![left("Disks", NONE_SEEN)];
     }
     items
 }
 
 /// What a BMC, or a person, put there, and takes away again.
 fn is_medium(disk: &Disk) -> bool {
-    disk.kind == DiskKind::Optical
-        || disk.removable == Fact::Known(true)
-        || disk.bytes == Fact::Known(0)
+    disk.kind == DiskKind::Optical || disk.removable == Fact::Known(true)
 }
 
 fn wipe(disk: &Disk, devices: &Path) -> WipeItem {
     let name = format!("Disk {}", disk.name);
     if disk.read_only == Fact::Known(true) {
         return failed(&name, "it is write-protected");
+    }
+    // So the kernel shows a disk whose controller is dead, or that does not tell its capacity.
+    if disk.bytes == Fact::Known(0) {
+        return failed(
+            &name,
+            "it shows no size, so nothing of it was overwritten, and it may hold what it held: power the card off and on and wipe it again, or take the disk out",
+        );
     }
     // The kernel writes `!` where a device's own name has a slash.
     let path = devices.join(disk.name.replace('!', "/"));
@@ -180,6 +186,20 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_shows_no_size_has_failed_and_an_empty_drive_is_a_medium() {
+        let dir = machine("0");
+        for name in ["vda", "sda", "sr0"] {
+            fs::write(dir.path().join("sys/block").join(name).join("size"), "0\n").unwrap();
+        }
+        let told = wiped_of(dir.path());
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(told[0].item, "Disk vda");
+        assert_eq!(told[0].result, WipeResult::Failed);
+        let why = told[0].message.as_deref().unwrap_or_default();
+        assert!(why.contains("shows no size"), "{why}");
+    }
+
+    #[test]
     fn a_disk_that_takes_zeros_and_keeps_what_it_had_is_found_out() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("disk");
@@ -192,9 +212,12 @@ mod tests {
     }
 
     #[test]
-    fn a_card_without_disks_has_nothing_to_wipe() {
+    fn where_no_disk_is_seen_there_is_nothing_to_wipe() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("sys/block")).unwrap();
-        assert_eq!(wiped_of(dir.path())[0].result, WipeResult::NotSupported);
+        let told = wiped_of(dir.path());
+        assert_eq!(told[0].result, WipeResult::NotSupported);
+        let why = told[0].message.as_deref().unwrap_or_default();
+        assert!(why.contains("a driver may be missing"), "{why}");
     }
 }

@@ -35,7 +35,7 @@ const AT_ONCE: u32 = 64;
 /// Clears the first TPM.
 pub(super) fn wipe(root: &Root) -> WipeItem {
     match tpm(root) {
-        Fact::NotOffered => return left(NAME, "the card has none"),
+        Fact::NotOffered => return left(NAME, "this system sees none; a driver may be missing"),
         Fact::NotRead(why) => {
             return failed(NAME, format!("nobody can tell whether there is one: {why}"));
         }

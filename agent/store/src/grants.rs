@@ -161,6 +161,24 @@ impl Entry {
     }
 }
 
+/// Which of a card's grants are meant, by their images.
+#[derive(Clone, Copy)]
+pub(crate) enum Which<'a> {
+    All,
+    But(&'a Digest),
+    Only(&'a Digest),
+}
+
+impl Which<'_> {
+    fn means(self, digest: &Digest) -> bool {
+        match self {
+            Self::All => true,
+            Self::But(kept) => digest != kept,
+            Self::Only(one) => digest == one,
+        }
+    }
+}
+
 /// All capabilities of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Grants {
@@ -293,6 +311,23 @@ impl Grants {
         grant
     }
 
+    /// Begins anew with what is seen of the way to an image. What is still sent to somebody who was
+    /// handed it before is told of no more.
+    pub(crate) fn hand_out(&mut self, card_key: &str, digest: &Digest) {
+        let Some(old) = self.get(card_key, digest).cloned() else {
+            return;
+        };
+        self.insert(Entry {
+            card_key: old.card_key.clone(),
+            digest: old.digest,
+            laid: old.laid.clone(),
+            capability: old.capability.clone(),
+            stats: Arc::clone(&old.stats),
+            sight: Arc::new(Mutex::new(Sight::begun())),
+            revoked: Arc::clone(&old.revoked),
+        });
+    }
+
     fn insert(&mut self, entry: Entry) {
         let entry = Arc::new(entry);
         let hash = Digest::of(entry.capability.as_bytes());
@@ -305,10 +340,10 @@ impl Grants {
         self.by_card.get(&(card_key.to_owned(), *digest))
     }
 
-    /// Ends the grants of a card but that of one image, responses under way included.
-    pub(crate) fn revoke(&mut self, card_key: &str, kept: Option<&Digest>) -> Vec<Digest> {
+    /// Ends grants of a card, responses under way included.
+    pub(crate) fn revoke(&mut self, card_key: &str, which: Which<'_>) -> Vec<Digest> {
         let mut revoked = Vec::new();
-        let ends = |card: &str, digest: &Digest| card == card_key && Some(digest) != kept;
+        let ends = |card: &str, digest: &Digest| card == card_key && which.means(digest);
         self.by_card.retain(|(card, digest), entry| {
             let ends = ends(card, digest);
             if ends {
@@ -432,10 +467,19 @@ mod tests {
         assert_eq!(entry.laid.seed.as_deref(), Some(b"seed".as_slice()));
         let kept = grants.put("card-3", image("b"), Laid::default());
         grants.put("card-3", image("a"), Laid::default());
-        assert_eq!(grants.revoke("card-3", Some(&image("b"))), [image("a")]);
+        assert_eq!(
+            grants.revoke("card-3", Which::But(&image("b"))),
+            [image("a")]
+        );
         assert!(grants.serve(&kept.path).is_some());
-        assert_eq!(grants.revoke("card-3", None), [image("b")]);
-        assert_eq!(grants.revoke("card-1", None).len(), 2);
+        grants.put("card-3", image("a"), Laid::default());
+        assert_eq!(
+            grants.revoke("card-3", Which::Only(&image("a"))),
+            [image("a")]
+        );
+        assert!(grants.serve(&kept.path).is_some());
+        assert_eq!(grants.revoke("card-3", Which::All), [image("b")]);
+        assert_eq!(grants.revoke("card-1", Which::All).len(), 2);
         assert!(entry.is_revoked());
         assert!(grants.serve(&first.path).is_none());
         assert!(grants.find(&first.path).is_none());

@@ -26,10 +26,10 @@ pub enum Answered {
     Failed,
 }
 
-/// What is remembered of a grant from when it was made, or this process started.
+/// What is remembered of a grant from when it was made or last handed out, or this process started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sight {
-    /// When it was granted; `None`: before this process started, so that something may be unknown.
+    /// When it was granted or last handed out; `None`: before this process started, so that something may be unknown.
     pub granted_at: Option<SystemTime>,
     /// Length of the image, once it was asked for.
     pub length: u64,
@@ -39,7 +39,7 @@ pub struct Sight {
     pub is_whole: bool,
     /// Responses being sent now.
     pub active: u64,
-    /// What was answered last, and when that was known.
+    /// What was answered last, and when that was known. Once bytes were sent, of those alone.
     pub last: Option<(Answered, SystemTime)>,
 }
 
@@ -51,7 +51,19 @@ impl Sight {
         }
     }
 
+    /// Whoever has read bytes got what the URL is for: what it asks for without getting any after
+    /// that, as the end of the image's ranges or an old URL once more, keeps it from nothing.
     pub(crate) fn answered(&mut self, answer: Answered) {
+        let without_bytes = match answer {
+            Answered::Headers
+            | Answered::NoSuchRange
+            | Answered::NoSuchMethod
+            | Answered::Ended => true,
+            Answered::Bytes | Answered::Cut { .. } | Answered::Failed => false,
+        };
+        if without_bytes && self.has_bytes {
+            return;
+        }
         self.last = Some((answer, SystemTime::now()));
     }
 

@@ -16,7 +16,7 @@ use url::Url;
 use crate::client::Client;
 use crate::disk::{At, DiskError, Layout};
 use crate::fetch::{Fetch, Fetches, ImageRequest};
-use crate::grants::{Entry, Grant, GrantInfo, GrantStats, Laid};
+use crate::grants::{Entry, Grant, GrantInfo, GrantStats, Laid, Which};
 use crate::inner::{Inner, lock};
 use crate::medium::Own;
 use crate::pins::{Pin, Pins};
@@ -283,18 +283,23 @@ impl Store {
     /// forgets their seeds. After an error the grants are void here, but could
     /// return with a restart: call it again.
     pub async fn revoke(&self, card_key: &str) -> Result<(), GrantError> {
-        self.revoke_but(card_key, None).await
+        self.end(card_key, Which::All).await
     }
 
     /// The same for the card's grants of other images than this one.
     pub async fn revoke_others(&self, card_key: &str, digest: &Digest) -> Result<(), GrantError> {
-        self.revoke_but(card_key, Some(digest)).await
+        self.end(card_key, Which::But(digest)).await
     }
 
-    async fn revoke_but(&self, card_key: &str, kept: Option<&Digest>) -> Result<(), GrantError> {
+    /// The same for the card's grant of this image alone.
+    pub async fn revoke_one(&self, card_key: &str, digest: &Digest) -> Result<(), GrantError> {
+        self.end(card_key, Which::Only(digest)).await
+    }
+
+    async fn end(&self, card_key: &str, which: Which<'_>) -> Result<(), GrantError> {
         let unsaved = {
             let mut state = lock(&self.inner.state);
-            for digest in state.grants.revoke(card_key, kept) {
+            for digest in state.grants.revoke(card_key, which) {
                 tracing::info!(card_key, %digest, "grant revoked");
                 self.inner.touch(&mut state, &digest);
             }
@@ -311,9 +316,15 @@ impl Store {
         lock(&self.inner.state).grants.stats(card_key)
     }
 
-    /// What was seen of the way to each image that a card was granted.
+    /// What was seen of the way to each image that a card was granted, since that was handed out.
     pub fn sights(&self, card_key: &str) -> Vec<(Digest, Sight)> {
         lock(&self.inner.state).grants.sights(card_key)
+    }
+
+    /// Somebody is given the URL of an image anew: what was seen of the way to it before is of
+    /// another attempt. Without a grant nothing happens.
+    pub fn hand_out(&self, digest: &Digest, card_key: &str) {
+        lock(&self.inner.state).grants.hand_out(card_key, digest);
     }
 
     /// Whose URL this is, if it is one of ours that is still valid, in

@@ -5,7 +5,6 @@
 //! Judged by the simulator's own effect log: what restarted when, what it booted from, whose link went
 //! down, and when the host came up.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,9 +18,9 @@ use crate::objects::{self, Choices};
 use crate::registry::Context;
 use crate::report::Report;
 use crate::simulated::{PASSWORD, secrets};
-use crate::simulated_fleet::card_systems::CardSystems;
+use crate::simulated_fleet::cases::begin;
 use crate::story;
-use crate::world::{Simulated, World};
+use crate::world::Simulated;
 
 /// How much faster than life: an IPU installs in 900 s of its own.
 const SCALE: u32 = 40;
@@ -49,14 +48,10 @@ pub async fn run(context: Context) -> Result<Report> {
         objects::image("v1", &image, &images.url("v1.iso")),
         machines(&simulated)?,
     ];
-    let fleet = Arc::clone(&simulated.fleet);
-    let mut world = World::start_simulated(&context.folder, simulated, &context.binaries).await?;
-    world.start_operator().await?;
-    world.start_agent().await?;
-    let systems = CardSystems::start(&world, &fleet, &[IPU, REFUSED], &image)?;
+    let cards = [IPU, REFUSED];
+    let begun = begin(&context, simulated, &cards, &image, &yaml.concat()).await?;
+    let (mut world, systems, fleet) = (begun.world, begun.systems, begun.fleet);
     let began = Instant::now();
-    let kubectl = world.control_plane.kubectl();
-    kubectl.apply_text(&yaml.concat()).await?;
     let ipu = (IPU, "an IPU is installed".to_owned());
     systems.await_ready(&mut world, &[ipu], PATIENCE).await?;
     report.figure("seconds from apply to Ready", began.elapsed().as_secs());

@@ -185,9 +185,9 @@ pub async fn run(context: Context) -> Result<Report> {
         }
     }
     let cards = CASES.map(|case| case.card);
-    let began = Instant::now();
     let begun = begin(&context, simulated, &cards, &image, &yaml.concat()).await?;
     let (mut world, systems, fleet) = (begun.world, begun.systems, begun.fleet);
+    let began = Instant::now();
 
     release_the_stuck(&world, &fleet, &mut report).await?;
     let cards: Vec<_> = CASES

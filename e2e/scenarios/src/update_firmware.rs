@@ -67,9 +67,9 @@ pub async fn run(context: Context) -> Result<Report> {
         }
     }
     let names = CASES.map(|case| case.card);
-    let began = Instant::now();
     let begun = begin(&context, simulated, &names, &system, &yaml.concat()).await?;
     let (mut world, systems, fleet) = (begun.world, begun.systems, begun.fleet);
+    let began = Instant::now();
 
     let cards: Vec<_> = CASES
         .iter()

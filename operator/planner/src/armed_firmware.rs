@@ -36,7 +36,7 @@ enum Lack {
 /// Why the card may not be powered on by us with what waits there, if it may not. What is not known now
 /// was known when it was written.
 pub(crate) fn refused(view: &View, card: &CardView, kept: &CardRecord) -> Option<String> {
-    refused_to(&ActivatedBy::CardPowerCycle, view, card, kept)
+    refused_to(&ActivatedBy::CardPowerCycle, view, card, &kept.components)
 }
 
 /// The same of an effect on the card, whatever that is for.
@@ -49,14 +49,34 @@ pub(crate) fn refused_by(
     let lets_run = [
         (ActionKind::PowerOn, ActivatedBy::CardPowerCycle),
         (ActionKind::ResetBmc, ActivatedBy::BmcReset),
+        (ActionKind::RestartCard, ActivatedBy::CardPowerCycle),
+        (ActionKind::RestartCard, ActivatedBy::BmcReset),
     ];
-    let (_, by) = lets_run.into_iter().find(|(kind, _)| kind == action)?;
-    refused_to(&by, view, card, kept)
+    let mut lets_run = lets_run.into_iter().filter(|(kind, _)| kind == action);
+    lets_run.find_map(|(_, by)| refused_to(&by, view, card, &kept.components))
 }
 
-fn refused_to(by: &ActivatedBy, view: &View, card: &CardView, kept: &CardRecord) -> Option<String> {
+/// The same of what lets `component` run: the others that it would let run too.
+pub(crate) fn refused_beside(
+    component: &str,
+    by: &ActivatedBy,
+    view: &View,
+    card: &CardView,
+    kept: &CardRecord,
+) -> Option<String> {
+    let components = kept.components.iter();
+    let others = components.filter(|one| one.component != component);
+    refused_to(by, view, card, others)
+}
+
+fn refused_to<'a>(
+    by: &ActivatedBy,
+    view: &View,
+    card: &CardView,
+    components: impl IntoIterator<Item = &'a ComponentRecord>,
+) -> Option<String> {
     let spec = &view.policy.as_ref()?.spec;
-    let mut components = kept.components.iter();
+    let mut components = components.into_iter();
     components.find_map(|one| match judge(spec, card, one, waiting(one, by)?) {
         Err(Lack::Refused(why)) => Some(why),
         Ok(()) | Err(Lack::Awaited(_)) => None,

@@ -192,6 +192,37 @@ fn paused(next: &str) -> Intent {
     )
 }
 
+/// A card that is of this host's site, and that no other object stands for.
+pub(crate) fn require_one_place(view: &View, card: &CardView) -> Result<(), Intent> {
+    if card.dpu.spec.site != view.host.spec.site {
+        return Err(Intent::stall(
+            Reason::SitesDiffer,
+            format!(
+                "{} is in site {} and {} in site {}",
+                machine(card),
+                card.dpu.spec.site,
+                host::machine(view),
+                view.host.spec.site
+            ),
+        ));
+    }
+    match card.conflicts.first() {
+        Some(conflict) => Err(Intent::stall(Reason::IdentityConflict, conflict.clone())),
+        None => Ok(()),
+    }
+}
+
+/// Nobody asks the other hosts of a card that is in several.
+pub(crate) fn require_one_host(card: &CardView) -> Result<(), Intent> {
+    if card.dpu.spec.host_refs.len() > 1 {
+        return Err(Intent::stall(
+            Reason::SeveralHostsUnsupported,
+            "the card names several hosts",
+        ));
+    }
+    Ok(())
+}
+
 fn needed(
     view: &View,
     record: &DpuHostStatus,
@@ -215,20 +246,8 @@ fn needed(
             ),
         );
     };
-    if card.dpu.spec.site != view.host.spec.site {
-        return Intent::stall(
-            Reason::SitesDiffer,
-            format!(
-                "{} is in site {} and {} in site {}",
-                machine(card),
-                card.dpu.spec.site,
-                host::machine(view),
-                view.host.spec.site
-            ),
-        );
-    }
-    if let Some(conflict) = card.conflicts.first() {
-        return Intent::stall(Reason::IdentityConflict, conflict.clone());
+    if let Err(why) = require_one_place(view, card) {
+        return why;
     }
     // What wipes a card powers it on too, and nothing is written over meanwhile.
     let armed = kept.filter(|kept| wipe::is_asked(card) && kept.observed_at.is_none());

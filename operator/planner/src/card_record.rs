@@ -4,14 +4,16 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
-use lockstep_crds::directive::ImageFacts;
+use lockstep_crds::directive::{ActionKind, ImageFacts, OutcomeKind};
 use lockstep_crds::host::{ArmedEffect, CardRecord, InstallFailure};
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{BmcReport, MediaOwner, UpdateState};
 
 use crate::approval::is_approved;
+use crate::card;
 use crate::failure;
 use crate::firmware_record;
+use crate::ledger;
 use crate::pxe;
 use crate::reach;
 use crate::retire;
@@ -39,7 +41,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         let is_begun = is_wanted || retire::goes_down(view, card, now);
         let begun = match kept {
             Some(kept) => Some(kept),
-            None if is_begun && makes_room(view, record) => Some(fresh(card, wanted)),
+            None if is_begun && makes_room(view, record, now) => Some(fresh(card, wanted)),
             None => None,
         };
         let Some(mut kept) = begun else { continue };
@@ -77,7 +79,8 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
             notice_os(card, &mut kept, now);
         }
         if let Some(bmc) = view.card_bmc(card, now).filter(|_| !busy) {
-            notice_bmc(view, card, bmc, &mut kept, now);
+            let staged = was_staged(record, card);
+            notice_bmc(view, card, bmc, staged, &mut kept, now);
         }
         retire::forgive(view, card, &mut kept, now);
         record.cards.push(kept);
@@ -167,12 +170,13 @@ fn forget_the_gone(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
 }
 
 /// Whether one more card fits into the record, if need be in place of one that is gone.
-fn makes_room(view: &View, record: &mut DpuHostStatus) -> bool {
+fn makes_room(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> bool {
     if record.cards.len() < CARDS {
         return true;
     }
     let is_here = |kept: &CardRecord| view.cards.iter().any(|card| card.uid() == kept.uid);
-    let gone = record.cards.iter().position(|kept| !is_here(kept));
+    let may_go = |kept: &CardRecord| !is_here(kept) && !wipe::outlives(kept, now);
+    let gone = record.cards.iter().position(may_go);
     gone.map(|index| record.cards.remove(index)).is_some()
 }
 
@@ -330,10 +334,25 @@ fn notice_security_version(card: &CardView, kept: &mut CardRecord, now: Timestam
     }
 }
 
+/// Whether the last that was done to the card is that it was armed, wholly.
+fn was_staged(record: &DpuHostStatus, card: &CardView) -> bool {
+    let machine = card::machine(card);
+    let mut history = record.history.iter().rev();
+    let last = history.find(|entry| {
+        let refused = entry.outcome == OutcomeKind::Failed;
+        ledger::is_about(&entry.what, &machine)
+            && !(refused && ledger::kind_of(&entry.what) == ActionKind::RestartCard)
+    });
+    last.is_some_and(|last| {
+        last.outcome == OutcomeKind::Done && ledger::kind_of(&last.what).arms_install()
+    })
+}
+
 fn notice_bmc(
     view: &View,
     card: &CardView,
     bmc: &BmcReport,
+    staged: bool,
     kept: &mut CardRecord,
     now: Timestamp,
 ) {
@@ -353,7 +372,10 @@ fn notice_bmc(
     } else {
         road::boots_over_http(bmc) && http && !foreign || pxe::is_next(bmc) && by_pxe
     };
-    let is_used_up = kept.armed.contains(&ArmedEffect::BootOverride) && !override_armed;
+    let is_used_up = whole_card::is_restarted(bmc)
+        && staged
+        && kept.armed.contains(&ArmedEffect::BootOverride)
+        && !override_armed;
     // An agent of an older release would tell of none.
     let untold = bmc.capabilities.simple_update.is_none();
     let update = bmc.update.is_some() || untold && kept.armed.contains(&ArmedEffect::Update);
@@ -388,7 +410,7 @@ fn notice_bmc(
         let http = bmc.http_boot.as_ref();
         let held = http.filter(|held| road::is_ours(Some(held)));
         let held = Some(held.unwrap_or(&bmc.media)).filter(|held| road::is_ours(Some(held)));
-        let since = bmc.power_since.as_ref();
+        let since = bmc.power_since.as_ref().filter(|_| !is_used_up);
         let since = since.map_or(now, |since| since.0.min(now));
         let held = held.and_then(|held| held.digest.as_ref());
         if let Some(digest) = held.or(pxe::offered(bmc))

@@ -91,7 +91,20 @@ fn fault(facts: &BmcReport, digest: &str, method: &InstallMethod) -> Option<Faul
     if seen.state == FetchState::CutShort && *method == InstallMethod::VirtualMedia {
         return None;
     }
+    if seen.state == FetchState::NotReached && *method == InstallMethod::UefiHttp {
+        return Some(card_did_not_ask(url));
+    }
     told(seen, who, url)
+}
+
+/// What calls from the card itself is told from others by the URL alone.
+fn card_did_not_ask(url: &str) -> Fault {
+    Fault {
+        reason: "StoreNotReached",
+        message: format!(
+            "nobody asked the site's store for the image: the card's firmware did not connect, or broke TLS off, which is not told apart because its address is not known here; see routes, names and firewalls between it and {url}, and for https that it has the authority of store.tls"
+        ),
+    }
 }
 
 fn told(seen: &FetchReport, who: &str, url: &str) -> Option<Fault> {

@@ -32,6 +32,7 @@ use crate::stage;
 use crate::update::{PULL_SETTLES, PUSH_SETTLES};
 use crate::vetting;
 use crate::view::{CardView, FirmwareImage, View, Wanted};
+use crate::whole_card;
 use crate::wipe;
 
 /// What the card's firmware needs next; `None` if all of it runs as wanted and nothing else waits there,
@@ -66,6 +67,16 @@ pub(crate) fn next(
             return Some(missing(card, &wanted.name, now));
         };
         if !is_settled(view, card, kept, image, now) {
+            let beside = armed_firmware::refused_beside(
+                &image.component,
+                &image.activation,
+                view,
+                card,
+                kept,
+            );
+            if let Some(why) = beside {
+                return Some(armed_firmware::told(why));
+            }
             let next = update(view, record, spec, card, kept, image, now);
             return Some(next.unwrap_or_else(|why| why));
         }
@@ -168,12 +179,7 @@ fn update(
             "firmware is wanted on the card, and it has no BMC to write it",
         ));
     }
-    if card.dpu.spec.host_refs.len() > 1 {
-        return Err(Intent::stall(
-            Reason::SeveralHostsUnsupported,
-            "the card names several hosts",
-        ));
-    }
+    card::require_one_host(card)?;
     let facts = card::proved(view, card, now)?;
     let Some(one) = of(kept, image) else {
         return Err(Intent::wait(
@@ -189,6 +195,9 @@ fn update(
         one.security_version,
         &image.facts,
     )?;
+    if whole_card::is_restarted(facts) && image.activation == ActivatedBy::BmcReset {
+        whole_card::may_begin(view, record, spec, card, facts, now)?;
+    }
     let (shown, running) = component(card, facts, image)?;
     may_begin(spec, card, kept, one, running)?;
     let is_sent = is_sent(card, kept, image, shown)?;

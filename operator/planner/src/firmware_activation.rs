@@ -20,6 +20,7 @@ use crate::reach;
 use crate::reason::Reason;
 use crate::stage;
 use crate::view::{CardView, View};
+use crate::whole_card;
 
 /// How long a BMC gets to restart by itself after it has written firmware.
 const SELF_RESTART: SignedDuration = SignedDuration::from_secs(60);
@@ -73,6 +74,10 @@ pub(crate) fn activation(
         return Ok(owed.unwrap_or_else(|| awaited(what, ends)));
     }
     armed_firmware::judged(spec, card, one)?;
+    let by = one.activation.clone().unwrap_or(ActivatedBy::BmcReset);
+    if let Some(why) = armed_firmware::refused_beside(component, &by, view, card, kept) {
+        return Ok(armed_firmware::told(why));
+    }
     if cycles {
         return cycle(view, record, spec, card, kept, one, now);
     }
@@ -89,6 +94,7 @@ pub(crate) fn activation(
         return Ok(Intent::Act(hold));
     }
     require_quiet(spec, card, facts, now)?;
+    whole_card::require_host_off(view, card, facts, now)?;
     Ok(Intent::act(Draft {
         step: Step::ActivateFirmware,
         target: card::target(card),

@@ -49,12 +49,7 @@ pub(crate) fn install(
             "the card runs another image than wanted and has no BMC",
         ));
     }
-    if card.dpu.spec.host_refs.len() > 1 {
-        return Err(Intent::stall(
-            Reason::SeveralHostsUnsupported,
-            "the card names several hosts",
-        ));
-    }
+    card::require_one_host(card)?;
     let facts = card::proved(view, card, now).map_err(|silent| {
         light_slot(view, record, spec, card, kept, wanted, now).unwrap_or(silent)
     })?;
@@ -71,12 +66,20 @@ pub(crate) fn install(
     let road = road::choose(view, record, card, kept, spec, facts, now)?;
     let restarted = road::needs_cycle(road) && whole_card::is_restarted(facts);
     if restarted {
-        whole_card::may_begin(view, record, spec, card, facts, now)?;
+        // It is armed while it runs, and whatever restarts it boots that.
+        whole_card::boots_once(card, wanted)
+            .and_then(|()| whole_card::may_begin(view, record, spec, card, facts, now))
+            .map_err(|why| disarmed(view, card, kept, why, now))?;
     } else if road::needs_cycle(road) {
         require_cycle(card, facts)?;
     }
     if is_over(kept, spec) {
-        return Err(failed(card, kept, wanted, spec));
+        let why = failed(card, kept, wanted, spec);
+        return Err(if restarted {
+            disarmed(view, card, kept, why, now)
+        } else {
+            why
+        });
     }
     vetted?;
     requirement::met(record, card, kept, now)?;

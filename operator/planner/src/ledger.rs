@@ -218,6 +218,11 @@ pub(crate) fn named(action: &ActionKind, target: &TargetKind, name: &str) -> Str
     format!("{action} {kind}/{name}")
 }
 
+/// What such a name says was done.
+pub(crate) fn kind_of(what: &str) -> ActionKind {
+    ActionKind::from(what.split_once(' ').map_or(what, |(kind, _)| kind))
+}
+
 /// Whether a line of history is about that machine.
 pub(crate) fn is_about(what: &str, machine: &str) -> bool {
     what.split_once(' ').is_some_and(|(_, of)| of == machine)

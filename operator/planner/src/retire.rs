@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::{DpuBootPolicySpec, PolicyMode};
-use lockstep_crds::directive::Step;
+use lockstep_crds::directive::{ActionKind, Step};
 use lockstep_crds::host::CardRecord;
 use lockstep_crds::observed::PowerState;
 
@@ -51,6 +51,8 @@ fn going_down(
         may_withdraw(spec, card)?;
         return Ok(retired("it has no BMC, so power it off yourself"));
     }
+    card::require_one_place(view, card)?;
+    card::require_one_host(card)?;
     let facts = card::proved(view, card, now)?;
     match facts.power {
         Some(PowerState::Off) => {
@@ -76,6 +78,16 @@ fn going_down(
         ));
     }
     stage::is_not_updating(&machine(card), facts)?;
+    // Its host is not taken down for a card that does not go down then.
+    if let Some(lack) = stage::lacks(facts, &ActionKind::ForceOff) {
+        return Err(Intent::stall(
+            Reason::CapabilityMissing,
+            format!(
+                "{} is retired: {lack}; power it off yourself",
+                machine(card)
+            ),
+        ));
+    }
     Ok(match leave(view, record, spec, card, now)? {
         Leave::AfterHold(hold) => Intent::Act(hold),
         Leave::Granted => stage::stop(
@@ -108,7 +120,12 @@ pub(crate) fn goes_down(view: &View, card: &CardView, now: Timestamp) -> bool {
     let is_on = view
         .card_bmc(card, now)
         .is_some_and(|bmc| bmc.power == Some(PowerState::On));
-    is_retired(card) && !card::is_going(view, card) && !card.dpu.spec.paused && is_on
+    let can_be = card::require_one_place(view, card).and(card::require_one_host(card));
+    is_retired(card)
+        && !card::is_going(view, card)
+        && !card.dpu.spec.paused
+        && is_on
+        && can_be.is_ok()
 }
 
 /// A card that is off for good is owed nothing, nor one whose object goes.

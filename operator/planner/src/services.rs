@@ -55,6 +55,8 @@ fn next(
     kept: &CardRecord,
     now: Timestamp,
 ) -> Vec<OfferedService> {
+    let may_stay =
+        |one: &OfferedService| behind(card, one).is_none_or(|image| stands(spec, card, image));
     let mut next: Vec<OfferedService> = Vec::new();
     for (index, wanted) in card.services.iter().enumerate() {
         let Some(service) = name_of(wanted, kept) else {
@@ -70,11 +72,7 @@ fn next(
                 stands(spec, card, image).then(|| renewed(before, &wanted.name, image))
             }
             (Some(image), _) if fresh => Some(made(&wanted.name, service, image, before)),
-            (_, Some(before)) => {
-                let behind = behind(card, before);
-                let stands = behind.is_none_or(|image| stands(spec, card, image));
-                stands.then(|| before.clone())
-            }
+            (_, Some(before)) => may_stay(before).then(|| before.clone()),
             (_, None) => None,
         };
         next.extend(offered);
@@ -82,11 +80,7 @@ fn next(
     // An image that is not there may be the next one of any of them.
     let is_unknown = |wanted: &WantedService| name_of(wanted, kept).is_none();
     if card.services.iter().any(is_unknown) {
-        let others = kept.services.iter().filter(|one| {
-            let behind = behind(card, one);
-            behind.is_none_or(|image| stands(spec, card, image))
-        });
-        for other in others {
+        for other in kept.services.iter().filter(|one| may_stay(one)) {
             if next.len() < MOST && !next.iter().any(|one| one.service == other.service) {
                 next.push(other.clone());
             }

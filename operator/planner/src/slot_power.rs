@@ -10,7 +10,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
-use lockstep_crds::directive::{Directive, OutcomeKind};
+use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind};
 use lockstep_crds::host::{MeasuredSlotPower, SlotPower, SlotPowerStatus};
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::BmcReport;
@@ -81,7 +81,9 @@ pub(crate) fn note_dead_slot(
         .history
         .iter()
         .rev()
-        .find(|entry| ledger::is_about(&entry.what, machine));
+        .filter(|entry| ledger::is_about(&entry.what, machine))
+        // Between two boots it may be disarmed and armed.
+        .find(|entry| !is_arming(&entry.what));
     let again =
         before.is_some_and(|entry| entry.what == what && entry.outcome == OutcomeKind::Unknown);
     if again && host_is_off(view, now) && !is_known_lit(record) {
@@ -91,6 +93,11 @@ pub(crate) fn note_dead_slot(
         );
         record.slot_power = Some(measured(MeasuredSlotPower::No, &evidence, now));
     }
+}
+
+fn is_arming(what: &str) -> bool {
+    let kind = ledger::kind_of(what);
+    kind.arms_install() || kind == ActionKind::ClearInstall
 }
 
 fn host_is_off(view: &View, now: Timestamp) -> bool {

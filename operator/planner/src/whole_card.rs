@@ -74,6 +74,21 @@ pub(crate) fn may_begin(
     Err(beside_a_host(view, card))
 }
 
+/// What a card boots from is set for good only while it is off.
+pub(crate) fn boots_once(card: &CardView, wanted: &ImageFacts) -> Result<(), Intent> {
+    if !wanted.stateless {
+        return Ok(());
+    }
+    Err(Intent::stall(
+        Reason::CapabilityMissing,
+        format!(
+            "{} is stateless, and {} is never off, so what it boots from cannot be set for good",
+            wanted.version,
+            card::machine(card)
+        ),
+    ))
+}
+
 /// Restarts a card that is armed, with leave to change it.
 pub(crate) fn restart(
     view: &View,
@@ -83,9 +98,7 @@ pub(crate) fn restart(
     facts: &BmcReport,
     now: Timestamp,
 ) -> Result<Intent, Intent> {
-    if view.host.spec.role == HostRole::Server && !is_off(view, now) {
-        return Err(beside_a_host(view, card));
-    }
+    require_host_off(view, card, facts, now)?;
     stage::may_cut_power(&card::running(card, facts, now), spec, now)?;
     Ok(Intent::act(Draft {
         step: Step::BootCard,
@@ -106,6 +119,19 @@ pub(crate) fn restart(
     }))
 }
 
+/// The host of a card that leaves the bus with a restart of its BMC must be seen to be off.
+pub(crate) fn require_host_off(
+    view: &View,
+    card: &CardView,
+    facts: &BmcReport,
+    now: Timestamp,
+) -> Result<(), Intent> {
+    if is_restarted(facts) && view.host.spec.role == HostRole::Server && !is_off(view, now) {
+        return Err(beside_a_host(view, card));
+    }
+    Ok(())
+}
+
 fn is_off(view: &View, now: Timestamp) -> bool {
     let host = view.host_bmc(now);
     host.is_some_and(|host| host.power == Some(PowerState::Off))
@@ -115,7 +141,7 @@ fn beside_a_host(view: &View, card: &CardView) -> Intent {
     Intent::stall(
         Reason::HostStaysUp,
         format!(
-            "{} boots its image when all of it is restarted by its BMC, which a host that is up may not outlive, and {} would not be off",
+            "{} is restarted with its BMC, all of it, which a host that is up may not outlive, and {} would not be off",
             card::machine(card),
             host::machine(view)
         ),

@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::boot_policy::AllowedMethod;
 use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::host::CardRecord;
+use lockstep_crds::report::OsReport;
 use lockstep_crds::wipe::{WipeOrder, WipeRecord, WipeResult, WipeSpec};
 use lockstep_crds::{DpuHostStatus, MachineIdentity};
 
@@ -134,20 +135,26 @@ pub(crate) fn book_order(card: &CardView, kept: &mut CardRecord) {
         return;
     };
     if of_this_wish(card, kept).is_none() {
-        let earlier = kept.wipe.take().map(spent).unwrap_or_default();
-        kept.wipe = Some(fresh(wish, earlier));
+        let before = kept.wipe.take();
+        let until = before.as_ref().map(|before| before.not_after.clone());
+        let until = until.map_or_else(
+            || wish.not_after.clone(),
+            |until| later(&until, &wish.not_after),
+        );
+        kept.wipe = Some(WipeRecord {
+            token: wish.token.clone(),
+            begun_at: None,
+            ended_at: None,
+            items: Vec::new(),
+            // An earlier wish may be applied again as long as it is good.
+            not_after: until,
+            earlier: before.map(spent).unwrap_or_default(),
+        });
     }
 }
 
-fn fresh(wish: &WipeSpec, earlier: Vec<String>) -> WipeRecord {
-    WipeRecord {
-        token: wish.token.clone(),
-        begun_at: None,
-        ended_at: None,
-        items: Vec::new(),
-        not_after: wish.not_after.clone(),
-        earlier,
-    }
+fn later(one: &Time, other: &Time) -> Time {
+    Time(one.0.max(other.0))
 }
 
 /// The tokens that are carried out no more after this one.
@@ -189,17 +196,23 @@ pub(crate) fn absorb(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
     let (Some(order), Some(wish)) = (order(card), &card.dpu.spec.wipe) else {
         return;
     };
-    let told = card.live_os(now).and_then(|os| os.wipe.as_ref());
+    if let Some(wipe) = kept.wipe.as_mut().filter(|wipe| wipe.token == wish.token) {
+        wipe.not_after = later(&wipe.not_after, &wish.not_after);
+    }
+    let wiper = card.wiper.as_ref().map(|wiper| &wiper.image.digest);
+    // What runs before the wiper is booted is what it is to wipe.
+    let is_wiper = |os: &&OsReport| {
+        os.image_digest.as_ref() == wiper && kept.epoch_before.as_ref() != Some(&os.boot_epoch)
+    };
+    let told = card.live_os(now).filter(is_wiper);
+    let told = told.and_then(|os| os.wipe.as_ref());
     let Some(told) = told.filter(|told| told.token == order.token) else {
         return;
     };
-    // Of a record that was lost the wiper still knows.
-    if of_this_wish(card, kept).is_none() {
-        let earlier = kept.wipe.take().map(spent).unwrap_or_default();
-        kept.wipe = Some(fresh(wish, earlier));
-    }
-    if let Some(wipe) = kept.wipe.as_mut().filter(|wipe| wipe.ended_at.is_none()) {
-        wipe.begun_at.get_or_insert(Time(now));
+    let begun = |wipe: &&mut WipeRecord| {
+        wipe.token == wish.token && wipe.begun_at.is_some() && wipe.ended_at.is_none()
+    };
+    if let Some(wipe) = kept.wipe.as_mut().filter(begun) {
         wipe.ended_at = Some(Time(now));
         wipe.items.clone_from(&told.items);
     }
@@ -207,8 +220,9 @@ pub(crate) fn absorb(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
 
 /// Whether a record outlives its `Dpu`, so that one applied anew is not wiped again.
 pub(crate) fn outlives(kept: &CardRecord, now: Timestamp) -> bool {
-    let begun = kept.wipe.as_ref().filter(|wipe| wipe.begun_at.is_some());
-    begun.is_some_and(|wipe| now < wipe.not_after.0)
+    let carried_out = |wipe: &&WipeRecord| wipe.begun_at.is_some() || !wipe.earlier.is_empty();
+    let wipe = kept.wipe.as_ref().filter(carried_out);
+    wipe.is_some_and(|wipe| now < wipe.not_after.0)
 }
 
 /// Whether the card may be armed, and booted, to be wiped. `Err` is what stands against it.
@@ -224,7 +238,13 @@ pub(crate) fn may_begin(card: &CardView, kept: &CardRecord, now: Timestamp) -> R
         return Err(failed(card, kept));
     }
     let known = kept.wipe.as_ref();
-    if known.is_some_and(|known| known.earlier.contains(&wish.token)) {
+    // The record of the host that it sat in before is not this one's.
+    let shown = card.dpu.status.as_ref();
+    let shown = shown.and_then(|status| status.wipe.as_ref());
+    let elsewhere = shown.is_some_and(|shown| {
+        shown.token == wish.token && shown.begun_at.is_some() && of_this_wish(card, kept).is_none()
+    });
+    if elsewhere || known.is_some_and(|known| known.earlier.contains(&wish.token)) {
         return refused(format!("token {} was carried out before", wish.token));
     }
     let identity = card.dpu.spec.identity.clone().unwrap_or_default();
@@ -287,7 +307,7 @@ pub(crate) fn failed(card: &CardView, kept: &CardRecord) -> Intent {
         return Intent::stall(
             Reason::WipeFailed,
             format!(
-                "{name} was booted{begun} to be wiped, and its wiper has not told what became of it: what the card held may be there still{seen}"
+                "{name} was told{begun} to boot its wiper, which has not told what became of it: what the card held may be there still{seen}"
             ),
         );
     };

@@ -125,10 +125,17 @@ fn untrusted(image: &DpuImageSpec, told: &[StoredSignature], refused: Option<Str
     if image.signatures.is_empty() && told.is_empty() {
         return Trust::Refused("the DpuImage names no signature".to_owned());
     }
-    let mut missing = told.iter();
-    let missing = missing.find(|one| is_unread(one) || one.reason.is_some());
-    if let Some(missing) = missing {
+    let partly = told.iter().find(|one| one.reason.is_some());
+    if let Some(missing) = told.iter().find(|one| is_unread(one)) {
         return Trust::NotKnown(not_read(missing));
+    }
+    // A document that nobody can read must keep no key that was taken away in force.
+    match (partly, &refused) {
+        (Some(partly), None) => return Trust::NotKnown(not_read(partly)),
+        (Some(partly), Some(refused)) => {
+            return Trust::Refused(format!("{refused}; {}", not_read(partly)));
+        }
+        (None, _) => {}
     }
     // The agent reads the same files once, however often they are named.
     let named = image.signatures.iter().enumerate();

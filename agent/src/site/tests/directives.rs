@@ -49,6 +49,20 @@ async fn what_needs_no_effect_or_is_refused_is_one_write() {
 }
 
 #[tokio::test]
+async fn a_card_that_is_armed_no_more_is_not_restarted() {
+    let bench = bench();
+    bench
+        .bmc
+        .set(|facts| facts.power = Reading::Read(PowerState::On));
+    let running = bench.start(MachineKind::Card);
+    bench.api.until(CARD, |_| true).await;
+    running.want(&[directive(1, "RestartCard")]);
+    assert_eq!(bench.outcome(CARD, 1).await["reason"], "NotArmed");
+    assert!(bench.bmc.effects().is_empty());
+    running.end().await;
+}
+
+#[tokio::test]
 async fn hands_off_and_a_lost_lease_stop_every_effect() {
     let bench = bench();
     let running = bench.start(MachineKind::Card);

@@ -2,10 +2,14 @@
 
 use std::net::SocketAddr;
 
+use lockstep_crds::report::BmcReport;
+use lockstep_redfish::{BootTarget, OverrideEnabled, TaskSighting, TaskState};
 use lockstep_serve::Bounds;
 use reqwest::{Client, Method};
 
+use super::http_boot::{booting, stage};
 use super::installs::publish;
+use super::updates::{firmware, offering, task};
 use super::*;
 
 /// The site's images on loopback, where the card's BMC is too.
@@ -69,5 +73,75 @@ async fn a_bmc_that_asks_for_something_else_is_told_until_it_reads_the_image() {
     assert!(!report.to_string().contains(&path));
     ask(address, Method::GET, &path).await;
     bench.api.until(CARD, |report| told(report).is_none()).await;
+    running.end().await;
+}
+
+#[tokio::test]
+async fn what_was_seen_of_firmware_that_failed_is_told_until_it_is_asked_for_again() {
+    let bench = offering();
+    let address = serve(&bench).await;
+    let digest = publish(&bench.site.store).await;
+    let running = bench.start_with(MachineKind::Card, |input| {
+        input.components = vec!["BMC_Firmware".to_owned()];
+        input.identity = Some(lockstep_crds::MachineIdentity {
+            serial_number: Some("SN1".to_owned()),
+            ..Default::default()
+        });
+    });
+    running.want(&[firmware(1, "PullFirmware", &digest)]);
+    let outcome = bench.outcome(CARD, 1).await;
+    assert_eq!(outcome["result"], "Done", "{outcome}");
+    let path = bench.site.store.granted(&digest, "uid-1").unwrap().path;
+    ask(address, Method::POST, &path).await;
+    let failed = task(TaskState::Exception, 0, Some("Transfer failed"));
+    bench.shows(TaskSighting::Task(failed));
+    let is_over = |report: &Value| report["spec"]["bmc"]["componentUpdate"]["state"] == "Failed";
+    let report = bench.api.until(CARD, is_over).await;
+    assert_eq!(told(&report), Some("UrlRefused"));
+    assert!(bench.site.store.granted(&digest, "uid-1").is_none());
+    // Another report says it still.
+    running.want(&[firmware(2, "Unheard", &digest)]);
+    assert_eq!(bench.outcome(CARD, 2).await["reason"], "ActionUnknown");
+    assert_eq!(told(&bench.api.get(CARD).unwrap()), Some("UrlRefused"));
+
+    bench.shows(TaskSighting::Task(task(TaskState::Running, 4, None)));
+    running.want(&[firmware(3, "PullFirmware", &digest)]);
+    assert_eq!(bench.outcome(CARD, 3).await["result"], "Done");
+    assert_eq!(told(&bench.api.get(CARD).unwrap()), None);
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_second_attempt_is_not_told_of_by_the_first() {
+    let bench = bench();
+    let address = serve(&bench).await;
+    let digest = publish(&bench.site.store).await;
+    let running = bench.start(MachineKind::Card);
+    running.want(&[stage(1, &digest)]);
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Done");
+    let path = bench.site.store.granted(&digest, "uid-1").unwrap().path;
+    // Who calls from the BMC's address is not the card's firmware, which fetches.
+    ask(address, Method::GET, "/i/short").await;
+    let caller = || bench.site.callers.of("127.0.0.1".parse().unwrap());
+    while caller().and_then(|caller| caller.last).is_none() {
+        tokio::task::yield_now().await;
+    }
+    let shown = bench.api.get(CARD).unwrap()["spec"]["bmc"].take();
+    let shown: BmcReport = serde_json::from_value(shown).unwrap();
+    assert_eq!(bench.site.fetches("uid-1", &shown), []);
+    ask(address, Method::POST, &path).await;
+    let refused = |report: &Value| told(report) == Some("UrlRefused");
+    bench.api.until(CARD, refused).await;
+
+    let nothing = booting(BootTarget::None, OverrideEnabled::Disabled, None);
+    bench
+        .bmc
+        .set(|facts| facts.boot_override = Reading::Read(nothing));
+    running.want(&[stage(2, &digest)]);
+    assert_eq!(bench.outcome(CARD, 2).await["result"], "Done");
+    assert_eq!(bench.bmc.effects().len(), 2);
+    assert_eq!(told(&bench.api.get(CARD).unwrap()), None);
+    let again = bench.site.store.granted(&digest, "uid-1").unwrap().path;
+    assert_eq!(again, path);
     running.end().await;
 }

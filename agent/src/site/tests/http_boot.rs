@@ -6,7 +6,7 @@ use super::installs::publish;
 use super::*;
 use crate::site::fake::HttpBoot;
 
-fn stage(seq: i64, digest: &Digest) -> Directive {
+pub(super) fn stage(seq: i64, digest: &Digest) -> Directive {
     let mut stage = directive(seq, "StageHttpBoot");
     stage.action.image = Some(
         serde_json::from_value(json!({"digest": digest.to_string(), "version": "1.2"})).unwrap(),
@@ -14,7 +14,11 @@ fn stage(seq: i64, digest: &Digest) -> Directive {
     stage
 }
 
-fn booting(target: BootTarget, enabled: OverrideEnabled, uri: Option<&str>) -> BootOverrideState {
+pub(super) fn booting(
+    target: BootTarget,
+    enabled: OverrideEnabled,
+    uri: Option<&str>,
+) -> BootOverrideState {
     BootOverrideState {
         target: Some(target),
         enabled: Some(enabled),
@@ -222,14 +226,14 @@ async fn a_lost_reply_is_looked_for_and_a_restart_finds_what_was_set() {
     running.end().await;
 }
 
-async fn publish_other(store: &Store) -> Digest {
+pub(super) async fn publish_other(store: &Store) -> Digest {
     let mut image = b"LOCKSTEP-SEED-SLOT-V1 4096\n".to_vec();
     image.resize(4096, b' ');
     image.extend([8; 1000]);
     keep(store, image).await
 }
 
-fn set_for_good(seq: i64, digest: &Digest) -> Directive {
+pub(super) fn set_for_good(seq: i64, digest: &Digest) -> Directive {
     let mut set = directive(seq, "SetNetworkBoot");
     set.action.image = stage(seq, digest).action.image;
     set

@@ -134,7 +134,16 @@ async fn what_firmware_cannot_load_is_never_offered() {
 async fn an_address_belongs_to_one_card() {
     let (bench, _folder) = site_with_pxe();
     let digest = publish_program(&bench.site).await;
-    let book = bench.site.pxe.clone().unwrap();
+    offer_to_another(bench.site.pxe.as_ref().unwrap(), &digest);
+    let running = bench.start(MachineKind::Card);
+    running.want(&[stage(1, &digest, MAC)]);
+    let outcome = bench.outcome(CARD, 1).await;
+    assert_eq!(outcome["reason"], "BootMacTaken");
+    assert!(outcome["message"].as_str().unwrap().contains("card c9"));
+    running.end().await;
+}
+
+fn offer_to_another(book: &Book, digest: &Digest) {
     let partial = book.partial();
     std::fs::write(&partial.path, "boot").unwrap();
     let other = crate::pxe::offer::Offer {
@@ -145,11 +154,54 @@ async fn an_address_belongs_to_one_card() {
         file: String::new(),
     };
     book.offer(&partial, other).unwrap();
+}
+
+#[tokio::test]
+async fn of_two_cards_that_are_staged_at_once_the_second_is_refused() {
+    let (bench, folder) = site_with_pxe();
+    let digest = publish_program(&bench.site).await;
+    let wanted = stage(1, &digest, MAC);
+    let (mut worker, _input, _ending) = bench.worker(MachineKind::Card);
+    assert!(worker.look().await);
+    let facts = worker.facts.clone().unwrap();
+    worker.plan(&wanted, &facts).unwrap();
+    // The other's directive gets there first.
+    offer_to_another(bench.site.pxe.as_ref().unwrap(), &digest);
+    let (files, told) = (served(&folder), conf(&folder));
+    let refused = worker.prepare(&wanted).await.unwrap_err();
+    assert_eq!(refused.reason, "BootMacTaken");
+    assert_eq!((served(&folder), conf(&folder)), (files, told));
+}
+
+#[tokio::test]
+async fn what_nobody_was_led_to_is_withdrawn() {
+    let (bench, folder) = site_with_pxe();
+    let digest = publish_program(&bench.site).await;
     let running = bench.start(MachineKind::Card);
+    bench.bmc.refuse(true);
     running.want(&[stage(1, &digest, MAC)]);
-    let outcome = bench.outcome(CARD, 1).await;
-    assert_eq!(outcome["reason"], "BootMacTaken");
-    assert!(outcome["message"].as_str().unwrap().contains("card c9"));
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Failed");
+    assert!(served(&folder).is_empty() && conf(&folder).is_empty());
+    running.end().await;
+}
+
+/// The process dies after the offer and before the BMC is told.
+#[tokio::test]
+async fn what_was_offered_and_cut_short_is_withdrawn_by_the_next_process() {
+    let (mut bench, folder) = site_with_pxe();
+    let digest = publish_program(&bench.site).await;
+    let wanted = stage(1, &digest, MAC);
+    let (mut worker, _input, _ending) = bench.worker(MachineKind::Card);
+    assert!(worker.look().await);
+    worker.journal.load().unwrap();
+    worker.journal.accept(&wanted).unwrap();
+    worker.prepare(&wanted).await.unwrap();
+    drop(worker);
+    bench.supply_pxe(&folder);
+    assert_eq!(served(&folder).len(), 1);
+    let running = bench.start(MachineKind::Card);
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Failed");
+    assert!(served(&folder).is_empty() && conf(&folder).is_empty());
     running.end().await;
 }
 

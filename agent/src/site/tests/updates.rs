@@ -2,6 +2,7 @@
 
 use lockstep_redfish::{TaskFacts, TaskMessage, TaskSighting, TaskState};
 
+use super::http_boot::{publish_other, set_for_good};
 use super::installs::publish;
 use super::*;
 use crate::site::fake::update_service;
@@ -54,7 +55,7 @@ impl Bench {
         })
     }
 
-    fn shows(&self, sighting: TaskSighting) {
+    pub(super) fn shows(&self, sighting: TaskSighting) {
         self.bmc
             .updates(|updates| updates.sighting = Some(sighting));
     }
@@ -284,7 +285,7 @@ async fn a_bmc_without_updates_is_told_as_such_and_refused() {
     running.end().await;
 }
 
-fn firmware(seq: i64, kind: &str, digest: &Digest) -> Directive {
+pub(super) fn firmware(seq: i64, kind: &str, digest: &Digest) -> Directive {
     let mut directive = update(seq, kind, digest);
     directive.action.component = Some("BMC_Firmware".to_owned());
     directive
@@ -354,6 +355,39 @@ async fn firmware_is_asked_for_once_told_and_its_bmc_restarted() {
     running.want(&[firmware(3, "ResetBmc", &digest)]);
     assert_eq!(bench.outcome(CARD, 3).await["result"], "Done");
     assert_eq!(bench.bmc.effects(), ["push BMC_Firmware", "reset bmc"]);
+    running.end().await;
+}
+
+#[tokio::test]
+async fn the_end_of_firmware_leaves_what_the_card_boots_from() {
+    let bench = offering();
+    let system = publish(&bench.site.store).await;
+    let written = publish_other(&bench.site.store).await;
+    let running = bench.start_with(MachineKind::Card, |input| {
+        input.components = vec!["BMC_Firmware".to_owned()];
+        input.identity = Some(lockstep_crds::MachineIdentity {
+            serial_number: Some("SN1".to_owned()),
+            ..Default::default()
+        });
+    });
+    running.want(&[set_for_good(1, &system)]);
+    assert_eq!(bench.outcome(CARD, 1).await["result"], "Done");
+    running.want(&[firmware(2, "PullFirmware", &written)]);
+    let outcome = bench.outcome(CARD, 2).await;
+    assert_eq!(outcome["result"], "Done", "{outcome}");
+    let granted = |digest| bench.site.store.granted(digest, "uid-1");
+    let boots = granted(&system).unwrap();
+    assert!(granted(&written).is_some());
+
+    bench.shows(TaskSighting::EndedWell);
+    bench
+        .api
+        .until(CARD, |report| {
+            report["spec"]["bmc"]["componentUpdate"]["state"] == "Ended"
+        })
+        .await;
+    assert!(granted(&written).is_none());
+    assert_eq!(granted(&system), Some(boots));
     running.end().await;
 }
 

@@ -331,6 +331,63 @@ async fn a_reader_that_goes_away_is_told_with_where() {
 }
 
 #[tokio::test]
+async fn once_bytes_are_read_what_gets_none_is_not_told() {
+    let card = card().await;
+    let ended = card.grant("card", None).await;
+    card.store.revoke("card").await.unwrap();
+    let path = card.grant("card", None).await;
+    let last = || card.store.sights("card")[0].1.last.map(|(last, _)| last);
+    let half = SIZE / 2;
+    for part in [
+        format!("bytes=0-{}", half - 1),
+        format!("bytes={half}-{}", SIZE - 1),
+    ] {
+        let part = [(header::RANGE, part.as_str())];
+        card.get(&path, &part).await.bytes().await.unwrap();
+    }
+    until("the parts end", || {
+        last() == Some(Answered::Bytes) && card.store.sights("card")[0].1.active == 0
+    })
+    .await;
+    // It asks on until there is no more, and for what it was given before.
+    let beyond = format!("bytes={SIZE}-");
+    let refused = card.get(&path, &[(header::RANGE, &beyond)]).await;
+    assert_eq!(refused.status(), 416);
+    card.get(&ended, &[]).await;
+    card.send(Method::POST, &path, &[]).await;
+    card.send(Method::HEAD, &path, &[]).await;
+    assert_eq!(last(), Some(Answered::Bytes));
+}
+
+#[tokio::test]
+async fn what_is_handed_out_anew_is_seen_anew() {
+    let card = card_of(32 * SIZE).await;
+    let path = card.grant("card", None).await;
+    let sight = || card.store.sights("card")[0].1;
+    let granted_at = sight().granted_at;
+    card.get(&path, &[]).await.bytes().await.unwrap();
+    until("the whole ends", || sight().is_whole).await;
+    let mut under_way = card.get(&path, &[]).await;
+    under_way.chunk().await.unwrap().unwrap();
+
+    card.store.hand_out(&card.digest, "card");
+    let begun = sight();
+    assert!(begun.granted_at > granted_at);
+    assert_eq!((begun.last, begun.is_whole, begun.active), (None, false, 0));
+    assert_eq!(card.grant("card", None).await, path);
+    // A reader of the last attempt goes away.
+    drop(under_way);
+    until("the response ends", || {
+        card.store.grant_stats("card").unwrap().active == 0
+    })
+    .await;
+    assert_eq!(sight(), begun);
+    card.send(Method::POST, &path, &[]).await;
+    let last = sight().last.map(|(last, _)| last);
+    assert_eq!(last, Some(Answered::NoSuchMethod));
+}
+
+#[tokio::test]
 async fn our_own_url_is_recognised_until_revoked() {
     let card = card().await;
     let url = card.url(&card.grant("card", None).await);

@@ -93,6 +93,8 @@ pub(crate) async fn approvals(cluster: &Cluster) {
         r#"{"hostRefs":[{"name":"host2"}]}"#,
         r#"{"identity":{"serialNumber":"MT1"}}"#,
         r#"{"bmc":{"address":"https://10.0.0.2"}}"#,
+        // Whatever boots from there during an install is given what is the card's.
+        r#"{"bootMacs":["02:00:00:00:00:11"]}"#,
     ] {
         let change = format!(r#"{{"spec":{other}}}"#);
         let call = patch("dpu", "b", &change);

@@ -75,10 +75,11 @@ pub(super) fn started(
                 .any(|wipe| wipe.earlier.contains(&wish.token))
     };
     // What was refused before it was sent has booted nothing.
-    let opened = before
-        .directives
-        .iter()
-        .filter(|open| open.target.uid == uid);
+    let boots = |open: &&Directive| {
+        let kind = &open.action.kind;
+        open.target.uid == uid && (*kind == ActionKind::PowerOn || *kind == ActionKind::RestartCard)
+    };
+    let opened = before.directives.iter().filter(boots);
     let refused = opened
         .filter_map(|open| after.history.iter().find(|entry| entry.seq == open.seq))
         .any(|entry| entry.outcome == OutcomeKind::Failed);

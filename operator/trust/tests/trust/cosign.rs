@@ -433,8 +433,8 @@ fn signatures_of_which_some_could_not_be_read_are_judged_by_those_that_were() {
     };
     let by = |key: &Key| appraised(&spec, vec![ours.signer("ours")], &partly(key)).trust;
     assert_eq!(by(&ours), Trust::Signed("ours".to_owned()));
-    let Trust::NotKnown(why) = by(&Key::new(2)) else {
-        panic!("the one that counts may be the one that was not read");
+    let Trust::Refused(why) = by(&Key::new(2)) else {
+        panic!("what cannot be read kept a key in force that is not the policy's");
     };
     assert!(why.contains("(NotFound): a referrer is gone"), "{why}");
 }

@@ -145,6 +145,15 @@ fn firmware_that_fetches_by_itself_is_told_of_as_that() {
     assert_eq!(failures[0].0, "ImageNotRead", "{}", world.told());
     let words = "the card's firmware asked the site's store for the image's length";
     assert!(failures[0].1.contains(words), "{failures:?}");
+
+    let mut world = self::world(UefiHttp, Update::Writes, FetchState::NotReached);
+    world.settle(secs(1200));
+    let failures = self::failures(&world);
+    assert_eq!(failures[0].0, "StoreNotReached", "{}", world.told());
+    let words = "the card's firmware did not connect, or broke TLS off";
+    assert!(failures[0].1.contains(words), "{failures:?}");
+    assert!(failures[0].1.contains("xpu.storeUrl"), "{failures:?}");
+    assert!(!failures[0].1.contains("the card's BMC"), "{failures:?}");
 }
 
 #[test]

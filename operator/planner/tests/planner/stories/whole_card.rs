@@ -168,6 +168,8 @@ fn a_fault_at_any_effect_leads_to_the_image_all_the_same() {
 #[test]
 fn a_restart_by_somebody_else_once_it_is_armed_is_the_install() {
     let mut world = world();
+    // It has been on for longer than an install takes.
+    world.cards[0].machine.power_since = world.now - secs(86_400);
     world.until("armed", secs(300), |world| {
         world.cards[0].machine.boot_override
     });

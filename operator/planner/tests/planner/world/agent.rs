@@ -489,6 +489,10 @@ fn refusal(
     beside: Option<&PowerState>,
     directive: &Directive,
 ) -> Option<String> {
+    let armed = machine.boot_override || machine.http_override || machine.pxe_override;
+    if directive.action.kind == ActionKind::RestartCard && !armed {
+        return Some("NotArmed".to_owned());
+    }
     let expects = &directive.expects;
     if let Some(host) = &expects.host
         && beside != Some(&host.power)
