@@ -342,18 +342,28 @@ pub enum AllowedMethod {
     Rshim,
     /// The card's firmware fetches the image by TFTP, once, as the site's PXE service tells it to.
     Pxe,
+    /// The driver of the card's host writes firmware that names `writtenBy: HostDevlink`, as the
+    /// host's agent asks it to. No operating system goes that way. For hosts with
+    /// `trustDomain: Trusted` alone.
+    DevlinkFlash,
 }
 
 impl AllowedMethod {
     /// Every way.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::VirtualMedia,
         Self::UefiHttp,
         Self::SimpleUpdate,
         Self::MultipartPush,
         Self::Rshim,
         Self::Pxe,
+        Self::DevlinkFlash,
     ];
+
+    /// Whether an operating system goes that way onto a card.
+    pub fn installs(self) -> bool {
+        self != Self::DevlinkFlash
+    }
 }
 
 impl From<AllowedMethod> for InstallMethod {
@@ -365,6 +375,7 @@ impl From<AllowedMethod> for InstallMethod {
             AllowedMethod::MultipartPush => Self::MultipartPush,
             AllowedMethod::Rshim => Self::Rshim,
             AllowedMethod::Pxe => Self::Pxe,
+            AllowedMethod::DevlinkFlash => Self::DevlinkFlash,
         }
     }
 }

@@ -2,7 +2,8 @@
 //! agent and store, and in a VM the real agent of the host on Debian's kernel, whose netdevsim plays the
 //! card's driver. A simulator plays the BMCs.
 //!
-//! Directives are recorded here, in the operator's place. netdevsim writes nothing and lists one version
+//! Directives are recorded here, in the operator's place: it asks for none of a device that is in no report
+//! of a card, as netdevsim is, which is no PCI device. netdevsim writes nothing and lists one version
 //! for ever, so what it proves is the way there: judged by what the kernel's log says that it loaded, by
 //! the sum of that file by a program that is not ours, and by what `devlink monitor` heard of the driver.
 

@@ -354,7 +354,7 @@ fn undo(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) ->
         }
         return Intent::wait_until(
             Reason::UndoingBeforeDelete,
-            format!("the card's BMC may be writing firmware, which is awaited until {end}"),
+            format!("firmware may be being written to the card, which is awaited until {end}"),
             end,
         );
     }

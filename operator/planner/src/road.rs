@@ -189,6 +189,7 @@ fn way(
             "a golden image goes onto a card by its BMC alone, not through its host".to_owned(),
         ),
         AllowedMethod::Rshim => push::way(view, record, card, spec, now),
+        AllowedMethod::DevlinkFlash => Way::Closed("firmware alone is written so".to_owned()),
         AllowedMethod::Pxe => match &facts.pxe {
             Some(service) => pxe::way(card, facts, service),
             None => untold(),
@@ -228,7 +229,8 @@ pub(crate) fn is_stuck(
         .as_ref()
         .is_some_and(|failed| failed.times >= DIRECTIVE_TRIES);
     let next = facts.and_then(|facts| choose(view, record, card, kept, spec, facts, now).ok());
-    let mut methods = AllowedMethod::ALL.into_iter();
+    let methods = AllowedMethod::ALL.into_iter();
+    let mut methods = methods.filter(|method| method.installs());
     let arming = methods.find(|method| is_given_up(kept, *method));
     too_often && (arming.is_none() || next.is_none_or(|next| arming == Some(next)))
 }
@@ -242,7 +244,8 @@ fn is_given_up(kept: &CardRecord, method: AllowedMethod) -> bool {
         AllowedMethod::VirtualMedia
         | AllowedMethod::SimpleUpdate
         | AllowedMethod::MultipartPush
-        | AllowedMethod::Pxe => None,
+        | AllowedMethod::Pxe
+        | AllowedMethod::DevlinkFlash => None,
     };
     let mut actions = std::iter::once(arming(method)).chain(other);
     kept.failed.as_ref().is_some_and(|failed| {
@@ -260,6 +263,7 @@ pub(crate) fn arming(method: AllowedMethod) -> ActionKind {
         AllowedMethod::MultipartPush => ActionKind::PushUpdate,
         AllowedMethod::Rshim => ActionKind::OfferImage,
         AllowedMethod::Pxe => ActionKind::StagePxeBoot,
+        AllowedMethod::DevlinkFlash => ActionKind::FlashFirmware,
     }
 }
 
@@ -272,7 +276,8 @@ pub(crate) fn arming_with(method: AllowedMethod, wanted: &ImageFacts) -> ActionK
         | AllowedMethod::SimpleUpdate
         | AllowedMethod::MultipartPush
         | AllowedMethod::Rshim
-        | AllowedMethod::Pxe => arming(method),
+        | AllowedMethod::Pxe
+        | AllowedMethod::DevlinkFlash => arming(method),
     }
 }
 
@@ -301,6 +306,9 @@ pub(crate) fn deed(method: AllowedMethod, wanted: &ImageFacts, machine: &str) ->
         AllowedMethod::Pxe => format!(
             "offering {version} to the firmware of {machine} by PXE and setting its next boot to it"
         ),
+        AllowedMethod::DevlinkFlash => {
+            format!("having {version} written to {machine} by its host")
+        }
     }
 }
 
@@ -313,7 +321,10 @@ pub(crate) fn is_update(method: AllowedMethod) -> bool {
 pub(crate) fn needs_cycle(method: AllowedMethod) -> bool {
     match method {
         AllowedMethod::VirtualMedia | AllowedMethod::UefiHttp | AllowedMethod::Pxe => true,
-        AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush | AllowedMethod::Rshim => false,
+        AllowedMethod::SimpleUpdate
+        | AllowedMethod::MultipartPush
+        | AllowedMethod::Rshim
+        | AllowedMethod::DevlinkFlash => false,
     }
 }
 
@@ -345,6 +356,7 @@ pub(crate) fn arms(method: AllowedMethod) -> Vec<ArmedEffect> {
         AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush => vec![ArmedEffect::Update],
         AllowedMethod::Rshim => vec![ArmedEffect::HostOffer],
         AllowedMethod::Pxe => vec![ArmedEffect::PxeOffer, ArmedEffect::BootOverride],
+        AllowedMethod::DevlinkFlash => Vec::new(),
     }
 }
 
@@ -398,7 +410,9 @@ pub(crate) fn is_in_the_way(method: AllowedMethod, facts: &BmcReport, kept: &Car
     match method {
         AllowedMethod::VirtualMedia => http || updates || offer || pxe,
         AllowedMethod::UefiHttp => media || updates || offer || pxe,
-        AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush => !kept.armed.is_empty(),
+        AllowedMethod::SimpleUpdate
+        | AllowedMethod::MultipartPush
+        | AllowedMethod::DevlinkFlash => !kept.armed.is_empty(),
         AllowedMethod::Rshim => {
             http || media || updates || pxe || is_armed(ArmedEffect::BootOverride)
         }

@@ -10,6 +10,7 @@ use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind, TargetKind};
 use lockstep_crds::observed::{BootStage, PowerState};
 use lockstep_crds::report::{BmcReport, Custody, CustodyState, Execution, MediaOwner, MediaReport};
 
+use crate::flash;
 use crate::push;
 use crate::pxe;
 use crate::reach::boots_from_media;
@@ -103,6 +104,9 @@ pub fn standing(view: &View, directive: &Directive, now: Timestamp) -> Standing 
             OutcomeKind::Done => Standing::Ended(OutcomeKind::Done, outcome.message.clone()),
             OutcomeKind::Failed => Standing::Ended(OutcomeKind::Failed, outcome.message.clone()),
             OutcomeKind::Partly => Standing::Ended(OutcomeKind::Partly, outcome.message.clone()),
+            OutcomeKind::Unknown if flash::is_through(directive, outcome) => {
+                Standing::Ended(OutcomeKind::Unknown, outcome.message.clone())
+            }
             OutcomeKind::Unknown | OutcomeKind::Unrecognized(_) => uncertain(
                 view,
                 directive,
@@ -260,7 +264,7 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
                 && pxe::offered(facts).is_none()
         }
         // No BMC shows what came over rshim: the card's own agent tells, if it worked. Of a restart of
-        // the BMC what runs afterwards does.
+        // the BMC what runs afterwards does. What a driver lists may be of before it was asked.
         // What leads to the network may have been set before, by another directive for the same image.
         ActionKind::PushImage
         | ActionKind::FlashFirmware

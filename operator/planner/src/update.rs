@@ -60,7 +60,8 @@ pub(crate) fn update(
             | AllowedMethod::VirtualMedia
             | AllowedMethod::UefiHttp
             | AllowedMethod::Pxe
-            | AllowedMethod::Rshim => PULL_SETTLES,
+            | AllowedMethod::Rshim
+            | AllowedMethod::DevlinkFlash => PULL_SETTLES,
         },
         message: road::deed(method, wanted, &card::machine(card)),
         release: None,

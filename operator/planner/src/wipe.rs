@@ -333,7 +333,10 @@ pub(crate) fn failed(card: &CardView, kept: &CardRecord) -> Intent {
 pub(crate) fn closes(method: AllowedMethod, card: &CardView) -> Option<String> {
     let lack = match method {
         AllowedMethod::VirtualMedia | AllowedMethod::UefiHttp => return None,
-        AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush | AllowedMethod::Rshim => {
+        AllowedMethod::SimpleUpdate
+        | AllowedMethod::MultipartPush
+        | AllowedMethod::Rshim
+        | AllowedMethod::DevlinkFlash => {
             "it writes an image to the card, and a wiper is booted once instead"
         }
         AllowedMethod::Pxe => {

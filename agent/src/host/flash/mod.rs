@@ -5,6 +5,7 @@
 //! nothing; what it lists afterwards is told. Nothing stops a driver that writes, so one whose asker
 //! died is waited for before anything is said of it.
 
+mod awaited;
 mod judge;
 mod place;
 

@@ -380,3 +380,40 @@ fn what_was_changed_where_it_lies_is_not_flashed() {
     drop(placed);
     assert!(!path.exists());
 }
+
+#[tokio::test]
+async fn the_machine_is_read_again_while_flashed_firmware_is_awaited_but_not_all_the_time() {
+    let mut bench = bench().await;
+    let changed = Arc::clone(&bench.pusher.changed);
+    let is_told = async || timeout(Duration::ZERO, changed.notified()).await.is_ok();
+    let record = |begun: &str, method: &str| {
+        json!({
+            "apiVersion": "provisioning.opiproject.org/v1alpha1", "kind": "DpuHost",
+            "metadata": {"name": "h1", "uid": "uid-h1"},
+            "spec": {"site": "s", "policyRef": {"name": "p"}, "nodeName": "node1"},
+            "status": {"cards": [{
+                "name": "c1", "uid": "uid-c1", "physicalId": SERIAL,
+                "components": [{
+                    "component": "fw", "image": {"digest": "sha256:0", "version": "2.0"},
+                    "method": method, begun: "2026-01-01T00:00:00Z",
+                }],
+            }]},
+        })
+    };
+    for (begun, method) in [("begunAt", "SimpleUpdate"), ("observedAt", "DevlinkFlash")] {
+        bench.api.put("dpuhosts/h1", record(begun, method));
+        bench.pusher.turn().await.unwrap();
+        assert!(!is_told().await, "{begun} {method}");
+    }
+    bench
+        .api
+        .put("dpuhosts/h1", record("begunAt", "DevlinkFlash"));
+    bench.pusher.turn().await.unwrap();
+    assert!(is_told().await);
+    bench.pusher.turn().await.unwrap();
+    assert!(!is_told().await);
+    let long_ago = Instant::now().checked_sub(Duration::from_secs(61));
+    bench.pusher.read_at = Some(long_ago.unwrap());
+    bench.pusher.turn().await.unwrap();
+    assert!(is_told().await);
+}

@@ -76,6 +76,8 @@ pub(in crate::host) struct Pusher {
     pub(super) firmware: Option<Folder>,
     /// Has the machine read again.
     pub(super) changed: Arc<Notify>,
+    /// When it was read again last because firmware is awaited.
+    pub(super) read_at: Option<Instant>,
     dir: PathBuf,
     told: mpsc::Sender<Telling>,
     accepted: Option<i64>,
@@ -104,6 +106,7 @@ impl Pusher {
             devlink: Arc::new(Kernel),
             firmware: args.firmware_dir.clone().map(Folder::new),
             changed: Arc::default(),
+            read_at: None,
             dir: args.work_dir.clone(),
             told,
             accepted: None,
@@ -147,6 +150,7 @@ impl Pusher {
             },
         };
         let Some(host) = host else { return Ok(()) };
+        self.look_after_flashes(&host);
         let pushes = self.orders.pushes(&host);
         let Some(directive) = next(&pushes, accepted) else {
             return Ok(());
