@@ -506,7 +506,7 @@ pub struct PowerCycled {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentRecord {
-    /// Its id in the FirmwareInventory of the card's BMC.
+    /// Its id in the FirmwareInventory of the card's BMC, or its name in `devlink dev info`.
     #[schemars(length(max = 96))]
     pub component: String,
     /// The image that it is to run.
@@ -542,7 +542,7 @@ pub struct ComponentRecord {
     #[schemars(length(max = 128))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<String>,
-    /// When the BMC first told that it is written.
+    /// When whoever wrote it first told that it is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written_at: Option<Time>,
     /// When the BMC was asked to restart for it, or the card was powered on for it.

@@ -2,12 +2,13 @@
 //! whoever writes the report.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_crds::inventory::Inventory;
 use lockstep_local::Root;
 use lockstep_local::netlink::Told;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -67,6 +68,7 @@ pub struct InventoryReader {
     floor: Duration,
     due: Instant,
     listener: Listener,
+    prompt: Arc<Notify>,
     latest: watch::Sender<Option<Inventory>>,
 }
 
@@ -85,9 +87,15 @@ impl InventoryReader {
             floor,
             due: Instant::now(),
             listener,
+            prompt: Arc::default(),
             latest,
         };
         (reader, told)
+    }
+
+    /// By which others say that something changed of which the kernel tells nothing.
+    pub fn prompt(&self) -> Arc<Notify> {
+        Arc::clone(&self.prompt)
     }
 
     /// Runs until `ending`.
@@ -113,6 +121,7 @@ impl InventoryReader {
             () = self.listener.at_rest() => {
                 self.due = self.due.min(Instant::now() + AFTERWARDS);
             }
+            () = self.prompt.notified() => {}
         }
     }
 
@@ -164,5 +173,21 @@ mod tests {
         reader.read().await;
         let memory = latest.borrow_and_update().clone().unwrap().memory.unwrap();
         assert_eq!(memory.usable_bytes, Some(2_097_152));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_changed_something_has_it_read_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = LocalMachine::at(dir.path());
+        let (mut reader, _latest) =
+            InventoryReader::new(machine, Whose::Host, Duration::from_secs(3600));
+        reader.wait().await;
+        let prompt = reader.prompt();
+        prompt.notify_one();
+        let began = Instant::now();
+        reader.wait().await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        reader.wait().await;
+        assert!(began.elapsed() > Duration::from_secs(3000));
     }
 }

@@ -368,7 +368,7 @@ fn undo(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) ->
         }
         return Intent::wait_until(
             Reason::UndoingBeforeDelete,
-            format!("the card's BMC may be writing firmware, which is awaited until {end}"),
+            format!("firmware may be being written to the card, which is awaited until {end}"),
             end,
         );
     }
@@ -688,5 +688,6 @@ pub(crate) fn expects(card: &CardView, power: Option<PowerState>, safe_stage: bo
         safe_stage,
         host: None,
         rshim: None,
+        devlink: None,
     }
 }

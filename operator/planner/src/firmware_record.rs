@@ -15,6 +15,7 @@ use crate::armed_firmware;
 use crate::failure;
 use crate::fetch;
 use crate::firmware::shown;
+use crate::flash;
 use crate::version::compare;
 use crate::view::{CardView, FirmwareImage, View};
 
@@ -137,7 +138,9 @@ fn take_in(
             .is_some_and(|pending| runs(pending, &one.image.version));
         let ended = matches!(told, Some(UpdateState::Ended))
             || waits && matches!(told, Some(UpdateState::Lost));
-        if is_under_way(one) && ended && one.written_at.is_none() {
+        // Of a flash whose end nobody knows the driver's list tells.
+        let is_stored = waits && flash::is_by_host(one);
+        if is_under_way(one) && (ended || is_stored) && one.written_at.is_none() {
             one.written_at = Some(Time(now));
         }
         // Few BMCs list what waits; it is armed all the same.
@@ -373,6 +376,14 @@ fn cause(
         format!(", and {pending} waits there")
     });
     let unseen = format!("by {ends} it ran {running}{waits}");
+    if flash::is_by_host(one) {
+        return Some((
+            "VersionNotSeen",
+            format!(
+                "{unseen}; see history in the status of its DpuHost, and the kernel's log of that host"
+            ),
+        ));
+    }
     Some(match state {
         Some(UpdateState::Running) => (
             "TaskStuck",
@@ -426,8 +437,10 @@ pub(crate) fn begin(
     one.before = running.and_then(|shown| shown.running.clone());
     one.attempts += 1;
     one.seq = Some(directive.seq);
-    one.method = Some(if directive.action.kind == ActionKind::PushFirmware {
+    one.method = Some(if *kind == ActionKind::PushFirmware {
         InstallMethod::MultipartPush
+    } else if *kind == ActionKind::FlashFirmware {
+        InstallMethod::DevlinkFlash
     } else {
         InstallMethod::SimpleUpdate
     });
@@ -458,5 +471,39 @@ pub(crate) fn never_begun(kept: &mut CardRecord, directive: &Directive) {
     } else if one.seq == Some(directive.seq) && is_under_way(one) {
         one.attempts = (one.attempts - 1).max(0);
         close(one);
+    }
+}
+
+/// The component whose update that directive has begun, as long as it is under way.
+fn begun_by(kept: &CardRecord, directive: &Directive) -> Option<usize> {
+    let named = directive.action.component.as_ref();
+    kept.components.iter().position(|one| {
+        Some(&one.component) == named && one.seq == Some(directive.seq) && is_under_way(one)
+    })
+}
+
+/// Books that the update is written, by the word of whoever wrote it.
+pub(crate) fn written(kept: &mut CardRecord, directive: &Directive, now: Timestamp) {
+    if let Some(index) = begun_by(kept, directive) {
+        let one = &mut kept.components[index];
+        one.written_at.get_or_insert(Time(now));
+        one.pending.get_or_insert_with(|| one.image.version.clone());
+    }
+}
+
+/// Books that the update has failed, and that nothing more is written.
+pub(crate) fn failed(
+    kept: &mut CardRecord,
+    directive: &Directive,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) {
+    let Some(index) = begun_by(kept, directive) else {
+        return;
+    };
+    if let Some(begun) = kept.components[index].begun_at.clone() {
+        failure::book_component(kept, index, &begun, reason, message, now);
+        close(&mut kept.components[index]);
     }
 }

@@ -24,6 +24,7 @@ mod fetch;
 mod firmware;
 mod firmware_activation;
 mod firmware_record;
+mod flash;
 mod give_back;
 pub mod host;
 mod inspection;

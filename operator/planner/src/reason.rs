@@ -101,6 +101,8 @@ reasons! {
     CapabilityMissing => AtOnce("If a newer firmware of that BMC offers it, it goes on by itself once that runs; otherwise install the card by other means: it is adopted when its agent reports the wanted image"),
     /// Every way that the policy allows leads through a host that is not trusted with its cards, or is locked out of them.
     Unsupported => AtOnce("Add a way through the card's BMC to the policy's install.methods; or if whoever is root on that host may be root on its cards, set trustDomain: Trusted on the DpuHost, and let the host at the card again"),
+    /// The firmware is written by the card's host, and the policy, that host or its agent does not admit it.
+    HostCannotWrite => AtOnce("See to what the message says is lacking, or name an image in firmwareRefs that the card's BMC writes"),
     /// The card leaves the bus when it is installed, and the policy would have its host up then.
     HostStaysUp => AtOnce("In the policy, set order: XpuFirst, hostWait.until: OsRunning, and PoweredOff first in hold.mechanisms"),
     /// The agent in the host's operating system, which is to push an image, has not renewed its Lease.

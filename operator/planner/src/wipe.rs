@@ -350,7 +350,10 @@ pub(crate) fn closes(method: AllowedMethod, card: &CardView) -> Option<String> {
     let lack = match method {
         AllowedMethod::VirtualMedia | AllowedMethod::UefiHttp => return None,
         AllowedMethod::LocalStorage => "a wiper is on no disk",
-        AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush | AllowedMethod::Rshim => {
+        AllowedMethod::SimpleUpdate
+        | AllowedMethod::MultipartPush
+        | AllowedMethod::Rshim
+        | AllowedMethod::DevlinkFlash => {
             "it writes an image to the card, and a wiper is booted once instead"
         }
         AllowedMethod::Pxe => {
