@@ -296,10 +296,9 @@ fn needed(
         if wipe::is_aimed(card) {
             return disarmed(view, card, kept, wipe::failed(card, kept), now);
         }
-        return match installed(view, record, spec, kept, card, wanted, now) {
-            Intent::Done => bundle::rest(record, spec, card, kept, now).unwrap_or(Intent::Done),
-            other => other,
-        };
+        let next = installed(view, record, spec, kept, card, wanted, now);
+        let lacks = bundle::rest(record, spec, card, kept, now);
+        return lacks.filter(|_| next == Intent::Done).unwrap_or(next);
     }
     install(view, record, spec, card, kept, wanted, now).unwrap_or_else(|why| why)
 }

@@ -995,7 +995,9 @@ impl World {
                 items: vec![WipeItem {
                     item: match card.wipes {
                         WipeResult::NotSupported => NO_DISK.to_owned(),
-                        _ => "Disk vda".to_owned(),
+                        WipeResult::Wiped | WipeResult::Failed | WipeResult::Unrecognized(_) => {
+                            "Disk vda".to_owned()
+                        }
                     },
                     result: card.wipes.clone(),
                     message: None,
