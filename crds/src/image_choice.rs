@@ -68,10 +68,18 @@ pub struct ChosenImage {
     /// Name of the `DpuImage`.
     #[schemars(length(max = 253))]
     pub image: String,
-    /// Digest of what people asked for: the choices, the policy's `imageRef`, and the labels of the
-    /// `Dpu` that the choices look at. With another one it is chosen anew.
-    #[schemars(length(max = 64))]
-    pub asked: String,
+    /// Digest of that choice as it was, and of whether the card had its labels.
+    #[schemars(length(max = 16))]
+    pub by: String,
+    /// The same of all that it was chosen from. What stood there before comes to nothing by an edit
+    /// beside it: a card that has this one done to it keeps it.
+    #[schemars(length(max = 17), inner(length(max = 16)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub among: Vec<String>,
+    /// `retryToken` of the `Dpu` then. With another one it is chosen anew.
+    #[schemars(length(max = 63))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_token: Option<String>,
 }
 
 impl DpuBootPolicySpec {

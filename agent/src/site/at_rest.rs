@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::condition;
 use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
@@ -106,10 +107,14 @@ impl Worker {
             at_rest(&format!("the BMC of {}", host.name), &seen).map_err(busy)?;
         }
         if directive.target.kind == TargetKind::Host {
-            for name in cards_of(directive) {
-                if let Some(seen) = self.site.glances.beside(name, PATIENCE).await {
-                    at_rest(&format!("the BMC of card {name}"), &*seen?).map_err(busy)?;
-                }
+            let glances = &self.site.glances;
+            let looks = cards_of(directive).map(async |name| {
+                let seen = glances.beside(name, PATIENCE).await;
+                (name, seen)
+            });
+            for (name, seen) in join_all(looks).await {
+                let Some(seen) = seen else { continue };
+                at_rest(&format!("the BMC of card {name}"), &*seen?).map_err(busy)?;
             }
         }
         Ok(())

@@ -33,6 +33,8 @@ use crate::site::worker::Worker;
 
 /// How long what a BMC lists is taken as read.
 const AGE: Duration = Duration::from_secs(60);
+/// For how long entries that cannot be read are not told of.
+const PASSES: Duration = Duration::from_secs(300);
 /// The same for what could not be read.
 const GAP_AGE: Duration = Duration::from_secs(15);
 
@@ -124,12 +126,8 @@ impl Worker {
         Ok(Plan::Act)
     }
 
-    /// Adds to a report what is known of boot entries.
-    pub(super) async fn report_boot_entries(
-        &mut self,
-        report: &mut BmcReport,
-        bmc: &Arc<dyn BmcPort>,
-    ) {
+    /// Reads boot entries where somebody wants to know them, and what was read is not good any more.
+    pub(super) async fn read_boot_entries(&mut self, bmc: &Arc<dyn BmcPort>) {
         if !self.current().boot_entries {
             self.entries = None;
             return;
@@ -144,11 +142,22 @@ impl Worker {
         if !self.entries.as_ref().is_some_and(is_good) {
             let read = bmc.boot_entries().await;
             let read = read.unwrap_or_else(|error| Reading::NotRead(error.to_string()));
+            self.entries_unread = match &read {
+                Reading::NotRead(_) => self.entries_unread.or(Some(Instant::now())),
+                Reading::Read(_) | Reading::NotOffered => None,
+            };
             self.entries = Some((Instant::now(), read));
         }
+    }
+
+    /// Adds to a report what is known of them.
+    pub(super) fn report_boot_entries(&self, report: &mut BmcReport) {
         let facts = self.facts.as_ref();
         let next = facts.and_then(next_entry).cloned();
-        report.boot_entries = self.entries.as_ref().map(|(_, read)| told(read, next));
+        // A BMC that has just restarted answers late: another way is taken once that lasts.
+        let may_pass = self.entries_unread.is_some_and(|at| at.elapsed() < PASSES);
+        let known = self.entries.as_ref().filter(|_| !may_pass);
+        report.boot_entries = known.map(|(_, read)| told(read, next));
     }
 
     /// The entry that a directive is about, and the order, as the BMC lists them now.

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::condition;
 use lockstep_crds::directive::{ActionKind, Directive, Expects, OutcomeKind};
 use lockstep_crds::report::{Execution, Outcome};
@@ -71,6 +72,12 @@ impl End {
             message: message.map(|text| condition::truncated(&text)),
         }
     }
+}
+
+/// Whether what is sent now may be seen only after the operator has given the directive up.
+fn is_too_late(directive: &Directive, now: Timestamp) -> bool {
+    let half = SignedDuration::from_secs(directive.settle_seconds.max(0)) / 2;
+    now > directive.deadline.0 + half
 }
 
 /// The words for a failed call.
@@ -168,6 +175,12 @@ impl Worker {
             return Ok(End::Failed(Refusal::new(
                 "TargetReplaced",
                 "the object was replaced meanwhile; the operator plans anew",
+            )));
+        }
+        if is_too_late(directive, clock::now().0) {
+            return Ok(End::Failed(Refusal::new(
+                "TooLate",
+                "nothing was sent, because looking at everything first took until the operator goes on without it; it is planned anew",
             )));
         }
         self.journal.act(directive)?;

@@ -60,17 +60,21 @@ impl ImageKeeper {
             let keyring = Keyring::read(&self.client, &self.namespace, &self.wanted.sources).await;
             match self.fetch(&keyring, failures > 0, &mut furthest).await {
                 Ok(size) => {
-                    failures = 0;
                     let size = i64::try_from(size).ok();
                     let stream = match boot_stream::read(&self.store, &self.wanted.digest).await {
                         Ok(stream) => stream,
                         Err(why) => {
-                            // Nothing is told of an image that was not looked into.
-                            tracing::warn!(digest = %self.wanted.digest, "it is read again: {why}");
-                            tokio::time::sleep(CHECK).await;
+                            let reason = Some("ImageUnreadable".to_owned());
+                            if !self.tell(ImageState::Failed, size, reason, Some(why)).await {
+                                return;
+                            }
+                            failures = failures.saturating_add(1);
+                            let pause = clock::backoff(failures, PAUSES.0, PAUSES.1);
+                            tokio::time::sleep(pause).await;
                             continue;
                         }
                     };
+                    failures = 0;
                     if !self.tell_verified(size, stream).await {
                         return;
                     }

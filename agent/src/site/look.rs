@@ -71,12 +71,22 @@ impl Worker {
         let is_due = self.rest.is_due(self.current().activity);
         let wants_updates = eye.is_asked_for_updates() || is_due;
         let at = Instant::now();
+        // What is acted upon is read last: a stage may be seconds old by then, and no older (S1).
+        let asked = self.reached.as_ref().filter(|reached| !reached.stale);
+        let asked = asked.map(|reached| Arc::clone(&reached.bmc));
+        let mut updates = None;
+        if wants_updates && asked.is_some() {
+            updates = self.read_updates().await;
+        }
         let looked = self.look_and_say().await;
-        let updates = if wants_updates && looked {
-            self.read_updates().await
-        } else {
-            None
-        };
+        // Another machine may have answered meanwhile, or another address.
+        let reached = self.reached.as_ref().map(|reached| &reached.bmc);
+        let is_same = asked.as_ref().zip(reached);
+        let is_same = is_same.is_some_and(|(asked, now)| Arc::ptr_eq(asked, now));
+        updates = updates.filter(|_| looked && is_same && self.is_proved());
+        if wants_updates && looked && updates.is_none() {
+            updates = self.read_updates().await;
+        }
         let facts = self.facts.as_ref().filter(|_| updates.is_some());
         eye.tell(Glance {
             at,
@@ -268,6 +278,8 @@ impl Worker {
         // What is asked for later is not answered by what is read now.
         let asked = self.current().inspection.clone();
         let bmc = self.port().await?;
+        // What is acted upon is read last.
+        self.read_boot_entries(&bmc).await;
         let facts = bmc.observe().await.map_err(|error| self.trouble(&error))?;
         let site = Arc::clone(&self.site);
         let uid = self.current().uid.clone();
@@ -283,7 +295,7 @@ impl Worker {
         }
         self.facts = Some(facts);
         self.report_updates(&mut report, &bmc).await;
-        self.report_boot_entries(&mut report, &bmc).await;
+        self.report_boot_entries(&mut report);
         self.bmc = Some(report);
         self.whole_at = Some(Instant::now());
         Ok(())

@@ -469,8 +469,8 @@ mod tests {
         .unwrap();
         let images = [image("one", "1"), image("two", "2"), image("three", "3")];
         let (by, others) = (
-            json!({"choice": "bf3", "image": "two", "asked": "a"}),
-            json!({"image": "one", "asked": "a"}),
+            json!({"choice": "bf3", "image": "two", "by": "0123456789abcdef"}),
+            json!({"image": "one", "by": "0123456789abcdef"}),
         );
         let own = {
             let mut own = wants.clone();

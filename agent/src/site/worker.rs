@@ -73,6 +73,8 @@ pub struct Worker {
     pub(super) rest: Rest,
     /// What is known of the boot entries of a card.
     pub(super) entries: Option<Known>,
+    /// Since when they could not be read.
+    pub(super) entries_unread: Option<Instant>,
 }
 
 /// What became of an attempt to carry out a directive.
@@ -116,6 +118,7 @@ impl Worker {
             updates: Updates::default(),
             rest: Rest::default(),
             entries: None,
+            entries_unread: None,
             execution: None,
             cause: Cause::Facts,
             interrupted: None,

@@ -23,6 +23,8 @@ pub const ACCEPT_WITHIN: SignedDuration = SignedDuration::from_secs(180);
 pub const DIRECTIVE_TRIES: i64 = 4;
 /// First pause after a failed directive; it doubles.
 const RETRY_PAUSE_SECS: i64 = 15;
+/// Pause before what was put off for something else is tried again.
+const PUT_OFF: SignedDuration = SignedDuration::from_mins(1);
 /// Pause between two tries to take something back, once it has failed that often.
 const UNDO_PAUSE: SignedDuration = SignedDuration::from_mins(10);
 /// Entries of a directive's blast radius.
@@ -164,6 +166,19 @@ fn pause_after_failure(record: &DpuHostStatus, draft: &Draft, now: Timestamp) ->
                 }
             ),
         )));
+    }
+    if *times == 0 {
+        let next = at.0 + PUT_OFF;
+        return (now < next).then(|| {
+            Intent::wait_until(
+                Reason::DirectiveFailed,
+                format!(
+                    "{what} was put off at {}: {detail}; tried again at {next}",
+                    at.0
+                ),
+                next,
+            )
+        });
     }
     let doublings = u32::try_from(times - 1).unwrap_or(0);
     let next = at.0 + SignedDuration::from_secs(RETRY_PAUSE_SECS * 2_i64.pow(doublings));

@@ -10,6 +10,7 @@ use lockstep_crds::boot_policy::DpuBootPolicySpec;
 use lockstep_crds::directive::{Action, ActionKind, ImageFacts, OutcomeKind, Step, TargetKind};
 use lockstep_crds::host::{CardRecord, HostRole};
 
+use crate::admit::DIRECTIVE_TRIES;
 use crate::card::{self, machine};
 use crate::intent::{Draft, Intent, plain};
 use crate::ledger;
@@ -18,8 +19,10 @@ use crate::slots;
 use crate::vetting;
 use crate::view::{CardView, View};
 
-/// How long an order that somebody changed back is left alone.
+/// How long an order that somebody changed back is left alone. Each time it is lost again it doubles.
 const PAUSE: SignedDuration = SignedDuration::from_mins(10);
+/// How often it doubles at most: the history of a host is no longer.
+const DOUBLINGS: u32 = 7;
 
 /// What a card that was seen to run its image needs for its next boot; `None` if that leads there, or
 /// nobody can tell.
@@ -41,11 +44,12 @@ pub(crate) fn right(
         || view.host.spec.role == HostRole::Infrastructure
         // What may not go onto the card any more must not become what it boots for good.
         || vetting::passed(spec, card, kept, wanted).is_err()
+        || is_given_up(kept)
     {
         return None;
     }
-    if let Some(set) = last_set(record, kept).filter(|set| now < *set + PAUSE) {
-        let again = set + PAUSE;
+    let lost = lost(record, kept);
+    if let Some((set, again)) = lost.filter(|(_, again)| now < *again) {
         return Some(Intent::wait_until(
             Reason::BootOrderLost,
             format!(
@@ -75,11 +79,24 @@ pub(crate) fn right(
     }))
 }
 
-fn last_set(record: &DpuHostStatus, kept: &CardRecord) -> Option<Timestamp> {
+/// A BMC that does not take the order is left with its own: the card runs, and what it was told stands in
+/// the record.
+fn is_given_up(kept: &CardRecord) -> bool {
     let what = ledger::named(&ActionKind::SetBootOrder, &TargetKind::Card, &kept.name);
-    let mut history = record.history.iter().rev();
-    let last = history.find(|entry| entry.what == what && entry.outcome == OutcomeKind::Done)?;
+    let failed = kept.failed.as_ref();
+    failed.is_some_and(|failed| failed.what == what && failed.times >= DIRECTIVE_TRIES)
+}
+
+/// When the order was put right last, and when it may be again.
+fn lost(record: &DpuHostStatus, kept: &CardRecord) -> Option<(Timestamp, Timestamp)> {
+    let what = ledger::named(&ActionKind::SetBootOrder, &TargetKind::Card, &kept.name);
     // What was put first for an image before this one is no news.
     let seen = kept.observed_at.as_ref()?;
-    (last.at.0 >= seen.0).then_some(last.at.0)
+    let set = record.history.iter().rev().filter(|entry| {
+        entry.what == what && entry.outcome == OutcomeKind::Done && entry.at.0 >= seen.0
+    });
+    let set: Vec<Timestamp> = set.map(|entry| entry.at.0).collect();
+    let last = *set.first()?;
+    let doublings = u32::try_from(set.len() - 1).map_or(DOUBLINGS, |times| times.min(DOUBLINGS));
+    Some((last, last + PAUSE * 2_i32.pow(doublings)))
 }

@@ -50,7 +50,9 @@ pub(crate) fn notice(
     kept: &mut CardRecord,
     now: Timestamp,
 ) {
-    let runs = kept.observed_at.is_some() && !card.brought.is_empty();
+    // Another image than the one that brings them is what was seen then.
+    let is_of_it = kept.roll_back.is_none() && !card.brought.is_empty();
+    let runs = kept.observed_at.is_some() && is_of_it;
     if runs && kept.brought_at.is_none() && lacks(record, card, kept, now).is_none() {
         kept.brought_at = Some(Time(now));
     }

@@ -4,8 +4,6 @@
 //! Facts choose an image once. After anything was done with it, it stays until a person asks anew, by an
 //! edit of the choices or `retryToken`: a card whose inventory is corrected must not lose its system by it.
 
-use std::collections::BTreeMap;
-
 use lockstep_crds::boot_policy::{DpuBootPolicySpec, InventorySelector};
 use lockstep_crds::host::CardRecord;
 use lockstep_crds::{ChosenImage, Dpu, ImageChoice, LocalRef};
@@ -101,13 +99,22 @@ pub fn choose(
     let Some((kept, recorded)) = recorded else {
         return chosen_now(now);
     };
-    let same_question = recorded.asked == asked(dpu, policy);
+    let same_token = recorded.retry_token == dpu.spec.retry_token;
+    let is_begun = is_begun(policy, recorded, kept);
+    let is_kept = is_begun && same_token;
+    let among = all(dpu, policy);
+    let same_question = same_token && recorded.among == among;
     let stay = |standing: Standing| Choice::Chosen(recorded.clone(), standing);
     match now {
-        Err(why) if same_question || stands(dpu, policy, recorded, &judge) => {
+        Err(why) if is_begun && (same_question || stands(dpu, policy, recorded, &judge)) => {
             stay(Standing::Kept(why))
         }
-        Ok((new, _)) if same_question && is_begun(kept) && !is_same(new.as_ref(), recorded) => {
+        Ok((new, _))
+            if is_kept
+                && !is_same(new.as_ref(), recorded)
+                && among.contains(&recorded.by)
+                && is_old(policy, new.as_ref(), recorded) =>
+        {
             stay(Standing::Differs(new.as_ref().map_or_else(
                 || "none of imageChoices, and the policy has no imageRef".to_owned(),
                 |new| format!("{} by {}", new.image, in_words(new)),
@@ -115,6 +122,12 @@ pub fn choose(
         }
         now => chosen_now(now),
     }
+}
+
+/// Whether what the choices come to now stood there when the other one was chosen.
+fn is_old(policy: &DpuBootPolicySpec, new: Option<&ChosenImage>, recorded: &ChosenImage) -> bool {
+    let by = new.map_or_else(|| of_others(policy), |new| new.by.clone());
+    recorded.among.contains(&by)
 }
 
 type Found = Result<(Option<ChosenImage>, String), String>;
@@ -133,15 +146,18 @@ fn first_that_fits(
     policy: &DpuBootPolicySpec,
     judge: &impl Fn(&InventorySelector) -> Judgement,
 ) -> Found {
-    let found = |choice: Option<&String>, image: &str| ChosenImage {
+    let found = |choice: Option<&String>, image: &str, by: String| ChosenImage {
         choice: choice.cloned(),
         image: image.to_owned(),
-        asked: asked(dpu, policy),
+        by,
+        among: all(dpu, policy),
+        retry_token: dpu.spec.retry_token.clone(),
     };
     for choice in &policy.image_choices {
         match fits(dpu, choice, judge) {
             Judgement::Met => {
-                let chosen = found(Some(&choice.name), &choice.image_ref.name);
+                let by = of_choice(dpu, choice);
+                let chosen = found(Some(&choice.name), &choice.image_ref.name, by);
                 return Ok((Some(chosen), asks_for(choice)));
             }
             Judgement::NotMet(_) => {}
@@ -155,7 +171,7 @@ fn first_that_fits(
     }
     let others = policy.image_ref.as_ref();
     Ok((
-        others.map(|others| found(None, &others.name)),
+        others.map(|others| found(None, &others.name, of_others(policy))),
         "none of imageChoices fits".to_owned(),
     ))
 }
@@ -166,14 +182,19 @@ fn fits(
     choice: &ImageChoice,
     judge: &impl Fn(&InventorySelector) -> Judgement,
 ) -> Judgement {
+    match lacks_label(dpu, choice) {
+        Some(lack) => Judgement::NotMet(format!("it is for the label {lack}")),
+        None => choice.cards.as_ref().map_or(Judgement::Met, judge),
+    }
+}
+
+/// The first label of the choice that the card does not have.
+fn lacks_label(dpu: &Dpu, choice: &ImageChoice) -> Option<String> {
     let labels = dpu.metadata.labels.as_ref();
     let has = |key: &String| labels.and_then(|labels| labels.get(key));
-    for (key, value) in &choice.match_labels {
-        if has(key) != Some(value) {
-            return Judgement::NotMet(format!("it is for the label {key}={value}"));
-        }
-    }
-    choice.cards.as_ref().map_or(Judgement::Met, judge)
+    let mut wanted = choice.match_labels.iter();
+    let lack = wanted.find(|(key, value)| has(key) != Some(value));
+    lack.map(|(key, value)| format!("{key}={value}"))
 }
 
 /// What a choice looks at, in words.
@@ -223,37 +244,43 @@ fn stands(
 }
 
 /// Whether anything was done to the card with what is recorded.
-fn is_begun(kept: &CardRecord) -> bool {
+fn is_begun(policy: &DpuBootPolicySpec, recorded: &ChosenImage, kept: &CardRecord) -> bool {
+    let mut choices = policy.image_choices.iter();
+    let choice = choices.find(|choice| Some(&choice.name) == recorded.choice.as_ref());
+    let brings_firmware = choice.is_some_and(|choice| choice.firmware_refs.is_some());
     kept.attempts > 0
         || kept.booted_at.is_some()
         || kept.observed_at.is_some()
         || kept.roll_back.is_some()
+        || brings_firmware && kept.components.iter().any(|one| one.attempts > 0)
 }
 
-/// Digest of what people asked for. What a choice says of firmware is no part of it: that is read when
-/// it is wanted, and an edit of it is no reason to choose a system anew.
-fn asked(dpu: &Dpu, policy: &DpuBootPolicySpec) -> String {
+/// All that an image is chosen from, as digests.
+fn all(dpu: &Dpu, policy: &DpuBootPolicySpec) -> Vec<String> {
     let choices = policy.image_choices.iter();
-    let choices: Vec<ImageChoice> = choices
-        .map(|choice| ImageChoice {
-            firmware_refs: None,
-            ..choice.clone()
-        })
-        .collect();
-    let keys = choices.iter().flat_map(|choice| choice.match_labels.keys());
-    let labels: BTreeMap<&str, &str> = keys
-        .filter_map(|key| {
-            let value = dpu.metadata.labels.as_ref()?.get(key)?;
-            Some((key.as_str(), value.as_str()))
-        })
-        .collect();
-    let mut written = json!({
-        "choices": choices,
-        "imageRef": policy.image_ref,
-        "labels": labels,
-        "retryToken": dpu.spec.retry_token,
-    });
+    let choices = choices.map(|choice| of_choice(dpu, choice));
+    choices.chain([of_others(policy)]).collect()
+}
+
+/// Digest of a choice, and of whether the card has its labels. What it says of firmware is no part of it:
+/// that is read when it is wanted, and an edit of it is no reason to choose a system anew.
+fn of_choice(dpu: &Dpu, choice: &ImageChoice) -> String {
+    let choice = ImageChoice {
+        firmware_refs: None,
+        ..choice.clone()
+    };
+    let has_labels = lacks_label(dpu, &choice).is_none();
+    digest(json!({"choice": choice, "hasLabels": has_labels}))
+}
+
+fn of_others(policy: &DpuBootPolicySpec) -> String {
+    digest(json!({"imageRef": policy.image_ref}))
+}
+
+fn digest(mut written: serde_json::Value) -> String {
     // However this program is built.
     written.sort_all_objects();
-    hex::encode(Sha256::digest(written.to_string()))
+    let mut digest = hex::encode(Sha256::digest(written.to_string()));
+    digest.truncate(16);
+    digest
 }

@@ -310,13 +310,8 @@ fn tally(
         return;
     }
     let before = same.map_or(0, |failed| failed.times);
-    // What was put off until something else has ended is tried as long as somebody wants it.
-    let most = if is_put_off {
-        before.max(DIRECTIVE_TRIES - 1)
-    } else {
-        i64::MAX
-    };
-    let times = (before + 1).min(most);
+    // What was put off until something else has ended is no failure.
+    let times = before + i64::from(!is_put_off);
     *slot = Some(FailedDirective {
         times,
         what,

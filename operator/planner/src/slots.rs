@@ -73,9 +73,16 @@ pub(crate) fn way(kept: Option<&CardRecord>, card: &CardView, facts: &BmcReport)
     match facts.boot_entries.as_ref().map(|told| &told.listed) {
         Some(Offer::Offered) => {}
         Some(Offer::NotOffered) => {
-            return Way::Closed("its BMC lists no boot entries, or no boot order".to_owned());
+            return Way::Closed(
+                "its BMC lists no boot entries, no boot order, or more entries than are read"
+                    .to_owned(),
+            );
         }
-        Some(Offer::NotRead | Offer::Unrecognized(_)) | None => return unread(),
+        // Nobody waits for a BMC that cannot tell: it is booted by the next way.
+        Some(Offer::NotRead | Offer::Unrecognized(_)) => {
+            return Way::Closed("its boot entries could not be read".to_owned());
+        }
+        None => return unread(),
     }
     match named(facts, slot).count() {
         1 => Way::Open,

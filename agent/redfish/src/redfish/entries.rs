@@ -49,6 +49,10 @@ async fn listed(
     while let Some(path) = next {
         next = pages.take(&*documents.get(&path).await?);
     }
+    if pages.beyond() > 0 {
+        // Which of them is first, or named twice, cannot be told by a part of them.
+        return Ok(Reading::NotOffered);
+    }
     let mut entries = Vec::new();
     for path in pages.paths.into_iter().take(MOST_MEMBERS) {
         // Some collections name members that are not there.
@@ -68,8 +72,10 @@ fn entry(option: &Value) -> Option<BootEntry> {
     })
 }
 
+/// An empty order is none: settings for the next reset show that where nothing is pending.
 fn order(document: &Value) -> Option<Vec<String>> {
-    strings(document.get("Boot")?.get("BootOrder")?)
+    let order = strings(document.get("Boot")?.get("BootOrder")?)?;
+    (!order.is_empty()).then_some(order)
 }
 
 /// The whole order is sent, so it is read just before.

@@ -113,11 +113,23 @@ async fn what_is_offered_what_runs_and_which_versions_there_are_is_read() {
 }
 
 #[tokio::test]
-async fn of_a_list_that_keeps_what_has_ended_both_ends_are_read() {
-    for at in [0, 49, 250, 299] {
+async fn of_a_list_that_keeps_what_has_ended_the_newest_are_read() {
+    for (at, prefix) in [
+        (200, ""),
+        (250, ""),
+        (299, ""),
+        (0, "JID_"),
+        (49, "JID_"),
+        (299, "JID_"),
+    ] {
         let bmc = updatable();
-        let path = |n: usize| format!("{TASKS}/{n}");
-        let many: Vec<Value> = (0..300).map(|n| json!({"@odata.id": path(n)})).collect();
+        let path = |n: usize| format!("{TASKS}/{prefix}{n}");
+        let mut many: Vec<String> = (0..300).map(path).collect();
+        if prefix.is_empty() {
+            // As text.
+            many.sort();
+        }
+        let many: Vec<Value> = many.iter().map(|path| json!({"@odata.id": path})).collect();
         bmc.add(TASKS, json!({"Members": many}));
         for n in 0..300 {
             let state = if n == at { "Running" } else { "Completed" };

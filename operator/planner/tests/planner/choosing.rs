@@ -149,7 +149,7 @@ proptest! {
         let expected = match (chosen.chosen(), &by_now) {
             (Some(recorded), Ok(_)) if case.begun && !case.asked_anew => Ok(Some(recorded.image.clone())),
             // Nobody can tell, and it is not known not to fit.
-            (Some(recorded), Err(())) => {
+            (Some(recorded), Err(())) if case.begun => {
                 let n = recorded.choice.as_ref().map(|name| name.parse::<usize>().unwrap());
                 let is_out = n.is_some_and(|n| later[n] == Known::FitsNot);
                 if case.asked_anew && is_out { Err(()) } else { Ok(Some(recorded.image.clone())) }
@@ -224,4 +224,74 @@ fn an_edit_of_a_choices_firmware_or_of_a_label_that_no_choice_asks_for_is_no_rea
     assert_eq!(chosen(&card, &policy).as_deref(), Some("image-0"));
     card.metadata.labels = Some([("ring".to_owned(), "a".to_owned())].into());
     assert_eq!(chosen(&card, &policy).as_deref(), Some("image-1"));
+}
+
+#[test]
+fn an_edit_beside_it_moves_no_card_that_its_facts_would_move() {
+    let choice = |name: &str, family: &str, image: &str| -> lockstep_crds::ImageChoice {
+        serde_json::from_value(json!({
+            "name": name, "cards": {"families": [family]}, "imageRef": {"name": image},
+        }))
+        .unwrap()
+    };
+    let mut policy: DpuBootPolicySpec = serde_json::from_str("{}").unwrap();
+    policy.image_ref = Some(named("others"));
+    policy.image_choices = vec![
+        choice("two", "BF2", "image-2"),
+        choice("three", "BF3", "image-3"),
+    ];
+    let mut card: Dpu = serde_json::from_value(json!({
+        "metadata": {"name": "card1"}, "spec": {"site": "a", "hostRefs": [{"name": "host1"}]},
+    }))
+    .unwrap();
+    let family = |is: &'static str| {
+        move |selector: &InventorySelector| {
+            if selector.families.iter().any(|one| one == is) {
+                Judgement::Met
+            } else {
+                Judgement::NotMet("another".to_owned())
+            }
+        }
+    };
+    let first = choose(&card, Some(&policy), None, family("BF2"));
+    let kept = record(&first, true);
+    let image_now = |policy: &DpuBootPolicySpec, card: &Dpu, is| {
+        let chosen = choose(card, Some(policy), Some(&kept), family(is));
+        image(&chosen).unwrap().unwrap()
+    };
+    assert_eq!(
+        image_now(&policy, &card, "BF3"),
+        "image-2",
+        "its facts move nothing"
+    );
+    let mut edited = policy.clone();
+    edited
+        .image_choices
+        .insert(0, choice("one", "BF1", "image-1"));
+    edited.image_ref = Some(named("newer"));
+    assert_eq!(
+        image_now(&edited, &card, "BF3"),
+        "image-2",
+        "nor does an edit beside"
+    );
+    assert_eq!(
+        image_now(&edited, &card, "BF9"),
+        "newer",
+        "what it comes to is new"
+    );
+    edited.image_choices[2].image_ref = named("image-3b");
+    assert_eq!(image_now(&edited, &card, "BF3"), "image-3b");
+    edited.image_choices.remove(1);
+    edited.image_choices[1] = policy.image_choices[1].clone();
+    assert_eq!(
+        image_now(&edited, &card, "BF3"),
+        "image-3",
+        "its own choice is gone"
+    );
+    card.spec.retry_token = Some("again".to_owned());
+    assert_eq!(
+        image_now(&policy, &card, "BF3"),
+        "image-3",
+        "a person asks anew"
+    );
 }

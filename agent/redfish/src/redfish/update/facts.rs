@@ -20,7 +20,7 @@ use crate::update::{
 };
 use crate::vendor::{BACKGROUND_COPIES, OS_COMPONENTS};
 
-/// Tasks that are looked at: of more, the first and the last of the list. OpenBMC keeps a hundred (bmcweb, `maxTaskCount`).
+/// Tasks that are looked at: of more, the newest. OpenBMC keeps a hundred (bmcweb, `maxTaskCount`).
 const MOST_TASKS: usize = 100;
 /// How long a chassis that tells of its background copy is waited for.
 const COPY_TOLD_WITHIN: Duration = Duration::from_secs(10);
@@ -180,7 +180,7 @@ async fn unfinished(
     drop(service);
     let members = links(&*documents.get(&collection).await?, "Members");
     let mut found = Vec::new();
-    for path in oldest_and_newest(members) {
+    for path in newest(members) {
         // Tasks go away while others are looked at.
         let Some(document) = documents.get_if_there(&path).await? else {
             continue;
@@ -193,11 +193,22 @@ async fn unfinished(
     Ok(Reading::Read(found))
 }
 
-/// Of a list that keeps what has ended for ever, both ends: which of them is the newer one differs.
-fn oldest_and_newest(mut members: Vec<String>) -> Vec<String> {
+/// Of a list that keeps what has ended for ever: of tasks that are numbered those with the highest numbers,
+/// else both ends, for which of them is the newer one differs.
+fn newest(mut members: Vec<String>) -> Vec<String> {
     let over = members.len().saturating_sub(MOST_TASKS);
-    let half = MOST_TASKS / 2;
-    if over > 0 {
+    if over == 0 {
+        return members;
+    }
+    let number = |path: &String| {
+        let id = path.trim_end_matches('/').rsplit('/').next()?;
+        id.parse::<u64>().ok()
+    };
+    if members.iter().all(|path| number(path).is_some()) {
+        members.sort_by_key(number);
+        members.drain(..over);
+    } else {
+        let half = MOST_TASKS / 2;
         members.drain(half..half + over);
     }
     members

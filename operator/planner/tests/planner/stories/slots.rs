@@ -339,13 +339,16 @@ fn a_bmc_that_refuses_the_order_is_told_of_and_the_card_runs_on() {
     world.cards[0].machine.put_first(A);
     world.agent.faults.extend([Fault::Refused; 8]);
     world.settle(secs(1500));
-    assert_eq!(world.card_says(0), "Stalled Stalled: DirectiveFailed");
-    let message = world.card_message(0);
-    assert!(
-        message.contains("SetBootOrder dpu/card1 failed 4 times"),
-        "{message}"
+    assert!(world.is_ready(), "{}", world.told());
+    let failed = world.status().cards[0].failed.as_ref().unwrap();
+    assert_eq!(
+        (failed.what.as_str(), failed.times),
+        ("SetBootOrder dpu/card1", 4)
     );
     assert!(runs(&world, "ab-6"));
+    let told = world.recorded.len();
+    world.settle(secs(7200));
+    assert_eq!(world.recorded.len(), told, "it is not asked for ever");
     assert_eq!(world.deeds().len(), deeds, "{}", world.told());
     world.agent.faults.clear();
     world.edit_card(0, |card| card.retry_token = Some("again".into()));
