@@ -34,6 +34,11 @@ pub(crate) fn link(document: &Value, key: &str) -> Option<String> {
     path(document.get(key)?, "@odata.id")
 }
 
+/// The last part of a path: the id of the resource, as a collection's members are told apart.
+pub(crate) fn last_segment(path: &str) -> Option<&str> {
+    path.trim_end_matches('/').rsplit('/').next()
+}
+
 /// The paths in an array of references. A collection without, or with an odd
 /// `Members`, has none.
 pub(crate) fn links(document: &Value, key: &str) -> Vec<String> {

@@ -16,6 +16,7 @@ mod version;
 
 use lockstep_crds::inventory::FirmwareComponent;
 
+use crate::document::last_segment;
 use crate::facts::{ImageUrl, Reading};
 use crate::vendor::OS_COMPONENTS;
 
@@ -140,7 +141,7 @@ impl Components {
         match self {
             Self::All => true,
             Self::Named(names) => {
-                let id = path.trim_end_matches('/').rsplit('/').next();
+                let id = last_segment(path);
                 names.iter().any(|name| Some(name.as_str()) == id)
             }
         }

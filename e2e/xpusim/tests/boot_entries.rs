@@ -3,16 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod dial;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_redfish::{
-    AllowedNetworks, Bmc, BmcOptions, BmcTarget, BootOverride, Confirmation, Credentials,
-    ExpectedIdentity, PowerAction, Reading, Redfish, RedfishBmc, TlsTrust,
-};
+use lockstep_redfish::{Bmc, BootOverride, Confirmation, PowerAction, Reading};
 use lockstep_xpusim::effect::What;
 use lockstep_xpusim::spec::FleetSpec;
 use lockstep_xpusim::{Fleet, Listen, Server, personality};
+
+use dial::port;
 
 /// Every card's personality once, each alone. Time passes only where a test says so.
 async fn cards() -> (Arc<Fleet>, Server) {
@@ -35,30 +36,6 @@ async fn cards() -> (Arc<Fleet>, Server) {
 fn every_card() -> impl Iterator<Item = &'static personality::Personality> {
     let all = personality::ALL.iter().copied();
     all.filter(|one| one.role == personality::Role::Card)
-}
-
-fn port(fleet: &Fleet, server: &Server, name: &str) -> RedfishBmc {
-    let state = fleet.state(name).unwrap();
-    let target = BmcTarget {
-        address: server.url(name).unwrap().parse().unwrap(),
-        system_path: None,
-        credentials: Credentials {
-            username: state.user,
-            password: state.password,
-        },
-        tls: TlsTrust::CaBundle(server.certificate_pem(name).unwrap()),
-        expected: ExpectedIdentity {
-            system_uuid: Some(state.uuid),
-            serial_number: Some(state.serial),
-            tls_pin: None,
-        },
-    };
-    let options = BmcOptions {
-        confirm_window: Duration::from_millis(500),
-        ..BmcOptions::default()
-    };
-    let networks = AllowedNetworks(vec!["127.0.0.0/8".parse().unwrap()]);
-    Redfish::new(networks, options).bmc(target).unwrap()
 }
 
 fn count(fleet: &Fleet, name: &str, wanted: impl Fn(&What) -> bool) -> usize {

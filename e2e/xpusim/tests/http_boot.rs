@@ -3,18 +3,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod dial;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_redfish::{
-    AllowedNetworks, Bmc, BmcOptions, BmcTarget, BootOverride, Confirmation, Credentials,
-    ExpectedIdentity, ImageUrl, Offer, PowerAction, Redfish, RedfishBmc, TlsTrust, http_boot_uri,
+    Bmc, BootOverride, Confirmation, ImageUrl, Offer, PowerAction, http_boot_uri,
 };
 use lockstep_xpusim::effect::What;
 use lockstep_xpusim::fault::{Fault, Rule};
 use lockstep_xpusim::reset::ResetType;
 use lockstep_xpusim::spec::FleetSpec;
 use lockstep_xpusim::{Fleet, Listen, Server, personality};
+
+use dial::port;
 
 const IMAGE: &str = "https://192.0.2.1/i/0123456789abcdef/card.iso";
 
@@ -36,30 +39,6 @@ async fn cards() -> (Arc<Fleet>, Server) {
         .await
         .unwrap();
     (fleet, server)
-}
-
-fn port(fleet: &Fleet, server: &Server, name: &str) -> RedfishBmc {
-    let state = fleet.state(name).unwrap();
-    let target = BmcTarget {
-        address: server.url(name).unwrap().parse().unwrap(),
-        system_path: None,
-        credentials: Credentials {
-            username: state.user,
-            password: state.password,
-        },
-        tls: TlsTrust::CaBundle(server.certificate_pem(name).unwrap()),
-        expected: ExpectedIdentity {
-            system_uuid: Some(state.uuid),
-            serial_number: Some(state.serial),
-            tls_pin: None,
-        },
-    };
-    let options = BmcOptions {
-        confirm_window: Duration::from_millis(500),
-        ..BmcOptions::default()
-    };
-    let networks = AllowedNetworks(vec!["127.0.0.0/8".parse().unwrap()]);
-    Redfish::new(networks, options).bmc(target).unwrap()
 }
 
 fn log(fleet: &Fleet, name: &str) -> Vec<What> {

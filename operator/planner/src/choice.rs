@@ -94,7 +94,8 @@ pub fn choose(
         let named = policy.image_ref.as_ref();
         return named.map_or(Choice::Nothing, |named| Choice::Policy(named.name.clone()));
     }
-    let now = first_that_fits(dpu, policy, &judge);
+    let among = all(dpu, policy);
+    let now = first_that_fits(dpu, policy, &among, &judge);
     let recorded = kept.and_then(|kept| Some((kept, kept.chosen.as_ref()?)));
     let Some((kept, recorded)) = recorded else {
         return chosen_now(now);
@@ -102,7 +103,6 @@ pub fn choose(
     let same_token = recorded.retry_token == dpu.spec.retry_token;
     let is_begun = is_begun(policy, recorded, kept);
     let is_kept = is_begun && same_token;
-    let among = all(dpu, policy);
     let same_question = same_token && recorded.among == among;
     let stay = |standing: Standing| Choice::Chosen(recorded.clone(), standing);
     match now {
@@ -113,7 +113,7 @@ pub fn choose(
             if is_kept
                 && !is_same(new.as_ref(), recorded)
                 && among.contains(&recorded.by)
-                && is_old(policy, new.as_ref(), recorded) =>
+                && is_old(&among, new.as_ref(), recorded) =>
         {
             stay(Standing::Differs(new.as_ref().map_or_else(
                 || "none of imageChoices, and the policy has no imageRef".to_owned(),
@@ -125,9 +125,9 @@ pub fn choose(
 }
 
 /// Whether what the choices come to now stood there when the other one was chosen.
-fn is_old(policy: &DpuBootPolicySpec, new: Option<&ChosenImage>, recorded: &ChosenImage) -> bool {
-    let by = new.map_or_else(|| of_others(policy), |new| new.by.clone());
-    recorded.among.contains(&by)
+fn is_old(among: &[String], new: Option<&ChosenImage>, recorded: &ChosenImage) -> bool {
+    let by = new.map_or(among.last(), |new| Some(&new.by));
+    by.is_some_and(|by| recorded.among.contains(by))
 }
 
 type Found = Result<(Option<ChosenImage>, String), String>;
@@ -144,20 +144,20 @@ fn chosen_now(now: Found) -> Choice {
 fn first_that_fits(
     dpu: &Dpu,
     policy: &DpuBootPolicySpec,
+    among: &[String],
     judge: &impl Fn(&InventorySelector) -> Judgement,
 ) -> Found {
-    let found = |choice: Option<&String>, image: &str, by: String| ChosenImage {
+    let found = |choice: Option<&String>, image: &str, by: Option<&String>| ChosenImage {
         choice: choice.cloned(),
         image: image.to_owned(),
-        by,
-        among: all(dpu, policy),
+        by: by.cloned().unwrap_or_default(),
+        among: among.to_vec(),
         retry_token: dpu.spec.retry_token.clone(),
     };
-    for choice in &policy.image_choices {
+    for (choice, by) in policy.image_choices.iter().zip(among) {
         match fits(dpu, choice, judge) {
             Judgement::Met => {
-                let by = of_choice(dpu, choice);
-                let chosen = found(Some(&choice.name), &choice.image_ref.name, by);
+                let chosen = found(Some(&choice.name), &choice.image_ref.name, Some(by));
                 return Ok((Some(chosen), asks_for(choice)));
             }
             Judgement::NotMet(_) => {}
@@ -171,7 +171,7 @@ fn first_that_fits(
     }
     let others = policy.image_ref.as_ref();
     Ok((
-        others.map(|others| found(None, &others.name, of_others(policy))),
+        others.map(|others| found(None, &others.name, among.last())),
         "none of imageChoices fits".to_owned(),
     ))
 }
@@ -255,7 +255,8 @@ fn is_begun(policy: &DpuBootPolicySpec, recorded: &ChosenImage, kept: &CardRecor
         || brings_firmware && kept.components.iter().any(|one| one.attempts > 0)
 }
 
-/// All that an image is chosen from, as digests.
+/// All that an image is chosen from, as digests: of each choice in its order, and of the `imageRef` for
+/// all others.
 fn all(dpu: &Dpu, policy: &DpuBootPolicySpec) -> Vec<String> {
     let choices = policy.image_choices.iter();
     let choices = choices.map(|choice| of_choice(dpu, choice));

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::{PolicyMode, WaitUntil};
-use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
+use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind, TargetKind};
 use lockstep_crds::dpu::Pairing;
 use lockstep_crds::host::{CardRecord, Disruption, HeldBy, HoldState, HostRole, TrustDomain};
 use lockstep_crds::observed::PowerState;
@@ -332,6 +332,20 @@ fn started(
         let restarts = directive.action.kind == ActionKind::RestartCard;
         let begins = (updates || is_push || restarts) && !firmware;
         let mut installs = if begins { before } else { after }.clone();
+        // What was booked with a directive of which it is certain by now that nothing came is no install.
+        let came_to_nothing = |kept: &CardRecord| {
+            let mut open = before.directives.iter();
+            let open = open.find(|open| open.target.uid == kept.uid);
+            open.is_some_and(|open| {
+                let mut ended = after.history.iter();
+                ended.any(|entry| entry.seq == open.seq && entry.outcome == OutcomeKind::Failed)
+            })
+        };
+        for kept in installs.cards.iter_mut().filter(|_| begins) {
+            if came_to_nothing(kept) {
+                kept.booted_at = None;
+            }
+        }
         // An update of firmware is booked with the directive that begins it, and a restart is for one.
         let named = directive.action.component.as_ref();
         for kept in &mut installs.cards {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::System;
 use super::machine::serial_number;
 use super::walk::Walk;
-use crate::document::{bounded, number, references, short, text};
+use crate::document::{bounded, last_segment, number, references, short, text};
 
 const GROUP: &str = "disks";
 
@@ -50,7 +50,7 @@ pub(super) async fn read(walk: &mut Walk<'_>, system: &System) -> Option<DiskLis
 }
 
 fn drive(path: &str, one: &Value) -> Disk {
-    let last = path.trim_end_matches('/').rsplit('/').next();
+    let last = last_segment(path);
     let name = text(one, "Id").or_else(|| text(one, "Name"));
     let kind = match text(one, "Protocol").as_deref() {
         Some("NVMe") => Some("Nvme".to_owned()),

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::System;
 use super::walk::{Listed, Walk};
-use crate::document::{bounded, link, short, text, truth};
+use crate::document::{bounded, last_segment, link, short, text, truth};
 
 const GROUP: &str = "firmware";
 
@@ -49,7 +49,7 @@ fn list(listed: &Listed) -> FirmwareList {
 
 /// A component, as its SoftwareInventory tells; `None` for what neither runs nor waits.
 pub(crate) fn component(path: &str, item: &Value) -> Option<FirmwareComponent> {
-    let last = path.trim_end_matches('/').rsplit('/').next()?;
+    let last = last_segment(path)?;
     let name = text(item, "Id").unwrap_or_else(|| last.to_owned());
     // What an iDRAC could go back to: it neither runs nor waits.
     if name.starts_with("Previous-") {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::System;
 use super::walk::Walk;
-use crate::document::{bounded, link, references, short, text};
+use crate::document::{bounded, last_segment, link, references, short, text};
 use crate::room::Document;
 
 /// Reads what the chassis add, and puts it together.
@@ -58,7 +58,7 @@ fn facts(system: &System, assemblies: &[Document]) -> (SystemFacts, Vec<String>)
         ));
     }
     let named = system.vendor.part_number_in.iter().filter_map(|id| {
-        let is_it = |path: &str| path.trim_end_matches('/').rsplit('/').next() == Some(*id);
+        let is_it = |path: &str| last_segment(path) == Some(*id);
         let mut all = system.chassis.iter();
         let (_, chassis) = all.find(|(path, one)| is_it(path) && !is_shared(one))?;
         meaningful(chassis, "PartNumber")

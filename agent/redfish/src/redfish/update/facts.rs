@@ -6,7 +6,7 @@ use lockstep_crds::inventory::FirmwareComponent;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::document::{link, links, text};
+use crate::document::{last_segment, link, links, text};
 use crate::documents::{Documents, Within, manager_path};
 use crate::error::BmcError;
 use crate::explore::firmware;
@@ -76,11 +76,8 @@ async fn background_copy_of(
         return Ok(Reading::NotOffered);
     };
     let members = links(&*documents.get(&collection).await?, "Members");
-    let tells = members.into_iter().find(|path| {
-        let id = path.trim_end_matches('/').rsplit('/').next();
-        id == Some(chassis)
-    });
-    let Some(path) = tells else {
+    let mut members = members.into_iter();
+    let Some(path) = members.find(|path| last_segment(path) == Some(chassis)) else {
         return Ok(Reading::NotOffered);
     };
     let mut soon = Within {
@@ -122,10 +119,9 @@ async fn offer(
     };
     let listed = optional(documents.get(&inventory).await.map(Reading::Read))?;
     let found = match listed {
-        Reading::Read(collection) => links(&collection, "Members").into_iter().find(|path| {
-            let id = path.trim_end_matches('/').rsplit('/').next();
-            id.is_some_and(&is_meant)
-        }),
+        Reading::Read(collection) => links(&collection, "Members")
+            .into_iter()
+            .find(|path| last_segment(path).is_some_and(&is_meant)),
         Reading::NotOffered => None,
         Reading::NotRead(why) => return Ok(Reading::NotRead(why)),
     };
@@ -200,10 +196,7 @@ fn newest(mut members: Vec<String>) -> Vec<String> {
     if over == 0 {
         return members;
     }
-    let number = |path: &String| {
-        let id = path.trim_end_matches('/').rsplit('/').next()?;
-        id.parse::<u64>().ok()
-    };
+    let number = |path: &String| last_segment(path)?.parse::<u64>().ok();
     if members.iter().all(|path| number(path).is_some()) {
         members.sort_by_key(number);
         members.drain(..over);

@@ -3,6 +3,7 @@
 
 use lockstep_crds::LocalRef;
 use lockstep_crds::boot_policy::AllowedMethod::{self, MultipartPush, SimpleUpdate, VirtualMedia};
+use lockstep_crds::directive::ActionKind;
 use lockstep_crds::host::{ArmedEffect, Disruption};
 use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::observed::{BootStage, Offer, PowerState};
@@ -358,4 +359,20 @@ fn a_medium_that_is_armed_is_taken_back_before_an_update() {
     assert_eq!(count(&world, "PowerOn dpu"), 0, "{}", world.told());
     assert_eq!(count(&world, "ClearInstall"), 2, "{}", world.told());
     assert!(world.cards[0].machine.media.is_none());
+}
+
+#[test]
+fn another_token_in_the_moment_in_which_a_request_is_given_up_begins_anew_at_once() {
+    let mut world = world(&[SimpleUpdate], Update::Writes);
+    world.until("asked", secs(900), |w| {
+        let mut recorded = w.recorded.iter();
+        recorded.any(|one| one.action.kind == ActionKind::PullUpdate)
+    });
+    world.agent.idle = true;
+    world.pass(secs(260));
+    world.edit_card(0, |card| card.retry_token = Some("again".to_owned()));
+    world.settle(secs(120));
+    world.agent.idle = false;
+    world.until("Ready", secs(3600), World::is_ready);
+    assert_eq!(world.status().cards[0].attempts, 1, "{}", world.told());
 }
