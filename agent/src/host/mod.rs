@@ -95,6 +95,7 @@ pub async fn run(args: HostArgs, ending: CancellationToken) -> Result<()> {
     let machine = LocalMachine::mounted_at(&args.root);
     let listener = listen(args.health_port).await?;
     let (inventory, latest) = InventoryReader::new(machine.clone(), Whose::Host, FLOOR);
+    let inventory = inventory.flashing(args.install.firmware_dir.is_some());
     let figures = Arc::new(MachineFigures::new(machine.root.clone()));
     let node = args.node.clone();
     let host = Host {

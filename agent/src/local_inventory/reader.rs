@@ -69,6 +69,7 @@ pub struct InventoryReader {
     due: Instant,
     listener: Listener,
     prompt: Arc<Notify>,
+    flashes: bool,
     latest: watch::Sender<Option<Inventory>>,
 }
 
@@ -88,9 +89,15 @@ impl InventoryReader {
             due: Instant::now(),
             listener,
             prompt: Arc::default(),
+            flashes: false,
             latest,
         };
         (reader, told)
+    }
+
+    /// The same of an agent that may have firmware written: it tells of the devices by which it would.
+    pub fn flashing(self, flashes: bool) -> Self {
+        Self { flashes, ..self }
     }
 
     /// By which others say that something changed of which the kernel tells nothing.
@@ -125,10 +132,18 @@ impl InventoryReader {
         }
     }
 
+    /// Whoever has no firmware written offers no device to write it by.
+    fn offer(&self, inventory: &mut Inventory) {
+        for card in &mut inventory.cards {
+            card.devlink.take_if(|_| !self.flashes);
+        }
+    }
+
     async fn read(&mut self) {
         let (machine, whose) = (self.machine.clone(), self.whose);
         match tokio::task::spawn_blocking(move || machine.read().inventory(whose)).await {
-            Ok(inventory) => {
+            Ok(mut inventory) => {
+                self.offer(&mut inventory);
                 let changed = self.latest.send_if_modified(|latest| {
                     let changed = latest.as_ref() != Some(&inventory);
                     *latest = Some(inventory);
@@ -147,6 +162,7 @@ impl InventoryReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lockstep_crds::inventory::CardSeen;
     use std::fs;
 
     #[tokio::test]
@@ -173,6 +189,26 @@ mod tests {
         reader.read().await;
         let memory = latest.borrow_and_update().clone().unwrap().memory.unwrap();
         assert_eq!(memory.usable_bytes, Some(2_097_152));
+    }
+
+    #[tokio::test]
+    async fn a_device_to_write_firmware_by_is_told_by_whoever_does_that_alone() {
+        let seen: CardSeen = serde_json::from_value(serde_json::json!({
+            "devlink": "pci/0000:03:00.0", "firmware": [{"name": "fw", "running": "1.0"}],
+        }))
+        .unwrap();
+        for (flashes, wanted) in [(true, Some("pci/0000:03:00.0")), (false, None)] {
+            let mut inventory = Inventory {
+                cards: vec![seen.clone()],
+                ..Inventory::default()
+            };
+            let dir = tempfile::tempdir().unwrap();
+            let machine = LocalMachine::at(dir.path());
+            let (reader, _) = InventoryReader::new(machine, Whose::Host, Duration::from_secs(60));
+            reader.flashing(flashes).offer(&mut inventory);
+            assert_eq!(inventory.cards[0].devlink.as_deref(), wanted);
+            assert_eq!(inventory.cards[0].firmware, seen.firmware);
+        }
     }
 
     #[tokio::test(start_paused = true)]

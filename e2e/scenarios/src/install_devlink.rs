@@ -339,7 +339,9 @@ impl Story {
 
     async fn what_runs_is_not_written(&mut self, image: &Image, report: &mut Report) -> Result<()> {
         self.record(image, COMPONENT).await?;
-        let why = self.ends("Done", None, "nothing was written").await?;
+        let why = self
+            .ends("Failed", Some("RunsAlready"), "nothing was written")
+            .await?;
         self.loaded(1).await?;
         report.say(format!("the version that runs: {why}"));
         Ok(())
@@ -352,7 +354,7 @@ impl Story {
         self.vm.kill_agent().await?;
         self.vm.start_agent(FIRMWARE).await?;
         let why = self
-            .ends("Unknown", Some("ExecutorRestarted"), LISTED)
+            .ends("Unknown", Some("FlashInterrupted"), LISTED)
             .await?;
         self.loaded(2).await?;
         report.say(format!("an agent killed while the driver wrote: {why}"));

@@ -28,6 +28,7 @@ use crate::reason::Reason;
 use crate::retire;
 use crate::roll_back;
 use crate::stage;
+use crate::torn;
 use crate::view::{CardView, View, Wanted};
 use crate::wipe;
 
@@ -170,6 +171,13 @@ pub fn intent(
         && let Some(why) = armed_firmware::refused_by(view, card, kept, &draft.action.kind)
     {
         return armed_firmware::told(why);
+    }
+    if let Intent::Act(draft) = &needed
+        && draft.target.uid == card.uid()
+        && let Some(kept) = record_of(record, card)
+        && let Some(why) = torn::forbids(view, card, kept, &draft.action.kind)
+    {
+        return why;
     }
     match needed {
         Intent::Act(draft) if card.dpu.spec.paused && !is_going(view, card) => {
@@ -353,7 +361,8 @@ fn undo(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) ->
     } else {
         let kept = record_of(record, card);
         let armed = kept.and_then(|kept| armed_firmware::refused(view, card, kept));
-        armed.map_or_else(nothing_wanted, armed_firmware::told)
+        let torn = kept.and_then(|kept| torn::stalled(card, kept));
+        torn.unwrap_or_else(|| armed.map_or_else(nothing_wanted, armed_firmware::told))
     };
     let Some(kept) = record_of(record, card) else {
         return idle;

@@ -31,6 +31,7 @@ use crate::reach;
 use crate::reason::Reason;
 use crate::requirement;
 use crate::stage;
+use crate::torn;
 use crate::update::{PULL_SETTLES, PUSH_SETTLES};
 use crate::vetting;
 use crate::view::{CardView, FirmwareImage, View, Wanted};
@@ -51,6 +52,9 @@ pub(crate) fn next(
         return None;
     }
     if let Some(open) = kept.components.iter().find(|one| is_under_way(one)) {
+        if let Some(why) = torn::hanging(card, open) {
+            return Some(why);
+        }
         let next = activation(view, record, spec, card, kept, open, now);
         return Some(next.unwrap_or_else(|why| why));
     }
@@ -79,12 +83,16 @@ pub(crate) fn next(
             if let Some(why) = beside {
                 return Some(armed_firmware::told(why));
             }
+            if let Some(why) = torn::stalled_beside(card, kept, &image.component) {
+                return Some(why);
+            }
             let next = update(view, record, spec, card, kept, image, now);
             return Some(next.unwrap_or_else(|why| why));
         }
     }
-    // An install would let it run.
-    armed_firmware::refused(view, card, kept).map(armed_firmware::told)
+    // An install would take the card's power, or let it run.
+    let torn = torn::stalled(card, kept);
+    torn.or_else(|| armed_firmware::refused(view, card, kept).map(armed_firmware::told))
 }
 
 /// Whether everything that is wanted of the card's firmware was seen running, and nothing else is
@@ -348,8 +356,9 @@ fn may_begin(
         return Err(Intent::stall(
             Reason::FirmwareFailed,
             format!(
-                "{} update(s) of {component} to {version} did not end in its running; it runs {running}{}",
+                "{} update(s) of {component} to {version} did not end in its running; it runs {running}{}{}",
                 one.attempts,
+                torn::note(one),
                 failure::told(kept, image)
             ),
         ));

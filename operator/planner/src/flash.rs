@@ -36,6 +36,10 @@ const SETTLES: i64 = 1800;
 const NOT_SEEN: &str = "VersionNotSeen";
 /// Why an update is over of which the driver said that it gave up.
 const BROKEN: &str = "FlashFailed";
+/// What its agent says of a driver that writes no more, when nobody knows what it has written.
+const OVER: [&str; 2] = ["FlashInterrupted", "FlashUnclear"];
+/// Why an update may be going on of which nothing is told.
+const UNTOLD: &str = "FlashNotTold";
 /// Components that a message names.
 const NAMED: usize = 16;
 
@@ -111,6 +115,10 @@ pub(crate) fn require_way<'a>(
     now: Timestamp,
 ) -> Result<&'a str, Intent> {
     let name = &image.component;
+    let power = view
+        .card_bmc(card, now)
+        .and_then(|facts| facts.power.as_ref());
+    require_power(card, name, power)?;
     let refused = |reason: Reason, lack: String| {
         let message = format!(
             "{name} of {} is written by its host (writtenBy: HostDevlink): {lack}",
@@ -139,6 +147,21 @@ pub(crate) fn require_way<'a>(
     Ok(listed
         .and_then(|one| one.running.as_deref())
         .unwrap_or("none"))
+}
+
+fn require_power(card: &CardView, name: &str, power: Option<&PowerState>) -> Result<(), Intent> {
+    match power {
+        Some(PowerState::On) => Ok(()),
+        Some(_) => Err(Intent::stall(
+            Reason::CardPoweredOff,
+            format!("{} must be on for its host to write {name}", machine(card)),
+        )),
+        None => Err(Intent::wait(
+            Reason::Inspecting,
+            format!("waiting for {} to be on or off", machine(card)),
+            reach::SILENCE,
+        )),
+    }
 }
 
 fn way(
@@ -174,7 +197,7 @@ fn way(
     };
     if seen.devlink.is_none() {
         return Way::Closed(format!(
-            "{report} tells of no devlink device of it: the card's driver must be loaded on that host and offer devlink, and the agent be of the operator's release"
+            "{report} tells of no devlink device by which it would write: its agent must be told where the kernel of that host looks for firmware (firmwareDir of the chart's hostAgent), the card's driver be loaded there and offer devlink, and the agent be of the operator's release"
         ));
     }
     if device(seen).is_none() {
@@ -227,15 +250,7 @@ pub(crate) fn next(
         facts: wanted,
         ..
     } = image;
-    if facts.power != Some(PowerState::On) {
-        return Err(Intent::stall(
-            Reason::CardPoweredOff,
-            format!(
-                "{} must be on for its host to write {component}",
-                machine(card)
-            ),
-        ));
-    }
+    require_power(card, component, facts.power.as_ref())?;
     let agent = push::trusted_agent(view).filter(|agent| push::is_alive(agent, now));
     let Some(agent) = agent else {
         return Err(Intent::wait(
@@ -285,16 +300,26 @@ pub(crate) fn next(
     }))
 }
 
-/// Whether a driver has said that it is done, so that nothing more is written, and its agent sees
-/// nothing of that.
+/// Whether its agent tells that the driver writes no more, though not what became of the firmware.
 pub(crate) fn is_through(directive: &Directive, outcome: &Outcome) -> bool {
     directive.action.kind == ActionKind::FlashFirmware
         && outcome.result == OutcomeKind::Unknown
-        && outcome.reason.as_deref() == Some(NOT_SEEN)
+        && (is_done(outcome) || is_over(outcome))
+}
+
+/// Whether the driver has said that it is done, and its agent sees nothing of that.
+fn is_done(outcome: &Outcome) -> bool {
+    outcome.reason.as_deref() == Some(NOT_SEEN)
+}
+
+fn is_over(outcome: &Outcome) -> bool {
+    let reason = outcome.reason.as_deref();
+    reason.is_some_and(|reason| OVER.contains(&reason))
 }
 
 /// Books how it ended. What a driver says that it has written waits for its activation, listed or not
-/// (S15); what nobody knows the end of is awaited like one that goes on.
+/// (S15). What may not be whole keeps the card from losing its power (S1), and so does what nobody knows
+/// the end of, which needs a person.
 pub(crate) fn book(
     view: &View,
     kept: &mut CardRecord,
@@ -302,21 +327,26 @@ pub(crate) fn book(
     outcome: &OutcomeKind,
     now: Timestamp,
 ) {
-    let agent = push::executor_of(view, directive);
-    let execution = agent.and_then(|agent| agent.execution.as_ref());
+    let execution = push::executor_of(view, directive);
+    let execution = execution.and_then(|agent| agent.execution.as_ref());
     let execution = execution.filter(|told| told.accepted == directive.seq);
     let told = execution.and_then(|told| told.outcome.as_ref());
+    let reason = told.and_then(|told| told.reason.as_deref());
+    let reason = reason.unwrap_or(UNTOLD);
+    let said = told.and_then(|told| told.message.as_deref());
+    let said = said.unwrap_or("the host's agent tells nothing of its end");
     match outcome {
         OutcomeKind::Failed => firmware_record::never_begun(kept, directive),
         OutcomeKind::Done => firmware_record::written(kept, directive, now),
         OutcomeKind::Partly => {
-            let said = told.and_then(|told| told.message.as_deref());
-            let said = said.unwrap_or("it says nothing more");
-            firmware_record::failed(kept, directive, BROKEN, said, now);
+            firmware_record::torn(view, kept, directive, false, (BROKEN, said), now);
         }
-        OutcomeKind::Unknown if told.is_some_and(|told| is_through(directive, told)) => {
+        OutcomeKind::Unknown if told.is_some_and(is_done) => {
             firmware_record::written(kept, directive, now);
         }
-        OutcomeKind::Unknown | OutcomeKind::Unrecognized(_) => {}
+        OutcomeKind::Unknown | OutcomeKind::Unrecognized(_) => {
+            let hangs = !told.is_some_and(is_over);
+            firmware_record::torn(view, kept, directive, hangs, (reason, said), now);
+        }
     }
 }

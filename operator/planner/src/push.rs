@@ -229,13 +229,19 @@ pub(crate) fn executor(view: &View, action: &ActionKind) -> String {
     }
 }
 
-/// The agent that a push was given to, as long as it is that of this host.
+/// The agent that a push or a flash was given to, as long as it is that of this host; of a flash, whose
+/// end nobody but that agent tells, as long as the host is trusted too.
 pub(crate) fn executor_of<'a>(view: &'a View, directive: &Directive) -> Option<&'a HostAgentSeen> {
-    let agent = view.host_agent.as_ref();
+    let agent = if directive.action.kind == ActionKind::FlashFirmware {
+        trusted_agent(view)
+    } else {
+        view.host_agent.as_ref()
+    };
     agent.filter(|agent| agent.report == directive.executor)
 }
 
-/// Whether nobody tells any more what became of a directive, because the host has another agent.
+/// Whether nobody tells any more what became of a directive, because the host has another agent, or is not
+/// trusted any more.
 pub(crate) fn is_out_of_sight(view: &View, directive: &Directive) -> bool {
     directive.action.kind.is_of_host_agent() && executor_of(view, directive).is_none()
 }

@@ -148,7 +148,9 @@ fn unaccepted(view: &View, directive: &Directive, now: Timestamp) -> Standing {
     let lost = if !in_view {
         Some("its object is gone from this host")
     } else if push::is_out_of_sight(view, directive) {
-        Some("the agent that was to carry it out is not that of this host any more")
+        Some(
+            "the agent that was to carry it out is not that of this host any more, or the host is not trusted with its cards any more",
+        )
     } else {
         None
     };

@@ -24,6 +24,7 @@ use crate::failure;
 use crate::firmware_record;
 use crate::intent::Intent;
 use crate::reason::Reason;
+use crate::torn;
 use crate::view::{CardView, View, Wanted};
 
 /// How far ahead `notAfter` may lie: no wish waits for longer in a repository.
@@ -285,6 +286,9 @@ pub(crate) fn may_begin(card: &CardView, kept: &CardRecord, now: Timestamp) -> R
             format!("firmware may be being written until {end}; the card is wiped after that"),
             end,
         ));
+    }
+    if let Some(why) = torn::stalled(card, kept) {
+        return Err(why);
     }
     Ok(())
 }

@@ -4,11 +4,10 @@
 use std::fmt;
 
 use lockstep_crds::directive::{DevlinkExpects, Directive, ImageFacts};
-use lockstep_crds::{DpuHost, DpuReportSpec, MachineIdentity};
+use lockstep_crds::{DpuHost, DpuReportSpec, MachineIdentity, version};
 use lockstep_local::Fact;
 use lockstep_local::netlink::{DeviceInfo, Handle, VersionKind};
 use lockstep_local::pci::{Address, Card};
-use lockstep_redfish::same_version;
 
 use crate::host::push::judge::{check_bmc, check_host, check_machine, is_card, known};
 use crate::site::judge::Refusal;
@@ -132,6 +131,7 @@ fn find(handle: &Handle, component: &str, info: &Fact<DeviceInfo>) -> Result<Fou
     if !listed.running.is_empty() || !listed.stored.is_empty() {
         return Ok(Found {
             running: listed.running,
+            stored: listed.stored,
         });
     }
     let mut names: Vec<&str> = device
@@ -160,11 +160,17 @@ fn find(handle: &Handle, component: &str, info: &Fact<DeviceInfo>) -> Result<Fou
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     running: Vec<String>,
+    stored: Vec<String>,
 }
 
 impl Found {
     pub(super) fn runs(&self, version: &str) -> bool {
         has(&self.running, version)
+    }
+
+    /// Whether it runs, or is stored to run later.
+    pub(super) fn has(&self, version: &str) -> bool {
+        self.runs(version) || has(&self.stored, version)
     }
 }
 
@@ -235,8 +241,8 @@ impl fmt::Display for Listed {
     }
 }
 
-fn has(versions: &[String], version: &str) -> bool {
-    versions.iter().any(|listed| same_version(listed, version))
+fn has(versions: &[String], wanted: &str) -> bool {
+    versions.iter().any(|listed| version::is(listed, wanted))
 }
 
 #[cfg(test)]

@@ -87,6 +87,16 @@ struct Ready {
     digest: Digest,
     placed: Placed,
     bytes: u64,
+    /// Whether its driver did not list that version just before.
+    was_absent: bool,
+}
+
+/// What is looked for at a driver that was asked.
+struct Asked {
+    handle: Handle,
+    component: String,
+    version: String,
+    was_absent: bool,
 }
 
 pub(super) fn is_flash(directive: &Directive) -> bool {
@@ -145,7 +155,11 @@ impl Pusher {
     ) -> End {
         let ready = match self.prepare_flash(directive, host).await {
             Ok(ready) => ready,
-            Err(end) => return end,
+            Err(end) => {
+                // It may be refused because what is told of the machine is old.
+                self.changed.notify_one();
+                return end;
+            }
         };
         let card = &directive.target.uid;
         if let Err(refusal) = self.source.may_reset(card, directive.seq).await {
@@ -158,7 +172,7 @@ impl Pusher {
         if let Err(refusal) = term::check(directive, ready.bytes, PACE, clock::now().0) {
             return End::Failed(refusal);
         }
-        if let Err(error) = journal.act(directive) {
+        if let Err(error) = journal.act_on(directive, ready.was_absent) {
             return End::Failed(Refusal::new(
                 "StateUnusable",
                 format!("nothing was done to the card: {error}"),
@@ -170,7 +184,7 @@ impl Pusher {
         end
     }
 
-    /// The firmware is had, checked, and laid where the kernel looks. `Err` is also that it runs already.
+    /// The firmware is had, checked, and laid where the kernel looks.
     async fn prepare_flash(&mut self, directive: &Directive, host: &DpuHost) -> Result<Ready, End> {
         let (image, component) = judge::wanted(directive).map_err(End::Failed)?;
         let digest = image.digest.parse::<Digest>();
@@ -193,10 +207,15 @@ impl Pusher {
             .as_ref()
             .filter(|_| open.into_iter().any(|open| open == *directive));
         let host = wanted.ok_or_else(|| End::Failed(withdrawn()))?;
-        let (handle, folder) = self.check_again(directive, host).await?;
+        let Checked {
+            handle,
+            found,
+            folder,
+        } = self.check_again(directive, host).await?;
         let placed = place(folder, medium, digest).await.map_err(End::Failed)?;
         Ok(Ready {
             handle,
+            was_absent: !found.has(&image.version),
             component: component.to_owned(),
             version: image.version.clone(),
             digest,
@@ -206,11 +225,7 @@ impl Pusher {
     }
 
     /// Whether it is still to be written, and may be.
-    async fn check_again(
-        &self,
-        directive: &Directive,
-        host: &DpuHost,
-    ) -> Result<(Handle, Folder), End> {
+    async fn check_again(&self, directive: &Directive, host: &DpuHost) -> Result<Checked, End> {
         let (image, component) = judge::wanted(directive).map_err(End::Failed)?;
         let checked = self
             .check_flash(directive, host)
@@ -218,93 +233,151 @@ impl Pusher {
             .map_err(|error| unread(&error))?;
         let ready = checked.map_err(End::Failed)?;
         if ready.found.runs(&image.version) {
-            return Err(End::Done(Some(format!(
-                "nothing was written, because {component} runs {} already",
-                image.version
-            ))));
+            return Err(End::Failed(Refusal::new(
+                "RunsAlready",
+                format!(
+                    "nothing was written, because {component} runs {} already; this host's report says so soon",
+                    image.version
+                ),
+            )));
         }
-        Ok((ready.handle, ready.folder))
+        Ok(ready)
     }
 
     /// Asks the driver, once, and looks at what it lists afterwards.
     async fn write(&self, ready: Ready, allowed: Instant, settled: Instant) -> End {
         let devlink = self.devlink();
-        let (handle, component) = (ready.handle.clone(), ready.component.clone());
-        let (version, digest) = (ready.version.clone(), ready.digest);
+        let asked = Asked {
+            handle: ready.handle.clone(),
+            component: ready.component.clone(),
+            version: ready.version.clone(),
+            was_absent: ready.was_absent,
+        };
+        let digest = ready.digest;
         let writing = spawn_blocking(move || {
             // What lies there is judged where it lies, and the kernel reads it next (S9).
-            ready.placed.verify(ready.digest)?;
+            ready
+                .placed
+                .verify(ready.digest)
+                .map_err(Unwritten::Ended)?;
             if allowed.elapsed() > FRESH {
-                return Err(End::Failed(Refusal::new(
+                return Err(Unwritten::Ended(End::Failed(Refusal::new(
                     "FactsTooOld",
                     format!(
                         "nothing was done to the card, because more than {} s have gone by since it was looked at; it is tried again. If that goes on, this host is too busy",
                         FRESH.as_secs()
                     ),
-                )));
+                ))));
             }
             tracing::info!(device = %ready.handle, file = ready.placed.name(), "the driver is asked to write firmware");
             let mut heard = Heard::default();
             let mut told = |progress: Progress| heard.hear(&ready.handle, progress);
             let flashed = devlink.flash(&ready.handle, ready.placed.name(), &mut told);
-            flashed.map_err(|error| refused(&ready, &error, &heard))
+            flashed.map_err(|error| unwritten(&ready, &error, &heard))
         });
+        let handle = &asked.handle;
         match timeout_at(settled + self.grace, writing).await {
             Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(end))) => return end,
+            Ok(Ok(Err(Unwritten::Ended(end)))) => return end,
+            Ok(Ok(Err(Unwritten::Unclear(what)))) => {
+                return self
+                    .look_after(asked, "FlashUnclear", &what, MACHINE_PATIENCE)
+                    .await;
+            }
             Ok(Err(error)) => {
-                return End::Unknown(Refusal::new("FlashEndedAbnormally", error.to_string()));
+                let what = format!("asking the driver of {handle} ended abnormally: {error}");
+                return self
+                    .look_after(asked, "FlashUnclear", &what, MACHINE_PATIENCE)
+                    .await;
             }
             // The driver goes on, and with it the thread that asked.
-            Err(_) => {
-                return End::Unknown(Refusal::new(
-                    "FlashHangs",
-                    format!(
-                        "the driver of {handle} has not ended, and the time of this update is over; leave host and card on, and look at the kernel's log of this host"
-                    ),
-                ));
-            }
+            Err(_) => return hangs(handle, "has not ended, and the time of this update is over"),
         }
-        let info = self.info(&handle, MACHINE_PATIENCE).await;
-        let listed = Listed::of(&info, &component);
-        if listed.has(&version) {
+        let info = self.info(handle, MACHINE_PATIENCE).await;
+        let listed = Listed::of(&info, &asked.component);
+        if listed.has(&asked.version) {
             return End::Done(Some(format!("the driver is done, and lists {listed}")));
         }
         End::Unknown(Refusal::new(
             "VersionNotSeen",
             format!(
-                "the driver of {handle} says that it is done with {digest}, and lists {listed}, not {version}; if that stays so once the firmware is activated, look whether the image is one of this card and holds that version"
+                "the driver of {handle} says that it is done with {digest}, and lists {listed}, not {}; if that stays so once the firmware is activated, look whether the image is one of this card and holds that version",
+                asked.version
             ),
         ))
     }
 
     /// What became of a flash whose asker died. As long as the driver writes, the kernel does not answer.
     pub(super) async fn observe_flash(&self, directive: &Directive) -> End {
-        let unknown = |what: String| {
-            End::Unknown(Refusal::new(
-                "ExecutorRestarted",
-                format!("the host's agent restarted while it flashed, and {what}"),
-            ))
-        };
         let wanted = judge::handle(directive).and_then(|handle| {
             let (image, component) = judge::wanted(directive)?;
-            Ok((handle, image.version.clone(), component))
+            Ok(Asked {
+                handle,
+                component: component.to_owned(),
+                version: image.version.clone(),
+                was_absent: self.was_absent(directive),
+            })
         });
-        let (handle, version, component) = match wanted {
-            Ok(wanted) => wanted,
-            Err(refusal) => return unknown(refusal.message),
+        let asked = match wanted {
+            Ok(asked) => asked,
+            Err(refusal) => {
+                return End::Unknown(Refusal::new("ExecutorRestarted", refusal.message));
+            }
         };
         let over = term::over(directive).duration_since(clock::now().0);
         let over = Duration::try_from(over).unwrap_or_default();
-        let info = self.info(&handle, over.max(MACHINE_PATIENCE)).await;
+        let what = "the host's agent restarted while it flashed";
+        let patience = over.max(MACHINE_PATIENCE);
+        let end = self
+            .look_after(asked, "FlashInterrupted", what, patience)
+            .await;
         self.changed.notify_one();
+        end
+    }
+
+    /// Whether the driver was seen not to list the version before it was asked.
+    fn was_absent(&self, directive: &Directive) -> bool {
+        let mut journal = self.journal(directive);
+        let note = journal.load().ok().and_then(|()| journal.last());
+        note.is_some_and(|note| note.directive.seq == directive.seq && note.was_absent)
+    }
+
+    /// What a driver lists that was asked, and that nobody heard the end of: a version that was there
+    /// before proves nothing.
+    async fn look_after(
+        &self,
+        asked: Asked,
+        reason: &'static str,
+        what: &str,
+        patience: Duration,
+    ) -> End {
+        let Asked {
+            handle,
+            component,
+            version,
+            was_absent,
+        } = &asked;
+        let info = self.info(handle, patience).await;
+        if let Fact::NotRead(why) = &info {
+            return hangs(handle, &format!("may be writing still: {what}, and {why}"));
+        }
         let listed = Listed::of(&info, component);
-        if listed.has(&version) {
+        if *was_absent && listed.has(version) {
             return End::Done(Some(format!(
-                "the host's agent restarted while it flashed; the driver lists {listed}"
+                "{what}; the driver lists {listed}, which it did not before"
             )));
         }
-        unknown(format!("the driver lists {listed}, not {version}"))
+        let before = if *was_absent {
+            "not before either"
+        } else {
+            "and may have done so before"
+        };
+        End::Unknown(Refusal::new(
+            reason,
+            format!(
+                "{what}; the driver has ended and lists {listed}, {before}, so what it wrote may not be whole: leave host and card on; it is written anew as often as the policy says"
+            ),
+        ))
     }
 
     async fn info(&self, handle: &Handle, patience: Duration) -> Fact<DeviceInfo> {
@@ -352,9 +425,25 @@ impl Heard {
     }
 }
 
-fn refused(ready: &Ready, error: &FlashError, heard: &Heard) -> End {
+/// Why a driver did not say that it is done.
+enum Unwritten {
+    Ended(End),
+    /// How it ended is not known; in words.
+    Unclear(String),
+}
+
+fn hangs(handle: &Handle, how: &str) -> End {
+    End::Unknown(Refusal::new(
+        "FlashHangs",
+        format!(
+            "the driver of {handle} {how}; leave host and card on, and look at the kernel's log of this host"
+        ),
+    ))
+}
+
+fn unwritten(ready: &Ready, error: &FlashError, heard: &Heard) -> Unwritten {
     let Ready { handle, placed, .. } = ready;
-    match error {
+    let end = match error {
         FlashError::NotBegun(why) => End::Failed(Refusal::new(
             "FlashRefused",
             format!(
@@ -369,14 +458,14 @@ fn refused(ready: &Ready, error: &FlashError, heard: &Heard) -> End {
                 heard.said()
             ),
         )),
-        FlashError::Unclear(why) => End::Unknown(Refusal::new(
-            "FlashUnclear",
-            format!(
-                "the driver of {handle} was called, and how it ended is not known: {why} (last: {}); what it lists tells",
+        FlashError::Unclear(why) => {
+            return Unwritten::Unclear(format!(
+                "the driver of {handle} was called, and how it ended is not known: {why} (last: {})",
                 heard.said()
-            ),
-        )),
-    }
+            ));
+        }
+    };
+    Unwritten::Ended(end)
 }
 
 fn unread(error: &anyhow::Error) -> End {

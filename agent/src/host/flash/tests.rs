@@ -30,12 +30,16 @@ struct Driver {
 #[derive(Default)]
 struct Script {
     missing: bool,
+    /// Why the kernel does not answer.
+    silent: Option<&'static str>,
     running: &'static str,
     stored: &'static str,
     /// What is stored once it is done.
     then: &'static str,
     ends: Option<FlashError>,
     given: Vec<(String, Vec<u8>)>,
+    /// What the journal said when it was asked.
+    noted: Vec<Value>,
 }
 
 impl Devlink for Driver {
@@ -43,6 +47,9 @@ impl Devlink for Driver {
         let script = self.script.lock().unwrap();
         if script.missing {
             return Fact::NotOffered;
+        }
+        if let Some(why) = script.silent {
+            return Fact::NotRead(why.to_owned());
         }
         let version = |kind, value: &str| Version {
             kind,
@@ -71,6 +78,8 @@ impl Devlink for Driver {
         let bytes = fs::read(self.folder.join(file)).unwrap();
         let mut script = self.script.lock().unwrap();
         script.given.push((file.to_owned(), bytes));
+        let note = fs::read(self.folder.with_file_name("journal/card-c1.json")).unwrap();
+        script.noted.push(serde_json::from_slice(&note).unwrap());
         told(Progress {
             message: Some("Erasing".to_owned()),
             ..Progress::default()
@@ -232,10 +241,13 @@ async fn firmware_that_runs_already_is_not_written() {
     let mut bench = bench().await;
     bench.script().running = "2.0";
     let directive = bench.directive(1);
-    let (result, _, message) = bench.told(1, &directive).await;
-    assert_eq!(result, "Done", "{message}");
+    let (result, reason, message) = bench.told(1, &directive).await;
+    assert_eq!((&*result, &*reason), ("Failed", "RunsAlready"), "{message}");
     assert!(message.contains("nothing was written"), "{message}");
     assert!(bench.script().given.is_empty());
+    // The report may be what is wrong.
+    let read = timeout(Duration::ZERO, bench.pusher.changed.notified());
+    assert!(read.await.is_ok());
 }
 
 #[tokio::test]
@@ -327,16 +339,38 @@ async fn how_a_driver_ends_is_told_by_what_it_says_and_what_it_lists() {
 }
 
 #[tokio::test]
-async fn after_a_crash_nothing_is_flashed_again_and_the_driver_tells_what_became_of_it() {
-    for (stored, wanted, reason) in [("2.0", "Done", ""), ("1.0", "Unknown", "ExecutorRestarted")] {
+async fn whether_a_version_was_listed_before_is_noted_before_the_driver_is_asked() {
+    for (stored, was_absent) in [("1.0", Value::Bool(true)), ("v2.0", Value::Null)] {
         let mut bench = bench().await;
         bench.script().stored = stored;
+        let directive = bench.directive(4);
+        let (result, _, message) = bench.told(4, &directive).await;
+        assert_eq!(result, "Done", "{message}");
+        let noted = bench.script().noted.clone();
+        assert_eq!(noted.len(), 1);
+        assert_eq!(noted[0]["stage"], "Acting");
+        assert_eq!(noted[0]["wasAbsent"], was_absent, "{stored}");
+    }
+}
+
+#[tokio::test]
+async fn after_a_crash_nothing_is_flashed_again_and_only_what_is_new_at_the_driver_counts() {
+    let cases = [
+        ("2.0", true, None, "Done", ""),
+        ("2.0", false, None, "Unknown", "FlashInterrupted"),
+        ("1.0", true, None, "Unknown", "FlashInterrupted"),
+        ("2.0", true, Some("it is busy"), "Unknown", "FlashHangs"),
+    ];
+    for (stored, was_absent, silent, wanted, reason) in cases {
+        let mut bench = bench().await;
+        bench.script().stored = stored;
+        bench.script().silent = silent;
         let directive = bench.directive(7);
         bench.want(&directive, "Trusted");
         let directive: Directive = serde_json::from_value(directive).unwrap();
         let mut journal = bench.pusher.journal(&directive);
         journal.load().unwrap();
-        journal.act(&directive).unwrap();
+        journal.act_on(&directive, was_absent).unwrap();
         let ours = bench.driver.folder.join("lockstep");
         fs::create_dir(&ours).unwrap();
         fs::write(ours.join(bench.digest().hex()), "left there").unwrap();

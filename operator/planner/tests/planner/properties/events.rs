@@ -199,6 +199,8 @@ pub fn flashes() -> impl Strategy<Value = Flash> {
         1 => Just(Flash::Hides),
         1 => Just(Flash::DiesBefore),
         1 => Just(Flash::DiesMeanwhile),
+        2 => Just(Flash::CutOff),
+        1 => Just(Flash::Hangs),
     ]
 }
 
@@ -637,6 +639,7 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
         OfCard::Pause(paused) => world.edit_card(index, |card| card.paused = *paused),
         OfCard::Retry => {
             let token = format!("retry-{}", world.wish + 1);
+            world.looks_at_firmware(index);
             world.edit_card(index, |card| card.retry_token = Some(token));
         }
         OfCard::Image(version) => {

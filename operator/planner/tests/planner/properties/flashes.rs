@@ -17,6 +17,7 @@ proptest! {
         start in starts(),
         made in prop::collection::vec(flashes(), 0..4),
         keeps in any::<bool>(),
+        stored in any::<bool>(),
         seconds in 30..2000_i64,
         events in prop::collection::vec(events(), 0..40),
     ) {
@@ -39,6 +40,7 @@ proptest! {
         for card in &mut world.cards {
             card.firmware = vec!["dev-e".to_owned()];
             card.machine.keeps_flashed = keeps;
+            card.machine.flashed.1 = stored.then(|| "dev-e".to_owned());
         }
         world.host_agent.as_mut().unwrap().flashes = made.into();
         world.pass(secs(60));

@@ -1,10 +1,12 @@
 //! Firmware that the driver of a card's host writes, as the agent of that host asks it to.
 
+use lockstep_crds::LocalRef;
 use lockstep_crds::boot_policy::AllowedMethod::{DevlinkFlash, VirtualMedia};
 use lockstep_crds::boot_policy::{HoldMechanism, WaitUntil};
 use lockstep_crds::directive::{ActionKind, ActivatedBy};
 use lockstep_crds::host::{ComponentRecord, Disruption, TrustDomain};
 use lockstep_crds::inventory::{HostAccess, InstallMethod};
+use lockstep_planner::standing::over;
 use lockstep_planner::view::{NodeSeen, Readiness};
 
 use crate::world::build::image;
@@ -167,7 +169,7 @@ fn what_a_host_lacks_for_writing_firmware_is_told() {
         ("needs access: Install", |world| {
             world.host_agent.as_mut().unwrap().execution = None;
         }),
-        ("no devlink device of it", |world| {
+        ("firmwareDir", |world| {
             world.cards[0].in_host.as_mut().unwrap().devlink = None;
         }),
         ("reads no serial number", |world| {
@@ -186,6 +188,12 @@ fn what_a_host_lacks_for_writing_firmware_is_told() {
     let mut uncycled = world();
     uncycled.cards[0].machine.reset_types = vec!["GracefulRestart".to_owned()];
     refused(uncycled, "CapabilityMissing", &["powered off and on"]);
+    let mut off = world();
+    off.power_off_card(0);
+    off.settle(secs(900));
+    assert_eq!(off.card_says(0), "Degraded Stalled: CardPoweredOff");
+    assert!(off.card_message(0).contains("must be on for its host"));
+    assert!(off.deeds().is_empty() && off.status().hold.is_none());
     let mut bare = world();
     bare.edit_card(0, |card| card.bmc = None);
     refused(bare, "NoInstallRoad", &["no BMC to tell when its host may"]);
@@ -223,7 +231,112 @@ fn an_agent_that_dies_is_followed_by_one_flash_at_most_and_by_what_the_driver_li
     assert_eq!(component(&before).attempts, 2, "its end was not known");
     let failures = &before.status().cards[0].failures;
     let reasons: Vec<_> = failures.iter().map(|one| one.reason.as_str()).collect();
-    assert_eq!(reasons, ["VersionNotSeen"]);
+    assert_eq!(reasons, ["FlashInterrupted"]);
+}
+
+fn reasons(world: &World) -> Vec<&str> {
+    let failures = &world.status().cards[0].failures;
+    failures.iter().map(|one| one.reason.as_str()).collect()
+}
+
+fn is_torn(world: &World) -> bool {
+    known(world).is_some_and(|one| one.torn.is_some())
+}
+
+#[test]
+fn what_was_stored_before_does_not_end_a_flash_that_was_cut_off() {
+    let mut world = with(&[Flash::CutOff, Flash::Stores]);
+    world.cards[0].machine.flashed.1 = Some(NEW.to_owned());
+    world.until("torn", secs(2400), is_torn);
+    assert_eq!(reasons(&world), ["FlashInterrupted"]);
+    let one = component(&world);
+    assert!(one.written_at.is_none() && one.begun_at.is_none());
+    assert_eq!(count(&world, "PowerOn dpu/card1"), 0, "{}", world.told());
+    done(&mut world);
+    assert!(!is_torn(&world));
+    assert_eq!(count(&world, "FlashFirmware"), 2);
+    assert_eq!(count(&world, "PowerOn dpu/card1"), 1);
+}
+
+#[test]
+fn a_card_whose_firmware_may_not_be_whole_is_not_powered_off_for_anything() {
+    let mut world = with(&[Flash::BreaksOff, Flash::CutOff]);
+    world.until("stalled", secs(12_000), |w| {
+        w.card_says(0) == "Stalled Stalled: FirmwareFailed"
+    });
+    let message = world.card_message(0);
+    assert!(message.contains("leave host and card on"), "{message}");
+    world.edit_policy(|policy| policy.host_wait.timeout_seconds = 900);
+    world.cards[0].firmware.clear();
+    world.edit_policy(|policy| {
+        policy.image_ref = Some(LocalRef {
+            name: "os-2".to_owned(),
+        });
+    });
+    world.settle(secs(3000));
+    assert_eq!(world.card_says(0), "Stalled Stalled: FirmwareTorn");
+    assert_eq!(count(&world, "ShutdownGracefully dpu/card1"), 0);
+    assert_eq!(count(&world, "PowerOn dpu/card1"), 0, "{}", world.told());
+    // Somebody else has done it.
+    world.power_off_card(0);
+    world.power_on_card(0);
+    world.until("forgiven", secs(900), |w| !is_torn(w));
+    world.settle(secs(900));
+    assert_ne!(world.card_says(0), "Stalled Stalled: FirmwareTorn");
+}
+
+#[test]
+fn a_driver_that_hangs_is_left_to_a_person_however_long_that_takes() {
+    let mut world = with(&[Flash::Hangs]);
+    world.cards[0].machine.flashed.1 = Some(NEW.to_owned());
+    world.until("stalled", secs(4000), |w| {
+        w.card_says(0) == "Stalled Stalled: FirmwareTorn"
+    });
+    let message = world.card_message(0);
+    let words = ["nobody knows whether that has ended", "fw.mgmt"];
+    assert!(words.iter().all(|word| message.contains(word)), "{message}");
+    world.settle(secs(12_000));
+    assert_eq!(world.card_says(0), "Stalled Stalled: FirmwareTorn");
+    assert!(component(&world).begun_at.is_some(), "it is not closed");
+    assert_eq!(reasons(&world), ["FlashHangs"]);
+    assert_eq!(count(&world, "FlashFirmware"), 1);
+    assert_eq!(count(&world, "ShutdownGracefully dpu/card1"), 0);
+    world.looks_at_firmware(0);
+    world.edit_card(0, |card| card.retry_token = Some("looked".to_owned()));
+    done(&mut world);
+    assert_eq!(count(&world, "FlashFirmware"), 2);
+    assert_eq!(count(&world, "PowerOn dpu/card1"), 1);
+}
+
+#[test]
+fn the_word_of_a_host_that_is_trusted_no_more_ends_no_flash() {
+    let mut world = with(&[Flash::Stores]);
+    world.until("writing", secs(2400), |w| w.writes_firmware(0));
+    world.edit_host(|host| host.trust_domain = TrustDomain::Isolated);
+    world.until("stalled", secs(4000), |w| {
+        w.card_says(0) == "Stalled Stalled: FirmwareTorn"
+    });
+    assert_eq!(reasons(&world), ["FlashNotTold"], "{}", world.told());
+    assert!(component(&world).written_at.is_none());
+    assert_eq!(count(&world, "ShutdownGracefully dpu/card1"), 0);
+}
+
+#[test]
+fn an_update_is_awaited_as_long_as_its_driver_may_write_and_its_card_takes_to_come_back() {
+    let mut world = world();
+    world.edit_policy(|policy| policy.install.firmware_timeout_seconds = 60);
+    world.until("begun", secs(2400), |w| {
+        known(w).is_some_and(|one| one.begun_at.is_some())
+    });
+    let mut recorded = world.recorded.iter();
+    let flash = recorded.find(|one| one.action.kind == ActionKind::FlashFirmware);
+    let written = over(flash.unwrap());
+    let ends = component(&world).ends.as_ref().unwrap().0;
+    assert!(
+        ends >= written + secs(900),
+        "{ends}, though it writes until {written}"
+    );
+    done(&mut world);
 }
 
 #[test]

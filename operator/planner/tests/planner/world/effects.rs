@@ -314,6 +314,26 @@ impl World {
             ledger::what(directive),
             self.told()
         );
+        if of_power.contains(&directive.action.kind) {
+            let takes_along = which == Which::Host && self.coupled;
+            let hit = |index: &usize| takes_along || which == Which::Card(*index);
+            for index in (0..self.cards.len()).filter(hit) {
+                self.is_whole(index, directive);
+            }
+        }
+    }
+
+    /// Nothing takes the power of a card of whose firmware a part alone is there, as long as it is ours.
+    pub(super) fn is_whole(&self, index: usize, directive: &Directive) {
+        let card = &self.cards[index];
+        let dpu = card.dpu.as_ref();
+        let is_ours = dpu.is_some_and(|dpu| dpu.metadata.deletion_timestamp.is_none());
+        assert!(
+            !(is_ours && card.machine.half_flashed),
+            "S1: {} while a part of its firmware is written\n{}",
+            ledger::what(directive),
+            self.told()
+        );
     }
 
     /// A host that is taken down for a hold comes with the order that ends it.

@@ -45,8 +45,25 @@ pub enum Flash {
     Hides,
     /// The agent dies before it asks the driver, and comes back.
     DiesBefore,
-    /// It dies while the driver writes, and knows nothing of it when it comes back.
+    /// It dies while the driver writes, and when it comes back it has what is listed to go by.
     DiesMeanwhile,
+    /// The same, and the driver is cut off with it.
+    CutOff,
+    /// The driver does not end in time.
+    Hangs,
+}
+
+/// Seconds that a driver takes which does not end in time.
+const HANGS: i64 = 6000;
+
+/// A driver that was asked to write.
+#[derive(Clone, Debug)]
+struct Flashing {
+    card: usize,
+    directive: Directive,
+    flash: Flash,
+    /// What waited there before, which the agent has noted.
+    before: Option<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -55,7 +72,9 @@ pub struct HostAgent {
     pub pushes: VecDeque<Push>,
     pub flashes: VecDeque<Flash>,
     /// What a driver writes at which card for that directive.
-    flashing: Option<(usize, i64, Flash)>,
+    flashing: Option<Flashing>,
+    /// Whether what it accepted last is a flash.
+    flashes_last: bool,
     lease: Option<Timestamp>,
     pub execution: Option<Execution>,
     observed_at: Option<Timestamp>,
@@ -141,6 +160,7 @@ impl World {
                 return;
             }
             agent.tells(directive.seq, None, now);
+            agent.flashes_last = directive.action.kind == ActionKind::FlashFirmware;
             if directive.action.kind == ActionKind::FlashFirmware {
                 self.flash(&directive);
             } else {
@@ -148,7 +168,12 @@ impl World {
             }
         } else if let Some(execution) = accepted.filter(|last| last.outcome.is_none()) {
             // It does not know what it did before it died.
-            agent.tells(execution.accepted, Some(OutcomeKind::Unknown), now);
+            if agent.flashes_last {
+                let unclear = Some("FlashInterrupted");
+                agent.ends(execution.accepted, OutcomeKind::Unknown, unclear, now);
+            } else {
+                agent.tells(execution.accepted, Some(OutcomeKind::Unknown), now);
+            }
         }
     }
 
@@ -171,6 +196,7 @@ impl World {
             return agent.tells(directive.seq, Some(OutcomeKind::Failed), now);
         }
         self.note(directive);
+        self.is_whole(index, directive);
         let image = directive.action.image.clone().unwrap();
         self.count_install(index, directive.seq, &image);
         let card = &mut self.cards[index];
@@ -220,6 +246,23 @@ impl World {
         cards.position(is_target).unwrap()
     }
 
+    /// A person who is asked to looks whether all of a card's firmware is there, and ends a driver that hangs.
+    pub fn looks_at_firmware(&mut self, index: usize) {
+        let status = self.host.as_ref().and_then(|host| host.status.as_ref());
+        let dpu = self.cards[index].dpu.as_ref();
+        let uid = dpu.and_then(|dpu| dpu.metadata.uid.as_deref());
+        let kept = status
+            .zip(uid)
+            .and_then(|(status, uid)| status.record_of(uid));
+        let is_torn = kept.is_some_and(|kept| kept.components.iter().any(|one| one.torn.is_some()));
+        if is_torn {
+            let machine = &mut self.cards[index].machine;
+            machine.half_flashed = false;
+            let coming = &mut machine.coming;
+            coming.retain(|(_, coming)| !matches!(coming, Coming::Flashed(_)));
+        }
+    }
+
     /// What drivers list that have something to answer, and do not write.
     fn lists(&mut self) {
         for card in &mut self.cards {
@@ -232,23 +275,36 @@ impl World {
 
     /// Whether a driver writes still; once it does not, how that ended is told.
     fn goes_on_flashing(&mut self) -> bool {
+        let now = self.now;
         let agent = self.host_agent.as_mut().unwrap();
-        let Some((index, seq, flash)) = agent.flashing else {
+        let Some(flashing) = agent.flashing.clone() else {
             return false;
         };
-        if is_flashed(&self.cards[index].machine) {
+        let seq = flashing.directive.seq;
+        let machine = &self.cards[flashing.card].machine;
+        if is_flashed(machine) {
+            let is_over =
+                now >= flashing.directive.deadline.0 + secs(flashing.directive.settle_seconds);
+            if is_over && flashing.flash == Flash::Hangs {
+                agent.ends(seq, OutcomeKind::Unknown, Some("FlashHangs"), now);
+            }
             return true;
         }
         agent.flashing = None;
-        let (result, reason) = match flash {
+        let version = flashing.directive.action.image.map(|image| image.version);
+        let waits = machine.flashed.1.clone().filter(|_| !machine.hides_flashed);
+        let is_new = waits == version && flashing.before != version;
+        let (result, reason) = match flashing.flash {
             Flash::Stores => (OutcomeKind::Done, None),
             Flash::BreaksOff => (OutcomeKind::Partly, Some("FlashFailed")),
             Flash::KeepsOld | Flash::Hides => (OutcomeKind::Unknown, Some("VersionNotSeen")),
-            Flash::DiesMeanwhile | Flash::DiesBefore | Flash::Refused => {
-                (OutcomeKind::Unknown, Some("ExecutorRestarted"))
+            Flash::DiesMeanwhile | Flash::CutOff if is_new => (OutcomeKind::Done, None),
+            Flash::DiesMeanwhile | Flash::CutOff | Flash::DiesBefore | Flash::Refused => {
+                (OutcomeKind::Unknown, Some("FlashInterrupted"))
             }
+            // It was told before.
+            Flash::Hangs => return false,
         };
-        let now = self.now;
         agent.ends(seq, result, reason, now);
         false
     }
@@ -275,7 +331,14 @@ impl World {
         if flash == Flash::DiesBefore {
             return;
         }
-        agent.flashing = Some((index, directive.seq, flash));
+        let before = self.cards[index].machine.flashed.1.clone();
+        let agent = self.host_agent.as_mut().unwrap();
+        agent.flashing = Some(Flashing {
+            card: index,
+            directive: directive.clone(),
+            flash,
+            before,
+        });
         self.note(directive);
         self.count_update(index, directive);
         assert!(
@@ -285,13 +348,19 @@ impl World {
         );
         let version = directive.action.image.clone().unwrap().version;
         let stores = match flash {
-            Flash::Stores | Flash::Hides | Flash::DiesMeanwhile => true,
-            Flash::BreaksOff | Flash::KeepsOld | Flash::Refused | Flash::DiesBefore => false,
+            Flash::Stores | Flash::Hides | Flash::DiesMeanwhile | Flash::Hangs => true,
+            Flash::BreaksOff
+            | Flash::KeepsOld
+            | Flash::CutOff
+            | Flash::Refused
+            | Flash::DiesBefore => false,
         };
+        let takes = if flash == Flash::Hangs { HANGS } else { WRITES };
         let machine = &mut self.cards[index].machine;
         machine.hides_flashed = flash == Flash::Hides;
+        machine.half_flashed = flash != Flash::KeepsOld;
         let written = Coming::Flashed(stores.then_some(version));
-        machine.coming.push((now + secs(WRITES), written));
+        machine.coming.push((now + secs(takes), written));
     }
 }
 

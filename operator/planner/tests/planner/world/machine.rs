@@ -75,6 +75,8 @@ pub struct Machine {
     pub flashed: (String, Option<String>),
     pub hides_flashed: bool,
     pub keeps_flashed: bool,
+    /// Whether a part of it alone is there, and no person has looked at that.
+    pub half_flashed: bool,
     /// What becomes of updates of it.
     pub makes_of_firmware: Firmware,
     /// What its agent remembers of one. `None` in the report: its agent does not tell.
@@ -272,6 +274,7 @@ impl Machine {
             flashed: ("dev-a".to_owned(), None),
             hides_flashed: false,
             keeps_flashed: false,
+            half_flashed: false,
             makes_of_firmware: Firmware::Restarts,
             component_update: None,
             tells_components: true,
@@ -604,6 +607,7 @@ impl Machine {
 
     fn set_power(&mut self, power: PowerState, now: Timestamp) {
         if power == PowerState::On && self.power == PowerState::Off {
+            self.half_flashed = false;
             self.activate(&ActivatedBy::CardPowerCycle);
             let stays = self.keeps_flashed;
             if let Some(waits) = self.flashed.1.take_if(|_| !stays) {
@@ -949,7 +953,9 @@ impl World {
                         self.cards[index].machine.firmware_written(version, now);
                     }
                     Coming::Flashed(written) => {
-                        let waits = &mut self.cards[index].machine.flashed.1;
+                        let machine = &mut self.cards[index].machine;
+                        machine.half_flashed &= written.is_none();
+                        let waits = &mut machine.flashed.1;
                         *waits = written.or(waits.take());
                         self.tell(format!("card {index}: its host's driver is done"));
                     }
