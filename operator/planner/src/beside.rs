@@ -13,6 +13,7 @@ use crate::intent::Intent;
 use crate::obstacle::obstacle;
 use crate::reason::Reason;
 use crate::stage;
+use crate::torn;
 use crate::view::{CardView, View};
 
 /// The cards beside one that is on and is going to be stopped: that may take the host
@@ -114,6 +115,10 @@ fn none_installs<'a>(
                 format!("an install is under way on {}", card::machine(card)),
                 until,
             ));
+        }
+        let kept = record.record_of(&card.uid());
+        if let Some(why) = kept.and_then(|kept| torn::stalled(card, kept)) {
+            return Err(why);
         }
     }
     Ok(())

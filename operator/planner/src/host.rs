@@ -357,6 +357,7 @@ pub(crate) fn expects(view: &View, power: Option<PowerState>, safe_stage: bool) 
         safe_stage,
         host: None,
         rshim: None,
+        devlink: None,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::reason::Reason;
 use crate::view::{CardView, View};
 use crate::wait::{self, as_decision, limited, weigh};
 use crate::{
-    card, custody, give_back, host, inspection, joining, ledger, push, roll_back, services,
+    card, custody, flash, give_back, host, inspection, joining, ledger, push, roll_back, services,
     slot_power, taint, takedown, wipe,
 };
 
@@ -58,6 +58,8 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
         };
         return project::finish(view, &before, before.clone(), &verdict, now);
     }
+    let seen = flash::beside_bmcs(view, now);
+    let view = &*seen;
     let mut record = before.clone();
     let adopting = adopt_newer(view, &mut record, now);
     ledger::conclude(view, &mut record, now);
@@ -282,6 +284,7 @@ fn clears_deleted(view: &View, draft: &Draft) -> bool {
         | ActionKind::RestartCard
         | ActionKind::OfferImage
         | ActionKind::PushImage
+        | ActionKind::FlashFirmware
         | ActionKind::ShutdownGracefully
         | ActionKind::ForceOff
         | ActionKind::Unrecognized(_) => false,

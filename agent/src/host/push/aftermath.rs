@@ -118,6 +118,7 @@ mod tests {
         Entry {
             directive: samples::directive(seq, "PushImage"),
             stage,
+            was_absent: false,
             outcome: outcome.map(plain),
         }
     }

@@ -67,6 +67,14 @@ pub(super) fn taken_down(
             !(hit && installing(card)),
             "S1: a power cut that hits an install",
         );
+        let torn = record.record_of(&card.uid()).is_some_and(|kept| {
+            let mut components = kept.components.iter();
+            components.any(|one| one.torn.is_some())
+        });
+        check(
+            !(hit && torn),
+            "S1: a power cut that hits a card whose firmware may not be whole",
+        );
         let bmc = view.card_bmc(card, now);
         let update = bmc.and_then(|bmc| bmc.update.as_ref());
         let firmware = bmc.and_then(|bmc| bmc.component_update.as_ref());

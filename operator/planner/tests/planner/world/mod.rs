@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use lockstep_configuration::Inputs;
 use lockstep_crds::directive::{Directive, ImageFacts};
+use lockstep_crds::image::FirmwareWriter;
 use lockstep_crds::report::{FilesystemReport, StoredImage};
 use lockstep_crds::service::ServicesReport;
 use lockstep_crds::wipe::WipeResult;
@@ -241,8 +242,12 @@ impl World {
         WantedFirmware {
             name: version.to_owned(),
             image: (!version.ends_with("missing")).then(|| FirmwareImage {
-                component: machine::FIRMWARE.to_owned(),
+                component: match build::writer(version) {
+                    FirmwareWriter::CardBmc => machine::FIRMWARE.to_owned(),
+                    FirmwareWriter::HostDevlink => machine::LISTED.to_owned(),
+                },
                 activation: build::activation(version),
+                writer: build::writer(version),
                 requirements: Vec::new(),
                 vetting: self.vetting(&facts),
                 facts,
