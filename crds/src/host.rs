@@ -549,8 +549,8 @@ pub struct ComponentRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset_at: Option<Time>,
     /// Set as long as nobody knows whether all of what its host was to write is there: Lockstep
-    /// takes power from the card for nothing then. Ends with an update that is written, with another
-    /// `retryToken`, or once somebody has powered the card off and on.
+    /// changes the power of neither the card nor its host then. Ends with an update that is written, with
+    /// another `retryToken`, or, unless it hangs, once somebody has powered the card off and on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub torn: Option<TornFirmware>,
     /// When the wanted version was first seen to run.
@@ -574,9 +574,13 @@ pub struct TornFirmware {
     #[schemars(length(max = 63))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_token: Option<String>,
-    /// Whether it may be being written still.
+    /// Whether it may be being written still. Another `retryToken` says that this has ended, and the next
+    /// one that all of it is there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hangs: bool,
+    /// Whether the card was seen off since. Of one that left this host: whether the host was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub was_off: bool,
 }
 
 /// An image that a card was seen to run.

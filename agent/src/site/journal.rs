@@ -38,9 +38,6 @@ pub struct Entry {
     pub stage: Stage,
     /// How it ended.
     pub outcome: Option<Outcome>,
-    /// Whether what it is to bring about was seen not to be there before.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub was_absent: bool,
 }
 
 /// The journal of one machine.
@@ -108,22 +105,15 @@ impl Journal {
             directive: directive.clone(),
             stage: Stage::Accepted,
             outcome: None,
-            was_absent: false,
         })
     }
 
     /// Notes that its effect is about to be sent.
     pub fn act(&mut self, directive: &Directive) -> Result<(), StateError> {
-        self.act_on(directive, false)
-    }
-
-    /// The same, and whether what it is to bring about was seen not to be there just before.
-    pub fn act_on(&mut self, directive: &Directive, was_absent: bool) -> Result<(), StateError> {
         self.put(Entry {
             directive: directive.clone(),
             stage: Stage::Acting,
             outcome: None,
-            was_absent,
         })
     }
 
@@ -133,7 +123,6 @@ impl Journal {
             directive: directive.clone(),
             stage: Stage::Sent,
             outcome: None,
-            was_absent: false,
         })
     }
 
@@ -143,7 +132,6 @@ impl Journal {
             directive: directive.clone(),
             stage: Stage::Ended,
             outcome: Some(outcome.clone()),
-            was_absent: false,
         })
     }
 
@@ -221,7 +209,6 @@ mod tests {
             directive: directive(seq, "PowerOn"),
             stage,
             outcome: outcome.map(plain),
-            was_absent: false,
         }
     }
 

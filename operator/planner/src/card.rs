@@ -165,19 +165,13 @@ pub fn intent(
         Some(kept) => roll_back::told(kept, card, needed),
         None => needed,
     };
+    let needed = torn::guarded(view, record, needed, now);
     if let Intent::Act(draft) = &needed
         && draft.target.uid == card.uid()
         && let Some(kept) = record_of(record, card)
         && let Some(why) = armed_firmware::refused_by(view, card, kept, &draft.action.kind)
     {
         return armed_firmware::told(why);
-    }
-    if let Intent::Act(draft) = &needed
-        && draft.target.uid == card.uid()
-        && let Some(kept) = record_of(record, card)
-        && let Some(why) = torn::forbids(view, card, kept, &draft.action.kind)
-    {
-        return why;
     }
     match needed {
         Intent::Act(draft) if card.dpu.spec.paused && !is_going(view, card) => {
@@ -361,7 +355,7 @@ fn undo(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) ->
     } else {
         let kept = record_of(record, card);
         let armed = kept.and_then(|kept| armed_firmware::refused(view, card, kept));
-        let torn = kept.and_then(|kept| torn::stalled(card, kept));
+        let torn = kept.and_then(|kept| torn::stalled(kept));
         torn.unwrap_or_else(|| armed.map_or_else(nothing_wanted, armed_firmware::told))
     };
     let Some(kept) = record_of(record, card) else {

@@ -52,7 +52,7 @@ pub(crate) fn next(
         return None;
     }
     if let Some(open) = kept.components.iter().find(|one| is_under_way(one)) {
-        if let Some(why) = torn::hanging(card, open) {
+        if let Some(why) = torn::hanging(kept, open) {
             return Some(why);
         }
         let next = activation(view, record, spec, card, kept, open, now);
@@ -83,7 +83,7 @@ pub(crate) fn next(
             if let Some(why) = beside {
                 return Some(armed_firmware::told(why));
             }
-            if let Some(why) = torn::stalled_beside(card, kept, &image.component) {
+            if let Some(why) = torn::stalled_beside(kept, &image.component) {
                 return Some(why);
             }
             let next = update(view, record, spec, card, kept, image, now);
@@ -91,7 +91,7 @@ pub(crate) fn next(
         }
     }
     // An install would take the card's power, or let it run.
-    let torn = torn::stalled(card, kept);
+    let torn = torn::stalled(kept);
     torn.or_else(|| armed_firmware::refused(view, card, kept).map(armed_firmware::told))
 }
 

@@ -544,6 +544,7 @@ pub(crate) fn torn(
         since: Time(now),
         retry_token: token.clone(),
         hangs,
+        was_off: false,
     });
     if !hangs {
         close(one);

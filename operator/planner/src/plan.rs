@@ -16,7 +16,7 @@ use crate::view::{CardView, View};
 use crate::wait::{self, as_decision, limited, weigh};
 use crate::{
     card, custody, flash, give_back, host, inspection, joining, ledger, push, roll_back, services,
-    slot_power, taint, takedown, wipe,
+    slot_power, taint, takedown, torn, wipe,
 };
 
 /// How long only to observe after the record turned out older than reality.
@@ -173,6 +173,7 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
     let (drafts, only_shown): (Vec<Draft>, Vec<Draft>) =
         collect(view, record, spec, &cards, &host, now)
             .into_iter()
+            .filter(|draft| torn::forbids(view, record, draft, now).is_none())
             .partition(|draft| mode == PolicyMode::Enforce || clears_deleted(view, draft));
     let held_back = |intent: &Intent| !goes_ahead(intent);
     match mode {
@@ -303,7 +304,8 @@ fn intents(
         .iter()
         .map(|card| card::intent(view, record, spec, card, now))
         .collect();
-    (host_intent(view, record, now), cards)
+    let host = host_intent(view, record, now);
+    (torn::guarded(view, record, host, now), cards)
 }
 
 /// The hold by taint that begins or ends now.

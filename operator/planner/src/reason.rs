@@ -200,7 +200,7 @@ reasons! {
     /// Updates of the card's firmware failed as often as the policy allows.
     FirmwareFailed => AtOnce("Look at failures in the status of its DpuHost and at the BMC's own log; then change retryToken on the Dpu, or name another image in firmwareRefs"),
     /// A card's host was to write firmware to it, and nobody knows whether all of that is there.
-    FirmwareTorn => AtOnce("Leave host and card on. Look at the kernel's log of that host and at what its driver lists (devlink dev info); once the driver has ended, change retryToken on the Dpu: the firmware is then written anew if it is wanted still, and else the card is powered off and on again for whatever is wanted"),
+    FirmwareTorn => AtOnce("Leave host and card on. Look at the kernel's log of that host and at what its driver lists (devlink dev info); once the driver has ended, change retryToken on the Dpu: the firmware is then written anew if it is wanted still. Where it is not, change retryToken once more when you know that all of it is there. If the card has left this host, power the host off and on yourself"),
     /// Firmware is written at the card that may not run: nobody wants it any more, or it is not trusted any more. No BMC takes it back.
     FirmwareArmed => AtOnce("Name an image that may go there in firmwareRefs, which is written over it; or want and trust that one again; or power the card off and on yourself, which lets it run"),
     /// The card's firmware was seen to run as wanted, and somebody else has changed it since.

@@ -151,11 +151,15 @@ fn unaccepted(view: &View, directive: &Directive, now: Timestamp) -> Standing {
         Some(
             "the agent that was to carry it out is not that of this host any more, or the host is not trusted with its cards any more",
         )
+    } else if directive.action.kind == ActionKind::FlashFirmware
+        && !tells_directives(view, directive)
+    {
+        Some("the report of the agent that was to carry it out says nothing of directives any more")
     } else {
         None
     };
     if let Some(lost) = lost {
-        // Its report went with its object: whether it was accepted cannot be told any more.
+        // Its report went with its object, or was written anew: whether it was accepted cannot be told any more.
         return if now > over(directive) {
             Standing::Ended(OutcomeKind::Unknown, Some(lost.to_owned()))
         } else {
@@ -170,6 +174,10 @@ fn unaccepted(view: &View, directive: &Directive, now: Timestamp) -> Standing {
     } else {
         Standing::Open
     }
+}
+
+fn tells_directives(view: &View, directive: &Directive) -> bool {
+    told(view, directive).is_some_and(|told| told.execution.is_some())
 }
 
 /// When an effect whose outcome is unknown can no longer land. The executor's clock
@@ -187,6 +195,14 @@ fn uncertain(
     why: &str,
     now: Timestamp,
 ) -> Standing {
+    // No BMC shows what a driver writes.
+    if directive.action.kind == ActionKind::FlashFirmware {
+        return if now < settled {
+            Standing::Open
+        } else {
+            Standing::Ended(OutcomeKind::Unknown, Some(why.to_owned()))
+        };
+    }
     let Some(facts) = facts(view, directive, now) else {
         return Standing::Open;
     };

@@ -287,7 +287,7 @@ pub(crate) fn may_begin(card: &CardView, kept: &CardRecord, now: Timestamp) -> R
             end,
         ));
     }
-    if let Some(why) = torn::stalled(card, kept) {
+    if let Some(why) = torn::stalled(kept) {
         return Err(why);
     }
     Ok(())

@@ -2,8 +2,9 @@
 //!
 //! The kernel reads the file, by its name below its own firmware folders, then calls the driver, and
 //! answers when that has ended. Nothing ends it before, not even the death of whoever asked. Meanwhile
-//! the kernel tells whoever listens how far it is, first of all that the driver is called: what fails
-//! without that word has written nothing.
+//! the kernel tells whoever listens how far it is, first of all that the driver is called. That word may
+//! be lost: nothing is written for certain only where nothing was asked, or the kernel refuses, without
+//! that word, for a reason that it has before it calls a driver.
 
 use std::fmt;
 use std::io;
@@ -142,28 +143,54 @@ pub fn flash(
 fn conclude(answer: Answer, begun: bool) -> Result<(), FlashError> {
     match (answer, begun) {
         (Answer::Done, _) => Ok(()),
-        (Answer::Refused(why), true) => Err(FlashError::Broken(why)),
-        (Answer::Refused(why) | Answer::None(why), false) => Err(FlashError::NotBegun(why)),
-        (Answer::None(why), true) => Err(FlashError::Unclear(why)),
+        (Answer::Unasked(why), _) => Err(FlashError::NotBegun(why)),
+        (Answer::Refused(_, why), true) => Err(FlashError::Broken(why)),
+        (Answer::Refused(error, why), false) if is_before_driver(error) => {
+            Err(FlashError::NotBegun(why))
+        }
+        (Answer::Refused(_, why), false) | (Answer::None(why), _) => Err(FlashError::Unclear(why)),
     }
+}
+
+/// Whether the kernel refuses so before it calls a driver: whoever asks may not, the device or its file is
+/// not there, or it takes no firmware in that way.
+fn is_before_driver(error: Errno) -> bool {
+    [
+        Errno::PERM,
+        Errno::ACCESS,
+        Errno::NOENT,
+        Errno::NODEV,
+        Errno::OPNOTSUPP,
+        Errno::INVAL,
+    ]
+    .contains(&error)
 }
 
 /// What the kernel says in the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Answer {
     Done,
-    Refused(String),
+    /// Nothing was asked of it.
+    Unasked(String),
+    Refused(Errno, String),
     /// Nothing that is understood.
     None(String),
 }
 
 fn ask(request: &[u8]) -> Answer {
-    let asked = || -> io::Result<Vec<u8>> {
+    let opened = || -> io::Result<NetlinkSocket> {
         let mut socket = NetlinkSocket::new(GENERIC)?;
         socket.bind_auto()?;
         socket.set_cap_ack(true)?;
         // Without it the kernel gives a number and no words.
         socket.set_ext_ack(true)?;
+        Ok(socket)
+    };
+    let socket = match opened() {
+        Ok(socket) => socket,
+        Err(error) => return Answer::Unasked(format!("netlink socket: {error}")),
+    };
+    let asked = || -> io::Result<Vec<u8>> {
         socket.send_to(request, &SocketAddr::new(0, 0), 0)?;
         set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
         let mut buffer = vec![0; BUFFER];
@@ -201,10 +228,11 @@ fn answer(bytes: &[u8]) -> Answer {
         let mut words = attributes(rest).filter_map(Result::ok);
         words.find(|attribute| attribute.kind == WORDS)
     });
-    Answer::Refused(match words.flatten() {
+    let why = match words.flatten() {
         Some(words) => format!("{} ({error})", short(&words.text())),
         None => error.to_string(),
-    })
+    };
+    Answer::Refused(error, why)
 }
 
 fn listen() -> Result<(Family, Listener), String> {

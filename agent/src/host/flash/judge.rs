@@ -131,7 +131,6 @@ fn find(handle: &Handle, component: &str, info: &Fact<DeviceInfo>) -> Result<Fou
     if !listed.running.is_empty() || !listed.stored.is_empty() {
         return Ok(Found {
             running: listed.running,
-            stored: listed.stored,
         });
     }
     let mut names: Vec<&str> = device
@@ -160,17 +159,11 @@ fn find(handle: &Handle, component: &str, info: &Fact<DeviceInfo>) -> Result<Fou
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     running: Vec<String>,
-    stored: Vec<String>,
 }
 
 impl Found {
     pub(super) fn runs(&self, version: &str) -> bool {
         has(&self.running, version)
-    }
-
-    /// Whether it runs, or is stored to run later.
-    pub(super) fn has(&self, version: &str) -> bool {
-        self.runs(version) || has(&self.stored, version)
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! Kernel and driver of this host write it: the agent lays the firmware, whole and checked, where the
 //! kernel looks for it, asks once, and takes it away again. A driver that says that it is done proves
-//! nothing; what it lists afterwards is told. Nothing stops a driver that writes, so one whose asker
-//! died is waited for before anything is said of it.
+//! nothing of the version; what it lists afterwards is told. One that nobody heard say so may have
+//! written a part, whatever it lists: what it lists may be written first. Nothing stops a driver that
+//! writes, so one whose asker died is waited for before anything is said of it.
 
 mod awaited;
 mod judge;
 mod place;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use self::judge::{Found, Listed, Seen};
 pub(super) use self::place::Folder;
 use self::place::Placed;
+pub(super) use self::turns::Turns;
 use super::machine;
 use super::push::act::{FRESH, within};
 use super::push::term::{self, Pace};
@@ -87,8 +90,6 @@ struct Ready {
     digest: Digest,
     placed: Placed,
     bytes: u64,
-    /// Whether its driver did not list that version just before.
-    was_absent: bool,
 }
 
 /// What is looked for at a driver that was asked.
@@ -96,7 +97,6 @@ struct Asked {
     handle: Handle,
     component: String,
     version: String,
-    was_absent: bool,
 }
 
 pub(super) fn is_flash(directive: &Directive) -> bool {
@@ -114,6 +114,9 @@ impl Pusher {
             Ok(handle) => handle,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        let Some(turn) = self.turns.take(&handle) else {
+            return Ok(Err(silent(&handle)));
+        };
         let (root, devlink, device) = (self.root.clone(), self.devlink(), handle.clone());
         let looked = within(MACHINE_PATIENCE, move || {
             let cards = match pci::functions(&root) {
@@ -122,7 +125,9 @@ impl Pusher {
             };
             let machine = machine(&LocalFacts::read(&root)).unwrap_or_default();
             let function = place::function_of(root.path(), &device);
-            (cards, machine, function, devlink.info(&device))
+            let info = devlink.info(&device);
+            drop(turn);
+            (cards, machine, function, info)
         });
         let Some((cards, machine, function, info)) = looked.await else {
             return Ok(Err(silent(&handle)));
@@ -172,7 +177,7 @@ impl Pusher {
         if let Err(refusal) = term::check(directive, ready.bytes, PACE, clock::now().0) {
             return End::Failed(refusal);
         }
-        if let Err(error) = journal.act_on(directive, ready.was_absent) {
+        if let Err(error) = journal.act(directive) {
             return End::Failed(Refusal::new(
                 "StateUnusable",
                 format!("nothing was done to the card: {error}"),
@@ -207,15 +212,10 @@ impl Pusher {
             .as_ref()
             .filter(|_| open.into_iter().any(|open| open == *directive));
         let host = wanted.ok_or_else(|| End::Failed(withdrawn()))?;
-        let Checked {
-            handle,
-            found,
-            folder,
-        } = self.check_again(directive, host).await?;
+        let Checked { handle, folder, .. } = self.check_again(directive, host).await?;
         let placed = place(folder, medium, digest).await.map_err(End::Failed)?;
         Ok(Ready {
             handle,
-            was_absent: !found.has(&image.version),
             component: component.to_owned(),
             version: image.version.clone(),
             digest,
@@ -251,10 +251,13 @@ impl Pusher {
             handle: ready.handle.clone(),
             component: ready.component.clone(),
             version: ready.version.clone(),
-            was_absent: ready.was_absent,
         };
         let digest = ready.digest;
+        let Some(turn) = self.turns.take(&asked.handle) else {
+            return End::Failed(silent(&asked.handle));
+        };
         let writing = spawn_blocking(move || {
+            let _until_it_ends = turn;
             // What lies there is judged where it lies, and the kernel reads it next (S9).
             ready
                 .placed
@@ -315,7 +318,6 @@ impl Pusher {
                 handle,
                 component: component.to_owned(),
                 version: image.version.clone(),
-                was_absent: self.was_absent(directive),
             })
         });
         let asked = match wanted {
@@ -335,15 +337,8 @@ impl Pusher {
         end
     }
 
-    /// Whether the driver was seen not to list the version before it was asked.
-    fn was_absent(&self, directive: &Directive) -> bool {
-        let mut journal = self.journal(directive);
-        let note = journal.load().ok().and_then(|()| journal.last());
-        note.is_some_and(|note| note.directive.seq == directive.seq && note.was_absent)
-    }
-
-    /// What a driver lists that was asked, and that nobody heard the end of: a version that was there
-    /// before proves nothing.
+    /// Whether a driver that was asked writes still, if nobody heard it say that it is done; what it lists
+    /// proves nothing.
     async fn look_after(
         &self,
         asked: Asked,
@@ -355,34 +350,30 @@ impl Pusher {
             handle,
             component,
             version,
-            was_absent,
         } = &asked;
         let info = self.info(handle, patience).await;
         if let Fact::NotRead(why) = &info {
             return hangs(handle, &format!("may be writing still: {what}, and {why}"));
         }
         let listed = Listed::of(&info, component);
-        if *was_absent && listed.has(version) {
-            return End::Done(Some(format!(
-                "{what}; the driver lists {listed}, which it did not before"
-            )));
-        }
-        let before = if *was_absent {
-            "not before either"
-        } else {
-            "and may have done so before"
-        };
         End::Unknown(Refusal::new(
             reason,
             format!(
-                "{what}; the driver has ended and lists {listed}, {before}, so what it wrote may not be whole: leave host and card on; it is written anew as often as the policy says"
+                "{what}; the driver has ended and lists {listed}, but was not heard to say that it is done, so {version} may not be whole there: leave host and card on; it is written anew as often as the policy says"
             ),
         ))
     }
 
     async fn info(&self, handle: &Handle, patience: Duration) -> Fact<DeviceInfo> {
+        let Some(turn) = self.turns.take(handle) else {
+            return Fact::NotRead(silent(handle).message);
+        };
         let (devlink, device) = (self.devlink(), handle.clone());
-        let told = within(patience, move || devlink.info(&device)).await;
+        let told = within(patience, move || {
+            let _until_it_answers = turn;
+            devlink.info(&device)
+        });
+        let told = told.await;
         told.unwrap_or_else(|| Fact::NotRead(silent(handle).message))
     }
 

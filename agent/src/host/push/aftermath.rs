@@ -118,7 +118,6 @@ mod tests {
         Entry {
             directive: samples::directive(seq, "PushImage"),
             stage,
-            was_absent: false,
             outcome: outcome.map(plain),
         }
     }

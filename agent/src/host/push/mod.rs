@@ -34,7 +34,7 @@ use url::Url;
 use crate::clock;
 use crate::durable;
 use crate::host::InstallArgs;
-use crate::host::flash::{Devlink, Folder, Kernel, is_flash};
+use crate::host::flash::{Devlink, Folder, Kernel, Turns, is_flash};
 use crate::local_report::Telling;
 use crate::site::clearance::BUSY;
 use crate::site::execute::End;
@@ -72,6 +72,7 @@ pub(in crate::host) struct Pusher {
     pub(super) root: Root,
     pub(super) source: Source,
     pub(super) devlink: Arc<dyn Devlink>,
+    pub(super) turns: Turns,
     /// Where the kernel looks for firmware.
     pub(super) firmware: Option<Folder>,
     /// Has the machine read again.
@@ -104,6 +105,7 @@ impl Pusher {
             root,
             source: Source::new(store, args)?,
             devlink: Arc::new(Kernel),
+            turns: Turns::default(),
             firmware: args.firmware_dir.clone().map(Folder::new),
             changed: Arc::default(),
             read_at: None,

@@ -258,6 +258,7 @@ fn calm(world: &mut World) {
         card.machine.refusal = None;
         card.machine.busy = None;
         card.machine.knowledge = Knowledge::Known;
+        card.machine.tells_power(true, world.now);
         card.machine.stage = Some(BootStage::OsRunning);
     }
     world.host_machine.stage = Some(BootStage::OsRunning);

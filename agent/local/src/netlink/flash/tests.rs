@@ -87,14 +87,14 @@ fn the_last_word_comes_with_the_words_of_kernel_and_driver() {
         -2,
         Some(b"failed to locate the requested firmware file\0"),
     ));
-    let Answer::Refused(why) = told else {
+    let Answer::Refused(Errno::NOENT, why) = told else {
         panic!("{told:?}");
     };
     assert!(
         why.starts_with("failed to locate the requested firmware file ("),
         "{why}"
     );
-    let Answer::Refused(why) = answer(&last_word(-22, None)) else {
+    let Answer::Refused(Errno::INVAL, why) = answer(&last_word(-22, None)) else {
         panic!("not refused");
     };
     assert!(!why.is_empty());
@@ -104,15 +104,28 @@ fn the_last_word_comes_with_the_words_of_kernel_and_driver() {
 }
 
 #[test]
-fn what_fails_before_the_driver_is_called_has_written_nothing() {
-    let refused = || Answer::Refused("no".to_owned());
+fn nothing_is_written_for_certain_only_where_no_driver_can_have_been_called() {
+    let refused = |error| Answer::Refused(error, "no".to_owned());
     let nothing = || Answer::None("no".to_owned());
+    let unasked = Answer::Unasked("no".to_owned());
     let why = || "no".to_owned();
     for (answer, begun, wanted) in [
         (Answer::Done, true, Ok(())),
-        (refused(), false, Err(FlashError::NotBegun(why()))),
-        (refused(), true, Err(FlashError::Broken(why()))),
-        (nothing(), false, Err(FlashError::NotBegun(why()))),
+        (unasked, false, Err(FlashError::NotBegun(why()))),
+        (
+            refused(Errno::NOENT),
+            false,
+            Err(FlashError::NotBegun(why())),
+        ),
+        (
+            refused(Errno::OPNOTSUPP),
+            false,
+            Err(FlashError::NotBegun(why())),
+        ),
+        // The word that the driver is called may be lost.
+        (refused(Errno::IO), false, Err(FlashError::Unclear(why()))),
+        (refused(Errno::NOENT), true, Err(FlashError::Broken(why()))),
+        (nothing(), false, Err(FlashError::Unclear(why()))),
         (nothing(), true, Err(FlashError::Unclear(why()))),
     ] {
         assert_eq!(conclude(answer, begun), wanted);

@@ -91,6 +91,8 @@ pub enum OfCard {
     Family(Option<&'static str>),
     Stage(BootStage),
     Knowledge(Knowledge),
+    /// Whether its BMC tells its power state.
+    TellsPower(bool),
     Deaf(bool),
     Dead(bool),
     Foreign(bool),
@@ -387,6 +389,7 @@ fn of_card() -> impl Strategy<Value = OfCard> {
         2 => prop_oneof![Just(None), Just(Some("old")), Just(Some("new"))].prop_map(OfCard::Family),
         2 => stages().prop_map(OfCard::Stage),
         2 => knowledge().prop_map(OfCard::Knowledge),
+        2 => any::<bool>().prop_map(OfCard::TellsPower),
         1 => any::<bool>().prop_map(OfCard::Deaf),
         2 => any::<bool>().prop_map(OfCard::Dead),
         1 => any::<bool>().prop_map(OfCard::Foreign),
@@ -649,6 +652,10 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
         OfCard::Family(family) => world.cards[index].family = family.map(str::to_owned),
         OfCard::Stage(stage) => world.cards[index].machine.stage = Some(stage.clone()),
         OfCard::Knowledge(known) => world.cards[index].machine.knowledge = known.clone(),
+        OfCard::TellsPower(tells) => {
+            let now = world.now;
+            world.cards[index].machine.tells_power(*tells, now);
+        }
         OfCard::Deaf(deaf) => world.cards[index].machine.deaf = *deaf,
         OfCard::Dead(dead) => world.cards[index].dead = *dead,
         OfCard::Stranger(there) => world.cards[index].machine.stranger(*there),

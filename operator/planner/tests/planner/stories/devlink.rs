@@ -13,12 +13,20 @@ use crate::world::build::image;
 use crate::world::host_agent::Flash;
 use crate::world::{World, secs};
 
+#[path = "devlink_torn.rs"]
+mod torn;
+
 const OLD: &str = "dev-a";
 const NEW: &str = "dev-d";
 
 /// A card that runs its image and is on, in a host that is off, is trusted with it and has an agent.
 fn world() -> World {
-    let mut world = World::new(&["card1"]);
+    of(&["card1"])
+}
+
+/// The same of several cards, of which the first is to get firmware.
+fn of(cards: &[&str]) -> World {
+    let mut world = World::new(cards);
     world.strict = true;
     world.node = Some(NodeSeen {
         ready: Readiness::NotReady,
@@ -36,9 +44,11 @@ fn world() -> World {
         host.disruption = Disruption::Allowed;
         host.trust_domain = TrustDomain::Trusted;
     });
-    world.cards[0].disk = Some(image("os-1"));
+    for index in 0..cards.len() {
+        world.cards[index].disk = Some(image("os-1"));
+        world.power_on_card(index);
+    }
     world.cards[0].firmware = vec![NEW.to_owned()];
-    world.power_on_card(0);
     world.has_host_agent();
     world
 }
@@ -220,18 +230,14 @@ fn nothing_is_written_while_the_host_is_held_powered_off() {
 }
 
 #[test]
-fn an_agent_that_dies_is_followed_by_one_flash_at_most_and_by_what_the_driver_lists() {
-    let mut meanwhile = with(&[Flash::DiesMeanwhile]);
-    done(&mut meanwhile);
-    assert_eq!(count(&meanwhile, "FlashFirmware"), 1);
-    assert_eq!(component(&meanwhile).attempts, 1);
-    let mut before = with(&[Flash::DiesBefore]);
-    done(&mut before);
-    assert_eq!(count(&before, "FlashFirmware"), 1);
-    assert_eq!(component(&before).attempts, 2, "its end was not known");
-    let failures = &before.status().cards[0].failures;
-    let reasons: Vec<_> = failures.iter().map(|one| one.reason.as_str()).collect();
-    assert_eq!(reasons, ["FlashInterrupted"]);
+fn a_driver_that_nobody_heard_say_that_it_is_done_is_asked_anew_whatever_it_lists() {
+    for (flash, asked) in [(Flash::DiesMeanwhile, 2), (Flash::DiesBefore, 1)] {
+        let mut world = with(&[flash]);
+        done(&mut world);
+        assert_eq!(count(&world, "FlashFirmware"), asked);
+        assert_eq!(component(&world).attempts, 2, "its end was not known");
+        assert_eq!(reasons(&world), ["FlashInterrupted"]);
+    }
 }
 
 fn reasons(world: &World) -> Vec<&str> {
@@ -277,8 +283,17 @@ fn a_card_whose_firmware_may_not_be_whole_is_not_powered_off_for_anything() {
     assert_eq!(world.card_says(0), "Stalled Stalled: FirmwareTorn");
     assert_eq!(count(&world, "ShutdownGracefully dpu/card1"), 0);
     assert_eq!(count(&world, "PowerOn dpu/card1"), 0, "{}", world.told());
+    // Its power state could not be read for a while, and begins anew.
+    for tells in [false, true] {
+        let now = world.now;
+        world.cards[0].machine.tells_power(tells, now);
+        world.settle(secs(300));
+        assert!(is_torn(&world), "{}", world.told());
+    }
     // Somebody else has done it.
     world.power_off_card(0);
+    world.settle(secs(300));
+    assert!(is_torn(&world) && count(&world, "PowerOn dpu/card1") == 0);
     world.power_on_card(0);
     world.until("forgiven", secs(900), |w| !is_torn(w));
     world.settle(secs(900));

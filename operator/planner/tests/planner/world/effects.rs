@@ -314,9 +314,11 @@ impl World {
             ledger::what(directive),
             self.told()
         );
-        if of_power.contains(&directive.action.kind) {
-            let takes_along = which == Which::Host && self.coupled;
-            let hit = |index: &usize| takes_along || which == Which::Card(*index);
+        let releases = directive.action.power_on == Some(true);
+        let starts = directive.action.kind == ActionKind::PowerOn || releases;
+        let is_idle = which == Which::Host && starts && self.host_machine.is_on();
+        // A host that starts resets the slots of its cards, whatever feeds them.
+        if (of_power.contains(&directive.action.kind) || releases) && !is_idle {
             for index in (0..self.cards.len()).filter(hit) {
                 self.is_whole(index, directive);
             }

@@ -45,7 +45,7 @@ pub enum Flash {
     Hides,
     /// The agent dies before it asks the driver, and comes back.
     DiesBefore,
-    /// It dies while the driver writes, and when it comes back it has what is listed to go by.
+    /// It dies while the driver writes, and nobody hears it say that it is done.
     DiesMeanwhile,
     /// The same, and the driver is cut off with it.
     CutOff,
@@ -62,8 +62,6 @@ struct Flashing {
     card: usize,
     directive: Directive,
     flash: Flash,
-    /// What waited there before, which the agent has noted.
-    before: Option<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -291,14 +289,10 @@ impl World {
             return true;
         }
         agent.flashing = None;
-        let version = flashing.directive.action.image.map(|image| image.version);
-        let waits = machine.flashed.1.clone().filter(|_| !machine.hides_flashed);
-        let is_new = waits == version && flashing.before != version;
         let (result, reason) = match flashing.flash {
             Flash::Stores => (OutcomeKind::Done, None),
             Flash::BreaksOff => (OutcomeKind::Partly, Some("FlashFailed")),
             Flash::KeepsOld | Flash::Hides => (OutcomeKind::Unknown, Some("VersionNotSeen")),
-            Flash::DiesMeanwhile | Flash::CutOff if is_new => (OutcomeKind::Done, None),
             Flash::DiesMeanwhile | Flash::CutOff | Flash::DiesBefore | Flash::Refused => {
                 (OutcomeKind::Unknown, Some("FlashInterrupted"))
             }
@@ -331,13 +325,11 @@ impl World {
         if flash == Flash::DiesBefore {
             return;
         }
-        let before = self.cards[index].machine.flashed.1.clone();
         let agent = self.host_agent.as_mut().unwrap();
         agent.flashing = Some(Flashing {
             card: index,
             directive: directive.clone(),
             flash,
-            before,
         });
         self.note(directive);
         self.count_update(index, directive);

@@ -38,6 +38,8 @@ pub struct Machine {
     pub identity: MachineIdentity,
     pub power: PowerState,
     pub power_since: Timestamp,
+    /// Whether its BMC does not tell its power state.
+    pub power_unread: bool,
     pub media: Option<ImageFacts>,
     pub foreign_media: bool,
     pub boot_override: bool,
@@ -251,6 +253,7 @@ impl Machine {
             identity,
             power: PowerState::Off,
             power_since: super::build::start(),
+            power_unread: false,
             media: None,
             foreign_media: false,
             boot_override: false,
@@ -358,8 +361,8 @@ impl Machine {
             answers_at: Some("10.0.1.1:443".to_owned()),
             model: None,
             firmware_version: None,
-            power: Some(self.power.clone()),
-            power_since: Some(Time(self.power_since)),
+            power: (!self.power_unread).then(|| self.power.clone()),
+            power_since: (!self.power_unread).then_some(Time(self.power_since)),
             stage: self
                 .stage
                 .clone()
@@ -590,6 +593,14 @@ impl Machine {
                 self.boot_override = false;
             }
         }
+    }
+
+    /// Its BMC tells its power state no more, or tells it anew; since when it is so its agent counts from then.
+    pub fn tells_power(&mut self, tells: bool, now: Timestamp) {
+        if tells && self.power_unread {
+            self.power_since = now;
+        }
+        self.power_unread = !tells;
     }
 
     /// It is reset, as by what comes over rshim.

@@ -186,7 +186,8 @@ impl World {
     }
 
     fn card_view(&self, card: &Card) -> Option<CardView> {
-        let dpu = card.dpu.clone()?;
+        let of_host = |dpu: &&Dpu| dpu.spec.host_refs.iter().any(|host| host.name == "host1");
+        let dpu = card.dpu.as_ref().filter(of_host)?.clone();
         let name = dpu.metadata.name.clone().unwrap();
         let choice = self.choice(card, &dpu);
         let wanted = self.wanted(&choice);
