@@ -355,7 +355,7 @@ fn undo(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) ->
     } else {
         let kept = record_of(record, card);
         let armed = kept.and_then(|kept| armed_firmware::refused(view, card, kept));
-        let torn = kept.and_then(|kept| torn::stalled(kept));
+        let torn = kept.and_then(torn::stalled);
         torn.unwrap_or_else(|| armed.map_or_else(nothing_wanted, armed_firmware::told))
     };
     let Some(kept) = record_of(record, card) else {

@@ -52,7 +52,7 @@ fn a_host_that_somebody_has_powered_off_is_not_powered_on() {
     for order in [BootOrder::XpuFirst, BootOrder::HostFirst] {
         let mut world = world();
         torn(&mut world);
-        world.edit_policy(|policy| policy.order = order.clone());
+        world.edit_policy(|policy| policy.order = order);
         world.power_off_host();
         wants(&mut world, "os-2");
         let before = world.deeds().len();
