@@ -356,11 +356,15 @@ pub enum AllowedMethod {
     /// (`slot` of the image), by the boot entry of that slot, once; nothing is installed. Once the
     /// image runs, its entry becomes the first of the boot order.
     LocalStorage,
+    /// The driver of the card's host writes firmware that names `writtenBy: HostDevlink`, as the
+    /// host's agent asks it to. No operating system goes that way. For hosts with
+    /// `trustDomain: Trusted` alone.
+    DevlinkFlash,
 }
 
 impl AllowedMethod {
     /// Every way.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::VirtualMedia,
         Self::UefiHttp,
         Self::SimpleUpdate,
@@ -368,7 +372,13 @@ impl AllowedMethod {
         Self::Rshim,
         Self::Pxe,
         Self::LocalStorage,
+        Self::DevlinkFlash,
     ];
+
+    /// Whether an operating system goes that way onto a card.
+    pub fn installs(self) -> bool {
+        self != Self::DevlinkFlash
+    }
 }
 
 impl From<AllowedMethod> for InstallMethod {
@@ -381,6 +391,7 @@ impl From<AllowedMethod> for InstallMethod {
             AllowedMethod::Rshim => Self::Rshim,
             AllowedMethod::Pxe => Self::Pxe,
             AllowedMethod::LocalStorage => Self::LocalStorage,
+            AllowedMethod::DevlinkFlash => Self::DevlinkFlash,
         }
     }
 }

@@ -89,6 +89,9 @@ open_enum! {
         OfferImage,
         /// Card, by the agent of its host: reset it, and push the offered image over rshim.
         PushImage,
+        /// Card, by the agent of its host: flash the image, which is firmware, into `component` by
+        /// devlink.
+        FlashFirmware,
         /// Card: take back what is armed for an install by any of the ways: eject our media,
         /// empty our HTTP boot URL, put the boot override back, end our offer. What is remembered of
         /// an update is forgotten: a BMC takes none back.
@@ -115,6 +118,7 @@ impl ActionKind {
             | Self::ResetBmc
             | Self::RestartCard
             | Self::PushImage
+            | Self::FlashFirmware
             | Self::Unrecognized(_) => true,
             Self::HoldHost
             | Self::ReleaseHost
@@ -149,12 +153,18 @@ impl ActionKind {
             | Self::ResetBmc
             | Self::RestartCard
             | Self::PushImage
+            | Self::FlashFirmware
             | Self::ClearInstall
             | Self::PowerOn
             | Self::ShutdownGracefully
             | Self::ForceOff
             | Self::Unrecognized(_) => false,
         }
+    }
+
+    /// Whether the agent of the card's host carries it out.
+    pub fn is_of_host_agent(&self) -> bool {
+        matches!(self, Self::PushImage | Self::FlashFirmware)
     }
 
     /// Whether the action is about firmware of a card, and its BMC carries it out.
@@ -174,6 +184,7 @@ impl ActionKind {
             | Self::RestartCard
             | Self::OfferImage
             | Self::PushImage
+            | Self::FlashFirmware
             | Self::ClearInstall
             | Self::PowerOn
             | Self::ShutdownGracefully
@@ -200,6 +211,7 @@ impl ActionKind {
             | Self::ResetBmc
             | Self::RestartCard
             | Self::PushImage
+            | Self::FlashFirmware
             | Self::ClearInstall
             | Self::PowerOn
             | Self::ShutdownGracefully
@@ -260,7 +272,7 @@ pub struct Directive {
     pub seq: i64,
     /// The step this directive serves.
     pub step: Step,
-    /// Name of the site whose agent executes it; of `PushImage`, the report of the host's agent.
+    /// Name of the site whose agent executes it; of `PushImage` and `FlashFirmware`, the report of the host's agent.
     #[schemars(length(max = 253))]
     pub executor: String,
     /// The machine.
@@ -302,11 +314,12 @@ pub struct Action {
     /// What to do.
     pub kind: ActionKind,
     /// Image to stage or to write, for `StageInstall`, `StageHttpBoot`, `SetNetworkBoot`, `StagePxeBoot`,
-    /// `PullUpdate`, `PushUpdate`, `OfferImage`, `PushImage`, `PullFirmware` and `PushFirmware`; of a card's `PowerOn`, the one
+    /// `PullUpdate`, `PushUpdate`, `OfferImage`, `PushImage`, `PullFirmware`, `PushFirmware` and `FlashFirmware`; of a card's `PowerOn`, the one
     /// that is installed by it; of `StageBootEntry` and `SetBootOrder`, the one whose slot is meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageFacts>,
-    /// Id of the component that firmware is for, in the FirmwareInventory of the card's BMC. Of a
+    /// Id of the component that firmware is for, in the FirmwareInventory of the card's BMC; for
+    /// `FlashFirmware`, by its name in `devlink dev info`. Of a
     /// card's `ShutdownGracefully`, `ForceOff` and `PowerOn`: the one that is to run after them.
     #[schemars(length(max = 96))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -423,6 +436,26 @@ pub struct Expects {
     /// The rshim through which the target is reached, for `PushImage`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rshim: Option<RshimExpects>,
+    /// The devlink device by which the target is reached, for `FlashFirmware`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devlink: Option<DevlinkExpects>,
+}
+
+/// A devlink device, and the card that its host must find behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DevlinkExpects {
+    /// Its bus and its name there: `pci/0000:03:00.0`.
+    #[schemars(length(max = 128))]
+    pub handle: String,
+    /// Serial number of the card, as the host told it.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial_number: Option<String>,
+    /// PCI device serial number of the card, as the host told it.
+    #[schemars(length(max = 32))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_serial: Option<String>,
 }
 
 /// An rshim, and the card that its host must find behind it.

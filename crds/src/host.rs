@@ -506,7 +506,7 @@ pub struct PowerCycled {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentRecord {
-    /// Its id in the FirmwareInventory of the card's BMC.
+    /// Its id in the FirmwareInventory of the card's BMC, or its name in `devlink dev info`.
     #[schemars(length(max = 96))]
     pub component: String,
     /// The image that it is to run.
@@ -542,12 +542,17 @@ pub struct ComponentRecord {
     #[schemars(length(max = 128))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<String>,
-    /// When the BMC first told that it is written.
+    /// When whoever wrote it first told that it is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written_at: Option<Time>,
     /// When the BMC was asked to restart for it, or the card was powered on for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset_at: Option<Time>,
+    /// Set as long as nobody knows whether all of what its host was to write is there: Lockstep
+    /// changes the power of neither the card nor its host then. Ends with an update that is written, with
+    /// another `retryToken`, or, unless it hangs, once somebody has powered the card off and on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub torn: Option<TornFirmware>,
     /// When the wanted version was first seen to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_at: Option<Time>,
@@ -557,6 +562,25 @@ pub struct ComponentRecord {
     /// The highest security version of an image that the component was seen to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security_version: Option<i64>,
+}
+
+/// Firmware of which a part alone may be there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TornFirmware {
+    /// Since when.
+    pub since: Time,
+    /// `spec.retryToken` at that time; another one says that a person has looked.
+    #[schemars(length(max = 63))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_token: Option<String>,
+    /// Whether it may be being written still. Another `retryToken` says that this has ended, and the next
+    /// one that all of it is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hangs: bool,
+    /// Whether the card was seen off since. Of one that left this host: whether the host was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub was_off: bool,
 }
 
 /// An image that a card was seen to run.

@@ -69,6 +69,9 @@ use crate::LocalRef;
     validation = Rule::new("!has(self.activation) || (has(self.kind) && self.kind in ['Bmc', 'Firmware'])").message("activation is of firmware, kind Bmc or Firmware: an operating system runs when the card has booted it")
 )]
 #[x_kube(
+    validation = Rule::new("!has(self.writtenBy) || self.writtenBy != 'HostDevlink' || has(self.kind) && self.kind == 'Firmware' && (!has(self.activation) || self.activation == 'CardPowerCycle')").message("writtenBy: HostDevlink is of kind Firmware, which runs once the card was powered off and on (activation: CardPowerCycle)")
+)]
+#[x_kube(
     validation = Rule::new("has(self.service) == (has(self.kind) && self.kind == 'App')").message("an image of kind App needs service, the name under which cards run it; one of another kind has none")
 )]
 #[x_kube(
@@ -97,7 +100,8 @@ pub struct DpuImageSpec {
     #[serde(default)]
     pub kind: ImageKind,
     /// What of the card a `Bmc` or `Firmware` image is for, by its id in the `FirmwareInventory` of the
-    /// card's BMC, such as `BMC_Firmware` or `DPU_NIC`: there the version is read that runs.
+    /// card's BMC, such as `BMC_Firmware` or `DPU_NIC`: there the version is read that runs. With
+    /// `writtenBy: HostDevlink` by its name in `devlink dev info`, such as `fw.mgmt`.
     #[schemars(length(min = 1, max = 96), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
@@ -113,7 +117,12 @@ pub struct DpuImageSpec {
     /// `CardPowerCycle` for kind `Firmware`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activation: Option<FirmwareActivation>,
-    /// Version as the running system will report it, or of firmware the `FirmwareInventory`.
+    /// Who writes a `Firmware` image to the card. Absent is `CardBmc`. For `HostDevlink` the policy's
+    /// `install.methods` must name `DevlinkFlash`, and the host be trusted with its cards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_by: Option<FirmwareWriter>,
+    /// Version as the running system will report it, or of firmware the `FirmwareInventory` or the
+    /// driver.
     #[schemars(length(min = 1, max = 63))]
     pub version: String,
     /// `sha256:` and 64 hex digits over the whole file. Nothing unverified is ever served to a card.
@@ -211,6 +220,16 @@ pub enum FirmwareActivation {
     BmcReset,
     /// The card is powered off and on, by its BMC.
     CardPowerCycle,
+}
+
+/// Who writes firmware to a card.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FirmwareWriter {
+    /// The card's BMC.
+    #[default]
+    CardBmc,
+    /// The driver of the card on its host, which the host's agent asks for it by devlink.
+    HostDevlink,
 }
 
 impl DpuImageSpec {

@@ -31,6 +31,7 @@ pub mod observed;
 mod open_enum;
 pub mod report;
 pub mod service;
+pub mod version;
 pub mod wipe;
 
 pub use bmc::{BmcEndpoint, BmcTls, LocalRef, MachineIdentity, TlsTrust};

@@ -426,6 +426,23 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "DpuImage",
+            "writtenBy: HostDevlink is of kind Firmware",
+            json!({"spec": {"kind": "Bmc", "component": "fw", "writtenBy": "HostDevlink"}}),
+            json!({"spec": {"kind": "Firmware", "component": "fw", "writtenBy": "HostDevlink"}}),
+        ),
+        case(
+            "DpuImage",
+            "writtenBy: HostDevlink is of kind Firmware",
+            json!({"spec": {
+                "kind": "Firmware", "component": "fw", "writtenBy": "HostDevlink", "activation": "BmcReset",
+            }}),
+            json!({"spec": {
+                "kind": "Firmware", "component": "fw", "writtenBy": "HostDevlink",
+                "activation": "CardPowerCycle",
+            }}),
+        ),
+        case(
+            "DpuImage",
             "files are of images of kinds Os and Bundle",
             json!({"spec": {"kind": "Bmc", "component": "BMC_Firmware", "files": [{"slot": "bf.cfg", "template": "a"}]}}),
             json!({"spec": {"files": [{"slot": "bf.cfg", "template": "a"}]}}),

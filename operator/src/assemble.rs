@@ -267,6 +267,7 @@ fn firmware(
             image: found.map(|image| FirmwareImage {
                 component: image.spec.component.clone().unwrap_or_default(),
                 activation: image.spec.activation().into(),
+                writer: image.spec.written_by.unwrap_or_default(),
                 facts: facts(image),
                 requirements: requirements(world, key, image, joined),
                 vetting: of_kind(

@@ -46,6 +46,8 @@ pub(crate) fn seen_in_host(
         rshim: card.rshim.clone(),
         serial_number: card.serial_number.clone(),
         device_serial: card.device_serial.clone(),
+        devlink: card.devlink.clone(),
+        firmware: card.firmware.clone(),
     })
 }
 

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use lockstep_crds::dpu_inventory::DpuInventorySpec;
+use lockstep_crds::image::{FirmwareWriter, ImageKind};
 use lockstep_crds::report::Vantage;
 use lockstep_crds::{Dpu, DpuHost, DpuReport, MachineIdentity};
 use lockstep_operator::assemble::assemble;
@@ -248,6 +249,54 @@ fn versions_that_an_image_requires_come_with_who_is_alive_to_tell_them() {
         alive_of(&world),
         expected(false, true),
         "it is found no more"
+    );
+}
+
+#[test]
+fn what_the_driver_on_a_host_lists_comes_with_its_card_and_who_writes_firmware_with_the_image() {
+    let mut world = world();
+    let (mut dpu, mut machine) = (card("c", "h"), host("h"));
+    machine.spec.node_name = Some("n1".to_owned());
+    let named = json!([{"name": "fw"}, {"name": "bmc"}]);
+    dpu.spec.firmware_refs = serde_json::from_value(named).unwrap();
+    put(&mut world, dpu.clone());
+    put(&mut world, machine.clone());
+    for (name, writer) in [("fw", Some(FirmwareWriter::HostDevlink)), ("bmc", None)] {
+        let mut image = image(name, "1.68.0");
+        image.spec.kind = ImageKind::Firmware;
+        image.spec.component = Some(name.to_owned());
+        image.spec.written_by = writer;
+        put(&mut world, image);
+    }
+    let mut told = seen(&[("host-n1", "h")], &[]);
+    told.inventory.system = serde_json::from_value(json!({
+        "from": "HostOs", "report": "host-n1", "observedAt": at(0),
+        "facts": {"serialNumber": "SN-1"},
+    }))
+    .unwrap();
+    join(&mut world, &[(&dpu, told)], &[(&machine, Some("n1"))]);
+    let inventory = |running: &str| {
+        json!({"inventory": {"cards": [{
+            "serialNumber": "SN-1", "devlink": "pci/0000:03:00.0",
+            "firmware": [{"name": "fw", "running": running, "pending": "1.68.0"}],
+        }]}})
+    };
+    let host = |running: &str| report("host-n1", "HostOs", "n1", &inventory(running));
+    let wake = put(&mut world, host("1.67.0"));
+    assert_eq!(wake.hosts, BTreeSet::from([key("h")]));
+    let view = view(&world);
+    let seen = view.cards[0].in_host.as_ref().unwrap();
+    assert_eq!(seen.devlink.as_deref(), Some("pci/0000:03:00.0"));
+    let listed = &seen.firmware[0];
+    assert_eq!(
+        [&listed.running, &listed.pending].map(Option::as_deref),
+        [Some("1.67.0"), Some("1.68.0")]
+    );
+    let wanted = view.cards[0].firmware.iter();
+    let writers = wanted.map(|one| one.image.as_ref().unwrap().writer);
+    assert_eq!(
+        writers.collect::<Vec<_>>(),
+        [FirmwareWriter::HostDevlink, FirmwareWriter::CardBmc]
     );
 }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 use lockstep_local::disks::disks;
 use lockstep_local::filesystems::{filesystems, replayed};
 use lockstep_local::inventory::{Inventory, MAX_JSON};
-use lockstep_local::netlink::{Told, offloads, permanent_addresses};
+use lockstep_local::netlink::{
+    FlashError, Handle, Told, device, flash, offloads, permanent_addresses,
+};
 use lockstep_local::pci::functions;
 use lockstep_local::ports::ports;
 use lockstep_local::{Fact, Root, cpu, smbios};
@@ -202,6 +204,14 @@ fn offloads_are_what_ethtool_says() {
         }
         assert!(checked > 10, "{text}");
     }
+}
+
+#[test]
+fn a_device_that_is_not_there_is_not_flashed() {
+    let handle: Handle = "pci/ffff:ff:1f.7".parse().unwrap();
+    assert_eq!(device(&handle).known(), None);
+    let told = flash(&handle, "lockstep/nothing", |progress| panic!("{progress}"));
+    assert!(matches!(told, Err(FlashError::NotBegun(_))), "{told:?}");
 }
 
 #[test]

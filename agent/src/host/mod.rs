@@ -2,10 +2,11 @@
 //!
 //! It tells which machine its Node is, since when it runs, what it is made of and which cards are
 //! in it. It reads and never writes there, unless it was given a store: then it also pushes images
-//! to the cards of a host that is trusted with them. Its identity is the token that its
+//! to the cards of a host that is trusted with them, and flashes their firmware. Its identity is the token that its
 //! Pod was given, and admission takes from it only what is named after the node that stands in that
 //! token.
 
+mod flash;
 mod push;
 
 use std::net::Ipv6Addr;
@@ -57,7 +58,7 @@ pub struct HostArgs {
     pub install: InstallArgs,
 }
 
-/// What installs over rshim need.
+/// What installs over rshim, and firmware by devlink, need.
 #[derive(Args, Clone, Debug)]
 pub struct InstallArgs {
     /// Base URL of the site's image store. With it, cards are installed over rshim.
@@ -75,6 +76,10 @@ pub struct InstallArgs {
     /// The longest image that is kept there; a longer one is not installed.
     #[arg(long, default_value_t = 8 << 30)]
     pub max_image_bytes: u64,
+    /// Folder in which the kernel of this host looks for firmware. With it, firmware of cards is
+    /// flashed by devlink, out of the folder `lockstep` in it.
+    #[arg(long, requires = "store")]
+    pub firmware_dir: Option<PathBuf>,
 }
 
 /// Runs until `ending`, or until its port fails.
@@ -90,6 +95,7 @@ pub async fn run(args: HostArgs, ending: CancellationToken) -> Result<()> {
     let machine = LocalMachine::mounted_at(&args.root);
     let listener = listen(args.health_port).await?;
     let (inventory, latest) = InventoryReader::new(machine.clone(), Whose::Host, FLOOR);
+    let inventory = inventory.flashing(args.install.firmware_dir.is_some());
     let figures = Arc::new(MachineFigures::new(machine.root.clone()));
     let node = args.node.clone();
     let host = Host {
@@ -104,7 +110,8 @@ pub async fn run(args: HostArgs, ending: CancellationToken) -> Result<()> {
     let pusher = match &install.store {
         Some(store) => {
             let orders = Orders::new(&client, &args.namespace, &node);
-            Some(Pusher::new(orders, root, store, &install, tell)?)
+            let pusher = Pusher::new(orders, root, store, &install, tell)?;
+            Some(pusher.prompting(inventory.prompt()))
         }
         None => None,
     };

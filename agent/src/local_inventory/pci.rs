@@ -268,6 +268,10 @@ fn card(machine: &Machine, seen: &MachineCard, unread: &mut Unreads) -> CardSeen
         macs,
         health,
         rshim: seen.rshim.as_deref().and_then(|rshim| text(rshim, 64)),
+        devlink: seen
+            .devlink
+            .as_deref()
+            .and_then(|device| whole(device, 128)),
         firmware: unread
             .known("cards", seen.firmware.as_ref())
             .map(|versions| {

@@ -2,12 +2,13 @@
 //! whoever writes the report.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_crds::inventory::Inventory;
 use lockstep_local::Root;
 use lockstep_local::netlink::Told;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -67,6 +68,8 @@ pub struct InventoryReader {
     floor: Duration,
     due: Instant,
     listener: Listener,
+    prompt: Arc<Notify>,
+    flashes: bool,
     latest: watch::Sender<Option<Inventory>>,
 }
 
@@ -85,9 +88,21 @@ impl InventoryReader {
             floor,
             due: Instant::now(),
             listener,
+            prompt: Arc::default(),
+            flashes: false,
             latest,
         };
         (reader, told)
+    }
+
+    /// The same of an agent that may have firmware written: it tells of the devices by which it would.
+    pub fn flashing(self, flashes: bool) -> Self {
+        Self { flashes, ..self }
+    }
+
+    /// By which others say that something changed of which the kernel tells nothing.
+    pub fn prompt(&self) -> Arc<Notify> {
+        Arc::clone(&self.prompt)
     }
 
     /// Runs until `ending`.
@@ -113,13 +128,22 @@ impl InventoryReader {
             () = self.listener.at_rest() => {
                 self.due = self.due.min(Instant::now() + AFTERWARDS);
             }
+            () = self.prompt.notified() => {}
+        }
+    }
+
+    /// Whoever has no firmware written offers no device to write it by.
+    fn offer(&self, inventory: &mut Inventory) {
+        for card in &mut inventory.cards {
+            card.devlink.take_if(|_| !self.flashes);
         }
     }
 
     async fn read(&mut self) {
         let (machine, whose) = (self.machine.clone(), self.whose);
         match tokio::task::spawn_blocking(move || machine.read().inventory(whose)).await {
-            Ok(inventory) => {
+            Ok(mut inventory) => {
+                self.offer(&mut inventory);
                 let changed = self.latest.send_if_modified(|latest| {
                     let changed = latest.as_ref() != Some(&inventory);
                     *latest = Some(inventory);
@@ -138,6 +162,7 @@ impl InventoryReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lockstep_crds::inventory::CardSeen;
     use std::fs;
 
     #[tokio::test]
@@ -164,5 +189,41 @@ mod tests {
         reader.read().await;
         let memory = latest.borrow_and_update().clone().unwrap().memory.unwrap();
         assert_eq!(memory.usable_bytes, Some(2_097_152));
+    }
+
+    #[tokio::test]
+    async fn a_device_to_write_firmware_by_is_told_by_whoever_does_that_alone() {
+        let seen: CardSeen = serde_json::from_value(serde_json::json!({
+            "devlink": "pci/0000:03:00.0", "firmware": [{"name": "fw", "running": "1.0"}],
+        }))
+        .unwrap();
+        for (flashes, wanted) in [(true, Some("pci/0000:03:00.0")), (false, None)] {
+            let mut inventory = Inventory {
+                cards: vec![seen.clone()],
+                ..Inventory::default()
+            };
+            let dir = tempfile::tempdir().unwrap();
+            let machine = LocalMachine::at(dir.path());
+            let (reader, _) = InventoryReader::new(machine, Whose::Host, Duration::from_secs(60));
+            reader.flashing(flashes).offer(&mut inventory);
+            assert_eq!(inventory.cards[0].devlink.as_deref(), wanted);
+            assert_eq!(inventory.cards[0].firmware, seen.firmware);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_changed_something_has_it_read_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = LocalMachine::at(dir.path());
+        let (mut reader, _latest) =
+            InventoryReader::new(machine, Whose::Host, Duration::from_secs(3600));
+        reader.wait().await;
+        let prompt = reader.prompt();
+        prompt.notify_one();
+        let began = Instant::now();
+        reader.wait().await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        reader.wait().await;
+        assert!(began.elapsed() > Duration::from_secs(3000));
     }
 }

@@ -202,6 +202,7 @@ fn card(number: usize) -> MachineCard {
         ports: (0..400).map(|port| format!("port{port:04}")).collect(),
         disks: Vec::new(),
         rshim: Some(long()),
+        devlink: Some(whole(128)),
         firmware: Fact::Known(versions()),
     }
 }
@@ -541,6 +542,7 @@ fn functions_have_their_names_and_go_before_their_cards() {
         card.macs = Vec::new();
         card.firmware = Vec::new();
         (card.vendor, card.family, card.rshim) = (None, None, None);
+        card.devlink = None;
         (card.slot, card.part_number, card.device_serial) = (None, None, None);
     }
     super::fit::to_most_bytes(&mut crowded);

@@ -70,6 +70,7 @@ impl Worker {
             | ActionKind::RestartCard
             | ActionKind::OfferImage
             | ActionKind::PushImage
+            | ActionKind::FlashFirmware
             | ActionKind::PowerOn
             | ActionKind::ShutdownGracefully
             | ActionKind::ForceOff
@@ -127,6 +128,7 @@ impl Worker {
             | ActionKind::StageBootEntry
             | ActionKind::SetBootOrder
             | ActionKind::PushImage
+            | ActionKind::FlashFirmware
             | ActionKind::PowerOn
             | ActionKind::ShutdownGracefully
             | ActionKind::ForceOff
@@ -298,7 +300,9 @@ impl Worker {
             }
             // What was prepared is what is offered.
             ActionKind::OfferImage => return End::Done(None),
-            ActionKind::PushImage => return End::Failed(of_the_host()),
+            ActionKind::PushImage | ActionKind::FlashFirmware => {
+                return End::Failed(of_the_host());
+            }
             ActionKind::ClearInstall => return self.clear(bmc, settled).await,
             ActionKind::Unrecognized(kind) => {
                 return End::Failed(Refusal::new("ActionUnknown", kind.clone()));
@@ -403,6 +407,7 @@ impl Worker {
             | ActionKind::RestartCard
             | ActionKind::OfferImage
             | ActionKind::PushImage
+            | ActionKind::FlashFirmware
             | ActionKind::PowerOn
             | ActionKind::ShutdownGracefully
             | ActionKind::ForceOff

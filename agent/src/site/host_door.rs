@@ -1,11 +1,12 @@
-//! Where the agent of a host gets the image that it is to push to a card.
+//! Where the agent of a host gets the image that it is to push to a card, or to flash there.
 //!
 //! It shows the token of its Pod, made for this alone; the API server says whose it is and on
-//! which node that Pod runs. An open directive to push is the permission: without one that names
+//! which node that Pod runs. An open directive to push or to flash is the permission: without one that names
 //! that agent and that card, for a host that is trusted with it, nobody gets anything. The image is given out as it is, to be hashed
-//! there, and what is the card's own apart from it, once a look at card and host speaks for it.
+//! there, and what is the card's own apart from it, once a look at card and host speaks for it. Firmware
+//! has nothing of a card's own, so nothing of it is offered before.
 //!
-//! Just before it resets the card, that agent asks whether it may (`go`). It cannot see a BMC, and what is
+//! Just before it resets the card, or has its firmware written, that agent asks whether it may (`go`). It cannot see a BMC, and what is
 //! reported of one may be as old as the download was long.
 
 use std::net::IpAddr;
@@ -135,13 +136,13 @@ impl Door {
         asked.ok_or_else(|| StatusCode::FORBIDDEN.into_response())
     }
 
-    /// Open directives to push to a card.
+    /// Open directives to push to a card, or to flash it.
     fn pushes(&self, card: &str) -> Vec<Asked> {
         let hosts = self.hosts.known().objects;
         let of_host = |host: &Arc<DpuHost>| -> Vec<Asked> {
             let open = host.status.iter().flat_map(|status| &status.directives);
             let pushes = open.filter(|directive| {
-                directive.action.kind == ActionKind::PushImage && directive.target.uid == card
+                directive.action.kind.is_of_host_agent() && directive.target.uid == card
             });
             pushes.filter_map(|push| Asked::of(host, push)).collect()
         };
@@ -208,10 +209,12 @@ async fn image(
 ) -> Response {
     match door.admit(&card, &headers, peer).await {
         Ok(asked) => {
-            let store = &door.site.store;
-            store
-                .serve_bare(&asked.image, &card, &method, &headers)
-                .await
+            let (store, image) = (&door.site.store, &asked.image);
+            if asked.push.action.kind == ActionKind::FlashFirmware {
+                store.serve_known(image, &card, &method, &headers).await
+            } else {
+                store.serve_bare(image, &card, &method, &headers).await
+            }
         }
         Err(refused) => refused,
     }

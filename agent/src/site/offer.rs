@@ -13,7 +13,7 @@ use crate::site::worker::Worker;
 pub(super) fn of_the_host() -> Refusal {
     Refusal::new(
         "ActionUnsuitable",
-        "an image is pushed by the agent of the card's host, not by that of its site",
+        "what goes through the host is pushed or flashed by the agent of the card's host, not by that of its site",
     )
 }
 

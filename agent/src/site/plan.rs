@@ -65,7 +65,9 @@ impl Site {
                     && self.our_http_uri(&target.uid, facts).is_none()
                     && !self.is_our_override(&target.name, &target.uid, facts)
             }
-            ActionKind::PushImage | ActionKind::Unrecognized(_) => false,
+            ActionKind::PushImage | ActionKind::FlashFirmware | ActionKind::Unrecognized(_) => {
+                false
+            }
         }
     }
 
@@ -117,6 +119,7 @@ impl Site {
             | ActionKind::RestartCard
             | ActionKind::OfferImage
             | ActionKind::PushImage
+            | ActionKind::FlashFirmware
             | ActionKind::HoldHost
             | ActionKind::ReleaseHost
             | ActionKind::PowerOn
@@ -226,7 +229,7 @@ impl Worker {
             ActionKind::ResetBmc => self.only(MachineKind::Card).map(|()| Plan::Act),
             ActionKind::RestartCard => self.plan_restart(directive, facts),
             ActionKind::OfferImage => self.plan_offer(directive),
-            ActionKind::PushImage => Err(of_the_host()),
+            ActionKind::PushImage | ActionKind::FlashFirmware => Err(of_the_host()),
             ActionKind::ClearInstall => self.plan_clear(facts),
             ActionKind::Unrecognized(kind) => Err(Refusal::new(
                 "ActionUnknown",

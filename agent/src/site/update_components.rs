@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 use lockstep_crds::directive::Directive;
+use lockstep_crds::image::FirmwareWriter;
 use lockstep_crds::inventory::FirmwareComponent;
 use lockstep_crds::observed::Offer;
 use lockstep_crds::report::{BmcReport, ComponentReport, FetchReport};
@@ -47,6 +48,7 @@ pub(super) fn watch_components(
         let firmware = firmware_of(card, hosts, policies, images);
         let named = firmware
             .into_iter()
+            .filter(|image| image.spec.written_by != Some(FirmwareWriter::HostDevlink))
             .filter_map(|image| image.spec.component.clone());
         input.components = named.collect();
         input.components.sort();

@@ -217,6 +217,11 @@ pub struct CardSeen {
     #[schemars(length(max = 64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rshim: Option<String>,
+    /// Its devlink device on this host, by bus and name there: `pci/0000:03:00.0`. That is the one
+    /// which tells `firmware`. Told by an agent alone that can have firmware written by it.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devlink: Option<String>,
     /// Versions of its firmware by its driver's account.
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

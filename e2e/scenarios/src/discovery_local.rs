@@ -27,6 +27,8 @@ use crate::registry::Context;
 use crate::report::Report;
 use tools::Comparison;
 
+pub(crate) use drivers::NETDEVSIM;
+
 const NODE: &str = "node1";
 const CARD: &str = "card1";
 const OF_HOST: &str = "host-node1";

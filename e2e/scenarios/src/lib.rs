@@ -34,6 +34,7 @@ pub mod image_registry;
 pub mod image_server;
 pub mod image_trust;
 pub mod images;
+pub mod install_devlink;
 pub mod install_ipu;
 pub mod install_pxe;
 pub mod install_redfish_update;

@@ -11,10 +11,10 @@ use crate::report::Report;
 use crate::{
     aarch64_agent, address_swap, adopt, adopt_update, bad_input, bmc_quirks, boot_slots,
     crash_points, dead_man, discovery_join, discovery_local, discovery_mixed, first_light,
-    found_to_ready, helm, host_in_use, host_wait, image_registry, image_trust, install_ipu,
-    install_pxe, install_redfish_update, install_rshim, install_service, install_uefi_http,
-    restore, rshim_device, simulated_fleet, simulator_conformance, store_crash, update_bmc,
-    update_firmware, update_rollback, upgrade_mid_operation, wipe, xpu_diskless,
+    found_to_ready, helm, host_in_use, host_wait, image_registry, image_trust, install_devlink,
+    install_ipu, install_pxe, install_redfish_update, install_rshim, install_service,
+    install_uefi_http, restore, rshim_device, simulated_fleet, simulator_conformance, store_crash,
+    update_bmc, update_firmware, update_rollback, upgrade_mid_operation, wipe, xpu_diskless,
 };
 
 /// What a scenario gets.
@@ -111,6 +111,12 @@ pub const ALL: &[Scenario] = &[
         about: "a boot stream pushed to an rshim that is a character device of a VM's kernel: every byte arrives, and a busy one is refused",
         tier: Tier::All,
         run: |context| Box::pin(rshim_device::run(context)),
+    },
+    Scenario {
+        name: "install-devlink",
+        about: "firmware flashed by devlink to a VM's kernel and netdevsim: byte for byte, never believed, never twice, never by an isolated host",
+        tier: Tier::All,
+        run: |context| Box::pin(install_devlink::run(context)),
     },
     Scenario {
         name: "host-in-use",

@@ -365,7 +365,10 @@ pub(crate) fn issue(
             let method = road::method_of(&directive.action.kind);
             begin_install(view, record, &directive, method, now);
         }
-        ActionKind::PullFirmware | ActionKind::PushFirmware | ActionKind::ResetBmc => {
+        ActionKind::PullFirmware
+        | ActionKind::PushFirmware
+        | ActionKind::FlashFirmware
+        | ActionKind::ResetBmc => {
             begin_firmware(view, record, &directive, now);
         }
         ActionKind::PushImage | ActionKind::RestartCard => {

@@ -14,6 +14,7 @@ use crate::intent::Intent;
 use crate::reach;
 use crate::reason::Reason;
 use crate::requirement::Judgement;
+use crate::torn;
 use crate::vetting;
 use crate::view::{CardView, FirmwareImage, View};
 
@@ -36,7 +37,7 @@ enum Lack {
 /// Why the card may not be powered on by us with what waits there, if it may not. What is not known now
 /// was known when it was written.
 pub(crate) fn refused(view: &View, card: &CardView, kept: &CardRecord) -> Option<String> {
-    refused_to(&ActivatedBy::CardPowerCycle, view, card, &kept.components)
+    refused_to(&ActivatedBy::CardPowerCycle, view, card, kept, None)
 }
 
 /// The same of an effect on the card, whatever that is for.
@@ -53,7 +54,7 @@ pub(crate) fn refused_by(
         (ActionKind::RestartCard, ActivatedBy::BmcReset),
     ];
     let mut lets_run = lets_run.into_iter().filter(|(kind, _)| kind == action);
-    lets_run.find_map(|(_, by)| refused_to(&by, view, card, &kept.components))
+    lets_run.find_map(|(_, by)| refused_to(&by, view, card, kept, None))
 }
 
 /// The same of what lets `component` run: the others that it would let run too.
@@ -64,19 +65,20 @@ pub(crate) fn refused_beside(
     card: &CardView,
     kept: &CardRecord,
 ) -> Option<String> {
-    let components = kept.components.iter();
-    let others = components.filter(|one| one.component != component);
-    refused_to(by, view, card, others)
+    refused_to(by, view, card, kept, Some(component))
 }
 
-fn refused_to<'a>(
+fn refused_to(
     by: &ActivatedBy,
     view: &View,
     card: &CardView,
-    components: impl IntoIterator<Item = &'a ComponentRecord>,
+    kept: &CardRecord,
+    but: Option<&str>,
 ) -> Option<String> {
     let spec = &view.policy.as_ref()?.spec;
-    let mut components = components.into_iter();
+    // Nobody is told that anything runs once a card is powered off which may not be.
+    let components = kept.components.iter().filter(|_| !torn::is_torn(kept));
+    let mut components = components.filter(|one| Some(one.component.as_str()) != but);
     components.find_map(|one| match judge(spec, card, one, waiting(one, by)?) {
         Err(Lack::Refused(why)) => Some(why),
         Ok(()) | Err(Lack::Awaited(_)) => None,

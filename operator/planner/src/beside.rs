@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
+use lockstep_crds::host::CardRecord;
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::BmcReport;
 
@@ -13,6 +14,7 @@ use crate::intent::Intent;
 use crate::obstacle::obstacle;
 use crate::reason::Reason;
 use crate::stage;
+use crate::torn;
 use crate::view::{CardView, View};
 
 /// The cards beside one that is on and is going to be stopped: that may take the host
@@ -29,9 +31,9 @@ pub(crate) fn require_quiet_siblings(
         return Ok(());
     }
     // Of its own nothing is under way but what this is to bring to its end.
-    let others = || with_bmc(view).filter(|other| other.uid() != card.uid());
-    none_installs(others(), view, record, now)?;
-    may_lose_power(others(), view, spec, now)
+    let is_other = |other: &&CardView| other.uid() != card.uid();
+    none_installs(view.cards.iter().filter(is_other), view, record, now)?;
+    may_lose_power(with_bmc(view).filter(is_other), view, spec, now)
 }
 
 fn with_bmc(view: &View) -> impl Iterator<Item = &CardView> {
@@ -98,9 +100,10 @@ pub(crate) fn require_no_install(
     record: &DpuHostStatus,
     now: Timestamp,
 ) -> Result<(), Intent> {
-    none_installs(with_bmc(view), view, record, now)
+    none_installs(view.cards.iter(), view, record, now)
 }
 
+/// Going by what is recorded, whatever is seen of a card now.
 fn none_installs<'a>(
     cards: impl Iterator<Item = &'a CardView>,
     view: &View,
@@ -115,6 +118,24 @@ fn none_installs<'a>(
                 until,
             ));
         }
+        let kept = record.record_of(&card.uid());
+        if let Some(why) = kept.and_then(torn::stalled) {
+            return Err(why);
+        }
     }
-    Ok(())
+    if let Some(until) = card::left_installing(view, record, now) {
+        return Err(left_behind(until));
+    }
+    let is_here = |kept: &&CardRecord| view.cards.iter().any(|card| card.uid() == kept.uid);
+    let mut gone = record.cards.iter().filter(|kept| !is_here(kept));
+    gone.find_map(torn::stalled).map_or(Ok(()), Err)
+}
+
+/// An installer goes on writing though its card has been moved to another host.
+pub(crate) fn left_behind(until: Timestamp) -> Intent {
+    Intent::wait_until(
+        Reason::AwaitingOs,
+        "a card that belongs to another host now may still be installing in this one",
+        until,
+    )
 }

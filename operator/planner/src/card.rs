@@ -28,6 +28,7 @@ use crate::reason::Reason;
 use crate::retire;
 use crate::roll_back;
 use crate::stage;
+use crate::torn;
 use crate::view::{CardView, View, Wanted};
 use crate::wipe;
 
@@ -164,6 +165,7 @@ pub fn intent(
         Some(kept) => roll_back::told(kept, card, needed),
         None => needed,
     };
+    let needed = torn::guarded(view, record, needed, now);
     if let Intent::Act(draft) = &needed
         && draft.target.uid == card.uid()
         && let Some(kept) = record_of(record, card)
@@ -353,7 +355,8 @@ fn undo(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) ->
     } else {
         let kept = record_of(record, card);
         let armed = kept.and_then(|kept| armed_firmware::refused(view, card, kept));
-        armed.map_or_else(nothing_wanted, armed_firmware::told)
+        let torn = kept.and_then(torn::stalled);
+        torn.unwrap_or_else(|| armed.map_or_else(nothing_wanted, armed_firmware::told))
     };
     let Some(kept) = record_of(record, card) else {
         return idle;
@@ -367,7 +370,7 @@ fn undo(view: &View, record: &DpuHostStatus, card: &CardView, now: Timestamp) ->
         }
         return Intent::wait_until(
             Reason::UndoingBeforeDelete,
-            format!("the card's BMC may be writing firmware, which is awaited until {end}"),
+            format!("firmware may be being written to the card, which is awaited until {end}"),
             end,
         );
     }
@@ -687,5 +690,6 @@ pub(crate) fn expects(card: &CardView, power: Option<PowerState>, safe_stage: bo
         safe_stage,
         host: None,
         rshim: None,
+        devlink: None,
     }
 }

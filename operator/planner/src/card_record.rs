@@ -23,6 +23,7 @@ use crate::roll_back;
 use crate::show_choice;
 use crate::slots;
 use crate::takedown;
+use crate::torn;
 use crate::view::{CardView, View, Wanted};
 use crate::whole_card;
 use crate::wipe;
@@ -94,6 +95,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         retire::forgive(view, card, &mut kept, now);
         record.cards.push(kept);
     }
+    torn::forgive_the_gone(view, record, now);
     forget_the_gone(view, record, now);
     record
         .cards
@@ -166,6 +168,7 @@ fn forget_the_gone(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         let directed = directives.iter().any(|open| open.target.uid == kept.uid);
         let failed = kept.observed_at.is_none() && (kept.attempts > 0 || kept.given_up)
             || kept.roll_back.is_some()
+            || torn::is_torn(kept)
             || kept
                 .components
                 .iter()
@@ -186,7 +189,8 @@ fn makes_room(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> bool {
         return true;
     }
     let is_here = |kept: &CardRecord| view.cards.iter().any(|card| card.uid() == kept.uid);
-    let may_go = |kept: &CardRecord| !is_here(kept) && !wipe::outlives(kept, now);
+    let stays = |kept: &CardRecord| wipe::outlives(kept, now) || torn::is_torn(kept);
+    let may_go = |kept: &CardRecord| !is_here(kept) && !stays(kept);
     let gone = record.cards.iter().position(may_go);
     gone.map(|index| record.cards.remove(index)).is_some()
 }

@@ -126,7 +126,7 @@ impl Transition {
         Self {
             card: Some(card.to_owned()),
             reason: "CancelledButArmed".to_owned(),
-            message: "let go while its BMC may still hold our media or boot override: eject and reset them by hand".to_owned(),
+            message: "let go while its BMC may still hold our media or boot override, or the card firmware that does not run yet, is there in part or may be being written still: eject and reset the former by hand, and see to the latter, its host's kernel log too, before card or host is powered off, on or reset".to_owned(),
             warning: true,
         }
     }

@@ -11,6 +11,7 @@ use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
 use lockstep_crds::directive::{Action, ActionKind, ActivatedBy, Step};
 use lockstep_crds::host::{CardRecord, ComponentRecord};
+use lockstep_crds::image::FirmwareWriter;
 use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::observed::{Offer, PowerState};
 use lockstep_crds::report::{BmcReport, ComponentReport};
@@ -22,6 +23,7 @@ use crate::card_record::{install_end, returns_by, supersedes};
 use crate::failure;
 use crate::firmware_activation::activation;
 use crate::firmware_record::{is_under_way, of, runs};
+use crate::flash;
 use crate::install::image_ready;
 use crate::intent::{Draft, Intent, plain};
 use crate::leave::{Leave, leave};
@@ -29,6 +31,7 @@ use crate::reach;
 use crate::reason::Reason;
 use crate::requirement;
 use crate::stage;
+use crate::torn;
 use crate::update::{PULL_SETTLES, PUSH_SETTLES};
 use crate::vetting;
 use crate::view::{CardView, FirmwareImage, View, Wanted};
@@ -49,6 +52,9 @@ pub(crate) fn next(
         return None;
     }
     if let Some(open) = kept.components.iter().find(|one| is_under_way(one)) {
+        if let Some(why) = torn::hanging(kept, open) {
+            return Some(why);
+        }
         let next = activation(view, record, spec, card, kept, open, now);
         return Some(next.unwrap_or_else(|why| why));
     }
@@ -77,12 +83,16 @@ pub(crate) fn next(
             if let Some(why) = beside {
                 return Some(armed_firmware::told(why));
             }
+            if let Some(why) = torn::stalled_beside(kept, &image.component) {
+                return Some(why);
+            }
             let next = update(view, record, spec, card, kept, image, now);
             return Some(next.unwrap_or_else(|why| why));
         }
     }
-    // An install would let it run.
-    armed_firmware::refused(view, card, kept).map(armed_firmware::told)
+    // An install would take the card's power, or let it run.
+    let torn = torn::stalled(kept);
+    torn.or_else(|| armed_firmware::refused(view, card, kept).map(armed_firmware::told))
 }
 
 /// Whether everything that is wanted of the card's firmware was seen running, and nothing else is
@@ -163,6 +173,12 @@ fn missing(card: &CardView, name: &str, now: Timestamp) -> Intent {
     }
 }
 
+/// Who is asked to write an update.
+enum By<'a> {
+    Bmc { is_sent: bool, running: &'a str },
+    Host,
+}
+
 /// Asks for the update, once nothing speaks against it and the host is held as the policy says.
 fn update(
     view: &View,
@@ -174,9 +190,15 @@ fn update(
     now: Timestamp,
 ) -> Result<Intent, Intent> {
     if card.dpu.spec.bmc.is_none() {
+        let lack = match image.writer {
+            FirmwareWriter::CardBmc => "to write it",
+            FirmwareWriter::HostDevlink => {
+                "to tell when its host may write it, nor to power it off and on afterwards"
+            }
+        };
         return Err(Intent::stall(
             Reason::NoInstallRoad,
-            "firmware is wanted on the card, and it has no BMC to write it",
+            format!("firmware is wanted on the card, and it has no BMC {lack}"),
         ));
     }
     card::require_one_host(card)?;
@@ -198,9 +220,21 @@ fn update(
     if whole_card::is_restarted(facts) && image.activation == ActivatedBy::BmcReset {
         whole_card::may_begin(view, record, spec, card, facts, now)?;
     }
-    let (shown, running) = component(card, facts, image)?;
-    may_begin(spec, card, kept, one, running)?;
-    let is_sent = is_sent(card, kept, image, shown)?;
+    let by = match image.writer {
+        FirmwareWriter::CardBmc => {
+            let (shown, running) = component(card, facts, image)?;
+            may_begin(spec, card, kept, one, running)?;
+            By::Bmc {
+                is_sent: is_sent(card, kept, image, shown)?,
+                running,
+            }
+        }
+        FirmwareWriter::HostDevlink => {
+            let running = flash::require_way(view, record, spec, card, image, now)?;
+            may_begin(spec, card, kept, one, running)?;
+            By::Host
+        }
+    };
     requirement::all_met(
         record,
         card,
@@ -221,6 +255,9 @@ fn update(
         return Ok(card::clear(view, kept, card, now));
     }
     require_quiet(spec, card, facts, now)?;
+    let By::Bmc { is_sent, running } = by else {
+        return flash::next(view, card, image, facts, now);
+    };
     let (kind, settle_seconds, how) = if is_sent {
         (ActionKind::PushFirmware, PUSH_SETTLES, "sending")
     } else {
@@ -319,8 +356,9 @@ fn may_begin(
         return Err(Intent::stall(
             Reason::FirmwareFailed,
             format!(
-                "{} update(s) of {component} to {version} did not end in its running; it runs {running}{}",
+                "{} update(s) of {component} to {version} did not end in its running; it runs {running}{}{}",
                 one.attempts,
+                torn::note(one),
                 failure::told(kept, image)
             ),
         ));

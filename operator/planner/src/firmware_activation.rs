@@ -14,6 +14,7 @@ use lockstep_crds::report::BmcReport;
 use crate::armed_firmware;
 use crate::card::{self, machine};
 use crate::firmware::{is_armed_as_it_stays, require_quiet};
+use crate::flash;
 use crate::intent::{Draft, Intent, plain};
 use crate::leave::{Leave, leave};
 use crate::reach;
@@ -55,7 +56,12 @@ pub(crate) fn activation(
         return Ok(why);
     }
     let Some(written) = &one.written_at else {
-        let what = format!("the BMC of {} was asked to write it", machine(card));
+        let who = if flash::is_by_host(one) {
+            "host"
+        } else {
+            "BMC"
+        };
+        let what = format!("the {who} of {} was asked to write it", machine(card));
         return Ok(awaited(what, ends));
     };
     let cycles = one.activation == Some(ActivatedBy::CardPowerCycle);

@@ -1,30 +1,29 @@
 //! What is remembered of each component of a card, brought up to what its BMC shows.
 
-use std::cmp::Ordering;
-
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::directive::{ActionKind, ActivatedBy, Directive};
-use lockstep_crds::host::{CardRecord, ComponentRecord, PowerCycled};
+use lockstep_crds::host::{CardRecord, ComponentRecord, PowerCycled, TornFirmware};
 use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{BmcReport, ComponentUpdate, UpdateState};
 
 use crate::armed_firmware;
+use crate::card;
 use crate::failure;
 use crate::fetch;
 use crate::firmware::shown;
-use crate::version::compare;
+use crate::flash;
+use crate::standing;
+use crate::torn;
 use crate::view::{CardView, FirmwareImage, View};
+pub(crate) use lockstep_crds::version::is as runs;
 
 /// Components that the record holds of one card.
 const MOST: usize = 8;
-
-/// Whether that is the wanted version.
-pub(crate) fn runs(shown: &str, wanted: &str) -> bool {
-    compare(shown, wanted) == Some(Ordering::Equal)
-}
+/// What a card gets to come up after its power cycle, and its driver to list what runs, at the least.
+const CYCLE: SignedDuration = SignedDuration::from_secs(900);
 
 /// What is remembered of the component that the image is for, if it is about that image.
 pub(crate) fn of<'a>(kept: &'a CardRecord, image: &FirmwareImage) -> Option<&'a ComponentRecord> {
@@ -61,9 +60,10 @@ pub(crate) fn is_begun(record: &DpuHostStatus, card: &CardView) -> bool {
     kept.is_some_and(|kept| kept.components.iter().any(is_under_way))
 }
 
-/// Whether something is written that nobody can take back, and does not run (S15).
+/// Whether something is written that nobody can take back, all of it or a part, and does not run (S15).
 pub(crate) fn is_armed(kept: &CardRecord) -> bool {
-    kept.components.iter().any(|one| one.pending.is_some())
+    let mut components = kept.components.iter();
+    components.any(|one| one.pending.is_some() || one.torn.is_some())
 }
 
 /// How long an update may take.
@@ -74,6 +74,18 @@ fn timeout(view: &View) -> SignedDuration {
         .map(|policy| policy.spec.install.clone())
         .unwrap_or_default();
     SignedDuration::from_secs(install.firmware_timeout_seconds)
+}
+
+/// Until when an update is awaited that begins now. A driver writes as long as its directive lasts, and
+/// the card is powered off and on after that.
+fn ends(view: &View, directive: &Directive, now: Timestamp) -> Timestamp {
+    let ends = now + timeout(view);
+    if directive.action.kind != ActionKind::FlashFirmware {
+        return ends;
+    }
+    let install = view.policy.as_ref().map(|policy| &policy.spec.install);
+    let grace = install.map_or(0, |install| install.shutdown_grace_seconds);
+    ends.max(standing::over(directive) + SignedDuration::from_secs(grace) + CYCLE)
 }
 
 /// Brings the records up to what is seen. Not to be asked while a directive of the card is open: what
@@ -91,6 +103,7 @@ pub(crate) fn absorb(
     } else {
         Vec::new()
     };
+    torn::forgive(view, card, kept, now);
     // What somebody wants anew waits for an update that is under way, and that may just have ended.
     for _ in 0..2 {
         forget_the_unwanted(kept, &wanted);
@@ -110,7 +123,7 @@ fn take_in(
         aim(card, image, kept);
     }
     let Some(facts) = view.card_bmc(card, now) else {
-        give_up_late(kept, None, now);
+        give_up_late(view, card, kept, None, now);
         return;
     };
     for image in wanted {
@@ -137,8 +150,10 @@ fn take_in(
             .is_some_and(|pending| runs(pending, &one.image.version));
         let ended = matches!(told, Some(UpdateState::Ended))
             || waits && matches!(told, Some(UpdateState::Lost));
+        // Of what its host writes its agent tells: a driver's list may be of before it was asked.
         if is_under_way(one) && ended && one.written_at.is_none() {
             one.written_at = Some(Time(now));
+            torn::whole(one);
         }
         // Few BMCs list what waits; it is armed all the same.
         if one.written_at.is_some() && one.pending.is_none() {
@@ -146,7 +161,7 @@ fn take_in(
         }
         drop_refused(view, card, one);
     }
-    give_up_late(kept, Some(facts), now);
+    give_up_late(view, card, kept, Some(facts), now);
 }
 
 /// What waited for the card's power cycle, and was written by an update that is over, has run by now.
@@ -182,7 +197,11 @@ fn forget_the_unwanted(kept: &mut CardRecord, wanted: &[&FirmwareImage]) {
     kept.components.retain(|one| {
         let is_wanted = wanted.iter().any(|image| image.component == one.component);
         // What a component has run counts against older images whoever wants it now.
-        is_wanted || is_under_way(one) || one.pending.is_some() || one.security_version.is_some()
+        is_wanted
+            || is_under_way(one)
+            || one.torn.is_some()
+            || one.pending.is_some()
+            || one.security_version.is_some()
     });
 }
 
@@ -207,6 +226,7 @@ fn aim(card: &CardView, image: &FirmwareImage, kept: &mut CardRecord) {
         pending: None,
         written_at: None,
         reset_at: None,
+        torn: None,
         observed_at: None,
         given_up: false,
         security_version: None,
@@ -229,6 +249,7 @@ fn aim(card: &CardView, image: &FirmwareImage, kept: &mut CardRecord) {
                     activation: one.activation.take().filter(|_| stays),
                     written_at: one.written_at.take().filter(|_| stays),
                     pending: one.pending.take(),
+                    torn: one.torn.take(),
                     security_version: one.security_version,
                     ..fresh
                 };
@@ -317,7 +338,7 @@ fn may_run(facts: &BmcReport, one: &ComponentRecord) -> bool {
 }
 
 /// Ends an update. That it was written, and the card not power-cycled since, outlives it.
-fn close(one: &mut ComponentRecord) {
+pub(crate) fn close(one: &mut ComponentRecord) {
     if !awaits_cycle(one) {
         one.written_at = None;
     }
@@ -327,9 +348,19 @@ fn close(one: &mut ComponentRecord) {
 }
 
 /// Books the failure of an update that the BMC tells of, or whose time is up.
-fn give_up_late(kept: &mut CardRecord, facts: Option<&BmcReport>, now: Timestamp) {
+fn give_up_late(
+    view: &View,
+    card: &CardView,
+    kept: &mut CardRecord,
+    facts: Option<&BmcReport>,
+    now: Timestamp,
+) {
     for index in 0..kept.components.len() {
         let one = &kept.components[index];
+        // A person says when it has ended; a card that goes is waited for no longer than its time.
+        if torn::is_hanging(one) && !card::is_going(view, card) {
+            continue;
+        }
         let Some(begun) = one.begun_at.clone() else {
             continue;
         };
@@ -373,6 +404,14 @@ fn cause(
         format!(", and {pending} waits there")
     });
     let unseen = format!("by {ends} it ran {running}{waits}");
+    if flash::is_by_host(one) {
+        return Some((
+            "VersionNotSeen",
+            format!(
+                "{unseen}; see history in the status of its DpuHost, and the kernel's log of that host"
+            ),
+        ));
+    }
     Some(match state {
         Some(UpdateState::Running) => (
             "TaskStuck",
@@ -403,7 +442,6 @@ pub(crate) fn begin(
     directive: &Directive,
     now: Timestamp,
 ) {
-    let timeout = timeout(view);
     let kind = &directive.action.kind;
     if *kind == ActionKind::PowerOn && kept.observed_at.is_some() {
         let os = card.os.as_ref().and_then(|report| report.os.as_ref());
@@ -426,13 +464,15 @@ pub(crate) fn begin(
     one.before = running.and_then(|shown| shown.running.clone());
     one.attempts += 1;
     one.seq = Some(directive.seq);
-    one.method = Some(if directive.action.kind == ActionKind::PushFirmware {
+    one.method = Some(if *kind == ActionKind::PushFirmware {
         InstallMethod::MultipartPush
+    } else if *kind == ActionKind::FlashFirmware {
+        InstallMethod::DevlinkFlash
     } else {
         InstallMethod::SimpleUpdate
     });
     one.begun_at = Some(Time(now));
-    one.ends = Some(Time(now + timeout));
+    one.ends = Some(Time(ends(view, directive, now)));
     one.activation.clone_from(&directive.action.activation);
     one.written_at = None;
     one.reset_at = None;
@@ -457,6 +497,56 @@ pub(crate) fn never_begun(kept: &mut CardRecord, directive: &Directive) {
         one.reset_at = None;
     } else if one.seq == Some(directive.seq) && is_under_way(one) {
         one.attempts = (one.attempts - 1).max(0);
+        close(one);
+    }
+}
+
+/// The component whose update that directive has begun, as long as it is under way.
+fn begun_by(kept: &CardRecord, directive: &Directive) -> Option<usize> {
+    let named = directive.action.component.as_ref();
+    kept.components.iter().position(|one| {
+        Some(&one.component) == named && one.seq == Some(directive.seq) && is_under_way(one)
+    })
+}
+
+/// Books that the update is written, by the word of whoever wrote it.
+pub(crate) fn written(kept: &mut CardRecord, directive: &Directive, now: Timestamp) {
+    if let Some(index) = begun_by(kept, directive) {
+        let one = &mut kept.components[index];
+        one.written_at.get_or_insert(Time(now));
+        one.pending.get_or_insert_with(|| one.image.version.clone());
+        torn::whole(one);
+    }
+}
+
+/// Books how an update ended that may not be whole. `hangs`: nobody knows whether it has ended, so it stays
+/// under way until a person says so.
+pub(crate) fn torn(
+    view: &View,
+    kept: &mut CardRecord,
+    directive: &Directive,
+    hangs: bool,
+    (reason, message): (&str, &str),
+    now: Timestamp,
+) {
+    let Some(index) = begun_by(kept, directive) else {
+        return;
+    };
+    let Some(begun) = kept.components[index].begun_at.clone() else {
+        return;
+    };
+    failure::book_component(kept, index, &begun, reason, message, now);
+    let mut cards = view.cards.iter();
+    let card = cards.find(|card| card.uid() == kept.uid);
+    let one = &mut kept.components[index];
+    let token = card.map_or(&one.retry_token, |card| &card.dpu.spec.retry_token);
+    one.torn = Some(TornFirmware {
+        since: Time(now),
+        retry_token: token.clone(),
+        hangs,
+        was_off: false,
+    });
+    if !hangs {
         close(one);
     }
 }

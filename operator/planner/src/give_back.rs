@@ -43,6 +43,7 @@ pub(crate) fn undoes(target: &TargetKind, action: &Action) -> bool {
         | ActionKind::RestartCard
         | ActionKind::OfferImage
         | ActionKind::PushImage
+        | ActionKind::FlashFirmware
         | ActionKind::ShutdownGracefully
         | ActionKind::ForceOff
         | ActionKind::Unrecognized(_) => false,

@@ -7,6 +7,7 @@ use lockstep_crds::directive::{Action, ActionKind, Expects, Step, Target, Target
 use lockstep_crds::host::{HoldState, HoldStatus, HostRole, ReleaseReason};
 use lockstep_crds::observed::PowerState;
 
+use crate::beside::left_behind;
 use crate::card;
 use crate::decision::Explanation;
 use crate::intent::{Draft, Intent, Limit, TaintStep, plain};
@@ -188,13 +189,8 @@ fn end(view: &View, record: &DpuHostStatus, now: Timestamp) -> End {
     if takedown::is_spent(view, record, now) {
         return End::Release(ReleaseReason::Manual, true);
     }
-    // An installer goes on writing though its card has been moved to another host.
     if let Some(until) = card::left_installing(view, record, now) {
-        return End::After(Intent::wait_until(
-            Reason::AwaitingOs,
-            "a card that belongs to another host now may still be installing in this one",
-            until,
-        ));
+        return End::After(left_behind(until));
     }
     if view
         .cards
@@ -357,6 +353,7 @@ pub(crate) fn expects(view: &View, power: Option<PowerState>, safe_stage: bool) 
         safe_stage,
         host: None,
         rshim: None,
+        devlink: None,
     }
 }
 

@@ -65,7 +65,12 @@ pub(crate) fn install(
     }
     if is_over(kept, spec) {
         let why = failed(card, kept, wanted, spec);
-        return Err(given_up(view, spec, card, kept, facts, wanted, why, now));
+        // What a stateless card boots from stays what is wanted of it.
+        return Err(if wanted.stateless {
+            why
+        } else {
+            given_up(view, spec, card, kept, facts, why, now)
+        });
     }
     let road = road::choose(view, record, card, kept, spec, facts, now)?;
     let restarted = road::needs_cycle(road) && whole_card::is_restarted(facts);
@@ -161,20 +166,16 @@ pub(crate) fn install(
 }
 
 /// What failed for good is taken back, but not from under an installer that is only slow, nor from a
-/// BMC that may be reading still. What a stateless card boots from stays what is wanted of it.
+/// BMC that may be reading still.
 fn given_up(
     view: &View,
     spec: &DpuBootPolicySpec,
     card: &CardView,
     kept: &CardRecord,
     facts: &BmcReport,
-    wanted: &ImageFacts,
     why: Intent,
     now: Timestamp,
 ) -> Intent {
-    if wanted.stateless || kept.armed.is_empty() {
-        return why;
-    }
     let is_used = if road::is_by_update(kept) {
         failure::may_write(view, card, kept, now)
     } else {
@@ -184,15 +185,15 @@ fn given_up(
     if !is_used {
         return disarmed(view, card, kept, why, now);
     }
-    match why {
-        Intent::Stall(mut explanation) => {
-            explanation.message.push_str(
-                ". What is armed for it is taken back once the card is off or tells that it writes nothing",
-            );
-            Intent::Stall(explanation)
-        }
-        other => other,
+    let mut intent = why;
+    if let Intent::Stall(explanation) = &mut intent
+        && !kept.armed.is_empty()
+    {
+        explanation.message.push_str(
+            ". What is armed for it is taken back once the card is off or tells that it writes nothing",
+        );
     }
+    intent
 }
 
 /// A card that is armed with an image that must not go onto it, or not again, would get it by a press

@@ -237,6 +237,7 @@ fn started(
         }),
         "S9: firmware was to be let run that is not wanted or not trusted any more",
     );
+    power::keeps_the_torn(view, directive, after, now, check);
     check(
         directive.expects.identity.system_uuid.is_some()
             || directive.expects.identity.serial_number.is_some(),
@@ -356,7 +357,7 @@ fn started(
         }
         power::taken_down(view, directive, &installs, facts, now, check);
     }
-    if directive.action.kind == ActionKind::PushImage {
+    if directive.action.kind.is_of_host_agent() {
         pushed(view, directive, before, now, check);
     }
     let takes_power = matches!(
@@ -436,7 +437,7 @@ fn pushed(
 ) {
     check(
         view.host.spec.trust_domain == TrustDomain::Trusted,
-        "zero trust: a card was to be installed through a host that is not trusted",
+        "zero trust: something was to go onto a card through a host that is not trusted",
     );
     let agent = view.host_agent.as_ref();
     check(
@@ -447,8 +448,13 @@ fn pushed(
         "S5: a push by an agent that is silent, or not this host's",
     );
     let rshim = directive.expects.rshim.as_ref();
+    let rshim = rshim.map(|way| (&way.serial_number, &way.device_serial));
+    let devlink = directive.expects.devlink.as_ref();
+    let devlink = devlink.map(|way| (&way.serial_number, &way.device_serial));
+    let flashes = directive.action.kind == ActionKind::FlashFirmware;
+    let named = if flashes { devlink } else { rshim };
     check(
-        rshim.is_some_and(|rshim| rshim.serial_number.is_some() || rshim.device_serial.is_some()),
+        named.is_some_and(|(serial, device)| serial.is_some() || device.is_some()),
         "S13: a push to a card that its host cannot tell from another",
     );
     let waits = view
@@ -459,7 +465,7 @@ fn pushed(
     let server = view.host.spec.role == HostRole::Server;
     check(
         !waits || !server || (taint::holds(before) && taint::is_in_place(view, before)),
-        "S3: a card was to be installed with its host not held",
+        "S3: something was to go onto a card through its host, which is not held",
     );
 }
 

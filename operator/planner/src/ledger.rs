@@ -21,6 +21,7 @@ use crate::card_record::begins_to_come_up;
 use crate::custody;
 use crate::fetch;
 use crate::firmware_record;
+use crate::flash;
 use crate::give_back;
 use crate::push;
 use crate::road;
@@ -330,6 +331,7 @@ fn tally(
     });
     if times >= DIRECTIVE_TRIES
         && let Some(method) = road::method_of(&directive.action.kind)
+        && method.installs()
         && let Some(card) = card_record(record, &directive.target.uid)
     {
         road::add(&mut card.failed_methods, method.into());
@@ -449,6 +451,11 @@ fn book(
         ActionKind::PushImage => {
             if let Some(card) = card_record(record, &directive.target.uid) {
                 push::book(view, card, directive, outcome, now);
+            }
+        }
+        ActionKind::FlashFirmware => {
+            if let Some(card) = card_record(record, &directive.target.uid) {
+                flash::book(view, card, directive, outcome, now);
             }
         }
         ActionKind::PowerOn if directive.target.kind == TargetKind::Card && landed => {

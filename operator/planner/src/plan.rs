@@ -15,8 +15,8 @@ use crate::reason::Reason;
 use crate::view::{CardView, View};
 use crate::wait::{self, as_decision, limited, weigh};
 use crate::{
-    card, custody, give_back, host, inspection, joining, ledger, push, roll_back, services,
-    slot_power, taint, takedown, wipe,
+    card, custody, flash, give_back, host, inspection, joining, ledger, push, roll_back, services,
+    slot_power, taint, takedown, torn, wipe,
 };
 
 /// How long only to observe after the record turned out older than reality.
@@ -58,6 +58,8 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
         };
         return project::finish(view, &before, before.clone(), &verdict, now);
     }
+    let seen = flash::beside_bmcs(view, now);
+    let view = &*seen;
     let mut record = before.clone();
     let adopting = adopt_newer(view, &mut record, now);
     ledger::conclude(view, &mut record, now);
@@ -171,6 +173,7 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
     let (drafts, only_shown): (Vec<Draft>, Vec<Draft>) =
         collect(view, record, spec, &cards, &host, now)
             .into_iter()
+            .filter(|draft| torn::forbids(view, record, draft, now).is_none())
             .partition(|draft| mode == PolicyMode::Enforce || clears_deleted(view, draft));
     let held_back = |intent: &Intent| !goes_ahead(intent);
     match mode {
@@ -282,6 +285,7 @@ fn clears_deleted(view: &View, draft: &Draft) -> bool {
         | ActionKind::RestartCard
         | ActionKind::OfferImage
         | ActionKind::PushImage
+        | ActionKind::FlashFirmware
         | ActionKind::ShutdownGracefully
         | ActionKind::ForceOff
         | ActionKind::Unrecognized(_) => false,
@@ -300,7 +304,8 @@ fn intents(
         .iter()
         .map(|card| card::intent(view, record, spec, card, now))
         .collect();
-    (host_intent(view, record, now), cards)
+    let host = host_intent(view, record, now);
+    (torn::guarded(view, record, host, now), cards)
 }
 
 /// The hold by taint that begins or ends now.

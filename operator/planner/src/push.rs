@@ -40,47 +40,10 @@ pub(crate) fn way(
     spec: &DpuBootPolicySpec,
     now: Timestamp,
 ) -> Way {
-    let host = host::machine(view);
-    if view.host.spec.trust_domain == TrustDomain::Isolated {
-        return Way::Forbidden(format!(
-            "{host} is Isolated (spec.trustDomain), so nothing reaches a card through it"
-        ));
-    }
-    if let Some(lock) = card.host_access.as_ref().and_then(locked_out) {
-        return Way::Forbidden(format!("the card's BMC says that {lock}"));
-    }
-    if view.host.spec.node_name.is_none() {
-        return Way::Closed(format!(
-            "spec.nodeName of {host} names no Node, and what an agent says of the machine that it runs on is no ground to give it a card's image and secrets: name the Node there"
-        ));
-    }
-    if let Some(lack) = not_held_up(view, record, spec) {
-        return Way::Closed(format!("{host} {lack}"));
-    }
-    let Some(agent) = &view.host_agent else {
-        return Way::Closed(format!("no agent has ever reported from {host}"));
+    let agent = match through_host(view, record, card, spec, locked_out, now) {
+        Ok(agent) => agent,
+        Err(way) => return way,
     };
-    match &agent.execution {
-        None if is_alive(agent, now) => {
-            return Way::Closed(format!(
-                "{} pushes no images: its agent needs access: Install",
-                agent.report
-            ));
-        }
-        None => {
-            return Way::Closed(format!(
-                "{} has not said that it pushes images, and is silent now: its agent needs access: Install, and must have run once so, with the host on",
-                agent.report
-            ));
-        }
-        Some(told) if !counts(told.accepted, record) => {
-            return Way::Closed(format!(
-                "{} says that it has accepted directive {}, which was never given: find out who wrote that, and delete the report",
-                agent.report, told.accepted
-            ));
-        }
-        Some(_) => {}
-    }
     match &card.in_host {
         Some(seen) if seen.rshim.is_none() => Way::Closed(format!(
             "{} sees no rshim of it: its host needs the rshim driver, and its agent access: Install",
@@ -94,6 +57,50 @@ pub(crate) fn way(
         None if is_alive(agent, now) => Way::Closed(format!("{} does not see it", agent.report)),
         None => Way::Unread(format!("{} sees {}", agent.report, machine(card))),
     }
+}
+
+/// The agent of a host through which something may reach its card, unless the card's BMC tells of what
+/// locks that host out; else how every way through it stands.
+pub(crate) fn through_host<'a>(
+    view: &'a View,
+    record: &DpuHostStatus,
+    card: &CardView,
+    spec: &DpuBootPolicySpec,
+    locked_out: fn(&HostAccess) -> Option<&'static str>,
+    now: Timestamp,
+) -> Result<&'a HostAgentSeen, Way> {
+    let host = host::machine(view);
+    if view.host.spec.trust_domain == TrustDomain::Isolated {
+        return Err(Way::Forbidden(format!(
+            "{host} is Isolated (spec.trustDomain), so nothing reaches a card through it"
+        )));
+    }
+    if let Some(lock) = card.host_access.as_ref().and_then(locked_out) {
+        return Err(Way::Forbidden(format!("the card's BMC says that {lock}")));
+    }
+    if view.host.spec.node_name.is_none() {
+        return Err(Way::Closed(format!(
+            "spec.nodeName of {host} names no Node, and what an agent says of the machine that it runs on is no ground to give it a card's image and secrets: name the Node there"
+        )));
+    }
+    if let Some(lack) = not_held_up(view, record, spec) {
+        return Err(Way::Closed(format!("{host} {lack}")));
+    }
+    let Some(agent) = &view.host_agent else {
+        return Err(Way::Closed(format!(
+            "no agent has ever reported from {host}"
+        )));
+    };
+    let lack = match &agent.execution {
+        None if is_alive(agent, now) => "pushes no images: its agent needs access: Install".into(),
+        None => "has not said that it pushes images, and is silent now: its agent needs access: Install, and must have run once so, with the host on".into(),
+        Some(told) if !counts(told.accepted, record) => format!(
+            "says that it has accepted directive {}, which was never given: find out who wrote that, and delete the report",
+            told.accepted
+        ),
+        Some(_) => return Ok(agent),
+    };
+    Err(Way::Closed(format!("{} {lack}", agent.report)))
 }
 
 /// What keeps a host from its card, by the card's BMC.
@@ -147,13 +154,13 @@ fn counts(accepted: i64, record: &DpuHostStatus) -> bool {
 }
 
 /// The agent of a host that its cards may be given to, on the Node that a person has named.
-fn trusted_agent(view: &View) -> Option<&HostAgentSeen> {
+pub(crate) fn trusted_agent(view: &View) -> Option<&HostAgentSeen> {
     let spec = &view.host.spec;
     let is_trusted = spec.trust_domain == TrustDomain::Trusted && spec.node_name.is_some();
     view.host_agent.as_ref().filter(|_| is_trusted)
 }
 
-fn is_alive(agent: &HostAgentSeen, now: Timestamp) -> bool {
+pub(crate) fn is_alive(agent: &HostAgentSeen, now: Timestamp) -> bool {
     agent.agent.is_some_and(|lease| lease.is_fresh(now))
 }
 
@@ -216,21 +223,27 @@ pub(crate) fn next(
 
 /// Who carries an action out.
 pub(crate) fn executor(view: &View, action: &ActionKind) -> String {
-    match (action, &view.host_agent) {
-        (ActionKind::PushImage, Some(agent)) => agent.report.clone(),
-        (_, _) => view.host.spec.site.clone(),
+    match &view.host_agent {
+        Some(agent) if action.is_of_host_agent() => agent.report.clone(),
+        Some(_) | None => view.host.spec.site.clone(),
     }
 }
 
-/// The agent that a push was given to, as long as it is that of this host.
+/// The agent that a push or a flash was given to, as long as it is that of this host; of a flash, whose
+/// end nobody but that agent tells, as long as the host is trusted too.
 pub(crate) fn executor_of<'a>(view: &'a View, directive: &Directive) -> Option<&'a HostAgentSeen> {
-    let agent = view.host_agent.as_ref();
+    let agent = if directive.action.kind == ActionKind::FlashFirmware {
+        trusted_agent(view)
+    } else {
+        view.host_agent.as_ref()
+    };
     agent.filter(|agent| agent.report == directive.executor)
 }
 
-/// Whether nobody tells any more what became of a directive, because the host has another agent.
+/// Whether nobody tells any more what became of a directive, because the host has another agent, or is not
+/// trusted any more.
 pub(crate) fn is_out_of_sight(view: &View, directive: &Directive) -> bool {
-    directive.action.kind == ActionKind::PushImage && executor_of(view, directive).is_none()
+    directive.action.kind.is_of_host_agent() && executor_of(view, directive).is_none()
 }
 
 /// The highest number that the host's agent has accepted. What the agent of another host, or one

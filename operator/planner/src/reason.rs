@@ -101,6 +101,8 @@ reasons! {
     CapabilityMissing => AtOnce("If a newer firmware of that BMC offers it, it goes on by itself once that runs; otherwise install the card by other means: it is adopted when its agent reports the wanted image"),
     /// Every way that the policy allows leads through a host that is not trusted with its cards, or is locked out of them.
     Unsupported => AtOnce("Add a way through the card's BMC to the policy's install.methods; or if whoever is root on that host may be root on its cards, set trustDomain: Trusted on the DpuHost, and let the host at the card again"),
+    /// The firmware is written by the card's host, and the policy, that host or its agent does not admit it.
+    HostCannotWrite => AtOnce("See to what the message says is lacking, or name an image in firmwareRefs that the card's BMC writes"),
     /// The card leaves the bus when it is installed, and the policy would have its host up then.
     HostStaysUp => AtOnce("In the policy, set order: XpuFirst, hostWait.until: OsRunning, and PoweredOff first in hold.mechanisms"),
     /// The agent in the host's operating system, which is to push an image, has not renewed its Lease.
@@ -197,6 +199,8 @@ reasons! {
     AwaitingFirmware => IfItLasts("Look at componentUpdate in the report of the card's BMC, and at the BMC's own log"),
     /// Updates of the card's firmware failed as often as the policy allows.
     FirmwareFailed => AtOnce("Look at failures in the status of its DpuHost and at the BMC's own log; then change retryToken on the Dpu, or name another image in firmwareRefs"),
+    /// A card's host was to write firmware to it, and nobody knows whether all of that is there.
+    FirmwareTorn => AtOnce("Leave host and card on. Look at the kernel's log of that host and at what its driver lists (devlink dev info); once the driver has ended, change retryToken on the Dpu: the firmware is then written anew if it is wanted still. Where it is not, change retryToken once more when you know that all of it is there. If the card has left this host, power the host off and on yourself"),
     /// Firmware is written at the card that may not run: nobody wants it any more, or it is not trusted any more. No BMC takes it back.
     FirmwareArmed => AtOnce("Name an image that may go there in firmwareRefs, which is written over it; or want and trust that one again; or power the card off and on yourself, which lets it run"),
     /// The card's firmware was seen to run as wanted, and somebody else has changed it since.

@@ -15,8 +15,8 @@ use crate::card::machine;
 use crate::intent::Intent;
 use crate::reach;
 use crate::reason::Reason;
-use crate::version::compare;
 use crate::view::{CardView, ComponentSeen, Required, Wanted};
+use lockstep_crds::version::compare;
 
 /// How a requirement stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -192,6 +192,7 @@ fn way(
             "a golden image goes onto a card by its BMC alone, not through its host".to_owned(),
         ),
         AllowedMethod::Rshim => push::way(view, record, card, spec, now),
+        AllowedMethod::DevlinkFlash => Way::Closed("firmware alone is written so".to_owned()),
         AllowedMethod::Pxe => match &facts.pxe {
             Some(service) => pxe::way(card, facts, service),
             None => untold(),
@@ -232,7 +233,8 @@ pub(crate) fn is_stuck(
         .as_ref()
         .is_some_and(|failed| failed.times >= DIRECTIVE_TRIES);
     let next = facts.and_then(|facts| choose(view, record, card, kept, spec, facts, now).ok());
-    let mut methods = AllowedMethod::ALL.into_iter();
+    let methods = AllowedMethod::ALL.into_iter();
+    let mut methods = methods.filter(|method| method.installs());
     let arming = methods.find(|method| is_given_up(kept, *method));
     too_often && (arming.is_none() || next.is_none_or(|next| arming == Some(next)))
 }
@@ -247,7 +249,8 @@ fn is_given_up(kept: &CardRecord, method: AllowedMethod) -> bool {
         | AllowedMethod::SimpleUpdate
         | AllowedMethod::MultipartPush
         | AllowedMethod::Pxe
-        | AllowedMethod::LocalStorage => None,
+        | AllowedMethod::LocalStorage
+        | AllowedMethod::DevlinkFlash => None,
     };
     let mut actions = std::iter::once(arming(method)).chain(other);
     kept.failed.as_ref().is_some_and(|failed| {
@@ -266,6 +269,7 @@ pub(crate) fn arming(method: AllowedMethod) -> ActionKind {
         AllowedMethod::Rshim => ActionKind::OfferImage,
         AllowedMethod::Pxe => ActionKind::StagePxeBoot,
         AllowedMethod::LocalStorage => ActionKind::StageBootEntry,
+        AllowedMethod::DevlinkFlash => ActionKind::FlashFirmware,
     }
 }
 
@@ -279,7 +283,8 @@ pub(crate) fn arming_with(method: AllowedMethod, wanted: &ImageFacts) -> ActionK
         | AllowedMethod::MultipartPush
         | AllowedMethod::Rshim
         | AllowedMethod::Pxe
-        | AllowedMethod::LocalStorage => arming(method),
+        | AllowedMethod::LocalStorage
+        | AllowedMethod::DevlinkFlash => arming(method),
     }
 }
 
@@ -313,6 +318,9 @@ pub(crate) fn deed(method: AllowedMethod, wanted: &ImageFacts, machine: &str) ->
             let entry = slot.map_or("(none)", |slot| slot.boot_entry.as_str());
             format!("setting the next boot of {machine} to {entry} of its own disk, for {version}")
         }
+        AllowedMethod::DevlinkFlash => {
+            format!("having {version} written to {machine} by its host")
+        }
     }
 }
 
@@ -328,7 +336,10 @@ pub(crate) fn needs_cycle(method: AllowedMethod) -> bool {
         | AllowedMethod::UefiHttp
         | AllowedMethod::Pxe
         | AllowedMethod::LocalStorage => true,
-        AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush | AllowedMethod::Rshim => false,
+        AllowedMethod::SimpleUpdate
+        | AllowedMethod::MultipartPush
+        | AllowedMethod::Rshim
+        | AllowedMethod::DevlinkFlash => false,
     }
 }
 
@@ -361,6 +372,7 @@ pub(crate) fn arms(method: AllowedMethod) -> Vec<ArmedEffect> {
         AllowedMethod::Rshim => vec![ArmedEffect::HostOffer],
         AllowedMethod::Pxe => vec![ArmedEffect::PxeOffer, ArmedEffect::BootOverride],
         AllowedMethod::LocalStorage => vec![ArmedEffect::BootEntry],
+        AllowedMethod::DevlinkFlash => Vec::new(),
     }
 }
 
@@ -420,7 +432,9 @@ pub(crate) fn is_in_the_way(method: AllowedMethod, facts: &BmcReport, kept: &Car
     match method {
         AllowedMethod::VirtualMedia => http || updates || offer || pxe || entry,
         AllowedMethod::UefiHttp => media || updates || offer || pxe || entry,
-        AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush => !kept.armed.is_empty(),
+        AllowedMethod::SimpleUpdate
+        | AllowedMethod::MultipartPush
+        | AllowedMethod::DevlinkFlash => !kept.armed.is_empty(),
         AllowedMethod::Rshim => {
             http || media || updates || pxe || entry || is_armed(ArmedEffect::BootOverride)
         }

@@ -158,6 +158,7 @@ pub(crate) fn lacks(facts: &BmcReport, action: &ActionKind) -> Option<String> {
         | ActionKind::RestartCard
         | ActionKind::OfferImage
         | ActionKind::PushImage
+        | ActionKind::FlashFirmware
         | ActionKind::ClearInstall
         | ActionKind::Unrecognized(_) => return None,
     };

@@ -10,6 +10,7 @@ use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind, TargetKind};
 use lockstep_crds::observed::{BootStage, PowerState};
 use lockstep_crds::report::{BmcReport, Custody, CustodyState, Execution, MediaOwner, MediaReport};
 
+use crate::flash;
 use crate::push;
 use crate::pxe;
 use crate::reach::boots_from_media;
@@ -54,7 +55,7 @@ struct Told<'a> {
 }
 
 fn told<'a>(view: &'a View, directive: &Directive) -> Option<Told<'a>> {
-    if directive.action.kind == ActionKind::PushImage {
+    if directive.action.kind.is_of_host_agent() {
         let agent = push::executor_of(view, directive)?;
         return Some(Told {
             observed_at: agent.observed_at.0,
@@ -104,6 +105,9 @@ pub fn standing(view: &View, directive: &Directive, now: Timestamp) -> Standing 
             OutcomeKind::Done => Standing::Ended(OutcomeKind::Done, outcome.message.clone()),
             OutcomeKind::Failed => Standing::Ended(OutcomeKind::Failed, outcome.message.clone()),
             OutcomeKind::Partly => Standing::Ended(OutcomeKind::Partly, outcome.message.clone()),
+            OutcomeKind::Unknown if flash::is_through(directive, outcome) => {
+                Standing::Ended(OutcomeKind::Unknown, outcome.message.clone())
+            }
             OutcomeKind::Unknown | OutcomeKind::Unrecognized(_) => uncertain(
                 view,
                 directive,
@@ -144,12 +148,18 @@ fn unaccepted(view: &View, directive: &Directive, now: Timestamp) -> Standing {
     let lost = if !in_view {
         Some("its object is gone from this host")
     } else if push::is_out_of_sight(view, directive) {
-        Some("the agent that was to carry it out is not that of this host any more")
+        Some(
+            "the agent that was to carry it out is not that of this host any more, or the host is not trusted with its cards any more",
+        )
+    } else if directive.action.kind == ActionKind::FlashFirmware
+        && !tells_directives(view, directive)
+    {
+        Some("the report of the agent that was to carry it out says nothing of directives any more")
     } else {
         None
     };
     if let Some(lost) = lost {
-        // Its report went with its object: whether it was accepted cannot be told any more.
+        // Its report went with its object, or was written anew: whether it was accepted cannot be told any more.
         return if now > over(directive) {
             Standing::Ended(OutcomeKind::Unknown, Some(lost.to_owned()))
         } else {
@@ -164,6 +174,10 @@ fn unaccepted(view: &View, directive: &Directive, now: Timestamp) -> Standing {
     } else {
         Standing::Open
     }
+}
+
+fn tells_directives(view: &View, directive: &Directive) -> bool {
+    told(view, directive).is_some_and(|told| told.execution.is_some())
 }
 
 /// When an effect whose outcome is unknown can no longer land. The executor's clock
@@ -181,6 +195,14 @@ fn uncertain(
     why: &str,
     now: Timestamp,
 ) -> Standing {
+    // No BMC shows what a driver writes.
+    if directive.action.kind == ActionKind::FlashFirmware {
+        return if now < settled {
+            Standing::Open
+        } else {
+            Standing::Ended(OutcomeKind::Unknown, Some(why.to_owned()))
+        };
+    }
     let Some(facts) = facts(view, directive, now) else {
         return Standing::Open;
     };
@@ -281,9 +303,10 @@ fn landed(directive: &Directive, facts: &BmcReport, custody: Option<&Custody>) -
                 && !slots::is_next(facts)
         }
         // No BMC shows what came over rshim: the card's own agent tells, if it worked. Of a restart of
-        // the BMC what runs afterwards does.
+        // the BMC what runs afterwards does. What a driver lists may be of before it was asked.
         // What leads to the network may have been set before, by another directive for the same image.
         ActionKind::PushImage
+        | ActionKind::FlashFirmware
         | ActionKind::ResetBmc
         | ActionKind::RestartCard
         | ActionKind::SetNetworkBoot

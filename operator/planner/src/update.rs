@@ -61,7 +61,8 @@ pub(crate) fn update(
             | AllowedMethod::UefiHttp
             | AllowedMethod::Pxe
             | AllowedMethod::LocalStorage
-            | AllowedMethod::Rshim => PULL_SETTLES,
+            | AllowedMethod::Rshim
+            | AllowedMethod::DevlinkFlash => PULL_SETTLES,
         },
         message: road::deed(method, wanted, &card::machine(card)),
         release: None,

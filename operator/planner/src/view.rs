@@ -11,8 +11,9 @@ use lockstep_configuration::Inputs;
 use lockstep_crds::directive::{ActivatedBy, ImageFacts};
 use lockstep_crds::dpu::{HostPlace, InventorySummary};
 use lockstep_crds::host::CardRecord;
+use lockstep_crds::image::FirmwareWriter;
 use lockstep_crds::inspection::Inspected;
-use lockstep_crds::inventory::HostAccess;
+use lockstep_crds::inventory::{FirmwareComponent, HostAccess};
 use lockstep_crds::report::{BmcReport, Execution, StoredImage, Vantage};
 use lockstep_crds::{
     ComponentRequirement, Dpu, DpuBootPolicy, DpuHost, DpuHostStatus, DpuReportSpec,
@@ -143,6 +144,8 @@ pub struct FirmwareImage {
     pub component: String,
     /// What lets it run once it is written.
     pub activation: ActivatedBy,
+    /// Who writes it.
+    pub writer: FirmwareWriter,
     /// What it is.
     pub facts: ImageFacts,
     /// What it asks of the card's components, and what is seen of them.
@@ -195,6 +198,10 @@ pub struct SeenInHost {
     pub serial_number: Option<String>,
     /// Its PCI device serial number.
     pub device_serial: Option<String>,
+    /// Its devlink device there, if its driver offers one.
+    pub devlink: Option<String>,
+    /// Versions of its firmware, as that driver lists them.
+    pub firmware: Vec<FirmwareComponent>,
 }
 
 /// A card that was seen in a host.

@@ -24,6 +24,7 @@ use crate::failure;
 use crate::firmware_record;
 use crate::intent::Intent;
 use crate::reason::Reason;
+use crate::torn;
 use crate::view::{CardView, View, Wanted};
 
 /// How far ahead `notAfter` may lie: no wish waits for longer in a repository.
@@ -286,6 +287,9 @@ pub(crate) fn may_begin(card: &CardView, kept: &CardRecord, now: Timestamp) -> R
             end,
         ));
     }
+    if let Some(why) = torn::stalled(kept) {
+        return Err(why);
+    }
     Ok(())
 }
 
@@ -350,7 +354,10 @@ pub(crate) fn closes(method: AllowedMethod, card: &CardView) -> Option<String> {
     let lack = match method {
         AllowedMethod::VirtualMedia | AllowedMethod::UefiHttp => return None,
         AllowedMethod::LocalStorage => "a wiper is on no disk",
-        AllowedMethod::SimpleUpdate | AllowedMethod::MultipartPush | AllowedMethod::Rshim => {
+        AllowedMethod::SimpleUpdate
+        | AllowedMethod::MultipartPush
+        | AllowedMethod::Rshim
+        | AllowedMethod::DevlinkFlash => {
             "it writes an image to the card, and a wiper is booted once instead"
         }
         AllowedMethod::Pxe => {

@@ -25,6 +25,8 @@ pub struct MachineCard {
     pub disks: Vec<String>,
     /// Its rshim.
     pub rshim: Option<String>,
+    /// Its devlink device, by bus and name there; the same that tells `firmware`.
+    pub devlink: Option<String>,
     /// Versions of its firmware by its driver's account.
     pub firmware: Fact<Vec<Version>>,
 }
@@ -131,6 +133,10 @@ pub(super) fn cards(
                     .iter()
                     .find(|rshim| is_own(rshim_address(rshim)))
                     .map(|rshim| rshim.name.clone()),
+                devlink: devices.as_ref().known().and_then(|devices| {
+                    let first = devices.first()?;
+                    Some(format!("{}/{}", first.bus, first.device))
+                }),
                 // All functions of a card run one firmware; its first says it.
                 firmware: devices.and_then(|devices| {
                     devices

@@ -275,6 +275,7 @@ fn what_the_kernel_told_is_added() {
         card.firmware.as_ref().known().unwrap()[0].value,
         "32.39.2048"
     );
+    assert_eq!(card.devlink.as_deref(), Some("pci/0000:03:00.0"));
     assert_eq!(inventory.conflicts.items, [""; 0]);
 
     let function = "sys/devices/pci0000:00/0000:00:01.0/0000:03:00.0";

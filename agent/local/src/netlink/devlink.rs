@@ -1,11 +1,80 @@
 //! devlink: what a device's driver says of its firmware and serial numbers.
 
+use std::fmt;
+use std::str::FromStr;
+
 use lockstep_crds::identity::meaningful_serial;
 use serde::{Deserialize, Serialize};
 
-use super::message::{MessageError, attributes};
-use super::socket::dump;
+use super::message::{MessageError, Request, attributes};
+use super::socket::{REQUEST, ask_family, dump};
 use crate::Fact;
+
+pub(super) const BUS: u16 = 1;
+pub(super) const DEVICE: u16 = 2;
+const INFO_GET: u8 = 51;
+
+/// One device, by its bus and its name there: `pci/0000:03:00.0`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handle {
+    bus: String,
+    device: String,
+}
+
+/// A text that names no device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandleError(String);
+
+impl fmt::Display for HandleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is no devlink device (pci/0000:03:00.0)", self.0)
+    }
+}
+
+impl std::error::Error for HandleError {}
+
+impl Handle {
+    /// The bus.
+    pub fn bus(&self) -> &str {
+        &self.bus
+    }
+
+    /// The device's name there.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    pub(super) fn name(&self, request: Request) -> Request {
+        let text = |text: &str| [text.as_bytes(), &[0]].concat();
+        request
+            .attribute(BUS, &text(&self.bus))
+            .attribute(DEVICE, &text(&self.device))
+    }
+}
+
+impl fmt::Display for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.bus, self.device)
+    }
+}
+
+impl FromStr for Handle {
+    type Err = HandleError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let plain = |part: &str| {
+            let printed = part.bytes().all(|byte| byte.is_ascii_graphic());
+            printed && !part.is_empty() && !part.starts_with('.') && !part.contains('/')
+        };
+        text.split_once('/')
+            .filter(|(bus, device)| plain(bus) && plain(device))
+            .map(|(bus, device)| Self {
+                bus: bus.to_owned(),
+                device: device.to_owned(),
+            })
+            .ok_or_else(|| HandleError(text.to_owned()))
+    }
+}
 
 /// Which copy a version is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -51,7 +120,6 @@ pub struct DeviceInfo {
 
 /// Every device whose driver tells; a kernel without devlink does not offer it.
 pub fn devices() -> Fact<Vec<DeviceInfo>> {
-    const INFO_GET: u8 = 51;
     dump("devlink", INFO_GET, 1, None).and_then(|answers| {
         let parsed: Result<Vec<_>, MessageError> =
             answers.iter().map(|answer| parse(answer)).collect();
@@ -62,13 +130,27 @@ pub fn devices() -> Fact<Vec<DeviceInfo>> {
     })
 }
 
+/// What the driver of one device tells; a kernel without that device does not offer it. Waits for as
+/// long as that device is being flashed.
+pub fn device(handle: &Handle) -> Fact<DeviceInfo> {
+    let answers = ask_family("devlink", |number| {
+        handle.name(Request::new(number, REQUEST, &[INFO_GET, 1, 0, 0]))
+    });
+    answers.and_then(|answers| {
+        let parsed = answers.first().map(|answer| parse(answer));
+        match parsed {
+            Some(Ok(Some(told))) => Fact::Known(told),
+            Some(Err(error)) => Fact::NotRead(format!("devlink: {error}")),
+            Some(Ok(None)) | None => Fact::NotOffered,
+        }
+    })
+}
+
 /// Parses the attributes of one answer; `None` when it names no device.
 ///
 /// # Errors
 /// When they are cut off.
 pub fn parse(payload: &[u8]) -> Result<Option<DeviceInfo>, MessageError> {
-    const BUS: u16 = 1;
-    const DEVICE: u16 = 2;
     const DRIVER: u16 = 98;
     const SERIAL: u16 = 99;
     const BOARD_SERIAL: u16 = 146;

@@ -119,6 +119,14 @@ impl Attribute<'_> {
     pub(super) fn word(&self) -> Option<u16> {
         chunk(self.payload, 0).map(u16::from_ne_bytes)
     }
+
+    pub(super) fn double_word(&self) -> Option<u32> {
+        chunk(self.payload, 0).map(u32::from_ne_bytes)
+    }
+
+    pub(super) fn quad_word(&self) -> Option<u64> {
+        chunk(self.payload, 0).map(u64::from_ne_bytes)
+    }
 }
 
 /// A message under construction.

@@ -17,7 +17,7 @@ use super::message::{MessageError, Request, attributes, messages};
 use crate::Fact;
 
 /// `NLM_F_REQUEST`.
-const REQUEST: u16 = 0x01;
+pub(super) const REQUEST: u16 = 0x01;
 /// `NLM_F_REQUEST | NLM_F_ROOT | NLM_F_MATCH`: everything there is.
 pub(super) const DUMP: u16 = REQUEST | 0x300;
 /// What the kernel puts at most into one answer to a dump is half of this.
@@ -170,16 +170,27 @@ pub(super) fn dump(
     version: u8,
     attribute: Option<(u16, &[u8])>,
 ) -> Fact<Vec<Vec<u8>>> {
-    let ask = || {
-        let mut socket = Socket::open(Some(GENERIC))?;
-        let Some(number) = number(&mut socket, family)? else {
-            return Ok(None);
-        };
+    ask_family(family, |number| {
         let mut request = Request::new(number, DUMP, &[command, version, 0, 0]);
         if let Some((kind, payload)) = attribute {
             request = request.attribute(kind, payload);
         }
-        let mut answers = socket.ask(request)?;
+        request
+    })
+}
+
+/// Asks a generic family. A kernel without the family, or without the device that is asked for, does not
+/// offer it.
+pub(super) fn ask_family(family: &str, request: impl FnOnce(u16) -> Request) -> Fact<Vec<Vec<u8>>> {
+    let ask = || {
+        let mut socket = Socket::open(Some(GENERIC))?;
+        let Some(known) = self::family(&mut socket, family)? else {
+            return Ok(None);
+        };
+        let mut answers = match socket.ask(request(known.number)) {
+            Err(NetlinkError::Refused(Errno::NODEV | Errno::OPNOTSUPP)) => return Ok(None),
+            answers => answers?,
+        };
         // Each begins with the family's own header: command, version, nothing.
         for answer in &mut answers {
             answer.drain(..answer.len().min(4));
@@ -193,11 +204,19 @@ pub(super) fn dump(
     }
 }
 
-/// The number that the kernel gave a family at its start.
-fn number(socket: &mut Socket, family: &str) -> Result<Option<u16>, NetlinkError> {
+/// What the kernel gave a family at its start.
+pub(super) struct Family {
+    pub(super) number: u16,
+    /// To whom it tells of what happens, by name.
+    pub(super) groups: Vec<(String, u32)>,
+}
+
+/// Looks a family up.
+pub(super) fn family(socket: &mut Socket, family: &str) -> Result<Option<Family>, NetlinkError> {
     const CONTROL: u16 = 0x10;
     const GET_FAMILY: u8 = 3;
     const FAMILY_ID: u16 = 1;
+    const GROUPS: u16 = 7;
     const FAMILY_NAME: u16 = 2;
     let name = [family.as_bytes(), &[0]].concat();
     let request =
@@ -206,13 +225,36 @@ fn number(socket: &mut Socket, family: &str) -> Result<Option<u16>, NetlinkError
         Err(NetlinkError::Refused(Errno::NOENT)) => return Ok(None),
         answers => answers?,
     };
+    let (mut number, mut groups) = (None, Vec::new());
     for answer in &answers {
         for attribute in attributes(answer.get(4..).unwrap_or_default()) {
             let attribute = attribute?;
-            if attribute.kind == FAMILY_ID {
-                return Ok(attribute.word());
+            match attribute.kind {
+                FAMILY_ID => number = attribute.word(),
+                GROUPS => groups = parse_groups(attribute.payload)?,
+                _ => {}
             }
         }
     }
-    Err(NetlinkError::Damaged)
+    let number = number.ok_or(NetlinkError::Damaged)?;
+    Ok(Some(Family { number, groups }))
+}
+
+fn parse_groups(list: &[u8]) -> Result<Vec<(String, u32)>, MessageError> {
+    const NAME: u16 = 1;
+    const NUMBER: u16 = 2;
+    let mut groups = Vec::new();
+    for group in attributes(list) {
+        let (mut name, mut number) = (None, None);
+        for attribute in attributes(group?.payload) {
+            let attribute = attribute?;
+            match attribute.kind {
+                NAME => name = Some(attribute.text()),
+                NUMBER => number = attribute.double_word(),
+                _ => {}
+            }
+        }
+        groups.extend(name.zip(number));
+    }
+    Ok(groups)
 }

@@ -20,9 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How an effect is watched.
 #[derive(Clone, Debug)]
-pub(super) struct Watch {
+pub(in crate::host) struct Watch {
     /// Until when.
-    pub(super) settled: Instant,
+    pub(in crate::host) settled: Instant,
     /// Between looks at the log.
     pub(super) pause: Duration,
     /// How long after its end a push may take to notice it.
@@ -51,7 +51,7 @@ impl Watch {
 }
 
 /// How old the word that a card may be reset may be (S1).
-const FRESH: Duration = Duration::from_secs(5);
+pub(in crate::host) const FRESH: Duration = Duration::from_secs(5);
 
 /// What a push came to before its installer could say anything.
 struct Broken(End);
@@ -307,7 +307,7 @@ fn concluded(ended: Ended) -> End {
 }
 
 /// Waits for what blocks, on a thread of its own, and gives it up after a time.
-pub(super) async fn within<T: Send + 'static>(
+pub(in crate::host) async fn within<T: Send + 'static>(
     patience: Duration,
     what: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {

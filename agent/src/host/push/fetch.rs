@@ -26,10 +26,10 @@ const TRIES: usize = 3;
 /// More than a card's own seed and files have.
 const SAID: usize = 16 << 20;
 /// What is read at one go.
-pub(super) const PIECE: usize = 1 << 20;
+pub(in crate::host) const PIECE: usize = 1 << 20;
 
 /// The site's store, as the agent of a host reaches it.
-pub(super) struct Source {
+pub(in crate::host) struct Source {
     http: Client,
     base: Url,
     token: PathBuf,
@@ -73,7 +73,7 @@ impl Source {
 
     /// Whether the card may be reset for that directive, by a look at it that the site's agent makes
     /// now (S1).
-    pub(super) async fn may_reset(&self, card: &str, seq: i64) -> Result<(), Refusal> {
+    pub(in crate::host) async fn may_reset(&self, card: &str, seq: i64) -> Result<(), Refusal> {
         let cleared: Clearance = said(self.ask(card, "go").await?).await?;
         if cleared.seq == seq {
             return Ok(());
@@ -85,6 +85,29 @@ impl Source {
                 cleared.seq
             ),
         ))
+    }
+
+    /// Firmware, which has nothing of a card's own, checked whole: its bytes are those of the image that
+    /// the directive names.
+    pub(in crate::host) async fn whole(
+        &self,
+        card: &str,
+        wanted: Digest,
+    ) -> Result<Medium, Refusal> {
+        let file = self.fetch(card).await?;
+        let checked = tokio::task::spawn_blocking(move || {
+            Medium::lay(file, wanted, &Own::default()).map_err(|error| {
+                Refusal::new(
+                    "ImageNotVerified",
+                    format!(
+                        "{error}; nothing was written, and it is fetched anew with the next try"
+                    ),
+                )
+            })
+        });
+        checked
+            .await
+            .unwrap_or_else(|error| Err(Refusal::new("ImageNotVerified", error.to_string())))
     }
 
     /// The medium of a card, checked whole: its bytes are those of the image that the directive

@@ -29,8 +29,8 @@ pub(super) struct Seen<'a> {
     pub(super) bmc: Option<&'a DpuReportSpec>,
 }
 
-/// What keeps every push from a host, for people.
-fn check_host(host: &DpuHost) -> Result<(), Refusal> {
+/// What keeps every push and every flash from a host, for people.
+pub(in crate::host) fn check_host(host: &DpuHost) -> Result<(), Refusal> {
     if host.spec.hands_off {
         return Err(hands_off());
     }
@@ -75,7 +75,7 @@ pub(super) fn check(directive: &Directive, seen: Seen<'_>) -> Result<u8, Refusal
     })
 }
 
-fn known<T>(fact: &Fact<T>) -> Option<&T> {
+pub(in crate::host) fn known<T>(fact: &Fact<T>) -> Option<&T> {
     match fact {
         Fact::Known(value) => Some(value),
         Fact::NotOffered | Fact::NotRead(_) => None,
@@ -83,7 +83,10 @@ fn known<T>(fact: &Fact<T>) -> Option<&T> {
 }
 
 /// Whether this is the machine that the object stands for (S13).
-fn check_machine(wanted: Option<&MachineIdentity>, seen: &MachineIdentity) -> Result<(), Refusal> {
+pub(in crate::host) fn check_machine(
+    wanted: Option<&MachineIdentity>,
+    seen: &MachineIdentity,
+) -> Result<(), Refusal> {
     let Some(wanted) = wanted else {
         return Err(Refusal::new(
             "IdentityNotGiven",
@@ -165,18 +168,11 @@ fn check_card(expects: &Expects, settings: &Settings, cards: &[Card]) -> Result<
     let Some(card) = cards.iter().find(|card| card.functions.contains(address)) else {
         return mismatch(format!("no card is at {address}, where {} is", wanted.name));
     };
-    let serial = known(&card.serial).map(|serial| serial.trim());
-    let device = known(&card.device_serial).map(|serial| serial.replace('-', ""));
-    let same_serial = wanted
-        .serial_number
-        .as_deref()
-        .is_none_or(|wanted| serial == Some(wanted.trim()));
-    let same_device = wanted
-        .device_serial
-        .as_ref()
-        .is_none_or(|wanted| device.as_ref() == Some(wanted));
-    let named = wanted.serial_number.is_some() || wanted.device_serial.is_some();
-    if named && same_serial && same_device {
+    let (serial, device) = (
+        wanted.serial_number.as_deref(),
+        wanted.device_serial.as_ref(),
+    );
+    if is_card(card, serial, device) {
         return Ok(());
     }
     mismatch(format!(
@@ -185,8 +181,25 @@ fn check_card(expects: &Expects, settings: &Settings, cards: &[Card]) -> Result<
     ))
 }
 
+/// Whether a card has the serial numbers that are meant, and at least one is.
+pub(in crate::host) fn is_card(
+    card: &Card,
+    serial_number: Option<&str>,
+    device_serial: Option<&String>,
+) -> bool {
+    let serial = known(&card.serial).map(|serial| serial.trim());
+    let device = known(&card.device_serial).map(|serial| serial.replace('-', ""));
+    let same_serial = serial_number.is_none_or(|wanted| serial == Some(wanted.trim()));
+    let same_device = device_serial.is_none_or(|wanted| device.as_ref() == Some(wanted));
+    let named = serial_number.is_some() || device_serial.is_some();
+    named && same_serial && same_device
+}
+
 /// Whether the card may be reset, by the last word of its BMC (S1).
-fn check_bmc(directive: &Directive, report: Option<&DpuReportSpec>) -> Result<(), Refusal> {
+pub(in crate::host) fn check_bmc(
+    directive: &Directive,
+    report: Option<&DpuReportSpec>,
+) -> Result<(), Refusal> {
     let report = report.filter(|report| report.subject_uid == directive.target.uid);
     let answers = report.and_then(|report| report.reachable.as_ref());
     let facts = report

@@ -1,4 +1,5 @@
-//! Installing cards over rshim, as the operator's directives say.
+//! Installing cards over rshim, as the operator's directives say. What is flashed by devlink, which
+//! [`super::flash`] knows about, takes its turn among them: one directive at a time.
 //!
 //! The order of things is the contract, as it is for the site's agent: the journal and the report
 //! say that a directive was accepted before anything is done; the image lies here whole and
@@ -6,16 +7,17 @@
 //! site's agent, which alone reaches them; the card is reset once. What a process that died may
 //! have done is looked for and never done again.
 
-mod act;
+pub(super) mod act;
 mod aftermath;
-mod fetch;
-mod judge;
+pub(super) mod fetch;
+pub(super) mod judge;
 mod look;
 mod orders;
 mod resume;
-mod term;
+pub(super) mod term;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -24,7 +26,7 @@ use lockstep_crds::directive::Directive;
 use lockstep_crds::report::{Execution, Outcome};
 use lockstep_local::Root;
 use lockstep_store::{Digest, Medium, Own};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -32,6 +34,7 @@ use url::Url;
 use crate::clock;
 use crate::durable;
 use crate::host::InstallArgs;
+use crate::host::flash::{Devlink, Folder, Kernel, Turns, is_flash};
 use crate::local_report::Telling;
 use crate::site::clearance::BUSY;
 use crate::site::execute::End;
@@ -53,7 +56,7 @@ const LOG_PAUSE: Duration = Duration::from_secs(2);
 /// image starts it at once, and says so.
 const CUT: Duration = Duration::from_secs(5 * 60);
 /// How long the machine may take to tell of its cards and of an rshim.
-const MACHINE_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const MACHINE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long whatever else goes on at the BMCs of card and host is waited for, in one directive.
 const QUIET_WITHIN: Duration = Duration::from_secs(600);
 /// Between questions whether it still does.
@@ -65,9 +68,17 @@ const TELL_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Carries out directives to push.
 pub(in crate::host) struct Pusher {
-    orders: Orders,
-    root: Root,
-    source: Source,
+    pub(super) orders: Orders,
+    pub(super) root: Root,
+    pub(super) source: Source,
+    pub(super) devlink: Arc<dyn Devlink>,
+    pub(super) turns: Turns,
+    /// Where the kernel looks for firmware.
+    pub(super) firmware: Option<Folder>,
+    /// Has the machine read again.
+    pub(super) changed: Arc<Notify>,
+    /// When it was read again last because firmware is awaited.
+    pub(super) read_at: Option<Instant>,
     dir: PathBuf,
     told: mpsc::Sender<Telling>,
     accepted: Option<i64>,
@@ -75,8 +86,8 @@ pub(in crate::host) struct Pusher {
     cut: Duration,
     look_again: Duration,
     pace: Pace,
-    grace: Duration,
-    ending: CancellationToken,
+    pub(super) grace: Duration,
+    pub(super) ending: CancellationToken,
 }
 
 impl Pusher {
@@ -93,6 +104,11 @@ impl Pusher {
             orders,
             root,
             source: Source::new(store, args)?,
+            devlink: Arc::new(Kernel),
+            turns: Turns::default(),
+            firmware: args.firmware_dir.clone().map(Folder::new),
+            changed: Arc::default(),
+            read_at: None,
             dir: args.work_dir.clone(),
             told,
             accepted: None,
@@ -103,6 +119,11 @@ impl Pusher {
             grace: GRACE,
             ending: CancellationToken::new(),
         })
+    }
+
+    /// The same, which has the machine read again after it has changed its firmware.
+    pub(in crate::host) fn prompting(self, changed: Arc<Notify>) -> Self {
+        Self { changed, ..self }
     }
 
     /// Runs until `ending`. A push that has begun is finished, and what waits for one is not begun;
@@ -121,7 +142,7 @@ impl Pusher {
     }
 
     /// Deals with what is asked now, if anything is.
-    async fn turn(&mut self) -> Result<()> {
+    pub(super) async fn turn(&mut self) -> Result<()> {
         let host = self.orders.host().await?;
         let accepted = match self.accepted {
             Some(accepted) => accepted,
@@ -131,6 +152,7 @@ impl Pusher {
             },
         };
         let Some(host) = host else { return Ok(()) };
+        self.look_after_flashes(&host);
         let pushes = self.orders.pushes(&host);
         let Some(directive) = next(&pushes, accepted) else {
             return Ok(());
@@ -157,7 +179,12 @@ impl Pusher {
         if let Err(refusal) = admit(directive, standing) {
             return Ok(Some(End::Failed(refusal)));
         }
-        if let Err(refusal) = self.check(directive, host).await? {
+        let checked = if is_flash(directive) {
+            self.check_flash(directive, host).await?.map(drop)
+        } else {
+            self.check(directive, host).await?.map(drop)
+        };
+        if let Err(refusal) = checked {
             return Ok(Some(End::Failed(refusal)));
         }
         let mut journal = self.journal(directive);
@@ -178,6 +205,9 @@ impl Pusher {
             ))));
         }
         // It is accepted: whatever fails from here on is its end.
+        if is_flash(directive) {
+            return Ok(Some(self.flash(directive, host, &mut journal).await));
+        }
         let prepared = self.prepare(directive, host).await;
         let (ready, medium) = match prepared.unwrap_or_else(|error| Err(not_read(&error))) {
             Ok(prepared) => prepared,
@@ -244,12 +274,6 @@ impl Pusher {
             Err(refusal) => return Ok(Err(refusal)),
         };
         tracing::info!(%digest, bytes = stream.size, images = stream.images.len(), "image had and checked");
-        let withdrawn = || {
-            Refusal::new(
-                "Withdrawn",
-                "nobody wants the push any more; nothing was done to the card",
-            )
-        };
         let Some(host) = self.orders.host().await? else {
             return Ok(Err(withdrawn()));
         };
@@ -313,7 +337,7 @@ impl Pusher {
             .context("the report was not written in time")?
     }
 
-    fn journal(&self, directive: &Directive) -> Journal {
+    pub(super) fn journal(&self, directive: &Directive) -> Journal {
         let key = MachineKey {
             kind: MachineKind::Card,
             name: directive.target.name.clone(),
@@ -322,7 +346,7 @@ impl Pusher {
     }
 
     /// Until the directive is over, whenever the push began.
-    fn watch(&self, directive: &Directive) -> Watch {
+    pub(super) fn watch(&self, directive: &Directive) -> Watch {
         let left = term::over(directive).duration_since(clock::now().0);
         Watch {
             settled: Instant::now() + Duration::try_from(left).unwrap_or_default(),
@@ -335,7 +359,14 @@ impl Pusher {
     }
 }
 
-fn not_read(error: &anyhow::Error) -> Refusal {
+pub(super) fn withdrawn() -> Refusal {
+    Refusal::new(
+        "Withdrawn",
+        "nobody wants this any more; nothing was done to the card",
+    )
+}
+
+pub(super) fn not_read(error: &anyhow::Error) -> Refusal {
     Refusal::new(
         "FactsNotRead",
         format!(
@@ -344,7 +375,7 @@ fn not_read(error: &anyhow::Error) -> Refusal {
     )
 }
 
-fn ending() -> Refusal {
+pub(super) fn ending() -> Refusal {
     Refusal::new(
         "ExecutorEnding",
         "nothing was done to the card, because the host's agent ends; its successor does it with the next try",
@@ -352,4 +383,4 @@ fn ending() -> Refusal {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

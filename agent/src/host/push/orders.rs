@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
-use lockstep_crds::directive::{ActionKind, Directive};
+use lockstep_crds::directive::Directive;
 use lockstep_crds::report::Execution;
 use lockstep_crds::{DpuHost, DpuReport, DpuReportSpec, names};
 use tokio::time::timeout;
@@ -34,7 +34,7 @@ impl Orders {
     }
 
     /// The host whose Node this is; `None` if there is none, or more than one.
-    pub(super) async fn host(&mut self) -> Result<Option<DpuHost>> {
+    pub(in crate::host) async fn host(&mut self) -> Result<Option<DpuHost>> {
         if let Some(name) = &self.known {
             let found = timeout(REQUEST_DEADLINE, self.hosts.get_opt(name));
             let found = found.await.context("no answer")??;
@@ -83,7 +83,7 @@ impl Orders {
     }
 
     /// What is known of a card's BMC.
-    pub(super) async fn card_bmc(&self, card: &str) -> Result<Option<DpuReportSpec>> {
+    pub(in crate::host) async fn card_bmc(&self, card: &str) -> Result<Option<DpuReportSpec>> {
         let name = names::card_bmc(card);
         let report = timeout(REQUEST_DEADLINE, self.reports.get_opt(&name));
         Ok(report
@@ -92,12 +92,12 @@ impl Orders {
             .map(|report| report.spec))
     }
 
-    /// The pushes that are asked of this agent.
-    pub(super) fn pushes(&self, host: &DpuHost) -> Vec<Directive> {
+    /// The pushes, and what is to be flashed, that are asked of this agent.
+    pub(in crate::host) fn pushes(&self, host: &DpuHost) -> Vec<Directive> {
         let executor = self.executor();
         let open = host.status.iter().flat_map(|status| &status.directives);
         open.filter(|directive| {
-            directive.executor == executor && directive.action.kind == ActionKind::PushImage
+            directive.executor == executor && directive.action.kind.is_of_host_agent()
         })
         .cloned()
         .collect()

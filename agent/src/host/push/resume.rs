@@ -11,6 +11,7 @@ use super::act::{Watch, follow, within};
 use super::aftermath::{Handed, Left, Reset, interrupted, left, reset_since};
 use super::{MACHINE_PATIENCE, Pusher};
 use crate::clock;
+use crate::host::flash::is_flash;
 use crate::site::execute::End;
 use crate::site::journal::Journal;
 use crate::site::judge::Refusal;
@@ -73,6 +74,9 @@ impl Pusher {
     /// Whether the card was reset since the directive was recorded, and if so what it says of its
     /// install since.
     async fn observe(&self, directive: &Directive, handed: Handed) -> Option<End> {
+        if is_flash(directive) {
+            return Some(self.observe_flash(directive).await);
+        }
         let name = directive.expects.rshim.as_ref().map(|rshim| &rshim.name);
         let rshim = name.and_then(|name| Rshim::new(self.root.path(), name).ok());
         let Some(rshim) = rshim else {

@@ -16,10 +16,10 @@ const LONGEST: i64 = 3600;
 
 /// What a push takes at the slowest.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
-    pub(super) bytes_per_second: u64,
+pub(in crate::host) struct Pace {
+    pub(in crate::host) bytes_per_second: u64,
     /// For the reset, and for whatever is slower than that for a while.
-    pub(super) beside: Duration,
+    pub(in crate::host) beside: Duration,
 }
 
 impl Default for Pace {
@@ -41,7 +41,7 @@ impl Pace {
 }
 
 /// When the operator no longer waits for the directive.
-pub(super) fn over(directive: &Directive) -> Timestamp {
+pub(in crate::host) fn over(directive: &Directive) -> Timestamp {
     let settles = directive.settle_seconds.clamp(0, LONGEST);
     let span = SignedDuration::from_secs(settles);
     directive
@@ -53,13 +53,18 @@ pub(super) fn over(directive: &Directive) -> Timestamp {
 
 /// What is left of the directive's time before a push of so many bytes must have begun; nothing is
 /// known of the image as long as that is none.
-pub(super) fn left(directive: &Directive, bytes: u64, pace: Pace, now: Timestamp) -> Duration {
+pub(in crate::host) fn left(
+    directive: &Directive,
+    bytes: u64,
+    pace: Pace,
+    now: Timestamp,
+) -> Duration {
     let left = over(directive).duration_since(now) - pace.of(bytes);
     Duration::try_from(left).unwrap_or(Duration::ZERO)
 }
 
 /// Whether so many bytes can be pushed in what is left of the directive's time.
-pub(super) fn check(
+pub(in crate::host) fn check(
     directive: &Directive,
     bytes: u64,
     pace: Pace,
@@ -72,7 +77,7 @@ pub(super) fn check(
 }
 
 /// The refusal of what comes too late.
-pub(super) fn too_late(directive: &Directive, bytes: u64, now: Timestamp) -> Refusal {
+pub(in crate::host) fn too_late(directive: &Directive, bytes: u64, now: Timestamp) -> Refusal {
     let size = if bytes == 0 {
         "the image".to_owned()
     } else {
@@ -81,7 +86,7 @@ pub(super) fn too_late(directive: &Directive, bytes: u64, now: Timestamp) -> Ref
     Refusal::new(
         "TooLate",
         format!(
-            "nothing was done to the card: the operator waits for this until {}, and at {now} there was not enough time left to push {size}; it plans anew. If that goes on, look at the network from the site's store to this host",
+            "nothing was done to the card: the operator waits for this until {}, and at {now} there was not enough time left to push or to flash {size}; it plans anew. If that goes on, look at the network from the site's store to this host",
             over(directive)
         ),
     )

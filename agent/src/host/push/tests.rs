@@ -35,7 +35,7 @@ const SLOT: usize = 256;
 const MOST: u64 = 8 << 20;
 
 /// The files of a server with one BlueField-3 at 0000:03:00.
-pub(super) fn machine_at(root: &Path) {
+pub(in crate::host) fn machine_at(root: &Path) {
     let write = |path: &str, bytes: &[u8]| {
         let path = root.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -107,14 +107,14 @@ impl Drop for Bench {
 
 /// What the site's agent says.
 #[derive(Default)]
-struct Site {
+pub(in crate::host) struct Site {
     /// Refusals, one for each question whether the card may be reset; then it may.
     own: Vec<&'static str>,
-    go: Option<&'static str>,
+    pub(in crate::host) go: Option<&'static str>,
     /// It speaks of another directive.
     of_another: bool,
     asked: Vec<&'static str>,
-    seq: i64,
+    pub(in crate::host) seq: i64,
     /// It never gives the image out.
     hangs: bool,
     /// It does not say how long the image is.
@@ -126,7 +126,10 @@ fn refusal(reason: &str) -> Response {
     (StatusCode::CONFLICT, Json(body)).into_response()
 }
 
-async fn store(image: Arc<Mutex<Vec<u8>>>, site: Arc<Mutex<Site>>) -> (Url, JoinHandle<()>) {
+pub(in crate::host) async fn store(
+    image: Arc<Mutex<Vec<u8>>>,
+    site: Arc<Mutex<Site>>,
+) -> (Url, JoinHandle<()>) {
     let allowed = |headers: &HeaderMap| {
         headers
             .get("authorization")
@@ -207,7 +210,12 @@ async fn bench() -> Bench {
 }
 
 /// The agent as it starts: what reports, and what pushes.
-fn agent(api: &FakeApi, root: &Path, store: &Url, work: &Path) -> (Pusher, JoinHandle<()>) {
+pub(in crate::host) fn agent(
+    api: &FakeApi,
+    root: &Path,
+    store: &Url,
+    work: &Path,
+) -> (Pusher, JoinHandle<()>) {
     let machine = LocalMachine::at(root);
     let root = machine.root.clone();
     let host = Host {
@@ -224,6 +232,7 @@ fn agent(api: &FakeApi, root: &Path, store: &Url, work: &Path) -> (Pusher, JoinH
         store_token: work.join("token"),
         work_dir: work.to_owned(),
         max_image_bytes: MOST,
+        firmware_dir: None,
     };
     let orders = Orders::new(&api.client(), "site", "node1");
     let mut pusher = Pusher::new(orders, root, store, &args, tell).unwrap();
@@ -233,7 +242,7 @@ fn agent(api: &FakeApi, root: &Path, store: &Url, work: &Path) -> (Pusher, JoinH
     (pusher, reporting)
 }
 
-fn bmc(stage: &str) -> Value {
+pub(in crate::host) fn bmc(stage: &str) -> Value {
     let offered = "Offered";
     json!({
         "apiVersion": "provisioning.opiproject.org/v1alpha1", "kind": "DpuReport",

@@ -299,3 +299,36 @@ async fn a_card_is_reset_by_its_host_only_after_a_look_at_both_that_is_made_then
     running.end().await;
     beside.end().await;
 }
+
+#[tokio::test]
+async fn firmware_to_be_flashed_is_had_for_its_directive_alone_and_brings_nothing_of_the_card() {
+    let bench = bench();
+    let digest = publish(&bench.site.store).await;
+    let running = bench.start_named();
+    bench
+        .api
+        .knows_token("good", pod(ACCOUNT, Some("node1"), AUDIENCE));
+    let mut flash = directive(2, "FlashFirmware");
+    flash.executor = "host-node1".to_owned();
+    let image = json!({"digest": digest.to_string(), "version": "2.0"});
+    flash.action.image = Some(serde_json::from_value(image).unwrap());
+    running.want(std::slice::from_ref(&flash));
+    let outcome = bench.outcome(CARD, 2).await;
+    assert_eq!(outcome["reason"], "ActionUnsuitable", "{outcome}");
+    let url = door(&bench, host(&flash)).await;
+    let (status, bytes) = asked(&url, "/h/uid-1/image", Some("good")).await;
+    assert_eq!((status, Digest::of(&bytes)), (200, digest));
+    assert_eq!(says(&url, "/h/uid-1/go").await.0, 200);
+    assert_eq!(says(&url, "/h/uid-1/own").await.0, 404);
+    let other = Directive {
+        executor: "host-node2".to_owned(),
+        ..flash.clone()
+    };
+    let url = door(&bench, host(&other)).await;
+    assert_eq!(says(&url, "/h/uid-1/image").await.0, 403);
+    let mut isolated = host(&flash);
+    isolated["spec"]["trustDomain"] = json!("Isolated");
+    let url = door(&bench, isolated).await;
+    assert_eq!(says(&url, "/h/uid-1/image").await.0, 404);
+    running.end().await;
+}

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::tools::Comparison;
 
 /// The kernel's own simulated card, which Debian does not build.
-pub(super) const NETDEVSIM: BuiltModule = BuiltModule {
+pub(crate) const NETDEVSIM: BuiltModule = BuiltModule {
     name: "netdevsim",
     folder: "drivers/net/netdevsim",
     option: "CONFIG_NETDEVSIM=m",

@@ -3,6 +3,7 @@
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::OnInstallFailure;
 use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
+use lockstep_crds::image::FirmwareWriter;
 
 use crate::requirement::Judgement;
 use crate::view::{View, Wanted};
@@ -35,7 +36,8 @@ pub(super) fn is_allowed(
     };
     let rules = policy.spec.images.as_ref();
     let minimum = rules.and_then(|rules| rules.minimum_security_version);
-    if directive.action.kind.is_firmware() {
+    let kind = &directive.action.kind;
+    if kind.is_firmware() || *kind == ActionKind::FlashFirmware {
         let named = directive.action.component.as_ref();
         let mut wanted = card.firmware.iter().filter_map(|one| one.image.as_ref());
         let ran = before.cards.iter().filter(|kept| kept.uid == uid);
@@ -45,6 +47,8 @@ pub(super) fn is_allowed(
         return wanted.any(|wanted| {
             wanted.facts == *image
                 && Some(&wanted.component) == named
+                && (wanted.writer == FirmwareWriter::HostDevlink)
+                    == (*kind == ActionKind::FlashFirmware)
                 && wanted.vetting.trust == Judgement::Met
                 && wanted.vetting.fit == Judgement::Met
                 && Some(wanted.vetting.security_version) >= ran.max(minimum)

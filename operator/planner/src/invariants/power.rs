@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::UnobservableStageAction;
-use lockstep_crds::directive::{Directive, TargetKind};
-use lockstep_crds::host::Disruption;
+use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
+use lockstep_crds::host::{CardRecord, Disruption};
 use lockstep_crds::observed::{BootStage, Knowledge, PowerState};
 use lockstep_crds::report::{BmcReport, UpdateState};
 
@@ -76,6 +76,44 @@ pub(super) fn taken_down(
             "S1: a power cut that hits a card whose BMC says that its update runs",
         );
     }
+}
+
+/// What holds of everything that changes the power of a card's slot.
+pub(super) fn keeps_the_torn(
+    view: &View,
+    directive: &Directive,
+    after: &DpuHostStatus,
+    now: Timestamp,
+    check: &mut impl FnMut(bool, &str),
+) {
+    let kind = &directive.action.kind;
+    let of_power = matches!(
+        kind,
+        ActionKind::PowerOn
+            | ActionKind::ShutdownGracefully
+            | ActionKind::ForceOff
+            | ActionKind::ResetBmc
+            | ActionKind::RestartCard
+            | ActionKind::PushImage
+            | ActionKind::PullUpdate
+            | ActionKind::PushUpdate
+    );
+    let host_on = view
+        .host_bmc(now)
+        .is_some_and(|host| host.power == Some(PowerState::On));
+    let starts_host = directive.action.power_on == Some(true) && !host_on;
+    let on_host = directive.target.kind == TargetKind::Host;
+    let goes = |kept: &CardRecord| {
+        let mut cards = view.cards.iter();
+        let card = cards.find(|card| card.uid() == kept.uid);
+        *kind == ActionKind::PowerOn && card.is_some_and(|card| card::is_going(view, card))
+    };
+    let hit = |kept: &&CardRecord| on_host || kept.uid == directive.target.uid && !goes(kept);
+    let is_torn = |kept: &CardRecord| kept.components.iter().any(|one| one.torn.is_some());
+    check(
+        !(of_power || starts_host) || !after.cards.iter().filter(hit).any(is_torn),
+        "S1: a power change that hits a card whose firmware may not be whole",
+    );
 }
 
 /// Whether what is known of the stage authorises a power cut.

@@ -4,6 +4,7 @@
 //! `PROPTEST_CASES=20000 cargo test -p lockstep-planner properties` looks further.
 
 mod events;
+mod flashes;
 mod versions;
 mod wipes;
 
@@ -244,6 +245,7 @@ fn calm(world: &mut World) {
     world.agent.faults = VecDeque::new();
     if let Some(agent) = world.host_agent.as_mut() {
         agent.pushes = VecDeque::new();
+        agent.flashes = VecDeque::new();
         agent.runs = world.host_machine.is_on();
     }
     world.host_machine.answers = true;
@@ -256,6 +258,7 @@ fn calm(world: &mut World) {
         card.machine.refusal = None;
         card.machine.busy = None;
         card.machine.knowledge = Knowledge::Known;
+        card.machine.tells_power(true, world.now);
         card.machine.stage = Some(BootStage::OsRunning);
     }
     world.host_machine.stage = Some(BootStage::OsRunning);

@@ -8,6 +8,7 @@ mod capabilities;
 mod card_firmware;
 mod configuration;
 mod deletion;
+mod devlink;
 mod doubts;
 mod edits;
 mod faults;

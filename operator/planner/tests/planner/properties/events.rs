@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use super::disruption;
 use crate::world::agent::Fault;
 use crate::world::build::{GOLDEN, by_family, dpu, image};
-use crate::world::host_agent::Push;
+use crate::world::host_agent::{Flash, Push};
 use crate::world::machine::{Firmware, HttpBoot, Update};
 use crate::world::operator::Crash;
 use crate::world::{World, secs};
@@ -34,6 +34,8 @@ pub enum Event {
     Fault(Fault),
     /// What becomes of the next push.
     Push(Push),
+    /// What becomes of the next flash.
+    Flash(Flash),
     /// Whether the host is trusted with its cards.
     Trusts(bool),
     HostBmc(bool),
@@ -89,6 +91,8 @@ pub enum OfCard {
     Family(Option<&'static str>),
     Stage(BootStage),
     Knowledge(Knowledge),
+    /// Whether its BMC tells its power state.
+    TellsPower(bool),
     Deaf(bool),
     Dead(bool),
     Foreign(bool),
@@ -114,6 +118,10 @@ pub enum OfCard {
     Service(Option<&'static str>),
     /// Somebody else changes what runs there.
     ChangesFirmware(&'static str),
+    /// The same of what its host's driver lists.
+    ChangesFlashed(&'static str),
+    /// Whether what that driver has written never runs.
+    KeepsFlashed(bool),
     Stranger(bool),
     Delete,
     Create,
@@ -181,6 +189,20 @@ fn pushes() -> impl Strategy<Value = Push> {
         Just(Push::BreaksOff),
         Just(Push::DiesBefore),
         Just(Push::DiesAfter),
+    ]
+}
+
+pub fn flashes() -> impl Strategy<Value = Flash> {
+    prop_oneof![
+        2 => Just(Flash::Stores),
+        1 => Just(Flash::Refused),
+        1 => Just(Flash::BreaksOff),
+        1 => Just(Flash::KeepsOld),
+        1 => Just(Flash::Hides),
+        1 => Just(Flash::DiesBefore),
+        1 => Just(Flash::DiesMeanwhile),
+        2 => Just(Flash::CutOff),
+        1 => Just(Flash::Hangs),
     ]
 }
 
@@ -257,6 +279,7 @@ pub fn methods() -> impl Strategy<Value = Vec<AllowedMethod>> {
     let (pull, push) = (AllowedMethod::SimpleUpdate, AllowedMethod::MultipartPush);
     let (rshim, pxe) = (AllowedMethod::Rshim, AllowedMethod::Pxe);
     let local = AllowedMethod::LocalStorage;
+    let flash = AllowedMethod::DevlinkFlash;
     prop_oneof![
         2 => Just(vec![pull]),
         1 => Just(vec![push, media]),
@@ -277,6 +300,8 @@ pub fn methods() -> impl Strategy<Value = Vec<AllowedMethod>> {
         3 => Just(vec![local, media]),
         1 => Just(vec![local, pull, http]),
         1 => Just(vec![local]),
+        2 => Just(vec![flash, media]),
+        1 => Just(vec![rshim, flash]),
     ]
 }
 
@@ -339,6 +364,7 @@ pub fn firmware_versions() -> impl Strategy<Value = Option<&'static str>> {
         1 => Just(Some("bmc-b")),
         1 => Just(Some("bmc-c")),
         2 => Just(Some("nic-d")),
+        1 => Just(Some("dev-e")),
     ]
 }
 
@@ -363,6 +389,7 @@ fn of_card() -> impl Strategy<Value = OfCard> {
         2 => prop_oneof![Just(None), Just(Some("old")), Just(Some("new"))].prop_map(OfCard::Family),
         2 => stages().prop_map(OfCard::Stage),
         2 => knowledge().prop_map(OfCard::Knowledge),
+        2 => any::<bool>().prop_map(OfCard::TellsPower),
         1 => any::<bool>().prop_map(OfCard::Deaf),
         2 => any::<bool>().prop_map(OfCard::Dead),
         1 => any::<bool>().prop_map(OfCard::Foreign),
@@ -384,6 +411,8 @@ fn of_card() -> impl Strategy<Value = OfCard> {
         1 => firmware().prop_map(OfCard::MakesOfFirmware),
         2 => services().prop_map(OfCard::Service),
         1 => prop_oneof![Just("bmc-a"), Just("bmc-b"), Just("nic-d")].prop_map(OfCard::ChangesFirmware),
+        1 => prop_oneof![Just("dev-a"), Just("dev-e")].prop_map(OfCard::ChangesFlashed),
+        1 => any::<bool>().prop_map(OfCard::KeepsFlashed),
         1 => any::<bool>().prop_map(OfCard::Stranger),
         1 => Just(OfCard::Delete),
         1 => Just(OfCard::Create),
@@ -413,6 +442,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         4 => Just(Event::AgentStarts),
         6 => faults().prop_map(Event::Fault),
         2 => pushes().prop_map(Event::Push),
+        1 => flashes().prop_map(Event::Flash),
     ];
     let host = prop_oneof![
         2 => any::<bool>().prop_map(Event::HostBmc),
@@ -425,7 +455,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         2 => choices().prop_map(Event::Choices),
         1 => any::<bool>().prop_map(Event::ImageGone),
         1 => any::<bool>().prop_map(Event::Source),
-        3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("bmc-b"), Just("nic-d"), Just("net-3"), Just("web-d"), Just(GOLDEN)], vettings()).prop_map(|(image, found)| Event::Vetted(image, found)),
+        3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("bmc-b"), Just("nic-d"), Just("dev-e"), Just("net-3"), Just("web-d"), Just(GOLDEN)], vettings()).prop_map(|(image, found)| Event::Vetted(image, found)),
         1 => (0..3_i64).prop_map(Event::Minimum),
         2 => modes().prop_map(Event::Mode),
         1 => any::<bool>().prop_map(Event::Policy),
@@ -467,6 +497,11 @@ pub fn happen(world: &mut World, event: &Event, spare: &mut Option<DpuBootPolicy
         Event::Push(push) => {
             if let Some(agent) = world.host_agent.as_mut() {
                 agent.pushes.push_back(*push);
+            }
+        }
+        Event::Flash(flash) => {
+            if let Some(agent) = world.host_agent.as_mut() {
+                agent.flashes.push_back(*flash);
             }
         }
         Event::Trusts(trusted) => world.edit_host(|host| {
@@ -607,6 +642,7 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
         OfCard::Pause(paused) => world.edit_card(index, |card| card.paused = *paused),
         OfCard::Retry => {
             let token = format!("retry-{}", world.wish + 1);
+            world.looks_at_firmware(index);
             world.edit_card(index, |card| card.retry_token = Some(token));
         }
         OfCard::Image(version) => {
@@ -616,6 +652,10 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
         OfCard::Family(family) => world.cards[index].family = family.map(str::to_owned),
         OfCard::Stage(stage) => world.cards[index].machine.stage = Some(stage.clone()),
         OfCard::Knowledge(known) => world.cards[index].machine.knowledge = known.clone(),
+        OfCard::TellsPower(tells) => {
+            let now = world.now;
+            world.cards[index].machine.tells_power(*tells, now);
+        }
         OfCard::Deaf(deaf) => world.cards[index].machine.deaf = *deaf,
         OfCard::Dead(dead) => world.cards[index].dead = *dead,
         OfCard::Stranger(there) => world.cards[index].machine.stranger(*there),
@@ -653,6 +693,11 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
             world.boots.clear();
             world.cards[index].machine.firmware.0 = (*version).to_owned();
         }
+        OfCard::ChangesFlashed(version) => {
+            world.boots.clear();
+            world.cards[index].machine.flashed.0 = (*version).to_owned();
+        }
+        OfCard::KeepsFlashed(keeps) => world.cards[index].machine.keeps_flashed = *keeps,
         OfCard::Foreign(foreign) => world.cards[index].machine.foreign_media = *foreign,
         OfCard::Delete => world.delete_card(index),
         OfCard::Create => {

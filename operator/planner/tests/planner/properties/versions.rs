@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 
 use lockstep_crds::ComponentRequirement;
 use lockstep_crds::report::Vantage;
+use lockstep_crds::version::compare;
 use lockstep_planner::requirement::{Judgement, judge};
-use lockstep_planner::version::compare;
 use lockstep_planner::view::{ComponentSeen, Required};
 use proptest::prelude::*;
 

@@ -270,6 +270,7 @@ impl World {
                     | ActionKind::RestartCard
                     | ActionKind::OfferImage
                     | ActionKind::PushImage
+                    | ActionKind::FlashFirmware
                     | ActionKind::ClearInstall
                     | ActionKind::ShutdownGracefully
                     | ActionKind::Unrecognized(_) => None,

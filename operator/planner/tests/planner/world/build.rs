@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::directive::{ActivatedBy, ImageFacts};
-use lockstep_crds::image::ImageSlot;
+use lockstep_crds::image::{FirmwareWriter, ImageSlot};
 use lockstep_crds::report::Reachability;
 use lockstep_crds::service::ServicesReport;
 use lockstep_crds::wipe::WipeResult;
@@ -46,10 +46,19 @@ fn slot(version: &str) -> Option<ImageSlot> {
 
 /// What lets firmware of that version run: that of the network interface needs a power cycle of the card.
 pub fn activation(version: &str) -> ActivatedBy {
-    if version.starts_with("nic-") {
+    if version.starts_with("nic-") || version.starts_with("dev-") {
         ActivatedBy::CardPowerCycle
     } else {
         ActivatedBy::BmcReset
+    }
+}
+
+/// Who writes firmware of that version: the card's BMC, or its host's driver.
+pub fn writer(version: &str) -> FirmwareWriter {
+    if version.starts_with("dev-") {
+        FirmwareWriter::HostDevlink
+    } else {
+        FirmwareWriter::CardBmc
     }
 }
 

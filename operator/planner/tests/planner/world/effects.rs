@@ -152,6 +152,19 @@ impl World {
 
     /// Has the BMC write firmware. As often for one wish and version as the policy has attempts.
     fn write_firmware(&mut self, index: usize, directive: &Directive) {
+        self.count_update(index, directive);
+        let image = directive.action.image.clone().unwrap();
+        let method = if directive.action.kind == ActionKind::PullFirmware {
+            InstallMethod::SimpleUpdate
+        } else {
+            InstallMethod::MultipartPush
+        };
+        let update = firmware_update(directive, method, UpdateState::Running, self.now);
+        self.begin_firmware(index, update, &image.version);
+    }
+
+    /// Updates are begun no more often for one wish and version than the policy has attempts.
+    pub(super) fn count_update(&mut self, index: usize, directive: &Directive) {
         let image = directive.action.image.clone().unwrap();
         let wish = self.wish_of[&directive.seq];
         let begun = self.boots.entry((100 + index, wish)).or_default();
@@ -167,13 +180,6 @@ impl World {
             image.version,
             self.told()
         );
-        let method = if directive.action.kind == ActionKind::PullFirmware {
-            InstallMethod::SimpleUpdate
-        } else {
-            InstallMethod::MultipartPush
-        };
-        let update = firmware_update(directive, method, UpdateState::Running, self.now);
-        self.begin_firmware(index, update, &image.version);
     }
 
     pub fn affect(&mut self, which: Which, directive: &Directive) {
@@ -270,7 +276,9 @@ impl World {
                 let image = directive.action.image.clone();
                 self.machine(which).granted = image;
             }
-            ActionKind::PushImage => panic!("the site's agent pushes nothing"),
+            ActionKind::PushImage | ActionKind::FlashFirmware => {
+                panic!("the site's agent pushes and flashes nothing")
+            }
             ActionKind::ClearInstall => {
                 let machine = self.machine(which);
                 machine.update = None;
@@ -303,6 +311,28 @@ impl World {
             !(of_power.contains(&directive.action.kind)
                 && cards.any(|index| self.writes_firmware(index))),
             "S1: {} while firmware is written\n{}",
+            ledger::what(directive),
+            self.told()
+        );
+        let releases = directive.action.power_on == Some(true);
+        let starts = directive.action.kind == ActionKind::PowerOn || releases;
+        let is_idle = which == Which::Host && starts && self.host_machine.is_on();
+        // A host that starts resets the slots of its cards, whatever feeds them.
+        if (of_power.contains(&directive.action.kind) || releases) && !is_idle {
+            for index in (0..self.cards.len()).filter(hit) {
+                self.is_whole(index, directive);
+            }
+        }
+    }
+
+    /// Nothing takes the power of a card of whose firmware a part alone is there, as long as it is ours.
+    pub(super) fn is_whole(&self, index: usize, directive: &Directive) {
+        let card = &self.cards[index];
+        let dpu = card.dpu.as_ref();
+        let is_ours = dpu.is_some_and(|dpu| dpu.metadata.deletion_timestamp.is_none());
+        assert!(
+            !(is_ours && card.machine.half_flashed),
+            "S1: {} while a part of its firmware is written\n{}",
             ledger::what(directive),
             self.told()
         );

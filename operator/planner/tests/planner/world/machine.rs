@@ -24,6 +24,8 @@ pub const INSTALL: i64 = 120;
 pub const BOOT: i64 = 20;
 /// The component that stands for the BMC's own firmware.
 pub const FIRMWARE: &str = "BMC_Firmware";
+/// The component that the driver of the card's host lists, and writes as slowly as the BMC does.
+pub const LISTED: &str = "fw.mgmt";
 /// Seconds that a BMC takes to write it, and to restart.
 pub const WRITES: i64 = 90;
 pub const RESTARTS: i64 = 40;
@@ -36,6 +38,8 @@ pub struct Machine {
     pub identity: MachineIdentity,
     pub power: PowerState,
     pub power_since: Timestamp,
+    /// Whether its BMC does not tell its power state.
+    pub power_unread: bool,
     pub media: Option<ImageFacts>,
     pub foreign_media: bool,
     pub boot_override: bool,
@@ -68,6 +72,13 @@ pub struct Machine {
     pub update: Option<UpdateReport>,
     /// The firmware of its BMC, or of its card: what runs, and what waits for a restart or a power cycle.
     pub firmware: (String, Option<String>),
+    /// What the host's driver may write: what runs, and what waits for a power cycle; whether it lists the
+    /// latter, and whether that ever runs.
+    pub flashed: (String, Option<String>),
+    pub hides_flashed: bool,
+    pub keeps_flashed: bool,
+    /// Whether a part of it alone is there, and no person has looked at that.
+    pub half_flashed: bool,
     /// What becomes of updates of it.
     pub makes_of_firmware: Firmware,
     /// What its agent remembers of one. `None` in the report: its agent does not tell.
@@ -219,6 +230,8 @@ pub enum Coming {
     Updated(Option<ImageFacts>),
     /// An update of the BMC's firmware comes to its end.
     FirmwareWritten(String),
+    /// The host's driver comes to its end, and has written this.
+    Flashed(Option<String>),
     /// The BMC answers again.
     BmcUp,
     /// The operating system is up.
@@ -240,6 +253,7 @@ impl Machine {
             identity,
             power: PowerState::Off,
             power_since: super::build::start(),
+            power_unread: false,
             media: None,
             foreign_media: false,
             boot_override: false,
@@ -260,6 +274,10 @@ impl Machine {
             makes_of_updates: Update::Writes,
             update: None,
             firmware: ("bmc-a".to_owned(), None),
+            flashed: ("dev-a".to_owned(), None),
+            hides_flashed: false,
+            keeps_flashed: false,
+            half_flashed: false,
             makes_of_firmware: Firmware::Restarts,
             component_update: None,
             tells_components: true,
@@ -343,8 +361,8 @@ impl Machine {
             answers_at: Some("10.0.1.1:443".to_owned()),
             model: None,
             firmware_version: None,
-            power: Some(self.power.clone()),
-            power_since: Some(Time(self.power_since)),
+            power: (!self.power_unread).then(|| self.power.clone()),
+            power_since: (!self.power_unread).then_some(Time(self.power_since)),
             stage: self
                 .stage
                 .clone()
@@ -577,6 +595,14 @@ impl Machine {
         }
     }
 
+    /// Its BMC tells its power state no more, or tells it anew; since when it is so its agent counts from then.
+    pub fn tells_power(&mut self, tells: bool, now: Timestamp) {
+        if tells && self.power_unread {
+            self.power_since = now;
+        }
+        self.power_unread = !tells;
+    }
+
     /// It is reset, as by what comes over rshim.
     pub fn reset(&mut self, now: Timestamp) {
         self.set_power(PowerState::On, now);
@@ -605,7 +631,12 @@ impl Machine {
 
     fn set_power(&mut self, power: PowerState, now: Timestamp) {
         if power == PowerState::On && self.power == PowerState::Off {
+            self.half_flashed = false;
             self.activate(&ActivatedBy::CardPowerCycle);
+            let stays = self.keeps_flashed;
+            if let Some(waits) = self.flashed.1.take_if(|_| !stays) {
+                self.flashed.0 = waits;
+            }
         }
         self.stage = Some(if power == PowerState::On {
             BootStage::OsStarting
@@ -698,6 +729,11 @@ impl World {
         if self.host_machine.is_on() {
             self.host_machine.set_power(PowerState::Off, self.now);
             self.host_agent_stops();
+            // What a driver writes is written no further.
+            for card in &mut self.cards {
+                let coming = &mut card.machine.coming;
+                coming.retain(|(_, coming)| !matches!(coming, Coming::Flashed(_)));
+            }
             if let Some(node) = self.node.as_mut() {
                 node.ready = Readiness::NotReady;
             }
@@ -801,7 +837,12 @@ impl World {
     pub fn writes_firmware(&self, index: usize) -> bool {
         let coming = &self.cards[index].machine.coming;
         let mut coming = coming.iter().map(|(_, coming)| coming);
-        coming.any(|coming| matches!(coming, Coming::FirmwareWritten(_) | Coming::BmcUp))
+        coming.any(|coming| {
+            matches!(
+                coming,
+                Coming::FirmwareWritten(_) | Coming::Flashed(_) | Coming::BmcUp
+            )
+        })
     }
 
     /// Whether an installer or the BMC is writing to the card.
@@ -919,6 +960,7 @@ impl World {
                 | Coming::Wiped(_)
                 | Coming::Updated(_)
                 | Coming::FirmwareWritten(_)
+                | Coming::Flashed(_)
                 | Coming::BmcUp => {}
             }
         }
@@ -933,6 +975,13 @@ impl World {
                         let now = self.now;
                         self.tell(format!("card {index}: {version} is written"));
                         self.cards[index].machine.firmware_written(version, now);
+                    }
+                    Coming::Flashed(written) => {
+                        let machine = &mut self.cards[index].machine;
+                        machine.half_flashed &= written.is_none();
+                        let waits = &mut machine.flashed.1;
+                        *waits = written.or(waits.take());
+                        self.tell(format!("card {index}: its host's driver is done"));
                     }
                     Coming::BmcUp => {
                         self.tell(format!("card {index}: its BMC is up"));

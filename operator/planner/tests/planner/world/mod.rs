@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use lockstep_configuration::Inputs;
 use lockstep_crds::directive::{Directive, ImageFacts};
+use lockstep_crds::image::FirmwareWriter;
 use lockstep_crds::report::{FilesystemReport, StoredImage};
 use lockstep_crds::service::ServicesReport;
 use lockstep_crds::wipe::WipeResult;
@@ -185,7 +186,8 @@ impl World {
     }
 
     fn card_view(&self, card: &Card) -> Option<CardView> {
-        let dpu = card.dpu.clone()?;
+        let of_host = |dpu: &&Dpu| dpu.spec.host_refs.iter().any(|host| host.name == "host1");
+        let dpu = card.dpu.as_ref().filter(of_host)?.clone();
         let name = dpu.metadata.name.clone().unwrap();
         let choice = self.choice(card, &dpu);
         let wanted = self.wanted(&choice);
@@ -241,8 +243,12 @@ impl World {
         WantedFirmware {
             name: version.to_owned(),
             image: (!version.ends_with("missing")).then(|| FirmwareImage {
-                component: machine::FIRMWARE.to_owned(),
+                component: match build::writer(version) {
+                    FirmwareWriter::CardBmc => machine::FIRMWARE.to_owned(),
+                    FirmwareWriter::HostDevlink => machine::LISTED.to_owned(),
+                },
                 activation: build::activation(version),
+                writer: build::writer(version),
                 requirements: Vec::new(),
                 vetting: self.vetting(&facts),
                 facts,

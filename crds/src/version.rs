@@ -9,6 +9,11 @@
 
 use std::cmp::Ordering;
 
+/// Whether a version that is seen is the one that is wanted.
+pub fn is(seen: &str, wanted: &str) -> bool {
+    compare(seen, wanted) == Some(Ordering::Equal)
+}
+
 /// How a version that is seen compares with a bound; `None` where that cannot be told.
 pub fn compare(seen: &str, bound: &str) -> Option<Ordering> {
     let (seen, bound) = (seen.trim(), bound.trim());
