@@ -578,9 +578,13 @@ pub struct TornFirmware {
     /// one that all of it is there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hangs: bool,
-    /// Whether the card was seen off since. Of one that left this host: whether the host was.
+    /// Whether the card was seen off since, or since it came back to this host. Of one that left it:
+    /// whether the host was, since the card left.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub was_off: bool,
+    /// Whether the card has left this host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub away: bool,
 }
 
 /// An image that a card was seen to run.

@@ -9,6 +9,7 @@ use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::BmcReport;
 
 use crate::card;
+use crate::card_record::hazard_end;
 use crate::host::machine;
 use crate::intent::Intent;
 use crate::obstacle::obstacle;
@@ -123,12 +124,12 @@ fn none_installs<'a>(
             return Err(why);
         }
     }
-    if let Some(until) = card::left_installing(view, record, now) {
+    let is_here = |kept: &&CardRecord| view.cards.iter().any(|card| card.uid() == kept.uid);
+    let gone = || record.cards.iter().filter(|kept| !is_here(kept));
+    if let Some(until) = gone().filter_map(|kept| hazard_end(view, kept, now)).max() {
         return Err(left_behind(until));
     }
-    let is_here = |kept: &&CardRecord| view.cards.iter().any(|card| card.uid() == kept.uid);
-    let mut gone = record.cards.iter().filter(|kept| !is_here(kept));
-    gone.find_map(torn::stalled).map_or(Ok(()), Err)
+    gone().find_map(torn::stalled).map_or(Ok(()), Err)
 }
 
 /// An installer goes on writing though its card has been moved to another host.

@@ -52,6 +52,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         let Some(mut kept) = begun else { continue };
         slots::forget_of_others(card, &mut kept);
         card.name().clone_into(&mut kept.name);
+        torn::belongs_to(card, &mut kept);
         card.uid().clone_into(&mut kept.uid);
         card.physical_id().clone_into(&mut kept.physical_id);
         show_choice::remember(view, card, &mut kept);

@@ -545,6 +545,7 @@ pub(crate) fn torn(
         retry_token: token.clone(),
         hangs,
         was_off: false,
+        away: false,
     });
     if !hangs {
         close(one);

@@ -27,8 +27,9 @@ pub(crate) fn forgive(view: &View, card: &CardView, kept: &mut CardRecord, now: 
     for one in &mut kept.components {
         let Some(torn) = &mut one.torn else { continue };
         let has_looked = torn.retry_token != *token;
+        is_away(torn, false);
         // What hangs may write on at a card that has its power again.
-        let is_cycled = is_cycled(torn, power) && !torn.hangs;
+        let is_cycled = !torn.hangs && is_cycled(torn, power);
         if torn.hangs && has_looked {
             torn.hangs = false;
             torn.was_off = false;
@@ -49,13 +50,38 @@ pub(crate) fn forgive_the_gone(view: &View, record: &mut DpuHostStatus, now: Tim
             continue;
         }
         for one in &mut kept.components {
-            if one.torn.as_mut().is_some_and(|torn| is_cycled(torn, power)) {
+            let Some(torn) = &mut one.torn else { continue };
+            is_away(torn, true);
+            if is_cycled(torn, power) {
                 if is_hanging(one) {
                     close(one);
                 }
                 whole(one);
             }
         }
+    }
+}
+
+/// What was seen of the power of the one proves nothing of the other.
+fn is_away(torn: &mut TornFirmware, away: bool) {
+    if torn.away != away {
+        torn.away = away;
+        torn.was_off = false;
+    }
+}
+
+/// A `Dpu` that is made anew for the same card has a token of its own, by which nobody has said anything.
+pub(crate) fn belongs_to(card: &CardView, kept: &mut CardRecord) {
+    if kept.uid == card.uid() {
+        return;
+    }
+    for torn in kept
+        .components
+        .iter_mut()
+        .filter_map(|one| one.torn.as_mut())
+    {
+        torn.retry_token.clone_from(&card.dpu.spec.retry_token);
+        torn.was_off = false;
     }
 }
 

@@ -136,6 +136,22 @@ fn a_card_that_has_left_is_forgotten_once_its_host_was_off_and_on() {
 }
 
 #[test]
+fn what_was_seen_of_the_card_says_nothing_of_the_host_that_it_left() {
+    let mut world = with(&[Flash::Hangs]);
+    world.until("stalled", secs(4000), is_torn);
+    world.cards[0].machine.power = lockstep_crds::observed::PowerState::Off;
+    world.settle(secs(60));
+    world.edit_card(0, |card| "host2".clone_into(&mut card.host_refs[0].name));
+    world.settle(secs(900));
+    let one = component(&world);
+    assert!(
+        one.torn
+            .as_ref()
+            .is_some_and(|torn| torn.hangs && torn.away)
+    );
+}
+
+#[test]
 fn a_flash_whose_report_is_lost_may_be_going_on() {
     let mut world = with(&[Flash::Stores]);
     world.until("writing", secs(2400), |w| w.writes_firmware(0));
