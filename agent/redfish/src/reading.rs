@@ -120,10 +120,16 @@ pub(crate) fn boot_override(system: &Value) -> Reading<BootOverrideState> {
     })
 }
 
-/// The boot order that a document shows, as far as entries are read; empty if it shows none.
-pub(crate) fn boot_order(document: &Value) -> Vec<String> {
-    let order = document.get("Boot").and_then(|boot| boot.get("BootOrder"));
-    let mut order = order.and_then(strings).unwrap_or_default();
+/// The whole boot order that a document shows. An empty one is none: settings for the next reset show
+/// that where nothing is pending.
+pub(crate) fn boot_order(document: &Value) -> Option<Vec<String>> {
+    let order = strings(document.get("Boot")?.get("BootOrder")?)?;
+    (!order.is_empty()).then_some(order)
+}
+
+/// The same as far as entries are read; empty if it shows none.
+pub(crate) fn boot_order_shown(document: &Value) -> Vec<String> {
+    let mut order = boot_order(document).unwrap_or_default();
     order.truncate(MOST_MEMBERS);
     order
 }

@@ -124,8 +124,8 @@ fn none_installs<'a>(
             return Err(why);
         }
     }
-    let is_here = |kept: &&CardRecord| view.cards.iter().any(|card| card.uid() == kept.uid);
-    let gone = || record.cards.iter().filter(|kept| !is_here(kept));
+    let is_gone = |kept: &&CardRecord| !card::is_here(view, kept);
+    let gone = || record.cards.iter().filter(is_gone);
     if let Some(until) = gone().filter_map(|kept| hazard_end(view, kept, now)).max() {
         return Err(left_behind(until));
     }

@@ -91,6 +91,11 @@ pub(crate) fn writes_until(
     hazard_end(view, record_of(record, card)?, now)
 }
 
+/// Whether the card of a record belongs to this host.
+pub(crate) fn is_here(view: &View, kept: &CardRecord) -> bool {
+    view.cards.iter().any(|card| card.uid() == kept.uid)
+}
+
 /// Until when an install may still be writing to a card that belongs to this host no more.
 pub(crate) fn left_installing(
     view: &View,
@@ -100,7 +105,7 @@ pub(crate) fn left_installing(
     record
         .cards
         .iter()
-        .filter(|kept| view.cards.iter().all(|card| card.uid() != kept.uid))
+        .filter(|kept| !is_here(view, kept))
         .filter_map(|kept| writing_end(view, kept, now))
         .max()
 }

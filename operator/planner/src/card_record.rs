@@ -163,7 +163,6 @@ fn position(view: &View, record: &DpuHostStatus, card: &CardView) -> Option<usiz
 }
 
 fn forget_the_gone(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
-    let is_here = |kept: &CardRecord| view.cards.iter().any(|card| card.uid() == kept.uid);
     let directives = &record.directives;
     record.cards.retain(|kept| {
         let directed = directives.iter().any(|open| open.target.uid == kept.uid);
@@ -174,10 +173,14 @@ fn forget_the_gone(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
                 .components
                 .iter()
                 .any(|one| one.attempts > 0 && one.observed_at.is_none());
-        is_here(kept) || directed || failed || wipe::outlives(kept, now)
+        card::is_here(view, kept) || directed || failed || wipe::outlives(kept, now)
     });
     // What was armed there ended as CancelledButArmed; it is seen again if the card comes back.
-    for kept in record.cards.iter_mut().filter(|kept| !is_here(kept)) {
+    for kept in record
+        .cards
+        .iter_mut()
+        .filter(|kept| !card::is_here(view, kept))
+    {
         if directives.iter().all(|open| open.target.uid != kept.uid) {
             kept.armed.clear();
         }
@@ -189,9 +192,8 @@ fn makes_room(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> bool {
     if record.cards.len() < CARDS {
         return true;
     }
-    let is_here = |kept: &CardRecord| view.cards.iter().any(|card| card.uid() == kept.uid);
     let stays = |kept: &CardRecord| wipe::outlives(kept, now) || torn::is_torn(kept);
-    let may_go = |kept: &CardRecord| !is_here(kept) && !stays(kept);
+    let may_go = |kept: &CardRecord| !card::is_here(view, kept) && !stays(kept);
     let gone = record.cards.iter().position(may_go);
     gone.map(|index| record.cards.remove(index)).is_some()
 }

@@ -12,7 +12,7 @@ use lockstep_crds::directive::{Action, ActionKind, TargetKind};
 use lockstep_crds::host::{CardRecord, ComponentRecord, TornFirmware};
 use lockstep_crds::observed::PowerState;
 
-use crate::card::is_going;
+use crate::card::{is_going, is_here};
 use crate::firmware_record::close;
 use crate::intent::{Draft, Intent};
 use crate::reason::Reason;
@@ -46,7 +46,7 @@ pub(crate) fn forgive(view: &View, card: &CardView, kept: &mut CardRecord, now: 
 pub(crate) fn forgive_the_gone(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
     let power = view.host_bmc(now).and_then(|facts| facts.power.as_ref());
     for kept in &mut record.cards {
-        if view.cards.iter().any(|card| card.uid() == kept.uid) {
+        if is_here(view, kept) {
             continue;
         }
         for one in &mut kept.components {

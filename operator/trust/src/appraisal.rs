@@ -6,7 +6,7 @@ use lockstep_crds::{DpuImageSpec, ImageFits, ImageRequirement, ImageRules};
 use crate::artefact::Artefact;
 use crate::cosign::confirmed;
 use crate::dsse::Envelope;
-use crate::named::withheld;
+use crate::named::{is_read, withheld};
 use crate::refusal::Refusal;
 use crate::signer::Signers;
 use crate::statement::Statement;
@@ -157,11 +157,7 @@ fn not_passed_on(image: &DpuImageSpec, told: &[StoredSignature]) -> Option<Strin
 /// What could not be read for one object may have been read for another, as with an account.
 fn is_missing(one: &StoredSignature, told: &[StoredSignature]) -> bool {
     let mut others = told.iter();
-    is_unread(one) && !others.any(|other| !is_unread(other) && other.source == one.source)
-}
-
-fn is_unread(told: &StoredSignature) -> bool {
-    told.envelope.is_none() && told.artefact.is_none()
+    !is_read(one) && !others.any(|other| is_read(other) && other.source == one.source)
 }
 
 fn not_read(told: &StoredSignature) -> String {

@@ -65,7 +65,8 @@ fn is_same(one: &StoredSignature, other: &StoredSignature) -> bool {
     }
 }
 
-fn is_read(told: &StoredSignature) -> bool {
+/// Whether it was had, envelope or artefact.
+pub(crate) fn is_read(told: &StoredSignature) -> bool {
     told.envelope.is_some() || told.artefact.is_some()
 }
 

@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use super::Turn;
 use super::confirm::look_for;
 use super::observe::optional;
-use crate::document::{bounded, link, strings, text};
+use crate::document::{bounded, link, text};
 use crate::documents::{Documents, Within};
 use crate::effect::{Confirmation, Effect};
 use crate::error::BmcError;
 use crate::facts::{BootEntries, BootEntry, Reading};
 use crate::link::{Change, MOST_MEMBERS};
 use crate::pages;
-use crate::reading;
+use crate::reading::{self, boot_order};
 
 /// Longest reference or name that is told.
 const LONGEST: usize = 128;
@@ -37,10 +37,10 @@ async fn listed(
         return Ok(Reading::NotOffered);
     };
     let order = match reading::settings_path(system) {
-        Some(path) => order(&*documents.get(&path).await?),
+        Some(path) => boot_order(&*documents.get(&path).await?),
         None => None,
     };
-    let Some(mut order) = order.or_else(|| self::order(system)) else {
+    let Some(mut order) = order.or_else(|| boot_order(system)) else {
         return Ok(Reading::NotOffered);
     };
     order.truncate(MOST_MEMBERS);
@@ -68,12 +68,6 @@ fn entry(option: &Value) -> Option<BootEntry> {
     })
 }
 
-/// An empty order is none: settings for the next reset show that where nothing is pending.
-fn order(document: &Value) -> Option<Vec<String>> {
-    let order = strings(document.get("Boot")?.get("BootOrder")?)?;
-    (!order.is_empty()).then_some(order)
-}
-
 /// The whole order is sent, so it is read just before.
 pub(super) async fn put_first(turn: &mut Turn<'_>, reference: &str) -> Result<Effect, BmcError> {
     let deadline = turn.deadline;
@@ -85,8 +79,8 @@ pub(super) async fn put_first(turn: &mut Turn<'_>, reference: &str) -> Result<Ef
     };
     let proven = turn.link.prove(deadline).await?;
     // Where settings for the next reset take the order, they are what is compared and changed.
-    let of_settings = settings.and_then(|(document, path)| Some((order(&document)?, path)));
-    let here = || Some((order(&proven.system)?, proven.system_path.clone()));
+    let of_settings = settings.and_then(|(document, path)| Some((boot_order(&document)?, path)));
+    let here = || Some((boot_order(&proven.system)?, proven.system_path.clone()));
     let Some((before, path)) = of_settings.or_else(here) else {
         return Err(BmcError::NotOffered {
             address: origin,
@@ -111,7 +105,7 @@ pub(super) async fn put_first(turn: &mut Turn<'_>, reference: &str) -> Result<Ef
     };
     proven.patch(change, deadline).await?;
     let confirmation = look_for(turn, &path, |document| {
-        order(document)
+        boot_order(document)
             .is_some_and(|order| leads(&order))
             .then_some(Confirmation::Confirmed)
     })

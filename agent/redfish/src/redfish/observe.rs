@@ -36,7 +36,7 @@ pub(super) async fn glance(turn: &mut Turn<'_>) -> Result<SystemGlance, BmcError
         power: reading::power(&system),
         boot_progress: reading::boot_progress(&system),
         boot_override: reading::boot_override(&system),
-        boot_order: reading::boot_order(&system),
+        boot_order: reading::boot_order_shown(&system),
         power_restore: reading::power_restore(&system),
     })
 }
@@ -94,7 +94,7 @@ pub(crate) async fn facts(
         boot_progress: reading::boot_progress(system),
         boot_override,
         pending_boot_override,
-        boot_order: reading::boot_order(system),
+        boot_order: reading::boot_order_shown(system),
         media,
         power_restore: reading::power_restore(system),
         capabilities,

@@ -22,7 +22,7 @@ use lockstep_local::netlink::{self, DeviceInfo, FlashError, Handle, Progress};
 use lockstep_local::{LocalFacts, pci};
 use lockstep_store::{Digest, Medium};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use self::judge::{Found, Listed, Seen};
 pub(super) use self::place::Folder;
@@ -31,7 +31,7 @@ pub(super) use self::turns::Turns;
 use super::machine;
 use super::push::act::{FRESH, within};
 use super::push::term::{self, Pace};
-use super::push::{MACHINE_PATIENCE, Pusher, ending, not_read, withdrawn};
+use super::push::{MACHINE_PATIENCE, Pusher, not_read, withdrawn};
 use crate::clock;
 use crate::site::execute::End;
 use crate::site::journal::Journal;
@@ -166,23 +166,10 @@ impl Pusher {
                 return end;
             }
         };
-        let card = &directive.target.uid;
-        if let Err(refusal) = self.source.may_reset(card, directive.seq).await {
-            return End::Failed(refusal);
-        }
-        if self.ending.is_cancelled() {
-            return End::Failed(ending());
-        }
-        let allowed = Instant::now();
-        if let Err(refusal) = term::check(directive, ready.bytes, PACE, clock::now().0) {
-            return End::Failed(refusal);
-        }
-        if let Err(error) = journal.act(directive) {
-            return End::Failed(Refusal::new(
-                "StateUnusable",
-                format!("nothing was done to the card: {error}"),
-            ));
-        }
+        let allowed = match self.begin(directive, ready.bytes, PACE, journal).await {
+            Ok(allowed) => allowed,
+            Err(refusal) => return End::Failed(refusal),
+        };
         let settled = self.watch(directive).settled;
         let end = self.write(ready, allowed, settled).await;
         self.changed.notify_one();
@@ -195,24 +182,15 @@ impl Pusher {
         let digest = image.digest.parse::<Digest>();
         let digest = digest.map_err(|_| End::Failed(judge::nameless()))?;
         self.check_again(directive, host).await?;
-        // A store that is slow, or hangs, is given up in time for another way.
-        let left = term::left(directive, 0, PACE, clock::now().0);
-        let had = tokio::select! {
-            () = self.ending.cancelled() => Err(ending()),
-            had = timeout(left, self.source.whole(&directive.target.uid, digest)) => {
-                had.unwrap_or_else(|_| Err(term::too_late(directive, 0, clock::now().0)))
-            }
-        };
+        let having = self.source.whole(&directive.target.uid, digest);
+        let had = self.had(directive, PACE, having).await;
         let medium = had.map_err(End::Failed)?;
         let bytes = medium.size();
         tracing::info!(%digest, bytes, "firmware had and checked");
-        let host = self.orders.host().await.map_err(|error| unread(&error))?;
-        let open = host.iter().flat_map(|host| self.orders.pushes(host));
-        let wanted = host
-            .as_ref()
-            .filter(|_| open.into_iter().any(|open| open == *directive));
-        let host = wanted.ok_or_else(|| End::Failed(withdrawn()))?;
-        let Checked { handle, folder, .. } = self.check_again(directive, host).await?;
+        let asked = self.still_asked(directive).await;
+        let host = asked.map_err(|error| unread(&error))?;
+        let host = host.ok_or_else(|| End::Failed(withdrawn()))?;
+        let Checked { handle, folder, .. } = self.check_again(directive, &host).await?;
         let placed = place(folder, medium, digest).await.map_err(End::Failed)?;
         Ok(Ready {
             handle,

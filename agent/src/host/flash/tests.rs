@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use lockstep_local::netlink::{Version, VersionKind};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use url::Url;
 
 use super::*;

@@ -213,24 +213,11 @@ impl Pusher {
             Ok(prepared) => prepared,
             Err(refusal) => return Ok(Some(End::Failed(refusal))),
         };
-        let card = &directive.target.uid;
-        if let Err(refusal) = self.source.may_reset(card, directive.seq).await {
-            return Ok(Some(End::Failed(refusal)));
-        }
-        if self.ending.is_cancelled() {
-            return Ok(Some(End::Failed(ending())));
-        }
-        let allowed = Instant::now();
-        let (now, bytes) = (clock::now().0, medium.size());
-        if let Err(refusal) = term::check(directive, bytes, self.pace, now) {
-            return Ok(Some(End::Failed(refusal)));
-        }
-        if let Err(error) = journal.act(directive) {
-            return Ok(Some(End::Failed(Refusal::new(
-                "StateUnusable",
-                format!("nothing was done to the card: {error}"),
-            ))));
-        }
+        let (bytes, pace) = (medium.size(), self.pace);
+        let allowed = match self.begin(directive, bytes, pace, &mut journal).await {
+            Ok(allowed) => allowed,
+            Err(refusal) => return Ok(Some(End::Failed(refusal))),
+        };
         let sent = || {
             if let Err(error) = journal.sent(directive) {
                 // The card installs all the same; a restart would only have to wait for its word.
@@ -238,6 +225,52 @@ impl Pusher {
             }
         };
         Ok(push(ready, medium, allowed, self.watch(directive), sent).await)
+    }
+
+    /// The last looks before anything is done to the card, and the note of it; when the site's agent
+    /// allowed it.
+    pub(super) async fn begin(
+        &self,
+        directive: &Directive,
+        bytes: u64,
+        pace: Pace,
+        journal: &mut Journal,
+    ) -> Result<Instant, Refusal> {
+        let card = &directive.target.uid;
+        self.source.may_reset(card, directive.seq).await?;
+        if self.ending.is_cancelled() {
+            return Err(ending());
+        }
+        let allowed = Instant::now();
+        term::check(directive, bytes, pace, clock::now().0)?;
+        journal.act(directive).map_err(|error| {
+            Refusal::new(
+                "StateUnusable",
+                format!("nothing was done to the card: {error}"),
+            )
+        })?;
+        Ok(allowed)
+    }
+
+    /// What is had of the store. One that is slow, or hangs, is given up in time for another way.
+    pub(super) async fn had<T>(
+        &self,
+        directive: &Directive,
+        pace: Pace,
+        having: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
+        let left = term::left(directive, 0, pace, clock::now().0);
+        let too_late = |_| Err(term::too_late(directive, 0, clock::now().0));
+        tokio::select! {
+            () = self.ending.cancelled() => Err(ending()),
+            had = timeout(left, having) => had.unwrap_or_else(too_late),
+        }
+    }
+
+    /// The host, if the directive stands there still.
+    pub(super) async fn still_asked(&mut self, directive: &Directive) -> Result<Option<DpuHost>> {
+        let host = self.orders.host().await?;
+        Ok(host.filter(|host| self.orders.pushes(host).contains(directive)))
     }
 
     /// Everything up to the reset: the image is had, and everything is looked at once more.
@@ -262,25 +295,14 @@ impl Pusher {
             let own = self.own(card).await?;
             self.source.medium(card, digest, own, generation).await
         };
-        // A store that is slow, or hangs, is given up in time for another way.
-        let left = term::left(directive, 0, self.pace, clock::now().0);
-        let too_late = |_| Err(term::too_late(directive, 0, clock::now().0));
-        let had = tokio::select! {
-            () = self.ending.cancelled() => Err(ending()),
-            had = timeout(left, had) => had.unwrap_or_else(too_late),
-        };
-        let (medium, stream) = match had {
+        let (medium, stream) = match self.had(directive, self.pace, had).await {
             Ok(medium) => medium,
             Err(refusal) => return Ok(Err(refusal)),
         };
         tracing::info!(%digest, bytes = stream.size, images = stream.images.len(), "image had and checked");
-        let Some(host) = self.orders.host().await? else {
+        let Some(host) = self.still_asked(directive).await? else {
             return Ok(Err(withdrawn()));
         };
-        let mut open = self.orders.pushes(&host).into_iter();
-        if !open.any(|open| open == *directive) {
-            return Ok(Err(withdrawn()));
-        }
         let rshim = match self.check(directive, &host).await? {
             Ok((_, rshim)) => rshim,
             Err(refusal) => return Ok(Err(refusal)),
