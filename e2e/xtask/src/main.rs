@@ -9,6 +9,7 @@ mod generate;
 mod image;
 mod lab;
 mod policy;
+mod room;
 mod state;
 mod suite;
 

@@ -10,7 +10,7 @@ use lockstep_scenarios::packages;
 use lockstep_scenarios::registry::{self, Tier};
 use tokio::process::Command;
 
-use crate::{e2e, generate, policy, state};
+use crate::{e2e, generate, policy, room, state};
 
 /// What became of one step.
 struct Outcome {
@@ -21,6 +21,10 @@ struct Outcome {
 
 /// Runs the CI tier, or everything.
 pub(crate) async fn run(all: bool) -> Result<()> {
+    let room = room::complaint()?;
+    if let Some(complaint) = &room {
+        println!("==== {complaint}");
+    }
     let mut outcomes = Vec::new();
     let cargo_steps: [(&str, &[&str]); 4] = [
         ("format", &["fmt", "--all", "--check"]),
@@ -68,7 +72,7 @@ pub(crate) async fn run(all: bool) -> Result<()> {
             });
         }
     }
-    conclude(&outcomes)
+    conclude(&outcomes, room.as_deref())
 }
 
 fn failed(name: &str) -> Outcome {
@@ -93,6 +97,7 @@ fn own(name: &str, check: impl FnOnce() -> Result<()>) -> Outcome {
     }
 }
 
+/// Nothing is built twice in CI: what an incremental build keeps would only fill the disk.
 async fn cargo(name: &str, args: &[&str]) -> Result<Outcome> {
     println!("==== {name}: cargo {}", args.join(" "));
     let began = Instant::now();
@@ -100,6 +105,7 @@ async fn cargo(name: &str, args: &[&str]) -> Result<Outcome> {
         .current_dir(workspace())
         .args(args)
         .env("RUSTDOCFLAGS", "-D warnings")
+        .envs(std::env::var_os("CI").map(|_| ("CARGO_INCREMENTAL", "0")))
         .stdin(Stdio::null())
         .status()
         .await
@@ -114,7 +120,7 @@ async fn cargo(name: &str, args: &[&str]) -> Result<Outcome> {
     })
 }
 
-fn conclude(outcomes: &[Outcome]) -> Result<()> {
+fn conclude(outcomes: &[Outcome], room: Option<&str>) -> Result<()> {
     println!();
     for outcome in outcomes {
         let verdict = if outcome.passed { "PASS" } else { "FAIL" };
@@ -127,6 +133,9 @@ fn conclude(outcomes: &[Outcome]) -> Result<()> {
             |log| log.display().to_string(),
         );
         println!("failed: {}; log: {log}", outcome.name);
+    }
+    if let Some(complaint) = room.filter(|_| !wrong.is_empty()) {
+        println!("when it began: {complaint}");
     }
     println!(
         "{} passed, {} failed",
