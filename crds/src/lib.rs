@@ -13,6 +13,7 @@
     reason = "printer columns repeat their keys, one group a column"
 )]
 
+pub mod action;
 pub mod bmc;
 pub mod boot_policy;
 mod bounds;

@@ -6,7 +6,6 @@ use lockstep_crds::directive::{ActionKind, Directive};
 use lockstep_redfish::{BootOverride, ImageUrl, PowerAction, PowerRestorePolicy, PowerState};
 use tokio::time::Instant;
 
-use crate::site::at_rest::takes_power;
 use crate::site::execute::{End, Port, who_is_meant};
 use crate::site::install::partly;
 use crate::site::judge::Refusal;
@@ -80,7 +79,7 @@ impl Worker {
 
     /// Makes ready what the effect needs, without touching the BMC.
     pub(super) async fn prepare(&mut self, directive: &Directive) -> Result<Prepared, Refusal> {
-        if takes_power(&directive.action.kind) {
+        if directive.action.kind.takes_power() {
             self.require_rest(directive).await?;
         }
         match directive.action.kind {

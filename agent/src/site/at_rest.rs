@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::condition;
-use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
+use lockstep_crds::directive::{Directive, TargetKind};
 use lockstep_crds::report::BusyReport;
 use lockstep_redfish::{Components, UpdateFacts, at_rest};
 use tokio::time::Instant;
@@ -67,14 +67,6 @@ impl Rest {
             }
         }
     }
-}
-
-/// Whether an action takes power from a machine, or resets it.
-pub(super) fn takes_power(kind: &ActionKind) -> bool {
-    matches!(
-        kind,
-        ActionKind::ShutdownGracefully | ActionKind::ForceOff | ActionKind::RestartCard
-    )
 }
 
 /// The cards that an action may take down, by name.

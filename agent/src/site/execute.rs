@@ -334,7 +334,7 @@ impl Worker {
         self.meant = who_is_meant(&directive);
         let site = Arc::clone(&self.site);
         let wanted = directive.clone();
-        let half = has_halves(&directive)
+        let half = directive.action.kind.row().has_halves
             && self
                 .is_seen_until(settled, |facts| site.is_half_done(&wanted, facts))
                 .await;
@@ -383,13 +383,6 @@ impl Worker {
         });
         self.cause = Cause::Outcome;
     }
-}
-
-fn has_halves(directive: &Directive) -> bool {
-    matches!(
-        directive.action.kind,
-        ActionKind::StageInstall | ActionKind::ClearInstall
-    )
 }
 
 /// The machine of a directive, whatever state it is in.

@@ -245,13 +245,7 @@ fn blast_radius(view: &View, record: &DpuHostStatus, draft: &Draft) -> Vec<Strin
 /// How the host must be found when a card's power is changed beside it: as the plan saw it.
 fn host_beside(view: &View, draft: &Draft, now: Timestamp) -> Option<HostExpects> {
     let updates = draft.action.kind.is_update() || draft.action.kind.is_firmware();
-    let of_power = matches!(
-        draft.action.kind,
-        ActionKind::PowerOn
-            | ActionKind::ShutdownGracefully
-            | ActionKind::ForceOff
-            | ActionKind::RestartCard
-    );
+    let of_power = draft.action.kind.is_of_power();
     if draft.target.kind != TargetKind::Card || !(of_power || updates) {
         return None;
     }

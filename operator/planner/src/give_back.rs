@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use lockstep_crds::DpuHostStatus;
+use lockstep_crds::action::Effect;
 use lockstep_crds::directive::{Action, ActionKind, Step, TargetKind};
 use lockstep_crds::host::{CardRecord, Disruption, HostRole};
 use lockstep_crds::observed::PowerState;
@@ -25,28 +26,17 @@ pub(crate) fn is_of(kind: &TargetKind, action: &Action) -> bool {
 /// Whether an effect takes back what was begun. That is never given up: a host would stay off, and
 /// media inserted, with nobody left to ask for it.
 pub(crate) fn undoes(target: &TargetKind, action: &Action) -> bool {
-    match action.kind {
-        ActionKind::ReleaseHost | ActionKind::ClearInstall => true,
-        ActionKind::PowerOn => is_of(target, action),
-        ActionKind::HoldHost
-        | ActionKind::StageInstall
-        | ActionKind::StageHttpBoot
-        | ActionKind::SetNetworkBoot
-        | ActionKind::StagePxeBoot
-        | ActionKind::StageBootEntry
-        | ActionKind::SetBootOrder
-        | ActionKind::PullUpdate
-        | ActionKind::PushUpdate
-        | ActionKind::PullFirmware
-        | ActionKind::PushFirmware
-        | ActionKind::ResetBmc
-        | ActionKind::RestartCard
-        | ActionKind::OfferImage
-        | ActionKind::PushImage
-        | ActionKind::FlashFirmware
-        | ActionKind::ShutdownGracefully
-        | ActionKind::ForceOff
-        | ActionKind::Unrecognized(_) => false,
+    match action.kind.row().effect {
+        Effect::Releases | Effect::TakesBack => true,
+        Effect::PowersOn => is_of(target, action),
+        Effect::Holds
+        | Effect::Stages
+        | Effect::SetsBoot
+        | Effect::WritesSystem
+        | Effect::WritesFirmware
+        | Effect::RestartsBmc
+        | Effect::TakesPower
+        | Effect::Unknown => false,
     }
 }
 

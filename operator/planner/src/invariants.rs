@@ -305,11 +305,7 @@ fn started(
     }
     let firmware = directive.action.kind.is_firmware();
     let updates = directive.action.kind.is_update() || firmware;
-    let of_power = directive.action.kind == ActionKind::PowerOn
-        || directive.action.kind == ActionKind::ShutdownGracefully
-        || directive.action.kind == ActionKind::ForceOff
-        || directive.action.kind == ActionKind::RestartCard
-        || updates;
+    let of_power = directive.action.kind.is_of_power() || updates;
     check(
         !(changes_card && server && of_power) || directive.expects.host.is_some(),
         "S12: a card's power was to be changed without another look at its host",
@@ -360,10 +356,7 @@ fn started(
     if directive.action.kind.is_of_host_agent() {
         pushed(view, directive, before, now, check);
     }
-    let takes_power = matches!(
-        directive.action.kind,
-        ActionKind::ShutdownGracefully | ActionKind::ForceOff | ActionKind::RestartCard
-    );
+    let takes_power = directive.action.kind.takes_power();
     let beside = view
         .host_bmc(now)
         .filter(|_| directive.expects.host.is_some());

@@ -139,32 +139,10 @@ fn offers_to_shut_down(facts: &BmcReport) -> bool {
 /// What a BMC offers instead, if it says which resets it allows and that one is not among them.
 /// It is not asked for it then: nothing would come of that, however often.
 pub(crate) fn lacks(facts: &BmcReport, action: &ActionKind) -> Option<String> {
-    let kinds: &[&str] = match action {
-        ActionKind::PowerOn | ActionKind::ReleaseHost => &["On", "ForceOn"],
-        ActionKind::ShutdownGracefully => &["GracefulShutdown"],
-        ActionKind::ForceOff => &["ForceOff"],
-        ActionKind::HoldHost
-        | ActionKind::StageInstall
-        | ActionKind::StageHttpBoot
-        | ActionKind::SetNetworkBoot
-        | ActionKind::StagePxeBoot
-        | ActionKind::StageBootEntry
-        | ActionKind::SetBootOrder
-        | ActionKind::PullUpdate
-        | ActionKind::PushUpdate
-        | ActionKind::PullFirmware
-        | ActionKind::PushFirmware
-        | ActionKind::ResetBmc
-        | ActionKind::RestartCard
-        | ActionKind::OfferImage
-        | ActionKind::PushImage
-        | ActionKind::FlashFirmware
-        | ActionKind::ClearInstall
-        | ActionKind::Unrecognized(_) => return None,
-    };
+    let kinds = action.row().reset_types;
     let offered = &facts.capabilities.reset_types;
     let listed = offered.iter().any(|kind| kinds.contains(&kind.as_str()));
-    (!offered.is_empty() && !listed).then(|| {
+    (!kinds.is_empty() && !offered.is_empty() && !listed).then(|| {
         format!(
             "the BMC offers no reset of type {}, only {}",
             kinds.join(" or "),

@@ -8,6 +8,7 @@
 
 use jiff::Timestamp;
 use lockstep_crds::DpuHostStatus;
+use lockstep_crds::action::Effect;
 use lockstep_crds::directive::{Action, ActionKind, TargetKind};
 use lockstep_crds::host::{CardRecord, ComponentRecord, TornFirmware};
 use lockstep_crds::observed::PowerState;
@@ -147,7 +148,7 @@ pub(crate) fn forbids(
     // No card that goes stays stopped.
     let goes = |card: &CardView| card.uid() == target.uid && is_going(view, card);
     let goes = action.kind == ActionKind::PowerOn && view.cards.iter().any(goes);
-    stalled(kept).filter(|_| changes_card(&action.kind) && !goes)
+    stalled(kept).filter(|_| action.kind.disturbs_firmware() && !goes)
 }
 
 /// The same of what a machine needs.
@@ -174,48 +175,23 @@ pub(crate) fn note(one: &ComponentRecord) -> &'static str {
     }
 }
 
-fn changes_card(kind: &ActionKind) -> bool {
-    matches!(
-        kind,
-        ActionKind::PowerOn
-            | ActionKind::ShutdownGracefully
-            | ActionKind::ForceOff
-            | ActionKind::ResetBmc
-            | ActionKind::RestartCard
-            | ActionKind::PushImage
-            | ActionKind::PullUpdate
-            | ActionKind::PushUpdate
-    )
-}
-
 /// Whether it changes the host's power, now or once the agent that carries it out ends a hold by itself.
 fn changes_host(view: &View, record: &DpuHostStatus, action: &Action, now: Timestamp) -> bool {
     let is_on = || {
         let facts = view.host_bmc(now);
         facts.is_some_and(|facts| facts.power == Some(PowerState::On))
     };
-    match action.kind {
-        ActionKind::PowerOn | ActionKind::ShutdownGracefully | ActionKind::ForceOff => true,
+    match action.kind.row().effect {
+        Effect::PowersOn | Effect::TakesPower | Effect::Unknown => true,
         // One that was taken down for it is held in any case (S14).
-        ActionKind::HoldHost => record.hold.is_none(),
-        ActionKind::ReleaseHost => action.power_on == Some(true) && !is_on(),
-        ActionKind::StageInstall
-        | ActionKind::StageHttpBoot
-        | ActionKind::SetNetworkBoot
-        | ActionKind::StagePxeBoot
-        | ActionKind::StageBootEntry
-        | ActionKind::SetBootOrder
-        | ActionKind::PullUpdate
-        | ActionKind::PushUpdate
-        | ActionKind::PullFirmware
-        | ActionKind::PushFirmware
-        | ActionKind::ResetBmc
-        | ActionKind::RestartCard
-        | ActionKind::OfferImage
-        | ActionKind::PushImage
-        | ActionKind::FlashFirmware
-        | ActionKind::ClearInstall
-        | ActionKind::Unrecognized(_) => false,
+        Effect::Holds => record.hold.is_none(),
+        Effect::Releases => action.power_on == Some(true) && !is_on(),
+        Effect::Stages
+        | Effect::SetsBoot
+        | Effect::TakesBack
+        | Effect::WritesSystem
+        | Effect::WritesFirmware
+        | Effect::RestartsBmc => false,
     }
 }
 

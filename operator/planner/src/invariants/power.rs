@@ -87,17 +87,7 @@ pub(super) fn keeps_the_torn(
     check: &mut impl FnMut(bool, &str),
 ) {
     let kind = &directive.action.kind;
-    let of_power = matches!(
-        kind,
-        ActionKind::PowerOn
-            | ActionKind::ShutdownGracefully
-            | ActionKind::ForceOff
-            | ActionKind::ResetBmc
-            | ActionKind::RestartCard
-            | ActionKind::PushImage
-            | ActionKind::PullUpdate
-            | ActionKind::PushUpdate
-    );
+    let of_power = kind.disturbs_firmware();
     let host_on = view
         .host_bmc(now)
         .is_some_and(|host| host.power == Some(PowerState::On));
