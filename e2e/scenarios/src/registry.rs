@@ -180,7 +180,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "image-trust",
-        about: "images unsigned, signed by strangers, for other bytes, too old, or for cards that are not known to be such: none reaches a card, and each goes on once put right",
+        about: "images unsigned, signed by strangers, for other bytes or other cards, too old, or swapped in the store after they were verified: none reaches a card, and each goes on once put right",
         tier: Tier::All,
         run: |context| Box::pin(image_trust::run(context)),
     },
