@@ -9,7 +9,7 @@ use lockstep_lab::front::{Fault, Rule, TlsIdentity};
 use lockstep_lab::{FakeBmcs, LabSpec, MachineSpec};
 use redfish::Bmc;
 use reqwest::{Certificate, Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -86,6 +86,30 @@ async fn faults_strike_before_or_after_the_effect() -> Result<()> {
     let answer = card.send(Method::GET, &card.system, None).await?;
     assert_eq!(answer.status(), StatusCode::OK);
     assert!(answer.json::<serde_json::Value>().await.is_err());
+
+    let Value::Object(more) = json!({"Model": "Example DPU", "PowerState": "Paused"}) else {
+        anyhow::bail!("no members");
+    };
+    let rule = front.add_rule(Rule::on(Method::GET, "/Systems", Fault::Tells(more)));
+    let system = card.get(&card.system).await?;
+    assert_eq!(system["Model"], "Example DPU");
+    assert_eq!(system["PowerState"], "Paused");
+    assert_eq!(system["Boot"]["BootSourceOverrideTarget"], "Cd");
+    let collection = card.get("/redfish/v1/Systems").await?;
+    assert!(collection.get("Model").is_none(), "{collection}");
+    front.remove_rule(rule);
+
+    let fails = Fault::Fails {
+        after: Duration::ZERO,
+        status: 418,
+    };
+    let rule = front.add_rule(Rule::on(Method::GET, "/redfish", fails));
+    let nothing = format!("{}/Nothing", card.system);
+    let answer = card.send(Method::GET, &nothing, None).await?;
+    assert_eq!(answer.status(), StatusCode::IM_A_TEAPOT);
+    let answer = card.send(Method::GET, &card.system, None).await?;
+    assert_eq!(answer.status(), StatusCode::OK);
+    front.remove_rule(rule);
 
     // A hanging request is seen by the test while it hangs, and ends with its rule.
     front.add_rule(Rule::on(Method::POST, "Reset", Fault::Hang));

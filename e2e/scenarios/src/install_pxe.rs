@@ -1,8 +1,10 @@
-//! `install-pxe`: the image of first-light by the third way: a policy that names PXE alone, at a
-//! site whose agent keeps a folder and whose dnsmasq, ours, answers from it.
+//! `install-pxe`: the signed image of `install-virtual-media` and `install-uefi-http` by another road:
+//! a policy that takes all three, and PXE first, at a site whose agent keeps a folder and whose
+//! dnsmasq, ours, answers from it.
 //!
 //! Witnesses outside our code: the card's serial console, dnsmasq's log, the BMCs' request logs,
-//! `kubectl wait`. The card's firmware asks the network and fetches the image itself.
+//! `kubectl wait`, signatures made by openssl. The card's firmware asks the network and fetches the
+//! image itself.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,19 +13,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use lockstep_cluster::{Look, eventually};
-use lockstep_crds::inventory::InstallMethod;
-use lockstep_lab::front::Request;
-use lockstep_lab::image::Behaviour;
 use lockstep_lab::{BootNetwork, LabSpec, MachineSpec};
 use lockstep_process::{Daemon, Lifetime, Program};
-use serde_json::Value;
 
-use crate::artefacts;
-use crate::image_server::ImageServer;
-use crate::objects::{self, Choices, NAMESPACE};
+use crate::objects::{Choices, NAMESPACE};
 use crate::registry::Context;
 use crate::report::Report;
 use crate::story;
+use crate::three_roads::{self, Road, Signed};
 use crate::world::{Kind, World};
 
 /// The whole story, on a slow machine: TFTP waits for an answer to each of its small pieces.
@@ -38,8 +35,7 @@ const QUIET: Duration = Duration::from_secs(15);
 /// When anything is not as told.
 pub async fn run(context: Context) -> Result<Report> {
     let mut report = Report::default();
-    let image = artefacts::installer(&context.binaries, "1.0", Behaviour::Installs).await?;
-    let server = ImageServer::serve(image.path.clone()).await?;
+    let signed = Signed::make(&context).await?;
     let mut lab = LabSpec::new([MachineSpec::card("card1"), MachineSpec::host("host1")]);
     lab.boot_network = Some("card1".to_owned());
     let mut world = World::start_lab(&context.folder, Kind::Vms, lab, &context.binaries).await?;
@@ -50,19 +46,11 @@ pub async fn run(context: Context) -> Result<Report> {
         .start(&world, world.machines.lab()?.boot_network()?)
         .await?;
     let choices = Choices {
-        methods: Some("[Pxe]"),
         os_timeout: 1200,
         host_timeout: 1500,
         ..Choices::default()
     };
-    let mac = world.machines.lab()?.boot_network()?.mac().to_owned();
-    let yaml = [
-        objects::policy("v1", &choices),
-        objects::image("v1", &image, &server.url("v1.iso")),
-        objects::host("host1", &world.bmc("host1")?, &choices),
-        objects::booting_card("card1", "host1", &world.bmc("card1")?, &mac),
-    ]
-    .concat();
+    let yaml = signed.objects(&world, Road::Pxe, &choices)?;
     let began = Instant::now();
     let kubectl = world.control_plane.kubectl();
     kubectl.apply_text(&yaml).await?;
@@ -90,12 +78,14 @@ pub async fn run(context: Context) -> Result<Report> {
         report.say(format!("{machine} console: {line}"));
     }
     story::comes_to_rest(&world.control_plane, QUIET, SOON).await?;
-    requests(&lab.bmc("card1")?.changes(), &mut report)?;
     fetched(running.log(), &offered, &mut report)?;
     service.is_at_rest(SOON).await?;
     report.say("nothing is offered any more, and dnsmasq has ended");
-    recorded(&world).await?;
-    nowhere_shown(&world, &offered, &mut report).await?;
+    signed.went_by(&world, Road::Pxe, &mut report).await?;
+    // dnsmasq, which serves the file, does name it.
+    let logs = ["agent.log", "operator.log"];
+    let logs = logs.map(|name| world.folder().join("logs").join(name));
+    three_roads::nowhere_shown(&world, &offered, &logs, &mut report).await?;
     running.stop().await?;
     world.stop().await?;
     Ok(report)
@@ -110,15 +100,9 @@ struct Service {
 impl Service {
     /// Tells the site's agent, which does not run yet.
     fn of(world: &World) -> Result<Self> {
-        let folder = world.folder().join("pxe");
-        let config = world.agent_config();
-        let mut text = fs::read_to_string(config)
-            .with_context(|| format!("cannot read {}", config.display()))?;
-        text.push_str(&format!("pxe: {{dir: {}}}\n", folder.display()));
-        fs::write(config, text).with_context(|| format!("cannot write {}", config.display()))?;
         Ok(Self {
             state: world.folder().join("pxe-service"),
-            folder,
+            folder: three_roads::supply_pxe(world)?,
         })
     }
 
@@ -203,45 +187,6 @@ impl Service {
     }
 }
 
-/// `Boot` of a PATCH, if it is one.
-fn boot(request: &Request) -> Option<Value> {
-    let body: Value = serde_json::from_str(&request.body).ok()?;
-    (request.method.as_str() == "PATCH").then(|| body["Boot"].clone())
-}
-
-fn sets_pxe(boot: &Value) -> bool {
-    boot["BootSourceOverrideTarget"] == "Pxe"
-}
-
-/// One PATCH arms the card, one power-on follows, one PATCH takes the override back.
-fn requests(changes: &[Request], report: &mut Report) -> Result<()> {
-    let what: Vec<&str> = changes
-        .iter()
-        .map(|request| match boot(request) {
-            Some(boot) if sets_pxe(&boot) => {
-                if boot["BootSourceOverrideEnabled"] == "Once"
-                    && boot.get("BootSourceOverrideMode").is_none()
-                {
-                    "armed"
-                } else {
-                    "armed, and not once or with a mode"
-                }
-            }
-            Some(_) => "disarmed",
-            None if request.path.contains("ComputerSystem.Reset") => "reset",
-            None => "something else",
-        })
-        .collect();
-    ensure!(
-        what == ["armed", "reset", "disarmed"],
-        "the card's BMC was {}",
-        what.join(", ")
-    );
-    report.figure("changing requests at the card's BMC", changes.len());
-    report.say("the card's BMC was armed by one PATCH and disarmed by one");
-    Ok(())
-}
-
 /// dnsmasq sent what was offered, whole.
 fn fetched(log: &Path, file: &str, report: &mut Report) -> Result<()> {
     let text = fs::read_to_string(log).with_context(|| format!("cannot read {}", log.display()))?;
@@ -253,93 +198,4 @@ fn fetched(log: &Path, file: &str, report: &mut Report) -> Result<()> {
     );
     report.say("dnsmasq sent the boot file");
     Ok(())
-}
-
-/// The record tells the way, and nothing is armed any more.
-async fn recorded(world: &World) -> Result<()> {
-    story::await_host(
-        &world.control_plane,
-        "host1",
-        "installed by Pxe, with nothing armed",
-        SOON,
-        |host| {
-            let cards = host.status.iter().flat_map(|status| &status.cards);
-            let mut cards = cards.filter(|card| card.armed.is_empty());
-            cards.any(|card| card.method == Some(InstallMethod::Pxe))
-        },
-    )
-    .await?;
-    Ok(())
-}
-
-/// The name of the file is a capability: no object, and no log of operator and site agent shows it.
-async fn nowhere_shown(world: &World, file: &str, report: &mut Report) -> Result<()> {
-    let kinds = "dpus,dpuhosts,dpuimages,dpubootpolicies,dpureports,dpuinventories,events";
-    let kubectl = world.control_plane.kubectl();
-    let objects = kubectl
-        .run(&["get", kinds, "-n", NAMESPACE, "-o", "json"])
-        .await?;
-    ensure!(!objects.contains(file), "an object shows the boot file");
-    let logs = world.folder().join("logs");
-    for name in ["agent.log", "operator.log"] {
-        let log = logs.join(name);
-        let text = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
-        let text = String::from_utf8_lossy(&text);
-        ensure!(
-            !text.contains(file),
-            "{} shows the boot file",
-            log.display()
-        );
-    }
-    report.say("no object of the site and no log of operator and agent shows the boot file");
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use http::Method;
-    use jiff::Timestamp;
-    use serde_json::json;
-
-    use super::*;
-
-    fn request(method: Method, path: &str, body: &Value) -> Request {
-        Request {
-            at: Timestamp::UNIX_EPOCH,
-            instant: Instant::now(),
-            system: "x".to_owned(),
-            method,
-            path: path.to_owned(),
-            body: body.to_string(),
-            authorized: true,
-            forwarded: true,
-            status: Some(204),
-            delivered: true,
-        }
-    }
-
-    #[test]
-    fn one_patch_on_and_one_back_pass_and_anything_else_does_not() {
-        let system = "/redfish/v1/Systems/x";
-        let set = |target: &str, enabled: &str| {
-            let boot = json!({
-                "BootSourceOverrideTarget": target, "BootSourceOverrideEnabled": enabled,
-            });
-            request(Method::PATCH, system, &json!({"Boot": boot}))
-        };
-        let arm = set("Pxe", "Once");
-        let back = set("Hdd", "Continuous");
-        let reset = format!("{system}/Actions/ComputerSystem.Reset");
-        let on = request(Method::POST, &reset, &json!({"ResetType": "On"}));
-        let judge = |changes: &[Request]| requests(changes, &mut Report::default()).is_ok();
-        assert!(judge(&[arm.clone(), on.clone(), back.clone()]));
-        for bad in [
-            vec![arm.clone(), arm.clone(), on.clone(), back.clone()],
-            vec![arm.clone(), on.clone()],
-            vec![on.clone(), arm, back.clone()],
-            vec![set("Pxe", "Continuous"), on, back],
-        ] {
-            assert!(!judge(&bad), "{}", bad.len());
-        }
-    }
 }

@@ -64,14 +64,10 @@ pub async fn run(context: Context) -> Result<Report> {
     let choices = Choices::default();
     let signed = json!({"require": "Signed", "signers": [releases.in_policy()?]});
     let wanting = |services: &[&str]| policy(&choices, &signed, services);
-    let os = objects::image("os-1", &image, &system.url("os.iso"));
-    let named = format!(
-        "  signatures: [{{dsse: {{sources: [\"{}\"]}}}}]\n---\n",
-        system_signature.url("os.dsse")
-    );
+    let (os, signature) = (system.url("os.iso"), system_signature.url("os.dsse"));
     let yaml = [
         rights(),
-        os.replace("---\n", &named),
+        objects::signed_image("os-1", &image, &os, &signature),
         one.object(),
         two.object(),
         three.object(),
@@ -212,11 +208,9 @@ fn policy(choices: &Choices, images: &Value, services: &[&str]) -> String {
         .iter()
         .map(|name| format!("{{name: {name}}}"))
         .collect();
-    let more = format!(
-        "  images: {images}\n  serviceRefs: [{}]\n  imageRef:",
-        services.join(", ")
-    );
-    objects::policy("os-1", choices).replace("  imageRef:", &more)
+    let more = format!("  serviceRefs: [{}]\n  imageRef:", services.join(", "));
+    let policy = objects::policy("os-1", choices).replace("  imageRef:", &more);
+    objects::requiring(&policy, images)
 }
 
 /// What an administrator binds where cards run services.

@@ -1,6 +1,7 @@
 //! The YAML a user would write for one host with one card.
 
 use lockstep_lab::image::{Image, Slot};
+use serde_json::Value;
 
 /// Namespace of the site in every scenario.
 pub const NAMESPACE: &str = "site-a";
@@ -29,6 +30,8 @@ pub struct Choices {
     pub host_timeout: u32,
     /// `install.osTimeoutSeconds`.
     pub os_timeout: u32,
+    /// `install.shutdownGraceSeconds`.
+    pub shutdown_grace: u32,
     /// `hold.onOrphan`.
     pub on_orphan: &'static str,
     /// `hold.orphanAfterSeconds`.
@@ -59,6 +62,7 @@ impl Default for Choices {
             on_timeout: "Hold",
             host_timeout: 900,
             os_timeout: 600,
+            shutdown_grace: 5,
             on_orphan: "KeepHeld",
             orphan_after: 3600,
             disruption: "Never",
@@ -93,7 +97,7 @@ spec:
   imageRef: {{name: {image}}}
   hostWait: {{until: {until}, timeoutSeconds: {host_timeout}, onTimeout: {on_timeout}}}
   hold: {{mechanisms: {mechanisms}, onOrphan: {on_orphan}, orphanAfterSeconds: {orphan_after}}}
-  install: {{{methods}{on_failure}{golden}osTimeoutSeconds: {os_timeout}, maxAttempts: 1, shutdownGraceSeconds: 5}}
+  install: {{{methods}{on_failure}{golden}osTimeoutSeconds: {os_timeout}, maxAttempts: 1, shutdownGraceSeconds: {shutdown_grace}}}
 {unobservable}---
 ",
         unobservable = choices.safe_after.map_or_else(String::new, |seconds| {
@@ -116,6 +120,7 @@ spec:
         on_orphan = choices.on_orphan,
         orphan_after = choices.orphan_after,
         os_timeout = choices.os_timeout,
+        shutdown_grace = choices.shutdown_grace,
     )
 }
 
@@ -136,6 +141,17 @@ spec:
         sha256 = image.sha256,
         size = image.size,
     )
+}
+
+/// The same, with the place of its signature.
+pub fn signed_image(name: &str, of: &Image, url: &str, signature: &str) -> String {
+    let named = format!("  signatures: [{{dsse: {{sources: [\"{signature}\"]}}}}]\n---\n");
+    image(name, of, url).replace("---\n", &named)
+}
+
+/// A policy that asks this of its images (`spec.images`).
+pub fn requiring(policy: &str, images: &Value) -> String {
+    policy.replace("  imageRef:", &format!("  images: {images}\n  imageRef:"))
 }
 
 /// The same, which cards boot from the network every time.

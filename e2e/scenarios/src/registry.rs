@@ -13,8 +13,9 @@ use crate::{
     crash_points, dead_man, discovery_join, discovery_local, discovery_mixed, first_light,
     found_to_ready, helm, host_in_use, host_wait, image_registry, image_trust, install_devlink,
     install_ipu, install_pxe, install_redfish_update, install_rshim, install_service,
-    install_uefi_http, restore, rshim_device, simulated_fleet, simulator_conformance, store_crash,
-    update_bmc, update_firmware, update_rollback, upgrade_mid_operation, wipe, xpu_diskless,
+    install_uefi_http, install_virtual_media, restore, rshim_device, simulated_fleet,
+    simulator_conformance, store_crash, update_bmc, update_firmware, update_rollback,
+    upgrade_mid_operation, wipe, xpu_diskless,
 };
 
 /// What a scenario gets.
@@ -180,19 +181,25 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "image-trust",
-        about: "images unsigned, signed by strangers, for other bytes, too old, or for cards that are not known to be such: none reaches a card, and each goes on once put right",
+        about: "images unsigned, signed by strangers, for other bytes or other cards, too old, or swapped in the store after they were verified: none reaches a card, and each goes on once put right",
         tier: Tier::All,
         run: |context| Box::pin(image_trust::run(context)),
     },
     Scenario {
+        name: "install-virtual-media",
+        about: "one signed image by three roads, all open and chosen by the order in the policy: the card's BMC inserts it",
+        tier: Tier::All,
+        run: |context| Box::pin(install_virtual_media::run(context)),
+    },
+    Scenario {
         name: "install-uefi-http",
-        about: "a policy that names UEFI HTTP boot alone: the card's BMC is armed by one PATCH and disarmed by one",
+        about: "the same signed image by the second: the card's firmware fetches it over HTTPS, its BMC armed by one PATCH and disarmed by one",
         tier: Tier::All,
         run: |context| Box::pin(install_uefi_http::run(context)),
     },
     Scenario {
         name: "install-pxe",
-        about: "a policy that names PXE alone: the card's firmware fetches the same image from a real dnsmasq, and nothing is offered afterwards",
+        about: "the same signed image by the third: the card's firmware fetches it from a real dnsmasq, and nothing is offered afterwards",
         tier: Tier::All,
         run: |context| Box::pin(install_pxe::run(context)),
     },

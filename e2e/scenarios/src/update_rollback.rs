@@ -22,10 +22,14 @@ use crate::report::Report;
 use crate::story;
 use crate::world::{Kind, World};
 
-/// The host shut down, a minute of its stage not being known, an install under TCG.
+/// A minute of the host's stage not being known, its power cut, an install under TCG.
 const INSTALL: Duration = Duration::from_secs(900);
-/// `install.osTimeoutSeconds`: what v3 gets before it is given up.
-const GIVEN_UP: u32 = 480;
+/// `install.osTimeoutSeconds` of images that come up: nothing waits for its end.
+const COMES_UP: u32 = 900;
+/// The same once v3 or v4 is named: what it gets before it is given up, and then the image that takes
+/// its place. An image that comes up has reported 40 s after its power-on on two idle cores, and 95 s
+/// on busy ones.
+const GIVEN_UP: u32 = 300;
 const SOON: Duration = Duration::from_secs(120);
 /// Nothing is written for so long: all is told.
 const QUIET: Duration = Duration::from_secs(15);
@@ -64,7 +68,10 @@ pub async fn run(context: Context) -> Result<Report> {
         disruption: "Allowed",
         safe_after: Some(60),
         on_failure: Some("RollBack"),
-        os_timeout: GIVEN_UP,
+        os_timeout: COMES_UP,
+        // Systems of the lab do not heed the button: to ask each takes two minutes, and `adopt-update`
+        // shows that it is done.
+        shutdown_grace: 0,
         host_timeout: 3600,
         ..Choices::default()
     };
@@ -85,7 +92,11 @@ pub async fn run(context: Context) -> Result<Report> {
     let host_up = up(&world, "host1", HOST_UP, None).await?;
 
     let began = Instant::now();
-    name_image(&world, "v3", &choices).await?;
+    let broken = Choices {
+        os_timeout: GIVEN_UP,
+        ..choices.clone()
+    };
+    name_image(&world, "v3", &broken).await?;
     let within = INSTALL * 2 + Duration::from_secs(GIVEN_UP.into());
     let card = story::await_card(
         &world.control_plane,
@@ -131,7 +142,7 @@ pub async fn run(context: Context) -> Result<Report> {
     let began = Instant::now();
     let golden = Choices {
         golden: Some("v1"),
-        ..choices.clone()
+        ..broken
     };
     name_image(&world, "v4", &golden).await?;
     let card = story::await_card(&world.control_plane, "card1", "golden", within, |card| {

@@ -68,6 +68,8 @@ async fn answer(
     });
 
     let mut garble = false;
+    let mut told = None;
+    let mut fails_as = None;
     let mut after = None;
     if let Some(strike) = strike {
         match strike.fault {
@@ -83,6 +85,11 @@ async fn answer(
             }
             Fault::Delay(time) => tokio::time::sleep(time).await,
             Fault::Garbage => garble = true,
+            Fault::Tells(members) => told = Some(members),
+            Fault::Fails { after, status } => {
+                tokio::time::sleep(after).await;
+                fails_as = StatusCode::from_u16(status).ok();
+            }
             Fault::DropReply | Fault::HangReply => after = Some(strike),
         }
     }
@@ -123,6 +130,14 @@ async fn answer(
             strike.until_ended().await;
         }
         return Err(Cut);
+    }
+    if let Some(status) = fails_as
+        && !answer.status().is_success()
+    {
+        *answer.status_mut() = status;
+    }
+    if let Some(members) = told {
+        tell(&mut answer, members, &system).await;
     }
     if garble {
         *answer.body_mut() = Full::from("<html>\u{0} {\"half\": ");
@@ -234,6 +249,26 @@ async fn by_emulator(
         );
     }
     Ok(Answered::Done(answer))
+}
+
+/// Puts members over those of the system, if that is the answer.
+async fn tell(
+    answer: &mut Response<Full<Bytes>>,
+    members: serde_json::Map<String, Value>,
+    system: &str,
+) {
+    let Ok(body) = std::mem::take(answer.body_mut()).collect().await;
+    let mut body = body.to_bytes();
+    if let Ok(Value::Object(mut document)) = serde_json::from_slice::<Value>(&body)
+        && document.get("UUID").and_then(Value::as_str) == Some(system)
+    {
+        document.extend(members);
+        body = Bytes::from(Value::Object(document).to_string());
+        answer
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, body.len().into());
+    }
+    *answer.body_mut() = Full::from(body);
 }
 
 fn deliver(shared: &Shared, entry: usize, answer: &Response<Full<Bytes>>) {

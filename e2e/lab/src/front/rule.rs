@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::Method;
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 /// Which requests a rule is for, and what happens to them.
@@ -47,6 +48,17 @@ pub enum Fault {
     },
     /// The BMC does it; the answer keeps its status but its body is no JSON.
     Garbage,
+    /// It is forwarded after this time; where the BMC answers with an error, it is one of this
+    /// status.
+    Fails {
+        /// Before it is forwarded.
+        after: Duration,
+        /// Status code of 400 or more.
+        status: u16,
+    },
+    /// The BMC does it; where the answer is the system itself it has these members too, in place of
+    /// its own of that name.
+    Tells(Map<String, Value>),
 }
 
 impl Rule {

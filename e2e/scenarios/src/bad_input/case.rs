@@ -22,7 +22,7 @@ pub const SOON: Duration = Duration::from_secs(90);
 /// For what is said after several tries of a slow source.
 pub const SLOWLY: Duration = Duration::from_secs(300);
 /// How long a delayed first effect takes to reach its BMC: time enough to break something.
-const ON_ITS_WAY: Duration = Duration::from_secs(4);
+pub const ON_ITS_WAY: Duration = Duration::from_secs(4);
 /// For the operation to go on once the cause is gone.
 const RECOVERY: Duration = Duration::from_secs(240);
 
@@ -91,6 +91,8 @@ pub struct Bound {
 pub enum Then {
     /// The card is installed: every effect once, up to its power-on.
     PowerOn,
+    /// The same, after these effects that came to nothing.
+    PowerOnAfter(&'static [&'static str]),
     /// The card is judged anew, with this reason.
     Judged(&'static str),
 }
@@ -157,13 +159,8 @@ async fn seen(case: &Case, stage: &Stage<'_>) -> Result<String> {
             stage.apply(&objects).await?;
         }
         Moment::MidInstall => {
-            let delay = Rule::on(Method::POST, "InsertMedia", Fault::Delay(ON_ITS_WAY)).once();
-            stage.bmc.add_rule(delay);
-            stage.apply(&objects).await?;
-            stage
-                .bmc
-                .wait_for("InsertMedia", SOON, |one| one.path.ends_with("InsertMedia"))
-                .await?;
+            let late = Fault::Delay(ON_ITS_WAY);
+            apply_up_to_first_effect(stage, &objects, late).await?;
             (case.wrong)(stage, &mut objects).await?;
         }
     }
@@ -182,19 +179,8 @@ async fn seen(case: &Case, stage: &Stage<'_>) -> Result<String> {
     (case.right)(stage, &mut objects).await?;
     let began = Instant::now();
     match case.setting.then {
-        Then::PowerOn => {
-            stage
-                .bmc
-                .wait_for("the power-on after the repair", RECOVERY, |one| {
-                    one.forwarded && one.reset_type().as_deref() == Some("On")
-                })
-                .await?;
-            let effects = effects(stage.bmc);
-            ensure!(
-                effects == ["InsertMedia", "PATCH", "Reset On"],
-                "the card's BMC was made to do {effects:?}"
-            );
-        }
+        Then::PowerOn => installed(stage, &[]).await?,
+        Then::PowerOnAfter(in_vain) => installed(stage, in_vain).await?,
         Then::Judged(reason) => {
             said(stage, Of::Card, reason, RECOVERY).await?;
             let effects = effects(stage.bmc);
@@ -208,6 +194,43 @@ async fn seen(case: &Case, stage: &Stage<'_>) -> Result<String> {
         reasons.join(", "),
         began.elapsed().as_secs()
     ))
+}
+
+/// Applies the objects, and returns while the first effect is on its way to the card's BMC, which
+/// this fault makes take [`ON_ITS_WAY`].
+///
+/// # Errors
+/// When there is none in time.
+pub async fn apply_up_to_first_effect(
+    stage: &Stage<'_>,
+    objects: &Objects,
+    late: Fault,
+) -> Result<()> {
+    let rule = Rule::on(Method::POST, "InsertMedia", late).once();
+    stage.bmc.add_rule(rule);
+    stage.apply(objects).await?;
+    stage
+        .bmc
+        .wait_for("InsertMedia", SOON, |one| one.path.ends_with("InsertMedia"))
+        .await?;
+    Ok(())
+}
+
+/// The card is powered on to be installed, and nothing was done to it but that after these effects.
+async fn installed(stage: &Stage<'_>, in_vain: &[&str]) -> Result<()> {
+    stage
+        .bmc
+        .wait_for("the power-on after the repair", RECOVERY, |one| {
+            one.forwarded && one.reset_type().as_deref() == Some("On")
+        })
+        .await?;
+    let effects = effects(stage.bmc);
+    let wanted = [in_vain, &["InsertMedia", "PATCH", "Reset On"]].concat();
+    ensure!(
+        effects == wanted,
+        "the card's BMC was made to do {effects:?}, not {wanted:?}"
+    );
+    Ok(())
 }
 
 /// Requests while the trouble lasts, against their bounds; and no new effect meanwhile.
