@@ -330,8 +330,8 @@ pub struct DsseFile {
 #[x_kube(crates(kube_core = "::kube_core"))]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.vendors) ? size(self.vendors) : 0, has(self.families) ? size(self.families) : 0, has(self.models) ? size(self.models) : 0, has(self.partNumbers) ? size(self.partNumbers) : 0, has(self.architectures) ? size(self.architectures) : 0].exists(many, many > 0)")
-        .message("fits needs vendors, families, models, partNumbers or architectures: an empty one would fit every card")
+    validation = Rule::new("[has(self.vendors) ? size(self.vendors) : 0, has(self.families) ? size(self.families) : 0, has(self.models) ? size(self.models) : 0, has(self.partNumbers) ? size(self.partNumbers) : 0, has(self.architectures) ? size(self.architectures) : 0].exists(many, many > 0) || has(self.minimumDiskBytes)")
+        .message("fits needs vendors, families, models, partNumbers, architectures or minimumDiskBytes: an empty one would fit every card")
 )]
 pub struct ImageFits {
     /// Makers, under whichever name they go by.
@@ -354,6 +354,27 @@ pub struct ImageFits {
     #[schemars(length(max = 4), inner(length(min = 1, max = 32)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<String>,
+    /// The disk that its installer needs, in bytes: the largest of `spec.disks` of the card's
+    /// `DpuInventory` must have as many. Optical drives and what is attached by USB do not count.
+    #[schemars(range(min = 1, max = 9_007_199_254_740_991_i64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_disk_bytes: Option<i64>,
+}
+
+impl ImageFits {
+    /// Whether it says what cards are, and not only what they must have room for.
+    pub fn names_cards(&self) -> bool {
+        let Self {
+            vendors,
+            families,
+            models,
+            part_numbers,
+            architectures,
+            minimum_disk_bytes: _,
+        } = self;
+        let lists = [vendors, families, models, part_numbers, architectures];
+        lists.into_iter().any(|list| !list.is_empty())
+    }
 }
 
 /// The OCI distribution specification's names of repositories and tags, behind host and port.

@@ -1,7 +1,7 @@
 //! What is found of an image for one card. No I/O.
 
 use lockstep_crds::report::{BootStreamReport, StoredImage};
-use lockstep_crds::{DpuBootPolicy, DpuImage, ImageRules, names};
+use lockstep_crds::{DpuBootPolicy, DpuImage, ImageFits, ImageRules, names};
 use lockstep_planner::inventory::{JoinedCard, boots, fits};
 use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::{Vetting, all_met};
@@ -64,7 +64,8 @@ impl<'a> Told<'a> {
     pub(crate) fn fit(&self, joined: Option<&JoinedCard>) -> Judgement {
         let fit = all_met(self.found.fits.iter().map(|limit| fits(joined, limit)));
         // Who says for which cards it is knows more than an inventory that does not tell the family.
-        let is_vouched_for = fit == Judgement::Met && !self.found.fits.is_empty();
+        let names_cards = self.found.fits.iter().any(ImageFits::names_cards);
+        let is_vouched_for = fit == Judgement::Met && names_cards;
         let of_stream = self.stream.map(|stream| boots(joined, stream));
         let of_stream =
             of_stream.filter(|found| !(is_vouched_for && matches!(found, Judgement::NotKnown(_))));
@@ -81,4 +82,79 @@ fn stored<'a>(world: &'a World, near: &Key, site: &str, digest: &str) -> Option<
     let report = world.reports.get(&near.sibling(names::site(site)))?;
     let mut images = report.spec.images.iter();
     images.find(|image| image.digest == digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use lockstep_planner::inventory::Verdict;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A card of which nobody has told the family.
+    fn card() -> JoinedCard {
+        let told = |facts| {
+            json!({
+                "from": "CardOs", "report": "xpu-c", "observedAt": "2026-01-01T00:00:00Z",
+                "facts": facts,
+            })
+        };
+        let inventory = serde_json::from_value(json!({
+            "completeness": "Partial",
+            "system": told(json!({"model": "Card X"})),
+            "disks": told(json!({"disks": [{"name": "nvme0n1", "sizeBytes": 128}]})),
+        }));
+        JoinedCard {
+            inventory: inventory.unwrap(),
+            summary: serde_json::from_value(json!({})).unwrap(),
+            places: Vec::new(),
+            inventoried: Verdict {
+                status: "False",
+                reason: "Partial",
+                message: String::new(),
+            },
+            tellers: BTreeMap::new(),
+            inspected: BTreeMap::new(),
+            witnesses: Vec::new(),
+            is_told_by_others: false,
+            is_claimed_by_word: false,
+        }
+    }
+
+    #[test]
+    fn who_says_only_how_much_room_is_needed_vouches_for_no_boot_stream() {
+        let stream = BootStreamReport {
+            families: vec!["BlueField-3".to_owned()],
+            fault: None,
+        };
+        let fit = |fits: ImageFits| {
+            let found = Appraisal {
+                trust: Trust::NotAsked,
+                security_version: 0,
+                fits: vec![fits],
+            };
+            let told = Told {
+                found,
+                stream: Some(&stream),
+            };
+            told.fit(Some(&card()))
+        };
+        let room = ImageFits {
+            minimum_disk_bytes: Some(128),
+            ..ImageFits::default()
+        };
+        assert!(matches!(fit(room.clone()), Judgement::NotKnown(_)));
+        let named = ImageFits {
+            models: vec!["Card X".to_owned()],
+            ..room.clone()
+        };
+        assert_eq!(fit(named), Judgement::Met);
+        let more = ImageFits {
+            minimum_disk_bytes: Some(129),
+            ..room
+        };
+        assert!(matches!(fit(more), Judgement::NotMet(_)));
+    }
 }

@@ -94,6 +94,71 @@ fn what_nobody_has_told_is_not_known_and_what_is_told_decides_first() {
 }
 
 #[test]
+fn the_largest_disk_must_have_the_room_and_media_are_none() {
+    let told = |disks: Value, omitted: i64| {
+        Site::default()
+            .card("c", json!({}))
+            .card_bmc("c", json!({"system": {"vendor": "NVIDIA"}}))
+            .own_agent("c", json!({"disks": {"disks": disks, "omitted": omitted}}))
+            .joined("c")
+    };
+    let emmc = json!({"name": "mmcblk0", "kind": "Emmc", "sizeBytes": 64});
+    let nvme = json!({"name": "nvme0n1", "kind": "Nvme", "sizeBytes": 128});
+    let media = [
+        json!({"name": "sr0", "kind": "Optical", "sizeBytes": 900}),
+        json!({"name": "sda", "kind": "Usb", "sizeBytes": 900}),
+        json!({"name": "pmem0", "kind": "Other", "sizeBytes": 900}),
+    ];
+    let unsized_one = json!({"name": "sdb", "kind": "Ata"});
+    let wants = |bytes: i64| json!({"minimumDiskBytes": bytes});
+    for (card, bytes) in [
+        (told(json!([emmc, nvme]), 0), 128),
+        (told(json!([emmc, media[0], media[1], media[2]]), 0), 64),
+        (told(json!([nvme, unsized_one]), 3), 100),
+    ] {
+        assert_eq!(judge(&card, wants(bytes)), Judgement::Met, "{bytes}");
+    }
+    for (card, words) in [
+        (
+            told(json!([emmc, nvme]), 0),
+            "it needs a disk of 129 bytes, and the card's largest is nvme0n1 with 128 (disks of its DpuInventory)",
+        ),
+        (
+            told(json!([emmc, media[0], media[1], media[2]]), 0),
+            "the card's largest is mmcblk0 with 64",
+        ),
+        (told(json!([]), 0), "the card is told to have none"),
+    ] {
+        let Judgement::NotMet(why) = judge(&card, wants(129)) else {
+            panic!("it fits: {words}");
+        };
+        assert!(why.contains(words), "{why}");
+    }
+    for (card, words) in [
+        (told(json!([emmc, unsized_one]), 0), "not all are told"),
+        (told(json!([emmc]), 1), "not all are told"),
+        (
+            Site::default()
+                .card("c", json!({}))
+                .card_bmc("c", bluefield())
+                .joined("c"),
+            "nobody has told the card's (disks of its DpuInventory)",
+        ),
+    ] {
+        let Judgement::NotKnown(why) = judge(&card, wants(129)) else {
+            panic!("it is known: {words}");
+        };
+        assert!(why.contains(words), "{why}");
+    }
+    let wanted: ImageFits = serde_json::from_value(wants(1)).unwrap();
+    assert!(matches!(fits(None, &wanted), Judgement::NotKnown(_)));
+    // What is known to be lacking decides first.
+    let card = told(json!([nvme]), 0);
+    let wanted = json!({"families": ["BlueField-3"], "minimumDiskBytes": 129});
+    assert!(matches!(judge(&card, wanted), Judgement::NotMet(_)));
+}
+
+#[test]
 fn what_vantage_points_contradict_each_other_in_is_not_known() {
     let card = Site::default()
         .card("c", json!({}))
