@@ -21,6 +21,8 @@ pub(crate) struct State {
     pub(crate) grants: Grants,
     /// What is wanted, with its size where that was said; `None` as long as nobody has told.
     pub(crate) wanted: Option<BTreeMap<Digest, Option<u64>>>,
+    /// What cannot be read of those who say so, for messages.
+    pub(crate) unread: Option<String>,
 }
 
 /// A published image.
@@ -316,8 +318,6 @@ mod tests {
     }
 
     #[test]
-    fn a_full_volume_costs_what_nobody_uses_however_large_the_quota() {
-    #[test]
     fn of_two_wanted_downloads_of_which_as_much_was_received_one_goes_on() {
         let mut state = wanting(state(), &["x", "idle"]);
         let (this, other) = (digest("x"), digest("idle"));
@@ -344,6 +344,8 @@ mod tests {
         assert!(!has_room(&state, &last, 0));
     }
 
+    #[test]
+    fn a_full_volume_costs_what_nobody_uses_however_large_the_quota() {
         let mut state = state();
         let room = |state: &State, lacking| room(state, 1, 1000, lacking);
         assert_eq!(room(&state, 40), Ok(vec![Victim::Blob(digest("old"))]));
