@@ -330,8 +330,8 @@ pub struct DsseFile {
 #[x_kube(crates(kube_core = "::kube_core"))]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.vendors) ? size(self.vendors) : 0, has(self.families) ? size(self.families) : 0, has(self.models) ? size(self.models) : 0, has(self.partNumbers) ? size(self.partNumbers) : 0, has(self.architectures) ? size(self.architectures) : 0].exists(many, many > 0) || has(self.minimumDiskBytes)")
-        .message("fits needs vendors, families, models, partNumbers, architectures or minimumDiskBytes: an empty one would fit every card")
+    validation = Rule::new("[has(self.vendors) ? size(self.vendors) : 0, has(self.families) ? size(self.families) : 0, has(self.models) ? size(self.models) : 0, has(self.partNumbers) ? size(self.partNumbers) : 0, has(self.architectures) ? size(self.architectures) : 0].exists(many, many > 0)")
+        .message("fits needs vendors, families, models, partNumbers or architectures: an empty one would fit every card")
 )]
 pub struct ImageFits {
     /// Makers, under whichever name they go by.
@@ -355,7 +355,9 @@ pub struct ImageFits {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<String>,
     /// The disk that its installer needs, in bytes: the largest of `spec.disks` of the card's
-    /// `DpuInventory` must have as many. Optical drives and what is attached by USB do not count.
+    /// `DpuInventory` must have as many before an install begins. Optical drives, what is attached by
+    /// USB and what is reached over a network do not count. Beside what says which cards they are:
+    /// upgrade the operator before you use it.
     #[schemars(range(min = 1, max = 9_007_199_254_740_991_i64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_disk_bytes: Option<i64>,

@@ -495,8 +495,8 @@ fn cases() -> Vec<Case> {
         case(
             "DpuImage",
             "fits needs vendors, families",
-            json!({"spec": {"fits": {}}}),
             json!({"spec": {"fits": {"minimumDiskBytes": 64_000_000_000_i64}}}),
+            json!({"spec": {"fits": {"families": ["BlueField-3"], "minimumDiskBytes": 64_000_000_000_i64}}}),
         ),
         case(
             "DpuBootPolicy",
