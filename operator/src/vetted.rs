@@ -2,11 +2,13 @@
 
 use lockstep_crds::report::{BootStreamReport, StoredImage};
 use lockstep_crds::{DpuBootPolicy, DpuImage, ImageFits, ImageRules, names};
-use lockstep_planner::inventory::{JoinedCard, boots, fits};
+use lockstep_planner::inventory::{JoinedCard, boots, fits, room};
 use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::{Vetting, all_met};
+use lockstep_planner::view::{LeaseSeen, Room};
 use lockstep_trust::{Appraisal, Trust, appraise};
 
+use crate::joins::speaker;
 use crate::key::Key;
 use crate::world::World;
 
@@ -21,8 +23,10 @@ pub(crate) fn vetting(
 ) -> Vetting {
     let told = Told::of(world, card, site, policy, image);
     let fit = told.fit(joined);
+    let room = told.room(joined, |report| speaker(world, card, report));
     Vetting {
         fit,
+        room,
         trust: match told.found.trust {
             Trust::NotAsked | Trust::Signed(_) => Judgement::Met,
             Trust::Refused(why) => Judgement::NotMet(why),
@@ -60,7 +64,19 @@ impl<'a> Told<'a> {
         self.found.trust
     }
 
-    /// Whether a card is one that the image is made for.
+    /// The disk that it needs, and what is told of the card's; `agent` tells the Lease of whoever wrote
+    /// a report, if what that is about answers.
+    pub(crate) fn room(
+        &self,
+        joined: Option<&JoinedCard>,
+        agent: impl Fn(&str) -> Option<LeaseSeen>,
+    ) -> Option<Room> {
+        let needs = self.found.fits.iter();
+        let wanted = needs.filter_map(|fits| fits.minimum_disk_bytes).max()?;
+        Some(room(joined, wanted, agent))
+    }
+
+    /// Whether a card is one that the image is made for, but for its disks.
     pub(crate) fn fit(&self, joined: Option<&JoinedCard>) -> Judgement {
         let fit = all_met(self.found.fits.iter().map(|limit| fits(joined, limit)));
         // Who says for which cards it is knows more than an inventory that does not tell the family.
@@ -104,7 +120,6 @@ mod tests {
         let inventory = serde_json::from_value(json!({
             "completeness": "Partial",
             "system": told(json!({"model": "Card X"})),
-            "disks": told(json!({"disks": [{"name": "nvme0n1", "sizeBytes": 128}]})),
         }));
         JoinedCard {
             inventory: inventory.unwrap(),
@@ -116,6 +131,7 @@ mod tests {
                 message: String::new(),
             },
             tellers: BTreeMap::new(),
+            disks: Vec::new(),
             inspected: BTreeMap::new(),
             witnesses: Vec::new(),
             is_told_by_others: false,
@@ -148,13 +164,30 @@ mod tests {
         assert!(matches!(fit(room.clone()), Judgement::NotKnown(_)));
         let named = ImageFits {
             models: vec!["Card X".to_owned()],
-            ..room.clone()
-        };
-        assert_eq!(fit(named), Judgement::Met);
-        let more = ImageFits {
-            minimum_disk_bytes: Some(129),
             ..room
         };
-        assert!(matches!(fit(more), Judgement::NotMet(_)));
+        assert_eq!(fit(named), Judgement::Met);
+    }
+
+    #[test]
+    fn of_what_is_signed_and_what_the_object_says_the_larger_disk_is_needed() {
+        let room = |bytes: &[Option<i64>]| {
+            let fits = bytes.iter().map(|bytes| ImageFits {
+                minimum_disk_bytes: *bytes,
+                ..ImageFits::default()
+            });
+            let found = Appraisal {
+                trust: Trust::NotAsked,
+                security_version: 0,
+                fits: fits.collect(),
+            };
+            let told = Told {
+                found,
+                stream: None,
+            };
+            told.room(None, |_| None).map(|room| room.wanted)
+        };
+        assert_eq!(room(&[Some(1), None, Some(3), Some(2)]), Some(3));
+        assert_eq!(room(&[None]), None);
     }
 }

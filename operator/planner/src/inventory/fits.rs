@@ -3,14 +3,13 @@
 use lockstep_crds::ImageFits;
 use lockstep_crds::boot_policy::InventorySelector;
 use lockstep_crds::dpu_inventory::Conflict;
-use lockstep_crds::inventory::{Disk, SystemFacts};
+use lockstep_crds::inventory::SystemFacts;
 
 use super::JoinedCard;
 use super::conflicts::{MOST_CONFLICTS, architecture, same_text};
 use super::keys::Key;
 use super::vendors::{plain, same_maker};
 use crate::requirement::Judgement;
-use crate::vetting::all_met;
 
 /// One limit, and what is told of the card.
 struct Limit<'a> {
@@ -23,48 +22,10 @@ struct Limit<'a> {
     same: fn(&str, &str) -> bool,
 }
 
-/// Whether what is known of a card holds for `fits`. What vantage points contradict each other
-/// in is not known.
+/// Whether what is known of a card holds for `fits`, but for its disks: see [`super::room`]. What
+/// vantage points contradict each other in is not known.
 pub fn fits(joined: Option<&JoinedCard>, fits: &ImageFits) -> Judgement {
-    let room = fits.minimum_disk_bytes;
-    let room = room.map(|wanted| room_on_disk(joined, wanted));
-    all_met(std::iter::once(judge(joined, &limits(joined, fits))).chain(room))
-}
-
-/// Whether the largest disk of a card has so many bytes. A list that may lack one, or a size, tells only
-/// of those that are large enough.
-fn room_on_disk(joined: Option<&JoinedCard>, wanted: i64) -> Judgement {
-    const FIELD: &str = "disks of its DpuInventory";
-    let told = joined.and_then(|joined| joined.inventory.disks.as_ref());
-    let Some(list) = told.map(|told| &told.facts) else {
-        return Judgement::NotKnown(format!(
-            "it needs a disk of {wanted} bytes, and nobody has told the card's ({FIELD})"
-        ));
-    };
-    let fixed = || list.disks.iter().filter(|disk| !is_medium(disk));
-    let sized = fixed().filter_map(|disk| Some((disk.size_bytes?, disk.name.as_str())));
-    let largest = sized.max_by_key(|(bytes, _)| *bytes);
-    if largest.is_some_and(|(bytes, _)| bytes >= wanted) {
-        return Judgement::Met;
-    }
-    let largest = largest.map_or_else(
-        || "the card is told to have none".to_owned(),
-        |(bytes, name)| format!("the card's largest is {name} with {bytes}"),
-    );
-    if list.omitted > 0 || fixed().any(|disk| disk.size_bytes.is_none()) {
-        return Judgement::NotKnown(format!(
-            "it needs a disk of {wanted} bytes, {largest}, and not all are told with their size ({FIELD})"
-        ));
-    }
-    Judgement::NotMet(format!(
-        "it needs a disk of {wanted} bytes, and {largest} ({FIELD})"
-    ))
-}
-
-/// What comes and goes, as virtual media do, or is memory of which firmware has made a disk.
-fn is_medium(disk: &Disk) -> bool {
-    let kind = disk.kind.as_deref();
-    matches!(kind, Some("Usb" | "Optical")) || disk.name.starts_with("pmem")
+    judge(joined, &limits(joined, fits))
 }
 
 /// Whether a card is one that a selector means, as far as it asks what the card is made of.
