@@ -354,6 +354,29 @@ pub struct ImageFits {
     #[schemars(length(max = 4), inner(length(min = 1, max = 32)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<String>,
+    /// The disk that its installer needs, in bytes: the largest of `spec.disks` of the card's
+    /// `DpuInventory` must have as many before an install begins. Optical drives, what is attached by
+    /// USB and what is reached over a network do not count. Beside what says which cards they are:
+    /// upgrade the operator before you use it.
+    #[schemars(range(min = 1, max = 9_007_199_254_740_991_i64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_disk_bytes: Option<i64>,
+}
+
+impl ImageFits {
+    /// Whether it says what cards are, and not only what they must have room for.
+    pub fn names_cards(&self) -> bool {
+        let Self {
+            vendors,
+            families,
+            models,
+            part_numbers,
+            architectures,
+            minimum_disk_bytes: _,
+        } = self;
+        let lists = [vendors, families, models, part_numbers, architectures];
+        lists.into_iter().any(|list| !list.is_empty())
+    }
 }
 
 /// The OCI distribution specification's names of repositories and tags, behind host and port.

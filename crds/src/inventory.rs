@@ -281,7 +281,7 @@ pub struct DiskList {
     /// By name.
     #[schemars(length(max = 32))]
     pub disks: Vec<Disk>,
-    /// How many are left out.
+    /// How many are left out, and how many lists or entries of lists could not be read.
     #[serde(default)]
     pub omitted: i64,
 }
@@ -293,7 +293,8 @@ pub struct Disk {
     /// Name as its source calls it.
     #[schemars(length(max = 96))]
     pub name: String,
-    /// Kind, such as `Nvme`, `Emmc`, `SSD`.
+    /// Kind, such as `Nvme`, `Emmc`, `SSD`. What is elsewhere is `NvmeOverFabrics`, `Iscsi` or
+    /// `FibreChannel`.
     #[schemars(length(max = 32))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,

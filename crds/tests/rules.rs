@@ -493,6 +493,12 @@ fn cases() -> Vec<Case> {
             json!({"spec": {"fits": {"partNumbers": ["900-9D3B6"]}}}),
         ),
         case(
+            "DpuImage",
+            "fits needs vendors, families",
+            json!({"spec": {"fits": {"minimumDiskBytes": 64_000_000_000_i64}}}),
+            json!({"spec": {"fits": {"families": ["BlueField-3"], "minimumDiskBytes": 64_000_000_000_i64}}}),
+        ),
+        case(
             "DpuBootPolicy",
             "images.require: Signed needs signers",
             json!({"spec": {"images": {"require": "Signed"}}}),

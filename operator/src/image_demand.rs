@@ -8,6 +8,7 @@ use lockstep_crds::host::CardRecord;
 use lockstep_crds::image::ImageKind;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage};
 use lockstep_planner::requirement::Judgement;
+use lockstep_planner::room;
 use lockstep_planner::vetting::all_met;
 use lockstep_planner::view::record_about;
 use lockstep_trust::Trust;
@@ -89,7 +90,10 @@ pub(crate) fn demand(world: &World, key: &Key, image: &DpuImage) -> Demand {
         }
         let joined = joins.and_then(|joined| joined.card(&card.name, dpu));
         let allowed = purposes.into_iter().map(|one| kind_allows(image, one));
-        let fit = all_met(allowed.chain([told.fit(joined)]));
+        // For people: whether a word counts still is asked before anything is done to the card.
+        let room = told.room(joined, |_| None);
+        let room = room.map(|room| room::judge(&room, |_| true));
+        let fit = all_met(allowed.chain([told.fit(joined)]).chain(room));
         found.is_early |= joined.is_none() && matches!(fit, Judgement::NotKnown(_));
         let card = card.name.clone();
         found.wanting.push(Wanting { card, fit });

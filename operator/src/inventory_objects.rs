@@ -156,6 +156,7 @@ mod tests {
                 message: String::new(),
             },
             tellers: BTreeMap::new(),
+            disks: Vec::new(),
             inspected: BTreeMap::new(),
             witnesses: Vec::new(),
             is_told_by_others: true,

@@ -156,8 +156,14 @@ fn is_same_kind(one: &JoinedCard, other: &JoinedCard) -> bool {
         let told = card.inventory.cpu.as_ref();
         told.and_then(|told| told.facts.architecture.clone())
     };
+    let disks = |card: &JoinedCard| -> Vec<_> {
+        let told = card.disks.iter();
+        told.map(|told| (told.report.clone(), told.facts.clone()))
+            .collect()
+    };
     system(one) == system(other)
         && cpu(one) == cpu(other)
+        && disks(one) == disks(other)
         && one.is_told_by_others == other.is_told_by_others
 }
 
@@ -265,7 +271,7 @@ pub(crate) fn brought(
 }
 
 /// Lease of the agent that wrote a report, if what the report is about answers.
-fn speaker(world: &World, near: &Key, report: &str) -> Option<LeaseSeen> {
+pub(crate) fn speaker(world: &World, near: &Key, report: &str) -> Option<LeaseSeen> {
     match Author::of(report)? {
         Author::HostOs(_) | Author::CardOs(_) => world.leases.seen(&near.sibling(report)),
         Author::HostBmc(host) => {

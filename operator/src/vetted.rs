@@ -1,12 +1,14 @@
 //! What is found of an image for one card. No I/O.
 
 use lockstep_crds::report::{BootStreamReport, StoredImage};
-use lockstep_crds::{DpuBootPolicy, DpuImage, ImageRules, names};
-use lockstep_planner::inventory::{JoinedCard, boots, fits};
+use lockstep_crds::{DpuBootPolicy, DpuImage, ImageFits, ImageRules, names};
+use lockstep_planner::inventory::{JoinedCard, boots, fits, room};
 use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::{Vetting, all_met};
+use lockstep_planner::view::{LeaseSeen, Room};
 use lockstep_trust::{Appraisal, Trust, appraise};
 
+use crate::joins::speaker;
 use crate::key::Key;
 use crate::world::World;
 
@@ -21,8 +23,10 @@ pub(crate) fn vetting(
 ) -> Vetting {
     let told = Told::of(world, card, site, policy, image);
     let fit = told.fit(joined);
+    let room = told.room(joined, |report| speaker(world, card, report));
     Vetting {
         fit,
+        room,
         trust: match told.found.trust {
             Trust::NotAsked | Trust::Signed(_) => Judgement::Met,
             Trust::Refused(why) => Judgement::NotMet(why),
@@ -60,11 +64,24 @@ impl<'a> Told<'a> {
         self.found.trust
     }
 
-    /// Whether a card is one that the image is made for.
+    /// The disk that it needs, and what is told of the card's; `agent` tells the Lease of whoever wrote
+    /// a report, if what that is about answers.
+    pub(crate) fn room(
+        &self,
+        joined: Option<&JoinedCard>,
+        agent: impl Fn(&str) -> Option<LeaseSeen>,
+    ) -> Option<Room> {
+        let needs = self.found.fits.iter();
+        let wanted = needs.filter_map(|fits| fits.minimum_disk_bytes).max()?;
+        Some(room(joined, wanted, agent))
+    }
+
+    /// Whether a card is one that the image is made for, but for its disks.
     pub(crate) fn fit(&self, joined: Option<&JoinedCard>) -> Judgement {
         let fit = all_met(self.found.fits.iter().map(|limit| fits(joined, limit)));
         // Who says for which cards it is knows more than an inventory that does not tell the family.
-        let is_vouched_for = fit == Judgement::Met && !self.found.fits.is_empty();
+        let names_cards = self.found.fits.iter().any(ImageFits::names_cards);
+        let is_vouched_for = fit == Judgement::Met && names_cards;
         let of_stream = self.stream.map(|stream| boots(joined, stream));
         let of_stream =
             of_stream.filter(|found| !(is_vouched_for && matches!(found, Judgement::NotKnown(_))));
@@ -81,4 +98,96 @@ fn stored<'a>(world: &'a World, near: &Key, site: &str, digest: &str) -> Option<
     let report = world.reports.get(&near.sibling(names::site(site)))?;
     let mut images = report.spec.images.iter();
     images.find(|image| image.digest == digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use lockstep_planner::inventory::Verdict;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A card of which nobody has told the family.
+    fn card() -> JoinedCard {
+        let told = |facts| {
+            json!({
+                "from": "CardOs", "report": "xpu-c", "observedAt": "2026-01-01T00:00:00Z",
+                "facts": facts,
+            })
+        };
+        let inventory = serde_json::from_value(json!({
+            "completeness": "Partial",
+            "system": told(json!({"model": "Card X"})),
+        }));
+        JoinedCard {
+            inventory: inventory.unwrap(),
+            summary: serde_json::from_value(json!({})).unwrap(),
+            places: Vec::new(),
+            inventoried: Verdict {
+                status: "False",
+                reason: "Partial",
+                message: String::new(),
+            },
+            tellers: BTreeMap::new(),
+            disks: Vec::new(),
+            inspected: BTreeMap::new(),
+            witnesses: Vec::new(),
+            is_told_by_others: false,
+            is_claimed_by_word: false,
+        }
+    }
+
+    #[test]
+    fn who_says_only_how_much_room_is_needed_vouches_for_no_boot_stream() {
+        let stream = BootStreamReport {
+            families: vec!["BlueField-3".to_owned()],
+            fault: None,
+        };
+        let fit = |fits: ImageFits| {
+            let found = Appraisal {
+                trust: Trust::NotAsked,
+                security_version: 0,
+                fits: vec![fits],
+            };
+            let told = Told {
+                found,
+                stream: Some(&stream),
+            };
+            told.fit(Some(&card()))
+        };
+        let room = ImageFits {
+            minimum_disk_bytes: Some(128),
+            ..ImageFits::default()
+        };
+        assert!(matches!(fit(room.clone()), Judgement::NotKnown(_)));
+        let named = ImageFits {
+            models: vec!["Card X".to_owned()],
+            ..room
+        };
+        assert_eq!(fit(named), Judgement::Met);
+    }
+
+    #[test]
+    fn of_what_is_signed_and_what_the_object_says_the_larger_disk_is_needed() {
+        let room = |bytes: &[Option<i64>]| {
+            let fits = bytes.iter().map(|bytes| ImageFits {
+                minimum_disk_bytes: *bytes,
+                ..ImageFits::default()
+            });
+            let found = Appraisal {
+                trust: Trust::NotAsked,
+                security_version: 0,
+                fits: fits.collect(),
+            };
+            let told = Told {
+                found,
+                stream: None,
+            };
+            told.room(None, |_| None).map(|room| room.wanted)
+        };
+        assert_eq!(room(&[Some(1), None, Some(3), Some(2)]), Some(3));
+        assert_eq!(room(&[None]), None);
+    }
 }

@@ -5,13 +5,17 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use lockstep_crds::image::ImageKind;
 use lockstep_crds::{DpuBootPolicy, DpuImage, DpuReport};
 use lockstep_operator::assemble::assemble;
+use lockstep_operator::table::Entry;
 use lockstep_operator::world::World;
 use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::Vetting;
+use lockstep_planner::view::LeaseSeen;
 use serde_json::{Value, json};
 use support::*;
 
@@ -93,6 +97,55 @@ fn an_image_of_another_kind_than_is_wanted_does_not_fit() {
     let (os, component, firmware) = fits(&world);
     assert!(matches!(os, Judgement::NotMet(_)) && component.is_empty());
     assert!(matches!(firmware, Judgement::NotMet(_)));
+}
+
+#[test]
+fn what_is_told_of_disks_comes_with_who_is_alive_to_tell_it() {
+    let mut world = world();
+    let dpu = card("c", "h");
+    put(&mut world, dpu.clone());
+    put(&mut world, host("h"));
+    put(&mut world, policy(Some("i")));
+    let mut image = image("i", "1.0.0");
+    let fits = json!({"families": ["BlueField-3"], "minimumDiskBytes": 100});
+    image.spec.fits = serde_json::from_value(fits).unwrap();
+    put(&mut world, image);
+    let room = |world: &World| vetting(world).room.unwrap();
+    assert_eq!((room(&world).wanted, room(&world).told.len()), (100, 0));
+    let joined = |world: &mut World, bytes: i64, at_second: i64| {
+        let told = |from: &str, report: &str, bytes: i64| {
+            serde_json::from_value(json!({
+                "from": from, "report": report, "observedAt": at(at_second),
+                "facts": {"disks": [{"name": "d", "sizeBytes": bytes}]},
+            }))
+            .unwrap()
+        };
+        let disks = vec![
+            told("CardOs", "xpu-c", bytes),
+            told("CardBmc", "bmc-card-c", 64),
+        ];
+        join_with(world, &dpu, "BlueField-3", disks)
+    };
+    joined(&mut world, 128, 0);
+    let h = BTreeSet::from([key("h")]);
+    assert_eq!(joined(&mut world, 99, 0).hosts, h, "it may not fit now");
+    assert!(joined(&mut world, 99, 1).is_empty(), "the same, told later");
+
+    let heard = |world: &World| -> Vec<(String, bool)> {
+        let told = room(world).told.into_iter();
+        let alive = |agent: Option<LeaseSeen>| agent.is_some_and(|lease| lease.is_fresh(at(10)));
+        told.map(|one| (one.report, alive(one.agent))).collect()
+    };
+    let both = |own, bmc| vec![("xpu-c".to_owned(), own), ("bmc-card-c".to_owned(), bmc)];
+    assert_eq!(heard(&world), both(false, false));
+    for agent in ["xpu-c", "site-lab"] {
+        let entry = Some(Entry::Readable(Arc::new(lease(agent, 10))));
+        world.put::<Lease>(&key(agent), entry, at(10));
+    }
+    assert_eq!(heard(&world), both(true, false), "this BMC does not answer");
+    let answers = json!({"reachable": {"ok": true, "since": at(0)}});
+    put(&mut world, report("bmc-card-c", "CardBmc", "c", &answers));
+    assert_eq!(heard(&world), both(true, true));
 }
 
 #[test]

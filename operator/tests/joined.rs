@@ -59,6 +59,7 @@ fn seen(witnesses: &[(&str, &str)], reports: &[&str]) -> JoinedCard {
             message: String::new(),
         },
         tellers: BTreeMap::new(),
+        disks: Vec::new(),
         inspected: BTreeMap::new(),
         witnesses: witnesses.collect(),
         is_told_by_others: true,

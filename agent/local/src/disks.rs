@@ -17,8 +17,10 @@ const VOLATILE: &str = "DEVTYPE=nd_volatile";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DiskKind {
-    /// NVMe namespace.
+    /// NVMe namespace, in this machine.
     Nvme,
+    /// NVMe namespace elsewhere, reached over a network.
+    NvmeOverFabrics,
     /// Embedded MMC, soldered.
     Emmc,
     /// SD card.
@@ -27,7 +29,11 @@ pub enum DiskKind {
     Ata,
     /// USB; a BMC's virtual media are such.
     Usb,
-    /// Any other SCSI: SAS, Fibre Channel, iSCSI, RAID controllers.
+    /// A SCSI disk elsewhere, reached over iSCSI.
+    Iscsi,
+    /// A SCSI disk elsewhere, reached over Fibre Channel.
+    FibreChannel,
+    /// Any other SCSI: SAS, RAID controllers.
     Scsi,
     /// CD or DVD drive, real or virtual.
     Optical,
@@ -164,7 +170,10 @@ fn kind(root: &Root, name: &str, place: &str) -> DiskKind {
     let kind = kind.as_ref().known().map(String::as_str);
     let on = |part: &str| place.split('/').any(|folder| folder.starts_with(part));
     if name.starts_with("nvme") {
-        DiskKind::Nvme
+        match transport(root, name, place).as_deref() {
+            Some("pcie") | None => DiskKind::Nvme,
+            Some(_) => DiskKind::NvmeOverFabrics,
+        }
     } else if name.starts_with("mmcblk") {
         match kind {
             Some("MMC") => DiskKind::Emmc,
@@ -176,6 +185,8 @@ fn kind(root: &Root, name: &str, place: &str) -> DiskKind {
     } else if name.starts_with("sd") {
         match () {
             () if on("usb") => DiskKind::Usb,
+            () if on("session") => DiskKind::Iscsi,
+            () if on("rport-") => DiskKind::FibreChannel,
             () if on("ata") => DiskKind::Ata,
             () => DiskKind::Scsi,
         }
@@ -186,18 +197,35 @@ fn kind(root: &Root, name: &str, place: &str) -> DiskKind {
     }
 }
 
+/// What an NVMe namespace is reached by, such as `pcie` or `tcp`.
+fn transport(root: &Root, name: &str, place: &str) -> Option<String> {
+    let told = root.line(&format!("{BLOCK}/{name}/device/transport"));
+    let first = |names: Vec<String>| {
+        names.iter().find_map(|controller| {
+            let told = root.line(&format!("{place}/{controller}/transport"));
+            told.known()
+        })
+    };
+    told.known().or_else(|| first(controllers(root, place)))
+}
+
 /// A namespace that several controllers of a subsystem may reach stands below the subsystem, and
-/// the controllers beside it (`nvme0`, but not the namespace `nvme0n1`): the first one's function.
-fn behind_controllers(root: &Root, subsystem: &str) -> Option<Address> {
+/// the controllers beside it (`nvme0`, but not the namespace `nvme0n1`).
+fn controllers(root: &Root, subsystem: &str) -> Vec<String> {
     if !subsystem.contains("/nvme-subsystem/") {
-        return None;
+        return Vec::new();
     }
-    let names = root.names(subsystem).known()?;
-    let is_controller = |name: &&String| {
+    let is_controller = |name: &String| {
         name.strip_prefix("nvme")
             .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
     };
-    names.iter().filter(is_controller).find_map(|name| {
+    let names = root.names(subsystem).known().unwrap_or_default();
+    names.into_iter().filter(is_controller).collect()
+}
+
+/// The function of the first of them.
+fn behind_controllers(root: &Root, subsystem: &str) -> Option<Address> {
+    controllers(root, subsystem).iter().find_map(|name| {
         let place = root.followed(&format!("{subsystem}/{name}")).known()?;
         Address::on_path(&place).pop()
     })
@@ -334,6 +362,51 @@ mod tests {
         symlink(format!("../../../{controller}"), link).unwrap();
         let pci = machine.disks()[0].pci;
         assert_eq!(pci, Some("0000:03:00.0".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_is_reached_over_a_network_is_told_so() {
+        let machine = Machine::new();
+        let controllers = [
+            ("pci0000:00/0000:01:00.0/nvme/nvme0", "nvme0n1", "pcie\n"),
+            ("virtual/nvme-fabrics/ctl/nvme1", "nvme1n1", "tcp\n"),
+        ];
+        for (device, name, transport) in controllers {
+            let told = [("device/transport", transport.as_bytes())];
+            machine.disk(device, name, &told);
+        }
+        // Where the controllers are beside it.
+        let subsystem = "virtual/nvme-subsystem/nvme-subsys2";
+        machine.disk(subsystem, "nvme2n1", &[]);
+        let devices = machine.0.path().join("sys/devices");
+        let controller = devices.join("virtual/nvme-fabrics/ctl/nvme2");
+        fs::create_dir_all(&controller).unwrap();
+        fs::write(controller.join("transport"), "rdma\n").unwrap();
+        let link = devices.join(subsystem).join("nvme2");
+        symlink("../../../virtual/nvme-fabrics/ctl/nvme2", link).unwrap();
+        let scsi = [
+            ("platform/host3/session1/target3:0:0/3:0:0:0", "sda"),
+            ("pci0000:00/host4/rport-4:0-0/target4:0:0/4:0:0:0", "sdb"),
+            (
+                "pci0000:00/host5/port-5:0/end_device-5:0/target5:0:0",
+                "sdc",
+            ),
+        ];
+        for (device, name) in scsi {
+            machine.disk(device, name, &[]);
+        }
+        let kinds: Vec<DiskKind> = machine.disks().iter().map(|disk| disk.kind).collect();
+        assert_eq!(
+            kinds,
+            [
+                DiskKind::Nvme,
+                DiskKind::NvmeOverFabrics,
+                DiskKind::NvmeOverFabrics,
+                DiskKind::Iscsi,
+                DiskKind::FibreChannel,
+                DiskKind::Scsi,
+            ]
+        );
     }
 
     #[test]

@@ -230,10 +230,13 @@ pub(super) fn disks(list: &Listed<LocalDisk>) -> DiskList {
 fn disk(disk: &LocalDisk) -> Disk {
     let kind = match disk.kind {
         DiskKind::Nvme => "Nvme",
+        DiskKind::NvmeOverFabrics => "NvmeOverFabrics",
         DiskKind::Emmc => "Emmc",
         DiskKind::Sd => "Sd",
         DiskKind::Ata => "Ata",
         DiskKind::Usb => "Usb",
+        DiskKind::Iscsi => "Iscsi",
+        DiskKind::FibreChannel => "FibreChannel",
         DiskKind::Scsi => "Scsi",
         DiskKind::Optical => "Optical",
         DiskKind::Virtio => "Virtio",

@@ -45,6 +45,14 @@ pub struct Known<K> {
     pub unreadable: BTreeMap<String, Unreadable>,
 }
 
+impl<K: Resource<DynamicType = ()>> Known<K> {
+    /// The objects that could not be read, as `KIND NAME`.
+    pub fn unread(&self) -> impl Iterator<Item = String> {
+        let names = self.unreadable.keys();
+        names.map(|name| format!("{} {name}", K::kind(&())))
+    }
+}
+
 /// An object that this release cannot read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {

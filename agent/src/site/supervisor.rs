@@ -29,6 +29,9 @@ const GATHER: Duration = Duration::from_millis(50);
 /// The pause before what was granted to cards that are gone is ended again, where it was not.
 const UNENDED: Duration = Duration::from_secs(30);
 
+/// Objects that cannot be read which a message names.
+const NAMED: usize = 3;
+
 struct Running {
     work: Work,
     stop: CancellationToken,
@@ -155,11 +158,11 @@ fn want_images(
         &policies.objects,
         &all.objects,
     );
-    let all_read = hosts.unreadable.is_empty()
-        && cards.unreadable.is_empty()
-        && policies.unreadable.is_empty()
-        && all.unreadable.is_empty();
-    demand.update(now_wanted, all_read);
+    let unread = hosts.unread().chain(cards.unread());
+    let unread = unread.chain(policies.unread()).chain(all.unread());
+    let unread = listed(unread.collect());
+    demand.update(now_wanted, unread.is_none());
+    site.store.cannot_read(unread);
     if let Some(pinned) = demand.pinned() {
         site.store.want(pinned);
     }
@@ -168,6 +171,18 @@ fn want_images(
         before.clone_from(demand.images());
         changed
     });
+}
+
+/// The first of these by name, and how many more there are.
+fn listed(mut names: Vec<String>) -> Option<String> {
+    let others = names.len().saturating_sub(NAMED);
+    names.truncate(NAMED);
+    let first = names.join(", ");
+    match (names.is_empty(), others) {
+        (true, _) => None,
+        (false, 0) => Some(first),
+        (false, others) => Some(format!("{first} and {others} more")),
+    }
 }
 
 /// A card that is gone leaves no token in the store. False if something of one may come back yet.
@@ -237,4 +252,18 @@ fn start(
         }
     };
     Running { work, stop, task }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_are_named_and_the_others_counted() {
+        let names = |many: usize| listed((1..=many).map(|n| format!("Dpu c{n}")).collect());
+        assert_eq!(names(0), None);
+        assert_eq!(names(1).unwrap(), "Dpu c1");
+        assert_eq!(names(3).unwrap(), "Dpu c1, Dpu c2, Dpu c3");
+        assert_eq!(names(5).unwrap(), "Dpu c1, Dpu c2, Dpu c3 and 2 more");
+    }
 }

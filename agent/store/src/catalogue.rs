@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use crate::disk::Stamp;
 use crate::grants::Grants;
@@ -21,6 +22,8 @@ pub(crate) struct State {
     pub(crate) grants: Grants,
     /// What is wanted, with its size where that was said; `None` as long as nobody has told.
     pub(crate) wanted: Option<BTreeMap<Digest, Option<u64>>>,
+    /// What cannot be read of those who say so, for messages.
+    pub(crate) unread: Option<String>,
 }
 
 /// A published image.
@@ -43,6 +46,8 @@ pub(crate) struct Partial {
     pub(crate) bytes: u64,
     pub(crate) active: bool,
     pub(crate) last_used: SystemTime,
+    /// When a source first did not go on with it, as long as none has since.
+    pub(crate) disputed: Option<Instant>,
 }
 
 /// Something to throw out.
@@ -112,7 +117,8 @@ impl State {
     /// What has to go so that there is what `need` says: least recently used first, never an image
     /// that is granted or wanted or a running download, and nothing when even that would not be
     /// enough. What was received of a wanted image goes last, and only for one of which more was
-    /// received: two of which one alone has room do not stop, or undo, each other.
+    /// received, or as much and its digest is the higher: two of which one alone has room do not
+    /// stop, or undo, each other.
     pub(crate) fn make_room(&self, need: Need<'_>, quota: u64) -> Result<Vec<Victim>, NoRoom> {
         let (want, lacking) = (need.bytes, need.lacking);
         let mut held = 0_u64;
@@ -130,7 +136,8 @@ impl State {
                 continue;
             }
             let is_wanted = self.is_wanted(other);
-            let gives_way = self.wanted.is_some() && partial.bytes < need.received;
+            let is_behind = (partial.bytes, other) < (need.received, need.digest);
+            let gives_way = self.wanted.is_some() && is_behind;
             if partial.active || is_wanted && !gives_way {
                 held = held.saturating_add(partial.bytes);
             } else {
@@ -194,6 +201,7 @@ mod tests {
                 bytes: 20,
                 active: false,
                 last_used: SystemTime::UNIX_EPOCH + Duration::from_secs(2),
+                disputed: None,
             },
         );
         state
@@ -298,7 +306,7 @@ mod tests {
         };
         let (this, other) = (digest("x"), digest("idle"));
         let refused = Err(NoRoom::Quota { held: 20 });
-        for received in [0, 20] {
+        for received in [0, 19] {
             assert_eq!(state.make_room(need(&this, received), 100), refused);
         }
         let victims = state.make_room(need(&this, 21), 100).unwrap();
@@ -307,10 +315,39 @@ mod tests {
             bytes: 21,
             active: false,
             last_used: SystemTime::UNIX_EPOCH,
+            disputed: None,
         };
         state.partials.insert(this, of_this);
         let refused = Err(NoRoom::Quota { held: 21 });
         assert_eq!(state.make_room(need(&other, 20), 100), refused);
+    }
+
+    #[test]
+    fn of_two_wanted_downloads_of_which_as_much_was_received_one_goes_on() {
+        let mut state = wanting(state(), &["x", "idle"]);
+        let (this, other) = (digest("x"), digest("idle"));
+        let of_this = Partial {
+            bytes: 20,
+            active: false,
+            last_used: SystemTime::UNIX_EPOCH,
+            disputed: None,
+        };
+        state.partials.insert(this, of_this);
+        let has_room = |state: &State, digest, received| {
+            let need = Need {
+                digest,
+                bytes: 90,
+                received,
+                lacking: 0,
+            };
+            state.make_room(need, 100).is_ok()
+        };
+        let both = (has_room(&state, &this, 20), has_room(&state, &other, 20));
+        let (first, last) = (this.max(other), this.min(other));
+        assert_eq!(both, (first == this, first == other), "one of them");
+        // What it had is gone then, and undoes nothing.
+        state.partials.remove(&last);
+        assert!(!has_room(&state, &last, 0));
     }
 
     #[test]

@@ -118,13 +118,15 @@ pub enum FetchError {
     },
     #[error(
         "image needs {needed} bytes, but {held} of the store's quota of {quota} are taken by what stays there: images that are wanted or that cards are reading, and what is being fetched{}",
-        of_demand(*.wanted)
+        of_demand(wanted.as_ref(), unread.as_deref())
     )]
     QuotaExceeded {
         needed: u64,
         held: u64,
         quota: u64,
         wanted: Option<Demand>,
+        /// What cannot be read of those who say what is wanted.
+        unread: Option<String>,
     },
     #[error("disk of the image store is full at {path}: {reason}")]
     DiskFull { path: PathBuf, reason: String },
@@ -162,13 +164,19 @@ impl Demand {
     }
 }
 
-fn of_demand(wanted: Option<Demand>) -> String {
-    wanted.map_or_else(
-        || {
-            "; which images are wanted is not known as long as an object of the site cannot be read, so all stay".to_owned()
-        },
-        |demand| demand.told(),
-    )
+/// What all wanted images take, and what keeps it from being certain.
+pub(crate) fn of_demand(wanted: Option<&Demand>, unread: Option<&str>) -> String {
+    match (wanted, unread) {
+        (Some(demand), None) => demand.told(),
+        (Some(demand), Some(unread)) => format!(
+            "{}, and what was wanted before stays as long as {unread} cannot be read",
+            demand.told()
+        ),
+        (None, unread) => format!(
+            "; which images are wanted is not known as long as {} cannot be read, so all stay",
+            unread.unwrap_or("an object of the site")
+        ),
+    }
 }
 
 impl FetchError {

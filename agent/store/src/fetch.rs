@@ -180,14 +180,34 @@ async fn store(
             limit: inner.max_image_bytes,
         });
     }
-    let mut session = Session::open(inner, request.digest).await?;
+    let mut session = Session::open(inner, request.digest, request.size).await?;
     // A dropped fetch may have published it while this one waited.
     if let Ok((info, _)) = inner.verified(&request.digest).await {
         return same_size(request, info);
     }
+    let failed = match from_sources(inner, request, &mut session, progress).await {
+        Err(failed) if !failed.is_local() => failed,
+        ended => return ended,
+    };
+    let disputed = session.disputed_for();
+    if disputed.is_none_or(|disputed| disputed < inner.limits.disputed) {
+        return Err(failed);
+    }
+    tracing::info!(digest = %request.digest, ?disputed, "nobody goes on with what was received of it, so whoever has all of it gives it anew");
+    session.ask_anew();
+    from_sources(inner, request, &mut session, progress).await
+}
+
+/// The image from the first source that gives it.
+async fn from_sources(
+    inner: &Arc<Inner>,
+    request: &ImageRequest,
+    session: &mut Session,
+    progress: &watch::Sender<Progress>,
+) -> Outcome {
     let mut failed: Option<FetchError> = None;
     for source in &request.sources {
-        match from_source(inner, request, source, &mut session, progress).await {
+        match from_source(inner, request, source, session, progress).await {
             Ok(info) => return Ok(info),
             Err(error) if error.is_local() => return Err(error),
             Err(error) => {
@@ -250,7 +270,8 @@ async fn from_source(
             session.restart(None).await?;
             pieced
         } else {
-            !error.is_permanent() && !error.is_local()
+            // Who does not go on with what is there would say the same again.
+            !error.is_permanent() && !error.is_local() && !session.has_balked()
         };
         if !again || attempt >= inner.limits.attempts.max(1) {
             return Err(error);

@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use crate::catalogue::{Blob, Need, NoRoom, State, Victim};
 use crate::client::Client;
 use crate::disk::{At, DiskError, Layout, Stamp, blocking, write_atomic};
+use crate::error::of_demand;
 use crate::fetch::Fetches;
 use crate::grants::Grants;
 use crate::pins::Pins;
 use crate::slots::{FileSlot, SlotScan, Slots, examine};
-use crate::{BlobInfo, Demand, Digest, FetchError, FetchLimits, GrantError};
+use crate::{BlobInfo, Digest, FetchError, FetchLimits, GrantError};
 
 #[derive(Debug)]
 pub(crate) struct Inner {
@@ -214,11 +215,12 @@ impl Inner {
         let mut state = lock(&self.state);
         let reserved = state.partials.get(digest).map_or(0, |each| each.bytes);
         let wanted = state.demand(digest, size.max(reserved));
+        let unread = state.unread.clone();
         let full = |free: u64| FetchError::DiskFull {
             path: self.layout.root().to_owned(),
             reason: format!(
                 "{missing} bytes needed, {free} free{}",
-                wanted.as_ref().map(Demand::told).unwrap_or_default()
+                of_demand(wanted.as_ref(), unread.as_deref())
             ),
         };
         let free = self.layout.free_bytes()?;
@@ -240,6 +242,7 @@ impl Inner {
                             held,
                             quota: self.quota_bytes,
                             wanted,
+                            unread: unread.clone(),
                         },
                         NoRoom::Volume => full(free),
                     })?;

@@ -29,6 +29,7 @@ mod fetch;
 mod grants;
 mod inner;
 mod medium;
+mod pace;
 mod partial;
 mod pins;
 mod range;

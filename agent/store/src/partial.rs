@@ -21,6 +21,10 @@ use crate::inner::{Inner, Sidecar, lock};
 use crate::slots::{Examined, examine};
 use crate::{BlobInfo, Digest, FetchError};
 
+mod dispute;
+
+use dispute::Dispute;
+
 /// A write that an earlier, dropped fetch left running ends well within this.
 const HANDOVER: Duration = Duration::from_secs(60);
 
@@ -74,6 +78,9 @@ pub(crate) struct Session {
     resume: Option<Resume>,
     /// Whether the bytes are from more than one response.
     pieced: bool,
+    /// The size that is wanted, where somebody has told it: it decides which source is right.
+    wanted: Option<u64>,
+    dispute: Dispute,
 }
 
 /// What became of a complete download.
@@ -99,6 +106,7 @@ fn mark(inner: &Inner, digest: Digest) {
         bytes: 0,
         active: true,
         last_used: now,
+        disputed: None,
     });
     partial.active = true;
     partial.last_used = now;
@@ -126,7 +134,12 @@ impl Drop for Active {
 }
 
 impl Session {
-    pub(crate) async fn open(inner: &Arc<Inner>, digest: Digest) -> Result<Self, FetchError> {
+    /// `wanted` is the image's size, if it is known beforehand.
+    pub(crate) async fn open(
+        inner: &Arc<Inner>,
+        digest: Digest,
+        wanted: Option<u64>,
+    ) -> Result<Self, FetchError> {
         let owner = Arc::clone(inner);
         let path = inner.layout.part(&digest);
         let part = path.clone();
@@ -158,13 +171,21 @@ impl Session {
             error: io::ErrorKind::TimedOut.into(),
         })?;
         let (active, file, received, resume) = waited??;
-        Ok(Self {
+        let mut session = Self {
             active: Arc::new(active),
             file: Arc::new(file),
             received,
             resume,
             pieced: received > 0,
-        })
+            wanted,
+            dispute: Dispute::default(),
+        };
+        let noted = session.total();
+        if wanted.is_some() && noted.is_some() && wanted != noted {
+            tracing::info!(%digest, ?noted, ?wanted, "what was received is of an image of another size, and given up");
+            session.restart(None).await?;
+        }
+        Ok(session)
     }
 
     /// Bytes on disk.
@@ -188,6 +209,8 @@ impl Session {
         let resume = self.resume.as_ref().filter(|_| self.received > 0)?;
         let validator = if resume.url == url {
             &resume.validator
+        } else if self.is_asked_anew() {
+            return None;
         } else {
             &BY_DIGEST
         };
@@ -208,6 +231,7 @@ impl Session {
         let (active, file) = (Arc::clone(&self.active), Arc::clone(&self.file));
         self.received = 0;
         self.pieced = false;
+        self.settle();
         self.resume.clone_from(&resume);
         let part = path.clone();
         let work = move |file: &File| -> Result<(), DiskError> {
@@ -231,6 +255,24 @@ impl Session {
         Ok(())
     }
 
+    /// Gives up what a source sent from byte `at` on, and keeps what was there before it.
+    pub(crate) async fn cut_back(&mut self, at: u64) -> Result<(), FetchError> {
+        if at == 0 {
+            return self.restart(None).await;
+        }
+        let path = self.active.inner.layout.part(&self.active.digest);
+        let (active, file) = (Arc::clone(&self.active), Arc::clone(&self.file));
+        let part = path.clone();
+        blocking(&path, move || {
+            let cut = file.set_len(at).at(&part);
+            drop((active, file));
+            cut
+        })
+        .await??;
+        self.received = at;
+        Ok(())
+    }
+
     /// Writes what came next.
     pub(crate) async fn append(&mut self, bytes: Bytes) -> Result<(), FetchError> {
         let path = self.active.inner.layout.part(&self.active.digest);
@@ -245,6 +287,7 @@ impl Session {
         })
         .await??;
         self.received += len;
+        self.settle();
         Ok(())
     }
 

@@ -121,6 +121,12 @@ impl Store {
         lock(&self.inner.state).wanted = Some(wanted);
     }
 
+    /// What cannot be read of those who say what is wanted, such as `DpuImage os-2`: messages name it
+    /// where there is no room because of it.
+    pub fn cannot_read(&self, what: Option<String>) {
+        lock(&self.inner.state).unread = what;
+    }
+
     /// Makes sure that the image is in the store. Joins a fetch of the same
     /// digest that is under way, whatever its sources; nothing happens until
     /// the result is awaited.

@@ -30,6 +30,7 @@ use crate::leave::{Leave, leave};
 use crate::reach;
 use crate::reason::Reason;
 use crate::requirement;
+use crate::room;
 use crate::stage;
 use crate::torn;
 use crate::update::{PULL_SETTLES, PUSH_SETTLES};
@@ -243,6 +244,8 @@ fn update(
         &image.requirements,
         now,
     )?;
+    let version = &image.facts.version;
+    room::has(record, card, kept, version, &image.vetting, now)?;
     image_ready(view, &image.facts)?;
     if image.activation == ActivatedBy::CardPowerCycle {
         require_cycle(card, facts, &image.component)?;

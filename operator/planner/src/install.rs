@@ -22,6 +22,7 @@ use crate::reach;
 use crate::reason::Reason;
 use crate::requirement;
 use crate::road;
+use crate::room;
 use crate::slot_power;
 use crate::stage;
 use crate::taint;
@@ -87,6 +88,7 @@ pub(crate) fn install(
     configuration::given(card)?;
     // What is on the card's own disk is fetched and made by nobody.
     if road != AllowedMethod::LocalStorage {
+        room::has(record, card, kept, &wanted.version, &card.vetting, now)?;
         image_ready(view, wanted)?;
         configuration::made(view, card, now)?;
     }
@@ -251,6 +253,7 @@ fn light_slot(
         || is_over(kept, spec)
         || vetting::passed(spec, card, kept, wanted).is_err()
         || requirement::met(record, card, kept, now).is_err()
+        || room::has(record, card, kept, &wanted.version, &card.vetting, now).is_err()
         || configuration::given(card).is_err()
         || image_ready(view, wanted).is_err()
         || configuration::made(view, card, now).is_err()

@@ -30,6 +30,7 @@ mod proposed;
 mod recorded_node;
 mod requirements;
 mod returning;
+mod room;
 mod sightings;
 mod strangers;
 mod unclaimed;
@@ -41,8 +42,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use lockstep_crds::dpu::{HostPlace, InventorySummary};
+use lockstep_crds::dpu_inventory::Sourced;
 use lockstep_crds::inspection::Inspected;
-use lockstep_crds::inventory::{Actors, BootPlatform, CapabilityRecord, Slots};
+use lockstep_crds::inventory::{Actors, BootPlatform, CapabilityRecord, DiskList, Slots};
 use lockstep_crds::report::Vantage;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuInventorySpec, DpuReportSpec, names};
 
@@ -55,6 +57,7 @@ use self::machines::Machines;
 use self::places::Seat;
 use self::recorded_node::recorded;
 pub use self::requirements::required;
+pub use self::room::room;
 
 pub use self::plugged::{Around, Plugged, plugged};
 
@@ -115,6 +118,8 @@ pub struct JoinedCard {
     /// Who tells a version, where that is another report than the one its group comes from: by
     /// field, such as `firmware.fw.mgmt`.
     pub tellers: BTreeMap<String, Teller>,
+    /// What each report tells of its disks, in the order in which they are believed.
+    pub disks: Vec<Sourced<DiskList>>,
     /// The last inspection that a search's report answered, by name of the report.
     pub inspected: BTreeMap<String, Inspected>,
     /// Who vouches for where it sits.

@@ -50,6 +50,7 @@ pub mod requirement;
 mod retire;
 mod road;
 mod roll_back;
+pub mod room;
 mod services;
 mod show_card;
 mod show_choice;

@@ -12,6 +12,7 @@ use crate::configuration;
 use crate::pairing;
 use crate::requirement;
 use crate::road;
+use crate::room;
 use crate::stage;
 use crate::vetting;
 use crate::view::{CardView, View, Wanted};
@@ -65,6 +66,11 @@ pub(crate) fn obstacle(
         (
             requirement::met(record, card, kept, now).is_err(),
             "its image requires versions of its components that it is not known to run",
+        ),
+        (
+            !is_local
+                && room::has(record, card, kept, &wanted.version, &card.vetting, now).is_err(),
+            "it is not known to have the disk that its image needs",
         ),
         (
             wipe::may_begin(card, kept, now).is_err(),

@@ -13,7 +13,7 @@ use crate::intent::Intent;
 use crate::reach;
 use crate::reason::Reason;
 use crate::requirement::Judgement;
-use crate::view::CardView;
+use crate::view::{CardView, Room};
 use crate::wipe;
 
 /// What is known of the image that a card is to get, beside what it is.
@@ -23,6 +23,8 @@ pub struct Vetting {
     pub trust: Judgement,
     /// Whether the card is one that it is made for.
     pub fit: Judgement,
+    /// The disk that its installer needs, if it needs one: judged before an install begins.
+    pub room: Option<Room>,
     /// Its security version, as far as it is trusted.
     pub security_version: i64,
 }
@@ -33,6 +35,7 @@ impl Vetting {
         Self {
             trust: Judgement::Met,
             fit: Judgement::Met,
+            room: None,
             security_version: 0,
         }
     }

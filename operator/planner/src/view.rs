@@ -245,6 +245,32 @@ pub struct ComponentSeen {
     pub agent: Option<LeaseSeen>,
 }
 
+/// The disk that an image needs, and what is told of the card's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that the largest must have.
+    pub wanted: i64,
+    /// By everybody who tells, in the order in which they are believed.
+    pub told: Vec<DisksSeen>,
+}
+
+/// A card's disks as one report tells them, but for what comes and goes or lies elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DisksSeen {
+    /// Name and bytes of the largest of those that are told with their size.
+    pub largest: Option<(String, i64)>,
+    /// All are told, each with its size.
+    pub is_whole: bool,
+    /// Where they are seen from.
+    pub from: Vantage,
+    /// The report that tells so.
+    pub report: String,
+    /// When it did.
+    pub at: Timestamp,
+    /// Lease of the agent that wrote it, if what it writes about answers.
+    pub agent: Option<LeaseSeen>,
+}
+
 /// A card's inventory as far as its status tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CardJoined {

@@ -41,6 +41,7 @@ fn joined(system: Option<Sourced<lockstep_crds::inventory::SystemFacts>>) -> Joi
             message: "most is missing".to_owned(),
         },
         tellers: BTreeMap::new(),
+        disks: Vec::new(),
         inspected: BTreeMap::new(),
         witnesses: Vec::new(),
         is_told_by_others: true,

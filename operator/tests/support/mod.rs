@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
+use lockstep_crds::dpu_inventory::Sourced;
+use lockstep_crds::inventory::DiskList;
 use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuImage, DpuReport};
 use lockstep_operator::guards::Guards;
 use lockstep_operator::joins::Joined;
@@ -110,6 +112,16 @@ pub(crate) fn world() -> World {
 
 /// A card of this family, joined for it.
 pub(crate) fn join(world: &mut World, dpu: &Dpu, family: &str) -> Wake {
+    join_with(world, dpu, family, Vec::new())
+}
+
+/// The same, with what is told of its disks.
+pub(crate) fn join_with(
+    world: &mut World,
+    dpu: &Dpu,
+    family: &str,
+    disks: Vec<Sourced<DiskList>>,
+) -> Wake {
     let system = json!({
         "from": "CardBmc", "report": "bmc-card-c", "observedAt": at(0),
         "facts": {"vendor": "NVIDIA", "family": family},
@@ -129,6 +141,7 @@ pub(crate) fn join(world: &mut World, dpu: &Dpu, family: &str) -> Wake {
             message: String::new(),
         },
         tellers: BTreeMap::new(),
+        disks,
         inspected: BTreeMap::new(),
         witnesses: Vec::new(),
         is_told_by_others: true,

@@ -77,6 +77,7 @@ struct Fits {
     models: Vec<String>,
     part_numbers: Vec<String>,
     architectures: Vec<String>,
+    minimum_disk_bytes: Option<i64>,
 }
 
 /// What any in-toto statement has.
@@ -125,6 +126,14 @@ impl Statement {
             serde_json::from_value(written.predicate).map_err(|error| malformed(&error))?;
         if !(0..=HIGHEST).contains(&predicate.security_version) {
             let told = format!("securityVersion {}", predicate.security_version);
+            return Err(Refusal::StatementMalformed(told));
+        }
+        let disk = predicate
+            .fits
+            .as_ref()
+            .and_then(|fits| fits.minimum_disk_bytes);
+        if let Some(bytes) = disk.filter(|bytes| *bytes < 1) {
+            let told = format!("fits.minimumDiskBytes {bytes}");
             return Err(Refusal::StatementMalformed(told));
         }
         Ok(Self {
@@ -181,6 +190,7 @@ impl From<Fits> for ImageFits {
             models: fits.models,
             part_numbers: fits.part_numbers,
             architectures: fits.architectures,
+            minimum_disk_bytes: fits.minimum_disk_bytes,
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::System;
 use super::machine::serial_number;
 use super::walk::Walk;
-use crate::document::{bounded, last_segment, number, references, short, text};
+use crate::document::{bounded, last_segment, link, number, references, short, text};
 
 const GROUP: &str = "disks";
 
@@ -18,35 +18,55 @@ const MOST: usize = 32;
 
 pub(super) async fn read(walk: &mut Walk<'_>, system: &System) -> Option<DiskList> {
     let document = &system.document;
-    let mut list = DiskList::default();
-    let subsystems = walk
+    let mut disks = Vec::new();
+    // What lists do not give, and collections that were not given at all.
+    let (mut lacking, mut unread) = (0_i64, 0_i64);
+    let storage = walk
         .members(GROUP, document, "Storage", MOST_SUBSYSTEMS)
         .await;
-    if let Some(subsystems) = subsystems {
-        for (path, subsystem) in &subsystems.documents {
-            let Some(drives) = subsystem.get("Drives") else {
-                continue;
-            };
-            let room = MOST - list.disks.len();
-            let drives = references(drives);
-            let listed = walk.listed(GROUP, path, drives, room).await;
-            list.omitted = list.omitted.saturating_add(listed.omitted);
-            list.disks
-                .extend(listed.documents.iter().map(|(path, one)| drive(path, one)));
-        }
+    match &storage {
+        Some(storage) => lacking = storage.wanting(),
+        None => unread += i64::from(link(document, "Storage").is_some()),
     }
-    if list.disks.is_empty() {
+    for (path, subsystem) in &storage.unwrap_or_default().documents {
+        let Some(drives) = subsystem.get("Drives") else {
+            continue;
+        };
+        let drives = references(drives);
+        lacking = lacking.saturating_add(beyond(subsystem, drives.len()));
+        let listed = walk.listed(GROUP, path, drives, MOST - disks.len()).await;
+        lacking = lacking.saturating_add(listed.wanting());
+        disks.extend(listed.documents.iter().map(|(path, one)| drive(path, one)));
+    }
+    if disks.is_empty() {
         let simple = walk
             .members(GROUP, document, "SimpleStorage", MOST_SUBSYSTEMS)
             .await;
-        for (path, subsystem) in simple.unwrap_or_default().documents {
-            list.disks.extend(devices(&path, &subsystem));
+        match &simple {
+            Some(simple) => lacking = lacking.saturating_add(simple.wanting()),
+            None => unread += i64::from(link(document, "SimpleStorage").is_some()),
         }
-        list.omitted += i64::try_from(list.disks.len().saturating_sub(MOST)).unwrap_or(0);
-        list.disks.truncate(MOST);
+        for (path, subsystem) in simple.unwrap_or_default().documents {
+            disks.extend(devices(&path, &subsystem));
+        }
+        let over = disks.len().saturating_sub(MOST);
+        lacking = lacking.saturating_add(i64::try_from(over).unwrap_or(i64::MAX));
+        disks.truncate(MOST);
     }
-    list.disks.sort_by(|one, other| one.name.cmp(&other.name));
-    (!list.disks.is_empty() || list.omitted > 0).then_some(list)
+    disks.sort_by(|one: &Disk, other| one.name.cmp(&other.name));
+    let is_told = !disks.is_empty() || lacking > 0;
+    is_told.then_some(DiskList {
+        disks,
+        omitted: lacking.saturating_add(unread),
+    })
+}
+
+/// How many drives a subsystem has beyond those that it lists.
+fn beyond(subsystem: &Value, listed: usize) -> i64 {
+    let told = number(subsystem, "Drives@odata.count").unwrap_or(0);
+    let listed = i64::try_from(listed).unwrap_or(i64::MAX);
+    let has_more = text(subsystem, "Drives@odata.nextLink").is_some();
+    told.saturating_sub(listed).max(i64::from(has_more))
 }
 
 fn drive(path: &str, one: &Value) -> Disk {
@@ -55,6 +75,10 @@ fn drive(path: &str, one: &Value) -> Disk {
     let kind = match text(one, "Protocol").as_deref() {
         Some("NVMe") => Some("Nvme".to_owned()),
         Some("eMMC") => Some("Emmc".to_owned()),
+        Some("USB") => Some("Usb".to_owned()),
+        Some("NVMeOverFabrics") => Some("NvmeOverFabrics".to_owned()),
+        Some("iSCSI") => Some("Iscsi".to_owned()),
+        Some("FC" | "FCP" | "FCoE") => Some("FibreChannel".to_owned()),
         Some(_) | None => short(one, "MediaType", 32),
     };
     Disk {
@@ -115,6 +139,13 @@ mod tests {
                 Some("Nvme"),
             ),
             (json!({"Protocol": "eMMC"}), Some("Emmc")),
+            (json!({"Protocol": "USB", "MediaType": "SSD"}), Some("Usb")),
+            (
+                json!({"Protocol": "NVMeOverFabrics"}),
+                Some("NvmeOverFabrics"),
+            ),
+            (json!({"Protocol": "iSCSI"}), Some("Iscsi")),
+            (json!({"Protocol": "FC"}), Some("FibreChannel")),
             (json!({"Protocol": "SAS", "MediaType": "HDD"}), Some("HDD")),
             (json!({"Protocol": null}), None),
         ] {

@@ -200,3 +200,89 @@ async fn what_was_not_looked_at_is_not_told_as_not_offered() {
     let record = only(&bmc).await.inventory.capabilities.unwrap();
     assert_eq!(record.spdm.offer.as_str(), "NotRead");
 }
+
+/// Two storage subsystems with two drives each.
+fn storage(bmc: &ScriptedBmc) {
+    let drives = |subsystem: usize| format!("{SYSTEM}/Storage/{subsystem}/Drives");
+    below(bmc, "Storage", 2, |subsystem| {
+        let at = |number: usize| json!({"@odata.id": format!("{}/{number}", drives(subsystem))});
+        Some(json!({"Drives": [at(0), at(1)]}))
+    });
+    for subsystem in 0..2 {
+        list(bmc, &drives(subsystem), 2, |number| {
+            Some(json!({"Id": format!("d{subsystem}{number}"), "CapacityBytes": 64}))
+        });
+    }
+}
+
+#[tokio::test]
+async fn what_lists_of_disks_do_not_give_is_counted() {
+    type Spoil<'a> = &'a dyn Fn(&ScriptedBmc);
+    let one = format!("{SYSTEM}/Storage/1");
+    let breaks: [(Spoil<'_>, usize, i64); 8] = [
+        (&|_| {}, 4, 0),
+        // A drive that is listed and not there, and one that cannot be read.
+        (
+            &|bmc| bmc.fail("GET", "/1/Drives/0", 9, Fault::Answer(404, String::new())),
+            3,
+            1,
+        ),
+        (
+            &|bmc| bmc.fail("GET", "/1/Drives/0", 9, Fault::Answer(500, String::new())),
+            3,
+            1,
+        ),
+        // The same of a subsystem.
+        (
+            &|bmc| bmc.fail("GET", "/Storage/1", 9, Fault::Answer(404, String::new())),
+            2,
+            1,
+        ),
+        (
+            &|bmc| bmc.fail("GET", "/Storage/1", 9, Fault::Answer(500, String::new())),
+            2,
+            1,
+        ),
+        // More than are listed.
+        (
+            &|bmc| bmc.change(&one, |one| one["Drives@odata.count"] = json!(5)),
+            4,
+            3,
+        ),
+        (
+            &|bmc| bmc.change(&one, |one| one["Drives@odata.nextLink"] = json!("/more")),
+            4,
+            1,
+        ),
+        (
+            &|bmc| {
+                bmc.change(&format!("{SYSTEM}/Storage"), |all| {
+                    all["Members@odata.count"] = json!(3);
+                });
+            },
+            4,
+            1,
+        ),
+    ];
+    for (number, (spoil, disks, omitted)) in breaks.into_iter().enumerate() {
+        let bmc = ScriptedBmc::plain();
+        storage(&bmc);
+        spoil(&bmc);
+        let told = only(&bmc).await.inventory.disks.unwrap();
+        assert_eq!(
+            (told.disks.len(), told.omitted),
+            (disks, omitted),
+            "{number}"
+        );
+    }
+    // Another collection has disks, and this one may have more.
+    let bmc = ScriptedBmc::plain();
+    storage(&bmc);
+    bmc.fail("GET", "/Storage", 9, Fault::Answer(500, String::new()));
+    assert_eq!(only(&bmc).await.inventory.disks, None, "nobody tells any");
+    below(&bmc, "SimpleStorage", 1, |_| {
+        Some(json!({"Devices": [{"Name": "sda", "CapacityBytes": 64}]}))
+    });
+    let told = only(&bmc).await.inventory.disks.unwrap();
+    assert_eq!((told.disks.len(), told.omitted), (1, 1));
+}

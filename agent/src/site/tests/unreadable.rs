@@ -55,6 +55,10 @@ async fn an_unreadable_object_stops_neither_the_site_nor_looks_deleted() {
     let objects = Objects::watch(&bench.site.client, &bench.site.config, &ending);
     let listed = tokio::time::timeout(Duration::from_secs(10), objects.are_read());
     assert!(listed.await.unwrap());
+    let mut names: Vec<String> = objects.hosts.known().unread().collect();
+    names.extend(objects.cards.known().unread());
+    names.extend(objects.images.known().unread());
+    assert_eq!(names, ["DpuHost h8", "DpuHost h9", "Dpu c9", "DpuImage i9"]);
     let (images, _watched) = watch::channel(Wanted::new());
     let task = tokio::spawn(supervisor::run(
         Arc::clone(&bench.site),

@@ -15,6 +15,7 @@ mod document;
 mod fetch;
 mod files;
 mod https;
+mod mirrors;
 mod origin;
 mod quota;
 mod registry;

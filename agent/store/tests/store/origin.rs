@@ -36,8 +36,12 @@ pub(crate) enum Fault {
     IgnoreRange,
     /// No Content-Length: the size shows only at the end.
     Chunked,
+    /// Both of these.
+    IgnoreRangeChunked,
     /// A partial answer that begins one byte too late.
     ShiftedRange,
+    /// A partial answer that does not say of how many bytes.
+    UntoldTotal,
 }
 
 /// One request as the server saw it.
@@ -169,7 +173,7 @@ async fn answer(
         _ => {}
     }
     let mut from = range
-        .filter(|_| fault != Some(Fault::IgnoreRange))
+        .filter(|_| !matches!(fault, Some(Fault::IgnoreRange | Fault::IgnoreRangeChunked)))
         .filter(|_| if_range.is_none() || if_range == etag)
         .map(|range| {
             let from = range.strip_prefix("bytes=").unwrap();
@@ -186,11 +190,15 @@ async fn answer(
     if let Some(etag) = etag {
         response = response.header(header::ETAG, etag);
     }
-    if fault != Some(Fault::Chunked) {
+    if !matches!(fault, Some(Fault::Chunked | Fault::IgnoreRangeChunked)) {
         response = response.header(header::CONTENT_LENGTH, bytes.len());
     }
     if let Some(from) = from {
-        let range = format!("bytes {from}-{}/{}", image.len() - 1, image.len());
+        let total = match fault {
+            Some(Fault::UntoldTotal) => "*".to_owned(),
+            _ => image.len().to_string(),
+        };
+        let range = format!("bytes {from}-{}/{total}", image.len() - 1);
         response = response
             .status(StatusCode::PARTIAL_CONTENT)
             .header(header::CONTENT_RANGE, range);

@@ -183,7 +183,20 @@ async fn after_a_restart_nothing_goes_before_it_is_told_what_is_wanted() {
     let store = untold(&site, SIZE + 1000);
     let error = store.fetch(&b.0).await.unwrap_err();
     assert_eq!(error.category(), "QuotaExceeded");
-    assert!(error.to_string().contains("is not known"), "{error}");
+    let words = "is not known as long as an object of the site cannot be read";
+    assert!(error.to_string().contains(words), "{error}");
+    store.cannot_read(Some("DpuImage i9".to_owned()));
+    let error = store.fetch(&b.0).await.unwrap_err();
+    let words = "is not known as long as DpuImage i9 cannot be read, so all stay";
+    assert!(error.to_string().contains(words), "{error}");
+    // Once it was known, what was wanted then stays.
+    store.want(BTreeMap::from([(a.digest, a.size), (b.0.digest, b.0.size)]));
+    let error = store.fetch(&b.0).await.unwrap_err();
+    let words = "take 800000 bytes together, and what was wanted before stays as long as DpuImage i9 cannot be read";
+    assert!(error.to_string().contains(words), "{error}");
+    store.cannot_read(None);
+    let error = store.fetch(&b.0).await.unwrap_err();
+    assert!(!error.to_string().contains("cannot be read"), "{error}");
     assert!(store.info(&a.digest).is_some());
     store.want(BTreeMap::from([(b.0.digest, b.0.size)]));
     store.fetch(&b.0).await.unwrap();

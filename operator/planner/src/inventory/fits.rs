@@ -22,8 +22,8 @@ struct Limit<'a> {
     same: fn(&str, &str) -> bool,
 }
 
-/// Whether what is known of a card holds for `fits`. What vantage points contradict each other
-/// in is not known.
+/// Whether what is known of a card holds for `fits`, but for its disks: see [`super::room`]. What
+/// vantage points contradict each other in is not known.
 pub fn fits(joined: Option<&JoinedCard>, fits: &ImageFits) -> Judgement {
     judge(joined, &limits(joined, fits))
 }

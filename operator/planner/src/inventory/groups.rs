@@ -130,6 +130,16 @@ pub(super) fn tellers(
     found
 }
 
+/// What each report tells of the disks, in the order of the group.
+pub(super) fn disks(sightings: &[Sighting<'_>]) -> Vec<Sourced<DiskList>> {
+    let sorted = ordered(sightings, &OF_THE_REST);
+    let sorted = full_first(&sorted, |f| f.disks.as_ref().map(|l| l.disks.len()));
+    let told = sorted
+        .iter()
+        .filter_map(|one| Some(sourced(one, one.facts.disks.clone()?)));
+    told.collect()
+}
+
 /// The field of a component's running version.
 pub(super) fn field_of(component: &str) -> String {
     format!("firmware.{component}")
@@ -173,13 +183,7 @@ fn merged<T>(
         .iter()
         .filter_map(|one| Some((*one, get(&one.facts)?)));
     let (first, facts) = told.next()?;
-    let mut sourced = Sourced {
-        from: first.from().clone(),
-        report: first.report.to_owned(),
-        observed_at: first.at().clone(),
-        completed_from: Vec::new(),
-        facts,
-    };
+    let mut sourced = sourced(first, facts);
     for (other, facts) in told {
         let from = other.from();
         if complete(&mut sourced.facts, &facts)
@@ -190,6 +194,16 @@ fn merged<T>(
         }
     }
     Some(sourced)
+}
+
+fn sourced<T>(one: &Sighting<'_>, facts: T) -> Sourced<T> {
+    Sourced {
+        from: one.from().clone(),
+        report: one.report.to_owned(),
+        observed_at: one.at().clone(),
+        completed_from: Vec::new(),
+        facts,
+    }
 }
 
 /// Takes over what is absent, and says whether there was anything.

@@ -12,7 +12,7 @@ use super::JoinedCard;
 use super::cards::Evidence;
 use super::completeness;
 use super::conflicts::{MOST_CONFLICTS, conflicts};
-use super::groups::{groups, tellers};
+use super::groups::{disks, groups, tellers};
 use super::keys::Kind;
 use super::machines::Machines;
 use super::places::{self, Seat};
@@ -66,6 +66,7 @@ pub(super) fn joined(
         inventoried,
         inventory,
         tellers,
+        disks: disks(&evidence.sightings),
         inspected: inspected(&evidence.sightings),
         witnesses: witnesses(card, evidence, seats, machines),
         is_told_by_others: told_by_others(evidence),

@@ -30,6 +30,7 @@ mod recorded_node;
 mod replacing;
 mod requirements;
 mod restoring;
+mod room;
 mod site;
 mod speaking;
 mod strangers;

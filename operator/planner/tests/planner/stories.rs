@@ -30,6 +30,7 @@ mod requirements;
 mod restore;
 mod roads;
 mod roll_back;
+mod room;
 mod rshim;
 mod services;
 mod shutdown;

@@ -180,6 +180,14 @@ fn what_is_signed_must_be_a_statement_about_an_image_and_nothing_else() {
             "predicate",
             json!({"version": "1", "fits": {"racks": ["7"]}}),
         ),
+        (
+            "predicate",
+            json!({"version": "1", "fits": {"minimumDiskBytes": 0}}),
+        ),
+        (
+            "predicate",
+            json!({"version": "1", "fits": {"minimumDiskBytes": "64G"}}),
+        ),
         ("predicate", json!({"version": "1", "securityVersion": -1})),
         (
             "predicate",
@@ -197,6 +205,10 @@ fn what_is_signed_must_be_a_statement_about_an_image_and_nothing_else() {
             "{statement}: {why}"
         );
     }
+    let roomy = json!({"version": "1", "fits": {"minimumDiskBytes": 64_000_000_000_i64}});
+    let said = open(&key.sign(&statement(&digest('1'), roomy)), &signers);
+    let fits = said.unwrap().1.fits.unwrap();
+    assert_eq!(fits.minimum_disk_bytes, Some(64_000_000_000));
     let twice = good.to_string().replacen('{', "{\"subject\": [], ", 1);
     let why = refused(&key.seal(PAYLOAD_TYPE, twice.as_bytes()));
     assert!(matches!(why, Refusal::StatementMalformed(_)), "{why}");

@@ -264,6 +264,7 @@ fn judgements() -> impl Strategy<Value = Judgement> {
 
 fn vettings() -> impl Strategy<Value = Vetting> {
     (judgements(), judgements(), 0..3_i64).prop_map(|(trust, fit, security_version)| Vetting {
+        room: None,
         trust,
         fit,
         security_version,

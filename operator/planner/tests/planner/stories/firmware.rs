@@ -176,6 +176,7 @@ fn each_lie_has_its_reason_the_other_way_is_tried_and_then_a_person_is_asked() {
 #[test]
 fn what_speaks_against_an_update_is_said_before_anything_is_done() {
     let vetting = |trust, fit| Vetting {
+        room: None,
         trust,
         fit,
         security_version: 1,

@@ -11,6 +11,7 @@ use crate::world::{World, secs};
 
 fn found(trust: Judgement, fit: Judgement, security_version: i64) -> Vetting {
     Vetting {
+        room: None,
         trust,
         fit,
         security_version,

@@ -292,6 +292,7 @@ fn it_stays_while_the_object_of_its_image_is_gone() {
 fn what_may_not_go_onto_the_card_any_more_does_not_come_with_its_next_boot() {
     let mut world = running();
     let found = |trust| Vetting {
+        room: None,
         trust,
         fit: Judgement::Met,
         security_version: 0,

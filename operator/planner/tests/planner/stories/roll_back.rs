@@ -227,6 +227,7 @@ fn a_card_that_has_run_nothing_has_nothing_to_go_back_to() {
 #[test]
 fn what_may_not_go_onto_the_card_any_more_does_not_go_back_onto_it() {
     let vet = |trust, fit, security_version| Vetting {
+        room: None,
         trust,
         fit,
         security_version,
