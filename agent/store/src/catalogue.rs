@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
 
 use crate::disk::Stamp;
 use crate::grants::Grants;
@@ -46,8 +45,6 @@ pub(crate) struct Partial {
     pub(crate) bytes: u64,
     pub(crate) active: bool,
     pub(crate) last_used: SystemTime,
-    /// When a source first did not go on with it, as long as none has since.
-    pub(crate) disputed: Option<Instant>,
 }
 
 /// Something to throw out.
@@ -201,7 +198,6 @@ mod tests {
                 bytes: 20,
                 active: false,
                 last_used: SystemTime::UNIX_EPOCH + Duration::from_secs(2),
-                disputed: None,
             },
         );
         state
@@ -315,7 +311,6 @@ mod tests {
             bytes: 21,
             active: false,
             last_used: SystemTime::UNIX_EPOCH,
-            disputed: None,
         };
         state.partials.insert(this, of_this);
         let refused = Err(NoRoom::Quota { held: 21 });
@@ -330,7 +325,6 @@ mod tests {
             bytes: 20,
             active: false,
             last_used: SystemTime::UNIX_EPOCH,
-            disputed: None,
         };
         state.partials.insert(this, of_this);
         let has_room = |state: &State, digest, received| {

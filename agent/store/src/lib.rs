@@ -29,7 +29,6 @@ mod fetch;
 mod grants;
 mod inner;
 mod medium;
-mod pace;
 mod partial;
 mod pins;
 mod range;

@@ -21,10 +21,6 @@ use crate::inner::{Inner, Sidecar, lock};
 use crate::slots::{Examined, examine};
 use crate::{BlobInfo, Digest, FetchError};
 
-mod dispute;
-
-use dispute::Dispute;
-
 /// A write that an earlier, dropped fetch left running ends well within this.
 const HANDOVER: Duration = Duration::from_secs(60);
 
@@ -78,9 +74,8 @@ pub(crate) struct Session {
     resume: Option<Resume>,
     /// Whether the bytes are from more than one response.
     pieced: bool,
-    /// The size that is wanted, where somebody has told it: it decides which source is right.
-    wanted: Option<u64>,
-    dispute: Dispute,
+    /// Whether another source than theirs has an image of another size.
+    disputed: bool,
 }
 
 /// What became of a complete download.
@@ -106,7 +101,6 @@ fn mark(inner: &Inner, digest: Digest) {
         bytes: 0,
         active: true,
         last_used: now,
-        disputed: None,
     });
     partial.active = true;
     partial.last_used = now;
@@ -134,12 +128,7 @@ impl Drop for Active {
 }
 
 impl Session {
-    /// `wanted` is the image's size, if it is known beforehand.
-    pub(crate) async fn open(
-        inner: &Arc<Inner>,
-        digest: Digest,
-        wanted: Option<u64>,
-    ) -> Result<Self, FetchError> {
+    pub(crate) async fn open(inner: &Arc<Inner>, digest: Digest) -> Result<Self, FetchError> {
         let owner = Arc::clone(inner);
         let path = inner.layout.part(&digest);
         let part = path.clone();
@@ -171,21 +160,14 @@ impl Session {
             error: io::ErrorKind::TimedOut.into(),
         })?;
         let (active, file, received, resume) = waited??;
-        let mut session = Self {
+        Ok(Self {
             active: Arc::new(active),
             file: Arc::new(file),
             received,
             resume,
             pieced: received > 0,
-            wanted,
-            dispute: Dispute::default(),
-        };
-        let noted = session.total();
-        if wanted.is_some() && noted.is_some() && wanted != noted {
-            tracing::info!(%digest, ?noted, ?wanted, "what was received is of an image of another size, and given up");
-            session.restart(None).await?;
-        }
-        Ok(session)
+            disputed: false,
+        })
     }
 
     /// Bytes on disk.
@@ -209,12 +191,39 @@ impl Session {
         let resume = self.resume.as_ref().filter(|_| self.received > 0)?;
         let validator = if resume.url == url {
             &resume.validator
-        } else if self.is_asked_anew() {
-            return None;
         } else {
             &BY_DIGEST
         };
         Some((self.received, validator))
+    }
+
+    /// Notes that this source has another image than what was received is of, if that came from another
+    /// one: which of them is out of date shows later. Tells whether it did.
+    pub(crate) fn dispute(&mut self, url: &str) -> bool {
+        let of_another = self.resume.as_ref().is_some_and(|resume| resume.url != url);
+        let disputes = of_another && self.received > 0;
+        self.disputed |= disputes;
+        disputes
+    }
+
+    /// The same, and gives up what came from this source itself: it has another image by now.
+    pub(crate) async fn doubt(&mut self, url: &str) -> Result<(), FetchError> {
+        if self.dispute(url) {
+            return Ok(());
+        }
+        self.restart(None).await
+    }
+
+    /// Whether another source than that of the received bytes has another image.
+    pub(crate) fn is_disputed(&self) -> bool {
+        self.disputed
+    }
+
+    /// Since when nothing came to what was received.
+    pub(crate) fn idle(&self) -> Duration {
+        let written = self.file.metadata().and_then(|meta| meta.modified());
+        let idle = written.ok().and_then(|at| at.elapsed().ok());
+        idle.unwrap_or_default()
     }
 
     /// Notes that a source continues what was received.
@@ -231,7 +240,7 @@ impl Session {
         let (active, file) = (Arc::clone(&self.active), Arc::clone(&self.file));
         self.received = 0;
         self.pieced = false;
-        self.settle();
+        self.disputed = false;
         self.resume.clone_from(&resume);
         let part = path.clone();
         let work = move |file: &File| -> Result<(), DiskError> {
@@ -255,24 +264,6 @@ impl Session {
         Ok(())
     }
 
-    /// Gives up what a source sent from byte `at` on, and keeps what was there before it.
-    pub(crate) async fn cut_back(&mut self, at: u64) -> Result<(), FetchError> {
-        if at == 0 {
-            return self.restart(None).await;
-        }
-        let path = self.active.inner.layout.part(&self.active.digest);
-        let (active, file) = (Arc::clone(&self.active), Arc::clone(&self.file));
-        let part = path.clone();
-        blocking(&path, move || {
-            let cut = file.set_len(at).at(&part);
-            drop((active, file));
-            cut
-        })
-        .await??;
-        self.received = at;
-        Ok(())
-    }
-
     /// Writes what came next.
     pub(crate) async fn append(&mut self, bytes: Bytes) -> Result<(), FetchError> {
         let path = self.active.inner.layout.part(&self.active.digest);
@@ -287,7 +278,6 @@ impl Session {
         })
         .await??;
         self.received += len;
-        self.settle();
         Ok(())
     }
 

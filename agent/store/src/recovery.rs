@@ -59,7 +59,6 @@ pub(crate) fn take_stock(layout: &Layout) -> Result<State, DiskError> {
                     bytes,
                     active: false,
                     last_used,
-                    disputed: None,
                 },
             );
         }

@@ -1,6 +1,7 @@
 //! One attempt with one source: ask, judge the answer, receive.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use futures::StreamExt;
@@ -11,14 +12,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
-use crate::FetchError;
 use crate::access::Access;
 use crate::client::shown;
 use crate::disk::blocking;
 use crate::fetch::{FetchPhase, ImageRequest, Progress};
 use crate::inner::Inner;
-use crate::pace::Pace;
 use crate::partial::{Resume, Session, Validator};
+use crate::{FetchError, FetchLimits};
 
 /// Received bytes are written in pieces of this size, or at every tick.
 const WRITE: usize = 1 << 20;
@@ -38,7 +38,6 @@ impl Transfer<'_> {
     /// can be continued.
     pub(crate) async fn attempt(&mut self, source: &Url) -> Result<(), FetchError> {
         let url = shown(source);
-        self.session.begin_attempt();
         self.inner.client.admit(source)?;
         let expected = self.request.size.or(self.session.total());
         if expected.is_some_and(|size| size < self.session.received()) {
@@ -51,132 +50,88 @@ impl Transfer<'_> {
         let asked_from = rest.map(|(from, _)| from);
         let client = &self.inner.client;
         let response = self.access.get(client, source, None, rest).await?;
-        let whole = self.accept(&url, asked_from, &response).await?;
+        let announced = self.accept(&url, asked_from, &response).await?;
         let resumed_from = self.session.received();
         self.progress.send_modify(|progress| {
             progress.phase = FetchPhase::Downloading;
             progress.received = resumed_from;
             progress.resumed_from = resumed_from;
-            progress.total = whole.bytes.or(self.request.size);
+            progress.total = announced.or(self.request.size);
         });
-        self.receive(&url, whole, resumed_from, response).await
+        self.receive(&url, announced, response).await
     }
 
-    /// Judges status and headers and makes room, before what was received is given up.
+    /// Judges status and headers and makes room, before what was received is given up; returns the
+    /// whole image's announced size.
     async fn accept(
         &mut self,
         url: &str,
         asked_from: Option<u64>,
         response: &Response,
-    ) -> Result<Whole, FetchError> {
-        match response.status() {
-            StatusCode::OK => self.accept_whole(url, response).await,
-            StatusCode::PARTIAL_CONTENT => self.accept_rest(url, asked_from, response).await,
-            StatusCode::RANGE_NOT_SATISFIABLE => {
-                self.doubt(url, Session::has_other_size).await?;
-                Err(FetchError::InvalidResponse {
-                    url: url.to_owned(),
-                    reason: "the image there is shorter than what was received of it".to_owned(),
-                })
+    ) -> Result<Option<u64>, FetchError> {
+        let status = response.status();
+        let url = url.to_owned();
+        let announced = match status {
+            StatusCode::OK => {
+                let total = response.content_length();
+                self.judge_size(&url, total)?;
+                let noted = self.session.total();
+                let differs = noted.is_some() && total.is_some() && noted != total;
+                if differs && self.session.dispute(&url) {
+                    return Err(FetchError::InvalidResponse {
+                        url,
+                        reason: format!(
+                            "the image there has {total:?} bytes, and that of which some were received {noted:?}"
+                        ),
+                    });
+                }
+                self.make_room(total).await?;
+                let validator = if self.content_addressed {
+                    Some(Validator::content_addressed())
+                } else {
+                    Validator::of(response.headers())
+                };
+                let resume = validator.map(|validator| Resume {
+                    url,
+                    validator,
+                    total,
+                });
+                self.session.restart(resume).await?;
+                total
             }
-            status => Err(self.access.judge(url.to_owned(), status)),
-        }
-    }
-
-    async fn accept_whole(&mut self, url: &str, response: &Response) -> Result<Whole, FetchError> {
-        let total = response.content_length();
-        self.judge_size(url, total)?;
-        // It would take the place of what another source gave.
-        if self.session.is_of_another(url) && !self.session.is_asked_anew() {
-            let noted = self.session.total();
-            let lack = match total {
-                None => {
-                    self.session.does_not_go_on();
-                    Some("how many bytes the image there has is not told".to_owned())
-                }
-                Some(total) if noted.is_some_and(|noted| noted != total) => {
-                    self.session.has_other_size();
-                    Some(format!("the image there has {total} bytes"))
-                }
-                Some(_) => None,
-            };
-            if let Some(lack) = lack {
-                let (received, of) = (self.session.received(), in_words(noted));
+            StatusCode::PARTIAL_CONTENT => {
+                let noted = self.session.total();
+                let is_noted =
+                    |total: Option<u64>| noted.is_none() || total.is_none() || noted == total;
+                let range = content_range(response);
+                // What has not the size that is wanted is no reason to give anything up.
+                self.judge_size(&url, range.and_then(|(_, total)| total))?;
+                let total = match (asked_from, range) {
+                    (Some(asked), Some((from, total))) if asked == from && is_noted(total) => total,
+                    (_, range) => {
+                        self.session.doubt(&url).await?;
+                        return Err(FetchError::InvalidResponse {
+                            url,
+                            reason: format!(
+                                "asked from byte {asked_from:?} of {noted:?}, got {range:?}"
+                            ),
+                        });
+                    }
+                };
+                self.make_room(total).await?;
+                self.session.continue_with_more();
+                total
+            }
+            StatusCode::RANGE_NOT_SATISFIABLE => {
+                self.session.doubt(&url).await?;
                 return Err(FetchError::InvalidResponse {
-                    url: url.to_owned(),
-                    reason: format!("{lack}, and another source gave {received} of {of}"),
+                    url,
+                    reason: "the image there is shorter than what was received of it".to_owned(),
                 });
             }
-        }
-        self.make_room(total).await?;
-        let validator = if self.content_addressed {
-            Some(Validator::content_addressed())
-        } else {
-            Validator::of(response.headers())
+            _ => return Err(self.access.judge(url, status)),
         };
-        let resume = validator.map(|validator| Resume {
-            url: url.to_owned(),
-            validator,
-            total,
-        });
-        self.session.restart(resume).await?;
-        Ok(Whole {
-            bytes: total,
-            is_told: total.is_some(),
-        })
-    }
-
-    async fn accept_rest(
-        &mut self,
-        url: &str,
-        asked_from: Option<u64>,
-        response: &Response,
-    ) -> Result<Whole, FetchError> {
-        let noted = self.session.total();
-        let range = content_range(response);
-        let total = range.and_then(|(_, total)| total);
-        // What has not the size that is wanted is no reason to give anything up.
-        self.judge_size(url, total)?;
-        let starts_there = asked_from.is_some() && asked_from == range.map(|(from, _)| from);
-        let is_other = noted.is_some() && total.is_some() && noted != total;
-        let known = total.or(self.request.size).or(noted);
-        let is_blind = known.is_none() && self.session.is_of_another(url);
-        if !starts_there || is_other || is_blind {
-            let lack = if starts_there && is_other {
-                Session::has_other_size
-            } else {
-                Session::does_not_go_on
-            };
-            self.doubt(url, lack).await?;
-            let got = range.map_or_else(
-                || "no range".to_owned(),
-                |(from, total)| format!("bytes from {from} of {}", in_words(total)),
-            );
-            let asked = asked_from.map_or_else(
-                || "for all of it".to_owned(),
-                |from| format!("from byte {from} of {}", in_words(noted)),
-            );
-            return Err(FetchError::InvalidResponse {
-                url: url.to_owned(),
-                reason: format!("asked {asked}, got {got}"),
-            });
-        }
-        self.make_room(known).await?;
-        self.session.continue_with_more();
-        Ok(Whole {
-            bytes: known,
-            is_told: total.is_some(),
-        })
-    }
-
-    /// What came from this source itself is given up: it has another image by now. What another one
-    /// gave is kept, with what is found of this one noted.
-    async fn doubt(&mut self, url: &str, found: fn(&mut Session)) -> Result<(), FetchError> {
-        if self.session.is_of_another(url) {
-            found(self.session);
-            return Ok(());
-        }
-        self.session.restart(None).await
+        Ok(announced)
     }
 
     fn judge_size(&self, url: &str, size: Option<u64>) -> Result<(), FetchError> {
@@ -222,8 +177,7 @@ impl Transfer<'_> {
     async fn receive(
         &mut self,
         url: &str,
-        whole: Whole,
-        resumed_from: u64,
+        announced: Option<u64>,
         response: Response,
     ) -> Result<(), FetchError> {
         let limits = self.inner.limits.clone();
@@ -249,25 +203,19 @@ impl Transfer<'_> {
                 Ok(None) => ended = Some(true),
             }
             let seen = self.session.received() + pending.len() as u64;
-            if let Err(error) = self.judge_so_far(url, whole, seen) {
-                self.give_up_from(url, resumed_from).await?;
+            if let Err(error) = self.judge_so_far(url, seen) {
+                self.session.restart(None).await?;
                 return Err(error);
             }
             let stalled = pace.stalled();
             let due = pending.len() >= WRITE || written_at.elapsed() >= pace.tick();
             if !pending.is_empty() && (due || ended.is_some() || stalled.is_some()) {
-                self.write(&mut pending, whole.bytes).await?;
+                self.write(&mut pending, announced).await?;
                 written_at = Instant::now();
             }
             match ended {
                 None => {}
-                Some(cleanly) => {
-                    let judged = self.judge_end(url, whole, cleanly);
-                    if matches!(judged, Err(FetchError::SizeMismatch { .. })) {
-                        self.give_up_from(url, resumed_from).await?;
-                    }
-                    return judged;
-                }
+                Some(cleanly) => return self.judge_end(url, announced, cleanly).await,
             }
             if let Some((received, over)) = stalled {
                 return Err(FetchError::TooSlow {
@@ -296,18 +244,9 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// What this answer brought is of another image. What another source gave before it is kept.
-    async fn give_up_from(&mut self, url: &str, resumed_from: u64) -> Result<(), FetchError> {
-        if self.session.is_of_another(url) {
-            self.session.cut_back(resumed_from).await
-        } else {
-            self.session.restart(None).await
-        }
-    }
-
-    /// Whether a body goes on beyond what was announced or is allowed.
-    fn judge_so_far(&self, url: &str, whole: Whole, seen: u64) -> Result<(), FetchError> {
-        match self.request.size.or(whole.bytes) {
+    /// Cuts off a body that goes on beyond what was announced or allowed.
+    fn judge_so_far(&self, url: &str, seen: u64) -> Result<(), FetchError> {
+        match self.request.size {
             Some(expected) if seen > expected => Err(FetchError::SizeMismatch {
                 url: url.to_owned(),
                 expected,
@@ -323,42 +262,33 @@ impl Transfer<'_> {
         }
     }
 
-    fn judge_end(&self, url: &str, whole: Whole, cleanly: bool) -> Result<(), FetchError> {
+    async fn judge_end(
+        &mut self,
+        url: &str,
+        announced: Option<u64>,
+        cleanly: bool,
+    ) -> Result<(), FetchError> {
         let received = self.session.received();
-        let expected = whole.bytes.or(self.request.size);
-        let url = url.to_owned();
-        match expected {
-            None if cleanly => Ok(()),
-            Some(expected) if cleanly && received >= expected => Ok(()),
-            // Who tells no size has sent all that there is.
-            Some(expected) if cleanly && !whole.is_told => Err(FetchError::SizeMismatch {
-                url,
-                expected,
-                actual: received,
-            }),
-            Some(_) | None => Err(FetchError::Truncated {
-                url,
+        let expected = announced.or(self.request.size);
+        if !cleanly || announced.is_some_and(|total| received < total) {
+            return Err(FetchError::Truncated {
+                url: url.to_owned(),
                 received,
                 expected,
-            }),
+            });
+        }
+        match self.request.size {
+            Some(expected) if received != expected => {
+                self.session.restart(None).await?;
+                Err(FetchError::SizeMismatch {
+                    url: url.to_owned(),
+                    expected,
+                    actual: received,
+                })
+            }
+            Some(_) | None => Ok(()),
         }
     }
-}
-
-/// The size of the whole image.
-#[derive(Debug, Clone, Copy)]
-struct Whole {
-    /// As far as it is known.
-    bytes: Option<u64>,
-    /// By this very answer.
-    is_told: bool,
-}
-
-fn in_words(total: Option<u64>) -> String {
-    total.map_or_else(
-        || "a number of bytes that is not told".to_owned(),
-        |total| format!("{total} bytes"),
-    )
 }
 
 /// `bytes FROM-LAST/TOTAL`, the total possibly unknown.
@@ -371,4 +301,65 @@ fn content_range(response: &Response) -> Option<(u64, Option<u64>)> {
         digits => Some(digits.parse().ok()?),
     };
     Some((from.parse().ok()?, total))
+}
+
+/// Measures a source over a window of the time spent waiting for it; what our
+/// own disk takes is not the source's fault.
+struct Pace {
+    window: Duration,
+    min_bytes: u64,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new(limits: &FetchLimits) -> Self {
+        Self {
+            window: limits.stall_window,
+            min_bytes: limits.stall_min_bytes,
+            waited: Duration::ZERO,
+            bytes: 0,
+        }
+    }
+
+    fn tick(&self) -> Duration {
+        (self.window / 4).min(Duration::from_secs(1))
+    }
+
+    fn count(&mut self, waited: Duration, bytes: u64) {
+        self.waited += waited;
+        self.bytes += bytes;
+    }
+
+    /// What came in the window that has just ended, if that is too little.
+    fn stalled(&mut self) -> Option<(u64, Duration)> {
+        if self.waited < self.window {
+            return None;
+        }
+        let (waited, bytes) = (self.waited, self.bytes);
+        self.waited = Duration::ZERO;
+        self.bytes = 0;
+        (bytes < self.min_bytes).then_some((bytes, waited))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pace_counts_waiting_only_and_starts_anew_each_window() {
+        let limits = FetchLimits {
+            stall_window: Duration::from_secs(10),
+            stall_min_bytes: 100,
+            ..FetchLimits::default()
+        };
+        let mut pace = Pace::new(&limits);
+        pace.count(Duration::from_secs(9), 1);
+        assert_eq!(pace.stalled(), None, "the window has not ended");
+        pace.count(Duration::from_secs(1), 99);
+        assert_eq!(pace.stalled(), None, "enough came");
+        pace.count(Duration::from_secs(10), 99);
+        assert_eq!(pace.stalled(), Some((99, Duration::from_secs(10))));
+    }
 }

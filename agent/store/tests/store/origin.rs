@@ -36,12 +36,8 @@ pub(crate) enum Fault {
     IgnoreRange,
     /// No Content-Length: the size shows only at the end.
     Chunked,
-    /// Both of these.
-    IgnoreRangeChunked,
     /// A partial answer that begins one byte too late.
     ShiftedRange,
-    /// A partial answer that does not say of how many bytes.
-    UntoldTotal,
 }
 
 /// One request as the server saw it.
@@ -173,7 +169,7 @@ async fn answer(
         _ => {}
     }
     let mut from = range
-        .filter(|_| !matches!(fault, Some(Fault::IgnoreRange | Fault::IgnoreRangeChunked)))
+        .filter(|_| fault != Some(Fault::IgnoreRange))
         .filter(|_| if_range.is_none() || if_range == etag)
         .map(|range| {
             let from = range.strip_prefix("bytes=").unwrap();
@@ -190,15 +186,11 @@ async fn answer(
     if let Some(etag) = etag {
         response = response.header(header::ETAG, etag);
     }
-    if !matches!(fault, Some(Fault::Chunked | Fault::IgnoreRangeChunked)) {
+    if fault != Some(Fault::Chunked) {
         response = response.header(header::CONTENT_LENGTH, bytes.len());
     }
     if let Some(from) = from {
-        let total = match fault {
-            Some(Fault::UntoldTotal) => "*".to_owned(),
-            _ => image.len().to_string(),
-        };
-        let range = format!("bytes {from}-{}/{total}", image.len() - 1);
+        let range = format!("bytes {from}-{}/{}", image.len() - 1, image.len());
         response = response
             .status(StatusCode::PARTIAL_CONTENT)
             .header(header::CONTENT_RANGE, range);
