@@ -81,9 +81,6 @@ pub struct FetchLimits {
     pub backoff: Duration,
     /// The longest pause between attempts.
     pub backoff_max: Duration,
-    /// For so long what a source gave is kept though another has an image of another size: either
-    /// may be the one that is out of date.
-    pub disputed: Duration,
 }
 
 impl Default for FetchLimits {
@@ -96,7 +93,6 @@ impl Default for FetchLimits {
             attempts: 5,
             backoff: Duration::from_secs(1),
             backoff_max: Duration::from_secs(30),
-            disputed: Duration::from_secs(600),
         }
     }
 }

@@ -185,34 +185,24 @@ async fn store(
     if let Ok((info, _)) = inner.verified(&request.digest).await {
         return same_size(request, info);
     }
-    let mut anew = false;
-    loop {
-        let mut failed: Option<FetchError> = None;
-        for source in &request.sources {
-            match from_source(inner, request, source, &mut session, progress).await {
-                Ok(info) => return Ok(info),
-                Err(error) if error.is_local() => return Err(error),
-                Err(error) => {
-                    tracing::debug!(digest = %request.digest, source = %source.place, %error, "source failed");
-                    // An error that may pass says more about when to come back
-                    // than one that will not.
-                    if failed.as_ref().is_none_or(FetchError::is_permanent) {
-                        failed = Some(error);
-                    }
+    let mut failed: Option<FetchError> = None;
+    for source in &request.sources {
+        match from_source(inner, request, source, &mut session, progress).await {
+            Ok(info) => return Ok(info),
+            Err(error) if error.is_local() => return Err(error),
+            Err(error) => {
+                tracing::debug!(digest = %request.digest, source = %source.place, %error, "source failed");
+                // An error that may pass says more about when to come back
+                // than one that will not.
+                if failed.as_ref().is_none_or(FetchError::is_permanent) {
+                    failed = Some(error);
                 }
             }
         }
-        let is_given_up = session.is_disputed() && session.idle() >= inner.limits.disputed;
-        if anew || !is_given_up {
-            return Err(failed.unwrap_or(FetchError::NoSource {
-                digest: request.digest,
-            }));
-        }
-        // Nobody goes on with what was received, so whoever answers first begins anew.
-        anew = true;
-        tracing::info!(digest = %request.digest, "what was received of it is given up: nothing came for long, and another source has another image");
-        session.restart(None).await?;
     }
+    Err(failed.unwrap_or(FetchError::NoSource {
+        digest: request.digest,
+    }))
 }
 
 /// The digest decides which image it is; a size that contradicts it is a
@@ -236,7 +226,6 @@ async fn from_source(
     progress: &watch::Sender<Progress>,
 ) -> Outcome {
     let mut access = Access::to(source);
-    let was_disputed = session.is_disputed();
     let mut attempt = 1;
     loop {
         progress.send_modify(|progress| {
@@ -261,9 +250,7 @@ async fn from_source(
             session.restart(None).await?;
             pieced
         } else {
-            // It would say the same again.
-            let disputes = !was_disputed && session.is_disputed();
-            !error.is_permanent() && !error.is_local() && !disputes
+            !error.is_permanent() && !error.is_local()
         };
         if !again || attempt >= inner.limits.attempts.max(1) {
             return Err(error);

@@ -74,8 +74,6 @@ pub(crate) struct Session {
     resume: Option<Resume>,
     /// Whether the bytes are from more than one response.
     pieced: bool,
-    /// Whether another source than theirs has an image of another size.
-    disputed: bool,
 }
 
 /// What became of a complete download.
@@ -166,7 +164,6 @@ impl Session {
             received,
             resume,
             pieced: received > 0,
-            disputed: false,
         })
     }
 
@@ -197,35 +194,6 @@ impl Session {
         Some((self.received, validator))
     }
 
-    /// Notes that this source has another image than what was received is of, if that came from another
-    /// one: which of them is out of date shows later. Tells whether it did.
-    pub(crate) fn dispute(&mut self, url: &str) -> bool {
-        let of_another = self.resume.as_ref().is_some_and(|resume| resume.url != url);
-        let disputes = of_another && self.received > 0;
-        self.disputed |= disputes;
-        disputes
-    }
-
-    /// The same, and gives up what came from this source itself: it has another image by now.
-    pub(crate) async fn doubt(&mut self, url: &str) -> Result<(), FetchError> {
-        if self.dispute(url) {
-            return Ok(());
-        }
-        self.restart(None).await
-    }
-
-    /// Whether another source than that of the received bytes has another image.
-    pub(crate) fn is_disputed(&self) -> bool {
-        self.disputed
-    }
-
-    /// Since when nothing came to what was received.
-    pub(crate) fn idle(&self) -> Duration {
-        let written = self.file.metadata().and_then(|meta| meta.modified());
-        let idle = written.ok().and_then(|at| at.elapsed().ok());
-        idle.unwrap_or_default()
-    }
-
     /// Notes that a source continues what was received.
     pub(crate) fn continue_with_more(&mut self) {
         self.pieced = true;
@@ -240,7 +208,6 @@ impl Session {
         let (active, file) = (Arc::clone(&self.active), Arc::clone(&self.file));
         self.received = 0;
         self.pieced = false;
-        self.disputed = false;
         self.resume.clone_from(&resume);
         let part = path.clone();
         let work = move |file: &File| -> Result<(), DiskError> {

@@ -75,16 +75,6 @@ impl Transfer<'_> {
             StatusCode::OK => {
                 let total = response.content_length();
                 self.judge_size(&url, total)?;
-                let noted = self.session.total();
-                let differs = noted.is_some() && total.is_some() && noted != total;
-                if differs && self.session.dispute(&url) {
-                    return Err(FetchError::InvalidResponse {
-                        url,
-                        reason: format!(
-                            "the image there has {total:?} bytes, and that of which some were received {noted:?}"
-                        ),
-                    });
-                }
                 self.make_room(total).await?;
                 let validator = if self.content_addressed {
                     Some(Validator::content_addressed())
@@ -103,13 +93,10 @@ impl Transfer<'_> {
                 let noted = self.session.total();
                 let is_noted =
                     |total: Option<u64>| noted.is_none() || total.is_none() || noted == total;
-                let range = content_range(response);
-                // What has not the size that is wanted is no reason to give anything up.
-                self.judge_size(&url, range.and_then(|(_, total)| total))?;
-                let total = match (asked_from, range) {
+                let total = match (asked_from, content_range(response)) {
                     (Some(asked), Some((from, total))) if asked == from && is_noted(total) => total,
                     (_, range) => {
-                        self.session.doubt(&url).await?;
+                        self.session.restart(None).await?;
                         return Err(FetchError::InvalidResponse {
                             url,
                             reason: format!(
@@ -118,12 +105,13 @@ impl Transfer<'_> {
                         });
                     }
                 };
+                self.judge_size(&url, total)?;
                 self.make_room(total).await?;
                 self.session.continue_with_more();
                 total
             }
             StatusCode::RANGE_NOT_SATISFIABLE => {
-                self.session.doubt(&url).await?;
+                self.session.restart(None).await?;
                 return Err(FetchError::InvalidResponse {
                     url,
                     reason: "the image there is shorter than what was received of it".to_owned(),

@@ -15,7 +15,6 @@ mod document;
 mod fetch;
 mod files;
 mod https;
-mod mirrors;
 mod origin;
 mod quota;
 mod registry;

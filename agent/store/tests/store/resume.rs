@@ -7,8 +7,8 @@ use lockstep_store::{FetchPhase, GrantError, OpenError, Progress, Store, StoreCo
 use crate::origin::{Fault, Origin};
 use crate::site::{Site, image, mode, request, until};
 
-pub(crate) const SIZE: usize = 3_000_000;
-pub(crate) const CUT: usize = 1_200_000;
+const SIZE: usize = 3_000_000;
+const CUT: usize = 1_200_000;
 
 #[tokio::test]
 async fn a_cut_download_continues_where_it_stopped() {
@@ -110,7 +110,7 @@ async fn a_shrunk_image_is_fetched_whole() {
 }
 
 /// The first source sends so much, and then nothing any more.
-pub(crate) async fn begun(store: &Store, bytes: &[u8]) -> Origin {
+async fn begun(store: &Store, bytes: &[u8]) -> Origin {
     let first = Origin::start(bytes).await;
     first.next([Fault::CutAfter(CUT)]);
     first.always(Fault::Status(503));
