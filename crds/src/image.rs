@@ -354,10 +354,10 @@ pub struct ImageFits {
     #[schemars(length(max = 4), inner(length(min = 1, max = 32)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<String>,
-    /// The disk that its installer needs, in bytes: the largest of `spec.disks` of the card's
-    /// `DpuInventory` must have as many before an install begins. Optical drives, what is attached by
-    /// USB and what is reached over a network do not count. Beside what says which cards they are:
-    /// upgrade the operator before you use it.
+    /// The disk that its installer needs, in bytes: no install begins on a card of which all who tell of
+    /// its disks tell of smaller ones alone. Optical drives, what is attached by USB and what is reached
+    /// over a network do not count. Beside what says which cards they are: upgrade the operator before
+    /// you use it.
     #[schemars(range(min = 1, max = 9_007_199_254_740_991_i64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_disk_bytes: Option<i64>,

@@ -90,7 +90,7 @@ pub(crate) fn demand(world: &World, key: &Key, image: &DpuImage) -> Demand {
         }
         let joined = joins.and_then(|joined| joined.card(&card.name, dpu));
         let allowed = purposes.into_iter().map(|one| kind_allows(image, one));
-        // For people: whether a word counts still is asked before anything is done to the card.
+        // For people: as it was told last.
         let room = told.room(joined, |_| None);
         let room = room.map(|room| room::judge(&room, |_| true));
         let fit = all_met(allowed.chain([told.fit(joined)]).chain(room));

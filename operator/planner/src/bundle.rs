@@ -25,7 +25,7 @@ pub(crate) fn lacks(
     let judged = card.brought.iter().map(|brought| {
         let component = &brought.requirement.component;
         let found = requirement::judge(brought, |seen| {
-            requirement::is_believed(record, kept, (&seen.from, seen.agent), now)
+            requirement::is_believed(record, kept, seen, now)
         });
         (component, found)
     });

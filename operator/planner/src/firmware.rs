@@ -245,7 +245,7 @@ fn update(
         now,
     )?;
     let version = &image.facts.version;
-    room::has(record, card, kept, version, &image.vetting, now)?;
+    room::allows(card, version, &image.vetting, now)?;
     image_ready(view, &image.facts)?;
     if image.activation == ActivatedBy::CardPowerCycle {
         require_cycle(card, facts, &image.component)?;

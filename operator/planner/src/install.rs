@@ -88,7 +88,14 @@ pub(crate) fn install(
     configuration::given(card)?;
     // What is on the card's own disk is fetched and made by nobody.
     if road != AllowedMethod::LocalStorage {
-        room::has(record, card, kept, &wanted.version, &card.vetting, now)?;
+        let is_begun = kept.booted_at.is_some() || facts.power != Some(PowerState::Off);
+        room::allows(card, &wanted.version, &card.vetting, now).map_err(|why| {
+            if is_begun {
+                why
+            } else {
+                disarmed(view, card, kept, why, now)
+            }
+        })?;
         image_ready(view, wanted)?;
         configuration::made(view, card, now)?;
     }
@@ -253,7 +260,7 @@ fn light_slot(
         || is_over(kept, spec)
         || vetting::passed(spec, card, kept, wanted).is_err()
         || requirement::met(record, card, kept, now).is_err()
-        || room::has(record, card, kept, &wanted.version, &card.vetting, now).is_err()
+        || room::allows(card, &wanted.version, &card.vetting, now).is_err()
         || configuration::given(card).is_err()
         || image_ready(view, wanted).is_err()
         || configuration::made(view, card, now).is_err()

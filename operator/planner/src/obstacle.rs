@@ -68,9 +68,8 @@ pub(crate) fn obstacle(
             "its image requires versions of its components that it is not known to run",
         ),
         (
-            !is_local
-                && room::has(record, card, kept, &wanted.version, &card.vetting, now).is_err(),
-            "it is not known to have the disk that its image needs",
+            !is_local && room::allows(card, &wanted.version, &card.vetting, now).is_err(),
+            "it lacks the disk that its image needs",
         ),
         (
             wipe::may_begin(card, kept, now).is_err(),

@@ -15,7 +15,7 @@ use crate::card::machine;
 use crate::intent::Intent;
 use crate::reach;
 use crate::reason::Reason;
-use crate::view::{CardView, ComponentSeen, LeaseSeen, Required, Wanted};
+use crate::view::{CardView, ComponentSeen, Required, Wanted};
 use lockstep_crds::version::compare;
 
 /// How a requirement stands.
@@ -53,7 +53,7 @@ pub(crate) fn all_met(
     requirements: &[Required],
     now: Timestamp,
 ) -> Result<(), Intent> {
-    let counts = |seen: &ComponentSeen| is_believed(record, kept, (&seen.from, seen.agent), now);
+    let counts = |seen: &ComponentSeen| is_believed(record, kept, seen, now);
     let mut unknown = None;
     for required in requirements {
         let wanted = in_words(&required.requirement);
@@ -85,15 +85,14 @@ pub(crate) fn all_met(
     }
 }
 
-/// Whether a word counts, by where it is from and the Lease of who wrote it: its agent is alive, or was
-/// until we took its system down.
+/// Whether a word counts: its agent is alive, or was until we took its system down.
 pub(crate) fn is_believed(
     record: &DpuHostStatus,
     kept: &CardRecord,
-    (from, agent): (&Vantage, Option<LeaseSeen>),
+    seen: &ComponentSeen,
     now: Timestamp,
 ) -> bool {
-    let is_taken_down = match from {
+    let is_taken_down = match seen.from {
         Vantage::CardOs => kept.stopping.is_some(),
         Vantage::HostOs => record.hold.is_some(),
         Vantage::CardBmc
@@ -104,7 +103,7 @@ pub(crate) fn is_believed(
         | Vantage::Spec
         | Vantage::Unrecognized(_) => false,
     };
-    is_taken_down || agent.is_some_and(|lease| lease.is_fresh(now))
+    is_taken_down || seen.agent.is_some_and(|lease| lease.is_fresh(now))
 }
 
 /// Judges one requirement by the words that count.

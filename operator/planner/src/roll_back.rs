@@ -25,6 +25,7 @@ use crate::leave::goes_on;
 use crate::reason::Reason;
 use crate::requirement::Judgement;
 use crate::road;
+use crate::room;
 use crate::takedown;
 use crate::vetting::{self, Vetting};
 use crate::view::{CardView, Fallback, View, Wanted, record_about};
@@ -199,7 +200,7 @@ pub(crate) fn begin_if_due(
     }
     let aim = next_aim(spec, kept, card, wanted, now);
     let is_over = kept.attempts >= spec.install.max_attempts;
-    let Some(aim) = aim.filter(|_| is_over || is_cut_short(spec, kept, card)) else {
+    let Some(aim) = aim.filter(|_| is_over || is_cut_short(spec, kept, card, now)) else {
         return;
     };
     kept.failed_methods = road::failed_methods(kept);
@@ -230,9 +231,14 @@ pub(crate) fn begin_if_due(
 
 /// Whether what the card goes back to is not tried to the end: a last good image that may not go
 /// onto the card any more, a golden one in whose place another was named.
-fn is_cut_short(spec: &DpuBootPolicySpec, kept: &CardRecord, card: &CardView) -> bool {
+fn is_cut_short(
+    spec: &DpuBootPolicySpec,
+    kept: &CardRecord,
+    card: &CardView,
+    now: Timestamp,
+) -> bool {
     kept.back_to()
-        .is_some_and(|back| back.is_golden || is_barred(spec, kept, card, back.image))
+        .is_some_and(|back| back.is_golden || is_barred(spec, kept, card, back.image, now))
 }
 
 /// The last good image, if it runs, or may go onto the card, or there is no golden one; after it, or
@@ -257,7 +263,7 @@ fn next_aim(
     let good = kept.last_good.as_ref().filter(|good| {
         let is_new = kept.roll_back.is_none() && good.image.digest != wanted.digest;
         let may =
-            || !is_barred(spec, kept, card, &good.image) || runs(kept, card, &good.image, now);
+            || !is_barred(spec, kept, card, &good.image, now) || runs(kept, card, &good.image, now);
         is_new && (golden.is_none() || may())
     });
     good.cloned()
@@ -271,13 +277,15 @@ fn is_barred(
     kept: &CardRecord,
     card: &CardView,
     good: &ImageFacts,
+    now: Timestamp,
 ) -> bool {
     let found = card.fallback.as_ref();
     let found = found.filter(|found| found.image.digest == good.digest);
     found.is_none_or(|found| {
         let ran = kept.security_version;
         let allows = vetting::allows(&found.vetting, spec, &machine(card), ran, good);
-        matches!(allows, Err(Intent::Stall(_)))
+        let has_room = room::allows(card, &good.version, &found.vetting, now);
+        matches!(allows.and(has_room), Err(Intent::Stall(_)))
     })
 }
 

@@ -281,7 +281,7 @@ pub(crate) fn against(
     vetting::allows(&image.vetting, spec, &machine(card), ran, &image.facts).map_err(why)?;
     let version = &image.facts.version;
     requirement::all_met(record, card, kept, version, &image.requirements, now).map_err(why)?;
-    room::has(record, card, kept, version, &image.vetting, now).map_err(why)?;
+    room::allows(card, version, &image.vetting, now).map_err(why)?;
     image_ready(view, &image.facts).map_err(why)?;
     runs_its_system(card, kept, &image.service, now)
 }

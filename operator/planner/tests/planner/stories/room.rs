@@ -1,14 +1,15 @@
-//! An image whose installer needs a disk goes onto no card that is not known to have one.
+//! An image whose installer needs a disk goes onto no card that is known to lack it.
 
 use jiff::SignedDuration;
 use lockstep_crds::boot_policy::OnTimeout;
+use lockstep_crds::directive::ActionKind;
 use lockstep_crds::host::Disruption;
 use lockstep_crds::report::Vantage;
 use lockstep_planner::vetting::Vetting;
 use lockstep_planner::view::{DisksSeen, LeaseSeen, Room};
 
+use super::taint::{dark, until_ready};
 use super::waits;
-use crate::world::build::image;
 use crate::world::{World, secs};
 
 /// What a report tells of the largest disk, by an agent that stays alive for so long.
@@ -44,7 +45,7 @@ const fn secs_of(seconds: i64) -> SignedDuration {
 }
 
 #[test]
-fn a_word_counts_as_long_as_its_agent_is_alive() {
+fn a_disk_that_is_known_to_be_too_small_stops_an_install_and_one_that_nobody_tells_of_does_not() {
     for up in [false, true] {
         let mut world = World::new(&["card1"]);
         world.strict = true;
@@ -52,102 +53,35 @@ fn a_word_counts_as_long_as_its_agent_is_alive() {
             world.power_on_host();
             world.edit_host(|host| host.disruption = Disruption::Allowed);
         }
+        // It was changed since its own system spoke last, and the card's BMC knows.
         let old = told(&world, Vantage::CardOs, 128, GONE);
-        needs(&mut world, "os-1", vec![old.clone()]);
-        waits(
-            &mut world,
-            "ImageFitNotKnown",
-            &[
-                "whether os-1 is made for dpu/card1 is not known: it needs a disk of 100 bytes",
-                "nvme0n1 with 128, as report of-CardOs (CardOs) told at",
-                "which nobody vouches for now",
-            ],
-        );
-        // It was changed since, and the card's BMC knows.
         let bmc = told(&world, Vantage::CardBmc, 64, LONG);
         needs(&mut world, "os-1", vec![old.clone(), bmc]);
         waits(
             &mut world,
             "ImageDoesNotFit",
             &[
-                "os-1 is not made for dpu/card1",
-                "nvme0n1 with 64, as report of-CardBmc",
+                "os-1 is not made for dpu/card1: it needs a disk of 100 bytes",
+                "nvme0n1 with 64, as report of-CardBmc (CardBmc) told at",
             ],
         );
-        let bmc = told(&world, Vantage::CardBmc, 100, LONG);
-        needs(&mut world, "os-1", vec![old, bmc]);
+        needs(&mut world, "os-1", vec![old]);
         world.until("Ready", secs(3600), World::is_ready);
     }
 }
 
-/// A card that runs another image, whose own agent tells of its disks until it is off.
-fn told_by_itself(world: &mut World) {
-    world.strict = true;
-    world.cards[0].disk = Some(image("os-2"));
-    world.power_on_card(0);
-    let own = told(world, Vantage::CardOs, 128, LONG);
-    needs(world, "os-1", vec![own]);
-    world.round();
-}
-
-/// Its agent fell silent so long ago.
-fn falls_silent(world: &mut World, before: SignedDuration) {
-    let own = DisksSeen {
-        agent: Some(LeaseSeen {
-            renewed: world.now - before,
-            duration: secs(60),
-        }),
-        ..told(world, Vantage::CardOs, 128, GONE)
-    };
-    needs(world, "os-1", vec![own]);
+#[test]
+fn a_dark_slot_is_lit_though_nobody_tells_of_its_disk() {
+    let mut world = dark(&["card1", "card2"]);
+    world.dark_bmcs = true;
+    let small = told(&world, Vantage::CardBmc, 64, GONE);
+    needs(&mut world, "os-1", vec![small]);
+    until_ready(&mut world);
 }
 
 #[test]
-fn a_system_that_was_taken_down_for_the_install_counts_until_it_is_over() {
-    let mut world = World::new(&["card1"]);
-    world.broken.insert("os-1".into());
-    world.edit_policy(|policy| {
-        policy.install.os_timeout_seconds = 200;
-        policy.host_wait.timeout_seconds = 80_000;
-        policy.hold.orphan_after_seconds = 80_000;
-    });
-    told_by_itself(&mut world);
-    world.until("the card is off", secs(1800), |w| {
-        w.status().cards.iter().any(|kept| kept.stopping.is_some()) && !w.cards[0].machine.is_on()
-    });
-    falls_silent(&mut world, secs(36_000));
-    // The installer wrote over it, so it does not speak again before the next attempt.
-    world.until("another attempt", secs(3600), |w| {
-        w.status().cards[0].attempts == 2
-    });
-    world.broken.clear();
-    world.until("Ready", secs(3600), World::is_ready);
-}
-
-#[test]
-fn a_system_that_went_down_with_its_host_counts_if_it_was_alive_then() {
-    for (before, comes_up) in [(secs(50), true), (secs(36_000), false)] {
-        let mut world = World::new(&["card1"]);
-        world.strict = true;
-        world.power_on_host();
-        world.edit_host(|host| host.disruption = Disruption::Allowed);
-        told_by_itself(&mut world);
-        world.until("the hold", secs(900), |w| w.status().hold.is_some());
-        world.power_off_card(0);
-        falls_silent(&mut world, before);
-        world.until("silence", secs(60), |w| {
-            let renewed = w.vetted["os-1"].room.as_ref().unwrap().told[0].agent;
-            !renewed.is_some_and(|agent| agent.is_fresh(w.now))
-        });
-        assert!(world.status().cards[0].stopping.is_none());
-        world.settle(secs(3000));
-        assert_eq!(world.is_ready(), comes_up, "{}", world.told());
-    }
-}
-
-#[test]
-fn a_disk_takes_no_medium_from_under_an_installer_that_is_only_slow() {
-    for bytes in [None, Some(64)] {
+fn what_is_armed_is_taken_back_before_a_boot_and_never_from_under_an_installer() {
+    for boots in [false, true] {
         let mut world = World::new(&["card1"]);
         world.cards[0].dead = true;
         world.edit_policy(|policy| {
@@ -157,18 +91,24 @@ fn a_disk_takes_no_medium_from_under_an_installer_that_is_only_slow() {
         });
         let enough = told(&world, Vantage::CardBmc, 128, LONG);
         needs(&mut world, "os-1", vec![enough]);
-        world.until("the install", secs(900), |w| w.cards[0].machine.is_on());
-        let now = bytes.map(|bytes| told(&world, Vantage::CardBmc, bytes, LONG));
-        needs(&mut world, "os-1", now.into_iter().collect());
+        world.until("what is armed", secs(900), |w| {
+            let status = w.host.as_ref().and_then(|host| host.status.as_ref());
+            let open = status.iter().flat_map(|status| &status.directives);
+            let arms = open
+                .map(|open| &open.action.kind)
+                .any(ActionKind::arms_install);
+            w.cards[0].machine.is_on() || arms && !boots
+        });
+        let small = told(&world, Vantage::CardBmc, 64, LONG);
+        needs(&mut world, "os-1", vec![small]);
         world.settle(secs(3000));
-        let reason = if bytes.is_none() {
-            "ImageFitNotKnown"
-        } else {
-            "ImageDoesNotFit"
-        };
         let says = world.card_says(0);
-        assert!(says.ends_with(reason), "{says}\n{}", world.told());
-        assert!(world.cards[0].machine.media.is_some(), "{}", world.told());
-        assert!(!world.deeds().contains(&"ClearInstall dpu/card1"));
+        assert!(
+            says.ends_with("ImageDoesNotFit"),
+            "{says}\n{}",
+            world.told()
+        );
+        let is_left = world.cards[0].machine.media.is_some();
+        assert_eq!(is_left, boots, "{}", world.told());
     }
 }

@@ -10,7 +10,7 @@ use crate::world::{World, secs};
 
 /// A host that is off and takes the power of its slots with it, under a policy that would
 /// rather hold it off and may hold it by taint.
-fn dark(cards: &[&str]) -> World {
+pub(super) fn dark(cards: &[&str]) -> World {
     let mut world = World::new(cards);
     world.strict = true;
     world.coupled = true;
@@ -43,7 +43,7 @@ fn count(world: &World, what: &str) -> usize {
 }
 
 /// No card boots, and no host, on the strength of a taint that is not there.
-fn until_ready(world: &mut World) {
+pub(super) fn until_ready(world: &mut World) {
     let end = world.now + secs(3600);
     while !world.is_ready() {
         assert!(world.now < end, "not Ready\n{}", world.told());
