@@ -289,9 +289,11 @@ impl World {
             return true;
         }
         agent.flashing = None;
+        // No driver says that it is done with a card that lost its power meanwhile.
+        let is_cut = machine.half_flashed;
         let (result, reason) = match flashing.flash {
-            Flash::Stores => (OutcomeKind::Done, None),
-            Flash::BreaksOff => (OutcomeKind::Partly, Some("FlashFailed")),
+            Flash::Stores if !is_cut => (OutcomeKind::Done, None),
+            Flash::Stores | Flash::BreaksOff => (OutcomeKind::Partly, Some("FlashFailed")),
             Flash::KeepsOld | Flash::Hides => (OutcomeKind::Unknown, Some("VersionNotSeen")),
             Flash::DiesMeanwhile | Flash::CutOff | Flash::DiesBefore | Flash::Refused => {
                 (OutcomeKind::Unknown, Some("FlashInterrupted"))

@@ -799,7 +799,9 @@ impl World {
             return;
         }
         card.os = None;
-        card.machine.coming.clear();
+        // What the driver of its host writes goes on.
+        let coming = &mut card.machine.coming;
+        coming.retain(|(_, coming)| matches!(coming, Coming::Flashed(_)));
         card.machine.stage = Some(BootStage::OsStarting);
         self.boots(index);
         self.tell(format!("card {index}: boots anew"));
