@@ -161,7 +161,7 @@ table! {
         "generic-host" [always(Fault::CyclicMember)] [Insert] => Sent(Confirmed), 14, 1;
         "dell-host" [always(Fault::MissingNames)] [Insert] => Sent(Confirmed), 14, 1;
         "dell-host" [always(Fault::MissingNames)] [Explore] => otherwise(&["memory"]), 52, 0;
-        "generic-host" [always(Fault::DeadMember)] [Explore] => otherwise(&["cpu", "memory"]), 66, 0;
+        "generic-host" [always(Fault::DeadMember)] [Explore] => otherwise(&["cpu", "disks", "memory"]), 66, 0;
         "generic-host" [always(Fault::CyclicMember)] [Explore] => WHOLE, 54, 0;
         not here: "$expand is never asked for";
     }
