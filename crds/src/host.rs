@@ -425,6 +425,14 @@ pub struct CardRecord {
     /// When this install was concluded, by the observation of its image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_at: Option<Time>,
+    /// What the card runs that nobody asked Lockstep for, in the place of what it was seen to run as wanted.
+    #[schemars(length(max = 9))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<crate::drift::Drift>,
+    /// The card has left this host, which knows nothing of what was asked for it meanwhile: what it came back
+    /// with is no drift before what is wanted was seen to run again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_left: bool,
     /// The wanted image that the card was seen to run last, as its own agent told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_good: Option<GoodImage>,

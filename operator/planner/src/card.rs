@@ -15,6 +15,7 @@ use crate::arriving::arriving;
 use crate::boot_order;
 use crate::bundle;
 use crate::card_record::{CARDS, hazard_end, install_end, supersedes, writing_end};
+use crate::drift;
 use crate::fetch;
 use crate::firmware;
 use crate::firmware_record::{self, is_under_way};
@@ -27,6 +28,7 @@ use crate::reach;
 use crate::reason::Reason;
 use crate::retire;
 use crate::roll_back;
+use crate::show_drift::system_changed;
 use crate::stage;
 use crate::torn;
 use crate::view::{CardView, View, Wanted};
@@ -65,7 +67,7 @@ pub fn is_going(view: &View, card: &CardView) -> bool {
 
 /// Whether nothing is wanted of the card any more, or nothing may be done to it, so that what
 /// was begun is undone. Without the policy that may name an image nobody can tell.
-fn is_withdrawn(view: &View, card: &CardView) -> bool {
+pub(crate) fn is_withdrawn(view: &View, card: &CardView) -> bool {
     let nothing = card.wanted == Wanted::Nothing && card.firmware.is_empty();
     let unwanted = nothing && view.policy.is_some();
     is_going(view, card) || unwanted || !is_approved(card)
@@ -493,6 +495,10 @@ fn installed(
         }
         Some(os) if wanted.stateless => {
             network_boot::went_elsewhere(kept, wanted, os.image_version.as_deref())
+        }
+        Some(os) if let Some(drift) = drift::of_system(kept) => {
+            let reported = reported(os, Some(wanted));
+            Intent::Stall(system_changed(kept, &reported, drift))
         }
         Some(os) => Intent::stall(
             Reason::InstallFailed,

@@ -12,6 +12,7 @@ use lockstep_crds::report::{BmcReport, MediaOwner, UpdateState};
 use crate::approval::is_approved;
 use crate::bundle;
 use crate::card;
+use crate::drift;
 use crate::failure;
 use crate::firmware_record;
 use crate::ledger;
@@ -94,6 +95,7 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         retire::try_again(card, &mut kept);
         slots::notice(card, &mut kept, now);
         retire::forgive(view, card, &mut kept, now);
+        drift::absorb(view, card, busy, &mut kept, now);
         record.cards.push(kept);
     }
     torn::forgive_the_gone(view, record, now);
@@ -125,6 +127,7 @@ fn take_up_new_wish(
         record.slot_power = None;
     }
     let before = kept.clone();
+    let is_same = kept.image.as_ref().map(|image| &image.digest) == Some(&wanted.digest);
     *kept = CardRecord {
         stopping: takedown::renewed(&before, now),
         failed_methods: if same_token {
@@ -142,6 +145,7 @@ fn take_up_new_wish(
         service_floors: before.service_floors,
         cycled: before.cycled,
         wipe: before.wipe,
+        drift: drift::renewed(before.drift, is_same),
         ..fresh(card, Some(wanted))
     };
     notice_os(card, kept, now);
@@ -181,6 +185,7 @@ fn forget_the_gone(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         .iter_mut()
         .filter(|kept| !card::is_here(view, kept))
     {
+        drift::leave(kept);
         if directives.iter().all(|open| open.target.uid != kept.uid) {
             kept.armed.clear();
         }
@@ -220,6 +225,8 @@ fn fresh(card: &CardView, wanted: Option<&ImageFacts>) -> CardRecord {
         stopping: None,
         given_up: false,
         observed_at: None,
+        drift: Vec::new(),
+        has_left: false,
         last_good: None,
         failures: Vec::new(),
         roll_back: None,

@@ -20,6 +20,7 @@ use crate::armed_firmware;
 use crate::arriving::arriving;
 use crate::card::{self, machine};
 use crate::card_record::{install_end, returns_by, supersedes};
+use crate::drift;
 use crate::failure;
 use crate::firmware_activation::activation;
 use crate::firmware_record::{is_under_way, of, runs};
@@ -335,10 +336,12 @@ fn may_begin(
     } = one;
     let version = &image.version;
     if one.observed_at.is_some() {
+        let since = drift::of_component(kept, component);
+        let since = since.map_or_else(String::new, |drift| format!(", since {}", drift.since.0));
         return Err(Intent::stall(
             Reason::FirmwareChanged,
             format!(
-                "{component} of {} was seen to run {version} and runs {running} now",
+                "{component} of {} was seen to run {version} and runs {running} now{since}",
                 machine(card)
             ),
         ));

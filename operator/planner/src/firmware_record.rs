@@ -11,6 +11,7 @@ use lockstep_crds::report::{BmcReport, ComponentUpdate, UpdateState};
 
 use crate::armed_firmware;
 use crate::card;
+use crate::drift;
 use crate::failure;
 use crate::fetch;
 use crate::firmware::shown;
@@ -105,11 +106,12 @@ pub(crate) fn absorb(
     };
     torn::forgive(view, card, kept, now);
     // What somebody wants anew waits for an update that is under way, and that may just have ended.
+    let names_a_missing = is_wanted && drift::names_a_missing(card);
     for _ in 0..2 {
-        forget_the_unwanted(kept, &wanted);
+        forget_the_unwanted(kept, &wanted, names_a_missing);
         take_in(view, card, &wanted, kept, now);
     }
-    forget_the_unwanted(kept, &wanted);
+    forget_the_unwanted(kept, &wanted, names_a_missing);
 }
 
 fn take_in(
@@ -120,6 +122,7 @@ fn take_in(
     now: Timestamp,
 ) {
     for image in wanted {
+        makes_room(kept, wanted, image);
         aim(card, image, kept);
     }
     let Some(facts) = view.card_bmc(card, now) else {
@@ -193,16 +196,36 @@ fn awaits_cycle(one: &ComponentRecord) -> bool {
     one.activation == Some(ActivatedBy::CardPowerCycle) && one.reset_at.is_none()
 }
 
-fn forget_the_unwanted(kept: &mut CardRecord, wanted: &[&FirmwareImage]) {
+fn forget_the_unwanted(kept: &mut CardRecord, wanted: &[&FirmwareImage], names_a_missing: bool) {
     kept.components.retain(|one| {
         let is_wanted = wanted.iter().any(|image| image.component == one.component);
-        // What a component has run counts against older images whoever wants it now.
-        is_wanted
-            || is_under_way(one)
-            || one.torn.is_some()
-            || one.pending.is_some()
-            || one.security_version.is_some()
+        // What nobody can tell now may be wanted of it still: it was seen to run, and is not written again
+        // because an object comes back.
+        is_wanted || counts(one) || names_a_missing && one.observed_at.is_some()
     });
+}
+
+/// Whether what is remembered of a component counts whatever is wanted of it.
+fn counts(one: &ComponentRecord) -> bool {
+    // What a component has run counts against older images whoever wants it now.
+    is_under_way(one)
+        || one.torn.is_some()
+        || one.pending.is_some()
+        || one.security_version.is_some()
+}
+
+/// A component that nobody names for now gives its place to one that is wanted.
+fn makes_room(kept: &mut CardRecord, wanted: &[&FirmwareImage], image: &FirmwareImage) {
+    let is_for = |one: &ComponentRecord, image: &FirmwareImage| one.component == image.component;
+    let is_known = kept.components.iter().any(|one| is_for(one, image));
+    if is_known || kept.components.len() < MOST {
+        return;
+    }
+    let may_go =
+        |one: &ComponentRecord| !counts(one) && !wanted.iter().any(|image| is_for(one, image));
+    if let Some(index) = kept.components.iter().position(may_go) {
+        kept.components.remove(index);
+    }
 }
 
 /// One record for each component, about the image that is wanted for it now.
@@ -240,8 +263,11 @@ fn aim(card: &CardView, image: &FirmwareImage, kept: &mut CardRecord) {
             if !same && !is_under_way(one) {
                 kept.failures
                     .retain(|failure| failure.component.as_ref() != Some(&image.component));
-                let one = &mut kept.components[index];
                 let same_bytes = one.image.digest == image.facts.digest;
+                if !same_bytes {
+                    drift::forget_component(kept, &image.component);
+                }
+                let one = &mut kept.components[index];
                 // What waits there does not go away by another wish; it is written over.
                 let stays = same_bytes || one.written_at.is_some() && awaits_cycle(one);
                 *one = ComponentRecord {

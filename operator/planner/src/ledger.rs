@@ -145,7 +145,9 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
         let slots = card.slots.iter().filter_map(|one| one.seen_at.as_ref());
         let back = card.roll_back.iter().map(|back| &back.since);
         let cycled = card.cycled.iter().map(|cycled| &cycled.at);
-        good.chain(back).chain(cycled).chain(slots)
+        let drift = card.drift.iter();
+        let drift = drift.flat_map(|one| std::iter::once(&one.since).chain(&one.steady_since));
+        good.chain(back).chain(cycled).chain(slots).chain(drift)
     });
     let of_components = record.cards.iter().flat_map(|card| {
         let components = card.components.iter().flat_map(|one| {

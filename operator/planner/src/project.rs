@@ -22,6 +22,7 @@ use crate::plan::Verdict;
 use crate::reason::Reason;
 use crate::roll_back;
 use crate::show_card::{ROLLING_BACK, show_card};
+use crate::show_drift;
 use crate::show_inventory::show_host_inventory;
 use crate::shown::{Shown, show_channel};
 use crate::slot_power;
@@ -364,6 +365,9 @@ fn transitions(
             events.push(Transition::cancelled_but_armed(name));
         }
         events.extend(gives_up(before, after, card));
+        let drifts = show_drift::transitions(before, after, card);
+        let is_told = drifts.iter().any(|drift| drift.warning);
+        events.extend(drifts);
         if was == status.phase {
             continue;
         }
@@ -372,6 +376,9 @@ fn transitions(
             Some(Phase::Stalled | Phase::Degraded) => {
                 let reason = condition::find(&status.conditions, READY)
                     .map_or_else(|| "Stalled".to_owned(), |ready| ready.reason.clone());
+                if is_told && show_drift::is_reason(&reason) {
+                    continue;
+                }
                 events.push(Transition {
                     card: Some(name.clone()),
                     reason,

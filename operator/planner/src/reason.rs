@@ -204,7 +204,9 @@ reasons! {
     /// Firmware is written at the card that may not run: nobody wants it any more, or it is not trusted any more. No BMC takes it back.
     FirmwareArmed => AtOnce("Name an image that may go there in firmwareRefs, which is written over it; or want and trust that one again; or power the card off and on yourself, which lets it run"),
     /// The card's firmware was seen to run as wanted, and somebody else has changed it since.
-    FirmwareChanged => AtOnce("Find out who did; then change retryToken on the Dpu to have the wanted version written again, or name what runs in firmwareRefs"),
+    FirmwareChanged => AtOnce("Find out who did; then change retryToken on the Dpu to have the wanted version written again, or name what runs in firmwareRefs, or drop that image from it"),
+    /// The card was seen to run its image, and somebody else has put another one in its place since.
+    SystemChanged => AtOnce("Find out who did; then change retryToken on the Dpu to have the wanted image installed again, or name what runs in imageRef"),
     /// The wanted image did not come up, and the card runs the one again that it was last seen to run.
     RolledBack => AtOnce("Look at failures in the status of its DpuHost; then change retryToken on the Dpu to have the wanted image tried again, or name another one in imageRef; one that names what runs accepts it"),
     /// The card runs the system of its image, and not all the firmware that the image brings.

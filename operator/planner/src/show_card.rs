@@ -16,6 +16,7 @@ use crate::intent::Intent;
 use crate::reason::Reason;
 use crate::roll_back;
 use crate::show_choice::show_choice;
+use crate::show_drift::{self, show_drift};
 use crate::show_filesystems::show_filesystems;
 use crate::show_inventory::{is_under_way, show_card_inventory};
 use crate::show_services::show_services;
@@ -89,6 +90,7 @@ pub(crate) fn show_card(
     );
     show_filesystems(record, card, &mut status, now);
     show_choice(view, card, &mut status, now);
+    show_drift(record, card, &mut status, now);
     show_services(view, record, card, intent, &mut status, now);
     // A card that has nothing to do itself may still wait for its host.
     let reconciling = condition::find(&status.conditions, condition::RECONCILING).is_some();
@@ -145,7 +147,10 @@ fn phase(
     let at_work =
         !wipe::is_aimed(card) && installed && runs_it && clean && firm && record.hold.is_none();
     let back = kept.and_then(|kept| Some((kept, roll_back::goes_back(kept, card)?)));
+    // Of a component that its BMC does not list now nobody has seen that it is as wanted again.
+    let drifted = kept.and_then(show_drift::explained);
     let running = || match back {
+        _ if let Some(why) = &drifted => (Phase::Degraded, Shown::stalled(why)),
         None => running(version),
         Some((kept, back)) => {
             let why = roll_back::went_back(kept, back);

@@ -10,6 +10,7 @@ mod configuration;
 mod deletion;
 mod devlink;
 mod doubts;
+mod drift;
 mod edits;
 mod faults;
 mod fetch;

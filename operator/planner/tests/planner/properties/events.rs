@@ -111,6 +111,8 @@ pub enum OfCard {
     BootEntry(Option<Offer>),
     Entries(Entries),
     Reboot,
+    /// Somebody installs that version by other means.
+    Reinstalls(&'static str),
     Updates(Option<Offer>),
     MakesOfUpdates(Update),
     Firmware(Option<&'static str>),
@@ -405,6 +407,7 @@ fn of_card() -> impl Strategy<Value = OfCard> {
         1 => http_offers().prop_map(OfCard::BootEntry),
         2 => entries().prop_map(OfCard::Entries),
         3 => Just(OfCard::Reboot),
+        2 => prop_oneof![Just("os-1"), Just("os-2"), Just("ab-6")].prop_map(OfCard::Reinstalls),
         1 => http_offers().prop_map(OfCard::Updates),
         1 => updates().prop_map(OfCard::MakesOfUpdates),
         2 => firmware_versions().prop_map(OfCard::Firmware),
@@ -675,6 +678,7 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
         OfCard::BootEntry(offer) => world.cards[index].machine.boot_entry.clone_from(offer),
         OfCard::Entries(what) => happen_to_entries(world, index, *what),
         OfCard::Reboot => world.reboot_card(index),
+        OfCard::Reinstalls(version) => world.installs_by_hand(index, version),
         OfCard::Updates(offer) => {
             let machine = &mut world.cards[index].machine;
             machine.simple_update.clone_from(offer);

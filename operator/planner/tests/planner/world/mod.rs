@@ -10,6 +10,7 @@ pub mod effects;
 pub mod host_agent;
 pub mod machine;
 pub mod operator;
+pub mod others;
 
 use std::collections::{BTreeMap, BTreeSet};
 
