@@ -38,3 +38,36 @@ impl Drift {
         self.digest.is_some()
     }
 }
+
+/// What becomes of a card that runs something else than it was seen to run as wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnDrift {
+    /// It is shown, and a person decides.
+    #[default]
+    Show,
+    /// Its operating system is installed again as if by another `retryToken`, twice at most for one image and
+    /// `retryToken`: once another one has run for ten minutes, and only if the install can begin at once.
+    /// Firmware, and what a card boots from the network every time, are shown only.
+    Repair,
+}
+
+/// How often the wanted image was put back after a drift.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DriftRepairs {
+    /// Digest of that image.
+    #[schemars(length(max = 71))]
+    pub digest: String,
+    /// `spec.retryToken` for which `begun` counts.
+    #[schemars(length(max = 63))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_token: Option<String>,
+    /// How often it was begun.
+    pub begun: i64,
+    /// When that was the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_at: Option<Time>,
+    /// The record was older than what had been done: as nobody knows how often it was, none begins any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_restored: bool,
+}

@@ -429,6 +429,9 @@ pub struct CardRecord {
     #[schemars(length(max = 9))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<crate::drift::Drift>,
+    /// How often the wanted image was put back, by the policy's `onDrift`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repairs: Option<crate::drift::DriftRepairs>,
     /// The card has left this host, which knows nothing of what was asked for it meanwhile: what it came back
     /// with is no drift before what is wanted was seen to run again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -26,6 +26,7 @@ use crate::intent::{Draft, Intent, plain};
 use crate::network_boot;
 use crate::reach;
 use crate::reason::Reason;
+use crate::repair;
 use crate::retire;
 use crate::roll_back;
 use crate::show_drift::system_changed;
@@ -498,7 +499,8 @@ fn installed(
         }
         Some(os) if let Some(drift) = drift::of_system(kept) => {
             let reported = reported(os, Some(wanted));
-            Intent::Stall(system_changed(kept, &reported, drift))
+            let spent = repair::spent(spec, card, kept, wanted);
+            Intent::Stall(system_changed(kept, &reported, drift, spent))
         }
         Some(os) => Intent::stall(
             Reason::InstallFailed,

@@ -18,6 +18,7 @@ use crate::firmware_record;
 use crate::ledger;
 use crate::pxe;
 use crate::reach;
+use crate::repair;
 use crate::retire;
 use crate::road;
 use crate::roll_back;
@@ -122,15 +123,25 @@ fn take_up_new_wish(
         return;
     };
     record.failed = None;
-    let same_token = kept.retry_token == card.dpu.spec.retry_token;
-    if !same_token {
+    if kept.retry_token != card.dpu.spec.retry_token {
         record.slot_power = None;
     }
-    let before = kept.clone();
-    let is_same = kept.image.as_ref().map(|image| &image.digest) == Some(&wanted.digest);
-    *kept = CardRecord {
+    *kept = renewed(kept, card, wanted, now);
+    notice_os(card, kept, now);
+}
+
+/// The record with which what is wanted of a card begins anew.
+pub(crate) fn renewed(
+    before: &CardRecord,
+    card: &CardView,
+    wanted: &ImageFacts,
+    now: Timestamp,
+) -> CardRecord {
+    let before = before.clone();
+    let is_same = before.image.as_ref().map(|image| &image.digest) == Some(&wanted.digest);
+    CardRecord {
         stopping: takedown::renewed(&before, now),
-        failed_methods: if same_token {
+        failed_methods: if before.retry_token == card.dpu.spec.retry_token {
             road::failed_methods(&before)
         } else {
             Vec::new()
@@ -146,9 +157,9 @@ fn take_up_new_wish(
         cycled: before.cycled,
         wipe: before.wipe,
         drift: drift::renewed(before.drift, is_same),
+        repairs: repair::remembered(before.repairs, card, wanted),
         ..fresh(card, Some(wanted))
-    };
-    notice_os(card, kept, now);
+    }
 }
 
 /// The record of a card: its own, else that of an object for the same physical card
@@ -172,6 +183,7 @@ fn forget_the_gone(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         let directed = directives.iter().any(|open| open.target.uid == kept.uid);
         let failed = kept.observed_at.is_none() && (kept.attempts > 0 || kept.given_up)
             || kept.roll_back.is_some()
+            || kept.repairs.is_some()
             || torn::is_torn(kept)
             || kept
                 .components
@@ -226,6 +238,7 @@ fn fresh(card: &CardView, wanted: Option<&ImageFacts>) -> CardRecord {
         given_up: false,
         observed_at: None,
         drift: Vec::new(),
+        repairs: None,
         has_left: false,
         last_good: None,
         failures: Vec::new(),
@@ -453,6 +466,16 @@ fn notice_bmc(
     }
 }
 
+/// Whether an install of the image that was seen to run has begun since, and a record that was restored
+/// says nothing of it: it is let finish as any other.
+fn is_begun_anew(kept: &CardRecord, digest: &String, since: Timestamp) -> bool {
+    let is_in_doubt = drift::of_system(kept).is_some() || repair::is_restored(kept);
+    let is_in_doubt = is_in_doubt && kept.roll_back.is_none();
+    let same = kept.image.as_ref().map(|image| &image.digest) == Some(digest);
+    let seen = kept.observed_at.as_ref();
+    is_in_doubt && same && seen.is_some_and(|seen| seen.0 < since)
+}
+
 /// An install that this record knows nothing of (the record is older than reality,
 /// or somebody pressed the button of a card that was armed) is adopted, not begun again. Tells
 /// whether it was.
@@ -469,6 +492,10 @@ fn adopt_install(
         .is_some_and(|os| os.image_digest.as_ref() == Some(digest));
     let over = now >= since + os_timeout(view);
     let failed = roll_back::is_behind(kept, digest);
+    if !done && !over && is_begun_anew(kept, digest, since) {
+        let image = kept.image.clone();
+        *kept = image.map_or_else(|| kept.clone(), |image| renewed(kept, card, &image, now));
+    }
     if kept.booted_at.is_some() || kept.observed_at.is_some() || done || over || failed {
         return false;
     }

@@ -147,7 +147,12 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
         let cycled = card.cycled.iter().map(|cycled| &cycled.at);
         let drift = card.drift.iter();
         let drift = drift.flat_map(|one| std::iter::once(&one.since).chain(&one.steady_since));
-        good.chain(back).chain(cycled).chain(slots).chain(drift)
+        let repairs = card
+            .repairs
+            .iter()
+            .filter_map(|repairs| repairs.last_at.as_ref());
+        let known = good.chain(back).chain(cycled).chain(slots);
+        known.chain(drift).chain(repairs)
     });
     let of_components = record.cards.iter().flat_map(|card| {
         let components = card.components.iter().flat_map(|one| {
@@ -188,7 +193,8 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
         .iter()
         .flat_map(|card| {
             let components = card.components.iter().map(|one| one.attempts);
-            components.chain([card.attempts])
+            let repairs = card.repairs.iter().map(|repairs| repairs.begun);
+            components.chain(repairs).chain([card.attempts])
         })
         .chain([record.seq])
         .find(|count| !(0..=MOST).contains(count))

@@ -47,6 +47,7 @@ mod push;
 mod pxe;
 pub mod reach;
 pub mod reason;
+mod repair;
 pub mod requirement;
 mod retire;
 mod road;

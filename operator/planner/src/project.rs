@@ -20,6 +20,7 @@ use crate::intent::{Intent, Limit, TaintStep};
 use crate::ledger;
 use crate::plan::Verdict;
 use crate::reason::Reason;
+use crate::repair;
 use crate::roll_back;
 use crate::show_card::{ROLLING_BACK, show_card};
 use crate::show_drift;
@@ -55,7 +56,10 @@ pub(crate) fn finish(
         before.clone()
     } else {
         show_host(view, &mut record, verdict, now);
-        inspection::follow(view, &mut record, verdict.awaits_inspection, now);
+        let then = verdict.repairs_then.as_ref();
+        let then = then.map(|then| repair::with_record(view, then));
+        let needs = then.as_ref().unwrap_or(view);
+        inspection::follow(view, needs, &mut record, verdict.awaits_inspection, now);
         show_host_inventory(view, before, &mut record, &verdict.decision, now);
         record.clone()
     };
@@ -365,6 +369,7 @@ fn transitions(
             events.push(Transition::cancelled_but_armed(name));
         }
         events.extend(gives_up(before, after, card));
+        events.extend(show_drift::repair(before, after, card));
         let drifts = show_drift::transitions(before, after, card);
         let is_told = drifts.iter().any(|drift| drift.warning);
         events.extend(drifts);
@@ -483,6 +488,7 @@ fn look_again(
         .chain(slot_power::due(view, record, now))
         .chain(takedown::due(view, record))
         .chain(wipe::due(view))
+        .chain(repair::due(view, record))
         .chain(installs)
         .chain(arriving(&view.host.metadata, now))
         .chain(just_after)

@@ -207,6 +207,8 @@ reasons! {
     FirmwareChanged => AtOnce("Find out who did; then change retryToken on the Dpu to have the wanted version written again, or name what runs in firmwareRefs, or drop that image from it"),
     /// The card was seen to run its image, and somebody else has put another one in its place since.
     SystemChanged => AtOnce("Find out who did; then change retryToken on the Dpu to have the wanted image installed again, or name what runs in imageRef"),
+    /// The card's image was put back as often as the policy's `onDrift` has it put back, and somebody has put another one in its place again.
+    DriftRepairsSpent => AtOnce("Find out who changes it; then change retryToken on the Dpu, which has it installed again and may be followed by as many repairs, or name what runs in imageRef"),
     /// The wanted image did not come up, and the card runs the one again that it was last seen to run.
     RolledBack => AtOnce("Look at failures in the status of its DpuHost; then change retryToken on the Dpu to have the wanted image tried again, or name another one in imageRef; one that names what runs accepts it"),
     /// The card runs the system of its image, and not all the firmware that the image brings.

@@ -90,7 +90,7 @@ pub(crate) fn show_card(
     );
     show_filesystems(record, card, &mut status, now);
     show_choice(view, card, &mut status, now);
-    show_drift(record, card, &mut status, now);
+    show_drift(view, record, card, &mut status, now);
     show_services(view, record, card, intent, &mut status, now);
     // A card that has nothing to do itself may still wait for its host.
     let reconciling = condition::find(&status.conditions, condition::RECONCILING).is_some();
@@ -148,7 +148,7 @@ fn phase(
         !wipe::is_aimed(card) && installed && runs_it && clean && firm && record.hold.is_none();
     let back = kept.and_then(|kept| Some((kept, roll_back::goes_back(kept, card)?)));
     // Of a component that its BMC does not list now nobody has seen that it is as wanted again.
-    let drifted = kept.and_then(show_drift::explained);
+    let drifted = kept.and_then(show_drift::in_short);
     let running = || match back {
         _ if let Some(why) = &drifted => (Phase::Degraded, Shown::stalled(why)),
         None => running(version),

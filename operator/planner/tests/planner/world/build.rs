@@ -206,6 +206,7 @@ impl World {
             wish_of: BTreeMap::new(),
             asked_of: BTreeMap::new(),
             boots: BTreeMap::new(),
+            repaired: BTreeMap::new(),
             strict: false,
             looked: None,
         }

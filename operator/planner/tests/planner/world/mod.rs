@@ -150,6 +150,8 @@ pub struct World {
     pub asked_of: BTreeMap<i64, Option<String>>,
     /// Images whose installs were begun, by card and wish, in their order.
     pub boots: BTreeMap<(usize, usize), Vec<String>>,
+    /// How often each card was put back for its present wish, by its serial number.
+    pub repaired: BTreeMap<String, others::Repaired>,
     /// Every plan is asked for twice: what is recorded must not ask for another write.
     pub strict: bool,
     /// What the last plan was made from, and when it wanted to look again.

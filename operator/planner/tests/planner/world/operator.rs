@@ -249,6 +249,7 @@ impl World {
         }
         let before = view.host.status.clone().unwrap_or_default();
         self.keeps_its_ends(&before, &stored(&plan.host_status));
+        self.counts_repairs(view, &before, &plan.host_status);
         let host = self.host.as_mut().unwrap();
         if differs(host.status.as_ref(), &plan.host_status) {
             host.status = Some(stored(&plan.host_status));

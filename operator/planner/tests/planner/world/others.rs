@@ -1,7 +1,35 @@
 //! What others do to the machines, behind everybody's back.
 
+use lockstep_crds::DpuHostStatus;
+use lockstep_crds::host::CardRecord;
+use lockstep_planner::view::{CardView, View, Wanted};
+
 use super::World;
 use super::build::image;
+
+/// What is wanted of a card, and how often that was put back.
+#[derive(Clone, Debug)]
+pub struct Repaired {
+    digest: String,
+    retry_token: Option<String>,
+    begun: usize,
+}
+
+fn wish(card: &CardView) -> Option<(String, Option<String>)> {
+    match &card.wanted {
+        Wanted::Image(wanted) => {
+            let token = card.dpu.spec.retry_token.clone();
+            Some((wanted.digest.clone(), token))
+        }
+        Wanted::Missing(_) | Wanted::Unchosen(_) | Wanted::Nothing => None,
+    }
+}
+
+fn last_begun(kept: &CardRecord) -> Option<jiff::Timestamp> {
+    let repairs = kept.repairs.as_ref()?;
+    let last = repairs.last_at.as_ref().filter(|_| !repairs.is_restored);
+    last.map(|at| at.0)
+}
 
 impl World {
     /// Somebody installs that version by other means, and the card boots it.
@@ -17,6 +45,54 @@ impl World {
             self.reboot_card(index);
         } else {
             self.power_on_card(index);
+        }
+    }
+
+    /// A card is put back twice for one wish, whatever happens to the record of that.
+    pub(super) fn counts_repairs(
+        &mut self,
+        view: &View,
+        before: &DpuHostStatus,
+        after: &DpuHostStatus,
+    ) {
+        for card in &view.cards {
+            let physical = card.physical_id();
+            if let Some((digest, retry_token)) = wish(card) {
+                let same =
+                    |known: &Repaired| known.digest == digest && known.retry_token == retry_token;
+                if !self.repaired.get(&physical).is_some_and(same) {
+                    let begun = 0;
+                    let wish = Repaired {
+                        digest,
+                        retry_token,
+                        begun,
+                    };
+                    self.repaired.insert(physical.clone(), wish);
+                }
+            }
+            let uid = card.uid();
+            let Some(begun) = after.record_of(&uid).and_then(last_begun) else {
+                continue;
+            };
+            let mut known = before
+                .cards
+                .iter()
+                .filter(|was| was.physical_id == physical);
+            if known.any(|was| last_begun(was) == Some(begun)) {
+                continue;
+            }
+            // What was tried before it does not count for it.
+            self.wish += 1;
+            let wish = self.repaired.get_mut(&physical);
+            let times = wish.map_or(usize::MAX, |wish| {
+                wish.begun += 1;
+                wish.begun
+            });
+            assert!(
+                times <= 2,
+                "{physical} is put back {times} times\n{}",
+                self.told()
+            );
         }
     }
 }
