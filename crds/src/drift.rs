@@ -21,13 +21,22 @@ pub struct Drift {
     #[schemars(length(max = 71))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// The version that was seen to run there as wanted.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted_version: Option<String>,
+    /// Digest of the image that was.
+    #[schemars(length(max = 71))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted_digest: Option<String>,
     /// Since when something else than what is wanted was seen, whichever it was.
     pub since: Time,
-    /// The boot in which that system was seen last.
+    /// The boot in which that system was seen last, as long as a repair may begin.
     #[schemars(length(max = 128))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_epoch: Option<String>,
-    /// Since when that system was seen in that boot: it cannot have been another one meanwhile.
+    /// Since when that system was seen in that boot, as long as a repair may begin: it cannot have been another
+    /// one meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steady_since: Option<Time>,
 }
@@ -67,7 +76,4 @@ pub struct DriftRepairs {
     /// When that was the last time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_at: Option<Time>,
-    /// The record was older than what had been done: as nobody knows how often it was, none begins any more.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_restored: bool,
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
 use lockstep_crds::directive::{Action, ActionKind, Expects, ImageFacts, Step, Target, TargetKind};
 use lockstep_crds::host::{ArmedEffect, CardRecord};
+use lockstep_crds::image::ImageSlot;
 use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{BmcReport, OsReport};
@@ -16,6 +17,7 @@ use crate::boot_order;
 use crate::bundle;
 use crate::card_record::{CARDS, hazard_end, install_end, supersedes, writing_end};
 use crate::drift;
+use crate::drift_words::{in_short, system_changed};
 use crate::fetch;
 use crate::firmware;
 use crate::firmware_record::{self, is_under_way};
@@ -29,7 +31,7 @@ use crate::reason::Reason;
 use crate::repair;
 use crate::retire;
 use crate::roll_back;
-use crate::show_drift::system_changed;
+use crate::slots;
 use crate::stage;
 use crate::torn;
 use crate::view::{CardView, View, Wanted};
@@ -290,7 +292,14 @@ fn needed(
         }
         Wanted::Unchosen(why) => return unchosen(view, kept, card, why, now),
         // Its firmware alone is wanted.
-        Wanted::Nothing => return undo(view, record, card, now),
+        Wanted::Nothing => {
+            let rest = undo(view, record, card, now);
+            let is_idle = matches!(&rest, Intent::Hold(why) if why.reason == Reason::NoImageWanted);
+            let drifted = kept
+                .filter(|_| is_idle)
+                .and_then(|kept| in_short(card, kept));
+            return drifted.map_or(rest, Intent::Stall);
+        }
     };
     if kept.is_none() && record.cards.len() >= CARDS {
         return too_many_cards(view);
@@ -307,8 +316,13 @@ fn needed(
             return disarmed(view, card, kept, wipe::failed(card, kept), now);
         }
         let next = installed(view, record, spec, kept, card, wanted, now);
+        if next != Intent::Done {
+            return next;
+        }
+        // Of a component that its BMC does not list now nobody has seen that it is as wanted again.
         let lacks = bundle::rest(record, spec, card, kept, now);
-        return lacks.filter(|_| next == Intent::Done).unwrap_or(next);
+        let drifted = || in_short(card, kept).map(Intent::Stall);
+        return lacks.or_else(drifted).unwrap_or(next);
     }
     install(view, record, spec, card, kept, wanted, now).unwrap_or_else(|why| why)
 }
@@ -500,8 +514,17 @@ fn installed(
         Some(os) if let Some(drift) = drift::of_system(kept) => {
             let reported = reported(os, Some(wanted));
             let spent = repair::spent(spec, card, kept, wanted);
-            Intent::Stall(system_changed(kept, &reported, drift, spent))
+            Intent::Stall(system_changed(card, kept, &reported, drift, spent))
         }
+        Some(os) if let Some(slot) = other_slot(kept, os) => Intent::stall(
+            Reason::OtherSlotRuns,
+            format!(
+                "the card was seen to run {} and has booted {} of its own disk; {} was not seen to lead its boot order since",
+                wanted.version,
+                reported(os, Some(wanted)),
+                slot.boot_entry
+            ),
+        ),
         Some(os) => Intent::stall(
             Reason::InstallFailed,
             format!(
@@ -525,6 +548,13 @@ fn installed(
             reach::SILENCE,
         ),
     }
+}
+
+/// The slot that the card is to run, where it booted another one that its boot order may have led to.
+fn other_slot<'a>(kept: &'a CardRecord, os: &OsReport) -> Option<&'a ImageSlot> {
+    let digest = os.image_digest.as_ref()?;
+    let slot = kept.image.as_ref()?.slot.as_ref()?;
+    slots::booted_another(kept, digest).then_some(slot)
 }
 
 /// The image that the card's own agent tells of, for people. A version is a name that anything can

@@ -94,8 +94,11 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         }
         bundle::notice(record, card, &mut kept, now);
         retire::try_again(card, &mut kept);
-        slots::notice(card, &mut kept, now);
+        slots::notice(view, card, busy, &mut kept, now);
         retire::forgive(view, card, &mut kept, now);
+        if !busy {
+            bundle::notice_overwritten(view, card, &mut kept, now);
+        }
         drift::absorb(view, card, busy, &mut kept, now);
         record.cards.push(kept);
     }
@@ -138,7 +141,6 @@ pub(crate) fn renewed(
     now: Timestamp,
 ) -> CardRecord {
     let before = before.clone();
-    let is_same = before.image.as_ref().map(|image| &image.digest) == Some(&wanted.digest);
     CardRecord {
         stopping: takedown::renewed(&before, now),
         failed_methods: if before.retry_token == card.dpu.spec.retry_token {
@@ -156,7 +158,8 @@ pub(crate) fn renewed(
         service_floors: before.service_floors,
         cycled: before.cycled,
         wipe: before.wipe,
-        drift: drift::renewed(before.drift, is_same),
+        drift: drift::renewed(before.drift, card, wanted),
+        has_left: before.has_left,
         repairs: repair::remembered(before.repairs, card, wanted),
         ..fresh(card, Some(wanted))
     }
@@ -183,7 +186,6 @@ fn forget_the_gone(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         let directed = directives.iter().any(|open| open.target.uid == kept.uid);
         let failed = kept.observed_at.is_none() && (kept.attempts > 0 || kept.given_up)
             || kept.roll_back.is_some()
-            || kept.repairs.is_some()
             || torn::is_torn(kept)
             || kept
                 .components
@@ -466,16 +468,6 @@ fn notice_bmc(
     }
 }
 
-/// Whether an install of the image that was seen to run has begun since, and a record that was restored
-/// says nothing of it: it is let finish as any other.
-fn is_begun_anew(kept: &CardRecord, digest: &String, since: Timestamp) -> bool {
-    let is_in_doubt = drift::of_system(kept).is_some() || repair::is_restored(kept);
-    let is_in_doubt = is_in_doubt && kept.roll_back.is_none();
-    let same = kept.image.as_ref().map(|image| &image.digest) == Some(digest);
-    let seen = kept.observed_at.as_ref();
-    is_in_doubt && same && seen.is_some_and(|seen| seen.0 < since)
-}
-
 /// An install that this record knows nothing of (the record is older than reality,
 /// or somebody pressed the button of a card that was armed) is adopted, not begun again. Tells
 /// whether it was.
@@ -492,10 +484,6 @@ fn adopt_install(
         .is_some_and(|os| os.image_digest.as_ref() == Some(digest));
     let over = now >= since + os_timeout(view);
     let failed = roll_back::is_behind(kept, digest);
-    if !done && !over && is_begun_anew(kept, digest, since) {
-        let image = kept.image.clone();
-        *kept = image.map_or_else(|| kept.clone(), |image| renewed(kept, card, &image, now));
-    }
     if kept.booted_at.is_some() || kept.observed_at.is_some() || done || over || failed {
         return false;
     }

@@ -106,12 +106,14 @@ pub(crate) fn absorb(
     };
     torn::forgive(view, card, kept, now);
     // What somebody wants anew waits for an update that is under way, and that may just have ended.
-    let names_a_missing = is_wanted && drift::names_a_missing(card);
+    // What nobody can tell now may be wanted still: it was seen to run, and is not written again because an
+    // object comes back.
+    let is_untold = |one: &ComponentRecord| is_wanted && drift::is_untold(view, card, one);
     for _ in 0..2 {
-        forget_the_unwanted(kept, &wanted, names_a_missing);
+        forget_the_unwanted(kept, &wanted, is_untold);
         take_in(view, card, &wanted, kept, now);
     }
-    forget_the_unwanted(kept, &wanted, names_a_missing);
+    forget_the_unwanted(kept, &wanted, is_untold);
 }
 
 fn take_in(
@@ -196,12 +198,14 @@ fn awaits_cycle(one: &ComponentRecord) -> bool {
     one.activation == Some(ActivatedBy::CardPowerCycle) && one.reset_at.is_none()
 }
 
-fn forget_the_unwanted(kept: &mut CardRecord, wanted: &[&FirmwareImage], names_a_missing: bool) {
+fn forget_the_unwanted(
+    kept: &mut CardRecord,
+    wanted: &[&FirmwareImage],
+    is_untold: impl Fn(&ComponentRecord) -> bool,
+) {
     kept.components.retain(|one| {
         let is_wanted = wanted.iter().any(|image| image.component == one.component);
-        // What nobody can tell now may be wanted of it still: it was seen to run, and is not written again
-        // because an object comes back.
-        is_wanted || counts(one) || names_a_missing && one.observed_at.is_some()
+        is_wanted || counts(one) || one.observed_at.is_some() && is_untold(one)
     });
 }
 
@@ -231,6 +235,9 @@ fn makes_room(kept: &mut CardRecord, wanted: &[&FirmwareImage], image: &Firmware
 /// One record for each component, about the image that is wanted for it now.
 fn aim(card: &CardView, image: &FirmwareImage, kept: &mut CardRecord) {
     let token = card.dpu.spec.retry_token.clone();
+    let mut named = card.firmware.iter();
+    let named = named.find(|named| named.image.as_ref() == Some(image));
+    let name = named.map(|named| named.name.as_str());
     let known = kept
         .components
         .iter()
@@ -238,6 +245,7 @@ fn aim(card: &CardView, image: &FirmwareImage, kept: &mut CardRecord) {
     let fresh = ComponentRecord {
         component: image.component.clone(),
         image: image.facts.clone(),
+        image_name: name.map(str::to_owned),
         retry_token: token.clone(),
         attempts: 0,
         seq: None,
@@ -252,6 +260,8 @@ fn aim(card: &CardView, image: &FirmwareImage, kept: &mut CardRecord) {
         torn: None,
         observed_at: None,
         given_up: false,
+        brought: None,
+        has_left: false,
         security_version: None,
     };
     match known {
@@ -276,9 +286,13 @@ fn aim(card: &CardView, image: &FirmwareImage, kept: &mut CardRecord) {
                     written_at: one.written_at.take().filter(|_| stays),
                     pending: one.pending.take(),
                     torn: one.torn.take(),
+                    has_left: one.has_left && same_bytes,
                     security_version: one.security_version,
                     ..fresh
                 };
+            } else if same && one.image_name.is_some() {
+                // The same bytes may go by another name now.
+                one.image_name = fresh.image_name;
             }
         }
     }

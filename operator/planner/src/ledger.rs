@@ -142,7 +142,8 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
         .flatten();
     let of_images = record.cards.iter().flat_map(|card| {
         let good = card.last_good.iter().map(|good| &good.seen_at);
-        let slots = card.slots.iter().filter_map(|one| one.seen_at.as_ref());
+        let slots = card.slots.iter();
+        let slots = slots.flat_map(|one| one.seen_at.iter().chain(&one.first_at));
         let back = card.roll_back.iter().map(|back| &back.since);
         let cycled = card.cycled.iter().map(|cycled| &cycled.at);
         let drift = card.drift.iter();

@@ -20,6 +20,7 @@ mod configuration;
 pub mod custody;
 pub mod decision;
 mod drift;
+mod drift_words;
 mod failure;
 mod fetch;
 mod firmware;

@@ -67,9 +67,6 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
     let adopting = adopt_newer(view, &mut record, now);
     ledger::conclude(view, &mut record, now);
     custody::absorb(view, &mut record, adopting, now);
-    if adopting {
-        repair::forget_count(view, &mut record);
-    }
     let aimed = wipe::aimed(view, &before);
     card::absorb(&aimed, &mut record, now);
     let again = wipe::aimed(view, &record);
@@ -81,10 +78,6 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
     {
         // A wipe has come to its end just now: what is wanted after it counts from here on.
         card::absorb(&again, &mut record, now);
-    }
-    if adopting {
-        // Of a card that was not recorded, too.
-        repair::forget_count(view, &mut record);
     }
     let view = &*again;
     takedown::absorb(view, &mut record, now);

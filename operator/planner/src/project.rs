@@ -14,6 +14,7 @@ use crate::arriving::arriving;
 use crate::card;
 use crate::card_record::writing_end;
 use crate::decision::{Decision, Finalizers, Plan, Transition};
+use crate::drift_words;
 use crate::firmware_record;
 use crate::inspection;
 use crate::intent::{Intent, Limit, TaintStep};
@@ -90,7 +91,7 @@ pub(crate) fn finish(
         service_accounts: service_accounts(&verdict.decision),
         renewed_accounts: renewed_accounts(view, before, &host_status, now),
         withdrawn_accounts: withdrawn_accounts(view, &cards),
-        events: transitions(view, before, &host_status, &cards, verdict),
+        events: transitions(view, before, &host_status, &cards, verdict, now),
         look_again: look_again(view, known, verdict, now),
         decision: verdict.decision.clone(),
         host_status,
@@ -307,6 +308,7 @@ fn transitions(
     after: &DpuHostStatus,
     cards: &[(String, DpuStatus)],
     verdict: &Verdict,
+    now: Timestamp,
 ) -> Vec<Transition> {
     let mut events = Vec::new();
     // A hold that ended as it should is told by its cards getting Ready; one that was only
@@ -369,7 +371,7 @@ fn transitions(
             events.push(Transition::cancelled_but_armed(name));
         }
         events.extend(gives_up(before, after, card));
-        events.extend(show_drift::repair(before, after, card));
+        events.extend(show_drift::repair(before, after, card, now));
         let drifts = show_drift::transitions(before, after, card);
         let is_told = drifts.iter().any(|drift| drift.warning);
         events.extend(drifts);
@@ -381,7 +383,7 @@ fn transitions(
             Some(Phase::Stalled | Phase::Degraded) => {
                 let reason = condition::find(&status.conditions, READY)
                     .map_or_else(|| "Stalled".to_owned(), |ready| ready.reason.clone());
-                if is_told && show_drift::is_reason(&reason) {
+                if is_told && drift_words::is_reason(&reason) {
                     continue;
                 }
                 events.push(Transition {

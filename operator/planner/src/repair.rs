@@ -1,8 +1,8 @@
 //! Putting back the system of a card that somebody else has changed, where the policy says so.
 //!
 //! A repair is what another `retryToken` would be, by the operator's own hand, and for each wish there are
-//! two at most. It is counted when it begins, in the record that begins it, and the count is of the wish:
-//! neither its end, good or bad, nor a card that goes and comes back takes it away. It begins only if the
+//! two at most. It is counted when it begins, in the record that begins it, and the count is of the wish: its
+//! end, good or bad, does not take it away. It goes with the card's record in that host. It begins only if the
 //! first step can be taken at once; till then the host and its other cards know nothing of it.
 //!
 //! Firmware is not put back: no boot of a component proves that it ran the other version all the time.
@@ -15,6 +15,7 @@ use lockstep_crds::directive::ImageFacts;
 use lockstep_crds::drift::{Drift, DriftRepairs, OnDrift};
 use lockstep_crds::host::CardRecord;
 use lockstep_crds::observed::PowerState;
+use lockstep_crds::report::BmcReport;
 
 use crate::admit::{admit, tried_again};
 use crate::card;
@@ -26,6 +27,9 @@ use crate::host;
 use crate::inspection;
 use crate::intent::{Intent, Limit};
 use crate::joining;
+use crate::reason::Reason;
+use crate::shown::whole;
+use crate::slots;
 use crate::stage;
 use crate::torn;
 use crate::view::{CardView, View, Wanted};
@@ -33,6 +37,8 @@ use crate::wipe;
 
 /// For how long the other system must have been seen, in one boot.
 pub(crate) const STEADY: SignedDuration = SignedDuration::from_mins(10);
+/// How much later it may begin at most: cards that were changed all at once are not put back all at once.
+const SPREAD: u64 = 1200;
 /// How soon it is looked whether the card's agent was heard of: that it was is no news by itself.
 const HEARD_OF: SignedDuration = SignedDuration::from_secs(30);
 /// Repairs for one wish.
@@ -60,26 +66,30 @@ pub(crate) enum Outlook {
 pub(crate) struct Lack {
     /// In words.
     pub(crate) why: String,
+    /// The reason that it is, if it is one: what else is said of it may change from one moment to the next.
+    pub(crate) reason: Option<Reason>,
     /// When that may end by itself.
     pub(crate) until: Option<Timestamp>,
 }
 
 impl Lack {
-    fn new(why: impl Into<String>) -> Self {
+    pub(crate) fn new(why: impl Into<String>) -> Self {
         Self {
             why: why.into(),
+            reason: None,
             until: None,
         }
     }
 
     fn of(intent: &Intent) -> Self {
-        let why = match intent {
-            Intent::Wait(why, _) | Intent::Hold(why) | Intent::Stall(why) => {
-                format!("{}: {}", why.reason.as_str(), why.message)
-            }
-            Intent::Act(draft) => draft.message.clone(),
-            Intent::Taint(step) => step.message().to_owned(),
-            Intent::Done => "nothing is left to be done".to_owned(),
+        let (why, reason) = match intent {
+            Intent::Wait(why, _) | Intent::Hold(why) | Intent::Stall(why) => (
+                format!("{}: {}", why.reason.as_str(), why.message),
+                Some(why.reason),
+            ),
+            Intent::Act(draft) => (draft.message.clone(), None),
+            Intent::Taint(step) => (step.message().to_owned(), None),
+            Intent::Done => ("nothing is left to be done".to_owned(), None),
         };
         let until = match intent {
             Intent::Wait(_, Limit::Until(until)) => Some(*until),
@@ -90,7 +100,7 @@ impl Lack {
             | Intent::Stall(_)
             | Intent::Done => None,
         };
-        Self { why, until }
+        Self { why, reason, until }
     }
 }
 
@@ -182,30 +192,16 @@ pub(crate) fn spent<'a>(
     is_over.then_some(repairs)
 }
 
-/// Whether the record of the card was older than what had been done.
-pub(crate) fn is_restored(kept: &CardRecord) -> bool {
-    kept.repairs.as_ref().is_some_and(|one| one.is_restored)
-}
-
-/// A record older than reality does not know how often a card was put back: that counts as often enough.
-pub(crate) fn forget_count(view: &View, record: &mut DpuHostStatus) {
-    for card in &view.cards {
-        let Wanted::Image(wanted) = &card.wanted else {
-            continue;
-        };
-        let uid = card.uid();
-        let Some(kept) = record.cards.iter_mut().find(|kept| kept.uid == uid) else {
-            continue;
-        };
-        let last_at = kept.repairs.take().and_then(|repairs| repairs.last_at);
-        kept.repairs = Some(DriftRepairs {
-            digest: wanted.digest.clone(),
-            retry_token: card.dpu.spec.retry_token.clone(),
-            begun: MOST,
-            last_at,
-            is_restored: true,
-        });
-    }
+/// Whether a repair of the card's system may begin once it was seen changed for long enough: only then it
+/// matters in which boot.
+pub(crate) fn may_follow(view: &View, card: &CardView, kept: &CardRecord) -> bool {
+    let policy = view.policy.as_ref().map(|policy| &policy.spec);
+    let spec = policy.filter(|spec| spec.on_drift == OnDrift::Repair);
+    let (Some(spec), Wanted::Image(wanted)) = (spec, &card.wanted) else {
+        return false;
+    };
+    let is_left_to_it = kept.observed_at.is_some() && kept.roll_back.is_none();
+    is_left_to_it && spent(spec, card, kept, wanted).is_none()
 }
 
 /// How a repair of a card that has drifted stands. What its other machines are about to do is not asked.
@@ -238,7 +234,7 @@ pub(crate) fn outlook(
             "the card had gone back to another image, and a person says what it is to run",
         );
     }
-    match due_at(drift) {
+    match due_at(view, drift) {
         None => return awaits("it was not seen for long enough"),
         // It was seen for so long once its agent was heard of after that, too.
         Some(due) if now < due || card.os_seen(now).is_some_and(|seen| seen < due) => {
@@ -252,20 +248,29 @@ pub(crate) fn outlook(
     }
 }
 
-/// When it has been seen for long enough.
-fn due_at(drift: &Drift) -> Option<Timestamp> {
-    Some(drift.steady_since.as_ref()?.0 + STEADY)
+/// When it has been seen for long enough, each host in its own time.
+fn due_at(view: &View, drift: &Drift) -> Option<Timestamp> {
+    Some(drift.steady_since.as_ref()?.0 + STEADY + spread(&view.host_uid()))
+}
+
+fn spread(uid: &str) -> SignedDuration {
+    // FNV-1a: the same in every release and at every operator.
+    let hash = uid.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let seconds = i64::try_from(hash % (SPREAD + 1)).unwrap_or_default();
+    SignedDuration::from_secs(seconds)
 }
 
 /// When repairs may begin by the clock alone.
 pub(crate) fn due<'a>(
-    view: &View,
+    view: &'a View,
     record: &'a DpuHostStatus,
 ) -> impl Iterator<Item = Timestamp> + 'a {
     let policy = view.policy.as_ref();
     let repairs = policy.is_some_and(|policy| policy.spec.on_drift == OnDrift::Repair);
     let cards = record.cards.iter().filter(move |_| repairs);
-    cards.filter_map(|kept| due_at(of_system(kept)?))
+    cards.filter_map(|kept| due_at(view, of_system(kept)?))
 }
 
 /// The record with which the repair begins, if its first step can be taken at once.
@@ -322,8 +327,7 @@ fn begin(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
         digest: wanted.digest.clone(),
         retry_token: card.dpu.spec.retry_token.clone(),
         begun: before + 1,
-        last_at: Some(Time(now)),
-        is_restored: false,
+        last_at: Some(Time(whole(now))),
     });
 }
 
@@ -344,9 +348,9 @@ fn is_settled(
     });
     let facts = view.card_bmc(card, now);
     let on = facts.filter(|facts| facts.power == Some(PowerState::On));
-    let releases = record.hold.as_ref();
-    let releases = releases.is_some_and(|hold| hold.releasing.is_some());
     let is_begun = !kept.armed.is_empty() || kept.stopping.is_some() || kept.cycled.is_some();
+    let host = view.host_bmc(now).map(|facts| &facts.power);
+    let is_up = view.host.spec.bmc.is_none() || host == Some(&Some(PowerState::On));
     let lacks = [
         (!is_it, "nobody tells now what the card runs"),
         (!record.directives.is_empty(), "a directive is open"),
@@ -354,8 +358,14 @@ fn is_settled(
             is_begun,
             "something that was begun with the card is not over",
         ),
-        (releases, "its host is being released"),
+        // For a card that is put back no host is kept down any longer, nor powered on.
+        (record.hold.is_some(), "its host is held"),
+        (!is_up, "its host is not known to be on"),
         (wipe::is_asked(card), "the card is to be wiped"),
+        (
+            leads_elsewhere(kept, facts),
+            "its boot order leads to another slot; put that right, or change retryToken",
+        ),
     ];
     if let Some((_, why)) = lacks.into_iter().find(|(lacks, _)| *lacks) {
         return Err(Lack::new(why));
@@ -364,7 +374,8 @@ fn is_settled(
         return Err(Lack::of(&next));
     }
     let is_written = kept.components.iter().any(firmware_record::is_under_way);
-    if is_written || !firmware::is_as_wanted(view, card, kept, now) {
+    let has_drifted = kept.drift.iter().any(|one| !one.is_system());
+    if has_drifted || is_written || !firmware::is_as_wanted(view, card, kept, now) {
         return Err(Lack::new("its firmware is not as wanted"));
     }
     let Some(facts) = on else {
@@ -372,4 +383,33 @@ fn is_settled(
     };
     let machine = card::running(card, facts, now);
     stage::may_cut_power(&machine, spec, now).map_err(|why| Lack::of(&why))
+}
+
+/// Whether the card runs another image of its own disk, and its boot order does not show that it would boot
+/// what is wanted.
+fn leads_elsewhere(kept: &CardRecord, facts: Option<&BmcReport>) -> bool {
+    let digest = of_system(kept).and_then(|drift| drift.digest.as_deref());
+    let image = kept.image.as_ref();
+    let (Some(digest), Some(image)) = (digest, image) else {
+        return false;
+    };
+    let is_first = facts.and_then(|facts| slots::is_first(facts, image));
+    slots::holds_beside(kept, digest) && is_first != Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_spread_over_the_whole_time_and_each_keeps_its_own() {
+        let of = |number: usize| spread(&format!("0d0f8f0e-{number}")).as_secs();
+        let all: Vec<i64> = (0..600).map(of).collect();
+        assert!(all.iter().all(|seconds| (0..=1200).contains(seconds)));
+        for part in 0..4 {
+            let among = all.iter().filter(|seconds| **seconds / 301 == part);
+            assert!(among.count() > 75, "{part}: {all:?}");
+        }
+        assert_eq!(all, (0..600).map(of).collect::<Vec<i64>>());
+    }
 }

@@ -29,7 +29,7 @@ pub(super) fn are_allowed(
             "drift: a card was to be put back more often than it is for one wish",
         );
         let was = known(before, kept);
-        let Some(repairs) = kept.repairs.as_ref().filter(|one| !one.is_restored) else {
+        let Some(repairs) = kept.repairs.as_ref() else {
             continue;
         };
         let counted = was.and_then(|was| was.repairs.as_ref());
@@ -49,7 +49,10 @@ pub(super) fn are_allowed(
         };
         let card = view.cards.iter().find(|card| card.uid() == was.uid);
         let asks = card.is_some_and(|card| asks_still(card, repairs));
-        let is = after.record_of(&was.uid).and_then(|is| is.repairs.as_ref());
+        let Some(is) = after.record_of(&was.uid) else {
+            continue;
+        };
+        let is = is.repairs.as_ref();
         check(
             !asks || is.is_some_and(|is| is_same_wish(is, repairs) && is.begun >= repairs.begun),
             "drift: it was forgotten how often a card was put back",
@@ -127,6 +130,11 @@ fn begins(
         }),
         "drift: a repair began while something else goes on at the card",
     );
+    let goes_on = before.hold.as_ref().is_some_and(|held| {
+        let now = after.hold.as_ref();
+        now.is_some_and(|now| now.seq == held.seq)
+    });
+    check(!goes_on, "drift: a repair began at a host that was held");
     let mut open = after.directives.iter();
     let is_alone = open.all(|open| open.seq > before.seq);
     let held = after.hold != before.hold;

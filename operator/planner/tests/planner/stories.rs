@@ -11,6 +11,7 @@ mod deletion;
 mod devlink;
 mod doubts;
 mod drift;
+mod drift_doubts;
 mod drift_repair;
 mod edits;
 mod faults;

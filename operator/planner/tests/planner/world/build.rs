@@ -153,6 +153,7 @@ impl World {
             ]
             .map(|version| (version.to_owned(), image(version)))
             .into(),
+            gone: BTreeSet::new(),
             vetted: BTreeMap::new(),
             broken: BTreeSet::new(),
             host_machine: Machine::new(serial("host1")),

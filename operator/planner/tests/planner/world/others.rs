@@ -27,8 +27,7 @@ fn wish(card: &CardView) -> Option<(String, Option<String>)> {
 
 fn last_begun(kept: &CardRecord) -> Option<jiff::Timestamp> {
     let repairs = kept.repairs.as_ref()?;
-    let last = repairs.last_at.as_ref().filter(|_| !repairs.is_restored);
-    last.map(|at| at.0)
+    repairs.last_at.as_ref().map(|at| at.0)
 }
 
 impl World {
@@ -48,7 +47,7 @@ impl World {
         }
     }
 
-    /// A card is put back twice for one wish, whatever happens to the record of that.
+    /// A card is put back twice for one wish, as long as its host has a record of that.
     pub(super) fn counts_repairs(
         &mut self,
         view: &View,
@@ -57,6 +56,10 @@ impl World {
     ) {
         for card in &view.cards {
             let physical = card.physical_id();
+            let mut recorded = before.cards.iter();
+            if !recorded.any(|was| was.physical_id == physical && was.repairs.is_some()) {
+                self.repaired.remove(&physical);
+            }
             if let Some((digest, retry_token)) = wish(card) {
                 let same =
                     |known: &Repaired| known.digest == digest && known.retry_token == retry_token;
