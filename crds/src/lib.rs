@@ -21,7 +21,6 @@ pub mod condition;
 pub mod directive;
 pub mod dpu;
 pub mod dpu_inventory;
-pub mod drift;
 pub mod host;
 pub mod identity;
 pub mod image;

@@ -3,7 +3,6 @@
 //!
 //! `PROPTEST_CASES=20000 cargo test -p lockstep-planner properties` looks further.
 
-mod drifts;
 mod events;
 mod flashes;
 mod versions;
@@ -23,9 +22,7 @@ use lockstep_planner::Decision;
 use lockstep_planner::view::{NodeSeen, Readiness};
 use proptest::prelude::*;
 
-use events::{
-    events, failures, golden_image, happen, http_boots, http_offers, methods, on_drift, updates,
-};
+use events::{events, failures, golden_image, happen, http_boots, http_offers, methods, updates};
 
 use crate::world::machine::{HttpBoot, Machine, Update};
 use crate::world::operator::Crash;
@@ -52,7 +49,6 @@ struct Start {
     node: bool,
     host_on: bool,
     cards_run: bool,
-    repairs: bool,
     /// The first card boots with its BMC alone.
     restarted: bool,
     methods: Vec<AllowedMethod>,
@@ -86,11 +82,7 @@ fn starts() -> impl Strategy<Value = Start> {
         any::<bool>(),
         any::<bool>(),
         prop::bool::weighted(0.3),
-        (
-            prop::bool::weighted(0.3),
-            prop::bool::weighted(0.15),
-            any::<bool>(),
-        ),
+        (prop::bool::weighted(0.3), prop::bool::weighted(0.15)),
     );
     let pushes = (prop::bool::weighted(0.7), prop::bool::weighted(0.8));
     let ways = (
@@ -113,7 +105,7 @@ fn starts() -> impl Strategy<Value = Start> {
                 disrupt,
                 node,
                 host_on,
-                (cards_run, restarted, repairs),
+                (cards_run, restarted),
             ),
             (methods, uefi_http, makes_of_http, updates, makes_of_updates, pushes),
         )| Start {
@@ -135,7 +127,6 @@ fn starts() -> impl Strategy<Value = Start> {
             node,
             host_on,
             cards_run,
-            repairs,
             restarted,
             methods,
             pushes,
@@ -232,7 +223,6 @@ fn begin_policy(policy: &mut DpuBootPolicySpec, start: &Start) {
     policy.install.os_timeout_seconds = 400;
     policy.install.firmware_timeout_seconds = 300;
     policy.install.on_failure = start.on_failure;
-    policy.on_drift = on_drift(start.repairs);
     policy.install.golden_image_ref = golden_image(start.golden);
     policy.install.shutdown_grace_seconds = start.grace;
     if start.guess {
