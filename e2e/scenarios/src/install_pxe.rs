@@ -9,25 +9,22 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lockstep_cluster::{Look, eventually};
 use lockstep_lab::{BootNetwork, LabSpec, MachineSpec};
 use lockstep_process::{Daemon, Lifetime, Program};
 
-use crate::objects::{Choices, NAMESPACE};
+use crate::objects::Choices;
 use crate::registry::Context;
 use crate::report::Report;
-use crate::story;
-use crate::three_roads::{self, Road, Signed};
+use crate::three_roads::{self, Install, Road, Signed};
 use crate::world::{Kind, World};
 
 /// The whole story, on a slow machine: TFTP waits for an answer to each of its small pieces.
 const STORY: Duration = Duration::from_secs(1500);
 const SOON: Duration = Duration::from_secs(120);
-/// Nothing is written for so long: all is told.
-const QUIET: Duration = Duration::from_secs(15);
 
 /// Runs the scenario.
 ///
@@ -45,39 +42,26 @@ pub async fn run(context: Context) -> Result<Report> {
     let mut running = service
         .start(&world, world.machines.lab()?.boot_network()?)
         .await?;
-    let choices = Choices {
-        os_timeout: 1200,
-        host_timeout: 1500,
-        ..Choices::default()
+    let install = Install {
+        road: Road::Pxe,
+        choices: Choices {
+            os_timeout: 1200,
+            host_timeout: 1500,
+            ..Choices::default()
+        },
+        within: STORY,
+        shows: &["Start PXE over IPv4", "LOCKSTEP-INSTALLER-SEED found"],
     };
-    let yaml = signed.objects(&world, Road::Pxe, &choices)?;
-    let began = Instant::now();
-    let kubectl = world.control_plane.kubectl();
-    kubectl.apply_text(&yaml).await?;
-    let offered = tokio::select! {
-        offered = service.offers(SOON * 2) => offered,
-        ended = world.watch_over() => Err(ended),
-    }?;
-    let ready = tokio::select! {
-        ready = kubectl.wait(NAMESPACE, "dpu/card1", "condition=Ready", STORY) => ready,
-        ended = world.watch_over() => Err(ended),
-    };
-    running.check()?;
-    world.check()?;
-    ready?;
-    report.figure("seconds from apply to Ready", began.elapsed().as_secs());
-    let lab = world.machines.lab()?;
-    let consoles = [
-        ("card1", "Start PXE over IPv4"),
-        ("card1", "LOCKSTEP-INSTALLER-SEED found"),
-        ("card1", "LOCKSTEP-OS-UP 1.0"),
-        ("host1", "HOST-OS-UP"),
-    ];
-    for (machine, line) in consoles {
-        lab.machine(machine)?.console().wait_for(line, SOON).await?;
-        report.say(format!("{machine} console: {line}"));
-    }
-    story::comes_to_rest(&world.control_plane, QUIET, SOON).await?;
+    let offers = service.offers(SOON * 2);
+    let offered = signed
+        .install(
+            &mut world,
+            &install,
+            offers,
+            Some(&mut running),
+            &mut report,
+        )
+        .await?;
     fetched(running.log(), &offered, &mut report)?;
     service.is_at_rest(SOON).await?;
     report.say("nothing is offered any more, and dnsmasq has ended");

@@ -8,8 +8,9 @@
 //! whose authority is enrolled in it; firmware that trusts another authority fetches nothing.
 
 use std::fs;
+use std::future;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lockstep_cluster::{Look, eventually};
@@ -19,18 +20,15 @@ use serde_json::json;
 
 use crate::https_front::{self, Authority};
 use crate::nginx::Nginx;
-use crate::objects::{Choices, NAMESPACE};
+use crate::objects::Choices;
 use crate::registry::Context;
 use crate::report::Report;
-use crate::story;
-use crate::three_roads::{self, Road, Signed};
+use crate::three_roads::{self, Install, Road, Signed};
 use crate::world::{Kind, World};
 
 /// The whole story, on a slow machine.
 const STORY: Duration = Duration::from_secs(600);
 const SOON: Duration = Duration::from_secs(120);
-/// Nothing is written for so long: all is told.
-const QUIET: Duration = Duration::from_secs(15);
 
 /// Where VMs reach this machine's loopback.
 const GATEWAY: &str = "10.0.2.2";
@@ -61,28 +59,17 @@ pub async fn run(context: Context) -> Result<Report> {
     three_roads::supply_pxe(&world)?;
     world.start_operator().await?;
     world.start_agent().await?;
-    let yaml = signed.objects(&world, Road::UefiHttp, &Choices::default())?;
-    let began = Instant::now();
-    let kubectl = world.control_plane.kubectl();
-    kubectl.apply_text(&yaml).await?;
-    let ready = tokio::select! {
-        ready = kubectl.wait(NAMESPACE, "dpu/card1", "condition=Ready", STORY) => ready,
-        ended = world.watch_over() => Err(ended),
+    let install = Install {
+        road: Road::UefiHttp,
+        choices: Choices::default(),
+        within: STORY,
+        shows: &["from Uri(https://10.0.2.2:"],
     };
-    world.check()?;
-    ready?;
-    report.figure("seconds from apply to Ready", began.elapsed().as_secs());
+    let nothing = future::ready(Ok(()));
+    signed
+        .install(&mut world, &install, nothing, None, &mut report)
+        .await?;
     let lab = world.machines.lab()?;
-    let consoles = [
-        ("card1", "from Uri(https://10.0.2.2:"),
-        ("card1", "LOCKSTEP-OS-UP 1.0"),
-        ("host1", "HOST-OS-UP"),
-    ];
-    for (machine, line) in consoles {
-        lab.machine(machine)?.console().wait_for(line, SOON).await?;
-        report.say(format!("{machine} console: {line}"));
-    }
-    story::comes_to_rest(&world.control_plane, QUIET, SOON).await?;
     let uri = handed_out(&lab.bmc("card1")?.changes())?;
     signed.went_by(&world, Road::UefiHttp, &mut report).await?;
     ensure!(

@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use kube::Api;
@@ -18,7 +18,8 @@ use lockstep_crds::observed::Offer;
 use lockstep_crds::report::{BmcReport, OsReport};
 use lockstep_crds::{DpuImage, DpuReport, names};
 use lockstep_lab::front::Request;
-use lockstep_lab::image::{Behaviour, Image};
+use lockstep_lab::image::{Behaviour, HOST_UP, Image, OS_UP};
+use lockstep_process::Daemon;
 use serde_json::{Value, json};
 
 use crate::artefacts;
@@ -32,6 +33,8 @@ use crate::story;
 use crate::world::World;
 
 const SOON: Duration = Duration::from_secs(120);
+/// Nothing is written for so long: all is told.
+const QUIET: Duration = Duration::from_secs(15);
 /// Name of the `DpuImage`.
 const NAME: &str = "signed-1";
 const CARD: &str = "card1";
@@ -77,6 +80,18 @@ impl Road {
     }
 }
 
+/// An install by one of them.
+pub(crate) struct Install<'a> {
+    /// By which.
+    pub(crate) road: Road,
+    /// What the objects say else.
+    pub(crate) choices: Choices,
+    /// The whole story, on a slow machine.
+    pub(crate) within: Duration,
+    /// What the card's console shows of the road, in this order, before its system is up.
+    pub(crate) shows: &'a [&'a str],
+}
+
 /// The image, its signature, and who serves both.
 pub(crate) struct Signed {
     image: Image,
@@ -106,7 +121,7 @@ impl Signed {
 
     /// What a user applies for one card, whose firmware may boot from that address: a policy that
     /// takes this road first, and signed images alone.
-    pub(crate) fn objects(&self, world: &World, road: Road, choices: &Choices) -> Result<String> {
+    fn objects(&self, world: &World, road: Road, choices: &Choices) -> Result<String> {
         let choices = Choices {
             methods: Some(road.methods()),
             ..choices.clone()
@@ -124,6 +139,48 @@ impl Signed {
             objects::booting_card(CARD, HOST, &world.bmc(CARD)?, &mac),
         ]
         .concat())
+    }
+
+    /// Has the card installed: applies the objects, awaits what is done `beside` that, and Ready, which
+    /// must find the `service` running, if the road needs one. Both consoles tell of it, and then nothing is
+    /// written any more.
+    pub(crate) async fn install<T>(
+        &self,
+        world: &mut World,
+        install: &Install<'_>,
+        beside: impl Future<Output = Result<T>>,
+        service: Option<&mut Daemon>,
+        report: &mut Report,
+    ) -> Result<T> {
+        let yaml = self.objects(world, install.road, &install.choices)?;
+        let began = Instant::now();
+        let kubectl = world.control_plane.kubectl();
+        kubectl.apply_text(&yaml).await?;
+        let found = tokio::select! {
+            found = beside => found,
+            ended = world.watch_over() => Err(ended),
+        }?;
+        let card = format!("dpu/{CARD}");
+        let ready = tokio::select! {
+            ready = kubectl.wait(NAMESPACE, &card, "condition=Ready", install.within) => ready,
+            ended = world.watch_over() => Err(ended),
+        };
+        if let Some(service) = service {
+            service.check()?;
+        }
+        world.check()?;
+        ready?;
+        report.figure("seconds from apply to Ready", began.elapsed().as_secs());
+        let lab = world.machines.lab()?;
+        let on_card = install.shows.iter().map(|line| (CARD, (*line).to_owned()));
+        let up = [(CARD, format!("{OS_UP} 1.0")), (HOST, HOST_UP.to_owned())];
+        for (machine, line) in on_card.chain(up) {
+            let console = lab.machine(machine)?.console();
+            console.wait_for(&line, SOON).await?;
+            report.say(format!("{machine} console: {line}"));
+        }
+        story::comes_to_rest(&world.control_plane, QUIET, SOON).await?;
+        Ok(found)
     }
 
     /// The signature was verified, all three roads were open, this one was taken, and what the
@@ -304,8 +361,6 @@ fn read(log: &Path) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use http::Method;
     use jiff::Timestamp;
 
