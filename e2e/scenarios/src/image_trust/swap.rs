@@ -23,7 +23,8 @@ use sha2::{Digest as _, Sha256};
 use super::{refused, signed_with};
 use crate::bad_input::act;
 use crate::bad_input::case::{
-    Bound, Case, LOOKED_AT, ON_ITS_WAY, SOON, Setting, Then, USUAL, apply_up_to_first_effect,
+    Act, Bound, Case, Expect, LOOKED_AT, ON_ITS_WAY, SOON, Setting, Then, USUAL,
+    apply_up_to_first_effect,
 };
 use crate::bad_input::stage::{Objects, Stage};
 use crate::image_server::Behaviour;
@@ -35,6 +36,8 @@ const ASKED_AGAIN: Bound = Bound {
     ..LOOKED_AT
 };
 
+const UNAVAILABLE: &[Expect] = &refused("ImageUnavailable", "NotFound", "upload the image there");
+
 pub(super) const CASES: &[Case] = &[
     Case {
         name: "swapped-before-use",
@@ -44,7 +47,7 @@ pub(super) const CASES: &[Case] = &[
             is_fetched(stage, objects).await?;
             swap(stage, put_in_place)?;
         }),
-        expect: &refused("ImageUnavailable", "NotFound", "upload the image there"),
+        expect: UNAVAILABLE,
         bound: ASKED_AGAIN,
         right: act!(|stage, _objects| {
             found_out(stage)?;
@@ -52,43 +55,48 @@ pub(super) const CASES: &[Case] = &[
             stage.server.behave(Behaviour::Honest);
         }),
     },
-    Case {
-        name: "swapped-in-mid-install",
-        setting: Setting {
-            then: Then::PowerOnAfter(&["InsertMedia"]),
-            ..USUAL
-        },
-        wrong: act!(|stage, objects| {
-            signed_with(stage, objects, json!({})).await?;
-            up_to_insertion(stage, objects).await?;
-            swap(stage, put_in_place)?;
+    in_mid_install(
+        "swapped-in-mid-install",
+        act!(|stage, objects| {
+            at_insertion(stage, objects, put_in_place).await?;
         }),
-        expect: &refused("ImageUnavailable", "NotFound", "upload the image there"),
-        bound: ASKED_AGAIN,
-        right: act!(|stage, _objects| {
-            got_nothing(stage).await?;
-            stage.server.behave(Behaviour::Honest);
+    ),
+    in_mid_install(
+        "changed-in-mid-install",
+        act!(|stage, objects| {
+            at_insertion(stage, objects, write_over).await?;
         }),
-    },
-    Case {
-        name: "changed-in-mid-install",
-        setting: Setting {
-            then: Then::PowerOnAfter(&["InsertMedia"]),
-            ..USUAL
-        },
-        wrong: act!(|stage, objects| {
-            signed_with(stage, objects, json!({})).await?;
-            up_to_insertion(stage, objects).await?;
-            swap(stage, write_over)?;
-        }),
-        expect: &refused("ImageUnavailable", "NotFound", "upload the image there"),
-        bound: ASKED_AGAIN,
-        right: act!(|stage, _objects| {
-            got_nothing(stage).await?;
-            stage.server.behave(Behaviour::Honest);
-        }),
-    },
+    ),
 ];
+
+/// The card's BMC asks for what is not the image any more.
+const fn in_mid_install(name: &'static str, wrong: Act) -> Case {
+    Case {
+        name,
+        setting: Setting {
+            then: Then::PowerOnAfter(&["InsertMedia"]),
+            ..USUAL
+        },
+        wrong,
+        expect: UNAVAILABLE,
+        bound: ASKED_AGAIN,
+        right: act!(|stage, _objects| {
+            got_nothing(stage).await?;
+            stage.server.behave(Behaviour::Honest);
+        }),
+    }
+}
+
+/// The image is swapped while the card's BMC is about to fetch it.
+async fn at_insertion(
+    stage: &Stage<'_>,
+    objects: &mut Objects,
+    how: fn(&Path, &[u8]) -> Result<()>,
+) -> Result<()> {
+    signed_with(stage, objects, json!({})).await?;
+    up_to_insertion(stage, objects).await?;
+    swap(stage, how)
+}
 
 /// The card's BMC is asked to insert the image, and says 400 if it cannot have it. The emulator says
 /// 502, after which nobody knows what it did, and a quarter of an hour is waited for it to show.
