@@ -28,7 +28,7 @@ const TOLD: usize = 3;
 /// Sites that a message names.
 const NAMED: usize = 16;
 /// Characters of why one card does not fit.
-const LONGEST_WHY: usize = 200;
+const LONGEST_WHY: usize = 300;
 
 /// The conditions that follow.
 pub(crate) fn status(
@@ -543,7 +543,7 @@ mod tests {
         assert_eq!((all.0, all.1.as_str()), ("True", "Fits"));
         let some = fit(&[good("a"), unknown("b")]);
         assert_eq!((some.0, some.1.as_str()), ("Unknown", "ImageFitNotKnown"));
-        assert!(some.2.len() < 400, "{}", some.2);
+        assert!(some.2.len() < 500, "{}", some.2);
         let cards = vec![
             good("a"),
             unfit("b"),

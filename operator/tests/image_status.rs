@@ -176,6 +176,30 @@ async fn a_card_that_it_is_not_made_for_is_named_with_why() {
 }
 
 #[tokio::test]
+async fn a_disk_of_which_nobody_tells_is_told_as_no_obstacle_and_whole() {
+    let dpu = card("c", "h");
+    let mut site = Site::new(std::slice::from_ref(&dpu)).await;
+    let mut roomy = image("i", "1.0.0");
+    roomy.metadata.resource_version = Some("70".to_owned());
+    let fits = json!({"families": ["BlueField-3"], "minimumDiskBytes": 64_000_000_000_i64});
+    roomy.spec.fits = serde_json::from_value(fits).unwrap();
+    site.see(roomy);
+    site.joins(&dpu, "BlueField-3");
+    assert!(site.writes_after(0).await);
+    let (holds, reason, message) = site.says("Fits");
+    assert_eq!(
+        (holds.as_str(), reason.as_str()),
+        ("Unknown", "ImageFitNotKnown")
+    );
+    let told = "made for 0 of 1 cards that want it; not known of c (no obstacle by itself: an install stops only where";
+    let ends = "none has the 64000000000 bytes that it needs; nobody tells of any (disks of its DpuInventory))";
+    assert!(
+        message.starts_with(told) && message.ends_with(ends),
+        "{message}"
+    );
+}
+
+#[tokio::test]
 async fn who_was_made_or_edited_a_moment_ago_is_no_card_of_which_nothing_is_known() {
     let dpu = card("c", "h");
     let mut site = Site::new(std::slice::from_ref(&dpu)).await;

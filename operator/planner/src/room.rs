@@ -2,7 +2,8 @@
 //!
 //! Asked before an install begins, and never of what is under way: disks change, and no medium is taken
 //! from under an installer for one. Words count as long as their agents are alive. A disk of which nobody
-//! tells is no obstacle: who could tell is often the very system that an install brings.
+//! tells is no obstacle: who could tell is often the very system that an install brings. Nor is it asked for
+//! firmware and services, which install nothing there.
 
 use jiff::Timestamp;
 
@@ -37,22 +38,27 @@ pub(crate) fn allows(
 /// Judges by the words that count. There is no room where all of them know every disk, and none knows one
 /// that is large enough.
 pub fn judge(room: &Room, counts: impl Fn(&DisksSeen) -> bool) -> Judgement {
-    let needs = format!("it needs a disk of {} bytes, and", room.wanted);
+    let wanted = room.wanted;
+    let not_known = |why: &str| {
+        Judgement::NotKnown(format!(
+            "no obstacle by itself: an install stops only where all who are alive tell of all disks and none has the {wanted} bytes that it needs; {why}"
+        ))
+    };
     let told: Vec<&DisksSeen> = room.told.iter().filter(|seen| counts(seen)).collect();
     let is_enough =
-        |seen: &DisksSeen| matches!(&seen.largest, Some((_, bytes)) if *bytes >= room.wanted);
+        |seen: &DisksSeen| matches!(&seen.largest, Some((_, bytes)) if *bytes >= wanted);
     if told.iter().any(|seen| is_enough(seen)) {
         return Judgement::Met;
     }
     if let Some(lacking) = told.iter().find(|seen| !seen.is_whole) {
-        let said = said(lacking);
-        return Judgement::NotKnown(format!("{needs} {said}, which lacks a disk or a size"));
+        return not_known(&format!("{}, which lacks a disk or a size", said(lacking)));
     }
     match told.first() {
-        Some(first) => Judgement::NotMet(format!("{needs} {}", said(first))),
-        None => Judgement::NotKnown(format!(
-            "{needs} nobody tells the card's (disks of its DpuInventory)"
+        Some(first) => Judgement::NotMet(format!(
+            "it needs a disk of {wanted} bytes, and {}",
+            said(first)
         )),
+        None => not_known("nobody tells of any (disks of its DpuInventory)"),
     }
 }
 

@@ -88,13 +88,17 @@ fn the_largest_disk_must_have_the_room_and_media_are_none() {
         (
             card(None, None),
             false,
-            "nobody tells the card's (disks of its DpuInventory)",
+            "nobody tells of any (disks of its DpuInventory)",
         ),
     ] {
         let found = needs(&site, 129);
         assert_ne!(found, Judgement::Met, "{say}");
         let (was_known, why) = words(found);
         assert_eq!(was_known, is_known, "{why}");
+        // Who reads it is told that nothing waits for it.
+        let is_no_obstacle = why.starts_with("no obstacle by itself: an install stops only where")
+            && why.contains("none has the 129 bytes");
+        assert_eq!(is_no_obstacle, !is_known, "{why}");
         assert!(why.contains(say), "{say}: {why}");
     }
     let unjoined = judge(&room(None, 1, |_| None), |_| true);
