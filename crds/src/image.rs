@@ -90,6 +90,9 @@ use crate::LocalRef;
     validation = Rule::new("!has(self.slot) || ((!has(self.kind) || self.kind == 'Os') && (!has(self.boot) || self.boot == 'Installed'))").message("slot is of images of kind Os that are installed: nothing else lies in a slot of the card's disk")
 )]
 #[x_kube(
+    validation = Rule::new("!has(self.kind) || !(self.kind in ['App', 'Bmc', 'Firmware']) || !has(self.fits) || !has(self.fits.minimumDiskBytes)").message("fits.minimumDiskBytes is of images that a card boots: it is the disk that an installer needs, and neither firmware nor a service has one")
+)]
+#[x_kube(
     validation = Rule::new(oci_sources_are_whole()).message("an oci source is oci://REGISTRY/REPOSITORY:TAG or oci://REGISTRY/REPOSITORY@sha256:DIGEST, without user name and password; the repository is in lower case")
 )]
 #[x_kube(
@@ -232,6 +235,16 @@ pub enum FirmwareWriter {
     HostDevlink,
 }
 
+impl ImageKind {
+    /// Whether cards boot it, so that it may need a disk. Firmware is written, and a service is started.
+    pub fn is_booted(self) -> bool {
+        match self {
+            Self::Os | Self::Bundle | Self::Wiper => true,
+            Self::Bmc | Self::App | Self::Firmware => false,
+        }
+    }
+}
+
 impl DpuImageSpec {
     /// What lets this firmware run once it is written.
     pub fn activation(&self) -> FirmwareActivation {
@@ -356,8 +369,8 @@ pub struct ImageFits {
     pub architectures: Vec<String>,
     /// The disk that its installer needs, in bytes: no install begins on a card of which all who tell of
     /// its disks tell of smaller ones alone. Optical drives, what is attached by USB and what is reached
-    /// over a network do not count. Beside what says which cards they are: upgrade the operator before
-    /// you use it.
+    /// over a network do not count. Of images that a card boots, and neither of firmware nor of services.
+    /// Beside what says which cards they are: upgrade the operator before you use it.
     #[schemars(range(min = 1, max = 9_007_199_254_740_991_i64))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_disk_bytes: Option<i64>,

@@ -168,6 +168,7 @@ fn cases() -> Vec<Case> {
         "11111111-1111-1111-1111-111111111111",
         "22222222-2222-2222-2222-222222222222",
     );
+    let roomy = json!({"families": ["BlueField-3"], "minimumDiskBytes": 64_000_000_000_i64});
     let mut cases = Vec::new();
     for (vantage, name) in [
         ("CardOs", "xpu-card1"),
@@ -496,7 +497,25 @@ fn cases() -> Vec<Case> {
             "DpuImage",
             "fits needs vendors, families",
             json!({"spec": {"fits": {"minimumDiskBytes": 64_000_000_000_i64}}}),
-            json!({"spec": {"fits": {"families": ["BlueField-3"], "minimumDiskBytes": 64_000_000_000_i64}}}),
+            json!({"spec": {"fits": roomy}}),
+        ),
+        case(
+            "DpuImage",
+            "fits.minimumDiskBytes is of images that a card boots",
+            json!({"spec": {"kind": "Firmware", "component": "DPU_NIC", "fits": roomy}}),
+            json!({"spec": {"kind": "Firmware", "component": "DPU_NIC", "fits": {"families": ["BlueField-3"]}}}),
+        ),
+        case(
+            "DpuImage",
+            "fits.minimumDiskBytes is of images that a card boots",
+            json!({"spec": {"kind": "Bmc", "component": "BMC_Firmware", "fits": roomy}}),
+            json!({"spec": {"kind": "Bundle", "brings": [{"component": "DPU_NIC", "version": "32.43"}], "fits": roomy}}),
+        ),
+        case(
+            "DpuImage",
+            "fits.minimumDiskBytes is of images that a card boots",
+            json!({"spec": {"kind": "App", "service": "web", "fits": roomy}}),
+            json!({"spec": {"kind": "Wiper", "fits": roomy}}),
         ),
         case(
             "DpuBootPolicy",

@@ -1,5 +1,6 @@
 //! What is found of an image for one card. No I/O.
 
+use lockstep_crds::image::ImageKind;
 use lockstep_crds::report::{BootStreamReport, StoredImage};
 use lockstep_crds::{DpuBootPolicy, DpuImage, ImageFits, ImageRules, names};
 use lockstep_planner::inventory::{JoinedCard, boots, fits, room};
@@ -38,6 +39,7 @@ pub(crate) fn vetting(
 
 /// What is told of an image at one site, under one policy.
 pub(crate) struct Told<'a> {
+    kind: ImageKind,
     found: Appraisal,
     stream: Option<&'a BootStreamReport>,
 }
@@ -54,6 +56,7 @@ impl<'a> Told<'a> {
         let stored = stored(world, near, site, &image.spec.digest);
         let told = stored.map(|stored| &stored.signatures[..]);
         Self {
+            kind: image.spec.kind,
             found: appraise(rules_of(policy), &image.spec, told),
             stream: stored.and_then(|stored| stored.boot_stream.as_ref()),
         }
@@ -65,13 +68,14 @@ impl<'a> Told<'a> {
     }
 
     /// The disk that it needs, and what is told of the card's; `agent` tells the Lease of whoever wrote
-    /// a report, if what that is about answers.
+    /// a report, if what that is about answers. `None` of what is not booted, whatever is said of it: an
+    /// object may be older than the rule that refuses it, and a statement knows no kinds.
     pub(crate) fn room(
         &self,
         joined: Option<&JoinedCard>,
         agent: impl Fn(&str) -> Option<LeaseSeen>,
     ) -> Option<Room> {
-        let needs = self.found.fits.iter();
+        let needs = self.found.fits.iter().filter(|_| self.kind.is_booted());
         let wanted = needs.filter_map(|fits| fits.minimum_disk_bytes).max()?;
         Some(room(joined, wanted, agent))
     }
@@ -152,6 +156,7 @@ mod tests {
                 fits: vec![fits],
             };
             let told = Told {
+                kind: ImageKind::Os,
                 found,
                 stream: Some(&stream),
             };
@@ -171,7 +176,7 @@ mod tests {
 
     #[test]
     fn of_what_is_signed_and_what_the_object_says_the_larger_disk_is_needed() {
-        let room = |bytes: &[Option<i64>]| {
+        let room = |kind: ImageKind, bytes: &[Option<i64>]| {
             let fits = bytes.iter().map(|bytes| ImageFits {
                 minimum_disk_bytes: *bytes,
                 ..ImageFits::default()
@@ -182,12 +187,19 @@ mod tests {
                 fits: fits.collect(),
             };
             let told = Told {
+                kind,
                 found,
                 stream: None,
             };
             told.room(None, |_| None).map(|room| room.wanted)
         };
-        assert_eq!(room(&[Some(1), None, Some(3), Some(2)]), Some(3));
-        assert_eq!(room(&[None]), None);
+        let all = [Some(1), None, Some(3), Some(2)];
+        for kind in [ImageKind::Os, ImageKind::Bundle, ImageKind::Wiper] {
+            assert_eq!(room(kind, &all), Some(3));
+        }
+        assert_eq!(room(ImageKind::Os, &[None]), None);
+        for kind in [ImageKind::Bmc, ImageKind::Firmware, ImageKind::App] {
+            assert_eq!(room(kind, &all), None, "{kind:?} needs none");
+        }
     }
 }

@@ -30,7 +30,6 @@ use crate::leave::{Leave, leave};
 use crate::reach;
 use crate::reason::Reason;
 use crate::requirement;
-use crate::room;
 use crate::stage;
 use crate::torn;
 use crate::update::{PULL_SETTLES, PUSH_SETTLES};
@@ -244,8 +243,6 @@ fn update(
         &image.requirements,
         now,
     )?;
-    let version = &image.facts.version;
-    room::allows(card, version, &image.vetting, now)?;
     image_ready(view, &image.facts)?;
     if image.activation == ActivatedBy::CardPowerCycle {
         require_cycle(card, facts, &image.component)?;

@@ -20,7 +20,6 @@ use crate::install::image_ready;
 use crate::intent::Intent;
 use crate::reason::Reason;
 use crate::requirement::{self, Judgement};
-use crate::room;
 use crate::vetting;
 use crate::view::{CardView, ServiceImage, View, Wanted, WantedService};
 use crate::wipe;
@@ -281,7 +280,6 @@ pub(crate) fn against(
     vetting::allows(&image.vetting, spec, &machine(card), ran, &image.facts).map_err(why)?;
     let version = &image.facts.version;
     requirement::all_met(record, card, kept, version, &image.requirements, now).map_err(why)?;
-    room::allows(card, version, &image.vetting, now).map_err(why)?;
     image_ready(view, &image.facts).map_err(why)?;
     runs_its_system(card, kept, &image.service, now)
 }

@@ -112,3 +112,25 @@ fn what_is_armed_is_taken_back_before_a_boot_and_never_from_under_an_installer()
         assert_eq!(is_left, boots, "{}", world.told());
     }
 }
+
+#[test]
+fn neither_firmware_nor_a_service_waits_for_a_disk() {
+    let mut world = World::new(&["card1"]);
+    world.strict = true;
+    world.cards[0].firmware = vec!["bmc-b".to_owned()];
+    world.cards[0].services = vec!["web-a".to_owned()];
+    for image in ["bmc-b", "web-a"] {
+        let small = told(&world, Vantage::CardBmc, 64, LONG);
+        needs(&mut world, image, vec![small]);
+    }
+    world.until("Ready", secs(1200), World::is_ready);
+    world.settle(secs(60));
+    let kept = &world.status().cards[0];
+    assert_eq!(
+        world.cards[0].machine.firmware.0,
+        "bmc-b",
+        "{}",
+        world.told()
+    );
+    assert_eq!(kept.services[0].image, "web-a", "{}", world.told());
+}
