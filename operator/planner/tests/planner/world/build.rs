@@ -153,6 +153,7 @@ impl World {
             ]
             .map(|version| (version.to_owned(), image(version)))
             .into(),
+            gone: BTreeSet::new(),
             vetted: BTreeMap::new(),
             broken: BTreeSet::new(),
             host_machine: Machine::new(serial("host1")),
@@ -206,6 +207,7 @@ impl World {
             wish_of: BTreeMap::new(),
             asked_of: BTreeMap::new(),
             boots: BTreeMap::new(),
+            repaired: BTreeMap::new(),
             strict: false,
             looked: None,
         }

@@ -1,0 +1,415 @@
+//! Putting back the system of a card that somebody else has changed, where the policy says so.
+//!
+//! A repair is what another `retryToken` would be, by the operator's own hand, and for each wish there are
+//! two at most. It is counted when it begins, in the record that begins it, and the count is of the wish: its
+//! end, good or bad, does not take it away. It goes with the card's record in that host. It begins only if the
+//! first step can be taken at once; till then the host and its other cards know nothing of it.
+//!
+//! Firmware is not put back: no boot of a component proves that it ran the other version all the time.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::DpuHostStatus;
+use lockstep_crds::boot_policy::{DpuBootPolicySpec, PolicyMode};
+use lockstep_crds::directive::ImageFacts;
+use lockstep_crds::drift::{Drift, DriftRepairs, OnDrift};
+use lockstep_crds::host::CardRecord;
+use lockstep_crds::observed::PowerState;
+use lockstep_crds::report::BmcReport;
+
+use crate::admit::{admit, tried_again};
+use crate::card;
+use crate::card_record::renewed;
+use crate::drift::of_system;
+use crate::firmware;
+use crate::firmware_record;
+use crate::host;
+use crate::inspection;
+use crate::intent::{Intent, Limit};
+use crate::joining;
+use crate::reason::Reason;
+use crate::shown::whole;
+use crate::slots;
+use crate::stage;
+use crate::torn;
+use crate::view::{CardView, View, Wanted};
+use crate::wipe;
+
+/// For how long the other system must have been seen, in one boot.
+pub(crate) const STEADY: SignedDuration = SignedDuration::from_mins(10);
+/// How much later it may begin at most: cards that were changed all at once are not put back all at once.
+const SPREAD: u64 = 1200;
+/// How soon it is looked whether the card's agent was heard of: that it was is no news by itself.
+const HEARD_OF: SignedDuration = SignedDuration::from_secs(30);
+/// Repairs for one wish.
+pub(crate) const MOST: i64 = 2;
+
+/// How a repair of the card's system stands.
+pub(crate) enum Outlook {
+    /// The policy says that it is only shown.
+    Left,
+    /// Of firmware alone nothing is put back.
+    FirmwareOnly,
+    /// It was put back as often as it is.
+    Spent(DriftRepairs),
+    /// It is being installed again, by whomever it was asked for.
+    UnderWay,
+    /// Something else stands against it.
+    Awaits(Lack),
+    /// Not before then.
+    Later(Timestamp),
+    /// It could begin, and then this is the record of its host.
+    Due(Box<DpuHostStatus>),
+}
+
+/// What stands against a repair.
+pub(crate) struct Lack {
+    /// In words.
+    pub(crate) why: String,
+    /// The reason that it is, if it is one: what else is said of it may change from one moment to the next.
+    pub(crate) reason: Option<Reason>,
+    /// When that may end by itself.
+    pub(crate) until: Option<Timestamp>,
+}
+
+impl Lack {
+    pub(crate) fn new(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            reason: None,
+            until: None,
+        }
+    }
+
+    fn of(intent: &Intent) -> Self {
+        let (why, reason) = match intent {
+            Intent::Wait(why, _) | Intent::Hold(why) | Intent::Stall(why) => (
+                format!("{}: {}", why.reason.as_str(), why.message),
+                Some(why.reason),
+            ),
+            Intent::Act(draft) => (draft.message.clone(), None),
+            Intent::Taint(step) => (step.message().to_owned(), None),
+            Intent::Done => ("nothing is left to be done".to_owned(), None),
+        };
+        let until = match intent {
+            Intent::Wait(_, Limit::Until(until)) => Some(*until),
+            Intent::Wait(_, Limit::For(_))
+            | Intent::Act(_)
+            | Intent::Taint(_)
+            | Intent::Hold(_)
+            | Intent::Stall(_)
+            | Intent::Done => None,
+        };
+        Self { why, reason, until }
+    }
+}
+
+/// What follows from the cards of a host that have drifted.
+#[derive(Default)]
+pub(crate) struct Next {
+    /// The record with which a repair begins.
+    pub(crate) begins: Option<DpuHostStatus>,
+    /// The record with which one would begin, once all is read that it goes by.
+    pub(crate) awaits_reading: Option<DpuHostStatus>,
+    /// When what stands against one may have ended.
+    pub(crate) retries: Vec<Timestamp>,
+}
+
+/// What follows, where neither the host nor another card is about to do something: one repair at a time.
+pub(crate) fn next(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    now: Timestamp,
+) -> Next {
+    let mut next = Next::default();
+    for card in &view.cards {
+        let kept = record.record_of(&card.uid());
+        let Some(kept) = kept.filter(|kept| of_system(kept).is_some()) else {
+            continue;
+        };
+        match outlook(view, record, spec, card, kept, now) {
+            Outlook::Awaits(lack) => next.retries.extend(lack.until),
+            Outlook::Due(_) if next.begins.is_some() || next.awaits_reading.is_some() => {}
+            Outlook::Due(begun) if is_unread(view, &begun, now) => {
+                next.awaits_reading = Some(*begun);
+            }
+            Outlook::Due(begun) => next.begins = Some(*begun),
+            Outlook::Later(due) => next.retries.push(due.max(now + HEARD_OF)),
+            Outlook::Left | Outlook::FirmwareOnly | Outlook::Spent(_) | Outlook::UnderWay => {}
+        }
+    }
+    next
+}
+
+/// Whether something is to be read or joined before what that record has begun goes on.
+fn is_unread(view: &View, begun: &DpuHostStatus, now: Timestamp) -> bool {
+    let then = with_record(view, begun);
+    let is_unread = |view: &View| inspection::awaited(view, now).is_some();
+    joining::awaited(view).is_some() || is_unread(view) || is_unread(&then)
+}
+
+/// The view in which that is what is recorded.
+pub(crate) fn with_record(view: &View, record: &DpuHostStatus) -> View {
+    let mut view = view.clone();
+    view.host.status = Some(record.clone());
+    view
+}
+
+/// How the repairs of that wish stand.
+pub(crate) fn repairs<'a>(
+    kept: &'a CardRecord,
+    card: &CardView,
+    wanted: &ImageFacts,
+) -> Option<&'a DriftRepairs> {
+    let repairs = kept.repairs.as_ref();
+    repairs.filter(|repairs| is_for(repairs, card, wanted))
+}
+
+fn is_for(repairs: &DriftRepairs, card: &CardView, wanted: &ImageFacts) -> bool {
+    repairs.digest == wanted.digest && repairs.retry_token == card.dpu.spec.retry_token
+}
+
+/// What is remembered of them when something is wanted anew. A wipe is no other wish: what is wanted of the
+/// card comes back after it.
+pub(crate) fn remembered(
+    repairs: Option<DriftRepairs>,
+    card: &CardView,
+    wanted: &ImageFacts,
+) -> Option<DriftRepairs> {
+    repairs.filter(|repairs| wipe::is_aimed(card) || is_for(repairs, card, wanted))
+}
+
+/// Whether no more of them begins.
+pub(crate) fn spent<'a>(
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    kept: &'a CardRecord,
+    wanted: &ImageFacts,
+) -> Option<&'a DriftRepairs> {
+    let repairs = repairs(kept, card, wanted)?;
+    let is_over = spec.on_drift == OnDrift::Repair && repairs.begun >= MOST;
+    is_over.then_some(repairs)
+}
+
+/// Whether a repair of the card's system may begin once it was seen changed for long enough: only then it
+/// matters in which boot.
+pub(crate) fn may_follow(view: &View, card: &CardView, kept: &CardRecord) -> bool {
+    let policy = view.policy.as_ref().map(|policy| &policy.spec);
+    let spec = policy.filter(|spec| spec.on_drift == OnDrift::Repair);
+    let (Some(spec), Wanted::Image(wanted)) = (spec, &card.wanted) else {
+        return false;
+    };
+    let is_left_to_it = kept.observed_at.is_some() && kept.roll_back.is_none();
+    is_left_to_it && spent(spec, card, kept, wanted).is_none()
+}
+
+/// How a repair of a card that has drifted stands. What its other machines are about to do is not asked.
+pub(crate) fn outlook(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    kept: &CardRecord,
+    now: Timestamp,
+) -> Outlook {
+    if spec.on_drift == OnDrift::Show {
+        return Outlook::Left;
+    }
+    let Some(drift) = of_system(kept) else {
+        return Outlook::FirmwareOnly;
+    };
+    if kept.observed_at.is_none() {
+        return Outlook::UnderWay;
+    }
+    let awaits = |why: &str| Outlook::Awaits(Lack::new(why));
+    let Wanted::Image(wanted) = &card.wanted else {
+        return awaits("which image is wanted is not known now");
+    };
+    if let Some(spent) = spent(spec, card, kept, wanted) {
+        return Outlook::Spent(spent.clone());
+    }
+    if kept.roll_back.is_some() {
+        return awaits(
+            "the card had gone back to another image, and a person says what it is to run",
+        );
+    }
+    match due_at(view, drift) {
+        None => return awaits("it was not seen for long enough"),
+        // It was seen for so long once its agent was heard of after that, too.
+        Some(due) if now < due || card.os_seen(now).is_some_and(|seen| seen < due) => {
+            return Outlook::Later(due);
+        }
+        Some(_) => {}
+    }
+    match begun(view, record, spec, card, kept, now) {
+        Ok(begun) => Outlook::Due(Box::new(begun)),
+        Err(lack) => Outlook::Awaits(lack),
+    }
+}
+
+/// When it has been seen for long enough, each host in its own time.
+fn due_at(view: &View, drift: &Drift) -> Option<Timestamp> {
+    Some(drift.steady_since.as_ref()?.0 + STEADY + spread(&view.host_uid()))
+}
+
+fn spread(uid: &str) -> SignedDuration {
+    // FNV-1a: the same in every release and at every operator.
+    let hash = uid.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let seconds = i64::try_from(hash % (SPREAD + 1)).unwrap_or_default();
+    SignedDuration::from_secs(seconds)
+}
+
+/// When repairs may begin by the clock alone.
+pub(crate) fn due<'a>(
+    view: &'a View,
+    record: &'a DpuHostStatus,
+) -> impl Iterator<Item = Timestamp> + 'a {
+    let policy = view.policy.as_ref();
+    let repairs = policy.is_some_and(|policy| policy.spec.on_drift == OnDrift::Repair);
+    let cards = record.cards.iter().filter(move |_| repairs);
+    cards.filter_map(|kept| due_at(view, of_system(kept)?))
+}
+
+/// The record with which the repair begins, if its first step can be taken at once.
+fn begun(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    kept: &CardRecord,
+    now: Timestamp,
+) -> Result<DpuHostStatus, Lack> {
+    if spec.mode != PolicyMode::Enforce {
+        return Err(Lack::new(format!("the policy's mode is {:?}", spec.mode)));
+    }
+    if let Some(closed) = host::gate(view, now) {
+        return Err(Lack::of(&closed));
+    }
+    is_settled(view, record, spec, card, kept, now)?;
+    let mut begun = record.clone();
+    let Some(slot) = begun.cards.iter_mut().find(|one| one.uid == kept.uid) else {
+        return Err(Lack::new("nothing is recorded of the card"));
+    };
+    begin(card, slot, now);
+    match card::intent(view, &begun, Some(spec), card, now) {
+        Intent::Taint(_) => Ok(begun),
+        Intent::Act(draft) => {
+            if let Some(why) = torn::forbids(view, &begun, &draft, now) {
+                return Err(Lack::of(&why));
+            }
+            let again = tried_again(&begun, &draft);
+            match admit(&begun, vec![*draft], now).1.first() {
+                Some(refused) => {
+                    let lack = Lack::of(&refused.instead);
+                    let until = lack.until.or(again);
+                    Err(Lack { until, ..lack })
+                }
+                None => Ok(begun),
+            }
+        }
+        other @ (Intent::Wait(..) | Intent::Hold(_) | Intent::Stall(_) | Intent::Done) => {
+            Err(Lack::of(&other))
+        }
+    }
+}
+
+/// Books that a repair begins.
+fn begin(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
+    let Wanted::Image(wanted) = &card.wanted else {
+        return;
+    };
+    let before = repairs(kept, card, wanted).map_or(0, |repairs| repairs.begun);
+    *kept = renewed(kept, card, wanted, now);
+    kept.repairs = Some(DriftRepairs {
+        digest: wanted.digest.clone(),
+        retry_token: card.dpu.spec.retry_token.clone(),
+        begun: before + 1,
+        last_at: Some(Time(whole(now))),
+    });
+}
+
+/// Whether nothing else goes on at the card, and what is told of it is of now.
+fn is_settled(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    kept: &CardRecord,
+    now: Timestamp,
+) -> Result<(), Lack> {
+    let is_it = card.live_os(now).is_some_and(|os| {
+        let drift = of_system(kept);
+        drift.is_some_and(|drift| {
+            drift.digest == os.image_digest && drift.boot_epoch.as_ref() == Some(&os.boot_epoch)
+        })
+    });
+    let facts = view.card_bmc(card, now);
+    let on = facts.filter(|facts| facts.power == Some(PowerState::On));
+    let is_begun = !kept.armed.is_empty() || kept.stopping.is_some() || kept.cycled.is_some();
+    let host = view.host_bmc(now).map(|facts| &facts.power);
+    let is_up = view.host.spec.bmc.is_none() || host == Some(&Some(PowerState::On));
+    let lacks = [
+        (!is_it, "nobody tells now what the card runs"),
+        (!record.directives.is_empty(), "a directive is open"),
+        (
+            is_begun,
+            "something that was begun with the card is not over",
+        ),
+        // For a card that is put back no host is kept down any longer, nor powered on.
+        (record.hold.is_some(), "its host is held"),
+        (!is_up, "its host is not known to be on"),
+        (wipe::is_asked(card), "the card is to be wiped"),
+        (
+            leads_elsewhere(kept, facts),
+            "its boot order leads to another slot; put that right, or change retryToken",
+        ),
+    ];
+    if let Some((_, why)) = lacks.into_iter().find(|(lacks, _)| *lacks) {
+        return Err(Lack::new(why));
+    }
+    if let Some(next) = firmware::next(view, record, spec, card, kept, now) {
+        return Err(Lack::of(&next));
+    }
+    let is_written = kept.components.iter().any(firmware_record::is_under_way);
+    let has_drifted = kept.drift.iter().any(|one| !one.is_system());
+    if has_drifted || is_written || !firmware::is_as_wanted(view, card, kept, now) {
+        return Err(Lack::new("its firmware is not as wanted"));
+    }
+    let Some(facts) = on else {
+        return Err(Lack::new("its BMC does not say that it is on"));
+    };
+    let machine = card::running(card, facts, now);
+    stage::may_cut_power(&machine, spec, now).map_err(|why| Lack::of(&why))
+}
+
+/// Whether the card runs another image of its own disk, and its boot order does not show that it would boot
+/// what is wanted.
+fn leads_elsewhere(kept: &CardRecord, facts: Option<&BmcReport>) -> bool {
+    let digest = of_system(kept).and_then(|drift| drift.digest.as_deref());
+    let image = kept.image.as_ref();
+    let (Some(digest), Some(image)) = (digest, image) else {
+        return false;
+    };
+    let is_first = facts.and_then(|facts| slots::is_first(facts, image));
+    slots::holds_beside(kept, digest) && is_first != Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_spread_over_the_whole_time_and_each_keeps_its_own() {
+        let of = |number: usize| spread(&format!("0d0f8f0e-{number}")).as_secs();
+        let all: Vec<i64> = (0..600).map(of).collect();
+        assert!(all.iter().all(|seconds| (0..=1200).contains(seconds)));
+        for part in 0..4 {
+            let among = all.iter().filter(|seconds| **seconds / 301 == part);
+            assert!(among.count() > 75, "{part}: {all:?}");
+        }
+        assert_eq!(all, (0..600).map(of).collect::<Vec<i64>>());
+    }
+}
