@@ -501,6 +501,7 @@ fn installed(
     if let Some(next) = boot_order::right(view, record, spec, kept, card, wanted, now) {
         return next;
     }
+    let facts = view.card_bmc(card, now);
     match card.live_os(now) {
         Some(os) if os.image_digest.as_ref() == Some(&wanted.digest) => {
             let back = roll_back::goes_back(kept, card);
@@ -514,15 +515,22 @@ fn installed(
         Some(os) if let Some(drift) = drift::of_system(kept) => {
             let reported = reported(os, Some(wanted));
             let spent = repair::spent(spec, card, kept, wanted);
-            Intent::Stall(system_changed(card, kept, &reported, drift, spent))
+            Intent::Stall(system_changed(
+                card,
+                kept,
+                &reported,
+                drift,
+                spec.on_drift,
+                spent,
+            ))
         }
-        Some(os) if let Some(slot) = other_slot(kept, os) => Intent::stall(
+        Some(os) if let Some(slot) = other_slot(kept, os, facts) => Intent::stall(
             Reason::OtherSlotRuns,
             format!(
-                "the card was seen to run {} and has booted {} of its own disk; {} was not seen to lead its boot order since",
+                "the card was seen to run {} and has booted {} of its own disk; {}",
                 wanted.version,
                 reported(os, Some(wanted)),
-                slot.boot_entry
+                slots::why_another(kept, slot, facts)
             ),
         ),
         Some(os) => Intent::stall(
@@ -533,15 +541,10 @@ fn installed(
                 reported(os, Some(wanted))
             ),
         ),
-        None if view
-            .card_bmc(card, now)
-            .is_some_and(|bmc| bmc.power == Some(PowerState::Off)) =>
-        {
-            Intent::stall(
-                Reason::CardPoweredOff,
-                "the card is installed and powered off",
-            )
-        }
+        None if facts.is_some_and(|bmc| bmc.power == Some(PowerState::Off)) => Intent::stall(
+            Reason::CardPoweredOff,
+            "the card is installed and powered off",
+        ),
         None => Intent::wait(
             Reason::CardAgentSilent,
             "the agent in the card's operating system has not renewed its Lease",
@@ -550,11 +553,15 @@ fn installed(
     }
 }
 
-/// The slot that the card is to run, where it booted another one that its boot order may have led to.
-fn other_slot<'a>(kept: &'a CardRecord, os: &OsReport) -> Option<&'a ImageSlot> {
+/// The slot that the card is to run, where it booted another one and that is not seen to be somebody's change.
+fn other_slot<'a>(
+    kept: &'a CardRecord,
+    os: &OsReport,
+    facts: Option<&BmcReport>,
+) -> Option<&'a ImageSlot> {
     let digest = os.image_digest.as_ref()?;
     let slot = kept.image.as_ref()?.slot.as_ref()?;
-    slots::booted_another(kept, digest).then_some(slot)
+    slots::booted_another(kept, digest, facts).then_some(slot)
 }
 
 /// The image that the card's own agent tells of, for people. A version is a name that anything can

@@ -84,11 +84,12 @@ pub(crate) fn absorb(
     }
 }
 
-/// Whether it is told that nothing else runs.
+/// Whether it is told that what is wanted runs. That nothing is wanted for a while says nothing of a card that
+/// has come from elsewhere.
 fn is_settled(seen: &Seen) -> bool {
     match seen {
-        Seen::Unwanted | Seen::AsWanted => true,
-        Seen::Untold | Seen::Other(_) => false,
+        Seen::AsWanted => true,
+        Seen::Unwanted | Seen::Untold | Seen::Other(_) => false,
     }
 }
 
@@ -163,7 +164,8 @@ impl Look<'_> {
             && kept.cycled.is_none();
         // A system that wipes comes and goes, and one that ran before the last install has gone.
         let is_over = os.wipe.is_some() || kept.epoch_before.as_ref() == Some(&os.boot_epoch);
-        let is_by_itself = known.is_none() && slots::booted_another(kept, digest);
+        let facts = view.card_bmc(card, now);
+        let is_by_itself = known.is_none() && slots::booted_another(kept, digest, facts);
         if !is_left_alone || is_over || is_by_itself {
             return Seen::Untold;
         }
@@ -185,7 +187,7 @@ impl Look<'_> {
         let Self {
             view, card, now, ..
         } = *self;
-        if card::is_going(view, card) {
+        if card::is_going(view, card) || !is_approved(card) {
             return Seen::Untold;
         }
         if card::is_withdrawn(view, card) {

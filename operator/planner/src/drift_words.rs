@@ -2,7 +2,7 @@
 //! of it and what helps. All of it fits into a condition, the last part too.
 
 use jiff::Timestamp;
-use lockstep_crds::drift::{Drift, DriftRepairs};
+use lockstep_crds::drift::{Drift, DriftRepairs, OnDrift};
 use lockstep_crds::host::{CardRecord, ComponentRecord};
 
 use crate::card::machine;
@@ -257,6 +257,7 @@ pub(crate) fn system_changed(
     kept: &CardRecord,
     reported: &str,
     drift: &Drift,
+    on_drift: OnDrift,
     spent: Option<&DriftRepairs>,
 ) -> Explanation {
     let wanted = kept.image.as_ref().map_or("", |image| &image.version);
@@ -264,7 +265,13 @@ pub(crate) fn system_changed(
         "the card was seen to run {wanted} and now reports image {reported}, since {}",
         drift.since.0
     );
+    let is_put_back = on_drift == OnDrift::Repair;
     match spent {
+        None if is_put_back => {
+            let what =
+                format!("{what}. The condition Drifted says when it is put back, or why not");
+            with_remedy(card, kept, Reason::SystemChanged, &what)
+        }
         None => with_remedy(card, kept, Reason::SystemChanged, &what),
         Some(repairs) => {
             let what = format!("{what}. {}", how_spent(repairs));

@@ -108,7 +108,7 @@ pub(crate) fn absorb(
     // What somebody wants anew waits for an update that is under way, and that may just have ended.
     // What nobody can tell now may be wanted still: it was seen to run, and is not written again because an
     // object comes back.
-    let is_untold = |one: &ComponentRecord| is_wanted && drift::is_untold(view, card, one);
+    let is_untold = |one: &ComponentRecord| !is_wanted || drift::is_untold(view, card, one);
     for _ in 0..2 {
         forget_the_unwanted(kept, &wanted, is_untold);
         take_in(view, card, &wanted, kept, now);

@@ -161,8 +161,7 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
     // Without a policy, only what was begun is being undone.
     let mode = spec.map_or(PolicyMode::Enforce, |spec| spec.mode);
     let (mut host, mut cards) = intents(view, record, spec, now);
-    let acts = |intent: &Intent| matches!(intent, Intent::Act(_) | Intent::Taint(_));
-    let drifted = spec.filter(|_| !acts(&host) && !cards.iter().any(acts));
+    let drifted = spec.filter(|_| !is_about_to_act(view, record, spec, (&host, &cards), now));
     let repair = drifted.map_or_else(repair::Next::default, |spec| {
         repair::next(view, record, spec, now)
     });
@@ -320,6 +319,24 @@ fn intents(
         .collect();
     let host = host_intent(view, record, now);
     (torn::guarded(view, record, host, now), cards)
+}
+
+/// Whether any machine is to do something now, or in a while. What is refused until a person does something
+/// is neither.
+fn is_about_to_act(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: Option<&DpuBootPolicySpec>,
+    (host, cards): (&Intent, &[Intent]),
+    now: Timestamp,
+) -> bool {
+    let mut drafts = collect(view, record, spec, cards, host, now);
+    drafts.retain(|draft| torn::forbids(view, record, draft, now).is_none());
+    let (admitted, refused) = admit(record, drafts, now);
+    let is_put_off = |one: &admit::Refusal| {
+        matches!(one.instead, Intent::Wait(..)) || admit::tried_again(record, &one.draft).is_some()
+    };
+    taint_step(host, cards).is_some() || !admitted.is_empty() || refused.iter().any(is_put_off)
 }
 
 /// The hold by taint that begins or ends now.

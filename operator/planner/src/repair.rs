@@ -115,7 +115,8 @@ pub(crate) struct Next {
     pub(crate) retries: Vec<Timestamp>,
 }
 
-/// What follows, where neither the host nor another card is about to do something: one repair at a time.
+/// What follows, where neither the host nor another card is about to do something. Cards of a host that were
+/// changed together are put back together, in one outage of the host.
 pub(crate) fn next(
     view: &View,
     record: &DpuHostStatus,
@@ -123,21 +124,34 @@ pub(crate) fn next(
     now: Timestamp,
 ) -> Next {
     let mut next = Next::default();
+    let mut begun = record.clone();
+    let (mut first, mut later) = (None, Vec::new());
     for card in &view.cards {
         let kept = record.record_of(&card.uid());
-        let Some(kept) = kept.filter(|kept| of_system(kept).is_some()) else {
+        let Some((kept, drift)) = kept.and_then(|kept| Some((kept, of_system(kept)?))) else {
             continue;
         };
-        match outlook(view, record, spec, card, kept, now) {
+        match outlook(view, &begun, spec, card, kept, now) {
             Outlook::Awaits(lack) => next.retries.extend(lack.until),
-            Outlook::Due(_) if next.begins.is_some() || next.awaits_reading.is_some() => {}
-            Outlook::Due(begun) if is_unread(view, &begun, now) => {
-                next.awaits_reading = Some(*begun);
+            Outlook::Due(then) => {
+                begun = *then;
+                let due = due_at(view, drift);
+                first = first.map_or(due, |first: Timestamp| due.map(|due| due.min(first)));
             }
-            Outlook::Due(begun) => next.begins = Some(*begun),
-            Outlook::Later(due) => next.retries.push(due.max(now + HEARD_OF)),
+            Outlook::Later(due) => later.push(due),
             Outlook::Left | Outlook::FirmwareOnly | Outlook::Spent(_) | Outlook::UnderWay => {}
         }
+    }
+    let look = |due: &Timestamp| (*due).max(now + HEARD_OF);
+    next.retries.extend(later.iter().map(look));
+    let Some(first) = first else { return next };
+    let waits_until = first + STEADY;
+    if now < waits_until && later.iter().any(|due| *due <= waits_until) {
+        next.retries.push(waits_until);
+    } else if is_unread(view, &begun, now) {
+        next.awaits_reading = Some(begun);
+    } else {
+        next.begins = Some(begun);
     }
     next
 }
@@ -323,6 +337,9 @@ fn begin(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
     };
     let before = repairs(kept, card, wanted).map_or(0, |repairs| repairs.begun);
     *kept = renewed(kept, card, wanted, now);
+    for one in &mut kept.drift {
+        (one.boot_epoch, one.steady_since) = (None, None);
+    }
     kept.repairs = Some(DriftRepairs {
         digest: wanted.digest.clone(),
         retry_token: card.dpu.spec.retry_token.clone(),

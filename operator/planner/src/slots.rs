@@ -199,7 +199,8 @@ pub(crate) fn notice(
     }
     let mut slots = kept.slots.iter_mut();
     if let Some(held) = slots.find(|one| one.image.digest == image.digest) {
-        held.first_at = Some(Time(now));
+        // A clock that was put back since makes it no older than what it counts from.
+        held.first_at = kept.observed_at.clone().max(Some(Time(now)));
     }
 }
 
@@ -249,9 +250,32 @@ pub(crate) fn holds_beside(kept: &CardRecord, digest: &str) -> bool {
     image.is_some_and(is_beside) && held.any(|held| held.digest == digest)
 }
 
-/// Whether the card booted another image of its own disk, to which its boot order may have led all the time:
-/// that is nobody's change.
-pub(crate) fn booted_another(kept: &CardRecord, digest: &str) -> bool {
-    let is_led = kept.image.as_ref().is_some_and(|image| led_to(kept, image));
-    kept.observed_at.is_some() && holds_beside(kept, digest) && !is_led
+/// Whether the card booted another image of its own disk, and that this is somebody's change is not seen: that
+/// its boot order led to the wanted one, and leads elsewhere now.
+pub(crate) fn booted_another(kept: &CardRecord, digest: &str, facts: Option<&BmcReport>) -> bool {
+    let is_changed = kept.image.as_ref().is_some_and(|image| {
+        let is_first = facts.and_then(|facts| is_first(facts, image));
+        led_to(kept, image) && is_first == Some(false)
+    });
+    kept.observed_at.is_some() && holds_beside(kept, digest) && !is_changed
+}
+
+/// What is known of why another slot was booted, in words.
+pub(crate) fn why_another(
+    kept: &CardRecord,
+    slot: &ImageSlot,
+    facts: Option<&BmcReport>,
+) -> String {
+    let entry = &slot.boot_entry;
+    let image = kept.image.as_ref();
+    let is_first = image.and_then(|image| is_first(facts?, image));
+    if is_first == Some(true) {
+        format!(
+            "{entry} leads its boot order, so its system does not come up, or somebody booted the other one once"
+        )
+    } else if image.is_some_and(|image| led_to(kept, image)) {
+        format!("{entry} was seen to lead its boot order, and where that leads now is not told")
+    } else {
+        format!("{entry} was not seen to lead its boot order since")
+    }
 }

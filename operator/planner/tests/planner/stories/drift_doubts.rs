@@ -175,6 +175,62 @@ fn a_boot_order_that_was_right_and_that_somebody_changed_is_a_drift_and_is_not_p
     );
 }
 
+#[test]
+fn a_slot_that_leads_the_boot_order_and_is_not_what_runs_is_blamed_on_nobody() {
+    let mut world = left_alone(|_| {});
+    assert!(world.is_ready(), "{}", world.told());
+    // What leads does not come up: its firmware boots what comes after it.
+    world.cards[0].machine.put_first("Card OS A");
+    world.settle_disk(0);
+    world.cards[0].machine.put_first("Card OS B");
+    world.reboot_card(0);
+    world.settle(secs(LONG));
+    let os = world.cards[0].os.as_ref().map(|os| os.image.clone());
+    assert_eq!(os, Some(image("ab-5")), "{}", world.told());
+    never_drifted(&world);
+    assert_eq!(world.card_says(0), "Stalled Stalled: OtherSlotRuns");
+    let said = world.card_message(0);
+    for word in ["leads its boot order", "does not come up", "console"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert_eq!(kept(&world).repairs, None);
+}
+
+#[test]
+fn a_withdrawn_approval_neither_ends_a_drift_of_firmware_nor_has_it_written() {
+    let mut world = with_firmware();
+    change_firmware(&mut world, "bmc-z");
+    let before = drift(&world).to_vec();
+    for approved in [false, true] {
+        world.edit_card(0, |card| card.approved = approved);
+        world.settle(secs(600));
+        assert_eq!(drift(&world), before, "{}", world.told());
+        assert_eq!(drifted(&world).status, "True");
+    }
+    assert_eq!(world.card_says(0), "Stalled Stalled: FirmwareChanged");
+    assert!(world.effects.is_empty(), "{}", world.told());
+    assert_eq!(events(&world, "DriftEnded"), 0, "{}", world.told());
+}
+
+#[test]
+fn that_nothing_is_wanted_for_a_while_is_no_proof_of_what_runs() {
+    let mut world = World::installed(&["card1"]);
+    world.strict = true;
+    for host in ["host2", "host1"] {
+        world.edit_card(0, |card| card.host_refs[0].name = host.to_owned());
+        if host == "host2" {
+            world.installs_by_hand(0, "os-2");
+        }
+        world.settle(secs(300));
+    }
+    let wanted = world.policy.as_ref().unwrap().spec.image_ref.clone();
+    for image_ref in [None, wanted] {
+        world.edit_policy(|policy| policy.image_ref = image_ref.clone());
+        world.settle(secs(300));
+        never_drifted(&world);
+    }
+}
+
 /// The image brings firmware for the card's BMC.
 fn brings(world: &mut World) {
     world.cards[0].brought = vec![Required {

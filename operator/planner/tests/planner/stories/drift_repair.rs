@@ -2,6 +2,7 @@
 //! after it was seen, and only where the first step can be taken at once.
 
 use lockstep_crds::condition;
+use lockstep_crds::directive::{ActionKind, Directive};
 use lockstep_crds::drift::{DriftRepairs, OnDrift};
 use lockstep_crds::host::Disruption;
 use lockstep_crds::observed::BootStage;
@@ -233,22 +234,63 @@ fn a_sibling_that_cannot_be_installed_keeps_the_host_from_being_held_for_a_repai
 }
 
 #[test]
-fn two_cards_of_a_host_are_put_back_one_after_the_other() {
+fn cards_of_a_host_that_were_changed_together_are_put_back_in_one_outage() {
+    for apart in [0, 90, 2 * STEADY] {
+        let mut world = repairing(&["card1", "card2"]);
+        world.installs_by_hand(0, "os-2");
+        world.settle(secs(apart));
+        world.installs_by_hand(1, "os-2");
+        let drifted = |world: &World| world.status().cards.iter().all(|one| !one.drift.is_empty());
+        if apart < STEADY {
+            world.until("drift", secs(300), drifted);
+        }
+        let counts = |world: &World| {
+            let cards = world.status().cards.iter();
+            let counts = cards.map(|one| one.repairs.as_ref().map_or(0, |it| it.begun));
+            counts.collect::<Vec<_>>()
+        };
+        world.until("one", secs(LONG), |w| counts(w).contains(&1));
+        let together = apart < STEADY;
+        assert_eq!(counts(&world), [1, i64::from(together)], "{}", world.told());
+        world.until("both", 2 * secs(LONG), |w| {
+            w.is_ready() && counts(w) == [1, 1]
+        });
+        let holds = |one: &&Directive| one.action.kind == ActionKind::HoldHost;
+        let outages = world.recorded.iter().filter(holds).count();
+        assert_eq!(outages, if together { 1 } else { 2 }, "{}", world.told());
+    }
+}
+
+#[test]
+fn a_card_that_boots_again_and_again_does_not_keep_its_sibling_changed() {
     let mut world = repairing(&["card1", "card2"]);
     for index in [0, 1] {
         world.installs_by_hand(index, "os-2");
     }
-    let drifted = |world: &World| world.status().cards.iter().all(|one| !one.drift.is_empty());
-    world.until("drift", secs(300), drifted);
-    world.until("one", secs(LONG), |w| begun(w) == 1);
-    let held = world.status().cards[1].repairs.clone();
-    assert_eq!(held, None, "{}", world.told());
-    world.until("both", secs(LONG), World::is_ready);
-    let counts = world.status().cards.iter();
-    let counts: Vec<_> = counts
-        .map(|one| one.repairs.as_ref().map(|it| it.begun))
-        .collect();
-    assert_eq!(counts, [Some(1), Some(1)], "{}", world.told());
+    let end = world.now + secs(4 * STEADY);
+    while world.now < end && begun(&world) == 0 {
+        world.settle(secs(STEADY / 2));
+        world.reboot_card(1);
+    }
+    assert_eq!(begun(&world), 1, "{}", world.told());
+    assert_eq!(world.status().cards[1].repairs, None, "{}", world.told());
+}
+
+#[test]
+fn a_sibling_that_needs_a_person_does_not_keep_a_card_changed() {
+    let mut world = repairing(&["card1", "card2"]);
+    world.edit_card(1, |card| card.image_ref = named("ab-5"));
+    world.agent.faults = std::iter::repeat_n(Fault::Refused, 40).collect();
+    world.until("refused", secs(LONG), |w| {
+        w.card_says(1).contains("DirectiveFailed") && w.status().hold.is_none()
+    });
+    world.agent.faults.clear();
+    world.settle(secs(300));
+    let says = world.card_says(1);
+    change(&mut world);
+    world.settle(secs(LONG));
+    println!("{says}\n{}", drifted(&world).message);
+    assert_eq!(begun(&world), 1, "{}", world.told());
 }
 
 #[test]
