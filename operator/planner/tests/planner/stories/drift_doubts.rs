@@ -214,17 +214,18 @@ fn a_withdrawn_approval_neither_ends_a_drift_of_firmware_nor_has_it_written() {
 
 #[test]
 fn that_nothing_is_wanted_for_a_while_is_no_proof_of_what_runs() {
-    let mut world = World::installed(&["card1"]);
-    world.strict = true;
+    let mut world = updating(&["card1"]);
+    world.until("back", 2 * secs(LONG), is_back);
     for host in ["host2", "host1"] {
         world.edit_card(0, |card| card.host_refs[0].name = host.to_owned());
         if host == "host2" {
-            world.installs_by_hand(0, "os-2");
+            world.installs_by_hand(0, "ab-5");
         }
         world.settle(secs(300));
     }
     let wanted = world.policy.as_ref().unwrap().spec.image_ref.clone();
     for image_ref in [None, wanted] {
+        assert!(kept(&world).has_left, "{}", world.told());
         world.edit_policy(|policy| policy.image_ref = image_ref.clone());
         world.settle(secs(300));
         never_drifted(&world);
