@@ -92,7 +92,8 @@ pub struct DpuBootPolicySpec {
     #[serde(default)]
     pub install: InstallPolicy,
     /// What becomes of a card that runs something else than it was seen to run as wanted, which nobody asked
-    /// Lockstep for.
+    /// Lockstep for. Under `hostWait.onTimeout: Hold` a repair that fails leaves the host held: set `Continue` beside
+    /// `Repair` where that is not wanted.
     #[serde(default)]
     pub on_drift: OnDrift,
     /// What to do when a platform cannot tell its boot stage.

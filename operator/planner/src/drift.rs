@@ -21,6 +21,7 @@ use crate::choice::is_firmware_known;
 use crate::firmware::shown;
 use crate::firmware_record::{is_under_way, runs};
 use crate::repair;
+use crate::retire;
 use crate::roll_back;
 use crate::shown::whole;
 use crate::slots;
@@ -132,6 +133,9 @@ impl Look<'_> {
                 Seen::Untold
             };
         }
+        if retire::is_retired(card) {
+            return Seen::Unwanted;
+        }
         if card::is_going(view, card) || !is_approved(card) {
             return Seen::Untold;
         }
@@ -187,6 +191,9 @@ impl Look<'_> {
         let Self {
             view, card, now, ..
         } = *self;
+        if retire::is_retired(card) {
+            return Seen::Unwanted;
+        }
         if card::is_going(view, card) || !is_approved(card) {
             return Seen::Untold;
         }

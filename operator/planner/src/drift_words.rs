@@ -237,7 +237,7 @@ pub(crate) fn by_policy(outlook: &Outlook) -> Next {
         )),
         Outlook::Awaits(lack) => Next::nothing(&format!("{AWAITS}{}", cut(&lack.why, LACK))),
         Outlook::Due(_) => Next::nothing(
-            "The wanted image is installed again as soon as all is read that this goes by, and nothing else begins",
+            "The wanted image is installed again once all is read that this goes by, nothing else begins, and those cards of its host are due that were changed with it",
         ),
     }
 }

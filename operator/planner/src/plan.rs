@@ -161,7 +161,8 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
     // Without a policy, only what was begun is being undone.
     let mode = spec.map_or(PolicyMode::Enforce, |spec| spec.mode);
     let (mut host, mut cards) = intents(view, record, spec, now);
-    let drifted = spec.filter(|_| !is_about_to_act(view, record, spec, (&host, &cards), now));
+    let drifted = spec.filter(|spec| repair::may_be(record, spec));
+    let drifted = drifted.filter(|_| !is_about_to_act(view, record, spec, (&host, &cards), now));
     let repair = drifted.map_or_else(repair::Next::default, |spec| {
         repair::next(view, record, spec, now)
     });

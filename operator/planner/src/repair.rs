@@ -10,8 +10,8 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
-use lockstep_crds::boot_policy::{DpuBootPolicySpec, PolicyMode};
-use lockstep_crds::directive::ImageFacts;
+use lockstep_crds::boot_policy::{DpuBootPolicySpec, PolicyMode, WaitUntil};
+use lockstep_crds::directive::{ImageFacts, TargetKind};
 use lockstep_crds::drift::{Drift, DriftRepairs, OnDrift};
 use lockstep_crds::host::CardRecord;
 use lockstep_crds::observed::PowerState;
@@ -58,8 +58,16 @@ pub(crate) enum Outlook {
     Awaits(Lack),
     /// Not before then.
     Later(Timestamp),
-    /// It could begin, and then this is the record of its host.
-    Due(Box<DpuHostStatus>),
+    /// It could begin.
+    Due(Box<Begun>),
+}
+
+/// A repair that begins.
+pub(crate) struct Begun {
+    /// The record of its host then.
+    record: DpuHostStatus,
+    /// Its first step is one of the host, which is the same for all of its cards.
+    is_shared: bool,
 }
 
 /// What stands against a repair.
@@ -125,7 +133,7 @@ pub(crate) fn next(
 ) -> Next {
     let mut next = Next::default();
     let mut begun = record.clone();
-    let (mut first, mut later) = (None, Vec::new());
+    let (mut first, mut is_shared, mut later) = (None, false, Vec::new());
     for card in &view.cards {
         let kept = record.record_of(&card.uid());
         let Some((kept, drift)) = kept.and_then(|kept| Some((kept, of_system(kept)?))) else {
@@ -133,11 +141,13 @@ pub(crate) fn next(
         };
         match outlook(view, &begun, spec, card, kept, now) {
             Outlook::Awaits(lack) => next.retries.extend(lack.until),
-            Outlook::Due(then) => {
-                begun = *then;
+            // Of steps at several cards only one would be taken, and the others were booked for nothing.
+            Outlook::Due(then) if first.is_none() || is_shared && then.is_shared => {
+                (begun, is_shared) = (then.record, then.is_shared);
                 let due = due_at(view, drift);
                 first = first.map_or(due, |first: Timestamp| due.map(|due| due.min(first)));
             }
+            Outlook::Due(_) => {}
             Outlook::Later(due) => later.push(due),
             Outlook::Left | Outlook::FirmwareOnly | Outlook::Spent(_) | Outlook::UnderWay => {}
         }
@@ -146,7 +156,7 @@ pub(crate) fn next(
     next.retries.extend(later.iter().map(look));
     let Some(first) = first else { return next };
     let waits_until = first + STEADY;
-    if now < waits_until && later.iter().any(|due| *due <= waits_until) {
+    if is_shared && now < waits_until && later.iter().any(|due| *due <= waits_until) {
         next.retries.push(waits_until);
     } else if is_unread(view, &begun, now) {
         next.awaits_reading = Some(begun);
@@ -276,6 +286,12 @@ fn spread(uid: &str) -> SignedDuration {
     SignedDuration::from_secs(seconds)
 }
 
+/// Whether any card of the host has drifted that its policy has put back.
+pub(crate) fn may_be(record: &DpuHostStatus, spec: &DpuBootPolicySpec) -> bool {
+    let mut cards = record.cards.iter();
+    spec.on_drift == OnDrift::Repair && cards.any(|kept| of_system(kept).is_some())
+}
+
 /// When repairs may begin by the clock alone.
 pub(crate) fn due<'a>(
     view: &'a View,
@@ -287,7 +303,7 @@ pub(crate) fn due<'a>(
     cards.filter_map(|kept| due_at(view, of_system(kept)?))
 }
 
-/// The record with which the repair begins, if its first step can be taken at once.
+/// The repair that begins, if its first step can be taken at once.
 fn begun(
     view: &View,
     record: &DpuHostStatus,
@@ -295,7 +311,7 @@ fn begun(
     card: &CardView,
     kept: &CardRecord,
     now: Timestamp,
-) -> Result<DpuHostStatus, Lack> {
+) -> Result<Begun, Lack> {
     if spec.mode != PolicyMode::Enforce {
         return Err(Lack::new(format!("the policy's mode is {:?}", spec.mode)));
     }
@@ -308,26 +324,61 @@ fn begun(
         return Err(Lack::new("nothing is recorded of the card"));
     };
     begin(card, slot, now);
-    match card::intent(view, &begun, Some(spec), card, now) {
-        Intent::Taint(_) => Ok(begun),
+    let with_first = |is_shared: bool| Begun {
+        record: begun.clone(),
+        is_shared,
+    };
+    let first = match card::intent(view, &begun, Some(spec), card, now) {
+        Intent::Taint(_) => Ok(with_first(true)),
         Intent::Act(draft) => {
             if let Some(why) = torn::forbids(view, &begun, &draft, now) {
                 return Err(Lack::of(&why));
             }
             let again = tried_again(&begun, &draft);
+            let is_shared = draft.target.kind == TargetKind::Host;
             match admit(&begun, vec![*draft], now).1.first() {
                 Some(refused) => {
                     let lack = Lack::of(&refused.instead);
                     let until = lack.until.or(again);
                     Err(Lack { until, ..lack })
                 }
-                None => Ok(begun),
+                None => Ok(with_first(is_shared)),
             }
         }
         other @ (Intent::Wait(..) | Intent::Hold(_) | Intent::Stall(_) | Intent::Done) => {
             Err(Lack::of(&other))
         }
-    }
+    }?;
+    would_go_on(view, &begun, spec, card, now)?;
+    Ok(first)
+}
+
+/// A host that is held for a card is held for its other cards too: one of them that waits for something else
+/// would keep it down, maybe for good.
+fn would_go_on(
+    view: &View,
+    begun: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    now: Timestamp,
+) -> Result<(), Lack> {
+    let mut others = view.cards.iter().filter(|other| other.uid() != card.uid());
+    let awaited = others.find_map(|other| {
+        let is_awaited =
+            spec.host_wait.until != WaitUntil::None && card::needs_hold(view, begun, other, now);
+        let next = is_awaited.then(|| card::intent(view, begun, Some(spec), other, now))?;
+        let acts = matches!(next, Intent::Act(_) | Intent::Taint(_));
+        (!acts).then_some((other, next))
+    });
+    awaited.map_or(Ok(()), |(other, next)| {
+        let lack = Lack::of(&next);
+        let (host, other) = (host::machine(view), card::machine(other));
+        let why = format!(
+            "{host} would be held for {other} too, which waits: {}",
+            lack.why
+        );
+        Err(Lack { why, ..lack })
+    })
 }
 
 /// Books that a repair begins.

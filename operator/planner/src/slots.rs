@@ -271,7 +271,7 @@ pub(crate) fn why_another(
     let is_first = image.and_then(|image| is_first(facts?, image));
     if is_first == Some(true) {
         format!(
-            "{entry} leads its boot order, so its system does not come up, or somebody booted the other one once"
+            "{entry} leads its boot order, so its system does not come up, or somebody booted the other one once or has put it into that slot"
         )
     } else if image.is_some_and(|image| led_to(kept, image)) {
         format!("{entry} was seen to lead its boot order, and where that leads now is not told")

@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::PolicyMode;
+use lockstep_crds::directive::TargetKind;
 use lockstep_crds::drift::{Drift, DriftRepairs, OnDrift};
 use lockstep_crds::host::CardRecord;
 
@@ -138,8 +139,12 @@ fn begins(
     let mut open = after.directives.iter();
     let is_alone = open.all(|open| open.seq > before.seq);
     let held = after.hold != before.hold;
+    let is_first = after
+        .directives
+        .iter()
+        .any(|open| open.target.kind == TargetKind::Host || open.target.uid == kept.uid);
     check(
-        is_alone && (matches!(plan.decision, Decision::Start(_)) || held),
+        is_alone && (is_first && matches!(plan.decision, Decision::Start(_)) || held),
         "drift: a repair began whose first step was not taken",
     );
 }

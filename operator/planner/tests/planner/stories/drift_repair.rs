@@ -2,6 +2,7 @@
 //! after it was seen, and only where the first step can be taken at once.
 
 use lockstep_crds::boot_policy::AllowedMethod::{UefiHttp, VirtualMedia};
+use lockstep_crds::boot_policy::WaitUntil;
 use lockstep_crds::condition;
 use lockstep_crds::directive::{ActionKind, Directive};
 use lockstep_crds::drift::{DriftRepairs, OnDrift};
@@ -260,6 +261,42 @@ fn cards_of_a_host_that_were_changed_together_are_put_back_in_one_outage() {
         let outages = world.recorded.iter().filter(holds).count();
         assert_eq!(outages, if together { 1 } else { 2 }, "{}", world.told());
     }
+}
+
+#[test]
+fn cards_that_are_put_back_without_a_hold_are_so_one_by_one() {
+    let mut world = repairing(&["card1", "card2"]);
+    world.edit_policy(|policy| policy.host_wait.until = WaitUntil::None);
+    for index in [0, 1] {
+        world.installs_by_hand(index, "os-2");
+    }
+    let all = |world: &World| world.status().cards.iter().all(|one| !one.drift.is_empty());
+    world.until("drift", secs(300), all);
+    world.until("one", secs(LONG), |w| begun(w) == 1);
+    assert_eq!(world.status().cards[1].repairs, None, "{}", world.told());
+    world.until("both", 2 * secs(LONG), |w| {
+        let mut cards = w.status().cards.iter();
+        w.is_ready() && cards.all(|one| one.repairs.as_ref().is_some_and(|it| it.begun == 1))
+    });
+}
+
+#[test]
+fn no_host_is_taken_down_for_a_repair_and_then_waits_for_a_sibling() {
+    let mut world = repairing(&["card1", "card2"]);
+    change(&mut world);
+    // The store cannot have it yet, and tries on.
+    world.source_ok = false;
+    world.edit_card(1, |card| card.image_ref = named("ab-5"));
+    world.settle(secs(4 * STEADY));
+    assert_eq!(begun(&world), 0, "{}", world.told());
+    assert!(
+        world.host_machine.is_on() && world.effects.is_empty(),
+        "{}",
+        world.told()
+    );
+    awaits(&world, &["card2"]);
+    world.source_ok = true;
+    world.until("both", 2 * secs(LONG), |w| w.is_ready() && begun(w) == 1);
 }
 
 #[test]
