@@ -313,7 +313,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::repair::Lack;
+    use crate::repair_begins::Lack;
 
     fn drifted(names: usize) -> CardRecord {
         let long = |of: &str, most: usize| of.repeat(most);

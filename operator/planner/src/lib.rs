@@ -49,6 +49,7 @@ mod pxe;
 pub mod reach;
 pub mod reason;
 mod repair;
+mod repair_begins;
 pub mod requirement;
 mod retire;
 mod road;

@@ -15,7 +15,8 @@ use crate::drift_words::{
 use crate::firmware::shown;
 use crate::firmware_record::runs;
 use crate::reason::Reason;
-use crate::repair::{self, Lack, Outlook};
+use crate::repair::{self, Outlook};
+use crate::repair_begins::Lack;
 use crate::roll_back;
 use crate::shown::whole;
 use crate::view::{CardView, View, Wanted};
