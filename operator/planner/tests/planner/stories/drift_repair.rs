@@ -284,8 +284,7 @@ fn cards_that_are_put_back_without_a_hold_are_so_one_by_one() {
 fn no_host_is_taken_down_for_a_repair_and_then_waits_for_a_sibling() {
     let mut world = repairing(&["card1", "card2"]);
     change(&mut world);
-    // The store cannot have it yet, and tries on.
-    world.source_ok = false;
+    world.source_hangs = true;
     world.edit_card(1, |card| card.image_ref = named("ab-5"));
     world.settle(secs(4 * STEADY));
     assert_eq!(begun(&world), 0, "{}", world.told());
@@ -295,7 +294,7 @@ fn no_host_is_taken_down_for_a_repair_and_then_waits_for_a_sibling() {
         world.told()
     );
     awaits(&world, &["card2"]);
-    world.source_ok = true;
+    world.source_hangs = false;
     world.until("both", 2 * secs(LONG), |w| w.is_ready() && begun(w) == 1);
 }
 

@@ -194,6 +194,7 @@ impl World {
             host_agent: None,
             store: Vec::new(),
             source_ok: true,
+            source_hangs: false,
             conflicts: Vec::new(),
             card_conflicts: BTreeMap::new(),
             guards_intact: true,

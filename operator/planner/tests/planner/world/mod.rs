@@ -129,6 +129,8 @@ pub struct World {
     pub store: Vec<StoredImage>,
     /// Whether the source of images gives them out.
     pub source_ok: bool,
+    /// What the store fetches takes for ever.
+    pub source_hangs: bool,
     pub conflicts: Vec<String>,
     pub card_conflicts: BTreeMap<String, Vec<String>>,
     pub guards_intact: bool,
