@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bmc::LocalRef;
+use crate::drift::OnDrift;
 use crate::image_choice::ImageChoice;
 use crate::image_rules::ImageRules;
 use crate::inventory::InstallMethod;
@@ -90,6 +91,11 @@ pub struct DpuBootPolicySpec {
     /// How cards are installed and when an install has failed.
     #[serde(default)]
     pub install: InstallPolicy,
+    /// What becomes of a card that runs something else than it was seen to run as wanted, which nobody asked
+    /// Lockstep for. Under `hostWait.onTimeout: Hold` a repair that fails leaves the host held: set `Continue` beside
+    /// `Repair` where that is not wanted.
+    #[serde(default)]
+    pub on_drift: OnDrift,
     /// What to do when a platform cannot tell its boot stage.
     #[serde(default)]
     pub unobservable_stage: UnobservableStage,

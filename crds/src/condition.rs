@@ -23,6 +23,9 @@ pub const SERVICES_RUNNING: &str = "ServicesRunning";
 /// The kernel of the card's own system has found nothing wrong with the filesystems on its disks.
 pub const FILESYSTEMS_CONSISTENT: &str = "FilesystemsConsistent";
 
+/// The card runs something that nobody asked Lockstep for, in the place of what it was seen to run as wanted.
+pub const DRIFTED: &str = "Drifted";
+
 /// One of the policy's `imageChoices`, or its `imageRef`, is the card's: `Chosen`, `Kept`, or why not.
 pub const IMAGE_CHOSEN: &str = "ImageChosen";
 

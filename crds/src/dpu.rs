@@ -54,6 +54,12 @@ use crate::wipe::{WipeRecord, WipeSpec};
         priority = 1
     ),
     printcolumn(
+        name = "Drifted",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Drifted')].status",
+        priority = 1
+    ),
+    printcolumn(
         name = "Approved",
         type_ = "boolean",
         json_path = ".spec.approved",

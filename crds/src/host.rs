@@ -425,6 +425,17 @@ pub struct CardRecord {
     /// When this install was concluded, by the observation of its image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_at: Option<Time>,
+    /// What the card runs that nobody asked Lockstep for, in the place of what it was seen to run as wanted.
+    #[schemars(length(max = 9))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<crate::drift::Drift>,
+    /// How often the wanted image was put back, by the policy's `onDrift`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repairs: Option<crate::drift::DriftRepairs>,
+    /// The card has left this host, which knows nothing of what was asked for it meanwhile: what system it came
+    /// back with is no drift before the one that is wanted was seen to run again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_left: bool,
     /// The wanted image that the card was seen to run last, as its own agent told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_good: Option<GoodImage>,
@@ -488,6 +499,10 @@ pub struct SlotRecord {
     /// When it was first seen to run there. Until then it may be there in part only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_at: Option<Time>,
+    /// When its boot entry was first seen to come first in the boot order, since the card was seen to run the
+    /// image. Till then a boot of another slot is nobody's change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_at: Option<Time>,
 }
 
 /// A card that ran its image was powered off and on.
@@ -511,6 +526,10 @@ pub struct ComponentRecord {
     pub component: String,
     /// The image that it is to run.
     pub image: ImageFacts,
+    /// Name of its `DpuImage`: while that is gone, nobody can tell that it is not wanted any more.
+    #[schemars(length(max = 253))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_name: Option<String>,
     /// `spec.retryToken` for which `attempts` counts.
     #[schemars(length(max = 63))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -559,6 +578,13 @@ pub struct ComponentRecord {
     /// The host's wait ended without it; not tried again for the same image and token.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub given_up: bool,
+    /// The version that an image which brings firmware along has put in its place, by an install of ours.
+    #[schemars(length(max = 128))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brought: Option<String>,
+    /// The card has left this host since: as `hasLeft` of the card.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_left: bool,
     /// The highest security version of an image that the component was seen to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security_version: Option<i64>,

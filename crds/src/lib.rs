@@ -21,6 +21,7 @@ pub mod condition;
 pub mod directive;
 pub mod dpu;
 pub mod dpu_inventory;
+pub mod drift;
 pub mod host;
 pub mod identity;
 pub mod image;

@@ -7,13 +7,16 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
+use lockstep_crds::drift::Drift;
 use lockstep_crds::host::CardRecord;
 
 use crate::card::machine;
+use crate::firmware;
+use crate::firmware_record::runs;
 use crate::intent::Intent;
 use crate::reason::Reason;
 use crate::requirement::{self, Judgement};
-use crate::view::CardView;
+use crate::view::{CardView, Required, View};
 
 /// What of the wanted image does not run on a card whose system does; `None`: all of it runs.
 pub(crate) fn lacks(
@@ -55,6 +58,53 @@ pub(crate) fn notice(
     let runs = kept.observed_at.is_some() && is_of_it;
     if runs && kept.brought_at.is_none() && lacks(record, card, kept, now).is_none() {
         kept.brought_at = Some(Time(now));
+    }
+}
+
+/// An install of ours may put firmware in the place of what `firmwareRefs` name: what it brought is nobody
+/// else's change. BMCs take some time to show it.
+pub(crate) fn notice_overwritten(
+    view: &View,
+    card: &CardView,
+    kept: &mut CardRecord,
+    now: Timestamp,
+) {
+    let Some(facts) = view.card_bmc(card, now) else {
+        return;
+    };
+    let brought: &[Required] = match (&kept.roll_back, &card.fallback) {
+        (None, _) => &card.brought,
+        (Some(_), Some(back)) if kept.image.as_ref() == Some(&back.image) => &back.brought,
+        (Some(_), _) => &[],
+    };
+    let installs = view.policy.as_ref().map(|policy| &policy.spec.install);
+    let timeout = installs.map_or(0, |install| install.firmware_timeout_seconds);
+    let seen = kept
+        .observed_at
+        .as_ref()
+        .filter(|_| kept.booted_at.is_some());
+    let is_of_install = seen.is_some_and(|seen| now < seen.0 + SignedDuration::from_secs(timeout));
+    let CardRecord {
+        components, drift, ..
+    } = kept;
+    for one in components
+        .iter_mut()
+        .filter(|one| one.observed_at.is_some())
+    {
+        let shown = firmware::shown(facts, &one.component);
+        let Some(running) = shown.and_then(|shown| shown.running.as_deref()) else {
+            continue;
+        };
+        let mut brings = brought.iter().map(|brought| &brought.requirement.component);
+        let is_known = |known: &Drift| known.what == one.component && known.version == running;
+        if runs(running, &one.image.version) {
+            one.brought = None;
+        } else if is_of_install
+            && brings.any(|name| *name == one.component)
+            && !drift.iter().any(is_known)
+        {
+            one.brought = Some(running.to_owned());
+        }
     }
 }
 

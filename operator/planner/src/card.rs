@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
 use lockstep_crds::directive::{Action, ActionKind, Expects, ImageFacts, Step, Target, TargetKind};
 use lockstep_crds::host::{ArmedEffect, CardRecord};
+use lockstep_crds::image::ImageSlot;
 use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{BmcReport, OsReport};
@@ -15,6 +16,8 @@ use crate::arriving::arriving;
 use crate::boot_order;
 use crate::bundle;
 use crate::card_record::{CARDS, hazard_end, install_end, supersedes, writing_end};
+use crate::drift;
+use crate::drift_words::{in_short, system_changed};
 use crate::fetch;
 use crate::firmware;
 use crate::firmware_record::{self, is_under_way};
@@ -25,8 +28,10 @@ use crate::intent::{Draft, Intent, plain};
 use crate::network_boot;
 use crate::reach;
 use crate::reason::Reason;
+use crate::repair;
 use crate::retire;
 use crate::roll_back;
+use crate::slots;
 use crate::stage;
 use crate::torn;
 use crate::view::{CardView, View, Wanted};
@@ -65,7 +70,7 @@ pub fn is_going(view: &View, card: &CardView) -> bool {
 
 /// Whether nothing is wanted of the card any more, or nothing may be done to it, so that what
 /// was begun is undone. Without the policy that may name an image nobody can tell.
-fn is_withdrawn(view: &View, card: &CardView) -> bool {
+pub(crate) fn is_withdrawn(view: &View, card: &CardView) -> bool {
     let nothing = card.wanted == Wanted::Nothing && card.firmware.is_empty();
     let unwanted = nothing && view.policy.is_some();
     is_going(view, card) || unwanted || !is_approved(card)
@@ -287,7 +292,14 @@ fn needed(
         }
         Wanted::Unchosen(why) => return unchosen(view, kept, card, why, now),
         // Its firmware alone is wanted.
-        Wanted::Nothing => return undo(view, record, card, now),
+        Wanted::Nothing => {
+            let rest = undo(view, record, card, now);
+            let is_idle = matches!(&rest, Intent::Hold(why) if why.reason == Reason::NoImageWanted);
+            let drifted = kept
+                .filter(|_| is_idle)
+                .and_then(|kept| in_short(card, kept));
+            return drifted.map_or(rest, Intent::Stall);
+        }
     };
     if kept.is_none() && record.cards.len() >= CARDS {
         return too_many_cards(view);
@@ -304,8 +316,13 @@ fn needed(
             return disarmed(view, card, kept, wipe::failed(card, kept), now);
         }
         let next = installed(view, record, spec, kept, card, wanted, now);
+        if next != Intent::Done {
+            return next;
+        }
+        // Of a component that its BMC does not list now nobody has seen that it is as wanted again.
         let lacks = bundle::rest(record, spec, card, kept, now);
-        return lacks.filter(|_| next == Intent::Done).unwrap_or(next);
+        let drifted = || in_short(card, kept).map(Intent::Stall);
+        return lacks.or_else(drifted).unwrap_or(next);
     }
     install(view, record, spec, card, kept, wanted, now).unwrap_or_else(|why| why)
 }
@@ -484,6 +501,7 @@ fn installed(
     if let Some(next) = boot_order::right(view, record, spec, kept, card, wanted, now) {
         return next;
     }
+    let facts = view.card_bmc(card, now);
     match card.live_os(now) {
         Some(os) if os.image_digest.as_ref() == Some(&wanted.digest) => {
             let back = roll_back::goes_back(kept, card);
@@ -494,6 +512,27 @@ fn installed(
         Some(os) if wanted.stateless => {
             network_boot::went_elsewhere(kept, wanted, os.image_version.as_deref())
         }
+        Some(os) if let Some(drift) = drift::of_system(kept) => {
+            let reported = reported(os, Some(wanted));
+            let spent = repair::spent(spec, card, kept, wanted);
+            Intent::Stall(system_changed(
+                card,
+                kept,
+                &reported,
+                drift,
+                spec.on_drift,
+                spent,
+            ))
+        }
+        Some(os) if let Some(slot) = other_slot(kept, os, facts) => Intent::stall(
+            Reason::OtherSlotRuns,
+            format!(
+                "the card was seen to run {} and has booted {} of its own disk; {}",
+                wanted.version,
+                reported(os, Some(wanted)),
+                slots::why_another(kept, slot, facts)
+            ),
+        ),
         Some(os) => Intent::stall(
             Reason::InstallFailed,
             format!(
@@ -502,21 +541,27 @@ fn installed(
                 reported(os, Some(wanted))
             ),
         ),
-        None if view
-            .card_bmc(card, now)
-            .is_some_and(|bmc| bmc.power == Some(PowerState::Off)) =>
-        {
-            Intent::stall(
-                Reason::CardPoweredOff,
-                "the card is installed and powered off",
-            )
-        }
+        None if facts.is_some_and(|bmc| bmc.power == Some(PowerState::Off)) => Intent::stall(
+            Reason::CardPoweredOff,
+            "the card is installed and powered off",
+        ),
         None => Intent::wait(
             Reason::CardAgentSilent,
             "the agent in the card's operating system has not renewed its Lease",
             reach::SILENCE,
         ),
     }
+}
+
+/// The slot that the card is to run, where it booted another one and that is not seen to be somebody's change.
+fn other_slot<'a>(
+    kept: &'a CardRecord,
+    os: &OsReport,
+    facts: Option<&BmcReport>,
+) -> Option<&'a ImageSlot> {
+    let digest = os.image_digest.as_ref()?;
+    let slot = kept.image.as_ref()?.slot.as_ref()?;
+    slots::booted_another(kept, digest, facts).then_some(slot)
 }
 
 /// The image that the card's own agent tells of, for people. A version is a name that anything can

@@ -12,11 +12,13 @@ use lockstep_crds::report::{BmcReport, MediaOwner, UpdateState};
 use crate::approval::is_approved;
 use crate::bundle;
 use crate::card;
+use crate::drift;
 use crate::failure;
 use crate::firmware_record;
 use crate::ledger;
 use crate::pxe;
 use crate::reach;
+use crate::repair;
 use crate::retire;
 use crate::road;
 use crate::roll_back;
@@ -92,8 +94,12 @@ pub fn absorb(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         }
         bundle::notice(record, card, &mut kept, now);
         retire::try_again(card, &mut kept);
-        slots::notice(card, &mut kept, now);
+        slots::notice(view, card, busy, &mut kept, now);
         retire::forgive(view, card, &mut kept, now);
+        if !busy {
+            bundle::notice_overwritten(view, card, &mut kept, now);
+        }
+        drift::absorb(view, card, busy, &mut kept, now);
         record.cards.push(kept);
     }
     torn::forgive_the_gone(view, record, now);
@@ -120,14 +126,24 @@ fn take_up_new_wish(
         return;
     };
     record.failed = None;
-    let same_token = kept.retry_token == card.dpu.spec.retry_token;
-    if !same_token {
+    if kept.retry_token != card.dpu.spec.retry_token {
         record.slot_power = None;
     }
-    let before = kept.clone();
-    *kept = CardRecord {
+    *kept = renewed(kept, card, wanted, now);
+    notice_os(card, kept, now);
+}
+
+/// The record with which what is wanted of a card begins anew.
+pub(crate) fn renewed(
+    before: &CardRecord,
+    card: &CardView,
+    wanted: &ImageFacts,
+    now: Timestamp,
+) -> CardRecord {
+    let before = before.clone();
+    CardRecord {
         stopping: takedown::renewed(&before, now),
-        failed_methods: if same_token {
+        failed_methods: if before.retry_token == card.dpu.spec.retry_token {
             road::failed_methods(&before)
         } else {
             Vec::new()
@@ -142,9 +158,11 @@ fn take_up_new_wish(
         service_floors: before.service_floors,
         cycled: before.cycled,
         wipe: before.wipe,
+        drift: drift::renewed(before.drift, card, wanted),
+        has_left: before.has_left,
+        repairs: repair::remembered(before.repairs, card, wanted),
         ..fresh(card, Some(wanted))
-    };
-    notice_os(card, kept, now);
+    }
 }
 
 /// The record of a card: its own, else that of an object for the same physical card
@@ -181,6 +199,7 @@ fn forget_the_gone(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         .iter_mut()
         .filter(|kept| !card::is_here(view, kept))
     {
+        drift::leave(kept);
         if directives.iter().all(|open| open.target.uid != kept.uid) {
             kept.armed.clear();
         }
@@ -220,6 +239,9 @@ fn fresh(card: &CardView, wanted: Option<&ImageFacts>) -> CardRecord {
         stopping: None,
         given_up: false,
         observed_at: None,
+        drift: Vec::new(),
+        repairs: None,
+        has_left: false,
         last_good: None,
         failures: Vec::new(),
         roll_back: None,

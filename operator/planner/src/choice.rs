@@ -65,16 +65,27 @@ pub fn firmware_named<'a>(
     choice: &Choice,
 ) -> &'a [LocalRef] {
     let own = dpu.spec.firmware_refs.as_deref();
-    let Some(policy) = policy else {
-        return own.unwrap_or_default();
-    };
-    let mut choices = policy.image_choices.iter();
-    let awaited =
-        matches!(choice, Choice::NotKnown(_)) && choices.any(|one| one.firmware_refs.is_some());
-    if own.is_none() && awaited {
-        return &[];
+    match policy {
+        Some(policy) if is_firmware_known(dpu, Some(policy), choice) => {
+            policy.firmware_for(&dpu.spec, choice.chosen())
+        }
+        Some(_) | None => own.unwrap_or_default(),
     }
-    policy.firmware_for(&dpu.spec, choice.chosen())
+}
+
+/// Whether somebody can tell which firmware is wanted of a card: the policy may be gone, or the choice that
+/// decides about it not made yet.
+pub(crate) fn is_firmware_known(
+    dpu: &Dpu,
+    policy: Option<&DpuBootPolicySpec>,
+    choice: &Choice,
+) -> bool {
+    let decides = |policy: &DpuBootPolicySpec| {
+        let mut choices = policy.image_choices.iter();
+        choices.any(|one| one.firmware_refs.is_some())
+    };
+    let is_chosen = !matches!(choice, Choice::NotKnown(_));
+    dpu.spec.firmware_refs.is_some() || policy.is_some_and(|policy| is_chosen || !decides(policy))
 }
 
 /// Chooses the image of a card. `kept`: its record. `judge`: whether the card fits a selector.

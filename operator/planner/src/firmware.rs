@@ -20,6 +20,7 @@ use crate::armed_firmware;
 use crate::arriving::arriving;
 use crate::card::{self, machine};
 use crate::card_record::{install_end, returns_by, supersedes};
+use crate::drift_words::firmware_changed;
 use crate::failure;
 use crate::firmware_activation::activation;
 use crate::firmware_record::{is_under_way, of, runs};
@@ -334,14 +335,18 @@ fn may_begin(
         component, image, ..
     } = one;
     let version = &image.version;
-    if one.observed_at.is_some() {
+    if one.observed_at.is_some() && one.brought.as_deref() == Some(running) {
+        let system = kept.image.as_ref().map_or("its image", |it| &it.version);
         return Err(Intent::stall(
-            Reason::FirmwareChanged,
+            Reason::FirmwareContradicted,
             format!(
-                "{component} of {} was seen to run {version} and runs {running} now",
+                "{component} of {} was seen to run {version}, which firmwareRefs want, and runs {running} since an install brought that along; {system} is installed there",
                 machine(card)
             ),
         ));
+    }
+    if one.observed_at.is_some() {
+        return Err(Intent::Stall(firmware_changed(card, kept, one, running)));
     }
     if one.given_up {
         return Err(Intent::stall(

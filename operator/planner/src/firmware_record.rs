@@ -11,6 +11,7 @@ use lockstep_crds::report::{BmcReport, ComponentUpdate, UpdateState};
 
 use crate::armed_firmware;
 use crate::card;
+use crate::drift;
 use crate::failure;
 use crate::fetch;
 use crate::firmware::shown;
@@ -105,11 +106,14 @@ pub(crate) fn absorb(
     };
     torn::forgive(view, card, kept, now);
     // What somebody wants anew waits for an update that is under way, and that may just have ended.
+    // What nobody can tell now may be wanted still: it was seen to run, and is not written again because an
+    // object comes back.
+    let is_untold = |one: &ComponentRecord| !is_wanted || drift::is_untold(view, card, one);
     for _ in 0..2 {
-        forget_the_unwanted(kept, &wanted);
+        forget_the_unwanted(kept, &wanted, is_untold);
         take_in(view, card, &wanted, kept, now);
     }
-    forget_the_unwanted(kept, &wanted);
+    forget_the_unwanted(kept, &wanted, is_untold);
 }
 
 fn take_in(
@@ -120,6 +124,7 @@ fn take_in(
     now: Timestamp,
 ) {
     for image in wanted {
+        makes_room(kept, wanted, image);
         aim(card, image, kept);
     }
     let Some(facts) = view.card_bmc(card, now) else {
@@ -193,21 +198,46 @@ fn awaits_cycle(one: &ComponentRecord) -> bool {
     one.activation == Some(ActivatedBy::CardPowerCycle) && one.reset_at.is_none()
 }
 
-fn forget_the_unwanted(kept: &mut CardRecord, wanted: &[&FirmwareImage]) {
+fn forget_the_unwanted(
+    kept: &mut CardRecord,
+    wanted: &[&FirmwareImage],
+    is_untold: impl Fn(&ComponentRecord) -> bool,
+) {
     kept.components.retain(|one| {
         let is_wanted = wanted.iter().any(|image| image.component == one.component);
-        // What a component has run counts against older images whoever wants it now.
-        is_wanted
-            || is_under_way(one)
-            || one.torn.is_some()
-            || one.pending.is_some()
-            || one.security_version.is_some()
+        is_wanted || counts(one) || one.observed_at.is_some() && is_untold(one)
     });
+}
+
+/// Whether what is remembered of a component counts whatever is wanted of it.
+fn counts(one: &ComponentRecord) -> bool {
+    // What a component has run counts against older images whoever wants it now.
+    is_under_way(one)
+        || one.torn.is_some()
+        || one.pending.is_some()
+        || one.security_version.is_some()
+}
+
+/// A component that nobody names for now gives its place to one that is wanted.
+fn makes_room(kept: &mut CardRecord, wanted: &[&FirmwareImage], image: &FirmwareImage) {
+    let is_for = |one: &ComponentRecord, image: &FirmwareImage| one.component == image.component;
+    let is_known = kept.components.iter().any(|one| is_for(one, image));
+    if is_known || kept.components.len() < MOST {
+        return;
+    }
+    let may_go =
+        |one: &ComponentRecord| !counts(one) && !wanted.iter().any(|image| is_for(one, image));
+    if let Some(index) = kept.components.iter().position(may_go) {
+        kept.components.remove(index);
+    }
 }
 
 /// One record for each component, about the image that is wanted for it now.
 fn aim(card: &CardView, image: &FirmwareImage, kept: &mut CardRecord) {
     let token = card.dpu.spec.retry_token.clone();
+    let mut named = card.firmware.iter();
+    let named = named.find(|named| named.image.as_ref() == Some(image));
+    let name = named.map(|named| named.name.as_str());
     let known = kept
         .components
         .iter()
@@ -215,6 +245,7 @@ fn aim(card: &CardView, image: &FirmwareImage, kept: &mut CardRecord) {
     let fresh = ComponentRecord {
         component: image.component.clone(),
         image: image.facts.clone(),
+        image_name: name.map(str::to_owned),
         retry_token: token.clone(),
         attempts: 0,
         seq: None,
@@ -229,6 +260,8 @@ fn aim(card: &CardView, image: &FirmwareImage, kept: &mut CardRecord) {
         torn: None,
         observed_at: None,
         given_up: false,
+        brought: None,
+        has_left: false,
         security_version: None,
     };
     match known {
@@ -240,8 +273,11 @@ fn aim(card: &CardView, image: &FirmwareImage, kept: &mut CardRecord) {
             if !same && !is_under_way(one) {
                 kept.failures
                     .retain(|failure| failure.component.as_ref() != Some(&image.component));
-                let one = &mut kept.components[index];
                 let same_bytes = one.image.digest == image.facts.digest;
+                if !same_bytes {
+                    drift::forget_component(kept, &image.component);
+                }
+                let one = &mut kept.components[index];
                 // What waits there does not go away by another wish; it is written over.
                 let stays = same_bytes || one.written_at.is_some() && awaits_cycle(one);
                 *one = ComponentRecord {
@@ -250,9 +286,13 @@ fn aim(card: &CardView, image: &FirmwareImage, kept: &mut CardRecord) {
                     written_at: one.written_at.take().filter(|_| stays),
                     pending: one.pending.take(),
                     torn: one.torn.take(),
+                    has_left: one.has_left && same_bytes,
                     security_version: one.security_version,
                     ..fresh
                 };
+            } else if same && one.image_name.is_some() {
+                // The same bytes may go by another name now.
+                one.image_name = fresh.image_name;
             }
         }
     }

@@ -126,8 +126,15 @@ fn needed(view: &View, now: Timestamp) -> Vec<String> {
 
 /// Keeps the inspection as long as the domain is not at rest, and asks for one where it leaves
 /// its rest. `is_awaited`: whether something waits for it. What it names may change meanwhile: a
-/// report that answers it was made since it was asked for, whenever it was named.
-pub(crate) fn follow(view: &View, record: &mut DpuHostStatus, is_awaited: bool, now: Timestamp) {
+/// report that answers it was made since it was asked for, whenever it was named. `then`: the view of which
+/// it is to name what is needed.
+pub(crate) fn follow(
+    view: &View,
+    then: &View,
+    record: &mut DpuHostStatus,
+    is_awaited: bool,
+    now: Timestamp,
+) {
     let rested = view
         .host
         .status
@@ -142,6 +149,6 @@ pub(crate) fn follow(view: &View, record: &mut DpuHostStatus, is_awaited: bool, 
     let asked_at = kept.or_else(|| begins.then_some(Time(now)));
     record.inspection = asked_at.map(|asked_at| Inspection {
         asked_at,
-        reports: needed(view, now),
+        reports: needed(then, now),
     });
 }

@@ -2,6 +2,7 @@
 
 mod images;
 mod power;
+mod repairs;
 mod services;
 mod wipes;
 
@@ -118,6 +119,7 @@ pub fn violations(view: &View, plan: &Plan, now: Timestamp) -> Vec<String> {
             "an unknown record was changed",
         );
     }
+    repairs::are_allowed(asked, plan, &before, now, &mut check);
     let is_read = inspection::unread(view, now).is_empty();
     check(
         is_read || taint::holds(&before) || !taint::holds(after),

@@ -142,10 +142,18 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
         .flatten();
     let of_images = record.cards.iter().flat_map(|card| {
         let good = card.last_good.iter().map(|good| &good.seen_at);
-        let slots = card.slots.iter().filter_map(|one| one.seen_at.as_ref());
+        let slots = card.slots.iter();
+        let slots = slots.flat_map(|one| one.seen_at.iter().chain(&one.first_at));
         let back = card.roll_back.iter().map(|back| &back.since);
         let cycled = card.cycled.iter().map(|cycled| &cycled.at);
-        good.chain(back).chain(cycled).chain(slots)
+        let drift = card.drift.iter();
+        let drift = drift.flat_map(|one| std::iter::once(&one.since).chain(&one.steady_since));
+        let repairs = card
+            .repairs
+            .iter()
+            .filter_map(|repairs| repairs.last_at.as_ref());
+        let known = good.chain(back).chain(cycled).chain(slots);
+        known.chain(drift).chain(repairs)
     });
     let of_components = record.cards.iter().flat_map(|card| {
         let components = card.components.iter().flat_map(|one| {
@@ -186,7 +194,8 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
         .iter()
         .flat_map(|card| {
             let components = card.components.iter().map(|one| one.attempts);
-            components.chain([card.attempts])
+            let repairs = card.repairs.iter().map(|repairs| repairs.begun);
+            components.chain(repairs).chain([card.attempts])
         })
         .chain([record.seq])
         .find(|count| !(0..=MOST).contains(count))

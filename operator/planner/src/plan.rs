@@ -15,8 +15,8 @@ use crate::reason::Reason;
 use crate::view::{CardView, View};
 use crate::wait::{self, as_decision, limited, weigh};
 use crate::{
-    card, custody, flash, give_back, host, inspection, joining, ledger, push, roll_back, services,
-    slot_power, taint, takedown, torn, wipe,
+    card, custody, flash, give_back, host, inspection, joining, ledger, push, repair, roll_back,
+    services, slot_power, taint, takedown, torn, wipe,
 };
 
 /// How long only to observe after the record turned out older than reality.
@@ -37,6 +37,8 @@ pub(crate) struct Verdict {
     pub(crate) booked: Option<TaintStep>,
     /// Whether something waits for everything to be read once more, or to be joined.
     pub(crate) awaits_inspection: bool,
+    /// The record with which a repair begins after that: what it goes by is to be read.
+    pub(crate) repairs_then: Option<DpuHostStatus>,
 }
 
 /// Decides what to do about a power domain at `now`.
@@ -54,6 +56,7 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
             taints_follow: false,
             booked: None,
             awaits_inspection: false,
+            repairs_then: None,
             decision: Decision::Stalled(why),
         };
         return project::finish(view, &before, before.clone(), &verdict, now);
@@ -134,6 +137,7 @@ fn everyone(view: &View, intent: Intent, record: &mut DpuHostStatus, now: Timest
         taints_follow: false,
         booked: None,
         awaits_inspection: false,
+        repairs_then: None,
     }
 }
 
@@ -157,12 +161,21 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
     // Without a policy, only what was begun is being undone.
     let mode = spec.map_or(PolicyMode::Enforce, |spec| spec.mode);
     let (mut host, mut cards) = intents(view, record, spec, now);
+    let drifted = spec.filter(|spec| repair::may_be(record, spec));
+    let drifted = drifted.filter(|_| !is_about_to_act(view, record, spec, (&host, &cards), now));
+    let repair = drifted.map_or_else(repair::Next::default, |spec| {
+        repair::next(view, record, spec, now)
+    });
+    if let Some(begun) = repair.begins {
+        *record = begun;
+        (host, cards) = intents(view, record, spec, now);
+    }
     let goes_ahead = |intent: &Intent| mode == PolicyMode::Enforce || undoes_deleted(view, intent);
     // It is read meanwhile: else each of the two would be awaited again after the other.
     let first = joining::awaited(view).or_else(|| inspection::awaited(view, now));
-    let mut awaits_inspection = false;
+    let mut awaits_inspection = repair.awaits_reading.is_some();
     if let Some(first) = first.as_ref().filter(|_| mode == PolicyMode::Enforce) {
-        awaits_inspection = taint::put_off(&mut cards, first);
+        awaits_inspection |= taint::put_off(&mut cards, first);
     }
     let booked = taint_step(&host, &cards).filter(|step| goes_ahead(&Intent::Taint(step.clone())));
     if let Some(step) = &booked {
@@ -181,7 +194,7 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
         PolicyMode::Plan => show_only(&mut host, &mut cards, &only_shown, held_back),
         PolicyMode::Observe => observe_only(&mut host, &mut cards, held_back),
     }
-    let mut retries = Vec::new();
+    let mut retries = repair.retries;
     let (drafts, mut refusals) = admit(record, drafts, now);
     let (drafts, too_early) = put_off(drafts, first.as_ref());
     awaits_inspection |= !too_early.is_empty();
@@ -227,6 +240,7 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
         taints_follow: mode == PolicyMode::Enforce || host::is_going(view),
         booked,
         awaits_inspection,
+        repairs_then: repair.awaits_reading,
     }
 }
 
@@ -306,6 +320,24 @@ fn intents(
         .collect();
     let host = host_intent(view, record, now);
     (torn::guarded(view, record, host, now), cards)
+}
+
+/// Whether any machine is to do something now, or in a while. What is refused until a person does something
+/// is neither.
+fn is_about_to_act(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: Option<&DpuBootPolicySpec>,
+    (host, cards): (&Intent, &[Intent]),
+    now: Timestamp,
+) -> bool {
+    let mut drafts = collect(view, record, spec, cards, host, now);
+    drafts.retain(|draft| torn::forbids(view, record, draft, now).is_none());
+    let (admitted, refused) = admit(record, drafts, now);
+    let is_put_off = |one: &admit::Refusal| {
+        matches!(one.instead, Intent::Wait(..)) || admit::tried_again(record, &one.draft).is_some()
+    };
+    taint_step(host, cards).is_some() || !admitted.is_empty() || refused.iter().any(is_put_off)
 }
 
 /// The hold by taint that begins or ends now.

@@ -14,14 +14,17 @@ use crate::arriving::arriving;
 use crate::card;
 use crate::card_record::writing_end;
 use crate::decision::{Decision, Finalizers, Plan, Transition};
+use crate::drift_words;
 use crate::firmware_record;
 use crate::inspection;
 use crate::intent::{Intent, Limit, TaintStep};
 use crate::ledger;
 use crate::plan::Verdict;
 use crate::reason::Reason;
+use crate::repair;
 use crate::roll_back;
 use crate::show_card::{ROLLING_BACK, show_card};
+use crate::show_drift;
 use crate::show_inventory::show_host_inventory;
 use crate::shown::{Shown, show_channel};
 use crate::slot_power;
@@ -54,7 +57,10 @@ pub(crate) fn finish(
         before.clone()
     } else {
         show_host(view, &mut record, verdict, now);
-        inspection::follow(view, &mut record, verdict.awaits_inspection, now);
+        let then = verdict.repairs_then.as_ref();
+        let then = then.map(|then| repair::with_record(view, then));
+        let needs = then.as_ref().unwrap_or(view);
+        inspection::follow(view, needs, &mut record, verdict.awaits_inspection, now);
         show_host_inventory(view, before, &mut record, &verdict.decision, now);
         record.clone()
     };
@@ -85,7 +91,7 @@ pub(crate) fn finish(
         service_accounts: service_accounts(&verdict.decision),
         renewed_accounts: renewed_accounts(view, before, &host_status, now),
         withdrawn_accounts: withdrawn_accounts(view, &cards),
-        events: transitions(view, before, &host_status, &cards, verdict),
+        events: transitions(view, before, &host_status, &cards, verdict, now),
         look_again: look_again(view, known, verdict, now),
         decision: verdict.decision.clone(),
         host_status,
@@ -302,6 +308,7 @@ fn transitions(
     after: &DpuHostStatus,
     cards: &[(String, DpuStatus)],
     verdict: &Verdict,
+    now: Timestamp,
 ) -> Vec<Transition> {
     let mut events = Vec::new();
     // A hold that ended as it should is told by its cards getting Ready; one that was only
@@ -364,6 +371,10 @@ fn transitions(
             events.push(Transition::cancelled_but_armed(name));
         }
         events.extend(gives_up(before, after, card));
+        events.extend(show_drift::repair(before, after, card, now));
+        let drifts = show_drift::transitions(before, after, card);
+        let is_told = drifts.iter().any(|drift| drift.warning);
+        events.extend(drifts);
         if was == status.phase {
             continue;
         }
@@ -372,6 +383,9 @@ fn transitions(
             Some(Phase::Stalled | Phase::Degraded) => {
                 let reason = condition::find(&status.conditions, READY)
                     .map_or_else(|| "Stalled".to_owned(), |ready| ready.reason.clone());
+                if is_told && drift_words::is_reason(&reason) {
+                    continue;
+                }
                 events.push(Transition {
                     card: Some(name.clone()),
                     reason,
@@ -476,6 +490,7 @@ fn look_again(
         .chain(slot_power::due(view, record, now))
         .chain(takedown::due(view, record))
         .chain(wipe::due(view))
+        .chain(repair::due(view, record))
         .chain(installs)
         .chain(arriving(&view.host.metadata, now))
         .chain(just_after)

@@ -204,7 +204,15 @@ reasons! {
     /// Firmware is written at the card that may not run: nobody wants it any more, or it is not trusted any more. No BMC takes it back.
     FirmwareArmed => AtOnce("Name an image that may go there in firmwareRefs, which is written over it; or want and trust that one again; or power the card off and on yourself, which lets it run"),
     /// The card's firmware was seen to run as wanted, and somebody else has changed it since.
-    FirmwareChanged => AtOnce("Find out who did; then change retryToken on the Dpu to have the wanted version written again, or name what runs in firmwareRefs"),
+    FirmwareChanged => AtOnce("Find out who did; then change retryToken on the Dpu to have the wanted version written again, or name what runs in firmwareRefs, or drop that image from it"),
+    /// The card was seen to run its image, and somebody else has put another one in its place since.
+    SystemChanged => AtOnce("Find out who did; then change retryToken on the Dpu to have the wanted image installed again, or name what runs in imageRef"),
+    /// The card was seen to run its image and has booted another one of its own disk, and nobody has seen that its boot order was changed: Lockstep had not put it right, or the wanted one does not come up.
+    OtherSlotRuns => AtOnce("See at the card's console whether the wanted slot comes up, and whether its boot order was put right: failed in the status of the DpuHost, the policy's mode, paused, the role of the host; then reboot the card into the wanted entry, or change retryToken on the Dpu, or name what runs in imageRef"),
+    /// An image that brings firmware along has put another version in the place of the one that `firmwareRefs` name.
+    FirmwareContradicted => AtOnce("Name in firmwareRefs what the image brings, or drop that component from it; or name an image in imageRef that brings what firmwareRefs say, and change retryToken on the Dpu with it"),
+    /// The card's image was put back as often as the policy's `onDrift` has it put back, and somebody has put another one in its place again.
+    DriftRepairsSpent => AtOnce("Find out who changes it; then change retryToken on the Dpu, which has it installed again and may be followed by as many repairs, or name what runs in imageRef"),
     /// The wanted image did not come up, and the card runs the one again that it was last seen to run.
     RolledBack => AtOnce("Look at failures in the status of its DpuHost; then change retryToken on the Dpu to have the wanted image tried again, or name another one in imageRef; one that names what runs accepts it"),
     /// The card runs the system of its image, and not all the firmware that the image brings.

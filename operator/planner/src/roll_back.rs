@@ -19,6 +19,7 @@ use lockstep_crds::host::{BackTo, CardRecord, GoodImage, NamedImage, RollBack};
 use crate::card::machine;
 use crate::card_record::install_end;
 use crate::decision::Explanation;
+use crate::drift_words;
 use crate::failure;
 use crate::intent::Intent;
 use crate::leave::goes_on;
@@ -26,6 +27,7 @@ use crate::reason::Reason;
 use crate::requirement::Judgement;
 use crate::road;
 use crate::room;
+use crate::shown::whole;
 use crate::takedown;
 use crate::vetting::{self, Vetting};
 use crate::view::{CardView, Fallback, View, Wanted, record_about};
@@ -213,7 +215,8 @@ pub(crate) fn begin_if_due(
         }
         Aim::Golden(golden) => (golden.image.clone(), Some(golden)),
     };
-    let since = kept.roll_back.take().map_or(Time(now), |back| back.since);
+    let since = kept.roll_back.take().map(|back| back.since);
+    let since = since.unwrap_or_else(|| Time(whole(now)));
     kept.roll_back = Some(RollBack {
         from: wanted.clone(),
         since,
@@ -346,11 +349,19 @@ pub(crate) fn stay_aimed(view: &View, kept: &mut CardRecord, now: Timestamp) {
 /// What people read of a card that went back, as long as nobody wants something else of it.
 pub(crate) fn went_back(kept: &CardRecord, back: &RollBack) -> Explanation {
     let observed = kept.observed_at.as_ref();
-    let observed = observed.map_or_else(String::new, |at| format!(" since {}", at.0));
+    let observed = observed.map_or_else(String::new, |at| format!(" since {}", whole(at.0)));
     let (runs, why) = (named(kept.back_to()), why(kept, back));
     Explanation::new(
         Reason::RolledBack,
         format!("runs {runs}{observed}, because {why}"),
+    )
+}
+
+/// What helps a card that went back and runs something else by now.
+pub(crate) fn remedy(kept: &CardRecord, back: &RollBack) -> String {
+    let (to, from) = (named(kept.back_to()), &back.from.version);
+    format!(
+        "Find out who did; then name {to} in imageRef to have it back; another retryToken on the Dpu tries {from} again"
     )
 }
 
@@ -394,6 +405,11 @@ fn why(kept: &CardRecord, back: &RollBack) -> String {
     }
 }
 
+fn is_of_others(reason: Reason) -> bool {
+    let others = [Reason::OtherSlotRuns, Reason::FirmwareContradicted];
+    drift_words::is_reason(reason.as_str()) || others.contains(&reason)
+}
+
 /// An intent of a card that goes back says so.
 pub(crate) fn told(kept: &CardRecord, card: &CardView, intent: Intent) -> Intent {
     let Some(back) = goes_back(kept, card) else {
@@ -407,6 +423,10 @@ pub(crate) fn told(kept: &CardRecord, card: &CardView, intent: Intent) -> Intent
     };
     match intent {
         Intent::Stall(why) if why.reason == Reason::RolledBack => Intent::Stall(why),
+        // It had gone back, and that is not why it is not as wanted.
+        Intent::Stall(why) if kept.observed_at.is_some() && is_of_others(why.reason) => {
+            Intent::Stall(why)
+        }
         Intent::Stall(why) => Intent::Stall(explained(why)),
         Intent::Wait(why, limit) => Intent::Wait(explained(why), limit),
         Intent::Hold(why) => Intent::Hold(explained(why)),

@@ -11,11 +11,13 @@ use crate::approval::is_refusal;
 use crate::bundle;
 use crate::card;
 use crate::decision::Decision;
+use crate::drift_words;
 use crate::firmware;
 use crate::intent::Intent;
 use crate::reason::Reason;
 use crate::roll_back;
 use crate::show_choice::show_choice;
+use crate::show_drift::show_drift;
 use crate::show_filesystems::show_filesystems;
 use crate::show_inventory::{is_under_way, show_card_inventory};
 use crate::show_services::show_services;
@@ -89,6 +91,7 @@ pub(crate) fn show_card(
     );
     show_filesystems(record, card, &mut status, now);
     show_choice(view, card, &mut status, now);
+    show_drift(view, record, card, &mut status, now);
     show_services(view, record, card, intent, &mut status, now);
     // A card that has nothing to do itself may still wait for its host.
     let reconciling = condition::find(&status.conditions, condition::RECONCILING).is_some();
@@ -145,7 +148,9 @@ fn phase(
     let at_work =
         !wipe::is_aimed(card) && installed && runs_it && clean && firm && record.hold.is_none();
     let back = kept.and_then(|kept| Some((kept, roll_back::goes_back(kept, card)?)));
+    let drifted = kept.and_then(|kept| drift_words::in_short(card, kept));
     let running = || match back {
+        _ if let Some(why) = &drifted => (Phase::Degraded, Shown::stalled(why)),
         None => running(version),
         Some((kept, back)) => {
             let why = roll_back::went_back(kept, back);
@@ -161,6 +166,9 @@ fn phase(
     match intent {
         Intent::Hold(why) if is_refusal(intent) => (Phase::Discovered, Shown::idle(why)),
         Intent::Stall(why) if at_work && is_of_the_domain(why.reason) => running(),
+        Intent::Stall(why) if at_work && drift_words::is_reason(why.reason.as_str()) => {
+            (Phase::Degraded, Shown::stalled(why))
+        }
         Intent::Stall(why)
             if matches!(
                 why.reason,

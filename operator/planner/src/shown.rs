@@ -9,6 +9,12 @@ use lockstep_crds::condition::{self, BMC_CHANNEL_INSECURE, READY, RECONCILING, S
 use crate::decision::Explanation;
 use crate::reason::Reason;
 
+/// That time as the API server hands it out again: a message that names a fraction of a second would be
+/// another one after the next read.
+pub(crate) fn whole(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
+
 /// What the three kstatus conditions say.
 pub(crate) struct Shown {
     ready: bool,

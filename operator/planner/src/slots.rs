@@ -16,7 +16,7 @@ use lockstep_crds::report::{BmcReport, BootEntryReport};
 use crate::card::machine;
 use crate::retire;
 use crate::road::{Way, untold};
-use crate::view::{CardView, Wanted};
+use crate::view::{CardView, View, Wanted};
 use crate::whole_card;
 
 /// The boot target that leads to a boot entry.
@@ -160,6 +160,7 @@ pub(crate) fn book_install(
             image: image.clone(),
             configuration: configuration.map(Inputs::digest),
             seen_at: None,
+            first_at: None,
         },
     );
 }
@@ -175,15 +176,35 @@ fn put(kept: &mut CardRecord, slot: &ImageSlot, record: SlotRecord) {
     }
 }
 
-/// Books what the card is seen to run from a slot, once that is concluded.
-pub(crate) fn notice(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
+/// Books what the card is seen to run from a slot, once that is concluded, and that its boot order leads
+/// there.
+pub(crate) fn notice(
+    view: &View,
+    card: &CardView,
+    is_busy: bool,
+    kept: &mut CardRecord,
+    now: Timestamp,
+) {
     let Some(digest) = card.live_os(now).and_then(|os| os.image_digest.as_ref()) else {
         return;
     };
-    let runs = kept.image.as_ref().map(|image| &image.digest) == Some(digest);
-    if !runs || kept.observed_at.is_none() {
+    let image = kept.image.as_ref().filter(|image| image.digest == *digest);
+    let (Some(image), Some(_)) = (image.cloned(), &kept.observed_at) else {
+        return;
+    };
+    notice_image(card, kept, digest, now);
+    let facts = view.card_bmc(card, now).filter(|_| !is_busy);
+    if facts.is_none_or(|facts| is_first(facts, &image) != Some(true)) || led_to(kept, &image) {
         return;
     }
+    let mut slots = kept.slots.iter_mut();
+    if let Some(held) = slots.find(|one| one.image.digest == image.digest) {
+        // A clock that was put back since makes it no older than what it counts from.
+        held.first_at = kept.observed_at.clone().max(Some(Time(now)));
+    }
+}
+
+fn notice_image(card: &CardView, kept: &mut CardRecord, digest: &String, now: Timestamp) {
     let mut slots = kept.slots.iter_mut();
     if let Some(held) = slots.find(|one| one.image.digest == *digest) {
         held.seen_at.get_or_insert(Time(now));
@@ -205,7 +226,56 @@ pub(crate) fn notice(card: &CardView, kept: &mut CardRecord, now: Timestamp) {
             image: image.clone(),
             configuration: configuration.as_ref().map(Inputs::digest),
             seen_at: Some(Time(now)),
+            first_at: None,
         };
         put(kept, slot, record);
+    }
+}
+
+/// Whether the card's boot order was seen to lead to that image since the card got it.
+fn led_to(kept: &CardRecord, image: &ImageFacts) -> bool {
+    let mut slots = kept.slots.iter();
+    let held = slots.find(|one| one.image.digest == image.digest);
+    let first = held.and_then(|held| held.first_at.as_ref());
+    let seen = kept.observed_at.as_ref();
+    first.is_some_and(|first| seen.is_some_and(|seen| seen.0 <= first.0))
+}
+
+/// Whether that is another image of the card's own disk than the one that it is to run from there.
+pub(crate) fn holds_beside(kept: &CardRecord, digest: &str) -> bool {
+    let image = kept.image.as_ref();
+    let is_beside = |image: &ImageFacts| image.slot.is_some() && image.digest != digest;
+    let good = kept.last_good.as_ref().map(|good| &good.image);
+    let mut held = kept.slots.iter().map(|one| &one.image).chain(good);
+    image.is_some_and(is_beside) && held.any(|held| held.digest == digest)
+}
+
+/// Whether the card booted another image of its own disk, and that this is somebody's change is not seen: that
+/// its boot order led to the wanted one, and leads elsewhere now.
+pub(crate) fn booted_another(kept: &CardRecord, digest: &str, facts: Option<&BmcReport>) -> bool {
+    let is_changed = kept.image.as_ref().is_some_and(|image| {
+        let is_first = facts.and_then(|facts| is_first(facts, image));
+        led_to(kept, image) && is_first == Some(false)
+    });
+    kept.observed_at.is_some() && holds_beside(kept, digest) && !is_changed
+}
+
+/// What is known of why another slot was booted, in words.
+pub(crate) fn why_another(
+    kept: &CardRecord,
+    slot: &ImageSlot,
+    facts: Option<&BmcReport>,
+) -> String {
+    let entry = &slot.boot_entry;
+    let image = kept.image.as_ref();
+    let is_first = image.and_then(|image| is_first(facts?, image));
+    if is_first == Some(true) {
+        format!(
+            "{entry} leads its boot order, so its system does not come up, or somebody booted the other one once or has put it into that slot"
+        )
+    } else if image.is_some_and(|image| led_to(kept, image)) {
+        format!("{entry} was seen to lead its boot order, and where that leads now is not told")
+    } else {
+        format!("{entry} was not seen to lead its boot order since")
     }
 }

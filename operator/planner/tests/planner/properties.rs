@@ -3,6 +3,7 @@
 //!
 //! `PROPTEST_CASES=20000 cargo test -p lockstep-planner properties` looks further.
 
+mod drifts;
 mod events;
 mod flashes;
 mod versions;
@@ -22,7 +23,9 @@ use lockstep_planner::Decision;
 use lockstep_planner::view::{NodeSeen, Readiness};
 use proptest::prelude::*;
 
-use events::{events, failures, golden_image, happen, http_boots, http_offers, methods, updates};
+use events::{
+    events, failures, golden_image, happen, http_boots, http_offers, methods, on_drift, updates,
+};
 
 use crate::world::machine::{HttpBoot, Machine, Update};
 use crate::world::operator::Crash;
@@ -49,6 +52,7 @@ struct Start {
     node: bool,
     host_on: bool,
     cards_run: bool,
+    repairs: bool,
     /// The first card boots with its BMC alone.
     restarted: bool,
     methods: Vec<AllowedMethod>,
@@ -82,7 +86,11 @@ fn starts() -> impl Strategy<Value = Start> {
         any::<bool>(),
         any::<bool>(),
         prop::bool::weighted(0.3),
-        (prop::bool::weighted(0.3), prop::bool::weighted(0.15)),
+        (
+            prop::bool::weighted(0.3),
+            prop::bool::weighted(0.15),
+            any::<bool>(),
+        ),
     );
     let pushes = (prop::bool::weighted(0.7), prop::bool::weighted(0.8));
     let ways = (
@@ -105,7 +113,7 @@ fn starts() -> impl Strategy<Value = Start> {
                 disrupt,
                 node,
                 host_on,
-                (cards_run, restarted),
+                (cards_run, restarted, repairs),
             ),
             (methods, uefi_http, makes_of_http, updates, makes_of_updates, pushes),
         )| Start {
@@ -127,6 +135,7 @@ fn starts() -> impl Strategy<Value = Start> {
             node,
             host_on,
             cards_run,
+            repairs,
             restarted,
             methods,
             pushes,
@@ -223,6 +232,7 @@ fn begin_policy(policy: &mut DpuBootPolicySpec, start: &Start) {
     policy.install.os_timeout_seconds = 400;
     policy.install.firmware_timeout_seconds = 300;
     policy.install.on_failure = start.on_failure;
+    policy.on_drift = on_drift(start.repairs);
     policy.install.golden_image_ref = golden_image(start.golden);
     policy.install.shutdown_grace_seconds = start.grace;
     if start.guess {

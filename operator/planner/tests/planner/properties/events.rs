@@ -4,6 +4,7 @@ use lockstep_crds::boot_policy::{
     AllowedMethod, OnInstallFailure, OnTimeout, PolicyMode, WaitUntil,
 };
 use lockstep_crds::dpu::Pairing;
+use lockstep_crds::drift::OnDrift;
 use lockstep_crds::host::{HostRole, TrustDomain};
 use lockstep_crds::observed::{BootStage, Knowledge, Offer};
 use lockstep_crds::{DpuBootPolicy, LocalRef};
@@ -59,6 +60,8 @@ pub enum Event {
     OnTimeout(OnTimeout),
     OnFailure(OnInstallFailure),
     Golden(bool),
+    /// Whether the policy puts back what somebody changes.
+    Repairs(bool),
     /// The system of a version does not come up any more, or does again.
     Breaks(&'static str, bool),
     HostStage(BootStage),
@@ -111,6 +114,8 @@ pub enum OfCard {
     BootEntry(Option<Offer>),
     Entries(Entries),
     Reboot,
+    /// Somebody installs that version by other means.
+    Reinstalls(&'static str),
     Updates(Option<Offer>),
     MakesOfUpdates(Update),
     Firmware(Option<&'static str>),
@@ -229,6 +234,15 @@ pub fn golden_image(named: bool) -> Option<LocalRef> {
     named.then(|| LocalRef {
         name: GOLDEN.to_owned(),
     })
+}
+
+/// Whether what somebody changes is put back.
+pub fn on_drift(repairs: bool) -> OnDrift {
+    if repairs {
+        OnDrift::Repair
+    } else {
+        OnDrift::Show
+    }
 }
 
 fn versions() -> impl Strategy<Value = Option<&'static str>> {
@@ -406,6 +420,7 @@ fn of_card() -> impl Strategy<Value = OfCard> {
         1 => http_offers().prop_map(OfCard::BootEntry),
         2 => entries().prop_map(OfCard::Entries),
         3 => Just(OfCard::Reboot),
+        2 => prop_oneof![Just("os-1"), Just("os-2"), Just("ab-6")].prop_map(OfCard::Reinstalls),
         1 => http_offers().prop_map(OfCard::Updates),
         1 => updates().prop_map(OfCard::MakesOfUpdates),
         2 => firmware_versions().prop_map(OfCard::Firmware),
@@ -466,6 +481,7 @@ pub fn events() -> impl Strategy<Value = Event> {
         1 => timeouts.prop_map(Event::OnTimeout),
         1 => failures().prop_map(Event::OnFailure),
         1 => any::<bool>().prop_map(Event::Golden),
+        1 => prop::bool::weighted(0.8).prop_map(Event::Repairs),
         3 => (prop_oneof![Just("os-1"), Just("os-2"), Just("net-3"), Just("ab-6"), Just(GOLDEN)], any::<bool>())
             .prop_map(|(version, breaks)| Event::Breaks(version, breaks)),
         1 => any::<bool>().prop_map(Event::Conflict),
@@ -585,6 +601,9 @@ pub fn happen(world: &mut World, event: &Event, spare: &mut Option<DpuBootPolicy
         Event::Golden(named) => {
             world.edit_policy(|policy| policy.install.golden_image_ref = golden_image(*named));
         }
+        Event::Repairs(repairs) => {
+            world.edit_policy(|policy| policy.on_drift = on_drift(*repairs));
+        }
         Event::Breaks(version, true) => {
             world.broken.insert((*version).to_owned());
         }
@@ -676,6 +695,7 @@ fn happen_to_card(world: &mut World, index: usize, event: &OfCard) {
         OfCard::BootEntry(offer) => world.cards[index].machine.boot_entry.clone_from(offer),
         OfCard::Entries(what) => happen_to_entries(world, index, *what),
         OfCard::Reboot => world.reboot_card(index),
+        OfCard::Reinstalls(version) => world.installs_by_hand(index, version),
         OfCard::Updates(offer) => {
             let machine = &mut world.cards[index].machine;
             machine.simple_update.clone_from(offer);

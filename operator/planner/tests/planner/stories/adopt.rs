@@ -214,7 +214,7 @@ fn a_card_that_runs_something_else_by_now_is_not_shown_ready_whatever_holds_it()
         assert!(!says.contains("Ready:"), "{other:?}: {says}");
         world.edit_card(0, |card| card.paused = false);
         world.settle(secs(300));
-        assert_eq!(world.card_says(0), "Stalled Stalled: InstallFailed");
+        assert_eq!(world.card_says(0), "Stalled Stalled: SystemChanged");
         let message = world.card_message(0);
         assert!(message.contains("now reports image"), "{message}");
         assert_eq!(

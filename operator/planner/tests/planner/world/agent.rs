@@ -429,6 +429,9 @@ impl World {
         for wanted in of_cards.chain(of_firmware).chain(services) {
             let state = match self.store.iter().find(|i| i.digest == wanted.digest) {
                 Some(stored) if stored.state == ImageState::Verified => continue,
+                Some(stored) if stored.state == ImageState::Fetching && self.source_hangs => {
+                    continue;
+                }
                 Some(stored) if stored.state == ImageState::Fetching && self.source_ok => {
                     ImageState::Verified
                 }

@@ -153,6 +153,7 @@ impl World {
             ]
             .map(|version| (version.to_owned(), image(version)))
             .into(),
+            gone: BTreeSet::new(),
             vetted: BTreeMap::new(),
             broken: BTreeSet::new(),
             host_machine: Machine::new(serial("host1")),
@@ -193,6 +194,7 @@ impl World {
             host_agent: None,
             store: Vec::new(),
             source_ok: true,
+            source_hangs: false,
             conflicts: Vec::new(),
             card_conflicts: BTreeMap::new(),
             guards_intact: true,
@@ -206,6 +208,7 @@ impl World {
             wish_of: BTreeMap::new(),
             asked_of: BTreeMap::new(),
             boots: BTreeMap::new(),
+            repaired: BTreeMap::new(),
             strict: false,
             looked: None,
         }

@@ -913,7 +913,7 @@ impl World {
         card.disk = card.machine.first_slot().or(card.disk.take());
     }
 
-    fn written(&mut self, index: usize, image: ImageFacts) {
+    pub(super) fn written(&mut self, index: usize, image: ImageFacts) {
         let card = &mut self.cards[index];
         if image.slot.is_none() {
             card.disk = Some(image);

@@ -10,6 +10,7 @@ pub mod effects;
 pub mod host_agent;
 pub mod machine;
 pub mod operator;
+pub mod others;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +21,7 @@ use lockstep_crds::image::FirmwareWriter;
 use lockstep_crds::report::{FilesystemReport, StoredImage};
 use lockstep_crds::service::ServicesReport;
 use lockstep_crds::wipe::WipeResult;
-use lockstep_crds::{Dpu, DpuBootPolicy, DpuHost, DpuReportSpec};
+use lockstep_crds::{Dpu, DpuBootPolicy, DpuBootPolicySpec, DpuHost, DpuReportSpec};
 use lockstep_planner::choice::{Choice, choose};
 use lockstep_planner::decision::TaintEffect;
 use lockstep_planner::inventory::JoinedHost;
@@ -107,6 +108,8 @@ pub struct World {
     pub host: Option<DpuHost>,
     pub policy: Option<DpuBootPolicy>,
     pub catalogue: BTreeMap<String, ImageFacts>,
+    /// Firmware whose `DpuImage` is gone, by version.
+    pub gone: BTreeSet<String>,
     /// What is found of images, by version; nothing is against the others.
     pub vetted: BTreeMap<String, Vetting>,
     /// Versions whose system never comes up.
@@ -126,6 +129,8 @@ pub struct World {
     pub store: Vec<StoredImage>,
     /// Whether the source of images gives them out.
     pub source_ok: bool,
+    /// What the store fetches takes for ever.
+    pub source_hangs: bool,
     pub conflicts: Vec<String>,
     pub card_conflicts: BTreeMap<String, Vec<String>>,
     pub guards_intact: bool,
@@ -149,6 +154,8 @@ pub struct World {
     pub asked_of: BTreeMap<i64, Option<String>>,
     /// Images whose installs were begun, by card and wish, in their order.
     pub boots: BTreeMap<(usize, usize), Vec<String>>,
+    /// How often each card was put back for its present wish, by its serial number.
+    pub repaired: BTreeMap<String, others::Repaired>,
     /// Every plan is asked for twice: what is recorded must not ask for another write.
     pub strict: bool,
     /// What the last plan was made from, and when it wanted to look again.
@@ -215,11 +222,7 @@ impl World {
             requirements: card.requirements.clone(),
             brought: card.brought.clone(),
             configuration: card.configuration.clone(),
-            firmware: card
-                .firmware
-                .iter()
-                .map(|version| self.firmware(version))
-                .collect(),
+            firmware: self.firmware_of(card, &dpu),
             services: card
                 .services
                 .iter()
@@ -237,21 +240,36 @@ impl World {
         Some(view)
     }
 
+    /// The policy names it, so without one, and as long as a choice that says more is not made, there is none.
+    fn firmware_of(&self, card: &Card, dpu: &Dpu) -> Vec<WantedFirmware> {
+        let policy = self.policy.as_ref().map(|policy| &policy.spec);
+        let decides = |policy: &DpuBootPolicySpec| {
+            let mut choices = policy.image_choices.iter();
+            choices.any(|one| one.firmware_refs.is_some())
+        };
+        let is_chosen = !matches!(self.choice(card, dpu), Choice::NotKnown(_));
+        let is_known = policy.is_some_and(|policy| is_chosen || !decides(policy));
+        let named = card.firmware.iter().filter(|_| is_known);
+        named.map(|version| self.firmware(version)).collect()
+    }
+
     /// An image of that version for the BMC; the catalogue has none whose name ends so.
     fn firmware(&self, version: &str) -> WantedFirmware {
         let facts = build::image(version);
         WantedFirmware {
             name: version.to_owned(),
-            image: (!version.ends_with("missing")).then(|| FirmwareImage {
-                component: match build::writer(version) {
-                    FirmwareWriter::CardBmc => machine::FIRMWARE.to_owned(),
-                    FirmwareWriter::HostDevlink => machine::LISTED.to_owned(),
-                },
-                activation: build::activation(version),
-                writer: build::writer(version),
-                requirements: Vec::new(),
-                vetting: self.vetting(&facts),
-                facts,
+            image: (!version.ends_with("missing") && !self.gone.contains(version)).then(|| {
+                FirmwareImage {
+                    component: match build::writer(version) {
+                        FirmwareWriter::CardBmc => machine::FIRMWARE.to_owned(),
+                        FirmwareWriter::HostDevlink => machine::LISTED.to_owned(),
+                    },
+                    activation: build::activation(version),
+                    writer: build::writer(version),
+                    requirements: Vec::new(),
+                    vetting: self.vetting(&facts),
+                    facts,
+                }
             }),
         }
     }

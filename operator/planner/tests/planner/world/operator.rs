@@ -3,7 +3,7 @@
 
 use lockstep_crds::directive::Directive;
 use lockstep_crds::host::CardRecord;
-use lockstep_crds::{DpuHostStatus, FINALIZER};
+use lockstep_crds::{DpuHostStatus, DpuStatus, FINALIZER, condition};
 use lockstep_planner::decision::TaintEffect;
 use lockstep_planner::view::Wanted;
 use lockstep_planner::{Decision, Plan, View, invariants, plan};
@@ -200,6 +200,16 @@ impl World {
         );
     }
 
+    /// Nobody reads that all is as wanted of a card that runs something else.
+    fn is_not_ready_and_drifted(&self, status: &DpuStatus) {
+        let holds = |kind: &str| {
+            let found = condition::find(&status.conditions, kind);
+            found.is_some_and(|condition| condition.status == "True")
+        };
+        let both = holds(condition::READY) && holds(condition::DRIFTED);
+        assert!(!both, "ready and drifted\n{}", self.told());
+    }
+
     /// Finalizers, then the host's status. False if nothing may be begun.
     fn record(&mut self, view: &View, plan: &Plan) -> bool {
         let last = view.host.status.as_ref().map_or(0, |status| status.seq);
@@ -239,6 +249,7 @@ impl World {
         }
         let before = view.host.status.clone().unwrap_or_default();
         self.keeps_its_ends(&before, &stored(&plan.host_status));
+        self.counts_repairs(view, &before, &plan.host_status);
         let host = self.host.as_mut().unwrap();
         if differs(host.status.as_ref(), &plan.host_status) {
             host.status = Some(stored(&plan.host_status));
@@ -269,6 +280,7 @@ impl World {
         let mut lines = Vec::new();
         self.writes.withdrawn += plan.withdrawn_accounts.len();
         for (name, status) in &plan.cards {
+            self.is_not_ready_and_drifted(status);
             let found = self
                 .cards
                 .iter_mut()
