@@ -22,7 +22,7 @@ pub use media::{BootEntriesReport, BootEntryReport, MediaOwner, MediaReport, Pxe
 pub use os::{FilesystemReport, FilesystemState, OsReport};
 pub use store::{
     ArtefactSignature, ArtefactSignatures, BootStreamReport, ConfigurationTried, ImageState,
-    StoredImage, StoredSignature,
+    SeedSlot, StoredImage, StoredSignature,
 };
 pub use update::{BusyReport, ComponentReport, ComponentUpdate, UpdateReport, UpdateState};
 

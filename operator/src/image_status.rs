@@ -331,6 +331,8 @@ mod tests {
             signatures: Vec::new(),
             manifest: None,
             boot_stream: None,
+            seed_slot: None,
+            efi_program: None,
         }
     }
 

@@ -44,6 +44,8 @@ fn beyond(digest: &str) -> StoredImage {
         )),
         manifest: None,
         boot_stream: None,
+        seed_slot: None,
+        efi_program: None,
         signatures: Vec::new(),
     }
 }

@@ -97,6 +97,7 @@ pub fn bmc_report(
             boot_entry: Some(boot_entry(&facts.capabilities.boot_override)),
             simple_update: None,
             multipart_push: None,
+            max_image_bytes: None,
             reset_types: values(&facts.capabilities.reset),
             boot_targets: values(&facts.capabilities.boot_override),
             virtual_media: offer(&facts.capabilities.virtual_media),

@@ -66,6 +66,9 @@ pub fn lines<'a>(offers: impl IntoIterator<Item = &'a Offer>) -> String {
     lines
 }
 
+/// Where the header of such a program lies at the latest.
+pub const HEAD: usize = 1 << 16;
+
 /// Whether these are the first bytes of a program that UEFI loads, which is all that firmware
 /// takes by PXE.
 pub fn is_efi_program(head: &[u8]) -> bool {

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use kube::Client;
 use lockstep_crds::condition;
-use lockstep_crds::report::{BootStreamReport, ImageState, StoredImage};
+use lockstep_crds::report::{ImageState, StoredImage};
 use lockstep_store::{FetchError, FetchPhase, ImageRequest, Progress, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::site::boot_stream;
+use crate::site::image_look::{self, Seen};
 use crate::site::judge::Refusal;
 use crate::site::keyring::Keyring;
 use crate::site::wanted::WantedImage;
@@ -61,8 +61,8 @@ impl ImageKeeper {
             match self.fetch(&keyring, failures > 0, &mut furthest).await {
                 Ok(size) => {
                     let size = i64::try_from(size).ok();
-                    let stream = match boot_stream::read(&self.store, &self.wanted.digest).await {
-                        Ok(stream) => stream,
+                    let seen = match image_look::read(&self.store, &self.wanted.digest).await {
+                        Ok(seen) => seen,
                         Err(why) => {
                             let reason = Some("ImageUnreadable".to_owned());
                             if !self.tell(ImageState::Failed, size, reason, Some(why)).await {
@@ -75,7 +75,7 @@ impl ImageKeeper {
                         }
                     };
                     failures = 0;
-                    if !self.tell_verified(size, stream).await {
+                    if !self.tell_verified(size, seen).await {
                         return;
                     }
                     while self.store.info(&self.wanted.digest).is_some() {
@@ -171,9 +171,11 @@ impl ImageKeeper {
     }
 
     /// Tells that it is there, and what it is.
-    async fn tell_verified(&self, size: Option<i64>, stream: Option<BootStreamReport>) -> bool {
+    async fn tell_verified(&self, size: Option<i64>, seen: Seen) -> bool {
         let image = StoredImage {
-            boot_stream: stream,
+            boot_stream: seen.boot_stream,
+            seed_slot: Some(seen.seed_slot),
+            efi_program: Some(seen.efi_program),
             ..self.image(ImageState::Verified, size)
         };
         self.news.send(image).await.is_ok()
@@ -192,6 +194,8 @@ impl ImageKeeper {
             message: None,
             manifest: pin.map(|pin| pin.manifest.to_string()),
             boot_stream: None,
+            seed_slot: None,
+            efi_program: None,
             signatures: Vec::new(),
         }
     }

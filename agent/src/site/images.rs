@@ -184,6 +184,8 @@ mod tests {
             message: Some(message.to_owned()),
             manifest: None,
             boot_stream: None,
+            seed_slot: None,
+            efi_program: None,
             signatures: Vec::new(),
         };
         let first = failed("Unreachable", "a");

@@ -28,6 +28,7 @@ pub mod glances;
 pub mod host_door;
 mod http_boot;
 mod image_keeper;
+mod image_look;
 pub mod images;
 mod inquiry;
 mod install;

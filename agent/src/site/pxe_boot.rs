@@ -15,7 +15,7 @@ use tokio_util::io::StreamReader;
 
 use crate::durable::StateError;
 use crate::pxe::book::{Book, OfferError, Partial};
-use crate::pxe::offer::{Offer, addresses, is_efi_program};
+use crate::pxe::offer::{HEAD, Offer, addresses, is_efi_program};
 use crate::site::context::Site;
 use crate::site::execute::{End, Port};
 use crate::site::http_boot::require_boot_read;
@@ -24,9 +24,6 @@ use crate::site::machine::MachineKind;
 use crate::site::override_note::OverrideNote;
 use crate::site::plan::{Plan, staged_image};
 use crate::site::worker::Worker;
-
-/// Where the header of a program lies at the latest.
-const HEAD: usize = 1 << 16;
 
 impl Site {
     /// What is offered to the card of the object with that uid.

@@ -354,6 +354,8 @@ mod tests {
             message: None,
             manifest: None,
             boot_stream: None,
+            seed_slot: None,
+            efi_program: None,
             signatures: Vec::new(),
         };
         let images: Vec<_> = (0..40).map(|n| image(format!("sha256:{n:02}"))).collect();

@@ -60,6 +60,19 @@ impl Worker {
             }
         }
         self.report_components(report, bmc).await;
+        report.capabilities.max_image_bytes = self.max_image_bytes();
+    }
+
+    /// The longest image that the BMC takes, whatever is written of it: its service has one limit.
+    fn max_image_bytes(&self) -> Option<i64> {
+        let components = self.updates.component_offers.values();
+        let offers = self.updates.offer.iter().chain(components);
+        let most = offers.filter_map(|(_, read)| match read {
+            Reading::Read(offer) => offer.service.max_image_bytes,
+            Reading::NotOffered | Reading::NotRead(_) => None,
+        });
+        // A limit that no report can hold keeps no image away.
+        most.min().and_then(|most| i64::try_from(most).ok())
     }
 
     fn offers(&self) -> (Offer, Offer) {

@@ -251,6 +251,12 @@ impl Store {
         check_files(digest, &slots.files, files)
     }
 
+    /// Whether an image has one place for a card's seed, however long that is. Nothing is granted.
+    pub async fn takes_seed(&self, digest: Digest) -> Result<(), GrantError> {
+        let slots = self.inner.verified_slots(&digest).await?;
+        check_seed(digest, slots.seed, 0)
+    }
+
     /// The grant that a card has for an image, without changing its seed.
     pub fn granted(&self, digest: &Digest, card_key: &str) -> Option<Grant> {
         let state = lock(&self.inner.state);

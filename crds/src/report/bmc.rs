@@ -119,6 +119,10 @@ pub struct BmcCapabilities {
     /// The same that are sent to the BMC (`MultipartHttpPushUri`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multipart_push: Option<Offer>,
+    /// The longest image that this BMC takes for an update, in bytes (`MaxImageSizeBytes`); absent if
+    /// it does not say, and from agents that do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_image_bytes: Option<i64>,
     /// A restart of the BMC that restarts the whole card and is the way to have it boot what it is
     /// armed with (Intel IPU: `Manager.Reset`); absent from agents that do not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -17,6 +17,18 @@ open_enum! {
     }
 }
 
+open_enum! {
+    /// Where an image has room for the seed of the card that gets it.
+    pub enum SeedSlot {
+        /// In one place, as it must be.
+        One,
+        /// Nowhere.
+        Absent,
+        /// In more than one place, so nobody can say which is meant.
+        Ambiguous,
+    }
+}
+
 /// One image in the site's store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -45,6 +57,14 @@ pub struct StoredImage {
     /// What it is, if it is a boot stream (BFB) of BlueField cards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_stream: Option<BootStreamReport>,
+    /// Whether it has a seed slot, without which no card is installed with it; absent until all bytes
+    /// are there, and from agents that do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed_slot: Option<SeedSlot>,
+    /// Whether it is a program for UEFI (a PE file), which alone firmware loads by PXE; absent as
+    /// `seedSlot` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub efi_program: Option<bool>,
     /// Signatures of the image, as their sources gave them out; one that is not there has not been
     /// tried yet. Nobody has judged them: that is the operator's.
     #[schemars(length(max = 8))]
@@ -134,4 +154,33 @@ pub struct ConfigurationTried {
     #[schemars(length(max = 1024))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_agent_does_not_tell_is_not_known_and_a_later_word_is_kept() {
+        let read = |told: &serde_json::Value| -> StoredImage {
+            serde_json::from_value(told.clone()).unwrap()
+        };
+        let earlier = json!({"digest": "sha256:00", "state": "Verified", "sizeBytes": 7});
+        let image = read(&earlier);
+        assert_eq!((&image.seed_slot, image.efi_program), (&None, None));
+        assert_eq!(serde_json::to_value(&image).unwrap(), earlier);
+
+        let later = json!({
+            "digest": "sha256:00", "state": "Verified", "seedSlot": "Several", "efiProgram": false,
+        });
+        let image = read(&later);
+        assert_eq!(
+            image.seed_slot,
+            Some(SeedSlot::Unrecognized("Several".to_owned()))
+        );
+        assert_eq!(image.efi_program, Some(false));
+        assert_eq!(serde_json::to_value(&image).unwrap(), later);
+    }
 }

@@ -13,6 +13,7 @@ mod pxe_boot;
 mod reach;
 mod rest;
 mod service_door;
+mod stored_images;
 mod unreadable;
 mod updates;
 

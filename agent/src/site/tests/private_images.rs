@@ -10,7 +10,7 @@ use crate::site::images;
 use crate::site::signature_source::SignatureReader;
 use crate::site::wanted::{Wanted, WantedImage, WantedSignature, WantedSource};
 
-const REPORT: &str = "dpureports/site-s";
+pub(super) const REPORT: &str = "dpureports/site-s";
 
 fn reason(report: &Value) -> String {
     let image = &report["spec"]["images"][0];
@@ -19,7 +19,7 @@ fn reason(report: &Value) -> String {
 }
 
 /// A server of the image on loopback, as a source.
-async fn mirror(image: Vec<u8>) -> WantedSource {
+pub(super) async fn mirror(image: Vec<u8>) -> WantedSource {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/a.iso", listener.local_addr().unwrap());
     let router = Router::new().route("/a.iso", get(move || async move { image }));

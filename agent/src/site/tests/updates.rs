@@ -298,6 +298,41 @@ async fn a_restart_tells_by_its_note_how_far_it_had_come() {
 }
 
 #[tokio::test]
+async fn how_long_an_image_the_bmc_takes_is_told_and_a_longer_one_is_not_sent() {
+    let bench = bench();
+    bench.bmc.updates(|updates| {
+        updates.offer = Some(lockstep_redfish::UpdateService {
+            max_image_bytes: Some(100),
+            ..update_service()
+        });
+    });
+    let digest = publish(&bench.site.store).await;
+    let running = bench.start_named();
+    for (seq, kind) in [(1, "PushUpdate"), (2, "PullUpdate")] {
+        running.want(&[update(seq, kind, &digest)]);
+        let outcome = bench.outcome(CARD, seq).await;
+        assert_eq!(outcome["reason"], "ImageTooLong", "{outcome}");
+    }
+    let report = bench.api.get(CARD).unwrap();
+    let offers = &report["spec"]["bmc"]["capabilities"];
+    assert_eq!(offers["maxImageBytes"], 100);
+    assert!(bench.bmc.effects().is_empty());
+    running.end().await;
+
+    let bench = offering();
+    let running = bench.start_named();
+    let report = bench
+        .api
+        .until(CARD, |report| {
+            report["spec"]["bmc"]["capabilities"]["simpleUpdate"] == "Offered"
+        })
+        .await;
+    let offers = &report["spec"]["bmc"]["capabilities"];
+    assert!(offers["maxImageBytes"].is_null(), "{offers}");
+    running.end().await;
+}
+
+#[tokio::test]
 async fn a_bmc_without_updates_is_told_as_such_and_refused() {
     let bench = bench();
     let digest = publish(&bench.site.store).await;

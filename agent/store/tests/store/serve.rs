@@ -566,10 +566,13 @@ async fn seeds_need_a_slot_that_they_fit() {
     let plain = image(2, 10_000);
     let double = with_slot(with_slot(image(3, 10_000), 0, 512), 1024, 512);
     let single = with_slot(image(4, 10_000), 0, 512);
-    let mut errors = Vec::new();
+    let (mut errors, mut told) = (Vec::new(), Vec::new());
     for bytes in [&plain, &double, &single] {
         let origin = Origin::start(bytes).await;
         let info = store.fetch(&request(bytes, &[origin.url()])).await.unwrap();
+        // What is told before anything is granted is what a grant is refused for.
+        let takes = store.takes_seed(info.digest).await;
+        told.push(takes.map_err(|error| error.category()));
         store.grant(info.digest, "card", None).await.unwrap();
         let error = store
             .grant(info.digest, "card", Some(vec![1; 513]))
@@ -578,6 +581,7 @@ async fn seeds_need_a_slot_that_they_fit() {
         assert!(error.is_permanent() && !error.remedy().is_empty());
         errors.push(error);
     }
+    assert_eq!(told, [Err("NoSeedSlot"), Err("SeedSlotAmbiguous"), Ok(())]);
     assert!(matches!(errors[0], GrantError::NoSeedSlot { .. }));
     assert!(matches!(
         errors[1],

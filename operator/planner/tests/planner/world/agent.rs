@@ -10,8 +10,7 @@ use lockstep_crds::inspection::Inspected;
 use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{
-    CustodyState, Execution, ImageState, Outcome, Reachability, StoredImage, UpdateReport,
-    UpdateState, Vantage,
+    CustodyState, Execution, ImageState, Outcome, Reachability, UpdateReport, UpdateState, Vantage,
 };
 use lockstep_crds::{DpuHostStatus, DpuReportSpec};
 use lockstep_planner::view::Wanted;
@@ -19,6 +18,7 @@ use lockstep_planner::view::Wanted;
 use super::effects::firmware_update;
 use super::host_agent;
 use super::machine::{Coming, HttpBoot, Machine};
+use super::stored::stored;
 use super::{World, secs};
 
 /// What goes wrong with an effect.
@@ -439,16 +439,8 @@ impl World {
                 _ => ImageState::Failed,
             };
             self.store.retain(|image| image.digest != wanted.digest);
-            self.store.push(StoredImage {
-                signatures: Vec::new(),
-                digest: wanted.digest.clone(),
-                reason: (state == ImageState::Failed).then(|| "NotFound".to_owned()),
-                message: (state == ImageState::Failed).then(|| "404".to_owned()),
-                state,
-                size_bytes: None,
-                manifest: None,
-                boot_stream: None,
-            });
+            let bytes = self.bytes.get(&wanted.digest);
+            self.store.push(stored(wanted, state, bytes));
         }
         if before != self.store {
             self.writes.agents += 1;

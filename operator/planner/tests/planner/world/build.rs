@@ -193,6 +193,7 @@ impl World {
             agent: SiteAgent::new(),
             host_agent: None,
             store: Vec::new(),
+            bytes: BTreeMap::new(),
             source_ok: true,
             source_hangs: false,
             conflicts: Vec::new(),

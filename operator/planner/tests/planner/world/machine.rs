@@ -67,6 +67,8 @@ pub struct Machine {
     /// `None`: its agent does not tell.
     pub simple_update: Option<Offer>,
     pub multipart_push: Option<Offer>,
+    /// The longest image that it takes for an update; `None`: it does not say.
+    pub max_image_bytes: Option<i64>,
     pub makes_of_updates: Update,
     /// What its agent remembers of one, and what its task says.
     pub update: Option<UpdateReport>,
@@ -271,6 +273,7 @@ impl Machine {
             uefi_http: Some(Offer::NotOffered),
             simple_update: Some(Offer::NotOffered),
             multipart_push: Some(Offer::NotOffered),
+            max_image_bytes: None,
             makes_of_updates: Update::Writes,
             update: None,
             firmware: ("bmc-a".to_owned(), None),
@@ -432,6 +435,7 @@ impl Machine {
             capabilities: BmcCapabilities {
                 simple_update: self.simple_update.clone(),
                 multipart_push: self.multipart_push.clone(),
+                max_image_bytes: self.max_image_bytes,
                 uefi_http: self.uefi_http.clone(),
                 network_boot: self.network_boot.clone(),
                 card_restart: self.card_restart.clone(),

@@ -11,6 +11,7 @@ pub mod host_agent;
 pub mod machine;
 pub mod operator;
 pub mod others;
+pub mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,6 +37,7 @@ use lockstep_planner::{back_image, node_of};
 use agent::SiteAgent;
 use host_agent::HostAgent;
 use machine::{CardOs, Machine};
+use stored::Bytes;
 
 /// Seconds as a duration.
 pub fn secs(seconds: i64) -> SignedDuration {
@@ -127,6 +129,8 @@ pub struct World {
     /// The agent in the host's operating system, if one runs there.
     pub host_agent: Option<HostAgent>,
     pub store: Vec<StoredImage>,
+    /// What the store reads in an image, by its digest.
+    pub bytes: BTreeMap<String, Bytes>,
     /// Whether the source of images gives them out.
     pub source_ok: bool,
     /// What the store fetches takes for ever.
