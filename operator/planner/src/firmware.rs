@@ -25,6 +25,8 @@ use crate::failure;
 use crate::firmware_activation::activation;
 use crate::firmware_record::{is_under_way, of, runs};
 use crate::flash;
+use crate::host;
+use crate::image_bytes;
 use crate::install::image_ready;
 use crate::intent::{Draft, Intent, plain};
 use crate::leave::{Leave, leave};
@@ -245,10 +247,15 @@ fn update(
         now,
     )?;
     image_ready(view, &image.facts)?;
+    require_room(view, card, image, facts)?;
     if image.activation == ActivatedBy::CardPowerCycle {
         require_cycle(card, facts, &image.component)?;
     }
-    let leave = leave(view, record, spec, card, now)?;
+    let leave = leave(view, record, spec, card, now);
+    if record.hold.is_none() && !matches!(leave, Ok(Leave::Granted)) {
+        require_system(view, record, spec, card)?;
+    }
+    let leave = leave?;
     if let Leave::AfterHold(hold) = leave {
         return Ok(Intent::Act(hold));
     }
@@ -283,6 +290,47 @@ fn update(
         ),
         release: None,
     }))
+}
+
+/// A host that is held for firmware of a card stays held for its system, which is to come next.
+fn require_system(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+) -> Result<(), Intent> {
+    if card::is_installed(record, card) {
+        return Ok(());
+    }
+    image_bytes::keeps_out(view, spec, card).map_or(Ok(()), |(reason, lack)| {
+        Err(Intent::stall(
+            reason,
+            format!(
+                "{} would be held for firmware of {} and then for its system, which goes onto it by none of the policy's install.methods: {lack}",
+                host::machine(view),
+                machine(card)
+            ),
+        ))
+    })
+}
+
+/// Whether its BMC takes as much, if that is to write it.
+fn require_room(
+    view: &View,
+    card: &CardView,
+    image: &FirmwareImage,
+    facts: &BmcReport,
+) -> Result<(), Intent> {
+    let lack = match image.writer {
+        FirmwareWriter::CardBmc => image_bytes::not_updated_by(view, &image.facts, facts),
+        FirmwareWriter::HostDevlink => None,
+    };
+    lack.map_or(Ok(()), |lack| {
+        Err(Intent::stall(
+            Reason::CapabilityMissing,
+            format!("{} of {}: {lack}", image.component, machine(card)),
+        ))
+    })
 }
 
 /// What the BMC shows of the component, and the version that runs.

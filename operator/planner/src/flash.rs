@@ -132,7 +132,7 @@ pub(crate) fn require_way<'a>(
     }
     match way(view, record, card, spec, name, now) {
         Way::Open => {}
-        Way::Closed(lack) => return refused(Reason::HostCannotWrite, lack),
+        Way::Closed(lack) | Way::Unfit(_, lack) => return refused(Reason::HostCannotWrite, lack),
         Way::Forbidden(lack) => return refused(Reason::Unsupported, lack),
         Way::Unread(what) => {
             return Err(Intent::wait(

@@ -13,6 +13,7 @@ use crate::card;
 use crate::card_record::install_end;
 use crate::configuration;
 use crate::failure;
+use crate::image_bytes;
 use crate::intent::{Draft, Intent, plain};
 use crate::leave::{Leave, leave};
 use crate::network_boot;
@@ -262,6 +263,7 @@ fn light_slot(
         || requirement::met(record, card, kept, now).is_err()
         || room::allows(card, &wanted.version, &card.vetting, now).is_err()
         || configuration::given(card).is_err()
+        || image_bytes::keeps_out(view, spec, card).is_some()
         || image_ready(view, wanted).is_err()
         || configuration::made(view, card, now).is_err()
     {

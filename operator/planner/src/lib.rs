@@ -29,6 +29,7 @@ mod firmware_record;
 mod flash;
 mod give_back;
 pub mod host;
+mod image_bytes;
 mod inspection;
 mod install;
 pub mod intent;

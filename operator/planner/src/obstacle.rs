@@ -9,6 +9,7 @@ use lockstep_crds::report::{ImageState, MediaOwner};
 use crate::approval::is_approved;
 use crate::card::{is_going, is_installed, record_of};
 use crate::configuration;
+use crate::image_bytes;
 use crate::pairing;
 use crate::requirement;
 use crate::road;
@@ -101,6 +102,10 @@ pub(crate) fn obstacle(
                     image.digest == wanted.digest && image.state == ImageState::Failed
                 }),
             "the site's store could not get its image",
+        ),
+        (
+            image_bytes::keeps_out(view, spec, card).is_some(),
+            "its image goes by none of the policy's install.methods",
         ),
         (
             bmc.is_some_and(|bmc| road::is_closed(view, record, card, spec, bmc, now)),

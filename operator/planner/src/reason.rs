@@ -95,8 +95,8 @@ reasons! {
     PairingNotProved => AtOnce("Look at the status.hosts of the Dpu; run the host agent there, correct hostRefs, or set pairing: Asserted in them if you are sure"),
     /// A card in several hosts cannot be installed by this release.
     SeveralHostsUnsupported => AtOnce("Name one host in hostRefs"),
-    /// The card has no BMC, and this release has no other road to install it.
-    NoInstallRoad => AtOnce("Give the Dpu a bmc, or install the card by other means: it is adopted when its agent reports the wanted image"),
+    /// No way leads its image onto the card: it has no BMC, or none of the policy's ways takes such an image.
+    NoInstallRoad => AtOnce("Give the Dpu a bmc, if it has none; else name a way in the policy's install.methods that takes this image, or another image. Or install the card by other means: it is adopted when its agent reports the wanted image"),
     /// A BMC does not offer what an install, or the hold of a host, needs.
     CapabilityMissing => AtOnce("If a newer firmware of that BMC offers it, it goes on by itself once that runs; otherwise install the card by other means: it is adopted when its agent reports the wanted image"),
     /// Every way that the policy allows leads through a host that is not trusted with its cards, or is locked out of them.
@@ -121,6 +121,10 @@ reasons! {
     FetchingImage => IfItLasts("Look at the site agent's log, and at the road to the image's sources"),
     /// The image cannot be had.
     ImageUnavailable => Nothing,
+    /// The image has no place for the seed of the card that gets it.
+    NoSeedSlot => AtOnce("Build it with one seed slot, as docs/images.md shows, and name the DpuImage of that in imageRef; it goes on by itself"),
+    /// The image has more than one place for the seed of the card that gets it.
+    SeedSlotAmbiguous => AtOnce("Build it with exactly one seed slot, as docs/images.md shows, and name the DpuImage of that in imageRef; it goes on by itself"),
     /// The policy wants signed images, and no signature of this one counts.
     ImageUntrusted => AtOnce("Have the image signed by one of spec.images.signers of the DpuBootPolicy, and name the signature in a DpuImage; docs/images.md shows how. Whom to trust is up to those with the verb trust on dpubootpolicies"),
     /// The policy wants signed images, and a signature has not been read yet.

@@ -16,6 +16,7 @@ use lockstep_crds::report::{BmcReport, MediaOwner, MediaReport};
 
 use crate::admit::DIRECTIVE_TRIES;
 use crate::card::{self, machine};
+use crate::image_bytes;
 use crate::intent::Intent;
 use crate::ledger;
 use crate::push;
@@ -34,6 +35,8 @@ pub(crate) enum Way {
     Closed(String),
     /// Who may not go it.
     Forbidden(String),
+    /// What the image is not, or has not.
+    Unfit(Reason, String),
     /// What has not been read.
     Unread(String),
 }
@@ -56,9 +59,9 @@ pub(crate) fn choose(
     let mut methods = spec.install.methods.clone();
     methods.sort_by_key(|method| place(method).map_or(0, |place| place + 1));
     let (mut open, mut lacking) = (Vec::new(), Vec::new());
-    let mut reason = Reason::CapabilityMissing;
+    let (mut is_forbidden, mut unfit) = (false, None);
     for method in methods {
-        let (lack, forbidden) = match way(method, view, record, card, spec, facts, now) {
+        let lack = match way(method, view, record, card, spec, facts, now) {
             Way::Open => {
                 open.push(method);
                 continue;
@@ -72,12 +75,16 @@ pub(crate) fn choose(
                 ));
             }
             Way::Unread(_) => continue,
-            Way::Closed(lack) => (lack, false),
-            Way::Forbidden(lack) => (lack, true),
+            Way::Closed(lack) => lack,
+            Way::Forbidden(lack) => {
+                is_forbidden = true;
+                lack
+            }
+            Way::Unfit(reason, lack) => {
+                unfit = unfit.or(Some(reason));
+                lack
+            }
         };
-        if forbidden {
-            reason = Reason::Unsupported;
-        }
         lacking.push(format!("{}: {lack}", InstallMethod::from(method)));
     }
     let fresh = open.iter().find(|method| place(method).is_none());
@@ -85,7 +92,11 @@ pub(crate) fn choose(
     let chosen = fresh.or(given_up).or(open.first()).copied();
     chosen.ok_or_else(|| {
         Intent::stall(
-            reason,
+            if is_forbidden {
+                Reason::Unsupported
+            } else {
+                unfit.unwrap_or(Reason::CapabilityMissing)
+            },
             format!(
                 "no way of the policy's install.methods leads to {}: {}",
                 machine(card),
@@ -125,6 +136,9 @@ fn way(
     }
     if let Some(lack) = wipe::closes(method, card) {
         return Way::Closed(lack);
+    }
+    if let Some((reason, lack)) = image_bytes::closes(method, view, card, Some(facts)) {
+        return Way::Unfit(reason, lack);
     }
     match method {
         AllowedMethod::VirtualMedia => match offers.virtual_media {
@@ -201,7 +215,7 @@ fn way(
     }
 }
 
-/// Whether the BMC has said of every way of the policy that it leads nowhere.
+/// Whether the BMC, or the image, has said of every way of the policy that it leads nowhere.
 pub(crate) fn is_closed(
     view: &View,
     record: &DpuHostStatus,
@@ -213,7 +227,7 @@ pub(crate) fn is_closed(
     let mut methods = spec.install.methods.iter();
     methods.all(|method| {
         let way = way(*method, view, record, card, spec, facts, now);
-        matches!(way, Way::Closed(_) | Way::Forbidden(_))
+        matches!(way, Way::Closed(_) | Way::Forbidden(_) | Way::Unfit(..))
     })
 }
 

@@ -21,6 +21,7 @@ mod firmware;
 mod first_light;
 mod golden;
 mod host_wait;
+mod image_bytes;
 mod image_choice;
 mod image_trust;
 mod inspection;

@@ -35,7 +35,7 @@ fn world(methods: &[AllowedMethod]) -> World {
 }
 
 /// The same, with `ab-5` in slot A and `ab-6` in slot B, which runs.
-fn with_both(methods: &[AllowedMethod]) -> World {
+pub(super) fn with_both(methods: &[AllowedMethod]) -> World {
     let mut world = world(methods);
     wants(&mut world, "ab-5");
     wants(&mut world, "ab-6");
@@ -49,7 +49,7 @@ fn want(world: &mut World, version: &str) {
 
 /// The image is wanted, and comes.
 #[track_caller]
-fn wants(world: &mut World, version: &str) {
+pub(super) fn wants(world: &mut World, version: &str) {
     want(world, version);
     world.until(version, secs(LONG), |w| w.is_ready() && runs(w, version));
     world.settle(secs(120));
