@@ -109,6 +109,9 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
+    /// Files of a disk, and what is in them.
+    type Files = &'static [(&'static str, &'static [u8])];
+
     fn reaches(machine: &Machine) -> Vec<(String, Reach)> {
         let root = machine.root();
         let disks = machine.disks();
@@ -129,8 +132,8 @@ mod tests {
     fn what_is_elsewhere_or_comes_and_goes_is_no_part_of_the_machine() {
         let machine = Machine::new();
         let srp = "pci0000:00/0000:00:02.0/host8/target8:0:0/8:0:0:0";
-        let removable: &[(&str, &[u8])] = &[("removable", b"1\n")];
-        let table: [(&str, &str, &[(&str, &[u8])], Reach); 12] = [
+        let removable: Files = &[("removable", b"1\n")];
+        let table: [(&str, &str, Files, Reach); 12] = [
             (
                 "platform/mmc0/mmc0:0001",
                 "mmcblk0",
