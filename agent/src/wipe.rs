@@ -6,6 +6,7 @@
 
 mod boot_entries;
 mod disk;
+mod spared;
 mod tpm;
 
 use std::path::Path;
@@ -20,6 +21,9 @@ use crate::seed::Seed;
 const MOST_ITEMS: usize = 32;
 /// Longest message of an item.
 const MOST_WORDS: usize = 256;
+
+/// How the name of the part begins that is one disk.
+const DISK: &str = "Disk ";
 
 /// The part that stands for all of a machine that is not touched.
 const MACHINE: &str = "Machine";
@@ -93,8 +97,12 @@ fn prove_machine(order: &WipeOrder, facts: &LocalFacts) -> Result<()> {
 
 fn bounded(mut items: Vec<WipeItem>) -> Vec<WipeItem> {
     if items.len() > MOST_ITEMS {
-        // What failed must not be what is left out.
-        items.sort_by_key(|one| one.result != WipeResult::Failed);
+        // What failed must not be what is left out. Of a storage network a machine may see any number.
+        items.sort_by_key(|one| match one.result {
+            WipeResult::Failed => 0,
+            WipeResult::NotSupported if one.item.starts_with(DISK) => 2,
+            WipeResult::Wiped | WipeResult::NotSupported | WipeResult::Unrecognized(_) => 1,
+        });
         items.truncate(MOST_ITEMS);
     }
     for one in &mut items {
@@ -214,6 +222,20 @@ mod tests {
         for word in [OTHER, ONE, EQUAL] {
             assert!(words.contains(word), "{words}");
         }
+    }
+
+    #[test]
+    fn of_too_many_items_the_disks_of_others_are_left_out_first() {
+        let mut items: Vec<WipeItem> = (0..40)
+            .map(|one| left(&format!("{DISK}sd{one}"), "of another machine"))
+            .collect();
+        items.insert(0, left(lockstep_crds::wipe::NO_DISK, ""));
+        items.push(wiped(&format!("{DISK}vda"), ""));
+        items.push(left("Tpm", ""));
+        let told = bounded(items);
+        let first: Vec<&str> = told.iter().take(4).map(|one| one.item.as_str()).collect();
+        assert_eq!(first, ["Disks", "Disk vda", "Tpm", "Disk sd0"]);
+        assert_eq!(told.len(), MOST_ITEMS);
     }
 
     #[test]

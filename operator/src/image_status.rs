@@ -21,6 +21,8 @@ const FETCHED: &str = "Fetched";
 const SIGNED: &str = "Signed";
 const DIGEST_ONLY: &str = "DigestOnly";
 const NOT_WANTED: &str = "NotWanted";
+/// Reason of `Ready` and `Fetched` where the object says another size, as the store has it.
+const SIZE_MISMATCH: &str = "SizeMismatch";
 /// Reason of `Fits` where the image is made for every card that wants it.
 const FITS: &str = "Fits";
 /// Sites or cards of which a message tells one by one.
@@ -37,6 +39,7 @@ pub(crate) fn status(
     demand: &Demand,
     now: &Time,
 ) -> DpuImageStatus {
+    let stored = &as_sized(image, stored);
     let fetched = judge(stored, &demand.sites);
     let verified = verdict(&demand.findings);
     // What was said of its cards stands until all of them are known.
@@ -88,6 +91,29 @@ pub(crate) fn status(
         );
     }
     status
+}
+
+/// What the stores say of this object: a size that it has wrong is told of it alone. The digest decides,
+/// so another object of the same bytes has them all the same.
+fn as_sized(image: &DpuImage, stored: &[(String, StoredImage)]) -> Vec<(String, StoredImage)> {
+    let judged = |(site, told): &(String, StoredImage)| {
+        let sizes = told.size_bytes.zip(image.spec.size_bytes);
+        let wrong = sizes.filter(|(is, said)| is != said && told.state == ImageState::Verified);
+        let told = wrong.map_or_else(|| told.clone(), |(is, said)| other_size(told, is, said));
+        (site.clone(), told)
+    };
+    stored.iter().map(judged).collect()
+}
+
+fn other_size(told: &StoredImage, is: i64, said: i64) -> StoredImage {
+    StoredImage {
+        state: ImageState::Failed,
+        reason: Some(SIZE_MISMATCH.to_owned()),
+        message: Some(format!(
+            "the bytes of this digest are {is}, and spec.sizeBytes says {said}; cards get them as long as another DpuImage of the same digest is wanted that does not say so; make a new DpuImage with the right sizeBytes, or without"
+        )),
+        ..told.clone()
+    }
 }
 
 /// How an image that has been fetched fares.
@@ -528,6 +554,43 @@ mod tests {
             .collect();
         let message = judge(&many, &at(&[])).2;
         assert!(message.ends_with(" and 384 more"), "{message}");
+    }
+
+    #[test]
+    fn a_size_that_one_object_has_wrong_is_told_of_it_and_of_no_other() {
+        let object = |size: Option<i64>| -> DpuImage {
+            let mut spec = serde_json::json!({
+                "version": "1", "digest": format!("sha256:{}", "0".repeat(64)),
+                "sources": ["http://192.0.2.9/a.iso"],
+            });
+            if let Some(size) = size {
+                spec["sizeBytes"] = size.into();
+            }
+            DpuImage::new("i", serde_json::from_value(spec).unwrap())
+        };
+        let mut there = image(ImageState::Verified);
+        there.size_bytes = Some(7);
+        let mut coming = image(ImageState::Fetching);
+        coming.size_bytes = Some(7);
+        let fetched = |size: Option<i64>, stored: &StoredImage| {
+            let stored = [("a".to_owned(), stored.clone())];
+            let now = Time(Timestamp::UNIX_EPOCH);
+            let status = status(&object(size), &stored, &Demand::default(), &now);
+            condition::find(&status.conditions, condition::FETCHED)
+                .cloned()
+                .unwrap()
+        };
+        assert_eq!(fetched(Some(7), &there).reason, FETCHED);
+        assert_eq!(fetched(None, &there).reason, FETCHED);
+        assert_eq!(fetched(Some(8), &coming).reason, "FetchingImage");
+        let told = fetched(Some(8), &there);
+        assert_eq!(
+            (told.status.as_str(), told.reason.as_str()),
+            ("False", "SizeMismatch")
+        );
+        for word in ["site a", "are 7", "says 8", "new DpuImage"] {
+            assert!(told.message.contains(word), "{}", told.message);
+        }
     }
 
     fn wanting(card: &str, fit: Judgement) -> Wanting {

@@ -1,8 +1,11 @@
 //! Disks: what stores blocks and is a device of its own. No partitions, no loops, no RAM disks,
 //! nothing that is made of other disks.
 
+mod reach;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::reach::{Reach, reach};
 use crate::fact::{meaningful_fact, serial_fact};
 use crate::pci::Address;
 use crate::{Fact, Root};
@@ -257,17 +260,17 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    struct Machine(tempfile::TempDir);
+    pub(super) struct Machine(tempfile::TempDir);
 
     impl Machine {
-        fn new() -> Self {
+        pub(super) fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             fs::create_dir_all(dir.path().join("sys/block")).unwrap();
             Self(dir)
         }
 
         /// A disk below a device, with files of both: `device/…` is the device's.
-        fn disk(&self, device: &str, name: &str, files: &[(&str, &[u8])]) {
+        pub(super) fn disk(&self, device: &str, name: &str, files: &[(&str, &[u8])]) {
             let device_folder = self.0.path().join("sys/devices").join(device);
             let folder = device_folder.join("block").join(name);
             fs::create_dir_all(&folder).unwrap();
@@ -284,8 +287,22 @@ mod tests {
             }
         }
 
-        fn disks(&self) -> Vec<Disk> {
-            disks(&Root::new(self.0.path())).known().unwrap()
+        pub(super) fn file(&self, path: &str, text: &str) {
+            let path = self.0.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        pub(super) fn path(&self) -> &std::path::Path {
+            self.0.path()
+        }
+
+        pub(super) fn root(&self) -> Root {
+            Root::new(self.0.path())
+        }
+
+        pub(super) fn disks(&self) -> Vec<Disk> {
+            disks(&self.root()).known().unwrap()
         }
     }
 

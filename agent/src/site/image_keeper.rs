@@ -108,7 +108,8 @@ impl ImageKeeper {
     }
 
     /// Fetches. After a failure another try is no news until it gets further than any before:
-    /// what is told would change with every try, and each change is a write.
+    /// what is told would change with every try, and each change is a write. Nor is it one that an image
+    /// that is there is hashed: what was told of it stands until that is through.
     async fn fetch(
         &self,
         keyring: &Keyring,
@@ -138,8 +139,12 @@ impl ImageKeeper {
                 let progress = progress.borrow();
                 (words_for(&progress), quarters_of(&progress))
             };
-            let news = !failed || quarters > *furthest || told.is_some();
-            if news && begun.elapsed() >= WORTH_TELLING && told.as_ref() != Some(&words) {
+            let news = Look {
+                is_there: self.store.info(&self.wanted.digest).is_some(),
+                is_again: failed && told.is_none(),
+                is_further: quarters > *furthest,
+            };
+            if news.is_news() && begun.elapsed() >= WORTH_TELLING && told.as_ref() != Some(&words) {
                 let total = progress
                     .borrow()
                     .total
@@ -213,6 +218,22 @@ impl ImageKeeper {
             Ok(()) = trusts.changed() => {}
             () = keyring.changed(&self.client, &self.namespace, &self.wanted.sources), if !keyring.is_empty() => {}
         }
+    }
+}
+
+/// What is seen of a fetch under way.
+struct Look {
+    /// The image is there, and only hashed.
+    is_there: bool,
+    /// One failed before, and nothing has been told of this one.
+    is_again: bool,
+    /// It has come further than any before.
+    is_further: bool,
+}
+
+impl Look {
+    fn is_news(&self) -> bool {
+        !self.is_there && (!self.is_again || self.is_further)
     }
 }
 
@@ -350,6 +371,21 @@ mod tests {
         assert!(first >= WRONG_BYTES_PAUSES.0 / 2 && first <= WRONG_BYTES_PAUSES.0);
         let ninth = pause_after(&error, 9, &mut VecDeque::new(), now);
         assert!(ninth >= WRONG_BYTES_PAUSES.1 / 2);
+    }
+
+    #[test]
+    fn what_is_there_and_hashed_is_not_told_as_fetched_anew() {
+        let is_news = |is_there, is_again, is_further| {
+            let look = Look {
+                is_there,
+                is_again,
+                is_further,
+            };
+            look.is_news()
+        };
+        assert!(is_news(false, false, false));
+        assert!(!is_news(true, false, true));
+        assert!(!is_news(false, true, false) && is_news(false, true, true));
     }
 
     #[test]

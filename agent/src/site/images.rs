@@ -16,6 +16,7 @@ use crate::clock;
 use crate::report::{Cause, ReportError, ReportWriter};
 use crate::site::context::Site;
 use crate::site::image_keeper::ImageKeeper;
+use crate::site::recall::recalled;
 use crate::site::signature_source::SignatureReader;
 use crate::site::signatures::{SignatureKeeper, Signatures, with_signatures};
 use crate::site::wanted::{Wanted, WantedImage};
@@ -26,8 +27,15 @@ const REPORT_AGE: Duration = Duration::from_secs(60);
 /// The first pause after a failed write, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
-/// Keeps images until `ending`.
-pub async fn run(site: Arc<Site>, mut wanted: watch::Receiver<Wanted>, ending: CancellationToken) {
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Keeps images until `ending`. `wanted` is `None` until everything that may want one has been read: until
+/// then the report stays as it is.
+pub async fn run(
+    site: Arc<Site>,
+    mut wanted: watch::Receiver<Option<Wanted>>,
+    ending: CancellationToken,
+) {
     let (news, mut told) = mpsc::channel::<StoredImage>(64);
     let (passed_on, mut signatures) = mpsc::channel::<Signatures>(64);
     let kick = watch::Sender::new(0_u64);
@@ -36,10 +44,18 @@ pub async fn run(site: Arc<Site>, mut wanted: watch::Receiver<Wanted>, ending: C
     let mut signed: BTreeMap<String, Vec<StoredSignature>> = BTreeMap::new();
     let api = Api::namespaced(site.client.clone(), &site.config.namespace);
     let mut writer = ReportWriter::new(api, names::site(&site.config.site), None);
+    let mut is_recalled = false;
     let mut failures = 0_u32;
     let mut compare_at = Instant::now() + REPORT_AGE;
     loop {
-        let now_wanted = wanted.borrow_and_update().clone();
+        let known = wanted.borrow_and_update().clone();
+        let Some(now_wanted) = known else {
+            tokio::select! {
+                () = ending.cancelled() => return,
+                changed = wanted.changed() => if changed.is_err() { return },
+            }
+            continue;
+        };
         running.retain(|digest, (image, stop)| {
             let keep = now_wanted.get(digest) == Some(image);
             if !keep {
@@ -86,8 +102,27 @@ pub async fn run(site: Arc<Site>, mut wanted: watch::Receiver<Wanted>, ending: C
                 (image.clone(), stop)
             });
         }
-        let images = with_signatures(states.values().take(MOST_IMAGES), &signed);
-        let pause = match tell(&site, &mut writer, images).await {
+        let recall = if is_recalled {
+            Ok(Vec::new())
+        } else {
+            recall(&site, &mut writer, &now_wanted).await
+        };
+        let outcome = match recall {
+            Ok(before) => {
+                is_recalled = true;
+                for mut image in before {
+                    let signatures = std::mem::take(&mut image.signatures);
+                    if !signatures.is_empty() {
+                        signed.entry(image.digest.clone()).or_insert(signatures);
+                    }
+                    states.entry(image.digest.clone()).or_insert(image);
+                }
+                let images = with_signatures(states.values().take(MOST_IMAGES), &signed);
+                tell(&site, &mut writer, images).await
+            }
+            Err(error) => Err(error),
+        };
+        let pause = match outcome {
             Ok(()) => {
                 failures = 0;
                 None
@@ -137,6 +172,19 @@ fn merge(before: Option<&StoredImage>, image: StoredImage) -> StoredImage {
     }
 }
 
+/// What the report said before this process.
+async fn recall(
+    site: &Site,
+    writer: &mut ReportWriter,
+    wanted: &Wanted,
+) -> Result<Vec<StoredImage>, ReportError> {
+    let report = writer.read().await?;
+    let is_there = |digest: &Digest| site.store.info(digest).is_some();
+    Ok(report.map_or_else(Vec::new, |report| {
+        recalled(report, VERSION, wanted, is_there)
+    }))
+}
+
 async fn tell(
     site: &Site,
     writer: &mut ReportWriter,
@@ -148,10 +196,9 @@ async fn tell(
             return Ok(());
         }
     }
-    let version = env!("CARGO_PKG_VERSION");
     let spec = DpuReportSpec {
         images,
-        ..DpuReportSpec::new(Vantage::Site, &site.config.site, version, clock::now())
+        ..DpuReportSpec::new(Vantage::Site, &site.config.site, VERSION, clock::now())
     };
     let spec = keep_time(spec, writer.known());
     if writer.write(&spec, Cause::Facts).await? {

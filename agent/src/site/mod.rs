@@ -47,6 +47,7 @@ mod override_note;
 mod plan;
 mod pull_secret;
 mod pxe_boot;
+mod recall;
 mod refused;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -234,7 +235,7 @@ async fn work(
         owner: None,
     };
     let mut keeper = LeaseKeeper::new(leases, candidate);
-    let (wanted, watched) = watch::channel(Wanted::new());
+    let (wanted, watched) = watch::channel(None);
     let mut at_work = None;
     let mut wanted = Some(wanted);
     let mut watched = Some(watched);
@@ -296,8 +297,8 @@ async fn work(
 async fn look_after(
     means: Means,
     objects: Objects,
-    wanted: watch::Sender<Wanted>,
-    watched: watch::Receiver<Wanted>,
+    wanted: watch::Sender<Option<Wanted>>,
+    watched: watch::Receiver<Option<Wanted>>,
     ending: CancellationToken,
 ) {
     let read = tokio::select! {

@@ -11,8 +11,13 @@ use crate::site::wanted::{WantedSignature, WantedSource};
 
 /// Longest envelope, in bytes, as the schema of reports has it.
 pub(super) const LONGEST: usize = 16 * 1024;
+/// Longest place of a signature in the schema, in characters.
+pub(super) const MOST_SOURCE: usize = 1024;
 /// Longest message of a signature in the schema, in characters.
 const MOST_MESSAGE: usize = 512;
+/// What is looked for where a DSSE envelope, or an artefact with what cosign put beside it, is named.
+const ENVELOPE: &str = "the signature";
+const ARTEFACT: &str = "the artefact with its signature";
 
 /// Reads the signatures of one image.
 pub(crate) struct SignatureReader {
@@ -55,9 +60,9 @@ impl SignatureReader {
                         url: place.clone(),
                         reason: "it is no JSON object, as a DSSE envelope is".to_owned(),
                     };
-                    failed = not_fetched(&place, &error);
+                    failed = not_fetched(ENVELOPE, &place, &error);
                 }
-                Err(error) => failed = not_fetched(&place, &error),
+                Err(error) => failed = not_fetched(ENVELOPE, &place, &error),
             }
         }
         failed
@@ -81,7 +86,7 @@ impl SignatureReader {
                 Ok(found) => {
                     let is_signed = !found.signatures.is_empty();
                     let missed = found.unread.as_ref();
-                    let missed = missed.map(|error| not_fetched(&place, error));
+                    let missed = missed.map(|error| not_fetched(ARTEFACT, &place, error));
                     let told = StoredSignature {
                         artefact: Some(told(found)),
                         ..missed.unwrap_or_else(|| unread(&place, None, None))
@@ -91,7 +96,7 @@ impl SignatureReader {
                     }
                     unsigned = unsigned.or(Some(told));
                 }
-                Err(error) => failed = not_fetched(&place, &error),
+                Err(error) => failed = not_fetched(ARTEFACT, &place, &error),
             }
         }
         // Only if every mirror says so is there none.
@@ -115,8 +120,13 @@ fn told(found: Cosigned) -> ArtefactSignatures {
     }
 }
 
-fn not_fetched(source: &str, error: &FetchError) -> StoredSignature {
-    let message = format!("{error}; {}", error.remedy());
+/// `what` is what was looked for there: the store speaks of images.
+fn not_fetched(what: &str, source: &str, error: &FetchError) -> StoredSignature {
+    let message = if matches!(error, FetchError::NotFound { .. }) {
+        format!("{error}; upload {what} there, or correct the source in spec.signatures")
+    } else {
+        format!("{error}; {}", error.remedy())
+    };
     unread(source, Some(error.category().to_owned()), Some(message))
 }
 
@@ -132,7 +142,7 @@ fn unread(source: &str, reason: Option<String>, message: Option<String>) -> Stor
             .collect()
     };
     StoredSignature {
-        source: source.chars().take(1024).collect(),
+        source: source.chars().take(MOST_SOURCE).collect(),
         envelope: None,
         artefact: None,
         reason,

@@ -241,6 +241,8 @@ mod tests {
         let reasons: Vec<_> = found[1..].iter().map(|one| one.reason.as_deref()).collect();
         let wanted = ["NotFound", "InvalidResponse", "DocumentTooLarge"];
         assert_eq!(reasons, wanted.map(Some));
+        let missing = found[1].message.as_deref().unwrap();
+        assert!(missing.contains("upload the signature there"), "{missing}");
         for one in &found {
             let text = serde_json::to_string(one).unwrap();
             assert!(!text.contains("secret"), "{text}");

@@ -61,7 +61,7 @@ impl Work {
 pub async fn run(
     site: Arc<Site>,
     mut objects: Objects,
-    images: watch::Sender<Wanted>,
+    images: watch::Sender<Option<Wanted>>,
     ending: CancellationToken,
 ) {
     let mut running: BTreeMap<MachineKey, Running> = BTreeMap::new();
@@ -148,7 +148,7 @@ fn want_images(
     hosts: &Known<DpuHost>,
     cards: &Known<Dpu>,
     demand: &mut Demand,
-    images: &watch::Sender<Wanted>,
+    images: &watch::Sender<Option<Wanted>>,
 ) {
     let (policies, all) = (objects.policies.known(), objects.images.known());
     let now_wanted = wanted(
@@ -167,8 +167,10 @@ fn want_images(
         site.store.want(pinned);
     }
     images.send_if_modified(|before| {
-        let changed = before != demand.images();
-        before.clone_from(demand.images());
+        let changed = before.as_ref() != Some(demand.images());
+        if changed {
+            *before = Some(demand.images().clone());
+        }
         changed
     });
 }

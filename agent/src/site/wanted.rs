@@ -21,7 +21,8 @@ const MOST_SIGNATURES: usize = 8;
 pub struct WantedImage {
     /// Its sha256.
     pub digest: Digest,
-    /// Its size, if it is known beforehand.
+    /// Its size, if all objects of these bytes say the same: the digest decides, and a size that one
+    /// of them has wrong must not keep the bytes from the cards of another.
     pub size: Option<u64>,
     /// Tried in this order.
     pub sources: Vec<WantedSource>,
@@ -78,12 +79,16 @@ pub fn wanted(
             continue;
         };
         let size = image.spec.size_bytes;
+        let size = size.and_then(|size| u64::try_from(size).ok());
         let request = found.entry(digest).or_insert_with(|| WantedImage {
             digest,
-            size: size.and_then(|size| u64::try_from(size).ok()),
+            size,
             sources: Vec::new(),
             signatures: Vec::new(),
         });
+        if request.size != size {
+            request.size = None;
+        }
         let pull_secret = image.spec.pull_secret_ref.as_ref();
         let sources_of = |texts: &[String]| -> Vec<WantedSource> {
             let mut found = Vec::new();
@@ -600,6 +605,33 @@ mod tests {
         let envelope = |url: &str| WantedSignature::Dsse(vec![at(url)]);
         let cosign = WantedSignature::Cosign(vec![at(beside)]);
         assert_eq!(image.signatures, [envelope(a), cosign, envelope(b)]);
+    }
+
+    #[test]
+    fn a_size_is_passed_on_only_where_all_objects_of_the_bytes_say_it() {
+        let one = |name: &str, size: Option<i64>| -> Arc<DpuImage> {
+            let mut image = (*image(name, "1")).clone();
+            image.spec.size_bytes = size;
+            Arc::new(image)
+        };
+        let table = [
+            (Some(7), Some(7), Some(7), Some(7)),
+            (Some(7), Some(8), Some(7), None),
+            (Some(7), None, Some(7), None),
+            (None, None, Some(7), None),
+            (None, None, None, None),
+        ];
+        for (a, b, c, passed_on) in table {
+            let found = wanted(
+                "s",
+                &[host()],
+                &[card(Some("a")), card(Some("b")), card(Some("c"))],
+                &[policy("Plan", None)],
+                &[one("a", a), one("b", b), one("c", c)],
+            );
+            let sizes: Vec<_> = found.values().map(|image| image.size).collect();
+            assert_eq!(sizes, [passed_on], "{a:?} {b:?} {c:?}");
+        }
     }
 
     #[test]

@@ -7,16 +7,18 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use lockstep_crds::wipe::{NO_DISK, WipeItem};
-use lockstep_local::disks::{Backing, Disk, DiskKind, backing, disks};
+use lockstep_local::disks::{Disk, DiskKind, disks};
 use lockstep_local::{Fact, Root};
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 
-use crate::wipe::{failed, left, wiped};
+use crate::wipe::spared::spared;
+use crate::wipe::{DISK, failed, left, wiped};
 
 const CHUNK: usize = 4 << 20;
-const NONE_SEEN: &str = "this system sees none; a driver may be missing";
+const NONE_SEEN: &str = "this system sees none of the card's own; a driver may be missing";
 
-/// Every disk of the card. What was booted from is a medium that can be taken out, or lies in memory.
+/// Every disk of the card, and what is left of what else this system sees. A drive for CDs and DVDs is
+/// passed over: a disk image in it is no disk, be it what was booted from.
 pub(super) fn wipe_all(root: &Root, devices: &Path) -> Vec<WipeItem> {
     let disks = match disks(root) {
         Fact::Known(disks) => disks,
@@ -27,8 +29,8 @@ pub(super) fn wipe_all(root: &Root, devices: &Path) -> Vec<WipeItem> {
     };
     let mut items = Vec::new();
     let mut is_any_wiped = false;
-    for disk in disks.iter().filter(|disk| !is_medium(disk)) {
-        let spared = spared(disk, backing(root, &disk.name));
+    for disk in disks.iter().filter(|disk| disk.kind != DiskKind::Optical) {
+        let spared = spared(root, disk);
         is_any_wiped |= spared.is_none();
         items.push(spared.unwrap_or_else(|| wipe(disk, devices)));
     }
@@ -39,34 +41,8 @@ pub(super) fn wipe_all(root: &Root, devices: &Path) -> Vec<WipeItem> {
     items
 }
 
-/// What becomes of a disk that must not be overwritten, or need not be.
-fn spared(disk: &Disk, backing: Backing) -> Option<WipeItem> {
-    let name = format!("Disk {}", disk.name);
-    match backing {
-        Backing::Drive => None,
-        Backing::Memory => Some(left(
-            &name,
-            "memory that the firmware made a disk of, for the medium of this system: left as it is, and gone once the card is powered off",
-        )),
-        // It may be a medium as well, from which this system still reads.
-        Backing::LastingMemory => Some(failed(
-            &name,
-            "memory that may keep what it holds without power, so it may hold what it held, and is not wiped from here: take it out, or, if it is the medium of this system, boot the wiper by VirtualMedia",
-        )),
-        Backing::RawFlash => Some(left(
-            &name,
-            "raw flash, where the card's boot firmware may lie: left as it is, so that the card boots again",
-        )),
-    }
-}
-
-/// What a BMC, or a person, put there, and takes away again.
-fn is_medium(disk: &Disk) -> bool {
-    disk.kind == DiskKind::Optical || disk.removable == Fact::Known(true)
-}
-
 fn wipe(disk: &Disk, devices: &Path) -> WipeItem {
-    let name = format!("Disk {}", disk.name);
+    let name = format!("{DISK}{}", disk.name);
     if disk.read_only == Fact::Known(true) {
         return failed(&name, "it is write-protected");
     }
@@ -167,6 +143,12 @@ mod tests {
         ] {
             let block = dir.path().join("sys/block").join(name);
             fs::create_dir_all(block.join("device")).unwrap();
+            // Of a CD or DVD drive.
+            fs::write(
+                block.join("device/type"),
+                if name == "sr0" { "5\n" } else { "0\n" },
+            )
+            .unwrap();
             let size = ((CHUNK + 512) / 512).to_string();
             for (file, text) in [
                 ("size", size.as_str()),
@@ -185,13 +167,21 @@ mod tests {
         wipe_all(&Root::new(dir), &dir.join("dev"))
     }
 
+    fn results(told: &[WipeItem]) -> Vec<(&str, &WipeResult)> {
+        told.iter()
+            .map(|one| (one.item.as_str(), &one.result))
+            .collect()
+    }
+
     #[test]
     fn every_byte_of_a_disk_is_zero_and_media_are_left_alone() {
         let dir = machine("0");
         let told = wiped_of(dir.path());
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert_eq!(told[0].item, "Disk vda");
-        assert_eq!(told[0].result, WipeResult::Wiped, "{told:?}");
+        let wanted = [
+            ("Disk sda", &WipeResult::NotSupported),
+            ("Disk vda", &WipeResult::Wiped),
+        ];
+        assert_eq!(results(&told), wanted, "{told:?}");
         let bytes = |name: &str| fs::read(dir.path().join("dev").join(name)).unwrap();
         assert_eq!(bytes("vda"), vec![0; CHUNK + 512]);
         assert_eq!(bytes("sda"), vec![7; CHUNK + 512]);
@@ -200,13 +190,17 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_or_is_of_another_size_has_failed() {
-        let dir = machine("1");
-        assert_eq!(wiped_of(dir.path())[0].result, WipeResult::Failed);
+        let has_failed = |dir: &Path| {
+            let told = wiped_of(dir);
+            let wanted = ("Disk vda", &WipeResult::Failed);
+            results(&told).contains(&wanted)
+        };
+        assert!(has_failed(machine("1").path()));
         let dir = machine("0");
         fs::write(dir.path().join("dev/vda"), [7; 512]).unwrap();
-        assert_eq!(wiped_of(dir.path())[0].result, WipeResult::Failed);
+        assert!(has_failed(dir.path()));
         fs::remove_file(dir.path().join("dev/vda")).unwrap();
-        assert_eq!(wiped_of(dir.path())[0].result, WipeResult::Failed);
+        assert!(has_failed(dir.path()));
     }
 
     #[test]
@@ -216,10 +210,12 @@ mod tests {
             fs::write(dir.path().join("sys/block").join(name).join("size"), "0\n").unwrap();
         }
         let told = wiped_of(dir.path());
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert_eq!(told[0].item, "Disk vda");
-        assert_eq!(told[0].result, WipeResult::Failed);
-        let why = told[0].message.as_deref().unwrap_or_default();
+        let wanted = [
+            ("Disk sda", &WipeResult::NotSupported),
+            ("Disk vda", &WipeResult::Failed),
+        ];
+        assert_eq!(results(&told), wanted, "{told:?}");
+        let why = told[1].message.as_deref().unwrap_or_default();
         assert!(why.contains("shows no size"), "{why}");
     }
 
@@ -239,12 +235,6 @@ mod tests {
         fs::write(dir.join("dev").join(name), [7; 512]).unwrap();
     }
 
-    fn results(told: &[WipeItem]) -> Vec<(&str, &WipeResult)> {
-        told.iter()
-            .map(|one| (one.item.as_str(), &one.result))
-            .collect()
-    }
-
     #[test]
     fn what_the_firmware_booted_from_memory_is_no_disk_of_the_card() {
         let dir = machine("0");
@@ -256,6 +246,7 @@ mod tests {
             [
                 ("Disk mtdblock0", &WipeResult::NotSupported),
                 ("Disk pmem0", &WipeResult::NotSupported),
+                ("Disk sda", &WipeResult::NotSupported),
                 ("Disk vda", &WipeResult::Wiped),
             ]
         );

@@ -181,7 +181,7 @@ const CASES: &[Case] = &[
         expect: &refused(
             "ImageTrustNotKnown",
             "answers 404",
-            "upload the image there",
+            "upload the signature there",
         ),
         bound: LOOKED_AT,
         right: act!(|stage, _objects| {

@@ -7,6 +7,7 @@ mod fetches;
 mod holds;
 mod host_door;
 mod http_boot;
+mod images_restart;
 mod installs;
 mod private_images;
 mod pxe_boot;

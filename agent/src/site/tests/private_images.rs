@@ -69,7 +69,7 @@ async fn the_manifest_that_a_source_was_pinned_to_is_told() {
         size: None,
         sources: vec![source(registry), mirror(image).await],
     };
-    let (_wanted, watched) = watch::channel(Wanted::from([(digest, image)]));
+    let (_wanted, watched) = watch::channel(Some(Wanted::from([(digest, image)])));
     let ending = CancellationToken::new();
     let task = tokio::spawn(images::run(Arc::new(site), watched, ending.clone()));
     let report = bench
@@ -97,7 +97,7 @@ async fn a_secret_is_awaited_and_its_password_stands_nowhere() {
         size: None,
         sources: vec![source],
     };
-    let (wanted, watched) = watch::channel(Wanted::from([(digest, image.clone())]));
+    let (wanted, watched) = watch::channel(Some(Wanted::from([(digest, image.clone())])));
     let ending = CancellationToken::new();
     let task = tokio::spawn(images::run(
         Arc::clone(&bench.site),

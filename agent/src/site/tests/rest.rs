@@ -6,7 +6,6 @@ use lockstep_crds::inspection::Inspected;
 use super::*;
 use crate::site::objects::Objects;
 use crate::site::supervisor;
-use crate::site::wanted::Wanted;
 
 /// Until so many looks at the system alone.
 async fn glances(bench: &Bench, most: usize) -> (usize, usize) {
@@ -302,7 +301,7 @@ async fn the_search_is_told_what_inspections_want_although_nobody_names_the_bmc(
     let objects = Objects::watch(&bench.site.client, &bench.site.config, &ending);
     assert!(objects.are_read().await);
     let mut told = bench.site.inventories.follow();
-    let (images, _watched) = watch::channel(Wanted::new());
+    let (images, _watched) = watch::channel(None);
     let site = Arc::clone(&bench.site);
     let task = tokio::spawn(supervisor::run(site, objects, images, ending.clone()));
     let is_named = told.wait_for(|wanted| wanted.contains_key("bmc-found-1"));

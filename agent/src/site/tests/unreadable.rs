@@ -5,7 +5,6 @@ use crate::site::expiry::Seen;
 use crate::site::inquiry::ask;
 use crate::site::objects::Objects;
 use crate::site::supervisor;
-use crate::site::wanted::Wanted;
 
 fn object(kind: &str, name: &str, spec: &Value) -> Value {
     json!({
@@ -59,7 +58,7 @@ async fn an_unreadable_object_stops_neither_the_site_nor_looks_deleted() {
     names.extend(objects.cards.known().unread());
     names.extend(objects.images.known().unread());
     assert_eq!(names, ["DpuHost h8", "DpuHost h9", "Dpu c9", "DpuImage i9"]);
-    let (images, _watched) = watch::channel(Wanted::new());
+    let (images, _watched) = watch::channel(None);
     let task = tokio::spawn(supervisor::run(
         Arc::clone(&bench.site),
         objects,

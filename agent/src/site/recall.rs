@@ -1,0 +1,133 @@
+//! What the site's report said of images before this process. It stands until this process has looked
+//! itself, so that a restart takes no image from the cards that wait for it. Pure.
+//!
+//! It is no proof: the store hashes each image in this process before anything of it is handed out,
+//! and whoever asks sooner waits for that.
+
+use std::collections::BTreeSet;
+
+use lockstep_crds::DpuReportSpec;
+use lockstep_crds::report::{ImageState, StoredImage};
+use lockstep_store::Digest;
+
+use crate::site::signature_source::MOST_SOURCE;
+use crate::site::wanted::{Wanted, WantedImage, WantedSignature};
+
+/// What the report says of those images that are wanted still. `is_there` tells whether the store has a
+/// file of that digest: none is told as verified without. What another release said is not taken over:
+/// it may have looked for less.
+pub(super) fn recalled(
+    report: &DpuReportSpec,
+    version: &str,
+    wanted: &Wanted,
+    is_there: impl Fn(&Digest) -> bool,
+) -> Vec<StoredImage> {
+    if report.agent_version != version {
+        return Vec::new();
+    }
+    let recall = |told: &StoredImage| {
+        let image = wanted.get(&told.digest.parse::<Digest>().ok()?)?;
+        if told.state == ImageState::Verified && !is_there(&image.digest) {
+            return None;
+        }
+        let places = places(image);
+        let mut told = told.clone();
+        told.signatures.retain(|one| places.contains(&one.source));
+        Some(told)
+    };
+    report.images.iter().filter_map(recall).collect()
+}
+
+/// Where the image's signatures may be, as reports have it.
+fn places(image: &WantedImage) -> BTreeSet<String> {
+    let sources = image.signatures.iter().flat_map(|wanted| match wanted {
+        WantedSignature::Dsse(sources) | WantedSignature::Cosign(sources) => sources,
+    });
+    let places = sources.map(|source| source.place.to_string());
+    let bounded = places.map(|place| place.chars().take(MOST_SOURCE).collect());
+    bounded.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use lockstep_crds::report::{StoredSignature, Vantage};
+
+    use super::*;
+    use crate::clock;
+    use crate::site::wanted::WantedSource;
+
+    const VERSION: &str = "1.0";
+
+    fn told(name: &str, state: ImageState, signed_at: &[&str]) -> StoredImage {
+        let signature = |source: &&str| StoredSignature {
+            source: (*source).to_owned(),
+            envelope: Some("{}".to_owned()),
+            artefact: None,
+            reason: None,
+            message: None,
+        };
+        StoredImage {
+            digest: Digest::of(name.as_bytes()).to_string(),
+            state,
+            size_bytes: None,
+            reason: None,
+            message: None,
+            manifest: None,
+            boot_stream: None,
+            signatures: signed_at.iter().map(signature).collect(),
+        }
+    }
+
+    fn report(images: Vec<StoredImage>) -> DpuReportSpec {
+        DpuReportSpec {
+            images,
+            ..DpuReportSpec::new(Vantage::Site, "s", VERSION, clock::now())
+        }
+    }
+
+    fn wanted(names: &[&str], signed_at: &[&str]) -> Wanted {
+        let source = |text: &&str| WantedSource {
+            place: text.parse().unwrap(),
+            pull_secret: None,
+        };
+        let image = |name: &&str| WantedImage {
+            digest: Digest::of(name.as_bytes()),
+            size: None,
+            sources: Vec::new(),
+            signatures: vec![WantedSignature::Dsse(
+                signed_at.iter().map(source).collect(),
+            )],
+        };
+        let images = names.iter().map(image);
+        images.map(|image| (image.digest, image)).collect()
+    }
+
+    #[test]
+    fn what_was_told_stands_where_it_is_wanted_and_nothing_is_there_that_is_not() {
+        let failed = told("failed", ImageState::Failed, &[]);
+        let there = told("there", ImageState::Verified, &[]);
+        let images = vec![
+            failed.clone(),
+            there.clone(),
+            told("lost", ImageState::Verified, &[]),
+            told("unwanted", ImageState::Verified, &[]),
+        ];
+        let report = report(images);
+        let wanted = wanted(&["failed", "there", "lost", "never told"], &[]);
+        let lost = Digest::of(b"lost");
+        let is_there = |digest: &Digest| *digest != lost;
+        let found = recalled(&report, VERSION, &wanted, is_there);
+        assert_eq!(found, [failed, there]);
+        assert!(recalled(&report, "1.1", &wanted, is_there).is_empty());
+    }
+
+    #[test]
+    fn a_signature_stands_while_its_place_is_named() {
+        let (named, other) = ("http://192.0.2.9/a.dsse", "http://192.0.2.9/b.dsse");
+        let report = report(vec![told("a", ImageState::Verified, &[named, other])]);
+        let found = recalled(&report, VERSION, &wanted(&["a"], &[named]), |_| true);
+        assert_eq!(found, [told("a", ImageState::Verified, &[named])]);
+        let found = recalled(&report, VERSION, &wanted(&["a"], &[]), |_| true);
+        assert_eq!(found, [told("a", ImageState::Verified, &[])]);
+    }
+}
