@@ -124,8 +124,8 @@ pub struct DpuImageSpec {
     /// `install.methods` must name `DevlinkFlash`, and the host be trusted with its cards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written_by: Option<FirmwareWriter>,
-    /// Version as the running system will report it, or of firmware the `FirmwareInventory` or the
-    /// driver.
+    /// Version: of a system for people, its agent reports it; of firmware as the `FirmwareInventory` or
+    /// the driver lists it.
     #[schemars(length(min = 1, max = 63))]
     pub version: String,
     /// `sha256:` and 64 hex digits over the whole file. Nothing unverified is ever served to a card.

@@ -30,8 +30,12 @@ struct Site {
 
 impl Site {
     async fn new(cards: &[Dpu]) -> Self {
+        Self::of(json!({"families": ["BlueField-3"]}), cards).await
+    }
+
+    async fn of(fits: Value, cards: &[Dpu]) -> Self {
         let mut made_for = image("i", "1.0.0");
-        made_for.spec.fits = serde_json::from_value(json!({"families": ["BlueField-3"]})).unwrap();
+        made_for.spec.fits = serde_json::from_value(fits).unwrap();
         let object = serde_json::to_value(&made_for).unwrap();
         let server = ApiServer::start([(IMAGE, object)]).await;
         let mut world = world();
@@ -178,12 +182,8 @@ async fn a_card_that_it_is_not_made_for_is_named_with_why() {
 #[tokio::test]
 async fn a_disk_of_which_nobody_tells_is_told_as_no_obstacle_and_whole() {
     let dpu = card("c", "h");
-    let mut site = Site::new(std::slice::from_ref(&dpu)).await;
-    let mut roomy = image("i", "1.0.0");
-    roomy.metadata.resource_version = Some("70".to_owned());
     let fits = json!({"families": ["BlueField-3"], "minimumDiskBytes": 64_000_000_000_i64});
-    roomy.spec.fits = serde_json::from_value(fits).unwrap();
-    site.see(roomy);
+    let mut site = Site::of(fits, std::slice::from_ref(&dpu)).await;
     site.joins(&dpu, "BlueField-3");
     assert!(site.writes_after(0).await);
     let (holds, reason, message) = site.says("Fits");

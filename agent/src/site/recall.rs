@@ -74,6 +74,8 @@ mod tests {
             message: None,
             manifest: None,
             boot_stream: None,
+            seed_slot: None,
+            efi_program: None,
             signatures: signed_at.iter().map(signature).collect(),
         }
     }

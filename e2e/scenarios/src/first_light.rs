@@ -3,6 +3,7 @@
 //! Witnesses outside our code: both serial consoles, the BMCs' request logs,
 //! `kubectl wait`, the apiserver's audit log.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -64,6 +65,7 @@ pub async fn tell(context: &Context) -> Result<Told> {
     operator_reacts(&world).await?;
     let watch = Watch::start(&world.control_plane)?;
     let mark = world.mark()?;
+    let sent = story::bytes_sent(&world.control_plane).await?;
     let began = Instant::now();
 
     let choices = Choices::default();
@@ -97,6 +99,13 @@ pub async fn tell(context: &Context) -> Result<Told> {
         writes.len() <= MOST_WRITES,
         "{} apiserver writes, more than the {MOST_WRITES} allowed",
         writes.len()
+    );
+    let sent = story::bytes_sent(&world.control_plane).await? - sent;
+    report.figure("bytes of all bodies sent to the apiserver", sent);
+    let whole = fs::metadata(&image.path)?.len();
+    ensure!(
+        sent < whole / 10,
+        "{sent} bytes were sent to the apiserver, of an image of {whole}: is it among them?"
     );
     Ok(Told {
         world,

@@ -133,7 +133,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "image-registry",
-        about: "a private OCI registry: signed-in pulls, wrong passwords, a registry that is down, a tag that moves, signatures by cosign",
+        about: "a private OCI registry: signed-in pulls, wrong passwords, a registry that is down, a tag that moves, signatures in the format of cosign",
         tier: Tier::All,
         run: |context| Box::pin(image_registry::run(context)),
     },

@@ -122,6 +122,25 @@ pub fn writes(control_plane: &ControlPlane, mark: Mark) -> Result<Vec<Write>> {
         .collect())
 }
 
+/// Bytes of all bodies that the apiserver was sent since it started, by its own metrics.
+///
+/// # Errors
+/// When it tells none.
+pub async fn bytes_sent(control_plane: &ControlPlane) -> Result<u64> {
+    let metrics = control_plane.kubectl().run(&["get", "--raw", "/metrics"]);
+    let metrics = metrics.await?;
+    let bodies = metrics
+        .lines()
+        .filter(|line| line.starts_with("apiserver_request_body_size_bytes_sum{"));
+    let mut sizes = bodies.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<f64>());
+    let first = sizes
+        .next()
+        .context("the apiserver has no metric of bodies")??;
+    let sum = sizes.try_fold(first, |sum, size| size.map(|size| sum + size))?;
+    // Bytes that fit into a float fit into this.
+    Ok(sum as u64)
+}
+
 fn is_ours(write: &Write) -> bool {
     let transient = write.subresource.as_deref() == Some("token")
         || write.group == "authentication.k8s.io"

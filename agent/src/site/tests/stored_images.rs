@@ -30,7 +30,7 @@ async fn told(bytes: Vec<u8>) -> Value {
         size: None,
         sources: vec![mirror(bytes).await],
     };
-    let (_wanted, watched) = watch::channel(Wanted::from([(digest, image)]));
+    let (_wanted, watched) = watch::channel(Some(Wanted::from([(digest, image)])));
     let ending = CancellationToken::new();
     let site = Arc::clone(&bench.site);
     let task = tokio::spawn(images::run(site, watched, ending.clone()));
