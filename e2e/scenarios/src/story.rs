@@ -127,8 +127,8 @@ pub fn writes(control_plane: &ControlPlane, mark: Mark) -> Result<Vec<Write>> {
 /// # Errors
 /// When it tells none.
 pub async fn bytes_sent(control_plane: &ControlPlane) -> Result<u64> {
-    let metrics = control_plane.kubectl().run(&["get", "--raw", "/metrics"]);
-    let metrics = metrics.await?;
+    let kubectl = control_plane.kubectl();
+    let metrics = kubectl.run(&["get", "--raw", "/metrics"]).await?;
     let bodies = metrics
         .lines()
         .filter(|line| line.starts_with("apiserver_request_body_size_bytes_sum{"));
