@@ -179,10 +179,8 @@ async fn recall(
     wanted: &Wanted,
 ) -> Result<Vec<StoredImage>, ReportError> {
     let report = writer.read().await?;
-    let is_there = |digest: &Digest| site.store.info(digest).is_some();
-    Ok(report.map_or_else(Vec::new, |report| {
-        recalled(report, VERSION, wanted, is_there)
-    }))
+    let has = |digest: &Digest| Some(site.store.info(digest)?.size);
+    Ok(report.map_or_else(Vec::new, |report| recalled(report, VERSION, wanted, has)))
 }
 
 async fn tell(

@@ -13,21 +13,22 @@ use lockstep_store::Digest;
 use crate::site::signature_source::MOST_SOURCE;
 use crate::site::wanted::{Wanted, WantedImage, WantedSignature};
 
-/// What the report says of those images that are wanted still. `is_there` tells whether the store has a
-/// file of that digest: none is told as verified without. What another release said is not taken over:
-/// it may have looked for less.
+/// What the report says of those images that are wanted still. `has` tells how long the file of that digest
+/// is that the store has: none is told as verified without one that is whole. What another release said is
+/// not taken over: it may have looked for less.
 pub(super) fn recalled(
     report: &DpuReportSpec,
     version: &str,
     wanted: &Wanted,
-    is_there: impl Fn(&Digest) -> bool,
+    has: impl Fn(&Digest) -> Option<u64>,
 ) -> Vec<StoredImage> {
     if report.agent_version != version {
         return Vec::new();
     }
     let recall = |told: &StoredImage| {
         let image = wanted.get(&told.digest.parse::<Digest>().ok()?)?;
-        if told.state == ImageState::Verified && !is_there(&image.digest) {
+        let has = has(&image.digest).and_then(|size| i64::try_from(size).ok());
+        if told.state == ImageState::Verified && (has.is_none() || has != told.size_bytes) {
             return None;
         }
         let places = places(image);
@@ -69,7 +70,7 @@ mod tests {
         StoredImage {
             digest: Digest::of(name.as_bytes()).to_string(),
             state,
-            size_bytes: None,
+            size_bytes: Some(9),
             reason: None,
             message: None,
             manifest: None,
@@ -117,19 +118,22 @@ mod tests {
         let report = report(images);
         let wanted = wanted(&["failed", "there", "lost", "never told"], &[]);
         let lost = Digest::of(b"lost");
-        let is_there = |digest: &Digest| *digest != lost;
-        let found = recalled(&report, VERSION, &wanted, is_there);
-        assert_eq!(found, [failed, there]);
-        assert!(recalled(&report, "1.1", &wanted, is_there).is_empty());
+        let has = |digest: &Digest| (*digest != lost).then_some(9);
+        let found = recalled(&report, VERSION, &wanted, has);
+        assert_eq!(found, [failed.clone(), there]);
+        assert!(recalled(&report, "1.1", &wanted, has).is_empty());
+        // A file that a crash has cut is not what was verified.
+        let found = recalled(&report, VERSION, &wanted, |_| Some(8));
+        assert_eq!(found, [failed]);
     }
 
     #[test]
     fn a_signature_stands_while_its_place_is_named() {
         let (named, other) = ("http://192.0.2.9/a.dsse", "http://192.0.2.9/b.dsse");
         let report = report(vec![told("a", ImageState::Verified, &[named, other])]);
-        let found = recalled(&report, VERSION, &wanted(&["a"], &[named]), |_| true);
+        let found = recalled(&report, VERSION, &wanted(&["a"], &[named]), |_| Some(9));
         assert_eq!(found, [told("a", ImageState::Verified, &[named])]);
-        let found = recalled(&report, VERSION, &wanted(&["a"], &[]), |_| true);
+        let found = recalled(&report, VERSION, &wanted(&["a"], &[]), |_| Some(9));
         assert_eq!(found, [told("a", ImageState::Verified, &[])]);
     }
 }

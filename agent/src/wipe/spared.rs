@@ -2,15 +2,16 @@
 //! because of what its blocks lie in.
 
 use lockstep_crds::wipe::WipeItem;
-use lockstep_local::Root;
-use lockstep_local::disks::{Backing, Disk, Reach, backing, reach};
+use lockstep_local::disks::{Backing, Disk, DiskKind, Reach, backing, reach};
+use lockstep_local::{Fact, Root};
 
 use crate::wipe::{DISK, failed, left};
 
 /// What is told of a disk that is left as it is; `None`: it is the card's, to be wiped.
 pub(super) fn spared(root: &Root, disk: &Disk) -> Option<WipeItem> {
     let name = format!("{DISK}{}", disk.name);
-    of_backing(&name, backing(root, &disk.name)).or_else(|| of_reach(&name, reach(root, disk)))
+    of_backing(&name, backing(root, &disk.name))
+        .or_else(|| of_reach(&name, disk, reach(root, disk)))
 }
 
 fn of_backing(name: &str, backing: Backing) -> Option<WipeItem> {
@@ -32,8 +33,20 @@ fn of_backing(name: &str, backing: Backing) -> Option<WipeItem> {
     }
 }
 
-fn of_reach(name: &str, reach: Reach) -> Option<WipeItem> {
+fn of_reach(name: &str, disk: &Disk, reach: Reach) -> Option<WipeItem> {
+    let is_fixed = disk.removable != Fact::Known(true);
+    let is_drive = matches!(disk.kind, DiskKind::Ata | DiskKind::Scsi);
+    let is_empty = disk.bytes == Fact::Known(0);
     match reach {
+        // Nobody is told that a card is wiped beside what looks like a disk of its own.
+        Reach::Usb if is_fixed && !is_empty => Some(failed(
+            name,
+            "attached by USB and fixed there, so it may be the card's own, and was not touched as virtual media look so too: it holds what it held; take it out or wipe it yourself",
+        )),
+        Reach::Removable if is_drive && !is_empty => Some(failed(
+            name,
+            "a drive whose port tells that it can be taken out, so nobody knows whether it is the card's own, and it was not touched: it holds what it held; take it out or wipe it yourself",
+        )),
         Reach::Own => None,
         Reach::Network => Some(left(
             name,
@@ -102,10 +115,12 @@ mod tests {
         let channel = "pci0/host4/rport-4:0-0/target4:0:0/4:0:0:0";
         disk(dir, channel, "sdb", &[]);
         let usb = "pci0/usb1/1-1/1-1:1.0/host6/target6:0:0/6:0:0:0";
-        disk(dir, usb, "sdc", &[]);
+        disk(dir, usb, "sdc", &[("removable", "1")]);
+        let fixed = "pci0/usb1/1-2/1-2:1.0/host7/target7:0:0/7:0:0:0";
+        disk(dir, fixed, "sde", &[]);
         let ata = "pci0/ata1/host0/target0:0:0/0:0:0:0";
         disk(dir, ata, "sdd", &[("removable", "1")]);
-        let spared = ["nvme1n1", "sda", "sdb", "sdc", "sdd"];
+        let spared = ["nvme1n1", "sda", "sdb", "sdc", "sdd", "sde"];
 
         // None of them says that this system has the driver of the card's disks.
         let told = wiped_of(dir);
@@ -118,22 +133,20 @@ mod tests {
             ("Disk sda", &WipeResult::NotSupported),
             ("Disk sdb", &WipeResult::NotSupported),
             ("Disk sdc", &WipeResult::NotSupported),
-            ("Disk sdd", &WipeResult::NotSupported),
+            ("Disk sdd", &WipeResult::Failed),
+            ("Disk sde", &WipeResult::Failed),
             ("Disk vda", &WipeResult::Wiped),
         ];
         assert_eq!(results(&told), wanted, "{told:?}");
         for (name, word) in spared
             .iter()
-            .zip(["network", "network", "network", "USB", "medium"])
+            .zip(["network", "network", "network", "USB", "port", "USB"])
         {
             let bytes = fs::read(dir.join("dev").join(name)).unwrap();
             assert_eq!(bytes, [7; 512], "{name}");
             let item = told.iter().find(|one| one.item == format!("Disk {name}"));
             let why = item.and_then(|one| one.message.as_deref()).unwrap();
-            assert!(
-                why.contains(word) && why.contains("all that it holds"),
-                "{why}"
-            );
+            assert!(why.contains(word) && why.contains("hold"), "{why}");
         }
         assert_eq!(fs::read(dir.join("dev/vda")).unwrap(), [0; 512]);
     }
@@ -161,7 +174,23 @@ mod tests {
         let of_backing = [Backing::Memory, Backing::LastingMemory, Backing::RawFlash];
         let of_backing = of_backing.map(|one| super::of_backing("Disk a", one));
         let of_reach = [Reach::Network, Reach::Usb, Reach::Removable, Reach::NotTold];
-        let of_reach = of_reach.map(|one| super::of_reach("Disk a", one));
+        let kinds = [DiskKind::Usb, DiskKind::Ata, DiskKind::Other];
+        let disks = kinds.map(|kind| Disk {
+            name: "a".to_owned(),
+            kind,
+            bytes: Fact::Known(1),
+            model: Fact::NotOffered,
+            serial: Fact::NotOffered,
+            firmware: Fact::NotOffered,
+            wwid: Fact::NotOffered,
+            rotational: Fact::NotOffered,
+            removable: Fact::Known(kind != DiskKind::Usb),
+            read_only: Fact::NotOffered,
+            pci: None,
+        });
+        let of_reach = disks
+            .iter()
+            .flat_map(|disk| of_reach.map(|one| super::of_reach("Disk a", disk, one)));
         for item in of_backing.into_iter().chain(of_reach) {
             let words = item.and_then(|item| item.message).unwrap();
             assert!(words.chars().count() <= MOST_WORDS, "{words}");

@@ -252,7 +252,11 @@ fn update(
         require_cycle(card, facts, &image.component)?;
     }
     let leave = leave(view, record, spec, card, now);
-    if record.hold.is_none() && !matches!(leave, Ok(Leave::Granted)) {
+    let begins_hold = matches!(
+        leave,
+        Ok(Leave::AfterHold(_)) | Err(Intent::Act(_) | Intent::Taint(_))
+    );
+    if begins_hold && !kept.given_up {
         require_system(view, record, spec, card)?;
     }
     let leave = leave?;

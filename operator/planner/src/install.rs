@@ -74,7 +74,16 @@ pub(crate) fn install(
             given_up(view, spec, card, kept, facts, why, now)
         });
     }
-    let road = road::choose(view, record, card, kept, spec, facts, now)?;
+    // A medium is not taken from under an installer that runs.
+    let is_begun = kept.booted_at.is_some() || facts.power != Some(PowerState::Off);
+    let unless_begun = |why: Intent| {
+        if is_begun {
+            why
+        } else {
+            disarmed(view, card, kept, why, now)
+        }
+    };
+    let road = road::choose(view, record, card, kept, spec, facts, now).map_err(unless_begun)?;
     let restarted = road::needs_cycle(road) && whole_card::is_restarted(facts);
     if restarted {
         // It is armed while it runs, and whatever restarts it boots that.
@@ -89,14 +98,7 @@ pub(crate) fn install(
     configuration::given(card)?;
     // What is on the card's own disk is fetched and made by nobody.
     if road != AllowedMethod::LocalStorage {
-        let is_begun = kept.booted_at.is_some() || facts.power != Some(PowerState::Off);
-        room::allows(card, &wanted.version, &card.vetting, now).map_err(|why| {
-            if is_begun {
-                why
-            } else {
-                disarmed(view, card, kept, why, now)
-            }
-        })?;
+        room::allows(card, &wanted.version, &card.vetting, now).map_err(unless_begun)?;
         image_ready(view, wanted)?;
         configuration::made(view, card, now)?;
     }

@@ -11,6 +11,7 @@ use lockstep_crds::report::{BootStreamReport, SeedSlot};
 use super::slots::{wants, with_both};
 use super::taint::dark;
 use super::waits;
+use crate::world::agent::Fault;
 use crate::world::build::image;
 use crate::world::stored::Bytes;
 use crate::world::{World, secs};
@@ -164,6 +165,21 @@ fn a_host_is_not_held_for_a_sibling_either() {
     assert!(message.contains("goes by none of"), "{message}");
     world.edit_card(0, |card| card.image_ref = None);
     world.until("Ready", secs(3600), World::is_ready);
+}
+
+#[test]
+fn what_is_armed_is_taken_back_when_an_image_is_wanted_that_goes_no_way() {
+    let mut world = world(&[VirtualMedia]);
+    has(&mut world, "os-2", with_slot(SeedSlot::Absent));
+    world.until("armed", secs(600), |w| w.cards[0].machine.is_armed());
+    world.agent.faults = [Fault::Refused].into();
+    world.until("refused", secs(600), |w| w.status().directives.is_empty());
+    want(&mut world, "os-2");
+    world.settle(secs(900));
+    assert_eq!(world.card_says(0), "Stalled Stalled: NoSeedSlot");
+    assert!(!world.cards[0].machine.is_armed(), "{}", world.told());
+    assert!(!world.cards[0].machine.is_on(), "{}", world.told());
+    assert!(world.status().cards[0].armed.is_empty());
 }
 
 #[test]
