@@ -142,7 +142,11 @@ mod tests {
             ("sr0", "1", "0"),
         ] {
             let block = dir.path().join("sys/block").join(name);
-            fs::create_dir_all(block.join("device")).unwrap();
+            fs::create_dir_all(&block).unwrap();
+            let bus = if name == "sda" { "usb1/1-1" } else { "pci0" };
+            let device = format!("sys/devices/{bus}/{name}");
+            fs::create_dir_all(dir.path().join(&device)).unwrap();
+            std::os::unix::fs::symlink(format!("../../../{device}"), block.join("device")).unwrap();
             // Of a CD or DVD drive.
             fs::write(
                 block.join("device/type"),

@@ -37,7 +37,10 @@ fn opened(bench: &Bench, folder: &std::path::Path) -> Arc<Site> {
 
 /// What the process before told, of this release.
 fn told_before(bench: &Bench, digest: Digest, size: u64) {
-    let image = json!({"digest": digest.to_string(), "state": "Verified", "sizeBytes": size});
+    let image = json!({
+        "digest": digest.to_string(), "state": "Verified", "sizeBytes": size, "seedSlot": "One",
+        "efiProgram": false,
+    });
     let report = json!({
         "apiVersion": "provisioning.opiproject.org/v1alpha1", "kind": "DpuReport",
         "metadata": {"name": "site-s"},

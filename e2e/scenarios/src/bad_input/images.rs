@@ -1,8 +1,12 @@
 //! Images that are not what they should be, or are not to be had.
 
+use lockstep_lab::image::Image;
+
+use crate::artefacts;
 use crate::bad_input::act;
 use crate::bad_input::case::{Bound, Case, Expect, LOOKED_AT, Moment, Of, SLOWLY, Setting, USUAL};
 use crate::bad_input::repairs::{APPLY_KEPT_BACK, SERVE_HONESTLY};
+use crate::bad_input::stage::Objects;
 use crate::image_server::Behaviour;
 
 /// Fetches that a person has to put right, an hour. A new image anywhere in the site
@@ -29,6 +33,13 @@ const fn not_to_be_had(
         says: [reason, remedy],
     };
     [image, card]
+}
+
+/// The image object names that file's bytes.
+fn is_of(objects: &mut Objects, image: &Image) {
+    let spec = &mut objects.image["spec"];
+    spec["digest"] = format!("sha256:{}", image.sha256).into();
+    spec["sizeBytes"] = image.size.into();
 }
 
 /// The cases.
@@ -108,6 +119,29 @@ pub const CASES: &[Case] = &[
         right: act!(|stage, _objects| {
             stage.nobody_elsewhere()?;
             stage.server.behave(Behaviour::Honest);
+        }),
+    },
+    Case {
+        name: "no-seed-slot",
+        setting: USUAL,
+        wrong: act!(|stage, objects| {
+            let image = artefacts::firmware(stage.world.folder(), stage.name)?;
+            stage.server.replace(image.path.clone());
+            is_of(objects, &image);
+        }),
+        expect: &[Expect {
+            of: &[Of::Card],
+            reason: "NoSeedSlot",
+            says: ["has no seed slot", "Build it with one seed slot"],
+        }],
+        bound: LOOKED_AT,
+        right: act!(|stage, objects| {
+            stage
+                .delete(&format!("dpuimage/{}", stage.name), true)
+                .await?;
+            stage.server.replace(stage.image.path.clone());
+            is_of(objects, &stage.image);
+            stage.apply_these([&objects.image]).await?;
         }),
     },
     Case {
