@@ -15,6 +15,7 @@ use lockstep_crds::host::{
     ArmedEffect, CardRecord, FailedDirective, FinishedDirective, HeldBy, HoldState, HoldStatus,
     ReleaseReason,
 };
+use lockstep_crds::inventory::InstallMethod;
 
 use crate::admit::DIRECTIVE_TRIES;
 use crate::card_record::begins_to_come_up;
@@ -101,10 +102,21 @@ pub fn unknown_value(record: &DpuHostStatus) -> Option<String> {
             Some(ActivatedBy::Unrecognized(how)) => Some(format!("activation {how}")),
             Some(ActivatedBy::BmcReset | ActivatedBy::CardPowerCycle) | None => None,
         });
+    // Who writes it, and so whose word ends it, nobody can tell here.
+    let writes = record
+        .cards
+        .iter()
+        .flat_map(|card| &card.components)
+        .filter(|one| firmware_record::is_under_way(one))
+        .find_map(|one| match &one.method {
+            Some(InstallMethod::Unrecognized(how)) => Some(format!("firmware written by {how}")),
+            Some(_) | None => None,
+        });
     directive
         .or(hold)
         .or(armed)
         .or(activation)
+        .or(writes)
         .or_else(|| no_clock(record))
 }
 
@@ -195,8 +207,11 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
         .flat_map(|card| {
             let components = card.components.iter().map(|one| one.attempts);
             let repairs = card.repairs.iter().map(|repairs| repairs.begun);
-            components.chain(repairs).chain([card.attempts])
+            let failed = card.failed.iter().map(|failed| failed.times);
+            let begun = components.chain(repairs).chain([card.attempts]);
+            begun.chain(failed)
         })
+        .chain(record.failed.iter().map(|failed| failed.times))
         .chain([record.seq])
         .find(|count| !(0..=MOST).contains(count))
         .map(|count| format!("the number {count}"));

@@ -40,6 +40,33 @@ fn leaf(schema: &Value) -> Leaf {
     }
 }
 
+/// Every place of a record, `cards[].components[].attempts`, and what stands there.
+pub fn places(schema: &Value) -> Vec<(String, Leaf)> {
+    let mut found = Vec::new();
+    visit("", schema, &mut |path, schema| {
+        found.push((path.to_owned(), leaf(schema)));
+    });
+    found
+}
+
+fn visit(path: &str, schema: &Value, see: &mut impl FnMut(&str, &Value)) {
+    let inner = [("[]", "items"), ("{}", "additionalProperties")];
+    let mut is_leaf = true;
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        visit(&joined(path, name), property, see);
+        is_leaf = false;
+    }
+    for (suffix, key) in inner {
+        if schema[key].is_object() {
+            visit(&format!("{path}{suffix}"), &schema[key], see);
+            is_leaf = false;
+        }
+    }
+    if is_leaf {
+        see(path, schema);
+    }
+}
+
 fn joined(path: &str, name: &str) -> String {
     let dot = if path.is_empty() { "" } else { "." };
     format!("{path}{dot}{name}")
