@@ -138,7 +138,6 @@ fn pause_after_failure(record: &DpuHostStatus, draft: &Draft, now: Timestamp) ->
     let target = &draft.target;
     let FailedDirective {
         what,
-        kind: _,
         times,
         at,
         put_off_since,

@@ -15,7 +15,6 @@ use lockstep_crds::host::{
     ArmedEffect, CardRecord, FailedDirective, FinishedDirective, HeldBy, HoldState, HoldStatus,
     ReleaseReason,
 };
-use lockstep_crds::inventory::InstallMethod;
 
 use crate::admit::DIRECTIVE_TRIES;
 use crate::card_record::begins_to_come_up;
@@ -102,21 +101,10 @@ pub fn unknown_value(record: &DpuHostStatus) -> Option<String> {
             Some(ActivatedBy::Unrecognized(how)) => Some(format!("activation {how}")),
             Some(ActivatedBy::BmcReset | ActivatedBy::CardPowerCycle) | None => None,
         });
-    // Who writes it, and so whose word ends it, nobody can tell here.
-    let writes = record
-        .cards
-        .iter()
-        .flat_map(|card| &card.components)
-        .filter(|one| firmware_record::is_under_way(one))
-        .find_map(|one| match &one.method {
-            Some(InstallMethod::Unrecognized(how)) => Some(format!("firmware written by {how}")),
-            Some(_) | None => None,
-        });
     directive
         .or(hold)
         .or(armed)
         .or(activation)
-        .or(writes)
         .or_else(|| no_clock(record))
 }
 
@@ -341,7 +329,6 @@ fn tally(
     *slot = Some(FailedDirective {
         times,
         what,
-        kind: Some(directive.action.kind.clone()),
         at: Time(now),
         put_off_since,
         message,
