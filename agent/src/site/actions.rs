@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use lockstep_crds::directive::{ActionKind, Directive};
-use lockstep_redfish::{BootOverride, ImageUrl, PowerAction, PowerRestorePolicy, PowerState};
+use lockstep_redfish::{BootOverride, ImageUrl, PowerAction, PowerRestorePolicy};
 use tokio::time::Instant;
 
 use crate::site::execute::{End, Port, who_is_meant};
@@ -311,12 +311,11 @@ impl Worker {
     }
 
     async fn power(&mut self, action: PowerAction, bmc: Port, settled: Instant) -> End {
-        let wanted = match action {
-            PowerAction::On | PowerAction::ForceRestart | PowerAction::PowerCycle => PowerState::On,
-            PowerAction::GracefulShutdown | PowerAction::ForceOff => PowerState::Off,
-        };
-        self.step(bmc.power(action), settled, |facts| is_power(facts, &wanted))
-            .await
+        let wanted = action.leads_to();
+        self.step(bmc.power(action), settled, |facts| {
+            wanted.as_ref().is_some_and(|state| is_power(facts, state))
+        })
+        .await
     }
 
     async fn release(

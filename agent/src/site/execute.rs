@@ -33,6 +33,9 @@ const SETTLE_PAUSE: Duration = Duration::from_secs(3);
 /// a setting, or ejects.
 const SECOND_SETTLES: Duration = Duration::from_secs(60);
 
+/// Seconds for which a machine is left alone that is on its way up or down.
+const POWER_SETTLES: i64 = 15;
+
 /// How one step, or a whole action, ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -48,28 +51,24 @@ pub(crate) enum End {
 
 impl End {
     pub(crate) fn outcome(self) -> Outcome {
-        let (result, reason, message) = match self {
-            Self::Done(message) => (OutcomeKind::Done, None, message),
-            Self::Failed(refusal) => (
-                OutcomeKind::Failed,
-                Some(refusal.reason),
-                Some(refusal.message),
-            ),
-            Self::Partly(refusal) => (
-                OutcomeKind::Partly,
-                Some(refusal.reason),
-                Some(refusal.message),
-            ),
-            Self::Unknown(refusal) => (
-                OutcomeKind::Unknown,
-                Some(refusal.reason),
-                Some(refusal.message),
-            ),
+        let (result, refusal) = match self {
+            Self::Done(message) => {
+                return Outcome {
+                    result: OutcomeKind::Done,
+                    reason: None,
+                    message: message.map(|text| condition::truncated(&text)),
+                    retry_after_seconds: None,
+                };
+            }
+            Self::Failed(refusal) => (OutcomeKind::Failed, refusal),
+            Self::Partly(refusal) => (OutcomeKind::Partly, refusal),
+            Self::Unknown(refusal) => (OutcomeKind::Unknown, refusal),
         };
         Outcome {
             result,
-            reason,
-            message: message.map(|text| condition::truncated(&text)),
+            reason: Some(refusal.reason),
+            message: Some(condition::truncated(&refusal.message)),
+            retry_after_seconds: refusal.retry_after_seconds,
         }
     }
 }
@@ -82,7 +81,11 @@ fn is_too_late(directive: &Directive, now: Timestamp) -> bool {
 
 /// The words for a failed call.
 pub(super) fn refusal_of(error: &BmcError) -> Refusal {
-    Refusal::new(error.category(), format!("{error}. {}", error.remedy()))
+    let refusal = Refusal::new(error.category(), format!("{error}. {}", error.remedy()));
+    if matches!(error, BmcError::PowerUnsettled { .. }) {
+        return refusal.put_off(POWER_SETTLES);
+    }
+    refusal
 }
 
 impl Worker {

@@ -421,6 +421,7 @@ impl Worker {
                 result: OutcomeKind::Unknown,
                 reason: Some(refusal.reason),
                 message: Some(refusal.message),
+                retry_after_seconds: None,
             },
         };
         if let Err(error) = self.journal.end(directive, &outcome) {

@@ -26,7 +26,7 @@ use crate::give_back;
 use crate::push;
 use crate::road;
 use crate::slot_power;
-use crate::standing::{Standing, is_put_off, standing};
+use crate::standing::{PutOff, Standing, put_off, standing};
 use crate::view::{CardView, View};
 use crate::wipe;
 
@@ -128,7 +128,10 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
         .map(|card| &card.failed)
         .chain([&record.failed])
         .flatten()
-        .flat_map(|failed| std::iter::once(&failed.at).chain(&failed.put_off_since))
+        .flat_map(|failed| {
+            let put_off = [&failed.put_off_since, &failed.put_off_until];
+            std::iter::once(&failed.at).chain(put_off.into_iter().flatten())
+        })
         .chain(of_installs);
     let of_cards = record
         .cards
@@ -258,7 +261,7 @@ pub fn conclude(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
                 };
                 let message = message.map(|text| shortened(&text));
                 book(view, record, &directive, &outcome, now);
-                let put_off = is_put_off(view, &directive);
+                let put_off = put_off(view, &directive);
                 tally(record, &directive, &outcome, message.clone(), put_off, now);
                 record.history.push(FinishedDirective {
                     seq: directive.seq,
@@ -308,7 +311,7 @@ fn tally(
     directive: &Directive,
     outcome: &OutcomeKind,
     message: Option<String>,
-    is_put_off: bool,
+    put_off: Option<PutOff>,
     now: Timestamp,
 ) {
     let what = what(directive);
@@ -324,8 +327,8 @@ fn tally(
     }
     let before = same.map_or(0, |failed| failed.times);
     // What was put off until something else has ended is no failure.
-    let times = before + i64::from(!is_put_off);
-    let put_off_since = is_put_off.then(|| {
+    let times = before + i64::from(put_off.is_none());
+    let put_off_since = put_off.map(|_| {
         // One of another day is another wait.
         let earlier = same.filter(|failed| now < failed.at.0 + LONGEST_REST);
         let earlier = earlier.and_then(|failed| failed.put_off_since.clone());
@@ -336,6 +339,9 @@ fn tally(
         what,
         at: Time(now),
         put_off_since,
+        put_off_until: put_off
+            .and_then(|told| told.for_so_long)
+            .map(|pause| Time(now + pause)),
         message,
     });
     if times >= DIRECTIVE_TRIES

@@ -303,6 +303,7 @@ mod tests {
             result: OutcomeKind::Partly,
             reason: reason.map(str::to_owned),
             message: Some("after 40 bytes".to_owned()),
+            retry_after_seconds: None,
         };
         assert_eq!(broken(&told(Some(BROKEN))), Some("after 40 bytes"));
         // An earlier agent told these as ends, too.

@@ -127,15 +127,32 @@ pub fn standing(view: &View, directive: &Directive, now: Timestamp) -> Standing 
     }
 }
 
-/// Whether its executor sent nothing because something else goes on, or could not be looked at.
-pub(crate) fn is_put_off(view: &View, directive: &Directive) -> bool {
+/// A directive of which its executor sent nothing, because something else goes on, could not be looked
+/// at, or the machine must be left alone for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PutOff {
+    /// How long the machine is left alone, where its executor says so.
+    pub(crate) for_so_long: Option<SignedDuration>,
+}
+
+/// The longest that an executor's word puts a directive off at one time.
+const LONGEST_PUT_OFF: i64 = 600;
+
+/// Whether its executor put it off.
+pub(crate) fn put_off(view: &View, directive: &Directive) -> Option<PutOff> {
     let told = told(view, directive);
     let execution = told.and_then(|told| told.execution);
     let outcome = execution
         .filter(|execution| execution.accepted == directive.seq)
-        .and_then(|execution| execution.outcome.as_ref());
-    let reason = outcome.and_then(|outcome| outcome.reason.as_deref());
-    matches!(reason, Some("UpdatesBusy" | "HostNotSeen" | "CardNotSeen"))
+        .and_then(|execution| execution.outcome.as_ref())?;
+    let for_so_long = outcome
+        .retry_after_seconds
+        .map(|seconds| SignedDuration::from_secs(seconds.clamp(1, LONGEST_PUT_OFF)));
+    let waits = matches!(
+        outcome.reason.as_deref(),
+        Some("UpdatesBusy" | "HostNotSeen" | "CardNotSeen")
+    );
+    (waits || for_so_long.is_some()).then_some(PutOff { for_so_long })
 }
 
 /// Nobody is known to have accepted it.

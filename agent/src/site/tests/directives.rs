@@ -63,6 +63,22 @@ async fn a_card_that_is_armed_no_more_is_not_restarted() {
 }
 
 #[tokio::test]
+async fn what_comes_at_a_bad_moment_is_put_off_for_so_long() {
+    let bench = bench();
+    bench.bmc.unsettle(true);
+    let running = bench.start(MachineKind::Card);
+    running.want(&[directive(1, "PowerOn")]);
+    let outcome = bench.outcome(CARD, 1).await;
+    assert_eq!(outcome["result"], "Failed");
+    assert_eq!(outcome["reason"], "PowerUnsettled");
+    assert_eq!(outcome["retryAfterSeconds"], 15);
+    let message = outcome["message"].as_str().unwrap();
+    assert!(message.contains("PoweringOff"), "{message}");
+    assert!(bench.bmc.effects().is_empty());
+    running.end().await;
+}
+
+#[tokio::test]
 async fn hands_off_and_a_lost_lease_stop_every_effect() {
     let bench = bench();
     let running = bench.start(MachineKind::Card);
