@@ -353,7 +353,7 @@ impl Worker {
                         refusal.message
                     ));
                 }
-                End::Failed(_) | End::Partly(_) | End::Unknown(_) => return end,
+                End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_) => return end,
             }
         }
         if directive.action.power_on != Some(true) {
@@ -365,7 +365,9 @@ impl Worker {
         };
         match self.power(PowerAction::On, bmc, settled).await {
             End::Done(how) => End::Done(how.or(note)),
-            end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => partly(end, sent),
+            end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_)) => {
+                partly(end, sent)
+            }
         }
     }
 

@@ -47,19 +47,21 @@ pub(crate) enum End {
     Partly(Refusal),
     /// Nothing tells what became of it.
     Unknown(Refusal),
+    /// It was accepted, and the BMC has nothing to read it back from; with what a person should know.
+    Sent(String),
 }
 
 impl End {
     pub(crate) fn outcome(self) -> Outcome {
+        let ended = |result, message: Option<String>| Outcome {
+            result,
+            reason: None,
+            message: message.map(|text| condition::truncated(&text)),
+            retry_after_seconds: None,
+        };
         let (result, refusal) = match self {
-            Self::Done(message) => {
-                return Outcome {
-                    result: OutcomeKind::Done,
-                    reason: None,
-                    message: message.map(|text| condition::truncated(&text)),
-                    retry_after_seconds: None,
-                };
-            }
+            Self::Done(message) => return ended(OutcomeKind::Done, message),
+            Self::Sent(message) => return ended(OutcomeKind::Sent, Some(message)),
             Self::Failed(refusal) => (OutcomeKind::Failed, refusal),
             Self::Partly(refusal) => (OutcomeKind::Partly, refusal),
             Self::Unknown(refusal) => (OutcomeKind::Unknown, refusal),
@@ -274,9 +276,10 @@ impl Worker {
             Ok(effect) => match effect.confirmation {
                 Confirmation::Confirmed => End::Done(None),
                 Confirmation::Differs(how) => End::Done(Some(how)),
-                Confirmation::NotObservable => End::Done(Some(
-                    "the BMC shows nothing to read it back from".to_owned(),
-                )),
+                Confirmation::NotObservable => End::Sent(
+                    "the BMC accepted the request and shows nothing to read its effect back from; what follows from it tells"
+                        .to_owned(),
+                ),
                 Confirmation::NotSeen => {
                     if self.is_seen_until(settled, seen).await {
                         End::Done(None)
@@ -357,7 +360,9 @@ impl Worker {
             let end = End::Done(Some(told.to_owned()));
             match self.finish_interrupted(&directive, end).await {
                 End::Done(_) => restarted(OutcomeKind::Done, told),
-                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => end.outcome(),
+                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_)) => {
+                    end.outcome()
+                }
             }
         } else if half {
             restarted(

@@ -244,6 +244,7 @@ impl Worker {
                 // Whether it is on or not, no update was asked for.
                 return match on {
                     End::Unknown(refusal) => End::Partly(refusal),
+                    End::Sent(what) => End::Partly(Refusal::new("EffectNotSeen", what)),
                     end @ (End::Done(_) | End::Failed(_) | End::Partly(_)) => end,
                 };
             }

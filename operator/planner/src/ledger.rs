@@ -254,7 +254,7 @@ pub fn conclude(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         match standing(view, &directive, now) {
             Standing::Open => record.directives.push(directive),
             Standing::Ended(outcome, message) => {
-                let message = if outcome == OutcomeKind::Done {
+                let message = if is_taken(&outcome) {
                     message
                 } else {
                     fetch::beside(view, &directive, message, now)
@@ -304,6 +304,12 @@ fn forget_history(record: &mut DpuHostStatus) {
     }
 }
 
+/// Whether the machine did what it was asked, or took it and shows nothing: no failure of the directive.
+/// Whether anything came of the latter is judged by what follows.
+fn is_taken(outcome: &OutcomeKind) -> bool {
+    matches!(outcome, OutcomeKind::Done | OutcomeKind::Sent)
+}
+
 /// Counts failures in a row of one directive on one machine. A success of another
 /// directive in between does not end the row: two that undo each other must end too.
 fn tally(
@@ -319,7 +325,7 @@ fn tally(
         return;
     };
     let same = slot.as_ref().filter(|failed| failed.what == what);
-    if *outcome == OutcomeKind::Done {
+    if is_taken(outcome) {
         if same.is_some() {
             *slot = None;
         }

@@ -289,6 +289,7 @@ pub(crate) fn book(
         OutcomeKind::Done
         | OutcomeKind::Partly
         | OutcomeKind::Unknown
+        | OutcomeKind::Sent
         | OutcomeKind::Unrecognized(_) => {}
     }
 }

@@ -1,6 +1,7 @@
 //! How an open directive stands: open, or ended and how, by its executor's word and by what is seen.
 //!
-//! `Done`, `Failed` and `Partly` are the executor's word. An unknown outcome is never
+//! `Done`, `Failed` and `Partly` are the executor's word. An unknown outcome, and what was sent and cannot
+//! be read back, is never believed nor
 //! repeated blindly: it ends only when fresh facts show the effect, or when the
 //! time in which it could still land has passed and fresh facts do not show it.
 
@@ -27,8 +28,8 @@ pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
 pub enum Standing {
     /// It is still open.
     Open,
-    /// It ended: `Done`, `Failed` without effect, `Partly` and for good, or `Unknown` and
-    /// proved not to have landed.
+    /// It ended: `Done`, `Failed` without effect, `Partly` and for good, `Sent` of what no BMC shows, or
+    /// `Unknown` and proved not to have landed.
     Ended(OutcomeKind, Option<String>),
 }
 
@@ -108,7 +109,11 @@ pub fn standing(view: &View, directive: &Directive, now: Timestamp) -> Standing 
             OutcomeKind::Unknown if flash::is_through(directive, outcome) => {
                 Standing::Ended(OutcomeKind::Unknown, outcome.message.clone())
             }
-            OutcomeKind::Unknown | OutcomeKind::Unrecognized(_) => uncertain(
+            // Nothing of these can ever be read: what runs afterwards tells, and is awaited elsewhere.
+            OutcomeKind::Sent if is_told_by_what_follows(&directive.action.kind) => {
+                Standing::Ended(OutcomeKind::Sent, outcome.message.clone())
+            }
+            OutcomeKind::Sent | OutcomeKind::Unknown | OutcomeKind::Unrecognized(_) => uncertain(
                 view,
                 directive,
                 settled_by(&told, directive),
@@ -244,6 +249,11 @@ fn facts<'a>(view: &'a View, directive: &Directive, now: Timestamp) -> Option<&'
             .and_then(|card| view.card_bmc(card, now)),
         TargetKind::Unrecognized(_) => None,
     }
+}
+
+/// Whether no BMC shows the effect, and a record of an install or an update awaits what follows from it.
+fn is_told_by_what_follows(kind: &ActionKind) -> bool {
+    matches!(kind, ActionKind::ResetBmc | ActionKind::RestartCard)
 }
 
 /// Whether the effect shows.

@@ -239,6 +239,8 @@ impl World {
                     self.end(which, OutcomeKind::Unknown, "sent, and not seen");
                 } else if drops {
                     self.end(which, OutcomeKind::Partly, "the URL was dropped");
+                } else if matches!(kind, ActionKind::ResetBmc | ActionKind::RestartCard) {
+                    self.end(which, OutcomeKind::Sent, "accepted, and nothing shows it");
                 } else {
                     self.end(which, OutcomeKind::Done, "seen");
                 }
