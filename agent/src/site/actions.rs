@@ -7,11 +7,12 @@ use lockstep_redfish::{BootOverride, ImageUrl, PowerAction, PowerRestorePolicy};
 use tokio::time::Instant;
 
 use crate::site::execute::{End, Port, who_is_meant};
+use crate::site::gaps::Command;
 use crate::site::install::partly;
 use crate::site::judge::Refusal;
 use crate::site::offer::of_the_host;
 use crate::site::order::{Access, Order, OrderState};
-use crate::site::plan::{is_down, is_power, policy_to_change};
+use crate::site::plan::{is_down, policy_to_change};
 use crate::site::update::Given;
 use crate::site::worker::Worker;
 
@@ -252,8 +253,11 @@ impl Worker {
             ActionKind::PowerOn => PowerAction::On,
             // It is powered off and on afterwards.
             ActionKind::ShutdownGracefully if directive.action.component.is_some() => {
-                let call = bmc.power(PowerAction::GracefulShutdown);
-                return self.step(call, settled, is_down).await;
+                let action = PowerAction::GracefulShutdown;
+                let call = async move { bmc.power(action).await };
+                return self
+                    .noted(Command::Power(action), call, settled, is_down)
+                    .await;
             }
             ActionKind::ShutdownGracefully => PowerAction::GracefulShutdown,
             ActionKind::ForceOff => PowerAction::ForceOff,
@@ -308,14 +312,6 @@ impl Worker {
             }
         };
         self.power(power, bmc, settled).await
-    }
-
-    async fn power(&mut self, action: PowerAction, bmc: Port, settled: Instant) -> End {
-        let wanted = action.leads_to();
-        self.step(bmc.power(action), settled, |facts| {
-            wanted.as_ref().is_some_and(|state| is_power(facts, state))
-        })
-        .await
     }
 
     async fn release(

@@ -24,6 +24,7 @@ use crate::site::glances::PATIENCE;
 use crate::site::journal::restarted;
 use crate::site::judge::{self, Refusal, Standing};
 use crate::site::plan::Plan;
+use crate::site::power::LeftAlone;
 use crate::site::worker::{Progress, Worker};
 
 /// Between looks for an effect.
@@ -117,6 +118,14 @@ impl Worker {
             }
             Ok(Plan::Act) => {}
         }
+        match self.left_alone(directive) {
+            Ok(None) => {}
+            Ok(Some(left)) if left.is_brief(directive, clock::now().0) => {
+                return Ok(Progress::Later);
+            }
+            Ok(Some(left)) => return self.conclude(directive, End::Failed(left.refusal)),
+            Err(refusal) => return self.conclude(directive, End::Failed(refusal)),
+        }
         if self.ending.is_cancelled() {
             return Ok(Progress::Later);
         }
@@ -170,7 +179,9 @@ impl Worker {
         }
         let checked = self
             .check(directive)
-            .and_then(|facts| self.plan(directive, &facts).map(|_| ()));
+            .and_then(|facts| self.plan(directive, &facts).map(|_| ()))
+            .and_then(|()| self.left_alone(directive))
+            .and_then(|left| left.map_or(Ok(()), |left| Err(left.refusal)));
         let bmc = match checked.and_then(|()| self.may_go_on()) {
             Ok(bmc) => bmc,
             Err(refusal) => return Ok(End::Failed(refusal)),
@@ -243,6 +254,14 @@ impl Worker {
             .ok_or_else(|| Refusal::new("FactsNotRead", "the machine has not been looked at"))?;
         judge::check_expects(&directive.expects, &facts)?;
         Ok(facts)
+    }
+
+    /// Whether the machine, as it was seen last, is left alone still.
+    fn left_alone(&self, directive: &Directive) -> Result<Option<LeftAlone>, Refusal> {
+        match &self.facts {
+            Some(facts) => self.is_left_alone(directive, facts),
+            None => Ok(None),
+        }
     }
 
     fn conclude(&mut self, directive: &Directive, end: End) -> anyhow::Result<Progress> {

@@ -235,11 +235,7 @@ impl Worker {
         let system = Subject::of(&directive.action.kind) == Subject::System;
         let off = system && is_power(&facts, &PowerState::Off);
         if off {
-            let on = self
-                .step(bmc.power(PowerAction::On), settled, |facts| {
-                    is_power(facts, &PowerState::On)
-                })
-                .await;
+            let on = self.power(PowerAction::On, bmc, settled).await;
             if !matches!(on, End::Done(_)) {
                 // Whether it is on or not, no update was asked for.
                 return match on {

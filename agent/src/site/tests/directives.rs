@@ -79,6 +79,50 @@ async fn what_comes_at_a_bad_moment_is_put_off_for_so_long() {
 }
 
 #[tokio::test]
+async fn two_commands_too_close_are_never_sent() {
+    let bench = bench();
+    bench
+        .bmc
+        .set(|facts| facts.power = Reading::Read(PowerState::On));
+    let running = bench.start(MachineKind::Host);
+    bench.api.until(HOST, |_| true).await;
+    let of_host = |seq, kind| {
+        let mut directive = directive(seq, kind);
+        directive.target.kind = lockstep_crds::directive::TargetKind::Host;
+        directive
+    };
+    running.want(&[of_host(1, "ForceOff")]);
+    assert_eq!(bench.outcome(HOST, 1).await["result"], "Done");
+    running.end().await;
+    // The next process of the agent keeps the gap too.
+    let running = bench.start(MachineKind::Host);
+    running.want(&[of_host(2, "PowerOn")]);
+    let outcome = bench.outcome(HOST, 2).await;
+    assert_eq!(outcome["result"], "Failed");
+    assert_eq!(outcome["reason"], "TooSoon");
+    let seconds = outcome["retryAfterSeconds"].as_i64().unwrap();
+    assert!((60..=120).contains(&seconds), "{outcome}");
+    assert_eq!(bench.bmc.effects(), ["power ForceOff"]);
+    assert_eq!(
+        bench.causes(HOST).last().unwrap(),
+        "outcome",
+        "it was not even accepted"
+    );
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_machine_of_which_no_gap_is_known_waits_for_none() {
+    let bench = bench();
+    let running = bench.start(MachineKind::Card);
+    for (seq, kind) in [(1, "PowerOn"), (2, "ForceOff"), (3, "PowerOn")] {
+        running.want(&[directive(seq, kind)]);
+        assert_eq!(bench.outcome(CARD, seq).await["result"], "Done");
+    }
+    running.end().await;
+}
+
+#[tokio::test]
 async fn hands_off_and_a_lost_lease_stop_every_effect() {
     let bench = bench();
     let running = bench.start(MachineKind::Card);
