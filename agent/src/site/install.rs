@@ -135,7 +135,7 @@ impl Worker {
         for old in outdated.into_iter().filter(|old| !old.same_as(url)) {
             match self.eject(&old, Arc::clone(&bmc), settled).await {
                 End::Done(_) => changed = true,
-                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_)) => {
+                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => {
                     return partly(end, changed);
                 }
             }
@@ -147,7 +147,7 @@ impl Worker {
             .await;
         let note = match inserted {
             End::Done(note) => note,
-            end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_)) => {
+            end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => {
                 return partly(end, changed);
             }
         };
@@ -171,9 +171,7 @@ impl Worker {
             .await;
         match set {
             End::Done(how) => End::Done(how.or(note)),
-            end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_)) => {
-                partly(end, true)
-            }
+            end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => partly(end, true),
         }
     }
 
@@ -203,9 +201,7 @@ impl Worker {
         if site.is_our_override(&name, &uid, &facts) {
             match self.restore_override(bmc, settled).await {
                 End::Done(how) => note = how,
-                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_)) => {
-                    return end;
-                }
+                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => return end,
             }
             changed = true;
         }
@@ -216,7 +212,7 @@ impl Worker {
                 changed |= site.our_http_uri(&uid, &facts).is_some();
                 note = note.or(how);
             }
-            end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_)) => {
+            end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => {
                 return partly(end, changed);
             }
         }
@@ -230,7 +226,7 @@ impl Worker {
                     changed = true;
                     note = note.or(how);
                 }
-                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_)) => {
+                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => {
                     return partly(end, changed);
                 }
             }
@@ -350,6 +346,6 @@ fn is_back(wanted: &BootOverride, facts: &BmcFacts) -> bool {
 pub(super) fn partly(end: End, changed: bool) -> End {
     match end {
         End::Failed(refusal) if changed => End::Partly(refusal),
-        End::Done(_) | End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_) => end,
+        End::Done(_) | End::Failed(_) | End::Partly(_) | End::Unknown(_) => end,
     }
 }
