@@ -111,6 +111,19 @@ impl Intent {
     pub fn hold(reason: Reason, message: impl Into<String>) -> Self {
         Self::Hold(Explanation::new(reason, message))
     }
+
+    /// The recorded deadline of a wait that has one.
+    pub(crate) fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Wait(_, Limit::Until(until)) => Some(*until),
+            Self::Wait(_, Limit::For(_))
+            | Self::Act(_)
+            | Self::Taint(_)
+            | Self::Hold(_)
+            | Self::Stall(_)
+            | Self::Done => None,
+        }
+    }
 }
 
 /// An action without parameters.

@@ -9,7 +9,7 @@ use crate::admit::{self, admit, collect, issue};
 use crate::approval::{is_approved, is_refusal, refused};
 use crate::arriving::arriving;
 use crate::decision::{Decision, Explanation, Plan};
-use crate::intent::{Draft, Intent, Limit, TaintStep};
+use crate::intent::{Draft, Intent, TaintStep};
 use crate::project;
 use crate::reason::Reason;
 use crate::view::{CardView, View};
@@ -200,9 +200,7 @@ fn decide(view: &View, record: &mut DpuHostStatus, now: Timestamp) -> Verdict {
     awaits_inspection |= !too_early.is_empty();
     refusals.extend(too_early);
     for admit::Refusal { draft, instead } in &refusals {
-        if let Intent::Wait(_, Limit::Until(until)) = instead {
-            retries.push(*until);
-        }
+        retries.extend(instead.until());
         retries.extend(admit::tried_again(record, draft));
         for intent in std::iter::once(&mut host).chain(&mut cards) {
             if matches!(&*intent, Intent::Act(wanted) if wanted.target == draft.target) {

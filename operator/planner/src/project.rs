@@ -17,7 +17,7 @@ use crate::decision::{Decision, Finalizers, Plan, Transition};
 use crate::drift_words;
 use crate::firmware_record;
 use crate::inspection;
-use crate::intent::{Intent, Limit, TaintStep};
+use crate::intent::{Intent, TaintStep};
 use crate::ledger;
 use crate::plan::Verdict;
 use crate::reason::Reason;
@@ -450,15 +450,7 @@ fn look_again(
         Decision::Await(_, until) => Some(*until),
         Decision::Start(_) | Decision::Hold(_) | Decision::Stalled(_) | Decision::Settled => None,
     };
-    let of_cards = verdict.cards.iter().filter_map(|intent| match intent {
-        Intent::Wait(_, Limit::Until(until)) => Some(*until),
-        Intent::Wait(_, Limit::For(_))
-        | Intent::Act(_)
-        | Intent::Taint(_)
-        | Intent::Hold(_)
-        | Intent::Stall(_)
-        | Intent::Done => None,
-    });
+    let of_cards = verdict.cards.iter().filter_map(Intent::until);
     let hold = record.hold.as_ref().map(|hold| hold.deadline.0);
     let directives = record
         .directives

@@ -20,7 +20,7 @@ use crate::drift::of_system;
 use crate::firmware;
 use crate::firmware_record;
 use crate::host;
-use crate::intent::{Intent, Limit};
+use crate::intent::Intent;
 use crate::reason::Reason;
 use crate::repair::repairs;
 use crate::shown::whole;
@@ -67,15 +67,7 @@ impl Lack {
             Intent::Taint(step) => (step.message().to_owned(), None),
             Intent::Done => ("nothing is left to be done".to_owned(), None),
         };
-        let until = match intent {
-            Intent::Wait(_, Limit::Until(until)) => Some(*until),
-            Intent::Wait(_, Limit::For(_))
-            | Intent::Act(_)
-            | Intent::Taint(_)
-            | Intent::Hold(_)
-            | Intent::Stall(_)
-            | Intent::Done => None,
-        };
+        let until = intent.until();
         Self { why, reason, until }
     }
 }
