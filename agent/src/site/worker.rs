@@ -251,6 +251,10 @@ impl Worker {
         let configured = input.configuration != self.current.configuration
             || input.components != self.current.components
             || input.boot_entries != self.current.boot_entries;
+        if input.activity != self.current.activity {
+            // Firmware enters what an install left at the boot after it.
+            self.entries = None;
+        }
         self.current = input;
         moved || roused || asked || configured
     }

@@ -1,5 +1,6 @@
 //! `install-virtual-media`: the signed image of `install-uefi-http` and `install-pxe` by another road:
-//! a policy that takes all three, and virtual media first.
+//! a policy that takes all three, and virtual media first. Then signed images that the card must not get:
+//! one that it has outrun, and one for another architecture.
 //!
 //! Witnesses outside our code: the card's and the host's serial consoles, the BMCs' request logs,
 //! `kubectl wait`, signatures made by openssl.
@@ -48,6 +49,9 @@ pub async fn run(context: Context) -> Result<Report> {
         .await?;
     let offered = std::fs::read_dir(&offers)?.count();
     ensure!(offered == 0, "{offered} files are offered by PXE too");
+    signed
+        .keeps_others_out(&context, &world, &mut report)
+        .await?;
     world.stop().await?;
     Ok(report)
 }

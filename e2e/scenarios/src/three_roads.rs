@@ -5,6 +5,8 @@
 //! order of the policy's `install.methods` alone says which is taken. What is signed, by openssl, is
 //! the same file for all: an ISO that is an EFI program too.
 
+mod after;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

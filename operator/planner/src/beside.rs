@@ -12,7 +12,7 @@ use crate::card;
 use crate::card_record::hazard_end;
 use crate::host::machine;
 use crate::intent::Intent;
-use crate::obstacle::obstacle;
+use crate::obstacle::{obstacle, unread};
 use crate::reason::Reason;
 use crate::stage;
 use crate::torn;
@@ -43,7 +43,7 @@ fn with_bmc(view: &View) -> impl Iterator<Item = &CardView> {
 }
 
 /// A host that is held waits for every card that lacks its image: for one that cannot be
-/// installed as things are, it would wait for ever.
+/// installed as things are, it would wait for ever, and for one whose image is not read yet, for that.
 pub(crate) fn require_installable(
     view: &View,
     record: &DpuHostStatus,
@@ -51,8 +51,8 @@ pub(crate) fn require_installable(
     asking: &CardView,
     now: Timestamp,
 ) -> Result<(), Intent> {
-    let others = view.cards.iter().filter(|card| card.uid() != asking.uid());
-    for card in others {
+    let others = || view.cards.iter().filter(|card| card.uid() != asking.uid());
+    for card in others() {
         if let Some(why) = obstacle(view, record, spec, card, now) {
             return Err(Intent::stall(
                 Reason::HoldWouldNotEnd,
@@ -64,7 +64,8 @@ pub(crate) fn require_installable(
             ));
         }
     }
-    Ok(())
+    let mut unread = others().filter_map(|card| unread(view, record, spec, card, now));
+    unread.next().map_or(Ok(()), Err)
 }
 
 /// Every card shares the host's fate: none may be in the middle of something (S1).

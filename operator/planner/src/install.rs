@@ -34,7 +34,7 @@ use crate::whole_card;
 use crate::wipe;
 
 /// How long the store may take to fetch and verify an image.
-const FETCH: SignedDuration = SignedDuration::from_hours(2);
+pub(crate) const FETCH: SignedDuration = SignedDuration::from_hours(2);
 
 pub(crate) fn install(
     view: &View,

@@ -4,13 +4,18 @@
 use jiff::Timestamp;
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::{AllowedMethod, DpuBootPolicySpec};
+use lockstep_crds::host::CardRecord;
 use lockstep_crds::report::{ImageState, MediaOwner};
 
 use crate::approval::is_approved;
-use crate::card::{is_going, is_installed, record_of};
+use crate::card::{self, is_going, is_installed, record_of};
 use crate::configuration;
+use crate::host;
 use crate::image_bytes;
+use crate::install::{FETCH, image_ready};
+use crate::intent::Intent;
 use crate::pairing;
+use crate::reason::Reason;
 use crate::requirement;
 use crate::road;
 use crate::room;
@@ -29,23 +34,19 @@ pub(crate) fn obstacle(
     now: Timestamp,
 ) -> Option<&'static str> {
     let wanted = match &card.wanted {
-        _ if is_going(view, card) || !is_approved(card) => return None,
+        _ if !is_to_get_one(view, card) => return None,
         Wanted::Nothing => return None,
         Wanted::Missing(_) => return Some("its DpuImage does not exist"),
         Wanted::Unchosen(_) => return Some("which image it is to get is not known"),
         Wanted::Image(wanted) => wanted,
     };
-    let kept = record_of(record, card)?;
-    if is_installed(record, card) || kept.given_up {
-        return None;
-    }
+    let kept = lacking(record, card)?;
     let spec_of_card = &card.dpu.spec;
     let bmc = view.card_bmc(card, now);
     let identity = spec_of_card.identity.as_ref();
     let named =
         identity.is_some_and(|named| named.system_uuid.is_some() || named.serial_number.is_some());
-    let road = bmc.and_then(|bmc| road::choose(view, record, card, kept, spec, bmc, now).ok());
-    let is_local = road == Some(AllowedMethod::LocalStorage);
+    let is_local = is_on_its_disk(view, record, spec, card, kept, now);
     [
         (spec_of_card.paused, "it is paused"),
         (
@@ -126,4 +127,61 @@ pub(crate) fn obstacle(
     ]
     .into_iter()
     .find_map(|(holds, why)| holds.then_some(why))
+}
+
+/// What a card that lacks its image waits for without anybody's help: until the store has read it, nobody
+/// knows whether it can be installed.
+pub(crate) fn unread(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    now: Timestamp,
+) -> Option<Intent> {
+    let wanted = match &card.wanted {
+        Wanted::Image(wanted) if is_to_get_one(view, card) => wanted,
+        Wanted::Image(_) | Wanted::Missing(_) | Wanted::Unchosen(_) | Wanted::Nothing => {
+            return None;
+        }
+    };
+    let kept = lacking(record, card)?;
+    if is_on_its_disk(view, record, spec, card, kept, now) {
+        return None;
+    }
+    image_ready(view, wanted).err()?;
+    Some(Intent::wait(
+        Reason::FetchingImage,
+        format!(
+            "{} is held once the site's store has the image of {} too, {} ({})",
+            host::machine(view),
+            card::machine(card),
+            wanted.version,
+            wanted.digest
+        ),
+        FETCH,
+    ))
+}
+
+fn is_to_get_one(view: &View, card: &CardView) -> bool {
+    !is_going(view, card) && is_approved(card)
+}
+
+/// The record of a card that was not seen to run what is wanted, and is not given up.
+fn lacking<'a>(record: &'a DpuHostStatus, card: &CardView) -> Option<&'a CardRecord> {
+    let kept = record_of(record, card)?;
+    (!is_installed(record, card) && !kept.given_up).then_some(kept)
+}
+
+fn is_on_its_disk(
+    view: &View,
+    record: &DpuHostStatus,
+    spec: &DpuBootPolicySpec,
+    card: &CardView,
+    kept: &CardRecord,
+    now: Timestamp,
+) -> bool {
+    let road = view
+        .card_bmc(card, now)
+        .and_then(|bmc| road::choose(view, record, card, kept, spec, bmc, now).ok());
+    road == Some(AllowedMethod::LocalStorage)
 }

@@ -1,6 +1,7 @@
 //! A boot of one entry of the card's own disk, and the order of the entries.
 
 use super::*;
+use lockstep_crds::observed::Offer;
 use lockstep_redfish::{BootOverrideState, BootTarget, OverrideEnabled};
 
 const A: &str = "Card OS A";
@@ -167,6 +168,27 @@ async fn an_order_that_somebody_else_changes_is_told_while_nothing_goes_on() {
     let other = |report: &Value| report["spec"]["bmc"]["bootEntries"]["order"] == json!(order);
     bench.api.until(CARD, other).await;
     running.end().await;
+}
+
+#[tokio::test]
+async fn what_was_listed_while_something_went_on_is_not_taken_for_what_is_listed_after_it() {
+    let bench = bench();
+    let (mut worker, input, _ending) = bench.worker(MachineKind::Card);
+    let listed = |worker: &Worker| {
+        let told = worker.bmc.as_ref().and_then(|bmc| bmc.boot_entries.clone());
+        told.expect("no word of boot entries").listed
+    };
+    input.send_modify(|input| input.boot_entries = true);
+    worker.adopt_input();
+    assert!(worker.look().await);
+    assert_eq!(listed(&worker), Offer::NotOffered);
+    // The card boots what was installed, and its firmware enters it.
+    bench.bmc.lists_entries(&[A]);
+    assert!(worker.look().await);
+    assert_eq!(listed(&worker), Offer::NotOffered, "read in vain");
+    input.send_modify(|input| input.activity = Activity::Kept);
+    assert!(worker.adopt_input() && worker.look().await);
+    assert_eq!(listed(&worker), Offer::Offered);
 }
 
 #[tokio::test]

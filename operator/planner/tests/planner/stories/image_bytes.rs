@@ -4,9 +4,10 @@ use lockstep_crds::LocalRef;
 use lockstep_crds::boot_policy::AllowedMethod::{
     self, LocalStorage, MultipartPush, Pxe, Rshim, SimpleUpdate, UefiHttp, VirtualMedia,
 };
+use lockstep_crds::directive::Step;
 use lockstep_crds::host::{Disruption, TrustDomain};
 use lockstep_crds::observed::Offer;
-use lockstep_crds::report::{BootStreamReport, SeedSlot};
+use lockstep_crds::report::{BootStreamReport, ImageState, SeedSlot};
 
 use super::slots::{wants, with_both};
 use super::taint::dark;
@@ -164,6 +165,38 @@ fn a_host_is_not_held_for_a_sibling_either() {
     let message = world.card_message(1);
     assert!(message.contains("goes by none of"), "{message}");
     world.edit_card(0, |card| card.image_ref = None);
+    world.until("Ready", secs(3600), World::is_ready);
+}
+
+#[test]
+fn a_host_is_not_held_before_the_store_has_read_the_images_of_all_its_cards() {
+    let mut world = World::new(&["card1", "card2"]);
+    offers(&mut world, &[VirtualMedia]);
+    let own = Some(LocalRef {
+        name: "os-2".to_owned(),
+    });
+    world.edit_card(0, |card| card.image_ref = own);
+    has(&mut world, "os-2", with_slot(SeedSlot::Absent));
+    let done = |world: &World| world.store.len() == 2;
+    world.until("both are asked for", secs(60), done);
+    world.source_hangs = true;
+    let other = image("os-1").digest;
+    for stored in &mut world.store {
+        stored.state = if stored.digest == other {
+            ImageState::Verified
+        } else {
+            ImageState::Fetching
+        };
+    }
+    world.settle(secs(1800));
+    assert!(world.status().hold.is_none() && world.recorded.is_empty());
+    assert_eq!(world.status().step, Some(Step::FetchImage));
+    world.source_hangs = false;
+    waits(&mut world, "NoSeedSlot", &[]);
+    assert_eq!(world.card_says(1), "Stalled Stalled: HoldWouldNotEnd");
+    assert_eq!(world.deeds(), Vec::<&str>::new());
+    has(&mut world, "os-2", with_slot(SeedSlot::One));
+    world.store.clear();
     world.until("Ready", secs(3600), World::is_ready);
 }
 
