@@ -187,7 +187,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "install-virtual-media",
-        about: "one signed image by three roads, all open and chosen by the order in the policy: the card's BMC inserts it",
+        about: "one signed image by three roads, all open and chosen by the order in the policy: the card's BMC inserts it; then signed images that the card has outrun or that are for another architecture change nothing",
         tier: Tier::All,
         run: |context| Box::pin(install_virtual_media::run(context)),
     },
