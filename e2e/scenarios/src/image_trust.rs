@@ -172,6 +172,21 @@ const CASES: &[Case] = &[
         right: SIGN_WELL,
     },
     Case {
+        name: "strangers-script",
+        setting: USUAL,
+        wrong: act!(|stage, objects| {
+            signed_with(stage, objects, json!({})).await?;
+            let script = json!({"slot": "bf.cfg", "template": "#!/bin/sh\n"});
+            objects.image["spec"]["files"] = json!([script]);
+        }),
+        expect: &untrusted("for files.bf.cfg none was signed"),
+        bound: LOOKED_AT,
+        right: act!(|stage, objects| {
+            objects.image["spec"]["files"] = json!([]);
+            sign_anew(stage, objects, json!({})).await?;
+        }),
+    },
+    Case {
         name: "withheld",
         setting: USUAL,
         wrong: act!(|stage, objects| {

@@ -157,7 +157,9 @@ impl Version {
         std::fs::write(&path, &bytes)
             .with_context(|| format!("cannot write {}", path.display()))?;
         let digest = hex::encode(Sha256::digest(&bytes));
-        let predicate = json!({"version": name, "securityVersion": 0});
+        let predicate = json!({
+            "version": name, "securityVersion": 0, "kind": "App", "service": "responder",
+        });
         let signature = match signer {
             Some(signer) => Some(signature(signer, &digest, &predicate).await?),
             None => None,

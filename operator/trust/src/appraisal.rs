@@ -121,7 +121,7 @@ fn statement(envelope: &str, signers: &Signers, image: &DpuImageSpec) -> Found {
     let envelope = Envelope::parse(envelope.as_bytes())?;
     let (signer, payload_type, payload) = envelope.opened(signers)?;
     let said = Statement::parse(payload_type, payload)?;
-    said.confirms(&image.digest, &image.version, image.security_version)?;
+    said.confirms(image)?;
     Ok((signer.name.clone(), said))
 }
 

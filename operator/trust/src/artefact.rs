@@ -112,7 +112,8 @@ fn version(manifest: &mut Manifest) -> Option<String> {
     manifest.annotations.as_mut()?.remove(VERSION)
 }
 
-fn digest_of(bytes: &[u8]) -> String {
+/// As a `DpuImage` writes it.
+pub(crate) fn digest_of(bytes: &[u8]) -> String {
     let hash = digest(&SHA256, bytes);
     let hex = hash.as_ref().iter().map(|byte| format!("{byte:02x}"));
     format!("sha256:{}", hex.collect::<String>())

@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::artefact::Artefact;
 use crate::dsse::{Envelope, LONGEST_ENVELOPE};
 use crate::json;
+use crate::purpose::Purpose;
 use crate::refusal::{Refusal, quoted};
 use crate::signer::{Signer, Signers};
 use crate::statement::{InToto, Statement};
@@ -101,8 +102,12 @@ pub fn confirmed(
         Some(made) => (simple(document, made, artefact, signers)?, None),
         None => bundle(document, artefact, signers)?,
     };
-    if said.is_none() && !signer.accepts_manifests {
-        return Err(Refusal::Plain(signer.name.clone()));
+    if said.is_none() {
+        if !signer.accepts_manifests {
+            return Err(Refusal::Plain(signer.name.clone()));
+        }
+        let purpose = Purpose::default().agrees(image);
+        purpose.map_err(|_| Refusal::PlainForMore)?;
     }
     // Whoever signs the manifest signs what it says of itself, and nothing else.
     let said = said.unwrap_or_else(|| {
@@ -113,9 +118,10 @@ pub fn confirmed(
             version: another.unwrap_or(&image.version).clone(),
             security_version: 0,
             fits: None,
+            purpose: Purpose::default(),
         }
     });
-    said.agrees(&image.version, image.security_version)?;
+    said.agrees(image)?;
     Ok((signer.name.clone(), said))
 }
 

@@ -78,6 +78,11 @@ pub enum Refusal {
         "it is signed plainly in the name of {0}, which does not say that it is for cards; sign a statement with cosign attest, or set acceptsManifests on that signer of the policy if its key signs nothing else"
     )]
     Plain(String),
+    /// Signed plainly, and no operating system without files.
+    #[error(
+        "it is signed plainly, which says nothing of kind, component, service and files: that counts for an image of kind Os without files alone; sign a statement with cosign attest"
+    )]
+    PlainForMore,
     /// A statement about other bytes.
     #[error("it is the signature of another image: {0}")]
     OtherImage(String),
@@ -96,6 +101,30 @@ pub enum Refusal {
         signed: i64,
         /// As the `DpuImage` says.
         said: i64,
+    },
+    /// The `DpuImage` makes something else of the bytes.
+    #[error(
+        "{field} {signed} was signed, and the DpuImage says {said}; sign a statement that names what the image is"
+    )]
+    OtherPurpose {
+        /// `kind`, `component` or `service`.
+        field: &'static str,
+        /// As signed.
+        signed: String,
+        /// As the `DpuImage` says.
+        said: String,
+    },
+    /// The `DpuImage` puts another text into a slot.
+    #[error(
+        "for files.{slot} {signed} was signed, and the template in the DpuImage has {said}; sign a statement with the digest of each template"
+    )]
+    OtherFile {
+        /// The slot.
+        slot: String,
+        /// Digest of the template, as signed.
+        signed: String,
+        /// Digest of that of the `DpuImage`.
+        said: String,
     },
 }
 

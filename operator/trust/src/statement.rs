@@ -4,7 +4,8 @@
 //! {"_type": "https://in-toto.io/Statement/v1",
 //!  "subject": [{"name": "card-os-1.0.0.iso", "digest": {"sha256": "…"}}],
 //!  "predicateType": "https://provisioning.opiproject.org/image/v1",
-//!  "predicate": {"version": "1.0.0", "securityVersion": 3, "fits": {"families": ["BlueField-3"]}}}
+//!  "predicate": {"version": "1.0.0", "securityVersion": 3, "fits": {"families": ["BlueField-3"]},
+//!                "kind": "Os", "files": {"bf.cfg": "sha256:…"}}}
 //! ```
 //!
 //! Of the predicate every field is understood or the statement refused: what a later release adds
@@ -12,10 +13,12 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_crds::ImageFits;
+use lockstep_crds::image::ImageKind;
+use lockstep_crds::{DpuImageSpec, ImageFits};
 use serde::Deserialize;
 
 use crate::json;
+use crate::purpose::Purpose;
 use crate::refusal::{Refusal, quoted};
 
 /// `payloadType` of an envelope around a statement.
@@ -41,6 +44,8 @@ pub struct Statement {
     pub security_version: i64,
     /// The cards that they are made for.
     pub fits: Option<ImageFits>,
+    /// As what they go onto cards.
+    pub purpose: Purpose,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +71,14 @@ struct Predicate {
     security_version: i64,
     #[serde(default)]
     fits: Option<Fits>,
+    #[serde(default)]
+    kind: ImageKind,
+    #[serde(default)]
+    component: Option<String>,
+    #[serde(default)]
+    service: Option<String>,
+    #[serde(default)]
+    files: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -141,44 +154,44 @@ impl Statement {
             version: predicate.version,
             security_version: predicate.security_version,
             fits: predicate.fits.map(ImageFits::from),
+            purpose: Purpose {
+                kind: predicate.kind,
+                component: predicate.component,
+                service: predicate.service,
+                files: predicate.files,
+            },
         })
     }
 
     /// # Errors
     /// If the statement is about other bytes, or says something else of them.
-    pub(crate) fn confirms(
-        &self,
-        digest: &str,
-        version: &str,
-        security_version: Option<i64>,
-    ) -> Result<(), Refusal> {
-        if !self.digests.iter().any(|signed| signed == digest) {
+    pub(crate) fn confirms(&self, image: &DpuImageSpec) -> Result<(), Refusal> {
+        if !self.digests.contains(&image.digest) {
             let told = self.digests.first().map_or("none", String::as_str);
             return Err(Refusal::OtherImage(quoted(told)));
         }
-        self.agrees(version, security_version)
+        self.agrees(image)
     }
 
     /// # Errors
     /// If the `DpuImage` says something else than was signed.
-    pub(crate) fn agrees(
-        &self,
-        version: &str,
-        security_version: Option<i64>,
-    ) -> Result<(), Refusal> {
-        if self.version != version {
+    pub(crate) fn agrees(&self, image: &DpuImageSpec) -> Result<(), Refusal> {
+        if self.version != image.version {
             return Err(Refusal::OtherVersion {
                 signed: quoted(&self.version),
-                said: version.to_owned(),
+                said: image.version.clone(),
             });
         }
-        match security_version {
-            Some(said) if said != self.security_version => Err(Refusal::OtherSecurityVersion {
-                signed: self.security_version,
-                said,
-            }),
-            Some(_) | None => Ok(()),
+        match image.security_version {
+            Some(said) if said != self.security_version => {
+                return Err(Refusal::OtherSecurityVersion {
+                    signed: self.security_version,
+                    said,
+                });
+            }
+            Some(_) | None => {}
         }
+        self.purpose.agrees(image)
     }
 }
 

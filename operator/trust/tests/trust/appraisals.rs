@@ -118,6 +118,75 @@ fn what_was_signed_counts_and_not_what_the_image_says_of_itself() {
     assert_eq!(untrusted.security_version, 0);
 }
 
+/// Bytes that are good as one thing are not good as another, nor with somebody else's script beside them.
+#[test]
+fn what_is_made_of_signed_bytes_must_be_signed_too() {
+    let ours = Key::new(1);
+    let digest = digest('1');
+    let signed = |more: serde_json::Value| {
+        let mut predicate = json!({"version": "1.0.0"});
+        predicate
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        told(&ours.sign(&statement(&digest, predicate)))
+    };
+    let script = "#!/bin/sh\n";
+    let of_script = "sha256:a8076d3d28d21e02012b20eaf7dbf75409a6277134439025f282e368e3305abf";
+    let firmware = json!({"kind": "Firmware", "component": "DPU_NIC"});
+    let service = json!({"kind": "App", "service": "responder"});
+    let file = json!({"files": [{"slot": "bf.cfg", "template": script}]});
+    let table = [
+        (json!({}), json!({})),
+        (json!({"kind": "Os"}), json!({"kind": "Os", "files": {}})),
+        (json!({"kind": "Wiper"}), json!({"kind": "Wiper"})),
+        (firmware.clone(), firmware),
+        (service.clone(), service),
+        (file, json!({"files": {"bf.cfg": of_script}})),
+    ];
+    let others = [
+        json!({"kind": "Bundle"}),
+        json!({"kind": "Firmware", "component": "ATF"}),
+        json!({"kind": "Bmc", "component": "DPU_NIC"}),
+        json!({"kind": "App", "service": "other"}),
+        json!({"files": {"bf.cfg": of_script.replace('a', "b")}}),
+        json!({"files": {"bf.cfg": of_script, "user-data": of_script}}),
+    ];
+    for (index, (said, own)) in table.iter().enumerate() {
+        let mut value = serde_json::to_value(image(&digest)).unwrap();
+        value
+            .as_object_mut()
+            .unwrap()
+            .extend(said.as_object().unwrap().clone());
+        let spec: DpuImageSpec = serde_json::from_value(value).unwrap();
+        let good = signed(own.clone());
+        assert_eq!(
+            trust(&spec, &[good]),
+            Trust::Signed("ours".to_owned()),
+            "{said}"
+        );
+        // The first two say the same.
+        let those_of_others = table.iter().enumerate();
+        let those_of_others = those_of_others
+            .filter(|(other, _)| index.max(1) != (*other).max(1))
+            .map(|(_, (_, own))| own);
+        for other in those_of_others.chain(&others) {
+            refused(&spec, &[signed(other.clone())], "was signed, and the");
+        }
+    }
+    let mut spec = image(&digest);
+    spec.files = serde_json::from_value(json!([{"slot": "bf.cfg", "template": script}])).unwrap();
+    let words = format!(
+        "for files.bf.cfg none was signed, and the template in the DpuImage has {of_script}"
+    );
+    refused(&spec, &[signed(json!({}))], &words);
+    refused(
+        &image(&digest),
+        &[signed(json!({"kind": "Firmware", "component": "DPU_NIC"}))],
+        "kind Firmware was signed, and the DpuImage says Os",
+    );
+}
+
 /// A mirror that serves an old one gains nothing.
 #[test]
 fn of_two_statements_the_lower_security_version_and_all_limits_count() {

@@ -107,6 +107,37 @@ fn what_openssl_signed_as_cosign_does_is_verified_by_that_key_and_by_no_other() 
     }
 }
 
+#[test]
+fn a_plain_signature_says_too_little_of_what_is_no_plain_system() {
+    let manifest = of_cosign("manifest.json");
+    let simple = document(
+        &of_cosign("simple.json"),
+        Some(&of_cosign("p256.simple.sig")),
+    );
+    let bundle = document(&of_cosign("sign.bundle.json"), None);
+    let more = [
+        json!({"kind": "App", "service": "responder"}),
+        json!({"kind": "Bmc", "component": "BMC_Firmware"}),
+        json!({"files": [{"slot": "bf.cfg", "template": "x"}]}),
+    ];
+    for signature in [simple, bundle] {
+        let told = beside(&[&manifest], vec![signature]);
+        for more in &more {
+            let mut value = serde_json::to_value(signed_image(DIGEST)).unwrap();
+            value
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            let spec = serde_json::from_value(value).unwrap();
+            let found = appraised(&spec, vec![signer("p256")], &told);
+            let Trust::Refused(why) = found.trust else {
+                panic!("{found:?}");
+            };
+            assert!(why.contains("signed plainly, which says nothing"), "{why}");
+        }
+    }
+}
+
 /// An artefact whose one layer is the image.
 fn manifest(image: &str, more: &Value) -> String {
     let mut manifest = json!({
