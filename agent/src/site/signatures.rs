@@ -159,6 +159,9 @@ mod tests {
     use crate::site::signature_source::LONGEST;
     use crate::site::wanted::WantedSource;
 
+    const ENVELOPE: &str =
+        r#"{"payloadType": "text/plain", "payload": "eA==", "signatures": [{"sig": "eQ=="}]}"#;
+
     /// What each path answers: a status and a body.
     type Answers = Arc<Mutex<BTreeMap<String, (u16, String)>>>;
 
@@ -219,15 +222,21 @@ mod tests {
         let long = format!("{{{}}}", " ".repeat(LONGEST));
         let served = answers(&[
             ("/login", 200, "<html>"),
-            ("/one", 200, "{\"payload\": \"x\"}\n"),
+            (
+                "/down",
+                200,
+                r#"{"error": "maintenance", "payload": "x", "signatures": []}"#,
+            ),
+            ("/one", 200, &format!("{ENVELOPE}\n")),
             ("/long", 200, &long),
         ]);
         let base = origin(&served).await;
         let at = |path: &str| format!("{base}{path}?token=secret");
         let files = [
-            vec![at("/gone"), at("/login"), at("/one")],
+            vec![at("/gone"), at("/login"), at("/down"), at("/one")],
             vec![at("/gone")],
             vec![at("/login")],
+            vec![at("/down")],
             vec![at("/long")],
         ];
         let files: Vec<&[String]> = files.iter().map(Vec::as_slice).collect();
@@ -236,10 +245,15 @@ mod tests {
         let found = tokio::time::timeout(Duration::from_secs(30), told.recv()).await;
         let found = found.unwrap().unwrap().signatures;
         running.abort();
-        assert_eq!(found[0].envelope.as_deref(), Some("{\"payload\": \"x\"}\n"));
+        assert_eq!(found[0].envelope, Some(format!("{ENVELOPE}\n")));
         assert_eq!(found[0].source, format!("{base}/one"));
         let reasons: Vec<_> = found[1..].iter().map(|one| one.reason.as_deref()).collect();
-        let wanted = ["NotFound", "InvalidResponse", "DocumentTooLarge"];
+        let wanted = [
+            "NotFound",
+            "InvalidResponse",
+            "InvalidResponse",
+            "DocumentTooLarge",
+        ];
         assert_eq!(reasons, wanted.map(Some));
         let missing = found[1].message.as_deref().unwrap();
         assert!(missing.contains("upload the signature there"), "{missing}");
@@ -260,12 +274,12 @@ mod tests {
         let running = tokio::spawn(keeper.run());
         let first = told.recv().await.unwrap().signatures;
         assert_eq!(first[0].reason.as_deref(), Some("NotFound"));
-        let good = ("/one".to_owned(), (200, "{}".to_owned()));
+        let good = ("/one".to_owned(), (200, ENVELOPE.to_owned()));
         served.lock().unwrap().extend([good]);
         let second = tokio::time::timeout(Duration::from_secs(30), told.recv()).await;
         let second = second.unwrap().unwrap().signatures;
         running.abort();
-        assert_eq!(second[0].envelope.as_deref(), Some("{}"));
+        assert_eq!(second[0].envelope.as_deref(), Some(ENVELOPE));
     }
 
     #[test]
