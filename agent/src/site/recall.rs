@@ -10,8 +10,8 @@ use lockstep_crds::DpuReportSpec;
 use lockstep_crds::report::{ImageState, StoredImage};
 use lockstep_store::Digest;
 
-use crate::site::signature_source::MOST_SOURCE;
-use crate::site::wanted::{Wanted, WantedImage, WantedSignature};
+use crate::site::signatures::places;
+use crate::site::wanted::Wanted;
 
 /// What the report says of those images that are wanted still. `has` tells how long the file of that digest
 /// is that the store has: none is told as verified without one that is whole. What another release said is
@@ -31,22 +31,12 @@ pub(super) fn recalled(
         if told.state == ImageState::Verified && (has.is_none() || has != told.size_bytes) {
             return None;
         }
-        let places = places(image);
+        let places: BTreeSet<String> = image.signatures.iter().flat_map(places).collect();
         let mut told = told.clone();
         told.signatures.retain(|one| places.contains(&one.source));
         Some(told)
     };
     report.images.iter().filter_map(recall).collect()
-}
-
-/// Where the image's signatures may be, as reports have it.
-fn places(image: &WantedImage) -> BTreeSet<String> {
-    let sources = image.signatures.iter().flat_map(|wanted| match wanted {
-        WantedSignature::Dsse(sources) | WantedSignature::Cosign(sources) => sources,
-    });
-    let places = sources.map(|source| source.place.to_string());
-    let bounded = places.map(|place| place.chars().take(MOST_SOURCE).collect());
-    bounded.collect()
 }
 
 #[cfg(test)]
@@ -55,7 +45,7 @@ mod tests {
 
     use super::*;
     use crate::clock;
-    use crate::site::wanted::WantedSource;
+    use crate::site::wanted::{WantedImage, WantedSignature, WantedSource};
 
     const VERSION: &str = "1.0";
 

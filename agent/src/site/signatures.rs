@@ -1,14 +1,14 @@
 //! Reads the signatures of the wanted images and passes them on as they are. Whether one counts
 //! is for the operator to say: nothing here looks at keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lockstep_crds::report::{StoredImage, StoredSignature};
 use tokio::sync::mpsc;
 
 use crate::clock;
-use crate::site::signature_source::SignatureReader;
+use crate::site::signature_source::{MOST_SOURCE, SignatureReader};
 use crate::site::wanted::WantedSignature;
 
 /// What the signatures of all images may take in one report, which the API server takes up to
@@ -86,6 +86,40 @@ fn or_before(before: Option<&StoredSignature>, now: StoredSignature) -> StoredSi
         }
         Some(_) | None => now,
     }
+}
+
+/// What one process or keeper read before is not lost by another that has not read it yet: of each
+/// signature that is wanted, as long as the place that had it is still named.
+pub(crate) fn with_earlier(
+    wanted: &[WantedSignature],
+    before: &[StoredSignature],
+    now: Vec<StoredSignature>,
+) -> Vec<StoredSignature> {
+    let had = |index: usize| {
+        let wanted = wanted.get(index)?;
+        let places = places(wanted);
+        before.iter().find(|one| {
+            let is_meant = match wanted {
+                WantedSignature::Dsse(_) => one.envelope.is_some(),
+                WantedSignature::Cosign(_) => one.artefact.is_some(),
+            };
+            is_meant && is_signed(one) && places.contains(&one.source)
+        })
+    };
+    let now = now.into_iter().enumerate();
+    let kept = now.map(|(index, now)| match had(index) {
+        Some(before) if loses(before, &now) => before.clone(),
+        Some(_) | None => now,
+    });
+    kept.collect()
+}
+
+/// Where a signature may be, as reports have it.
+pub(crate) fn places(wanted: &WantedSignature) -> BTreeSet<String> {
+    let (WantedSignature::Dsse(sources) | WantedSignature::Cosign(sources)) = wanted;
+    let places = sources.iter().map(|source| source.place.to_string());
+    let bounded = places.map(|place| place.chars().take(MOST_SOURCE).collect());
+    bounded.collect()
 }
 
 /// Whether something that was read before could not be read now.
@@ -311,6 +345,45 @@ mod tests {
         let partly = with(&["a"], Some("NotFound"));
         let now = with(&["a", "b"], Some("NotFound"));
         assert_eq!(or_before(Some(&partly), now.clone()), now);
+    }
+
+    #[test]
+    fn what_another_read_before_stays_while_its_place_is_named() {
+        let at = |name: &str| format!("http://192.0.2.9/{name}");
+        let source = |name: &str| WantedSource {
+            place: at(name).parse().unwrap(),
+            pull_secret: None,
+        };
+        let told = |name: &str, envelope: Option<&str>| StoredSignature {
+            source: at(name),
+            envelope: envelope.map(str::to_owned),
+            artefact: None,
+            reason: envelope.is_none().then(|| "Unreachable".to_owned()),
+            message: None,
+        };
+        let wanted = [
+            WantedSignature::Dsse(vec![source("gone")]),
+            WantedSignature::Dsse(vec![source("a"), source("mirror")]),
+            WantedSignature::Dsse(vec![source("b")]),
+        ];
+        let before = [
+            told("mirror", Some("of a")),
+            told("b", None),
+            told("c", Some("of c")),
+        ];
+        let failed = vec![told("gone", None), told("a", None), told("b", None)];
+        let found = with_earlier(&wanted, &before, failed.clone());
+        let (gone, b) = (failed[0].clone(), failed[2].clone());
+        assert_eq!(found, [gone, told("mirror", Some("of a")), b]);
+        let read = vec![told("gone", None), told("a", Some("new")), told("b", None)];
+        assert_eq!(with_earlier(&wanted, &before, read.clone()), read);
+        let others = [WantedSignature::Dsse(vec![source("elsewhere")])];
+        let failed = vec![told("elsewhere", None)];
+        assert_eq!(with_earlier(&others, &before, failed.clone()), failed);
+        // An envelope is nothing that cosign has put beside an artefact.
+        let beside = [WantedSignature::Cosign(vec![source("mirror")])];
+        let failed = vec![told("mirror", None)];
+        assert_eq!(with_earlier(&beside, &before, failed.clone()), failed);
     }
 
     fn document(length: usize) -> ArtefactSignature {
