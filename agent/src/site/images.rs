@@ -60,8 +60,10 @@ pub async fn run(
             let keep = now_wanted.get(digest) == Some(image);
             if !keep {
                 stop.cancel();
-                // Its signatures may be others now.
-                signed.remove(&digest.to_string());
+                // Its signatures may be others now, and why it failed is not known of other sources.
+                let digest = digest.to_string();
+                signed.remove(&digest);
+                states.retain(|name, told| *name != digest || told.state != ImageState::Failed);
             }
             keep
         });

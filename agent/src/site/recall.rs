@@ -15,7 +15,7 @@ use crate::site::wanted::Wanted;
 
 /// What the report says of those images that are wanted still. `has` tells how long the file of that digest
 /// is that the store has: none is told as verified without one that is whole. What another release said is
-/// not taken over: it may have looked for less.
+/// not taken over: it may have looked for less. Neither is a failure, whose grounds may be others by now.
 pub(super) fn recalled(
     report: &DpuReportSpec,
     version: &str,
@@ -27,6 +27,9 @@ pub(super) fn recalled(
     }
     let recall = |told: &StoredImage| {
         let image = wanted.get(&told.digest.parse::<Digest>().ok()?)?;
+        if told.state == ImageState::Failed {
+            return None;
+        }
         let has = has(&image.digest).and_then(|size| i64::try_from(size).ok());
         if told.state == ImageState::Verified && (has.is_none() || has != told.size_bytes) {
             return None;
@@ -97,24 +100,25 @@ mod tests {
 
     #[test]
     fn what_was_told_stands_where_it_is_wanted_and_nothing_is_there_that_is_not() {
-        let failed = told("failed", ImageState::Failed, &[]);
+        let coming = told("coming", ImageState::Fetching, &[]);
         let there = told("there", ImageState::Verified, &[]);
         let images = vec![
-            failed.clone(),
+            told("failed", ImageState::Failed, &[]),
+            coming.clone(),
             there.clone(),
             told("lost", ImageState::Verified, &[]),
             told("unwanted", ImageState::Verified, &[]),
         ];
         let report = report(images);
-        let wanted = wanted(&["failed", "there", "lost", "never told"], &[]);
+        let wanted = wanted(&["failed", "coming", "there", "lost", "never told"], &[]);
         let lost = Digest::of(b"lost");
         let has = |digest: &Digest| (*digest != lost).then_some(9);
         let found = recalled(&report, VERSION, &wanted, has);
-        assert_eq!(found, [failed.clone(), there]);
+        assert_eq!(found, [coming.clone(), there]);
         assert!(recalled(&report, "1.1", &wanted, has).is_empty());
         // A file that a crash has cut is not what was verified.
         let found = recalled(&report, VERSION, &wanted, |_| Some(8));
-        assert_eq!(found, [failed]);
+        assert_eq!(found, [coming]);
     }
 
     #[test]

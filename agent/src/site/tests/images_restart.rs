@@ -149,3 +149,29 @@ async fn a_signature_that_was_read_stays_where_its_server_is_down_at_the_restart
     ending.cancel();
     task.await.unwrap();
 }
+
+#[tokio::test]
+async fn why_an_image_failed_is_told_of_the_sources_that_it_has_now() {
+    let bench = bench();
+    let folder = tempfile::tempdir().unwrap();
+    let digest = Digest::of(b"nowhere");
+    let at = |source: &str| Some(Wanted::from([wanted(digest, source)]));
+    let (sender, watched) = watch::channel(at("http://127.0.0.1:1/first.iso"));
+    let ending = CancellationToken::new();
+    let site = opened(&bench, folder.path());
+    let task = tokio::spawn(images::run(site, watched, ending.clone()));
+    let names = |now: &Value, source: &str| {
+        let message = now["spec"]["images"][0]["message"].as_str();
+        message.is_some_and(|message| message.contains(source))
+    };
+    let first = bench.api.until(REPORT, |now| names(now, "first.iso")).await;
+    sender.send_replace(at("http://127.0.0.1:1/second.iso"));
+    let second = bench
+        .api
+        .until(REPORT, |now| names(now, "second.iso"))
+        .await;
+    let reason = |report: &Value| report["spec"]["images"][0]["reason"].clone();
+    assert_eq!(reason(&first), reason(&second));
+    ending.cancel();
+    task.await.unwrap();
+}
