@@ -13,8 +13,10 @@ use lockstep_redfish::{
 };
 
 use tokio::io::AsyncReadExt as _;
+use tokio::sync::watch;
 
 use crate::site::calls::{BmcPort, Dial};
+use crate::site::machine::MachineInput;
 use crate::site::samples;
 
 #[derive(Clone, Debug)]
@@ -37,6 +39,7 @@ struct State {
     http: HttpBoot,
     updates: FakeUpdates,
     entries: Option<BootEntries>,
+    hands_off_at: Option<(String, watch::Sender<MachineInput>)>,
 }
 
 impl State {
@@ -120,6 +123,7 @@ impl Default for FakeBmc {
                 http: HttpBoot::Set,
                 updates: FakeUpdates::default(),
                 entries: None,
+                hands_off_at: None,
             })),
         }
     }
@@ -192,6 +196,11 @@ impl FakeBmc {
         }
     }
 
+    /// Somebody takes the machine over while it does this.
+    pub(crate) fn hands_off_at(&self, what: &str, input: &watch::Sender<MachineInput>) {
+        self.state.lock().unwrap().hands_off_at = Some((what.to_owned(), input.clone()));
+    }
+
     /// How it takes updates, to be changed or looked at.
     pub(crate) fn updates<T>(&self, change: impl FnOnce(&mut FakeUpdates) -> T) -> T {
         change(&mut self.state.lock().unwrap().updates)
@@ -232,6 +241,11 @@ impl FakeBmc {
                 path: "/redfish/v1/Systems/1".to_owned(),
                 offered: "nothing".to_owned(),
             });
+        }
+        if let Some((at, input)) = &state.hands_off_at
+            && *at == what
+        {
+            input.send_modify(|input| input.hands_off = true);
         }
         state.effects.push(what);
         if state.inert {

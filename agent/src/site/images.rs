@@ -18,7 +18,7 @@ use crate::site::context::Site;
 use crate::site::image_keeper::ImageKeeper;
 use crate::site::recall::recalled;
 use crate::site::signature_source::SignatureReader;
-use crate::site::signatures::{SignatureKeeper, Signatures, with_signatures};
+use crate::site::signatures::{SignatureKeeper, Signatures, with_earlier, with_signatures};
 use crate::site::wanted::{Wanted, WantedImage};
 use crate::site::worker::keep_time;
 
@@ -60,8 +60,10 @@ pub async fn run(
             let keep = now_wanted.get(digest) == Some(image);
             if !keep {
                 stop.cancel();
-                // Its signatures may be others now.
-                signed.remove(&digest.to_string());
+                // Its signatures may be others now, and why it failed is not known of other sources.
+                let digest = digest.to_string();
+                signed.remove(&digest);
+                states.retain(|name, told| *name != digest || told.state != ImageState::Failed);
             }
             keep
         });
@@ -113,7 +115,14 @@ pub async fn run(
                 for mut image in before {
                     let signatures = std::mem::take(&mut image.signatures);
                     if !signatures.is_empty() {
-                        signed.entry(image.digest.clone()).or_insert(signatures);
+                        // Whoever has looked since may not have found them.
+                        let known = match signed.remove(&image.digest) {
+                            Some(now) => {
+                                signatures_of(&now_wanted, &image.digest, &signatures, now)
+                            }
+                            None => signatures,
+                        };
+                        signed.insert(image.digest.clone(), known);
                     }
                     states.entry(image.digest.clone()).or_insert(image);
                 }
@@ -149,7 +158,9 @@ pub async fn run(
                 }
             }
             Some(news) = signatures.recv() => {
-                signed.insert(news.digest, news.signatures);
+                let before = signed.remove(&news.digest).unwrap_or_default();
+                let known = signatures_of(&now_wanted, &news.digest, &before, news.signatures);
+                signed.insert(news.digest, known);
             }
             () = tokio::time::sleep_until(compare_at), if pause.is_none() => {
                 compare_at = Instant::now() + REPORT_AGE;
@@ -160,6 +171,20 @@ pub async fn run(
             () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
         }
     }
+}
+
+/// What is known of the signatures of an image: what is read now, and what was read before and could
+/// not be read again.
+fn signatures_of(
+    wanted: &Wanted,
+    digest: &str,
+    before: &[StoredSignature],
+    now: Vec<StoredSignature>,
+) -> Vec<StoredSignature> {
+    let digest = digest.parse::<Digest>().ok();
+    let image = digest.and_then(|digest| wanted.get(&digest));
+    let wanted = image.map_or(&[][..], |image| &image.signatures);
+    with_earlier(wanted, before, now)
 }
 
 /// A failure for the same reason is no news, whatever its words.

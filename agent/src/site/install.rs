@@ -123,7 +123,12 @@ impl Worker {
     }
 
     /// Inserts the medium and points the next boot at it.
-    pub(super) async fn stage(&mut self, prepared: &Prepared, bmc: Port, settled: Instant) -> End {
+    pub(super) async fn stage(
+        &mut self,
+        prepared: &Prepared,
+        mut bmc: Port,
+        settled: Instant,
+    ) -> End {
         let Prepared::Medium(url) = prepared else {
             return End::Failed(Refusal::new("ImageMissing", "no medium was prepared"));
         };
@@ -133,12 +138,16 @@ impl Worker {
         let outdated = facts.as_ref().map(&ours).unwrap_or_default();
         let mut changed = false;
         for old in outdated.into_iter().filter(|old| !old.same_as(url)) {
-            match self.eject(&old, Arc::clone(&bmc), settled).await {
+            match self.eject(&old, bmc, settled).await {
                 End::Done(_) => changed = true,
                 end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => {
                     return partly(end, changed);
                 }
             }
+            bmc = match self.may_go_on() {
+                Ok(bmc) => bmc,
+                Err(refusal) => return partly(End::Failed(refusal), changed),
+            };
         }
         let inserted = self
             .step(bmc.insert_media(url), settled, |facts| {

@@ -10,12 +10,12 @@ use lockstep_crds::DpuReportSpec;
 use lockstep_crds::report::{ImageState, StoredImage};
 use lockstep_store::Digest;
 
-use crate::site::signature_source::MOST_SOURCE;
-use crate::site::wanted::{Wanted, WantedImage, WantedSignature};
+use crate::site::signatures::places;
+use crate::site::wanted::Wanted;
 
 /// What the report says of those images that are wanted still. `has` tells how long the file of that digest
 /// is that the store has: none is told as verified without one that is whole. What another release said is
-/// not taken over: it may have looked for less.
+/// not taken over: it may have looked for less. Neither is a failure, whose grounds may be others by now.
 pub(super) fn recalled(
     report: &DpuReportSpec,
     version: &str,
@@ -27,26 +27,19 @@ pub(super) fn recalled(
     }
     let recall = |told: &StoredImage| {
         let image = wanted.get(&told.digest.parse::<Digest>().ok()?)?;
+        if told.state == ImageState::Failed {
+            return None;
+        }
         let has = has(&image.digest).and_then(|size| i64::try_from(size).ok());
         if told.state == ImageState::Verified && (has.is_none() || has != told.size_bytes) {
             return None;
         }
-        let places = places(image);
+        let places: BTreeSet<String> = image.signatures.iter().flat_map(places).collect();
         let mut told = told.clone();
         told.signatures.retain(|one| places.contains(&one.source));
         Some(told)
     };
     report.images.iter().filter_map(recall).collect()
-}
-
-/// Where the image's signatures may be, as reports have it.
-fn places(image: &WantedImage) -> BTreeSet<String> {
-    let sources = image.signatures.iter().flat_map(|wanted| match wanted {
-        WantedSignature::Dsse(sources) | WantedSignature::Cosign(sources) => sources,
-    });
-    let places = sources.map(|source| source.place.to_string());
-    let bounded = places.map(|place| place.chars().take(MOST_SOURCE).collect());
-    bounded.collect()
 }
 
 #[cfg(test)]
@@ -55,7 +48,7 @@ mod tests {
 
     use super::*;
     use crate::clock;
-    use crate::site::wanted::WantedSource;
+    use crate::site::wanted::{WantedImage, WantedSignature, WantedSource};
 
     const VERSION: &str = "1.0";
 
@@ -107,24 +100,25 @@ mod tests {
 
     #[test]
     fn what_was_told_stands_where_it_is_wanted_and_nothing_is_there_that_is_not() {
-        let failed = told("failed", ImageState::Failed, &[]);
+        let coming = told("coming", ImageState::Fetching, &[]);
         let there = told("there", ImageState::Verified, &[]);
         let images = vec![
-            failed.clone(),
+            told("failed", ImageState::Failed, &[]),
+            coming.clone(),
             there.clone(),
             told("lost", ImageState::Verified, &[]),
             told("unwanted", ImageState::Verified, &[]),
         ];
         let report = report(images);
-        let wanted = wanted(&["failed", "there", "lost", "never told"], &[]);
+        let wanted = wanted(&["failed", "coming", "there", "lost", "never told"], &[]);
         let lost = Digest::of(b"lost");
         let has = |digest: &Digest| (*digest != lost).then_some(9);
         let found = recalled(&report, VERSION, &wanted, has);
-        assert_eq!(found, [failed.clone(), there]);
+        assert_eq!(found, [coming.clone(), there]);
         assert!(recalled(&report, "1.1", &wanted, has).is_empty());
         // A file that a crash has cut is not what was verified.
         let found = recalled(&report, VERSION, &wanted, |_| Some(8));
-        assert_eq!(found, [failed]);
+        assert_eq!(found, [coming]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use kube::Client;
 use lockstep_crds::condition;
 use lockstep_crds::report::{ArtefactSignature, ArtefactSignatures, StoredSignature};
 use lockstep_store::{Cosigned, Digest, FetchError, Store};
+use serde_json::Value;
 
 use crate::site::judge::Refusal;
 use crate::site::keyring::Keyring;
@@ -48,7 +49,7 @@ impl SignatureReader {
                     continue;
                 }
             };
-            match self.store.document(&source, LONGEST).await.map(as_json) {
+            match self.store.document(&source, LONGEST).await.map(as_envelope) {
                 Ok(Some(envelope)) => {
                     return StoredSignature {
                         envelope: Some(envelope),
@@ -58,7 +59,7 @@ impl SignatureReader {
                 Ok(None) => {
                     let error = FetchError::InvalidResponse {
                         url: place.clone(),
-                        reason: "it is no JSON object, as a DSSE envelope is".to_owned(),
+                        reason: "it is no DSSE envelope: a JSON object with payloadType, payload and at least one of signatures".to_owned(),
                     };
                     failed = not_fetched(ENVELOPE, &place, &error);
                 }
@@ -150,8 +151,13 @@ fn unread(source: &str, reason: Option<String>, message: Option<String>) -> Stor
     }
 }
 
-/// A login page or an error page is passed over for the next source.
-fn as_json(bytes: Vec<u8>) -> Option<String> {
+/// A login page or an error page is passed over for the next source, and takes nothing away that was
+/// read before. What an envelope is worth is not judged here.
+fn as_envelope(bytes: Vec<u8>) -> Option<String> {
     let text = String::from_utf8(bytes).ok()?;
-    text.trim_start().starts_with('{').then_some(text)
+    let written: Value = serde_json::from_str(&text).ok()?;
+    let has_text = |field: &str| written.get(field).is_some_and(Value::is_string);
+    let signatures = written.get("signatures").and_then(Value::as_array);
+    let is_signed = signatures.is_some_and(|signatures| !signatures.is_empty());
+    (has_text("payloadType") && has_text("payload") && is_signed).then_some(text)
 }

@@ -1,14 +1,14 @@
 //! Reads the signatures of the wanted images and passes them on as they are. Whether one counts
 //! is for the operator to say: nothing here looks at keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lockstep_crds::report::{StoredImage, StoredSignature};
 use tokio::sync::mpsc;
 
 use crate::clock;
-use crate::site::signature_source::SignatureReader;
+use crate::site::signature_source::{MOST_SOURCE, SignatureReader};
 use crate::site::wanted::WantedSignature;
 
 /// What the signatures of all images may take in one report, which the API server takes up to
@@ -88,6 +88,40 @@ fn or_before(before: Option<&StoredSignature>, now: StoredSignature) -> StoredSi
     }
 }
 
+/// What one process or keeper read before is not lost by another that has not read it yet: of each
+/// signature that is wanted, as long as the place that had it is still named.
+pub(crate) fn with_earlier(
+    wanted: &[WantedSignature],
+    before: &[StoredSignature],
+    now: Vec<StoredSignature>,
+) -> Vec<StoredSignature> {
+    let had = |index: usize| {
+        let wanted = wanted.get(index)?;
+        let places = places(wanted);
+        before.iter().find(|one| {
+            let is_meant = match wanted {
+                WantedSignature::Dsse(_) => one.envelope.is_some(),
+                WantedSignature::Cosign(_) => one.artefact.is_some(),
+            };
+            is_meant && is_signed(one) && places.contains(&one.source)
+        })
+    };
+    let now = now.into_iter().enumerate();
+    let kept = now.map(|(index, now)| match had(index) {
+        Some(before) if loses(before, &now) => before.clone(),
+        Some(_) | None => now,
+    });
+    kept.collect()
+}
+
+/// Where a signature may be, as reports have it.
+pub(crate) fn places(wanted: &WantedSignature) -> BTreeSet<String> {
+    let (WantedSignature::Dsse(sources) | WantedSignature::Cosign(sources)) = wanted;
+    let places = sources.iter().map(|source| source.place.to_string());
+    let bounded = places.map(|place| place.chars().take(MOST_SOURCE).collect());
+    bounded.collect()
+}
+
 /// Whether something that was read before could not be read now.
 fn loses(before: &StoredSignature, now: &StoredSignature) -> bool {
     let had = before.artefact.iter().flat_map(|had| &had.signatures);
@@ -159,6 +193,9 @@ mod tests {
     use crate::site::signature_source::LONGEST;
     use crate::site::wanted::WantedSource;
 
+    const ENVELOPE: &str =
+        r#"{"payloadType": "text/plain", "payload": "eA==", "signatures": [{"sig": "eQ=="}]}"#;
+
     /// What each path answers: a status and a body.
     type Answers = Arc<Mutex<BTreeMap<String, (u16, String)>>>;
 
@@ -219,15 +256,21 @@ mod tests {
         let long = format!("{{{}}}", " ".repeat(LONGEST));
         let served = answers(&[
             ("/login", 200, "<html>"),
-            ("/one", 200, "{\"payload\": \"x\"}\n"),
+            (
+                "/down",
+                200,
+                r#"{"error": "maintenance", "payload": "x", "signatures": []}"#,
+            ),
+            ("/one", 200, &format!("{ENVELOPE}\n")),
             ("/long", 200, &long),
         ]);
         let base = origin(&served).await;
         let at = |path: &str| format!("{base}{path}?token=secret");
         let files = [
-            vec![at("/gone"), at("/login"), at("/one")],
+            vec![at("/gone"), at("/login"), at("/down"), at("/one")],
             vec![at("/gone")],
             vec![at("/login")],
+            vec![at("/down")],
             vec![at("/long")],
         ];
         let files: Vec<&[String]> = files.iter().map(Vec::as_slice).collect();
@@ -236,10 +279,15 @@ mod tests {
         let found = tokio::time::timeout(Duration::from_secs(30), told.recv()).await;
         let found = found.unwrap().unwrap().signatures;
         running.abort();
-        assert_eq!(found[0].envelope.as_deref(), Some("{\"payload\": \"x\"}\n"));
+        assert_eq!(found[0].envelope, Some(format!("{ENVELOPE}\n")));
         assert_eq!(found[0].source, format!("{base}/one"));
         let reasons: Vec<_> = found[1..].iter().map(|one| one.reason.as_deref()).collect();
-        let wanted = ["NotFound", "InvalidResponse", "DocumentTooLarge"];
+        let wanted = [
+            "NotFound",
+            "InvalidResponse",
+            "InvalidResponse",
+            "DocumentTooLarge",
+        ];
         assert_eq!(reasons, wanted.map(Some));
         let missing = found[1].message.as_deref().unwrap();
         assert!(missing.contains("upload the signature there"), "{missing}");
@@ -260,12 +308,12 @@ mod tests {
         let running = tokio::spawn(keeper.run());
         let first = told.recv().await.unwrap().signatures;
         assert_eq!(first[0].reason.as_deref(), Some("NotFound"));
-        let good = ("/one".to_owned(), (200, "{}".to_owned()));
+        let good = ("/one".to_owned(), (200, ENVELOPE.to_owned()));
         served.lock().unwrap().extend([good]);
         let second = tokio::time::timeout(Duration::from_secs(30), told.recv()).await;
         let second = second.unwrap().unwrap().signatures;
         running.abort();
-        assert_eq!(second[0].envelope.as_deref(), Some("{}"));
+        assert_eq!(second[0].envelope.as_deref(), Some(ENVELOPE));
     }
 
     #[test]
@@ -297,6 +345,45 @@ mod tests {
         let partly = with(&["a"], Some("NotFound"));
         let now = with(&["a", "b"], Some("NotFound"));
         assert_eq!(or_before(Some(&partly), now.clone()), now);
+    }
+
+    #[test]
+    fn what_another_read_before_stays_while_its_place_is_named() {
+        let at = |name: &str| format!("http://192.0.2.9/{name}");
+        let source = |name: &str| WantedSource {
+            place: at(name).parse().unwrap(),
+            pull_secret: None,
+        };
+        let told = |name: &str, envelope: Option<&str>| StoredSignature {
+            source: at(name),
+            envelope: envelope.map(str::to_owned),
+            artefact: None,
+            reason: envelope.is_none().then(|| "Unreachable".to_owned()),
+            message: None,
+        };
+        let wanted = [
+            WantedSignature::Dsse(vec![source("gone")]),
+            WantedSignature::Dsse(vec![source("a"), source("mirror")]),
+            WantedSignature::Dsse(vec![source("b")]),
+        ];
+        let before = [
+            told("mirror", Some("of a")),
+            told("b", None),
+            told("c", Some("of c")),
+        ];
+        let failed = vec![told("gone", None), told("a", None), told("b", None)];
+        let found = with_earlier(&wanted, &before, failed.clone());
+        let (gone, b) = (failed[0].clone(), failed[2].clone());
+        assert_eq!(found, [gone, told("mirror", Some("of a")), b]);
+        let read = vec![told("gone", None), told("a", Some("new")), told("b", None)];
+        assert_eq!(with_earlier(&wanted, &before, read.clone()), read);
+        let others = [WantedSignature::Dsse(vec![source("elsewhere")])];
+        let failed = vec![told("elsewhere", None)];
+        assert_eq!(with_earlier(&others, &before, failed.clone()), failed);
+        // An envelope is nothing that cosign has put beside an artefact.
+        let beside = [WantedSignature::Cosign(vec![source("mirror")])];
+        let failed = vec![told("mirror", None)];
+        assert_eq!(with_earlier(&beside, &before, failed.clone()), failed);
     }
 
     fn document(length: usize) -> ArtefactSignature {

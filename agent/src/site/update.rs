@@ -4,9 +4,10 @@
 //! written before the request: from then on it may have been sent, and what became of it is told by
 //! what is seen, whichever process looks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_crds::directive::{ActionKind, Directive, OutcomeKind};
+use lockstep_crds::directive::{ActionKind, Directive, Expects, OutcomeKind};
 use lockstep_crds::inventory::InstallMethod;
 use lockstep_crds::report::{Execution, Outcome};
 use lockstep_redfish::{
@@ -23,7 +24,7 @@ use crate::site::execute::{End, Port, refusal_of};
 use crate::site::glances::PATIENCE;
 use crate::site::install::partly;
 use crate::site::journal::restarted;
-use crate::site::judge::{Refusal, check_stage};
+use crate::site::judge::{Refusal, check_expects};
 use crate::site::machine::MachineKind;
 use crate::site::plan::{Plan, is_power, staged_image};
 use crate::site::update_note::{Subject, Told, UpdateNote};
@@ -230,7 +231,6 @@ impl Worker {
         let (Prepared::Update(given), Some(facts)) = (prepared, self.facts.clone()) else {
             return End::Failed(Refusal::new("ImageMissing", "no image was prepared"));
         };
-        let mut bmc = bmc;
         // Firmware is written whether the card is on or off.
         let system = Subject::of(&directive.action.kind) == Subject::System;
         let off = system && is_power(&facts, &PowerState::Off);
@@ -247,40 +247,60 @@ impl Worker {
                     end @ (End::Done(_) | End::Failed(_) | End::Partly(_)) => end,
                 };
             }
-            bmc = match self.may_go_on() {
-                Ok(bmc) => bmc,
-                Err(refusal) => return partly(End::Failed(refusal), true),
-            };
+            if let Err(refusal) = self.may_go_on() {
+                return partly(End::Failed(refusal), true);
+            }
         }
-        partly(self.ask(directive, given, bmc).await, off)
+        partly(self.ask(directive, given).await, off)
     }
 
     /// What was found before, found once more at the last moment: powering the card on may have begun
-    /// what lay armed there, and an image takes minutes to be read.
+    /// what lay armed there, and an image takes minutes to be read. The host is waited for before the
+    /// card is looked at, so what is acted upon is read last (S1). The port is the one by which the
+    /// request may go out.
     async fn is_ready_still(
         &mut self,
         directive: &Directive,
         offer: &ComponentOffer,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Port, Refusal> {
+        // Address and credentials may have changed while the image was read.
+        self.look_now().await?;
+        let asked = self.may_go_on()?;
+        match self.idle(directive, offer).await {
+            Ok(_) => {}
+            Err(NotReady::Refused(why)) => return Err(Refusal::new("NotOffered", why)),
+            Err(NotReady::Wait(why)) => {
+                return Err(Refusal::new(
+                    "UpdatesBusy",
+                    format!("nothing was sent: {why}"),
+                ));
+            }
+        }
+        let facts = self.look_now().await?;
+        check_expects(&expected_now(directive), &facts)?;
+        let bmc = self.may_go_on()?;
+        if Arc::ptr_eq(&asked, &bmc) {
+            return Ok(bmc);
+        }
+        Err(Refusal::new(
+            "FactsNotRead",
+            "nothing was sent, because the way to the card's BMC changed just before; it is looked at again before the next try",
+        ))
+    }
+
+    /// What the card shows now, at the address where it is to be found now.
+    async fn look_now(&mut self) -> Result<BmcFacts, Refusal> {
+        self.adopt_input();
         let looked = self.look().await;
-        let facts = self.facts.as_ref().filter(|_| looked).ok_or_else(|| {
+        self.facts.clone().filter(|_| looked).ok_or_else(|| {
             Refusal::new(
                 "BmcUnreachable",
                 "nothing was sent: the card's BMC does not answer any more; it is tried again once it does",
             )
-        })?;
-        check_stage(facts)?;
-        match self.idle(directive, offer).await {
-            Ok(_) => Ok(()),
-            Err(NotReady::Refused(why)) => Err(Refusal::new("NotOffered", why)),
-            Err(NotReady::Wait(why)) => Err(Refusal::new(
-                "UpdatesBusy",
-                format!("nothing was sent: {why}"),
-            )),
-        }
+        })
     }
 
-    async fn ask(&mut self, directive: &Directive, given: &Given, bmc: Port) -> End {
+    async fn ask(&mut self, directive: &Directive, given: &Given) -> End {
         let (image, digest) = match staged_image(directive) {
             Ok(staged) => staged,
             Err(refusal) => return End::Failed(refusal),
@@ -295,9 +315,10 @@ impl Worker {
         } else {
             None
         };
-        if let Err(refusal) = self.is_ready_still(directive, &given.offer).await {
-            return End::Failed(refusal);
-        }
+        let bmc = match self.is_ready_still(directive, &given.offer).await {
+            Ok(bmc) => bmc,
+            Err(refusal) => return End::Failed(refusal),
+        };
         let mut note = UpdateNote {
             uid: self.current().uid.clone(),
             seq: directive.seq,
@@ -431,6 +452,20 @@ impl Worker {
             outcome: Some(outcome),
         });
         self.cause = Cause::Outcome;
+    }
+}
+
+/// What the card must be just before the request: the one that is meant, in a stage that allows it,
+/// and on if its system is written, whatever it was when that was planned.
+fn expected_now(directive: &Directive) -> Expects {
+    let power = match Subject::of(&directive.action.kind) {
+        Subject::System => Some(PowerState::On.as_str().into()),
+        Subject::Component => directive.expects.power.clone(),
+    };
+    Expects {
+        power,
+        safe_stage: true,
+        ..directive.expects.clone()
     }
 }
 

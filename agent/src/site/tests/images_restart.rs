@@ -7,7 +7,7 @@ use futures::poll;
 use super::installs::publish;
 use super::*;
 use crate::site::images;
-use crate::site::wanted::{Wanted, WantedImage, WantedSource};
+use crate::site::wanted::{Wanted, WantedImage, WantedSignature, WantedSource};
 
 const REPORT: &str = "dpureports/site-s";
 
@@ -36,10 +36,10 @@ fn opened(bench: &Bench, folder: &std::path::Path) -> Arc<Site> {
 }
 
 /// What the process before told, of this release.
-fn told_before(bench: &Bench, digest: Digest, size: u64) {
+fn told_before(bench: &Bench, digest: Digest, size: u64, signatures: &Value) {
     let image = json!({
         "digest": digest.to_string(), "state": "Verified", "sizeBytes": size, "seedSlot": "One",
-        "efiProgram": false,
+        "efiProgram": false, "signatures": signatures,
     });
     let report = json!({
         "apiVersion": "provisioning.opiproject.org/v1alpha1", "kind": "DpuReport",
@@ -59,7 +59,7 @@ async fn a_restart_takes_back_nothing_that_the_store_still_has() {
     let digest = publish(&opened(&bench, folder.path()).store).await;
     let site = opened(&bench, folder.path());
     let size = site.store.info(&digest).unwrap().size;
-    told_before(&bench, digest, size);
+    told_before(&bench, digest, size, &json!([]));
     let (sender, watched) = watch::channel(None);
     let ending = CancellationToken::new();
     let mut run = pin!(images::run(site, watched, ending.clone()));
@@ -100,7 +100,7 @@ async fn what_the_store_has_lost_is_told_as_there_no_more() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let source = format!("http://{}/a.iso", listener.local_addr().unwrap());
     let digest = Digest::of(b"lost");
-    told_before(&bench, digest, 4);
+    told_before(&bench, digest, 4, &json!([]));
     let images = Wanted::from([wanted(digest, &source)]);
     let (_sender, watched) = watch::channel(Some(images));
     let ending = CancellationToken::new();
@@ -114,4 +114,64 @@ async fn what_the_store_has_lost_is_told_as_there_no_more() {
     ending.cancel();
     task.await.unwrap();
     drop(listener);
+}
+
+#[tokio::test]
+async fn a_signature_that_was_read_stays_where_its_server_is_down_at_the_restart() {
+    let bench = bench();
+    let folder = tempfile::tempdir().unwrap();
+    let digest = publish(&opened(&bench, folder.path()).store).await;
+    let site = opened(&bench, folder.path());
+    let size = site.store.info(&digest).unwrap().size;
+    let (down, never) = ("http://127.0.0.1:1/a.dsse", "http://127.0.0.1:1/b.dsse");
+    let before = json!([{"source": down, "envelope": "read before"}]);
+    told_before(&bench, digest, size, &before);
+    let signed_at = |source: &str| {
+        WantedSignature::Dsse(vec![WantedSource {
+            place: source.parse().unwrap(),
+            pull_secret: None,
+        }])
+    };
+    let (digest, image) = wanted(digest, "http://127.0.0.1:1/a.iso");
+    let image = WantedImage {
+        signatures: vec![signed_at(down), signed_at(never)],
+        ..image
+    };
+    let (_sender, watched) = watch::channel(Some(Wanted::from([(digest, image)])));
+    let ending = CancellationToken::new();
+    let task = tokio::spawn(images::run(site, watched, ending.clone()));
+    // Both are told at once.
+    let is_told = |now: &Value| now["spec"]["images"][0]["signatures"][1]["reason"].is_string();
+    let report = bench.api.until(REPORT, is_told).await;
+    let first = &report["spec"]["images"][0]["signatures"][0];
+    assert_eq!(first["envelope"], "read before", "{first}");
+    assert_eq!(first["source"], down);
+    ending.cancel();
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn why_an_image_failed_is_told_of_the_sources_that_it_has_now() {
+    let bench = bench();
+    let folder = tempfile::tempdir().unwrap();
+    let digest = Digest::of(b"nowhere");
+    let at = |source: &str| Some(Wanted::from([wanted(digest, source)]));
+    let (sender, watched) = watch::channel(at("http://127.0.0.1:1/first.iso"));
+    let ending = CancellationToken::new();
+    let site = opened(&bench, folder.path());
+    let task = tokio::spawn(images::run(site, watched, ending.clone()));
+    let names = |now: &Value, source: &str| {
+        let message = now["spec"]["images"][0]["message"].as_str();
+        message.is_some_and(|message| message.contains(source))
+    };
+    let first = bench.api.until(REPORT, |now| names(now, "first.iso")).await;
+    sender.send_replace(at("http://127.0.0.1:1/second.iso"));
+    let second = bench
+        .api
+        .until(REPORT, |now| names(now, "second.iso"))
+        .await;
+    let reason = |report: &Value| report["spec"]["images"][0]["reason"].clone();
+    assert_eq!(reason(&first), reason(&second));
+    ending.cancel();
+    task.await.unwrap();
 }

@@ -108,6 +108,32 @@ async fn a_lasting_override_of_somebody_else_is_put_back_and_then_nothing_of_our
 }
 
 #[tokio::test]
+async fn a_host_taken_over_while_a_medium_is_ejected_gets_no_other() {
+    let bench = bench();
+    let digest = publish(&bench.site.store).await;
+    bench.bmc.set(|facts| {
+        facts.media = Reading::Read(vec![samples::slot(Some(
+            "http://192.0.2.5:8080/i/lost/image.iso",
+        ))]);
+    });
+    let running = bench.start(MachineKind::Card);
+    bench.bmc.hands_off_at("eject", &running.input);
+    let mut stage = directive(1, "StageInstall");
+    stage.action.image = Some(
+        serde_json::from_value(json!({"digest": digest.to_string(), "version": "1.2"})).unwrap(),
+    );
+    running.want(&[stage]);
+    let outcome = bench.outcome(CARD, 1).await;
+    assert_eq!(
+        (&outcome["result"], &outcome["reason"]),
+        (&json!("Partly"), &json!("HandsOff")),
+        "{outcome}"
+    );
+    assert_eq!(bench.bmc.effects(), ["eject"]);
+    running.end().await;
+}
+
+#[tokio::test]
 async fn foreign_media_and_absent_images_are_refused_before_acceptance() {
     let bench = bench();
     let digest = publish(&bench.site.store).await;

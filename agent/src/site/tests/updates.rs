@@ -1,11 +1,15 @@
 //! Having a card's BMC write an image, what is told of it, and forgetting it.
 
-use lockstep_redfish::{TaskFacts, TaskMessage, TaskSighting, TaskState};
+use lockstep_crds::directive::HostExpects;
+use lockstep_redfish::{
+    BootProgress, BootStage, TaskFacts, TaskMessage, TaskSighting, TaskState, UpdateFacts,
+};
 
 use super::http_boot::{publish_other, set_for_good};
 use super::installs::publish;
 use super::*;
 use crate::site::fake::update_service;
+use crate::site::glances::Glance;
 use crate::site::update_note::{Subject, UpdateNote};
 
 fn update(seq: i64, kind: &str, digest: &Digest) -> Directive {
@@ -254,6 +258,112 @@ async fn what_begins_with_the_power_on_is_seen_before_the_update_is_asked_for() 
     assert_eq!(bench.bmc.effects(), ["power On"]);
     assert!(bench.note().is_none());
     running.end().await;
+}
+
+/// Has the tasks of the host's BMC told to whoever asks; `meanwhile` happens while they are read just
+/// before the request, which is the second time.
+fn host_at_rest(bench: &Bench, meanwhile: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    let eye = bench.site.glances.of(&MachineKey {
+        kind: MachineKind::Host,
+        name: "h".to_owned(),
+    });
+    tokio::spawn(async move {
+        let (mut reads, mut meanwhile) = (0, Some(meanwhile));
+        loop {
+            eye.asked().await;
+            let at = Instant::now();
+            let is_for_updates = eye.is_asked_for_updates();
+            reads += usize::from(is_for_updates);
+            if reads == 2
+                && let Some(meanwhile) = meanwhile.take()
+            {
+                meanwhile();
+            }
+            let updates = is_for_updates.then(|| {
+                Arc::new(UpdateFacts {
+                    service: Reading::NotOffered,
+                    tasks: Reading::Read(Vec::new()),
+                    firmware: Reading::NotOffered,
+                    last_reset: Reading::NotOffered,
+                    background_copy: Reading::NotOffered,
+                })
+            });
+            eye.tell(Glance {
+                at,
+                uid: "uid-h".to_owned(),
+                power: Some("On".into()),
+                facts: None,
+                updates,
+            });
+        }
+    })
+}
+
+/// How an update ends during whose last wait for the host something happens, and what was sent.
+async fn updated_while(
+    meanwhile: impl FnOnce(&Bench, &watch::Sender<MachineInput>) + Send + 'static,
+) -> (Value, Vec<String>) {
+    let bench = Arc::new(offering());
+    let digest = publish(&bench.site.store).await;
+    bench
+        .bmc
+        .set(|facts| facts.power = Reading::Read(PowerState::On));
+    let running = bench.start_named();
+    let (seen, input) = (Arc::clone(&bench), running.input.clone());
+    let host = host_at_rest(&bench, move || meanwhile(&seen, &input));
+    let mut wanted = update(1, "PullUpdate", &digest);
+    wanted.expects.host = Some(HostExpects {
+        name: "h".to_owned(),
+        uid: "uid-h".to_owned(),
+        power: "On".into(),
+        without_update: true,
+    });
+    running.want(&[wanted]);
+    let outcome = bench.outcome(CARD, 1).await;
+    running.end().await;
+    host.abort();
+    (outcome["reason"].clone(), bench.bmc.effects())
+}
+
+#[tokio::test]
+async fn what_happens_while_the_host_is_waited_for_is_seen_before_the_update_is_asked_for() {
+    assert_eq!(
+        updated_while(|_, _| {}).await,
+        (Value::Null, vec!["pull".to_owned()])
+    );
+    let refused = |reason: &str| (json!(reason), Vec::new());
+    let crashing = |bench: &Bench, _: &watch::Sender<MachineInput>| {
+        bench.bmc.set(|facts| {
+            facts.boot_progress = Reading::Read(BootProgress {
+                stage: Some(BootStage::OsCrashDumping),
+                last_state: None,
+                oem_last_state: None,
+                last_state_time: None,
+            });
+        });
+    };
+    assert_eq!(updated_while(crashing).await, refused("StageForbids"));
+    let off = |bench: &Bench, _: &watch::Sender<MachineInput>| {
+        let off = Reading::Read(PowerState::Off);
+        bench.bmc.set(|facts| facts.power = off);
+    };
+    assert_eq!(updated_while(off).await, refused("PowerStateUnexpected"));
+    let stranger = |bench: &Bench, _: &watch::Sender<MachineInput>| {
+        let other = Some("SN2".to_owned());
+        bench.bmc.set(|facts| facts.identity.serial_number = other);
+    };
+    assert_eq!(updated_while(stranger).await, refused("IdentityMismatch"));
+    let taken_over = |_: &Bench, input: &watch::Sender<MachineInput>| {
+        input.send_modify(|input| input.hands_off = true);
+    };
+    assert_eq!(updated_while(taken_over).await, refused("HandsOff"));
+    let moved = |_: &Bench, input: &watch::Sender<MachineInput>| {
+        let elsewhere = "http://192.0.2.2".to_owned();
+        input.send_modify(|input| input.endpoint.address = elsewhere);
+    };
+    assert_eq!(updated_while(moved).await, refused("FactsNotRead"));
+    let lost = |bench: &Bench, _: &watch::Sender<MachineInput>| bench.site.mandate.end();
+    assert_eq!(updated_while(lost).await, refused("LeaseLost"));
 }
 
 #[tokio::test]
