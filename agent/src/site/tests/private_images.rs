@@ -135,6 +135,7 @@ async fn a_secret_is_awaited_and_its_password_stands_nowhere() {
 
 #[tokio::test]
 async fn an_envelope_is_read_with_the_account_of_its_image() {
+    let envelope = r#"{"payloadType": "t", "payload": "eA==", "signatures": [{"sig": "eQ=="}]}"#;
     let bench = bench();
     let reader = SignatureReader {
         client: bench.site.client.clone(),
@@ -144,7 +145,7 @@ async fn an_envelope_is_read_with_the_account_of_its_image() {
     };
     let source = WantedSource {
         pull_secret: Some("pull".to_owned()),
-        ..mirror(b"{}".to_vec()).await
+        ..mirror(envelope.as_bytes().to_vec()).await
     };
     let wanted = WantedSignature::Dsse(vec![source]);
     let told = reader.read(&wanted).await;
@@ -160,5 +161,8 @@ async fn an_envelope_is_read_with_the_account_of_its_image() {
             "data": {"username": STANDARD.encode("u"), "password": STANDARD.encode("p")},
         }),
     );
-    assert_eq!(reader.read(&wanted).await.envelope.as_deref(), Some("{}"));
+    assert_eq!(
+        reader.read(&wanted).await.envelope.as_deref(),
+        Some(envelope)
+    );
 }
