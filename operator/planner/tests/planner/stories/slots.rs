@@ -290,10 +290,15 @@ fn a_slot_is_known_by_the_values_that_were_staged_and_not_by_those_of_its_power_
     let edge = asks(&mut world, "edge");
     wants(&mut world, "ab-5");
     want(&mut world, "ab-6");
-    world.until("armed", secs(900), |w| {
-        let media = w.cards[0].machine.media.as_ref();
-        media == Some(&image("ab-6")) && !w.cards[0].machine.is_on()
+    world.until("asked", secs(900), |w| {
+        let asked = w.recorded.iter().map(lockstep_planner::ledger::what);
+        asked
+            .filter(|what| what == "StageInstall dpu/card1")
+            .count()
+            == 2
     });
+    assert_eq!(kept(&world).booted_at, None, "{}", world.told());
+    assert_eq!(kept(&world).image, Some(image("ab-6")));
     let core = asks(&mut world, "core");
     world.until("ab-6", secs(LONG), |w| w.is_ready() && runs(w, "ab-6"));
     // What was staged is kept, and is what its slot holds.
