@@ -475,6 +475,9 @@ pub struct CardRecord {
     #[schemars(length(max = 8))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub armed: Vec<ArmedEffect>,
+    /// What was last made ready for an install of the card, and of what values, until it is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<StagedImage>,
     /// The last wipe of the card.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wipe: Option<crate::wipe::WipeRecord>,
@@ -484,6 +487,19 @@ pub struct CardRecord {
     /// The directive that this card keeps failing, until it succeeds or something else is wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailedDirective>,
+}
+
+/// An image with the files that were made for a card.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StagedImage {
+    /// Digest of the image.
+    #[schemars(length(max = 71))]
+    pub digest: String,
+    /// What its files were made of but for secrets, as in directives; absent if it has none.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<String>,
 }
 
 /// An image in a slot of a card's own disk.

@@ -279,6 +279,7 @@ fn begin_install(
     card.failed_methods = road::failed_methods(card);
     if let Some(method) = method {
         card.armed = road::arms(method);
+        slots::book_staged(card, &directive.action);
     }
     let method = method.unwrap_or_else(|| road::way_of(&card.armed));
     card.method = Some(method.into());
@@ -339,6 +340,7 @@ pub(crate) fn issue(
                 && let Some(card) = ledger::card_record(record, &directive.target.uid)
             {
                 card.armed = road::arms(method);
+                slots::book_staged(card, &directive.action);
                 if let Some(seen) = view.cards.iter().find(|one| one.uid() == card.uid) {
                     wipe::book_order(seen, card);
                 }

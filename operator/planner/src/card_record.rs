@@ -149,6 +149,7 @@ pub(crate) fn renewed(
             Vec::new()
         },
         armed: before.armed,
+        staged: before.staged,
         security_version: before.security_version,
         last_good: before.last_good,
         slots: before.slots,
@@ -202,6 +203,7 @@ fn forget_the_gone(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         drift::leave(kept);
         if directives.iter().all(|open| open.target.uid != kept.uid) {
             kept.armed.clear();
+            kept.staged = None;
         }
     }
 }
@@ -253,6 +255,7 @@ fn fresh(card: &CardView, wanted: Option<&ImageFacts>) -> CardRecord {
         service_floors: Vec::new(),
         cycled: None,
         armed: Vec::new(),
+        staged: None,
         wipe: None,
         wait: None,
         failed: None,

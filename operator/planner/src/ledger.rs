@@ -476,6 +476,7 @@ fn book(
         ActionKind::ClearInstall if landed => {
             if let Some(card) = card_record(record, &directive.target.uid) {
                 card.armed.clear();
+                card.staged = None;
             }
         }
         ActionKind::HoldHost

@@ -151,6 +151,7 @@ fn only_repeatable(before: &DpuHostStatus, record: &DpuHostStatus) -> bool {
         let mut cards = status.cards.clone();
         for card in &mut cards {
             card.armed.clear();
+            card.staged = None;
             card.stopping = None;
         }
         cards

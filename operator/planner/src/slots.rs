@@ -7,8 +7,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_configuration::Inputs;
-use lockstep_crds::directive::ImageFacts;
-use lockstep_crds::host::{CardRecord, SlotRecord};
+use lockstep_crds::directive::{Action, ImageFacts};
+use lockstep_crds::host::{CardRecord, SlotRecord, StagedImage};
 use lockstep_crds::image::ImageSlot;
 use lockstep_crds::observed::Offer;
 use lockstep_crds::report::{BmcReport, BootEntryReport};
@@ -140,7 +140,15 @@ pub(crate) fn forget_of_others(card: &CardView, kept: &mut CardRecord) {
     }
 }
 
-/// Books that an image is being written: what its slot held is gone, and of one that names none
+/// Books what is made ready for the card, and of what its files are made.
+pub(crate) fn book_staged(kept: &mut CardRecord, action: &Action) {
+    kept.staged = action.image.as_ref().map(|image| StagedImage {
+        digest: image.digest.clone(),
+        configuration: action.configuration.clone(),
+    });
+}
+
+/// Books that an image is being written, with the files that it was staged with: what its slot held is gone, and of one that names none
 /// nobody knows what it leaves.
 pub(crate) fn book_install(
     kept: &mut CardRecord,
@@ -152,13 +160,18 @@ pub(crate) fn book_install(
         kept.slots.clear();
         return;
     };
-    let configuration = card.and_then(|card| card.configuration.as_ref());
+    let staged = kept.staged.as_ref();
+    let configuration = match staged.filter(|staged| staged.digest == image.digest) {
+        Some(staged) => staged.configuration.clone(),
+        // Earlier releases did not say what they staged.
+        None => card.and_then(|card| card.configuration.as_ref().map(Inputs::digest)),
+    };
     put(
         kept,
         slot,
         SlotRecord {
             image: image.clone(),
-            configuration: configuration.map(Inputs::digest),
+            configuration,
             seen_at: None,
             first_at: None,
         },

@@ -279,6 +279,44 @@ fn files_of_other_values_are_not_taken_for_those_that_are_wanted() {
 }
 
 #[test]
+fn a_slot_is_known_by_the_values_that_were_staged_and_not_by_those_of_its_power_on() {
+    let asks = |world: &mut World, value: &str| {
+        let values = json!([{"name": "role", "value": value}]);
+        let inputs = super::configuration::asks(world, "{{ values.role | sh }}", &values);
+        super::configuration::tried(world, &inputs, None);
+        inputs.digest()
+    };
+    let mut world = world(&[LocalStorage, VirtualMedia]);
+    let edge = asks(&mut world, "edge");
+    wants(&mut world, "ab-5");
+    want(&mut world, "ab-6");
+    world.until("asked", secs(900), |w| {
+        let asked = w.recorded.iter().map(lockstep_planner::ledger::what);
+        asked
+            .filter(|what| what == "StageInstall dpu/card1")
+            .count()
+            == 2
+    });
+    assert_eq!(kept(&world).booted_at, None, "{}", world.told());
+    assert_eq!(kept(&world).image, Some(image("ab-6")));
+    let core = asks(&mut world, "core");
+    world.until("ab-6", secs(LONG), |w| w.is_ready() && runs(w, "ab-6"));
+    // What was staged is kept, and is what its slot holds.
+    assert_eq!(count(&world, "StageInstall"), 2, "{}", world.told());
+    let told = |world: &World, version: &str| {
+        let mut slots = kept(world).slots.iter();
+        let slot = slots.find(|one| one.image == image(version)).unwrap();
+        slot.configuration.clone()
+    };
+    assert_eq!(told(&world, "ab-6"), Some(edge));
+    wants(&mut world, "ab-5");
+    wants(&mut world, "ab-6");
+    assert_eq!(count(&world, "StageBootEntry"), 0, "{}", world.told());
+    assert_eq!(told(&world, "ab-6"), Some(core));
+    assert_eq!(kept(&world).staged, None);
+}
+
+#[test]
 fn a_boot_that_nobody_wants_any_more_is_taken_back() {
     let mut world = with_both(&[LocalStorage, VirtualMedia]);
     want(&mut world, "ab-5");
