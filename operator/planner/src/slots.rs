@@ -148,8 +148,8 @@ pub(crate) fn book_staged(kept: &mut CardRecord, action: &Action) {
     });
 }
 
-/// Books that an image is being written, with the files that it was staged with: what its slot held is gone, and of one that names none
-/// nobody knows what it leaves.
+/// Books that an image is being written, with the files that it was staged with: what its slot held is
+/// gone, and of one that names none nobody knows what it leaves.
 pub(crate) fn book_install(
     kept: &mut CardRecord,
     card: Option<&CardView>,
