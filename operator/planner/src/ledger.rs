@@ -195,8 +195,11 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
         .flat_map(|card| {
             let components = card.components.iter().map(|one| one.attempts);
             let repairs = card.repairs.iter().map(|repairs| repairs.begun);
-            components.chain(repairs).chain([card.attempts])
+            let failed = card.failed.iter().map(|failed| failed.times);
+            let begun = components.chain(repairs).chain([card.attempts]);
+            begun.chain(failed)
         })
+        .chain(record.failed.iter().map(|failed| failed.times))
         .chain([record.seq])
         .find(|count| !(0..=MOST).contains(count))
         .map(|count| format!("the number {count}"));
@@ -227,21 +230,16 @@ pub fn what(directive: &Directive) -> String {
 
 /// The same name before there is a directive.
 pub(crate) fn named(action: &ActionKind, target: &TargetKind, name: &str) -> String {
-    let kind = match target {
+    format!("{action} {}", machine(target, name))
+}
+
+/// `dpu/card1`: how a machine is named there.
+pub(crate) fn machine(kind: &TargetKind, name: &str) -> String {
+    let kind = match kind {
         TargetKind::Card => "dpu",
         TargetKind::Host | TargetKind::Unrecognized(_) => "dpuhost",
     };
-    format!("{action} {kind}/{name}")
-}
-
-/// What such a name says was done.
-pub(crate) fn kind_of(what: &str) -> ActionKind {
-    ActionKind::from(what.split_once(' ').map_or(what, |(kind, _)| kind))
-}
-
-/// Whether a line of history is about that machine.
-pub(crate) fn is_about(what: &str, machine: &str) -> bool {
-    what.split_once(' ').is_some_and(|(_, of)| of == machine)
+    format!("{kind}/{name}")
 }
 
 /// Concludes every open directive that has ended and books its effects.
@@ -263,6 +261,8 @@ pub fn conclude(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
                 record.history.push(FinishedDirective {
                     seq: directive.seq,
                     what: what(&directive),
+                    kind: Some(directive.action.kind),
+                    target: Some(machine(&directive.target.kind, &directive.target.name)),
                     outcome,
                     message,
                     at: Time(now),
@@ -276,16 +276,11 @@ pub fn conclude(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
 /// Forgets the oldest, but not when a machine was last asked to shut down, as long as
 /// nothing was tried with it since: it would be asked again, and again.
 fn forget_history(record: &mut DpuHostStatus) {
-    let asked = ActionKind::ShutdownGracefully.as_str();
     while record.history.len() > HISTORY {
         let pending = |index: usize, entry: &FinishedDirective| {
-            let machine = entry
-                .what
-                .split_once(' ')
-                .map_or("", |(_, machine)| machine);
-            let later = &record.history[index + 1..];
-            entry.what.starts_with(asked)
-                && !later.iter().any(|entry| is_about(&entry.what, machine))
+            let mut later = record.history[index + 1..].iter();
+            entry.kind() == ActionKind::ShutdownGracefully
+                && !later.any(|later| later.target() == entry.target())
         };
         let oldest = record
             .history
