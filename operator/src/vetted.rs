@@ -69,7 +69,7 @@ impl<'a> Told<'a> {
 
     /// The disk that it needs, and what is told of the card's; `agent` tells the Lease of whoever wrote
     /// a report, if what that is about answers. `None` of what is not booted, whatever is said of it: an
-    /// object may be older than the rule that refuses it, and a statement knows no kinds.
+    /// object may be older than the rule that refuses it, and a statement may limit what needs no disk.
     pub(crate) fn room(
         &self,
         joined: Option<&JoinedCard>,

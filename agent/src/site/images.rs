@@ -16,7 +16,7 @@ use crate::clock;
 use crate::report::{Cause, ReportError, ReportWriter};
 use crate::site::context::Site;
 use crate::site::image_keeper::ImageKeeper;
-use crate::site::recall::recalled;
+use crate::site::recall::{Recalled, recalled};
 use crate::site::signature_source::SignatureReader;
 use crate::site::signatures::{SignatureKeeper, Signatures, with_earlier, with_signatures};
 use crate::site::wanted::{Wanted, WantedImage};
@@ -105,25 +105,22 @@ pub async fn run(
             });
         }
         let recall = if is_recalled {
-            Ok(Vec::new())
+            Ok(Recalled::default())
         } else {
             recall(&site, &mut writer, &now_wanted).await
         };
         let outcome = match recall {
             Ok(before) => {
                 is_recalled = true;
-                for mut image in before {
-                    let signatures = std::mem::take(&mut image.signatures);
-                    if !signatures.is_empty() {
-                        // Whoever has looked since may not have found them.
-                        let known = match signed.remove(&image.digest) {
-                            Some(now) => {
-                                signatures_of(&now_wanted, &image.digest, &signatures, now)
-                            }
-                            None => signatures,
-                        };
-                        signed.insert(image.digest.clone(), known);
-                    }
+                for (digest, signatures) in before.signatures {
+                    // Whoever has looked since may not have found them.
+                    let known = match signed.remove(&digest) {
+                        Some(now) => signatures_of(&now_wanted, &digest, &signatures, now),
+                        None => signatures,
+                    };
+                    signed.insert(digest, known);
+                }
+                for image in before.images {
                     states.entry(image.digest.clone()).or_insert(image);
                 }
                 let images = with_signatures(states.values().take(MOST_IMAGES), &signed);
@@ -202,10 +199,12 @@ async fn recall(
     site: &Site,
     writer: &mut ReportWriter,
     wanted: &Wanted,
-) -> Result<Vec<StoredImage>, ReportError> {
+) -> Result<Recalled, ReportError> {
     let report = writer.read().await?;
     let has = |digest: &Digest| Some(site.store.info(digest)?.size);
-    Ok(report.map_or_else(Vec::new, |report| recalled(report, VERSION, wanted, has)))
+    Ok(report.map_or_else(Recalled::default, |report| {
+        recalled(report, VERSION, wanted, has)
+    }))
 }
 
 async fn tell(

@@ -4,14 +4,23 @@
 //! It is no proof: the store hashes each image in this process before anything of it is handed out,
 //! and whoever asks sooner waits for that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_crds::DpuReportSpec;
-use lockstep_crds::report::{ImageState, StoredImage};
+use lockstep_crds::report::{ImageState, StoredImage, StoredSignature};
 use lockstep_store::Digest;
 
 use crate::site::signatures::places;
 use crate::site::wanted::Wanted;
+
+/// What the report said.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Recalled {
+    /// Of images, without their signatures.
+    pub(super) images: Vec<StoredImage>,
+    /// Of signatures, by the digest of the image, whatever became of that.
+    pub(super) signatures: BTreeMap<String, Vec<StoredSignature>>,
+}
 
 /// What the report says of those images that are wanted still. `has` tells how long the file of that digest
 /// is that the store has: none is told as verified without one that is whole. What another release said is
@@ -21,30 +30,39 @@ pub(super) fn recalled(
     version: &str,
     wanted: &Wanted,
     has: impl Fn(&Digest) -> Option<u64>,
-) -> Vec<StoredImage> {
+) -> Recalled {
+    let mut found = Recalled::default();
     if report.agent_version != version {
-        return Vec::new();
+        return found;
     }
-    let recall = |told: &StoredImage| {
-        let image = wanted.get(&told.digest.parse::<Digest>().ok()?)?;
-        if told.state == ImageState::Failed {
-            return None;
+    for told in &report.images {
+        let digest = told.digest.parse::<Digest>().ok();
+        let Some(image) = digest.and_then(|digest| wanted.get(&digest)) else {
+            continue;
+        };
+        let mut told = told.clone();
+        let places: BTreeSet<String> = image.signatures.iter().flat_map(places).collect();
+        let mut signatures = std::mem::take(&mut told.signatures);
+        signatures.retain(|one| places.contains(&one.source));
+        if !signatures.is_empty() {
+            found.signatures.insert(told.digest.clone(), signatures);
         }
         let has = has(&image.digest).and_then(|size| i64::try_from(size).ok());
-        if told.state == ImageState::Verified && (has.is_none() || has != told.size_bytes) {
-            return None;
+        let stands = match told.state {
+            ImageState::Failed => false,
+            ImageState::Verified => has.is_some() && has == told.size_bytes,
+            ImageState::Fetching | ImageState::Unrecognized(_) => true,
+        };
+        if stands {
+            found.images.push(told);
         }
-        let places: BTreeSet<String> = image.signatures.iter().flat_map(places).collect();
-        let mut told = told.clone();
-        told.signatures.retain(|one| places.contains(&one.source));
-        Some(told)
-    };
-    report.images.iter().filter_map(recall).collect()
+    }
+    found
 }
 
 #[cfg(test)]
 mod tests {
-    use lockstep_crds::report::{StoredSignature, Vantage};
+    use lockstep_crds::report::Vantage;
 
     use super::*;
     use crate::clock;
@@ -114,20 +132,26 @@ mod tests {
         let lost = Digest::of(b"lost");
         let has = |digest: &Digest| (*digest != lost).then_some(9);
         let found = recalled(&report, VERSION, &wanted, has);
-        assert_eq!(found, [coming.clone(), there]);
-        assert!(recalled(&report, "1.1", &wanted, has).is_empty());
+        assert_eq!(found.images, [coming.clone(), there]);
+        assert_eq!(recalled(&report, "1.1", &wanted, has), Recalled::default());
         // A file that a crash has cut is not what was verified.
         let found = recalled(&report, VERSION, &wanted, |_| Some(8));
-        assert_eq!(found, [coming]);
+        assert_eq!(found.images, [coming]);
     }
 
     #[test]
     fn a_signature_stands_while_its_place_is_named() {
         let (named, other) = ("http://192.0.2.9/a.dsse", "http://192.0.2.9/b.dsse");
-        let report = report(vec![told("a", ImageState::Verified, &[named, other])]);
-        let found = recalled(&report, VERSION, &wanted(&["a"], &[named]), |_| Some(9));
-        assert_eq!(found, [told("a", ImageState::Verified, &[named])]);
-        let found = recalled(&report, VERSION, &wanted(&["a"], &[]), |_| Some(9));
-        assert_eq!(found, [told("a", ImageState::Verified, &[])]);
+        // A signature needs no image: one that cannot be fetched may lie on a card's disk.
+        for state in [ImageState::Verified, ImageState::Failed] {
+            let told = told("a", state, &[named, other]);
+            let of_named = vec![told.signatures[0].clone()];
+            let report = report(vec![told.clone()]);
+            let found = recalled(&report, VERSION, &wanted(&["a"], &[named]), |_| Some(9));
+            let digest = told.digest.clone();
+            assert_eq!(found.signatures, BTreeMap::from([(digest, of_named)]));
+            let found = recalled(&report, VERSION, &wanted(&["a"], &[]), |_| Some(9));
+            assert!(found.signatures.is_empty());
+        }
     }
 }

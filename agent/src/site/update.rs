@@ -196,10 +196,6 @@ impl Worker {
             .may_go_on()
             .map_err(|refusal| NotReady::Wait(refusal.message))?;
         let named = Components::Named(vec![component.clone()]);
-        let own = bmc
-            .observe_updates(&named)
-            .await
-            .map_err(|error| NotReady::Wait(error.to_string()))?;
         let host = match &directive.expects.host {
             Some(host) if host.without_update => {
                 let seen = self.site.glances.updates(host, PATIENCE).await;
@@ -210,6 +206,11 @@ impl Worker {
             }
             Some(_) | None => None,
         };
+        // Last, for the host may be waited for.
+        let own = bmc
+            .observe_updates(&named)
+            .await
+            .map_err(|error| NotReady::Wait(error.to_string()))?;
         let others: Vec<_> = host
             .iter()
             .map(|(name, facts)| (name.as_str(), facts.as_ref()))

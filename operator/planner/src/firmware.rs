@@ -30,6 +30,7 @@ use crate::image_bytes;
 use crate::install::image_ready;
 use crate::intent::{Draft, Intent, plain};
 use crate::leave::{Leave, leave};
+use crate::obstacle::unread;
 use crate::reach;
 use crate::reason::Reason;
 use crate::requirement;
@@ -257,7 +258,7 @@ fn update(
         Ok(Leave::AfterHold(_)) | Err(Intent::Act(_) | Intent::Taint(_))
     );
     if begins_hold && !kept.given_up {
-        require_system(view, record, spec, card)?;
+        require_system(view, record, spec, card, now)?;
     }
     let leave = leave?;
     if let Leave::AfterHold(hold) = leave {
@@ -302,9 +303,13 @@ fn require_system(
     record: &DpuHostStatus,
     spec: &DpuBootPolicySpec,
     card: &CardView,
+    now: Timestamp,
 ) -> Result<(), Intent> {
     if card::is_installed(record, card) {
         return Ok(());
+    }
+    if let Some(unread) = unread(view, record, spec, card, now) {
+        return Err(unread);
     }
     image_bytes::keeps_out(view, spec, card).map_or(Ok(()), |(reason, lack)| {
         Err(Intent::stall(

@@ -75,7 +75,7 @@ pub fn leave(
     let waits = spec.host_wait.until == WaitUntil::OsRunning;
     match facts.power {
         Some(PowerState::Off) => match spec.order {
-            BootOrder::HostFirst => power_on_first(view, facts),
+            BootOrder::HostFirst => power_on_first(view, record, facts, now),
             BootOrder::XpuFirst if waits => {
                 let mechanism = mechanism(view, record, spec, facts)?;
                 require_installable(view, record, spec, card, now)?;
@@ -333,7 +333,13 @@ fn require_booted(view: &View, facts: &BmcReport) -> Result<(), Intent> {
 }
 
 /// The host boots first, and then its cards are changed beside a host that is up.
-fn power_on_first(view: &View, facts: &BmcReport) -> Result<Leave, Intent> {
+fn power_on_first(
+    view: &View,
+    record: &DpuHostStatus,
+    facts: &BmcReport,
+    now: Timestamp,
+) -> Result<Leave, Intent> {
+    require_no_install(view, record, now)?;
     require_leave_beside(
         view,
         "the policy's order is HostFirst, so the card would be changed while the host is up",

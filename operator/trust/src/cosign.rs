@@ -103,11 +103,11 @@ pub fn confirmed(
         None => bundle(document, artefact, signers)?,
     };
     if said.is_none() {
+        let purpose = Purpose::default().agrees(image);
+        purpose.map_err(|_| Refusal::PlainForMore)?;
         if !signer.accepts_manifests {
             return Err(Refusal::Plain(signer.name.clone()));
         }
-        let purpose = Purpose::default().agrees(image);
-        purpose.map_err(|_| Refusal::PlainForMore)?;
     }
     // Whoever signs the manifest signs what it says of itself, and nothing else.
     let said = said.unwrap_or_else(|| {

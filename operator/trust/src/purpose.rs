@@ -32,12 +32,27 @@ impl Purpose {
         let name = |kind: ImageKind| format!("{kind:?}");
         let text = |said: &Option<String>| said.as_deref().unwrap_or(NONE).to_owned();
         let fields = [
-            ("kind", name(self.kind), name(image.kind)),
-            ("component", text(&self.component), text(&image.component)),
-            ("service", text(&self.service), text(&image.service)),
+            (
+                "kind",
+                self.kind == image.kind,
+                name(self.kind),
+                name(image.kind),
+            ),
+            (
+                "component",
+                self.component == image.component,
+                text(&self.component),
+                text(&image.component),
+            ),
+            (
+                "service",
+                self.service == image.service,
+                text(&self.service),
+                text(&image.service),
+            ),
         ];
-        for (field, signed, said) in fields {
-            if signed != said {
+        for (field, is_same, signed, said) in fields {
+            if !is_same {
                 return Err(Refusal::OtherPurpose {
                     field,
                     signed: quoted(&signed),

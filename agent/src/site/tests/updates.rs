@@ -343,6 +343,11 @@ async fn what_happens_while_the_host_is_waited_for_is_seen_before_the_update_is_
         });
     };
     assert_eq!(updated_while(crashing).await, refused("StageForbids"));
+    let busy = |bench: &Bench, _: &watch::Sender<MachineInput>| {
+        let another = task(TaskState::Running, 4, None);
+        bench.bmc.updates(|updates| updates.tasks = vec![another]);
+    };
+    assert_eq!(updated_while(busy).await, refused("UpdatesBusy"));
     let off = |bench: &Bench, _: &watch::Sender<MachineInput>| {
         let off = Reading::Read(PowerState::Off);
         bench.bmc.set(|facts| facts.power = off);

@@ -1,5 +1,6 @@
 //! What the signatures of an image come to under a policy.
 
+use lockstep_crds::image::ImageKind;
 use lockstep_crds::report::StoredSignature;
 use lockstep_crds::{DpuImageSpec, ImageFits, ImageRequirement, ImageRules};
 use lockstep_trust::{Trust, appraise};
@@ -174,6 +175,21 @@ fn what_is_made_of_signed_bytes_must_be_signed_too() {
             refused(&spec, &[signed(other.clone())], "was signed, and the");
         }
     }
+    // What is called like nothing is something.
+    let mut spec = image(&digest);
+    spec.kind = ImageKind::App;
+    spec.service = Some("none".to_owned());
+    refused(
+        &spec,
+        &[signed(json!({"kind": "App"}))],
+        "service none was signed",
+    );
+    // Signed anew beside what was signed before: whoever takes one of them takes both.
+    let both = [
+        signed(json!({})),
+        signed(json!({"kind": "App", "service": "none"})),
+    ];
+    assert_eq!(trust(&spec, &both), Trust::Signed("ours".to_owned()));
     let mut spec = image(&digest);
     spec.files = serde_json::from_value(json!([{"slot": "bf.cfg", "template": script}])).unwrap();
     let words = format!(

@@ -129,11 +129,14 @@ fn a_plain_signature_says_too_little_of_what_is_no_plain_system() {
                 .unwrap()
                 .extend(more.as_object().unwrap().clone());
             let spec = serde_json::from_value(value).unwrap();
-            let found = appraised(&spec, vec![signer("p256")], &told);
-            let Trust::Refused(why) = found.trust else {
-                panic!("{found:?}");
-            };
-            assert!(why.contains("signed plainly, which says nothing"), "{why}");
+            // Nobody is told to trust a key with more in vain.
+            for appraise in [appraised, appraised_by] {
+                let found = appraise(&spec, vec![signer("p256")], &told);
+                let Trust::Refused(why) = found.trust else {
+                    panic!("{found:?}");
+                };
+                assert!(why.contains("signed plainly, which says nothing"), "{why}");
+            }
         }
     }
 }

@@ -348,6 +348,33 @@ fn a_host_that_boots_first_is_up_before_its_cards_are_changed() {
 }
 
 #[test]
+fn a_host_that_boots_first_is_not_powered_on_under_the_installer_of_another_card() {
+    let mut world = World::new(&["card1", "card2"]);
+    world.edit_policy(|policy| {
+        policy.order = BootOrder::HostFirst;
+        policy.host_wait.until = WaitUntil::None;
+    });
+    world.edit_host(|host| host.disruption = Disruption::Allowed);
+    world.edit_card(1, |card| card.paused = true);
+    let powered = |w: &World| count(w, "PowerOn dpuhost/host1");
+    world.until("the card installs", secs(1800), |w| {
+        count(w, "PowerOn dpu/card1") > 0
+    });
+    // Somebody else powers the host off.
+    world.power_off_host();
+    world.edit_card(1, |card| card.paused = false);
+    let before = powered(&world);
+    world.until("installed", secs(3600), |w| {
+        let kept = w.status().cards.iter().find(|kept| kept.name == "card1");
+        let is_seen = kept.is_some_and(|kept| kept.observed_at.is_some());
+        assert!(is_seen || powered(w) == before, "{}", w.told());
+        is_seen
+    });
+    world.until("Ready", secs(3600), World::is_ready);
+    assert!(powered(&world) > before, "{}", world.told());
+}
+
+#[test]
 fn deletion_takes_back_what_was_begun_in_every_mode() {
     for mode in [PolicyMode::Plan, PolicyMode::Observe] {
         let mut world = World::new(&["card1", "card2"]);

@@ -324,6 +324,29 @@ fn firmware_that_is_too_long_for_the_bmc_holds_no_host() {
 }
 
 #[test]
+fn no_host_is_held_for_firmware_before_the_store_has_read_the_system_that_follows() {
+    let mut world = World::new(&["card1"]);
+    world.strict = true;
+    world.cards[0].firmware = vec!["bmc-b".to_owned()];
+    let done = |world: &World| world.store.len() == 2;
+    world.until("both are asked for", secs(60), done);
+    world.source_hangs = true;
+    let system = image("os-1").digest;
+    for stored in &mut world.store {
+        stored.state = if stored.digest == system {
+            ImageState::Fetching
+        } else {
+            ImageState::Verified
+        };
+    }
+    world.settle(secs(1800));
+    assert!(world.status().hold.is_none() && world.recorded.is_empty());
+    world.source_hangs = false;
+    world.until("Ready", secs(3600), World::is_ready);
+    assert_eq!(world.cards[0].machine.firmware.0, "bmc-b");
+}
+
+#[test]
 fn no_host_is_held_for_firmware_whose_cards_system_cannot_follow() {
     let mut world = World::new(&["card1"]);
     world.strict = true;
