@@ -21,6 +21,9 @@ pub struct FailedDirective {
     /// not be looked at. That is no failure, and is not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub put_off_since: Option<Time>,
+    /// When it is tried again, where its executor says how long the machine is left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put_off_until: Option<Time>,
     /// Why, where that is known.
     #[schemars(length(max = 512))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,6 +107,7 @@ mod tests {
             times: 1,
             at,
             put_off_since: None,
+            put_off_until: None,
             message: None,
         };
         (finished, failed)

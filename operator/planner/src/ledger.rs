@@ -26,7 +26,7 @@ use crate::give_back;
 use crate::push;
 use crate::road;
 use crate::slot_power;
-use crate::standing::{Standing, is_put_off, standing};
+use crate::standing::{PutOff, Standing, put_off, standing};
 use crate::view::{CardView, View};
 use crate::wipe;
 
@@ -128,7 +128,10 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
         .map(|card| &card.failed)
         .chain([&record.failed])
         .flatten()
-        .flat_map(|failed| std::iter::once(&failed.at).chain(&failed.put_off_since))
+        .flat_map(|failed| {
+            let put_off = [&failed.put_off_since, &failed.put_off_until];
+            std::iter::once(&failed.at).chain(put_off.into_iter().flatten())
+        })
         .chain(of_installs);
     let of_cards = record
         .cards
@@ -249,14 +252,14 @@ pub fn conclude(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         match standing(view, &directive, now) {
             Standing::Open => record.directives.push(directive),
             Standing::Ended(outcome, message) => {
-                let message = if outcome == OutcomeKind::Done {
+                let message = if is_taken(&outcome) {
                     message
                 } else {
                     fetch::beside(view, &directive, message, now)
                 };
                 let message = message.map(|text| shortened(&text));
                 book(view, record, &directive, &outcome, now);
-                let put_off = is_put_off(view, &directive);
+                let put_off = put_off(view, &directive);
                 tally(record, &directive, &outcome, message.clone(), put_off, now);
                 record.history.push(FinishedDirective {
                     seq: directive.seq,
@@ -296,6 +299,12 @@ fn forget_history(record: &mut DpuHostStatus) {
     }
 }
 
+/// Whether the machine did what it was asked, or took it and shows nothing: no failure of the directive.
+/// Whether anything came of the latter is judged by what follows.
+fn is_taken(outcome: &OutcomeKind) -> bool {
+    matches!(outcome, OutcomeKind::Done | OutcomeKind::Sent)
+}
+
 /// Counts failures in a row of one directive on one machine. A success of another
 /// directive in between does not end the row: two that undo each other must end too.
 fn tally(
@@ -303,7 +312,7 @@ fn tally(
     directive: &Directive,
     outcome: &OutcomeKind,
     message: Option<String>,
-    is_put_off: bool,
+    put_off: Option<PutOff>,
     now: Timestamp,
 ) {
     let what = what(directive);
@@ -311,7 +320,7 @@ fn tally(
         return;
     };
     let same = slot.as_ref().filter(|failed| failed.what == what);
-    if *outcome == OutcomeKind::Done {
+    if is_taken(outcome) {
         if same.is_some() {
             *slot = None;
         }
@@ -319,8 +328,8 @@ fn tally(
     }
     let before = same.map_or(0, |failed| failed.times);
     // What was put off until something else has ended is no failure.
-    let times = before + i64::from(!is_put_off);
-    let put_off_since = is_put_off.then(|| {
+    let times = before + i64::from(put_off.is_none());
+    let put_off_since = put_off.map(|_| {
         // One of another day is another wait.
         let earlier = same.filter(|failed| now < failed.at.0 + LONGEST_REST);
         let earlier = earlier.and_then(|failed| failed.put_off_since.clone());
@@ -331,6 +340,9 @@ fn tally(
         what,
         at: Time(now),
         put_off_since,
+        put_off_until: put_off
+            .and_then(|told| told.for_so_long)
+            .map(|pause| Time(now + pause)),
         message,
     });
     if times >= DIRECTIVE_TRIES
