@@ -2,7 +2,7 @@
 //! lost, though its BMC answers with success, or leaves the machine off for good.
 
 use crate::facts::SystemIdentity;
-use crate::vendor::{self, Kind, Words};
+use crate::vendor::{self, Kind, Vendor, Words};
 
 /// The shortest times, in seconds; 0 where no public source names one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,19 @@ pub fn card_gaps(machine: &SystemIdentity) -> PowerGaps {
     gaps(machine, Kind::Card)
 }
 
+/// Whether the machine is one that takes a restart, and no `On`, while it is paused.
+pub(crate) fn paused_needs_restart(machine: &SystemIdentity) -> bool {
+    recognised(machine).is_some_and(|vendor| vendor.paused_needs_restart)
+}
+
 fn gaps(machine: &SystemIdentity, kind: Kind) -> PowerGaps {
+    recognised(machine)
+        .filter(|vendor| vendor.kind == kind)
+        .unwrap_or_else(|| vendor::generic(kind))
+        .power_gaps
+}
+
+fn recognised(machine: &SystemIdentity) -> Option<&'static Vendor> {
     let id = machine.system_path.rsplit('/').next();
     let words = Words {
         maker: machine.manufacturer.clone(),
@@ -43,11 +55,7 @@ fn gaps(machine: &SystemIdentity, kind: Kind) -> PowerGaps {
         system_id: id.map(str::to_owned),
         ..Words::default()
     };
-    vendor::recognise(&words)
-        .map(|(vendor, _)| vendor)
-        .filter(|vendor| vendor.kind == kind)
-        .unwrap_or_else(|| vendor::generic(kind))
-        .power_gaps
+    vendor::recognise(&words).map(|(vendor, _)| vendor)
 }
 
 #[cfg(test)]

@@ -77,6 +77,8 @@ pub(crate) struct Vendor {
     pub(crate) hold_ceiling: Option<(i64, &'static str)>,
     /// How long it is left alone between two power commands.
     pub(crate) power_gaps: PowerGaps,
+    /// Whether one that is paused answers `On` with success, does nothing, and takes `ForceRestart`.
+    pub(crate) paused_needs_restart: bool,
 }
 
 /// Card or host.

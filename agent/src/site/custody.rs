@@ -25,6 +25,9 @@ use crate::site::order::{Order, OrderState};
 use crate::site::orders::{Listing, OrderBook};
 use crate::site::power::words as too_soon;
 
+/// What is said of a host to which nothing had to be sent, and that is not up.
+const ON_ITS_WAY: &str =
+    "nothing was sent, because the host was on its way up by itself; it was not seen up yet, and is looked at again";
 /// Between looks at the orders.
 const TICK: Duration = Duration::from_secs(5);
 /// How long a host may take to be seen on.
@@ -77,7 +80,7 @@ pub async fn carry_out(
     if let Err(refusal) = check_expects(&order.meant(), &facts) {
         return Ok(Carried::NotNow(refusal.message));
     }
-    let mut note = None;
+    let mut note_of_settings = None;
     let was_sent = order.state == OrderState::PoweringOn;
     if !was_sent {
         order.state = OrderState::Restoring;
@@ -88,7 +91,7 @@ pub async fn carry_out(
             Ok(_) => {}
             // A setting that the BMC will not take back must not keep a host off.
             Err(error @ (BmcError::Refused { .. } | BmcError::NotOffered { .. })) => {
-                note = Some(format!(
+                note_of_settings = Some(format!(
                     "PowerRestorePolicy was not put back: {}",
                     words(&error)
                 ));
@@ -122,19 +125,28 @@ pub async fn carry_out(
         if let Some(note) = note {
             note.end(&done);
         }
-        if let Err(error) = done
-            && error.effect() == EffectCertainty::None
-        {
-            // Certainly not sent, so it may be tried again.
+        // Certainly not sent, so it may be tried again.
+        let unsent = match done {
+            Err(error) if error.effect() == EffectCertainty::None => Some(words(&error)),
+            Ok(effect) if !effect.sent => Some(ON_ITS_WAY.to_owned()),
+            Ok(_) | Err(_) => None,
+        };
+        if let Some(why) = unsent {
             order.state = OrderState::Restoring;
+            order.leads_to = None;
             book.put(order)?;
-            return Ok(Carried::NotNow(words(&error)));
+            if !is_up(bmc, &order.meant(), attempt.up_within).await {
+                return Ok(Carried::NotNow(why));
+            }
+            order.state = attempt.released;
+            book.put(order)?;
+            return Ok(Carried::Released(note_of_settings));
         }
     }
     if is_up(bmc, &order.meant(), attempt.up_within).await {
         order.state = attempt.released;
         book.put(order)?;
-        return Ok(Carried::Released(note));
+        return Ok(Carried::Released(note_of_settings));
     }
     Ok(Carried::NotUp(
         "power-on was sent once, and the host was not seen to come up; it is not sent again"

@@ -98,7 +98,7 @@ pub struct PowerBook {
 }
 
 /// A command that is about to be sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[must_use = "what became of the command is noted at its end"]
 pub struct Note {
     path: PathBuf,
@@ -162,7 +162,7 @@ impl PowerBook {
 impl Note {
     /// Notes what became of the command. A note that cannot be written is as it was at the beginning:
     /// the gap is then a little shorter.
-    pub fn end(self, done: &Result<Effect, BmcError>) {
+    pub fn end(&self, done: &Result<Effect, BmcError>) {
         let sent = match done {
             Ok(effect) => effect.sent,
             Err(error) => error.effect() == EffectCertainty::Unknown,
@@ -170,9 +170,18 @@ impl Note {
         let now = if sent {
             self.before.with(self.command, clock::now())
         } else {
-            self.before
+            self.before.clone()
         };
-        if let Err(error) = durable::write(&self.path, &now) {
+        self.put(&now);
+    }
+
+    /// Notes that what was sent is seen to have landed now: the gap counts from here.
+    pub fn landed(&self) {
+        self.put(&self.before.with(self.command, clock::now()));
+    }
+
+    fn put(&self, sent: &Sent) {
+        if let Err(error) = durable::write(&self.path, sent) {
             tracing::error!("{error}");
         }
     }

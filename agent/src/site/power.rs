@@ -1,5 +1,7 @@
 //! Power commands of directives: not sooner after the last than the machine takes them, and noted.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::directive::{ActionKind, Directive};
 use lockstep_redfish::{BmcError, BmcFacts, Effect, PowerAction, PowerState, card_gaps, host_gaps};
@@ -74,7 +76,14 @@ impl Worker {
             return Ok(None);
         };
         let machine = &facts.identity;
-        let sent = self.site.power.last(machine).map_err(unusable)?;
+        let sent = match self.site.power.last(machine) {
+            Ok(sent) => sent,
+            Err(error) if action == PowerAction::On => {
+                tracing::error!("{error}");
+                return Ok(None);
+            }
+            Err(error) => return Err(unusable(error)),
+        };
         let gaps = match self.current().key.kind {
             MachineKind::Card => card_gaps(machine),
             MachineKind::Host => host_gaps(machine),
@@ -108,16 +117,30 @@ impl Worker {
         let machine = self.facts.as_ref().map(|facts| facts.identity.clone());
         let note = match self.site.power.begin(&machine.unwrap_or_default(), command) {
             Ok(note) => note,
+            // A note that cannot be read or written keeps no machine off.
+            Err(error) if command == Command::Power(PowerAction::On) => {
+                tracing::error!("{error}");
+                None
+            }
             Err(error) => return End::Failed(unusable(error)),
         };
+        let unneeded = AtomicBool::new(false);
         let call = async {
             let done = call.await;
-            if let Some(note) = note {
+            if let Some(note) = &note {
                 note.end(&done);
             }
+            let is_unneeded = done.as_ref().is_ok_and(|effect| !effect.sent);
+            unneeded.store(is_unneeded, Ordering::Relaxed);
             done
         };
-        self.step(call, settled, seen).await
+        let end = self.step(call, settled, seen).await;
+        if let (Some(note), End::Done(_)) = (&note, &end)
+            && !unneeded.load(Ordering::Relaxed)
+        {
+            note.landed();
+        }
+        end
     }
 }
 

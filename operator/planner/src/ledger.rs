@@ -44,6 +44,8 @@ const CLOCKS: RangeInclusive<i64> = 946_684_800..=16_725_225_600;
 const LONGEST_SETTLE: i64 = 604_800;
 /// Most that anything is counted to.
 const MOST: i64 = 1 << 53;
+/// What is put off for longer than this is tried again no sooner than after as long.
+const BRIEF: SignedDuration = SignedDuration::from_secs(60);
 /// Longest message, in characters, kept of a directive or an install that ended.
 const MESSAGE: usize = 240;
 
@@ -339,10 +341,11 @@ fn tally(
         times,
         what,
         at: Time(now),
-        put_off_since,
-        put_off_until: put_off
-            .and_then(|told| told.for_so_long)
-            .map(|pause| Time(now + pause)),
+        put_off_since: put_off_since.clone(),
+        put_off_until: put_off.and_then(|told| told.for_so_long).map(|pause| {
+            let lasts = put_off_since.as_ref().is_some_and(|since| since.0 + BRIEF <= now);
+            Time(now + if lasts { pause.max(BRIEF) } else { pause })
+        }),
         message,
     });
     if times >= DIRECTIVE_TRIES

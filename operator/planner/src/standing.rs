@@ -155,7 +155,8 @@ pub(crate) fn put_off(view: &View, directive: &Directive) -> Option<PutOff> {
         .map(|seconds| SignedDuration::from_secs(seconds.clamp(1, LONGEST_PUT_OFF)));
     let waits = matches!(
         outcome.reason.as_deref(),
-        Some("UpdatesBusy" | "HostNotSeen" | "CardNotSeen")
+        // The last two by name as well: CRDs of an earlier release drop how long.
+        Some("UpdatesBusy" | "HostNotSeen" | "CardNotSeen" | "TooSoon" | "PowerUnsettled")
     );
     (waits || for_so_long.is_some()).then_some(PutOff { for_so_long })
 }

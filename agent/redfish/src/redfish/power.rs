@@ -9,6 +9,7 @@ use crate::document::listed;
 use crate::effect::{Confirmation, Effect, PowerAction};
 use crate::error::BmcError;
 use crate::facts::{Capability, PowerRestorePolicy, Reading};
+use crate::gaps::paused_needs_restart;
 use crate::link::Change;
 use crate::reading;
 
@@ -26,7 +27,9 @@ pub(super) async fn act(turn: &mut Turn<'_>, action: PowerAction) -> Result<Effe
     let path = proven.system_path.clone();
     let offer = reading::reset(&proven.system, &path, info.as_ref());
     let target = reading::reset_target(&proven.system);
-    let step = match (reset_for(action, &state, &progress, &offer), target) {
+    let needs_restart = paused_needs_restart(&turn.link.identity(&proven.system));
+    let reset = reset_for(action, &state, &progress, &offer, needs_restart);
+    let step = match (reset, target) {
         (Ok(Step::There), _) => return Ok(Effect::unneeded(Confirmation::Confirmed)),
         (Ok(Step::OnItsWay), _) => return Ok(Effect::unneeded(Confirmation::NotSeen)),
         (Ok(Step::Send(kind)), Some(target)) => Ok((kind, target)),

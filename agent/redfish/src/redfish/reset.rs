@@ -2,7 +2,7 @@
 //!
 //! The state is read in the same session as the proof of identity, just before the request: on a state
 //! of a moment ago some verbs prove nothing. A paused BlueField answers `On` with success and does
-//! nothing, and takes `ForceRestart`; what is off refuses `ForceRestart`; and what comes to a machine
+//! nothing, and takes `ForceRestart` (that of no other machine is a way to power it on); what is off refuses `ForceRestart`; and what comes to a machine
 //! that is on its way up or down is lost.
 
 use crate::effect::PowerAction;
@@ -33,25 +33,26 @@ pub(super) enum Not {
     Offered(&'static str),
 }
 
-/// What is sent for `wish`, if anything. What is not listed is never sent: some BMCs answer 204 to
+/// What is sent for `wish`, if anything; `paused_needs_restart`: of a machine that takes no `On` while it is paused. What is not listed is never sent: some BMCs answer 204 to
 /// what they do not know, and do nothing.
 pub(super) fn reset_for(
     wish: PowerAction,
     state: &Reading<PowerState>,
     progress: &Reading<BootProgress>,
     offer: &Capability,
+    paused_needs_restart: bool,
 ) -> Result<Step, Not> {
     match wish {
         PowerAction::On => match state {
             Reading::Read(PowerState::On) => Ok(Step::There),
             Reading::Read(PowerState::PoweringOn) => Ok(Step::OnItsWay),
             Reading::Read(PowerState::PoweringOff) => Err(not_now(state)),
-            Reading::Read(PowerState::Paused) => {
+            Reading::Read(PowerState::Paused) if paused_needs_restart => {
                 may_be_woken(progress).map_err(Not::InThisStage)?;
                 send("ForceRestart", offer)
             }
             // Of a machine that is on after all nothing is taken.
-            Reading::Read(PowerState::Off | PowerState::Other(_))
+            Reading::Read(PowerState::Off | PowerState::Paused | PowerState::Other(_))
             | Reading::NotOffered
             | Reading::NotRead(_) => {
                 send("On", offer).or_else(|not| send("ForceOn", offer).map_err(|_| not))
@@ -120,23 +121,23 @@ fn may_go_down(progress: &Reading<BootProgress>) -> Result<(), String> {
 }
 
 /// Whether a paused machine may be restarted because it was to be powered on: a reset, of which nobody
-/// has planned that it takes something down. So its stage has to say that nothing runs there: that the
-/// system has halted, or that none has begun.
+/// has planned that it takes something down. So its stage has to say that its system has ended: one that
+/// boots or runs would be hit.
 fn may_be_woken(progress: &Reading<BootProgress>) -> Result<(), String> {
     match stage_of(progress)? {
-        stage @ (BootStage::OsStarting | BootStage::OsRunning) => Err(format!(
-            "it is paused, and takes no On; its boot stage is {stage}, so a restart may hit what runs there"
-        )),
-        BootStage::ResetBootRom
+        BootStage::OsHalted | BootStage::OsCrashDumped => Ok(()),
+        stage @ (BootStage::OsStarting
+        | BootStage::OsRunning
+        | BootStage::ResetBootRom
         | BootStage::Firmware1
         | BootStage::Firmware2
         | BootStage::Uefi
-        | BootStage::OsHalted
         | BootStage::FirmwareUpdating
         | BootStage::OsCrashDumping
-        | BootStage::OsCrashDumped
         | BootStage::FirmwareCrashDumping
-        | BootStage::FirmwareCrashDumped => Ok(()),
+        | BootStage::FirmwareCrashDumped) => Err(format!(
+            "it is paused, and takes no On; its boot stage is {stage}, so a restart may hit what goes on there"
+        )),
     }
 }
 
@@ -189,7 +190,7 @@ mod tests {
     /// In one word: what is sent, `there`, `comes`, `later`, or `never`.
     fn answer(wish: PowerAction, state: &Reading<PowerState>) -> &'static str {
         let halted = stage(Some(BootStage::OsHalted));
-        match reset_for(wish, state, &halted, &offer(Some(&ALL))) {
+        match reset_for(wish, state, &halted, &offer(Some(&ALL)), true) {
             Ok(Step::Send(kind)) => kind,
             Ok(Step::There) => "there",
             Ok(Step::OnItsWay) => "comes",
@@ -246,20 +247,23 @@ mod tests {
     fn what_is_paused_is_restarted_only_where_nothing_can_run() {
         let paused = Reading::Read(PowerState::Paused);
         let woken = |progress: &Reading<BootProgress>| {
-            reset_for(PowerAction::On, &paused, progress, &offer(Some(&ALL)))
+            reset_for(
+                PowerAction::On,
+                &paused,
+                progress,
+                &offer(Some(&ALL)),
+                true,
+            )
         };
-        for resting in [
-            BootStage::OsHalted,
-            BootStage::Uefi,
-            BootStage::OsCrashDumped,
-            BootStage::FirmwareCrashDumped,
-        ] {
+        for resting in [BootStage::OsHalted, BootStage::OsCrashDumped] {
             let found = woken(&stage(Some(resting)));
             assert_eq!(found, Ok(Step::Send("ForceRestart")), "{resting}");
         }
         for doubtful in [
             stage(Some(BootStage::OsRunning)),
             stage(Some(BootStage::OsStarting)),
+            stage(Some(BootStage::Uefi)),
+            stage(Some(BootStage::FirmwareCrashDumped)),
             stage(Some(BootStage::FirmwareUpdating)),
             stage(Some(BootStage::OsCrashDumping)),
             stage(Some(BootStage::FirmwareCrashDumping)),
@@ -274,15 +278,27 @@ mod tests {
             );
         }
         let halted = stage(Some(BootStage::OsHalted));
-        let found = reset_for(PowerAction::On, &paused, &halted, &offer(Some(&["On"])));
+        let on_alone = offer(Some(&["On"]));
+        let found = reset_for(PowerAction::On, &paused, &halted, &on_alone, true);
         assert_eq!(found, Err(Not::Offered("ForceRestart")), "On does nothing");
+        // Of a host nobody knows better, and its cards were not asked.
+        for progress in [halted, Reading::NotOffered] {
+            let found = reset_for(
+                PowerAction::On,
+                &paused,
+                &progress,
+                &offer(Some(&ALL)),
+                false,
+            );
+            assert_eq!(found, Ok(Step::Send("On")));
+        }
     }
 
     #[test]
     fn only_listed_reset_types_are_sent() {
         let sent = |wish, state: PowerState, values: Option<&[&str]>| {
             let state = Reading::Read(state);
-            reset_for(wish, &state, &Reading::NotOffered, &offer(values))
+            reset_for(wish, &state, &Reading::NotOffered, &offer(values), true)
         };
         let listed: Option<&[&str]> = Some(&["ForceOn", "ForceOff"]);
         let (on, off) = (PowerState::On, PowerState::Off);

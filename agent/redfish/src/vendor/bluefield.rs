@@ -30,6 +30,7 @@ pub(super) const BACKGROUND_COPY: (&str, &str) = ("Bluefield", "Bluefield_ERoT")
 
 const FAMILY: Vendor = Vendor {
     part_number_in: &["Bluefield_BMC", "Card1"],
+    paused_needs_restart: true,
     ..CARD
 };
 

@@ -24,6 +24,7 @@ pub(super) const CARD: Vendor = Vendor {
     option_roms: None,
     hold_ceiling: None,
     power_gaps: PowerGaps::NONE,
+    paused_needs_restart: false,
 };
 
 /// A host.
