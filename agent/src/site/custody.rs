@@ -26,8 +26,7 @@ use crate::site::orders::{Listing, OrderBook};
 use crate::site::power::words as too_soon;
 
 /// What is said of a host to which nothing had to be sent, and that is not up.
-const ON_ITS_WAY: &str =
-    "nothing was sent, because the host was on its way up by itself; it was not seen up yet, and is looked at again";
+const ON_ITS_WAY: &str = "nothing was sent, because the host was on its way up by itself; it was not seen up yet, and is looked at again";
 /// Between looks at the orders.
 const TICK: Duration = Duration::from_secs(5);
 /// How long a host may take to be seen on.
@@ -463,6 +462,28 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(carried, Carried::Released(None));
+    }
+
+    #[tokio::test]
+    async fn a_host_on_its_way_up_uses_no_order_up() {
+        let (_dir, book, power) = book();
+        let bmc = FakeBmc::default();
+        bmc.set(|facts| facts.power = Reading::Read(PowerState::PoweringOn));
+        let mut order = order();
+        let carried = carry_out(&book, &power, &mut order, &bmc, NOW)
+            .await
+            .unwrap();
+        assert!(matches!(carried, Carried::NotNow(_)), "{carried:?}");
+        assert_eq!(bmc.effects(), ["restore LastState"]);
+        assert_eq!(order.state, OrderState::Restoring);
+        // It did not get there.
+        bmc.set(|facts| facts.power = Reading::Read(PowerState::Off));
+        let mut order = book.get("h1").unwrap().unwrap();
+        let carried = carry_out(&book, &power, &mut order, &bmc, NOW)
+            .await
+            .unwrap();
+        assert_eq!(carried, Carried::Released(None));
+        assert!(bmc.effects().contains(&"power On".to_owned()));
     }
 
     #[tokio::test]

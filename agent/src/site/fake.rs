@@ -446,6 +446,13 @@ impl Bmc for FakeBmc {
                 why: "its power state is PoweringOff".to_owned(),
             });
         }
+        let comes = Reading::Read(PowerState::PoweringOn);
+        if action == PowerAction::On && self.state.lock().unwrap().facts.power == comes {
+            return Ok(Effect {
+                sent: false,
+                confirmation: Confirmation::NotSeen,
+            });
+        }
         let what = format!("power {}", action.reset_type());
         let state = action.leads_to().unwrap_or(PowerState::On);
         if state == PowerState::On {

@@ -283,6 +283,9 @@ mod tests {
         assert!(known.cut_at.is_some() && known.power_at == known.cut_at);
         note.end(&effect(false));
         assert_eq!(next.last(&machine).unwrap(), Sent::default());
+        note.landed();
+        assert!(next.last(&machine).unwrap().cut_at.is_some());
+        note.end(&effect(false));
         let lost = Err(BmcError::OutcomeUnknown {
             address: "fake".to_owned(),
             verb: "a reset",

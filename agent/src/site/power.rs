@@ -82,7 +82,7 @@ impl Worker {
                 tracing::error!("{error}");
                 return Ok(None);
             }
-            Err(error) => return Err(unusable(error)),
+            Err(error) => return Err(unusable(&error)),
         };
         let gaps = match self.current().key.kind {
             MachineKind::Card => card_gaps(machine),
@@ -122,7 +122,7 @@ impl Worker {
                 tracing::error!("{error}");
                 None
             }
-            Err(error) => return End::Failed(unusable(error)),
+            Err(error) => return End::Failed(unusable(&error)),
         };
         let unneeded = AtomicBool::new(false);
         let call = async {
@@ -144,7 +144,7 @@ impl Worker {
     }
 }
 
-fn unusable(error: crate::durable::StateError) -> Refusal {
+fn unusable(error: &crate::durable::StateError) -> Refusal {
     Refusal::new("StateUnusable", error.to_string())
 }
 

@@ -343,7 +343,9 @@ fn tally(
         at: Time(now),
         put_off_since: put_off_since.clone(),
         put_off_until: put_off.and_then(|told| told.for_so_long).map(|pause| {
-            let lasts = put_off_since.as_ref().is_some_and(|since| since.0 + BRIEF <= now);
+            let lasts = put_off_since
+                .as_ref()
+                .is_some_and(|since| since.0 + BRIEF <= now);
             Time(now + if lasts { pause.max(BRIEF) } else { pause })
         }),
         message,

@@ -27,7 +27,7 @@ pub(super) async fn act(turn: &mut Turn<'_>, action: PowerAction) -> Result<Effe
     let path = proven.system_path.clone();
     let offer = reading::reset(&proven.system, &path, info.as_ref());
     let target = reading::reset_target(&proven.system);
-    let needs_restart = paused_needs_restart(&turn.link.identity(&proven.system));
+    let needs_restart = paused_needs_restart(&proven.identity());
     let reset = reset_for(action, &state, &progress, &offer, needs_restart);
     let step = match (reset, target) {
         (Ok(Step::There), _) => return Ok(Effect::unneeded(Confirmation::Confirmed)),

@@ -247,13 +247,7 @@ mod tests {
     fn what_is_paused_is_restarted_only_where_nothing_can_run() {
         let paused = Reading::Read(PowerState::Paused);
         let woken = |progress: &Reading<BootProgress>| {
-            reset_for(
-                PowerAction::On,
-                &paused,
-                progress,
-                &offer(Some(&ALL)),
-                true,
-            )
+            reset_for(PowerAction::On, &paused, progress, &offer(Some(&ALL)), true)
         };
         for resting in [BootStage::OsHalted, BootStage::OsCrashDumped] {
             let found = woken(&stage(Some(resting)));
