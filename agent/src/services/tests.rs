@@ -1,5 +1,7 @@
 //! Services for real: processes of this machine, executed from memory.
 
+mod groups;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
