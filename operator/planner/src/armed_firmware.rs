@@ -17,13 +17,17 @@ use crate::requirement::Judgement;
 use crate::torn;
 use crate::vetting;
 use crate::view::{CardView, FirmwareImage, View};
+use crate::waiting_firmware::{is_let_run_by, is_of_image};
 
 /// The version that this lets run, if one waits for it that was not seen to run.
 fn waiting<'a>(one: &'a ComponentRecord, by: &ActivatedBy) -> Option<&'a str> {
-    let waits = one.activation.as_ref() == Some(by) && one.reset_at.is_none();
-    one.pending
-        .as_deref()
-        .filter(|_| waits && one.observed_at.is_none())
+    let waits = match &one.waits {
+        Some(waits) => is_let_run_by(waits, by),
+        // What the BMC lists though it was let run.
+        None => one.activation.as_ref() == Some(by) && one.observed_at.is_none(),
+    };
+    let pending = one.pending.as_deref();
+    pending.filter(|_| waits && one.reset_at.is_none())
 }
 
 /// Why something that is written may not be let run, or not yet.
@@ -122,7 +126,12 @@ fn judge(
     let Some(image) = images.find(|image| image.component == one.component) else {
         return Err(nameless(card, one, version));
     };
-    if image.facts.digest != one.image.digest || !runs(version, &image.facts.version) {
+    // Other bytes of the same version may wait there.
+    let waits = one.waits.as_ref();
+    let waits = waits.filter(|waits| runs(version, &waits.version));
+    let is_other = waits.is_some_and(|waits| !is_of_image(waits, one));
+    let is_it = image.facts.digest == one.image.digest && runs(version, &image.facts.version);
+    if is_other || !is_it {
         let why = format!("{} is wanted there now", image.facts.version);
         return Err(armed(card, one, version, &why));
     }
@@ -174,7 +183,9 @@ fn nameless(card: &CardView, one: &ComponentRecord, version: &str) -> Lack {
 
 fn armed(card: &CardView, one: &ComponentRecord, version: &str, why: &str) -> Lack {
     let machine = machine(card);
-    let runs_once = match one.activation {
+    let waits = one.waits.as_ref();
+    let by = waits.map_or(&one.activation, |waits| &waits.activation);
+    let runs_once = match by {
         Some(ActivatedBy::CardPowerCycle) => format!("{machine} is powered off and on"),
         Some(_) | None => format!("the BMC of {machine} restarts"),
     };

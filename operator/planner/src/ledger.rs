@@ -97,7 +97,14 @@ pub fn unknown_value(record: &DpuHostStatus) -> Option<String> {
         .cards
         .iter()
         .flat_map(|card| &card.components)
-        .find_map(|one| match &one.activation {
+        .flat_map(|one| {
+            let waits = one.waits.as_ref();
+            [
+                &one.activation,
+                waits.map_or(&None, |waits| &waits.activation),
+            ]
+        })
+        .find_map(|activation| match activation {
             Some(ActivatedBy::Unrecognized(how)) => Some(format!("activation {how}")),
             Some(ActivatedBy::BmcReset | ActivatedBy::CardPowerCycle) | None => None,
         });
@@ -156,11 +163,12 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
         known.chain(drift).chain(repairs)
     });
     let of_components = record.cards.iter().flat_map(|card| {
-        let components = card.components.iter().flat_map(|one| {
+        card.components.iter().flat_map(|one| {
             let begun = [&one.begun_at, &one.ends, &one.written_at];
-            begun.into_iter().chain([&one.reset_at, &one.observed_at])
-        });
-        components.flatten()
+            let let_run = [&one.reset_at, &one.observed_at];
+            let known = begun.into_iter().chain(let_run).flatten();
+            known.chain(one.waits.iter().map(|waits| &waits.since))
+        })
     });
     let of_holds = record
         .hold

@@ -4,6 +4,7 @@
 use lockstep_crds::boot_policy::{OnTimeout, WaitUntil};
 use lockstep_crds::directive::{ActionKind, ActivatedBy, TargetKind};
 use lockstep_crds::host::{ComponentRecord, Disruption};
+use lockstep_crds::observed::PowerState;
 use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::Vetting;
 
@@ -388,12 +389,53 @@ fn what_is_written_and_not_wanted_any_more_is_told_until_it_is_written_over_or_s
         world.cards[0].firmware = vec!["nic-e".to_owned()];
         until(&mut world, "Ready", |w| w.is_ready() && runs(w) == "nic-e");
         other.power_off_card(0);
-        other.pass(secs(5));
+        other.round();
         other.power_on_card(0);
         other.settle(secs(900));
         assert_eq!(runs(&other), NEW);
         assert!(other.status().cards[0].components.is_empty());
         assert!(other.is_ready(), "{}", other.told());
+    }
+}
+
+/// Its power state cannot be read for a while, or is another one than off: then it is on, as it was before.
+fn blinks(world: &mut World) {
+    for tells in [false, true] {
+        let now = world.now;
+        world.cards[0].machine.tells_power(tells, now);
+        world.settle(secs(60));
+    }
+    for power in [PowerState::Paused, PowerState::On] {
+        let machine = &mut world.cards[0].machine;
+        machine.power = power;
+        machine.power_since = world.now;
+        world.settle(secs(60));
+    }
+}
+
+#[test]
+fn a_power_state_that_could_not_be_read_for_a_while_is_no_power_cycle() {
+    let mut hides = written(Firmware::Hides);
+    hides.cards[0].firmware.clear();
+    hides.settle(secs(300));
+    blinks(&mut hides);
+    assert_eq!(component(&hides).pending.as_deref(), Some(NEW), "S15");
+    assert_eq!(hides.card_says(0), "Stalled Stalled: FirmwareArmed");
+    let mut boasts = written(Firmware::Boasts);
+    boasts.edit_card(0, |card| card.paused = true);
+    boasts.settle(secs(60));
+    assert!(component(&boasts).begun_at.is_some() && !is_done(&boasts));
+    blinks(&mut boasts);
+    assert!(component(&boasts).observed_at.is_none(), "S9");
+    assert!(!boasts.is_ready() && runs(&boasts) == OLD);
+    for mut world in [hides, boasts] {
+        world.power_off_card(0);
+        world.round();
+        world.power_on_card(0);
+        world.settle(secs(120));
+        assert_eq!(runs(&world), NEW);
+        let mut kept = world.status().cards[0].components.iter();
+        assert!(kept.all(|one| one.pending.is_none() && one.waits.is_none()));
     }
 }
 

@@ -1,0 +1,81 @@
+//! Firmware that is written at a component and was not let run since: what proves that it was.
+//!
+//! Since when a card is on proves nothing: that begins anew where its power state could not be read in
+//! between, or was another one than off. A card was powered off and on if it is on after it was seen off.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lockstep_crds::directive::ActivatedBy;
+use lockstep_crds::host::{ComponentRecord, WaitingFirmware};
+use lockstep_crds::observed::PowerState;
+use lockstep_crds::report::BmcReport;
+
+use crate::firmware_record::{is_under_way, runs};
+
+/// Books that an update is written. It waits in the place of whatever waited there.
+pub(crate) fn book(one: &mut ComponentRecord, now: Timestamp) {
+    if one.written_at.is_some() {
+        return;
+    }
+    one.written_at = Some(Time(now));
+    one.pending = Some(one.image.version.clone());
+    one.waits = Some(WaitingFirmware {
+        version: one.image.version.clone(),
+        digest: Some(one.image.digest.clone()),
+        since: Time(now),
+        activation: one.activation.clone(),
+        was_off: false,
+    });
+}
+
+/// The same of what an older operator has recorded, which knows of no other place for it.
+pub(crate) fn take_over(one: &mut ComponentRecord) {
+    let Some(since) = one.written_at.clone() else {
+        return;
+    };
+    if one.waits.is_some() || one.reset_at.is_some() {
+        return;
+    }
+    let version = one.pending.as_ref().unwrap_or(&one.image.version).clone();
+    let is_of_image = runs(&version, &one.image.version);
+    one.waits = Some(WaitingFirmware {
+        digest: is_of_image.then(|| one.image.digest.clone()),
+        version,
+        since,
+        activation: one.activation.clone(),
+        was_off: false,
+    });
+    if !is_under_way(one) {
+        one.written_at = None;
+    }
+}
+
+/// Takes in what is seen of the card's power.
+pub(crate) fn notice_power(facts: &BmcReport, one: &mut ComponentRecord, now: Timestamp) {
+    let Some(waits) = &mut one.waits else { return };
+    waits.was_off |= facts.power == Some(PowerState::Off);
+    let is_cycled = waits.was_off && facts.power == Some(PowerState::On);
+    if is_cycled && is_let_run_by(waits, &ActivatedBy::CardPowerCycle) {
+        is_let_run(one, now);
+    }
+}
+
+/// Whoever did it: it waits no more, and whether it runs shows.
+fn is_let_run(one: &mut ComponentRecord, now: Timestamp) {
+    one.waits = None;
+    one.pending = None;
+    // Of an update that is being written still it says nothing.
+    if one.written_at.is_some() {
+        one.reset_at.get_or_insert(Time(now));
+    }
+}
+
+/// Whether this lets it run.
+pub(crate) fn is_let_run_by(waits: &WaitingFirmware, by: &ActivatedBy) -> bool {
+    waits.activation.as_ref().unwrap_or(&ActivatedBy::BmcReset) == by
+}
+
+/// Whether it is what the image of the record holds.
+pub(crate) fn is_of_image(waits: &WaitingFirmware, one: &ComponentRecord) -> bool {
+    waits.digest.as_ref() == Some(&one.image.digest)
+}
