@@ -18,7 +18,7 @@ use crate::flash;
 use crate::standing;
 use crate::torn;
 use crate::view::{CardView, FirmwareImage, View};
-use crate::waiting_firmware;
+use crate::waiting_firmware::{self, is_of_image};
 pub(crate) use lockstep_crds::version::is as runs;
 
 /// Components that the record holds of one card.
@@ -136,6 +136,7 @@ fn take_in(
     };
     for one in &mut kept.components {
         waiting_firmware::notice_power(facts, one, now);
+        waiting_firmware::notice_running(facts, one, now);
     }
     for image in wanted {
         if let Some(one) = kept
@@ -353,21 +354,19 @@ fn notice(facts: &BmcReport, image: &FirmwareImage, one: &mut ComponentRecord, n
     }
 }
 
-/// Whether the image can run by now. Some BMCs list what is written as the version that runs before it does.
+/// Whether the image can run by now. Some BMCs list what is written as the version that runs before it does,
+/// and where another image waits, what runs now does not stay.
 fn may_run(one: &ComponentRecord) -> bool {
     let by_cycle = Some(ActivatedBy::CardPowerCycle);
     one.reset_at.is_some()
         || match &one.waits {
-            Some(waits) => waits.activation != by_cycle,
+            Some(waits) => waits.activation != by_cycle && is_of_image(waits, one),
             None => !is_under_way(one) || one.activation != by_cycle,
         }
 }
 
-/// Ends an update. What it has written, and a power cycle of the card has not let run, outlives it.
+/// Ends an update. What waits there outlives it.
 pub(crate) fn close(one: &mut ComponentRecord) {
-    if !awaits_cycle(one) {
-        one.waits = None;
-    }
     one.begun_at = None;
     one.ends = None;
     one.written_at = None;
@@ -503,7 +502,6 @@ pub(crate) fn begin(
     one.activation.clone_from(&directive.action.activation);
     one.written_at = None;
     one.reset_at = None;
-    one.waits = None;
 }
 
 /// Whether the action lets firmware run that is written.

@@ -28,6 +28,7 @@ use crate::road;
 use crate::slot_power;
 use crate::standing::{Standing, is_put_off, standing};
 use crate::view::{CardView, View};
+use crate::waiting_firmware;
 use crate::wipe;
 
 /// What was put off and not tried again for so long was not wanted meanwhile.
@@ -383,6 +384,12 @@ fn book(
     }
     if landed && *kind == ActionKind::PowerOn {
         booted_late(view, record, directive, now);
+    }
+    if landed
+        && matches!(kind, ActionKind::ResetBmc | ActionKind::RestartCard)
+        && let Some(card) = card_record(record, &directive.target.uid)
+    {
+        waiting_firmware::bmc_restarted(card, now);
     }
     match directive.action.kind {
         ActionKind::HoldHost if landed => {

@@ -440,6 +440,38 @@ fn a_power_state_that_could_not_be_read_for_a_while_is_no_power_cycle() {
 }
 
 #[test]
+fn what_waits_is_told_though_an_update_that_was_begun_after_it_failed() {
+    // The version that runs was to be written over it.
+    let mut hides = written(Firmware::Hides);
+    hides.cards[0].firmware = vec!["nic-a".to_owned()];
+    hides.cards[0].machine.firmware.0 = "nic-a".to_owned();
+    hides.cards[0].machine.makes_of_firmware = Firmware::FailsAndHides;
+    // It was to be written again, once its time was over.
+    let mut boasts = written(Firmware::Boasts);
+    boasts.edit_card(0, |card| card.paused = true);
+    boasts.settle(secs(6000));
+    assert!(component(&boasts).begun_at.is_none(), "its time is over");
+    boasts.cards[0].machine.makes_of_firmware = Firmware::FailsAndBoasts;
+    boasts.edit_card(0, |card| card.paused = false);
+    for mut world in [hides, boasts] {
+        world.settle(secs(3000));
+        assert_eq!(world.card_says(0), "Stalled Stalled: FirmwareFailed");
+        let message = world.card_message(0);
+        assert!(message.contains("nic-d was written there"), "{message}");
+        let one = component(&world);
+        assert!(one.observed_at.is_none(), "S9\n{}", world.told());
+        assert_eq!(one.pending.as_deref(), Some(NEW), "S15");
+        assert!(world.cards[0].machine.firmware.1.is_some());
+        world.power_off_card(0);
+        world.round();
+        world.power_on_card(0);
+        world.settle(secs(120));
+        assert_eq!(runs(&world), NEW);
+        assert!(component(&world).waits.is_none() && component(&world).pending.is_none());
+    }
+}
+
+#[test]
 fn the_version_that_runs_is_written_again_over_one_that_waits() {
     let mut world = written(Firmware::Waits);
     world.cards[0].firmware = vec!["nic-a".to_owned()];
