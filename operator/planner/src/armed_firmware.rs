@@ -4,9 +4,10 @@
 //! No BMC takes back what is written. Another image for the component is written over it; and whoever
 //! powers the card off and on lets it run.
 
+use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
 use lockstep_crds::directive::{ActionKind, ActivatedBy};
-use lockstep_crds::host::{CardRecord, ComponentRecord};
+use lockstep_crds::host::{CardRecord, ComponentRecord, SlotPower};
 
 use crate::card::machine;
 use crate::firmware_record::runs;
@@ -14,6 +15,7 @@ use crate::intent::Intent;
 use crate::reach;
 use crate::reason::Reason;
 use crate::requirement::Judgement;
+use crate::slot_power;
 use crate::torn;
 use crate::vetting;
 use crate::view::{CardView, FirmwareImage, View};
@@ -59,6 +61,18 @@ pub(crate) fn refused_by(
     ];
     let mut lets_run = lets_run.into_iter().filter(|(kind, _)| kind == action);
     lets_run.find_map(|(_, by)| refused_to(&by, view, card, kept, None))
+}
+
+/// Why the host may be neither powered on, off nor reset where the slots of its cards go along with it: what
+/// waits at any of them would run, be it by a restart of its BMC, which may have no other power.
+pub(crate) fn refused_at_host(view: &View, record: &DpuHostStatus) -> Option<String> {
+    if slot_power::effective(view, record) == SlotPower::Yes {
+        return None;
+    }
+    view.cards.iter().find_map(|card| {
+        let kept = record.record_of(&card.uid())?;
+        refused_by(view, card, kept, &ActionKind::RestartCard)
+    })
 }
 
 /// The same of what lets `component` run: the others that it would let run too.

@@ -7,6 +7,7 @@ use lockstep_crds::host::{ComponentRecord, Disruption};
 use lockstep_crds::observed::PowerState;
 use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::Vetting;
+use lockstep_planner::view::Readiness;
 
 use super::waits;
 use crate::world::agent::Fault;
@@ -502,6 +503,44 @@ fn a_card_that_was_stopped_for_firmware_stays_off_once_that_may_not_run() {
     // One that may go there is written over it.
     world.cards[0].firmware = vec!["nic-e".to_owned()];
     world.until("Ready", secs(3600), |w| w.is_ready() && runs(w) == "nic-e");
+}
+
+#[test]
+fn a_host_whose_slots_go_along_with_it_is_not_powered_on_over_firmware_that_may_not_run() {
+    let mut world = super::taint::dark(&["card1", "card2"]);
+    world.until("Ready", secs(3600), World::is_ready);
+    world.settle(secs(60));
+    world.node.as_mut().unwrap().ready = Readiness::NotReady;
+    world.edit_policy(|policy| {
+        policy.install.firmware_timeout_seconds = 400;
+        policy.host_wait.timeout_seconds = 80_000;
+        policy.hold.orphan_after_seconds = 90_000;
+    });
+    world.cards[0].firmware = vec![NEW.to_owned()];
+    world.cards[0].machine.makes_of_firmware = Firmware::Waits;
+    world.until("written", secs(3600), |w| {
+        w.cards[0].machine.firmware.1.is_some()
+    });
+    distrust(&mut world, NEW);
+    world.settle(secs(900));
+    assert_eq!(world.card_says(0), "Stalled Stalled: ImageUntrusted");
+    // Somebody powers the host off, and another card's install needs it on.
+    world.power_off_host();
+    world.edit_card(1, |card| {
+        card.image_ref = Some(lockstep_crds::LocalRef {
+            name: "os-2".into(),
+        });
+    });
+    let before = count(&world, "PowerOn dpuhost/");
+    world.settle(secs(900));
+    assert_eq!(count(&world, "PowerOn dpuhost/"), before, "S9");
+    assert!(!world.host_machine.is_on(), "{}", world.told());
+    assert_eq!(world.card_says(1), "Stalled Stalled: FirmwareArmed");
+    let message = world.card_message(1);
+    assert!(message.contains("dpu/card1"), "{message}");
+    // One that may run is no obstacle.
+    world.vetted.clear();
+    world.until("on", secs(3000), |w| w.host_machine.is_on());
 }
 
 #[test]
