@@ -584,9 +584,12 @@ pub struct ComponentRecord {
     /// When whoever wrote it first told that it is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written_at: Option<Time>,
-    /// When the BMC was asked to restart for it, or the card was powered on for it.
+    /// When the BMC was asked to restart for it, or the card was powered on for it, or was seen off and on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset_at: Option<Time>,
+    /// What was written there last and was not let run since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<WaitingFirmware>,
     /// Set as long as nobody knows whether all of what its host was to write is there: Lockstep
     /// changes the power of neither the card nor its host then. Ends with an update that is written, with
     /// another `retryToken`, or, unless it hangs, once somebody has powered the card off and on.
@@ -608,6 +611,27 @@ pub struct ComponentRecord {
     /// The highest security version of an image that the component was seen to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security_version: Option<i64>,
+}
+
+/// Firmware that is written at a component and waits for what lets it run, whatever is wanted there now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitingFirmware {
+    /// Its version.
+    #[schemars(length(max = 128))]
+    pub version: String,
+    /// Digest of its image, if that is known.
+    #[schemars(length(max = 71))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// When whoever wrote it first told that it is written.
+    pub since: Time,
+    /// What lets it run. Absent is `BmcReset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<ActivatedBy>,
+    /// Whether the card was seen off since: on after that, it was powered off and on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub was_off: bool,
 }
 
 /// Firmware of which a part alone may be there.

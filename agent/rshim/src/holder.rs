@@ -29,22 +29,31 @@ impl fmt::Display for Holder {
 impl Rshim {
     /// The processes that have `boot` open, as far as they are to be seen; this one is left out.
     pub fn holders(&self) -> Vec<Holder> {
-        let boot = self.boot();
-        let boot = fs::canonicalize(&boot).unwrap_or(boot);
-        let here = Path::new("/dev").join(self.name()).join("boot");
-        let is_it = |open: PathBuf| open == boot || open == here;
+        let is_it = self.is_boot();
         let entries = fs::read_dir(PROC).into_iter().flatten().flatten();
         let others = entries
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
             .filter(|pid| *pid != std::process::id());
         others
-            .filter(|pid| opened(*pid).any(is_it))
+            .filter(|pid| opened(*pid).any(&is_it))
             .take(MOST)
             .map(|pid| Holder {
                 pid,
                 name: name(pid),
             })
             .collect()
+    }
+
+    /// Whether this process has `boot` open.
+    pub fn is_held_here(&self) -> bool {
+        opened(std::process::id()).any(self.is_boot())
+    }
+
+    fn is_boot(&self) -> impl Fn(PathBuf) -> bool {
+        let boot = self.boot();
+        let boot = fs::canonicalize(&boot).unwrap_or(boot);
+        let here = Path::new("/dev").join(self.name()).join("boot");
+        move |open| open == boot || open == here
     }
 }
 

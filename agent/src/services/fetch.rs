@@ -1,11 +1,14 @@
 //! Getting the bytes of a service from the site's store, going on where an earlier try was cut off.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::sync::{Arc, Mutex as Held, PoisonError, Weak};
 use std::time::Duration;
 
 use lockstep_store::Digest;
 use reqwest::header::{AUTHORIZATION, RANGE};
 use reqwest::{Certificate, Client, Response, StatusCode, redirect};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use url::Url;
 
 use super::shelf::{MOST, Shelf, unusable};
@@ -24,6 +27,28 @@ pub(super) struct Source {
     token: String,
     /// uid of the card's object.
     card: String,
+    turns: Turns,
+}
+
+/// Whose turn it is to write the bytes of a digest: services may share them.
+#[derive(Clone, Debug, Default)]
+struct Turns(Arc<Held<BTreeMap<Digest, Weak<Mutex<()>>>>>);
+
+/// Held as long as anything is written under a digest.
+type Turn = OwnedMutexGuard<()>;
+
+impl Turns {
+    async fn at(&self, digest: Digest) -> Turn {
+        let turn = {
+            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| turn.strong_count() > 0);
+            let had = turns.get(&digest).and_then(Weak::upgrade);
+            let turn = had.unwrap_or_default();
+            turns.insert(digest, Arc::downgrade(&turn));
+            turn
+        };
+        turn.lock_owned().await
+    }
 }
 
 impl Source {
@@ -46,11 +71,17 @@ impl Source {
             base: store.url.parse()?,
             token: store.token.clone(),
             card: card.to_owned(),
+            turns: Turns::default(),
         })
     }
 
-    /// Has the bytes on the shelf, verified. What came before it was cut off stays there.
+    /// Has the bytes on the shelf, verified. What came before it was cut off stays there. Whoever wants
+    /// the same bytes meanwhile waits, and takes what is there then.
     pub(super) async fn fetch(&self, shelf: &Shelf, digest: Digest) -> Result<(), Refusal> {
+        let turn = self.turns.at(digest).await;
+        if shelf.has(&digest) {
+            return Ok(());
+        }
         let mut file = shelf.partial(&digest).map_err(|error| unusable(&error))?;
         let had = file.metadata().map_err(|error| unusable(&error))?.len();
         let mut response = self.ask(&digest, had).await?;
@@ -58,7 +89,7 @@ impl Source {
             StatusCode::PARTIAL_CONTENT => had,
             // All of it is here already, or more than there is: its digest will tell.
             StatusCode::RANGE_NOT_SATISFIABLE if had > 0 => {
-                return published(shelf, digest).await;
+                return published(shelf, digest, turn).await;
             }
             _ => {
                 file.set_len(0).map_err(|error| unusable(&error))?;
@@ -77,7 +108,7 @@ impl Source {
             file.write_all(&piece).map_err(|error| unusable(&error))?;
         }
         drop(file);
-        published(shelf, digest).await
+        published(shelf, digest, turn).await
     }
 
     async fn ask(&self, digest: &Digest, had: u64) -> Result<Response, Refusal> {
@@ -104,9 +135,15 @@ impl Source {
     }
 }
 
-async fn published(shelf: &Shelf, digest: Digest) -> Result<(), Refusal> {
+/// It goes on where its fetch is given up, and holds the turn until it has ended.
+async fn published(shelf: &Shelf, digest: Digest, turn: Turn) -> Result<(), Refusal> {
     let shelf = shelf.clone();
-    let hashed = tokio::task::spawn_blocking(move || shelf.publish(&digest)).await;
+    let publish = move || {
+        let published = shelf.publish(&digest);
+        drop(turn);
+        published
+    };
+    let hashed = tokio::task::spawn_blocking(publish).await;
     hashed.map_err(|error| Refusal::new("ShelfUnusable", error.to_string()))?
 }
 

@@ -7,7 +7,9 @@
 
 mod decide;
 mod fetch;
+mod group;
 mod process;
+mod procfs;
 mod shelf;
 mod wishes;
 
@@ -172,7 +174,7 @@ impl Services {
 
     /// Runs until `ending`, and leaves the services running: the next agent of this card finds them.
     pub(crate) async fn run(mut self, ending: CancellationToken) {
-        self.adopt();
+        self.adopt().await;
         let mut look_at = Instant::now();
         loop {
             if Instant::now() >= look_at {
@@ -197,15 +199,30 @@ impl Services {
         }
     }
 
-    /// Takes over what an earlier process of this agent left running.
-    fn adopt(&mut self) {
+    /// Takes over what an earlier process of this agent left running. What is left of services that
+    /// ended meanwhile is ended.
+    async fn adopt(&mut self) {
         for (service, process) in Process::all() {
             self.take(&service, process);
+        }
+        for (service, group) in group::leaderless() {
+            // A group that a service has made for itself, as far as anybody can tell.
+            if self.entries.contains_key(&service) {
+                continue;
+            }
+            let left = group::end_of(&service, group).await;
+            let group = group.as_raw_nonzero();
+            tracing::warn!(
+                service,
+                group,
+                left,
+                "it has ended, and others of its group were ended by force"
+            );
         }
     }
 
     /// One copy of a service; any other is ended.
-    fn take(&mut self, service: &str, mut process: Process) {
+    fn take(&mut self, service: &str, process: Process) {
         let entry = self.entries.entry(service.to_owned());
         let entry = entry.or_insert_with(|| Entry::new(Wish::Leave));
         if entry.process.is_some() {
@@ -305,7 +322,7 @@ impl Services {
         let Some(entry) = self.entries.get_mut(service) else {
             return false;
         };
-        notice_end(service, entry, shelf);
+        notice_end(service, entry, shelf).await;
         notice_fetched(service, entry).await;
         match decide(entry.wish, entry.seen(shelf), Instant::now()) {
             Step::Rest => false,
@@ -330,7 +347,7 @@ impl Services {
             Step::Stop => {
                 tracing::info!(service, "asked to end");
                 entry.force_at = Some(Instant::now() + GRACE);
-                if let Some(process) = &mut entry.process {
+                if let Some(process) = &entry.process {
                     process.signal(Signal::TERM);
                 }
                 false
@@ -338,7 +355,7 @@ impl Services {
             Step::Force => {
                 tracing::warn!(service, "did not end when asked to, and is ended by force");
                 entry.force_at = Some(Instant::now() + GRACE);
-                if let Some(process) = &mut entry.process {
+                if let Some(process) = &entry.process {
                     process.signal(Signal::KILL);
                 }
                 false
@@ -420,8 +437,11 @@ impl Services {
 }
 
 /// Takes note of a service that ended: as it should, or by itself.
-fn notice_end(service: &str, entry: &mut Entry, shelf: &Shelf) {
-    let Some(how) = entry.process.as_mut().and_then(Process::ended) else {
+async fn notice_end(service: &str, entry: &mut Entry, shelf: &Shelf) {
+    let Some(process) = &mut entry.process else {
+        return;
+    };
+    let Some(how) = process.ended().await else {
         return;
     };
     entry.process = None;
@@ -479,7 +499,7 @@ async fn notice_fetched(service: &str, entry: &mut Entry) {
 fn told(service: &str, entry: &mut Entry) -> ServiceReport {
     let trouble = entry.trouble.as_ref();
     let state = match (&entry.process, trouble) {
-        (Some(_), _) if entry.force_at.is_some() => ServiceState::Stopping,
+        (Some(process), _) if process.lingers || entry.force_at.is_some() => ServiceState::Stopping,
         (Some(_), _) => ServiceState::Running,
         (None, Some((state, _))) => state.clone(),
         (None, None) if !matches!(entry.wish, Wish::Run(_)) => ServiceState::NotOffered,

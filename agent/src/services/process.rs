@@ -12,12 +12,14 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lockstep_store::Digest;
-use rustix::process::{Pid, PidfdFlags, Signal, getpgid, kill_process_group, pidfd_open};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpgid, kill_process_group, pidfd_open, waitid,
+};
 use tokio::sync::Notify;
 
-use super::shelf::{MEMORY, Sealed, hash};
+use super::group::{self, not_signalled, watched};
+use super::procfs::{exe, pids, service_of, stat};
+use super::shelf::{Sealed, hash};
 use crate::clock;
 
 /// What a service finds in its environment, and nothing else: its name.
@@ -28,6 +30,7 @@ const TICKS: u64 = 100;
 /// A running service.
 #[derive(Debug)]
 pub(super) struct Process {
+    service: String,
     pid: Pid,
     /// The very process, whatever gets its number later.
     handle: OwnedFd,
@@ -35,6 +38,8 @@ pub(super) struct Process {
     begun: u64,
     /// Of one that this process has started.
     child: Option<Child>,
+    /// It has ended, and others of its group have not.
+    pub(super) lingers: bool,
     /// What it runs, as it was hashed.
     pub(super) digest: Digest,
     pub(super) since: Time,
@@ -57,10 +62,12 @@ impl Process {
             .spawn()?;
         let pid = Pid::from_child(&child);
         Ok(Self {
+            service: service.to_owned(),
             pid,
             handle: pidfd_open(pid, PidfdFlags::empty())?,
             begun: stat(pid).map(|stat| stat.begun).unwrap_or_default(),
             child: Some(child),
+            lingers: false,
             digest: sealed.digest,
             since: clock::now(),
         })
@@ -69,23 +76,12 @@ impl Process {
     /// Every running service that some process of this agent has started, with its name. Processes that
     /// they have started themselves are theirs.
     pub(super) fn all() -> Vec<(String, Self)> {
-        let Ok(listed) = fs::read_dir("/proc") else {
-            return Vec::new();
-        };
-        let pids = listed.flatten().filter_map(|entry| {
-            let number = entry.file_name().to_str()?.parse().ok()?;
-            Pid::from_raw(number)
-        });
-        pids.filter_map(found).collect()
+        pids().filter_map(found).collect()
     }
 
     /// Has somebody woken when it ends.
-    #[expect(
-        deprecated,
-        reason = "the other way is unsafe code; this descriptor is owned, and open for as long as it is registered"
-    )]
     pub(super) fn watch(&self, woken: &Arc<Notify>) -> io::Result<()> {
-        let handle = AsyncFd::with_interest(self.handle.try_clone()?, Interest::READABLE)?;
+        let handle = watched(self.handle.try_clone()?)?;
         let woken = Arc::clone(woken);
         tokio::spawn(async move {
             // Whatever it says, somebody looks.
@@ -95,34 +91,71 @@ impl Process {
         Ok(())
     }
 
-    /// How it ended, in words; `None` while it runs.
-    pub(super) fn ended(&mut self) -> Option<String> {
-        match &mut self.child {
-            Some(child) => match child.try_wait() {
-                Ok(None) => None,
-                Ok(Some(status)) => Some(match (status.code(), status.signal()) {
-                    (Some(code), _) => format!("it ended with status {code}"),
-                    (None, Some(signal)) => format!("it was ended by signal {signal}"),
-                    (None, None) => "it ended".to_owned(),
-                }),
-                Err(error) => Some(format!("it is not known how it ended: {error}")),
-            },
-            None => {
-                let same = service_of(self.pid).is_some()
-                    && stat(self.pid).is_some_and(|stat| stat.begun == self.begun);
-                (!same).then(|| "it ended".to_owned())
+    /// How it ended, in words; `None` while it runs, or anything of its group does. Once it has ended,
+    /// whatever the cause, the others of its group are ended by force.
+    pub(super) async fn ended(&mut self) -> Option<String> {
+        if self.runs() {
+            return None;
+        }
+        let left = if matches!(self.end_to_ask_for(), Some(Ok(true))) {
+            group::end(self.pid).await
+        } else if stat(self.pid).is_some_and(|other| other.begun != self.begun) {
+            // Another one has its number: so nobody was left of its group.
+            0
+        } else {
+            group::end_of(&self.service, self.pid).await
+        };
+        if left > 0 {
+            let pid = self.pid.as_raw_nonzero();
+            tracing::warn!(
+                pid,
+                left,
+                "a service has ended, and others of its group do not end though they were killed"
+            );
+        }
+        self.lingers = left > 0;
+        if self.lingers {
+            return None;
+        }
+        let Some(child) = &mut self.child else {
+            return Some("it ended".to_owned());
+        };
+        match child.try_wait() {
+            Ok(None) => None,
+            Ok(Some(status)) => Some(match (status.code(), status.signal()) {
+                (Some(code), _) => format!("it ended with status {code}"),
+                (None, Some(signal)) => format!("it was ended by signal {signal}"),
+                (None, None) => "it ended".to_owned(),
+            }),
+            Err(error) => Some(format!("it is not known how it ended: {error}")),
+        }
+    }
+
+    /// Whether this process can ask how it ended. It is not asked for here, so its number stays its own.
+    fn end_to_ask_for(&self) -> Option<io::Result<bool>> {
+        self.child.as_ref()?;
+        let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let peeked = waitid(WaitId::Pid(self.pid), peek);
+        Some(peeked.map(|end| end.is_some()).map_err(io::Error::from))
+    }
+
+    fn runs(&self) -> bool {
+        match self.end_to_ask_for() {
+            Some(Ok(has_ended)) => !has_ended,
+            Some(Err(_)) | None => {
+                stat(self.pid).is_some_and(|stat| stat.lives && stat.begun == self.begun)
             }
         }
     }
 
     /// Asks it and its processes to end, or with `KILL` ends them. Its group has its number as long as
-    /// it is there, which its parent has to be asked for first: see [`Process::ended`].
-    pub(super) fn signal(&mut self, signal: Signal) {
-        if self.ended().is_some() {
+    /// it is there; what is left of it afterwards [`Process::ended`] ends.
+    pub(super) fn signal(&self, signal: Signal) {
+        if !self.runs() {
             return;
         }
         if let Err(error) = kill_process_group(self.pid, signal) {
-            tracing::warn!(pid = self.pid.as_raw_nonzero(), %error, "a service was not signalled");
+            not_signalled(self.pid, error);
         }
     }
 }
@@ -140,52 +173,24 @@ fn found(pid: Pid) -> Option<(String, Process)> {
     // Still the one that was opened.
     service_of(pid).filter(|again| *again == service)?;
     let process = Process {
+        service: service.clone(),
         pid,
         handle,
         begun: stat.begun,
         child: None,
+        lingers: false,
         digest,
-        since: stat.since(),
+        since: since(stat.begun),
     };
     Some((service, process))
 }
 
-fn exe(pid: Pid) -> String {
-    format!("/proc/{}/exe", pid.as_raw_nonzero())
-}
-
-/// Of which service that process is one, by the name of the memory that it executes.
-fn service_of(pid: Pid) -> Option<String> {
-    let link = fs::read_link(exe(pid)).ok()?;
-    let name = link
-        .to_str()?
-        .strip_prefix("/memfd:")?
-        .strip_prefix(MEMORY)?;
-    Some(name.strip_suffix(" (deleted)").unwrap_or(name).to_owned())
-}
-
-struct Stat {
-    /// Ticks after the boot.
-    begun: u64,
-}
-
-impl Stat {
-    fn since(&self) -> Time {
-        let uptime = fs::read_to_string("/proc/uptime").ok();
-        let uptime = uptime.and_then(|text| text.split('.').next()?.parse::<u64>().ok());
-        let age = uptime
-            .unwrap_or_default()
-            .saturating_sub(self.begun / TICKS);
-        let now = clock::now();
-        let ago = SignedDuration::try_from(Duration::from_secs(age)).unwrap_or_default();
-        Time(now.0.checked_sub(ago).unwrap_or(now.0))
-    }
-}
-
-fn stat(pid: Pid) -> Option<Stat> {
-    let text = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // The name of the program may hold anything, a parenthesis too.
-    let (_, fields) = text.rsplit_once(')')?;
-    let begun = fields.split_whitespace().nth(19)?.parse().ok()?;
-    Some(Stat { begun })
+/// When that was, of ticks after the boot.
+fn since(begun: u64) -> Time {
+    let uptime = fs::read_to_string("/proc/uptime").ok();
+    let uptime = uptime.and_then(|text| text.split('.').next()?.parse::<u64>().ok());
+    let age = uptime.unwrap_or_default().saturating_sub(begun / TICKS);
+    let now = clock::now();
+    let ago = SignedDuration::try_from(Duration::from_secs(age)).unwrap_or_default();
+    Time(now.0.checked_sub(ago).unwrap_or(now.0))
 }

@@ -1,5 +1,7 @@
 //! Services for real: processes of this machine, executed from memory.
 
+mod groups;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -311,6 +313,32 @@ async fn a_download_goes_on_where_it_was_cut_off() {
     agent.until("running", |told| runs(told, digest)).await;
     let asked = bench.store.ranges.lock().unwrap().clone();
     assert_eq!(asked, [Some("bytes=40-".to_owned())]);
+    bench.says(&json!([]));
+    agent.until("gone", <[ServiceReport]>::is_empty).await;
+    agent.end().await;
+}
+
+#[cfg(target_arch = "x86_64")]
+#[tokio::test]
+async fn services_of_the_same_bytes_have_them_fetched_once() {
+    let bench = Bench::new().await;
+    let bytes = waits("shared");
+    let digest = Digest::of(&bytes);
+    bench.holds(digest, &bytes);
+    let offered = ["api", "web"].map(|service| {
+        json!({
+            "service": service, "wantedImage": service,
+            "offered": {"service": service, "image": service, "version": "1", "digest": digest},
+        })
+    });
+    bench.says(&json!(offered));
+    let mut agent = bench.agent();
+    let run = |told: &[ServiceReport]| {
+        let is_it = |one: &ServiceReport| one.digest == Some(digest.to_string());
+        told.len() == 2 && told.iter().all(is_it)
+    };
+    agent.until("both", run).await;
+    assert_eq!(*bench.store.ranges.lock().unwrap(), [None]);
     bench.says(&json!([]));
     agent.until("gone", <[ServiceReport]>::is_empty).await;
     agent.end().await;

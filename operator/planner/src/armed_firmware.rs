@@ -4,9 +4,10 @@
 //! No BMC takes back what is written. Another image for the component is written over it; and whoever
 //! powers the card off and on lets it run.
 
+use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::DpuBootPolicySpec;
 use lockstep_crds::directive::{ActionKind, ActivatedBy};
-use lockstep_crds::host::{CardRecord, ComponentRecord};
+use lockstep_crds::host::{CardRecord, ComponentRecord, SlotPower};
 
 use crate::card::machine;
 use crate::firmware_record::runs;
@@ -14,16 +15,21 @@ use crate::intent::Intent;
 use crate::reach;
 use crate::reason::Reason;
 use crate::requirement::Judgement;
+use crate::slot_power;
 use crate::torn;
 use crate::vetting;
 use crate::view::{CardView, FirmwareImage, View};
+use crate::waiting_firmware::{is_let_run_by, is_of_image};
 
 /// The version that this lets run, if one waits for it that was not seen to run.
 fn waiting<'a>(one: &'a ComponentRecord, by: &ActivatedBy) -> Option<&'a str> {
-    let waits = one.activation.as_ref() == Some(by) && one.reset_at.is_none();
-    one.pending
-        .as_deref()
-        .filter(|_| waits && one.observed_at.is_none())
+    let waits = match &one.waits {
+        Some(waits) => is_let_run_by(waits, by),
+        // What the BMC lists though it was let run.
+        None => one.activation.as_ref() == Some(by) && one.observed_at.is_none(),
+    };
+    let pending = one.pending.as_deref();
+    pending.filter(|_| waits && one.reset_at.is_none())
 }
 
 /// Why something that is written may not be let run, or not yet.
@@ -49,6 +55,18 @@ pub(crate) fn refused_by(
 ) -> Option<String> {
     let mut lets_run = action.row().lets_run.iter();
     lets_run.find_map(|by| refused_to(by, view, card, kept, None))
+}
+
+/// Why the host may be neither powered on, off nor reset where the slots of its cards go along with it: what
+/// waits at any of them would run, be it by a restart of its BMC, which may have no other power.
+pub(crate) fn refused_at_host(view: &View, record: &DpuHostStatus) -> Option<String> {
+    if slot_power::effective(view, record) == SlotPower::Yes {
+        return None;
+    }
+    view.cards.iter().find_map(|card| {
+        let kept = record.record_of(&card.uid())?;
+        refused_by(view, card, kept, &ActionKind::RestartCard)
+    })
 }
 
 /// The same of what lets `component` run: the others that it would let run too.
@@ -116,7 +134,12 @@ fn judge(
     let Some(image) = images.find(|image| image.component == one.component) else {
         return Err(nameless(card, one, version));
     };
-    if image.facts.digest != one.image.digest || !runs(version, &image.facts.version) {
+    // Other bytes of the same version may wait there.
+    let waits = one.waits.as_ref();
+    let waits = waits.filter(|waits| runs(version, &waits.version));
+    let is_other = waits.is_some_and(|waits| !is_of_image(waits, one));
+    let is_it = image.facts.digest == one.image.digest && runs(version, &image.facts.version);
+    if is_other || !is_it {
         let why = format!("{} is wanted there now", image.facts.version);
         return Err(armed(card, one, version, &why));
     }
@@ -168,7 +191,9 @@ fn nameless(card: &CardView, one: &ComponentRecord, version: &str) -> Lack {
 
 fn armed(card: &CardView, one: &ComponentRecord, version: &str, why: &str) -> Lack {
     let machine = machine(card);
-    let runs_once = match one.activation {
+    let waits = one.waits.as_ref();
+    let by = waits.map_or(&one.activation, |waits| &waits.activation);
+    let runs_once = match by {
         Some(ActivatedBy::CardPowerCycle) => format!("{machine} is powered off and on"),
         Some(_) | None => format!("the BMC of {machine} restarts"),
     };

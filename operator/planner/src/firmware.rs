@@ -39,6 +39,7 @@ use crate::torn;
 use crate::update::{PULL_SETTLES, PUSH_SETTLES};
 use crate::vetting;
 use crate::view::{CardView, FirmwareImage, View, Wanted};
+use crate::waiting_firmware;
 use crate::whole_card;
 use crate::wipe;
 
@@ -418,9 +419,10 @@ fn may_begin(
         return Err(Intent::stall(
             Reason::FirmwareFailed,
             format!(
-                "{} update(s) of {component} to {version} did not end in its running; it runs {running}{}{}",
+                "{} update(s) of {component} to {version} did not end in its running; it runs {running}{}{}{}",
                 one.attempts,
                 torn::note(one),
+                waiting_firmware::note(one),
                 failure::told(kept, image)
             ),
         ));

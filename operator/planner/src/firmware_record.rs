@@ -6,7 +6,6 @@ use lockstep_crds::DpuHostStatus;
 use lockstep_crds::directive::{ActionKind, ActivatedBy, Directive};
 use lockstep_crds::host::{CardRecord, ComponentRecord, PowerCycled, TornFirmware};
 use lockstep_crds::inventory::InstallMethod;
-use lockstep_crds::observed::PowerState;
 use lockstep_crds::report::{BmcReport, ComponentUpdate, UpdateState};
 
 use crate::armed_firmware;
@@ -19,6 +18,7 @@ use crate::flash;
 use crate::standing;
 use crate::torn;
 use crate::view::{CardView, FirmwareImage, View};
+use crate::waiting_firmware::{self, is_of_image};
 pub(crate) use lockstep_crds::version::is as runs;
 
 /// Components that the record holds of one card.
@@ -64,7 +64,7 @@ pub(crate) fn is_begun(record: &DpuHostStatus, card: &CardView) -> bool {
 /// Whether something is written that nobody can take back, all of it or a part, and does not run (S15).
 pub(crate) fn is_armed(kept: &CardRecord) -> bool {
     let mut components = kept.components.iter();
-    components.any(|one| one.pending.is_some() || one.torn.is_some())
+    components.any(|one| one.pending.is_some() || one.waits.is_some() || one.torn.is_some())
 }
 
 /// How long an update may take.
@@ -105,6 +105,9 @@ pub(crate) fn absorb(
         Vec::new()
     };
     torn::forgive(view, card, kept, now);
+    for one in &mut kept.components {
+        waiting_firmware::take_over(one);
+    }
     // What somebody wants anew waits for an update that is under way, and that may just have ended.
     // What nobody can tell now may be wanted still: it was seen to run, and is not written again because an
     // object comes back.
@@ -131,6 +134,10 @@ fn take_in(
         give_up_late(view, card, kept, None, now);
         return;
     };
+    for one in &mut kept.components {
+        waiting_firmware::notice_power(facts, one, now);
+        waiting_firmware::notice_running(facts, one, now);
+    }
     for image in wanted {
         if let Some(one) = kept
             .components
@@ -142,46 +149,27 @@ fn take_in(
         }
     }
     for one in &mut kept.components {
-        let armed = one.pending.take();
-        one.pending = match shown(facts, &one.component) {
-            Some(shown) => shown.pending.clone(),
-            None => armed.clone(),
-        };
-        notice_cycle(facts, one);
+        let shown = shown(facts, &one.component);
+        if let Some(shown) = shown {
+            one.pending.clone_from(&shown.pending);
+        }
         let told = told(facts, one).map(|told| &told.update.state);
-        let waits = one
-            .pending
-            .as_deref()
-            .is_some_and(|pending| runs(pending, &one.image.version));
+        let listed = one.pending.as_deref();
+        let is_listed = listed.is_some_and(|listed| runs(listed, &one.image.version));
         let ended = matches!(told, Some(UpdateState::Ended))
-            || waits && matches!(told, Some(UpdateState::Lost));
+            || is_listed && matches!(told, Some(UpdateState::Lost));
+        // Few BMCs list what waits; it is armed all the same.
+        if let (None, Some(waits)) = (&one.pending, &one.waits) {
+            one.pending = Some(waits.version.clone());
+        }
         // Of what its host writes its agent tells: a driver's list may be of before it was asked.
         if is_under_way(one) && ended && one.written_at.is_none() {
-            one.written_at = Some(Time(now));
+            waiting_firmware::book(one, now);
             torn::whole(one);
-        }
-        // Few BMCs list what waits; it is armed all the same.
-        if one.written_at.is_some() && one.pending.is_none() {
-            one.pending = armed.or_else(|| Some(one.image.version.clone()));
         }
         drop_refused(view, card, one);
     }
     give_up_late(view, card, kept, Some(facts), now);
-}
-
-/// What waited for the card's power cycle, and was written by an update that is over, has run by now.
-fn notice_cycle(facts: &BmcReport, one: &mut ComponentRecord) {
-    if !is_under_way(one) && was_cycled(facts, one) {
-        one.written_at = None;
-    }
-}
-
-/// Whether the card was powered on after that was written.
-fn was_cycled(facts: &BmcReport, one: &ComponentRecord) -> bool {
-    let since = facts.power_since.as_ref();
-    let since = since.filter(|_| facts.power == Some(PowerState::On));
-    let written = one.written_at.as_ref();
-    written.is_some_and(|written| since.is_some_and(|since| since.0 > written.0))
 }
 
 /// An update ends that waits for a power cycle which it does not get: what is written may not run. What is
@@ -215,6 +203,7 @@ fn counts(one: &ComponentRecord) -> bool {
     is_under_way(one)
         || one.torn.is_some()
         || one.pending.is_some()
+        || one.waits.is_some()
         || one.security_version.is_some()
 }
 
@@ -257,6 +246,7 @@ fn aim(card: &CardView, image: &FirmwareImage, kept: &mut CardRecord) {
         pending: None,
         written_at: None,
         reset_at: None,
+        waits: None,
         torn: None,
         observed_at: None,
         given_up: false,
@@ -279,11 +269,10 @@ fn aim(card: &CardView, image: &FirmwareImage, kept: &mut CardRecord) {
                 }
                 let one = &mut kept.components[index];
                 // What waits there does not go away by another wish; it is written over.
-                let stays = same_bytes || one.written_at.is_some() && awaits_cycle(one);
                 *one = ComponentRecord {
                     seq: one.seq,
-                    activation: one.activation.take().filter(|_| stays),
-                    written_at: one.written_at.take().filter(|_| stays),
+                    activation: one.activation.take().filter(|_| same_bytes),
+                    waits: one.waits.take(),
                     pending: one.pending.take(),
                     torn: one.torn.take(),
                     has_left: one.has_left && same_bytes,
@@ -349,10 +338,11 @@ fn notice(facts: &BmcReport, image: &FirmwareImage, one: &mut ComponentRecord, n
             UpdateState::Asked | UpdateState::Running | UpdateState::Lost
         )
     });
-    let too_early = is_under_way(one) && goes_on || !may_run(facts, one);
+    let too_early = is_under_way(one) && goes_on || !may_run(one);
     if too_early {
         return;
     }
+    one.waits = None;
     let has = image.vetting.security_version;
     if has > one.security_version.unwrap_or_default() {
         one.security_version = Some(has);
@@ -361,29 +351,25 @@ fn notice(facts: &BmcReport, image: &FirmwareImage, one: &mut ComponentRecord, n
         one.observed_at = Some(Time(now));
         one.given_up = false;
         close(one);
-        one.written_at = None;
     }
 }
 
-/// Whether what was written can run by now, also if its time is over. Some BMCs list it as the version
-/// that runs before it does.
-fn may_run(facts: &BmcReport, one: &ComponentRecord) -> bool {
-    if one.activation != Some(ActivatedBy::CardPowerCycle)
-        || one.reset_at.is_some()
-        || (one.written_at.is_none() && !is_under_way(one))
-    {
-        return true;
-    }
-    was_cycled(facts, one)
+/// Whether the image can run by now. Some BMCs list what is written as the version that runs before it does,
+/// and where another image waits, what runs now does not stay.
+fn may_run(one: &ComponentRecord) -> bool {
+    let by_cycle = Some(ActivatedBy::CardPowerCycle);
+    one.reset_at.is_some()
+        || match &one.waits {
+            Some(waits) => waits.activation != by_cycle && is_of_image(waits, one),
+            None => !is_under_way(one) || one.activation != by_cycle,
+        }
 }
 
-/// Ends an update. That it was written, and the card not power-cycled since, outlives it.
+/// Ends an update. What waits there outlives it.
 pub(crate) fn close(one: &mut ComponentRecord) {
-    if !awaits_cycle(one) {
-        one.written_at = None;
-    }
     one.begun_at = None;
     one.ends = None;
+    one.written_at = None;
     one.reset_at = None;
 }
 
@@ -553,8 +539,7 @@ fn begun_by(kept: &CardRecord, directive: &Directive) -> Option<usize> {
 pub(crate) fn written(kept: &mut CardRecord, directive: &Directive, now: Timestamp) {
     if let Some(index) = begun_by(kept, directive) {
         let one = &mut kept.components[index];
-        one.written_at.get_or_insert(Time(now));
-        one.pending.get_or_insert_with(|| one.image.version.clone());
+        waiting_firmware::book(one, now);
         torn::whole(one);
     }
 }

@@ -240,6 +240,7 @@ fn started(
         "S9: firmware was to be let run that is not wanted or not trusted any more",
     );
     power::keeps_the_torn(view, directive, after, now, check);
+    power::keeps_the_refused(view, directive, after, now, check);
     check(
         directive.expects.identity.system_uuid.is_some()
             || directive.expects.identity.serial_number.is_some(),

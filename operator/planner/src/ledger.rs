@@ -28,6 +28,7 @@ use crate::road;
 use crate::slot_power;
 use crate::standing::{PutOff, Standing, put_off, standing};
 use crate::view::{CardView, View};
+use crate::waiting_firmware;
 use crate::wipe;
 
 /// What was put off and not tried again for so long was not wanted meanwhile.
@@ -99,7 +100,14 @@ pub fn unknown_value(record: &DpuHostStatus) -> Option<String> {
         .cards
         .iter()
         .flat_map(|card| &card.components)
-        .find_map(|one| match &one.activation {
+        .flat_map(|one| {
+            let waits = one.waits.as_ref();
+            [
+                &one.activation,
+                waits.map_or(&None, |waits| &waits.activation),
+            ]
+        })
+        .find_map(|activation| match activation {
             Some(ActivatedBy::Unrecognized(how)) => Some(format!("activation {how}")),
             Some(ActivatedBy::BmcReset | ActivatedBy::CardPowerCycle) | None => None,
         });
@@ -161,11 +169,12 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
         known.chain(drift).chain(repairs)
     });
     let of_components = record.cards.iter().flat_map(|card| {
-        let components = card.components.iter().flat_map(|one| {
+        card.components.iter().flat_map(|one| {
             let begun = [&one.begun_at, &one.ends, &one.written_at];
-            begun.into_iter().chain([&one.reset_at, &one.observed_at])
-        });
-        components.flatten()
+            let let_run = [&one.reset_at, &one.observed_at];
+            let known = begun.into_iter().chain(let_run).flatten();
+            known.chain(one.waits.iter().map(|waits| &waits.since))
+        })
     });
     let of_holds = record
         .hold
@@ -387,6 +396,12 @@ fn book(
     }
     if landed && *kind == ActionKind::PowerOn {
         booted_late(view, record, directive, now);
+    }
+    if landed
+        && matches!(kind, ActionKind::ResetBmc | ActionKind::RestartCard)
+        && let Some(card) = card_record(record, &directive.target.uid)
+    {
+        waiting_firmware::bmc_restarted(card, now);
     }
     match directive.action.kind {
         ActionKind::HoldHost if landed => {

@@ -76,6 +76,7 @@ mod update;
 pub mod vetting;
 pub mod view;
 mod wait;
+mod waiting_firmware;
 mod whole_card;
 mod wipe;
 

@@ -13,6 +13,7 @@ use lockstep_crds::directive::{Action, ActionKind, TargetKind};
 use lockstep_crds::host::{CardRecord, ComponentRecord, TornFirmware};
 use lockstep_crds::observed::PowerState;
 
+use crate::armed_firmware;
 use crate::card::{is_going, is_here};
 use crate::firmware_record::close;
 use crate::intent::{Draft, Intent};
@@ -133,7 +134,8 @@ pub(crate) fn at_host(record: &DpuHostStatus) -> Option<Intent> {
     record.cards.iter().find_map(stalled)
 }
 
-/// Why an effect is not asked for. Every effect is asked about here before it is recorded.
+/// Why an effect is not asked for. Every effect is asked about here before it is recorded, and those on the
+/// host also for firmware that they would let run though it may not.
 pub(crate) fn forbids(
     view: &View,
     record: &DpuHostStatus,
@@ -142,7 +144,10 @@ pub(crate) fn forbids(
 ) -> Option<Intent> {
     let Draft { target, action, .. } = draft;
     if target.kind == TargetKind::Host {
-        return at_host(record).filter(|_| changes_host(view, record, action, now));
+        let armed = || armed_firmware::refused_at_host(view, record).map(armed_firmware::told);
+        return changes_host(view, record, action, now)
+            .then(|| at_host(record).or_else(armed))
+            .flatten();
     }
     let kept = record.record_of(&target.uid)?;
     // No card that goes stays stopped.

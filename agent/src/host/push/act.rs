@@ -181,6 +181,13 @@ fn write(
 fn refused(rshim: &Rshim, error: &OpenError) -> End {
     let name = rshim.name();
     let (reason, remedy) = match error {
+        // Pushes of this agent come one after the other: that one was given up.
+        OpenError::Busy if rshim.is_held_here() => {
+            let why = format!(
+                "{name}: a write of an earlier push of this agent hangs in the rshim driver, and has the device open still; nothing was done, and it is tried again. Restart the rshim driver of this host"
+            );
+            return End::Failed(Refusal::new("RshimBusy", why));
+        }
         OpenError::Busy => {
             let why = format!(
                 "{name}: {error}: {}; it is tried again",

@@ -4,11 +4,13 @@ use jiff::{SignedDuration, Timestamp};
 use lockstep_crds::DpuHostStatus;
 use lockstep_crds::boot_policy::UnobservableStageAction;
 use lockstep_crds::directive::{ActionKind, Directive, TargetKind};
-use lockstep_crds::host::{CardRecord, Disruption};
+use lockstep_crds::host::{CardRecord, Disruption, SlotPower};
 use lockstep_crds::observed::{BootStage, Knowledge, PowerState};
 use lockstep_crds::report::{BmcReport, UpdateState};
 
+use crate::armed_firmware;
 use crate::card;
+use crate::slot_power;
 use crate::view::{CardView, Readiness, View};
 
 /// What holds of everything that takes a machine down.
@@ -103,6 +105,32 @@ pub(super) fn keeps_the_torn(
     check(
         !(of_power || starts_host) || !after.cards.iter().filter(hit).any(is_torn),
         "S1: a power change that hits a card whose firmware may not be whole",
+    );
+}
+
+/// What holds of everything that changes the host's power, along with which slots may go.
+pub(super) fn keeps_the_refused(
+    view: &View,
+    directive: &Directive,
+    after: &DpuHostStatus,
+    now: Timestamp,
+    check: &mut impl FnMut(bool, &str),
+) {
+    let host_on = view
+        .host_bmc(now)
+        .is_some_and(|host| host.power == Some(PowerState::On));
+    let starts_host = directive.action.power_on == Some(true) && !host_on;
+    let changes = directive.action.kind.is_of_power() || starts_host;
+    let on_host = directive.target.kind == TargetKind::Host;
+    let goes_along = slot_power::effective(view, after) != SlotPower::Yes;
+    let lets_run = |card: &CardView| {
+        let kept = after.record_of(&card.uid());
+        let refused = |kept| armed_firmware::refused(view, card, kept);
+        kept.and_then(refused).is_some()
+    };
+    check(
+        !(on_host && changes && goes_along && view.cards.iter().any(lets_run)),
+        "S9: the host's power was to be changed, which lets firmware run that is not wanted or not trusted any more",
     );
 }
 

@@ -71,8 +71,12 @@ async fn a_write_that_hangs_does_not_hold_the_agent_up() {
     // Its thread has the device still, and nobody pushes beside it.
     let directive = bench.directive(2);
     bench.want(&directive, "Trusted");
-    let (result, reason, _) = bench.outcome(2).await;
+    let (result, reason, message) = bench.outcome(2).await;
     assert_eq!((&*result, &*reason), ("Failed", "RshimBusy"));
+    assert!(
+        message.contains("of this agent hangs") && message.contains("Restart the rshim driver"),
+        "{message}"
+    );
 }
 
 #[tokio::test]

@@ -4,8 +4,10 @@
 use lockstep_crds::boot_policy::{OnTimeout, WaitUntil};
 use lockstep_crds::directive::{ActionKind, ActivatedBy, TargetKind};
 use lockstep_crds::host::{ComponentRecord, Disruption};
+use lockstep_crds::observed::PowerState;
 use lockstep_planner::requirement::Judgement;
 use lockstep_planner::vetting::Vetting;
+use lockstep_planner::view::Readiness;
 
 use super::waits;
 use crate::world::agent::Fault;
@@ -388,12 +390,85 @@ fn what_is_written_and_not_wanted_any_more_is_told_until_it_is_written_over_or_s
         world.cards[0].firmware = vec!["nic-e".to_owned()];
         until(&mut world, "Ready", |w| w.is_ready() && runs(w) == "nic-e");
         other.power_off_card(0);
-        other.pass(secs(5));
+        other.round();
         other.power_on_card(0);
         other.settle(secs(900));
         assert_eq!(runs(&other), NEW);
         assert!(other.status().cards[0].components.is_empty());
         assert!(other.is_ready(), "{}", other.told());
+    }
+}
+
+/// Its power state cannot be read for a while, or is another one than off: then it is on, as it was before.
+fn blinks(world: &mut World) {
+    for tells in [false, true] {
+        let now = world.now;
+        world.cards[0].machine.tells_power(tells, now);
+        world.settle(secs(60));
+    }
+    for power in [PowerState::Paused, PowerState::On] {
+        let machine = &mut world.cards[0].machine;
+        machine.power = power;
+        machine.power_since = world.now;
+        world.settle(secs(60));
+    }
+}
+
+#[test]
+fn a_power_state_that_could_not_be_read_for_a_while_is_no_power_cycle() {
+    let mut hides = written(Firmware::Hides);
+    hides.cards[0].firmware.clear();
+    hides.settle(secs(300));
+    blinks(&mut hides);
+    assert_eq!(component(&hides).pending.as_deref(), Some(NEW), "S15");
+    assert_eq!(hides.card_says(0), "Stalled Stalled: FirmwareArmed");
+    let mut boasts = written(Firmware::Boasts);
+    boasts.edit_card(0, |card| card.paused = true);
+    boasts.settle(secs(60));
+    assert!(component(&boasts).begun_at.is_some() && !is_done(&boasts));
+    blinks(&mut boasts);
+    assert!(component(&boasts).observed_at.is_none(), "S9");
+    assert!(!boasts.is_ready() && runs(&boasts) == OLD);
+    for mut world in [hides, boasts] {
+        world.power_off_card(0);
+        world.round();
+        world.power_on_card(0);
+        world.settle(secs(120));
+        assert_eq!(runs(&world), NEW);
+        let mut kept = world.status().cards[0].components.iter();
+        assert!(kept.all(|one| one.pending.is_none() && one.waits.is_none()));
+    }
+}
+
+#[test]
+fn what_waits_is_told_though_an_update_that_was_begun_after_it_failed() {
+    // The version that runs was to be written over it.
+    let mut hides = written(Firmware::Hides);
+    hides.cards[0].firmware = vec!["nic-a".to_owned()];
+    hides.cards[0].machine.firmware.0 = "nic-a".to_owned();
+    hides.cards[0].machine.makes_of_firmware = Firmware::FailsAndHides;
+    // It was to be written again, once its time was over.
+    let mut boasts = written(Firmware::Boasts);
+    boasts.edit_card(0, |card| card.paused = true);
+    boasts.settle(secs(6000));
+    assert!(component(&boasts).begun_at.is_none(), "its time is over");
+    boasts.cards[0].machine.makes_of_firmware = Firmware::FailsAndBoasts;
+    boasts.edit_card(0, |card| card.paused = false);
+    for mut world in [hides, boasts] {
+        world.settle(secs(3000));
+        assert_eq!(world.card_says(0), "Stalled Stalled: FirmwareFailed");
+        let message = world.card_message(0);
+        assert!(message.contains("nic-d was written there"), "{message}");
+        let one = component(&world);
+        assert!(one.observed_at.is_none(), "S9\n{}", world.told());
+        assert_eq!(one.pending.as_deref(), Some(NEW), "S15");
+        assert!(world.cards[0].machine.firmware.1.is_some());
+        world.power_off_card(0);
+        world.round();
+        world.power_on_card(0);
+        world.settle(secs(120));
+        assert_eq!(runs(&world), NEW);
+        assert!(component(&world).waits.is_none() && component(&world).pending.is_none());
     }
 }
 
@@ -428,6 +503,44 @@ fn a_card_that_was_stopped_for_firmware_stays_off_once_that_may_not_run() {
     // One that may go there is written over it.
     world.cards[0].firmware = vec!["nic-e".to_owned()];
     world.until("Ready", secs(3600), |w| w.is_ready() && runs(w) == "nic-e");
+}
+
+#[test]
+fn a_host_whose_slots_go_along_with_it_is_not_powered_on_over_firmware_that_may_not_run() {
+    let mut world = super::taint::dark(&["card1", "card2"]);
+    world.until("Ready", secs(3600), World::is_ready);
+    world.settle(secs(60));
+    world.node.as_mut().unwrap().ready = Readiness::NotReady;
+    world.edit_policy(|policy| {
+        policy.install.firmware_timeout_seconds = 400;
+        policy.host_wait.timeout_seconds = 80_000;
+        policy.hold.orphan_after_seconds = 90_000;
+    });
+    world.cards[0].firmware = vec![NEW.to_owned()];
+    world.cards[0].machine.makes_of_firmware = Firmware::Waits;
+    world.until("written", secs(3600), |w| {
+        w.cards[0].machine.firmware.1.is_some()
+    });
+    distrust(&mut world, NEW);
+    world.settle(secs(900));
+    assert_eq!(world.card_says(0), "Stalled Stalled: ImageUntrusted");
+    // Somebody powers the host off, and another card's install needs it on.
+    world.power_off_host();
+    world.edit_card(1, |card| {
+        card.image_ref = Some(lockstep_crds::LocalRef {
+            name: "os-2".into(),
+        });
+    });
+    let before = count(&world, "PowerOn dpuhost/");
+    world.settle(secs(900));
+    assert_eq!(count(&world, "PowerOn dpuhost/"), before, "S9");
+    assert!(!world.host_machine.is_on(), "{}", world.told());
+    assert_eq!(world.card_says(1), "Stalled Stalled: FirmwareArmed");
+    let message = world.card_message(1);
+    assert!(message.contains("dpu/card1"), "{message}");
+    // One that may run is no obstacle.
+    world.vetted.clear();
+    world.until("on", secs(3000), |w| w.host_machine.is_on());
 }
 
 #[test]

@@ -314,3 +314,27 @@ fn a_bmc_is_not_restarted_for_what_is_not_trusted_any_more() {
     world.until("Ready", secs(3600), World::is_ready);
     assert_eq!(runs(&world), "bmc-b");
 }
+
+#[test]
+fn what_a_bmc_does_not_list_is_armed_as_long_as_it_was_not_restarted_and_written_over_by_what_runs()
+{
+    let mut world = world(Firmware::Hides);
+    world.until("written", secs(600), |w| {
+        w.cards[0].machine.firmware.1.is_some()
+    });
+    let vetting = Vetting {
+        trust: Judgement::NotMet("its key is gone".to_owned()),
+        ..Vetting::of_nothing()
+    };
+    world.vetted.insert("bmc-b".to_owned(), vetting);
+    world.settle(secs(1200));
+    let one = component(&world);
+    assert!(one.begun_at.is_none(), "its time is over\n{}", world.told());
+    assert_eq!(one.pending.as_deref(), Some("bmc-b"), "S15");
+    assert_eq!(count(&world, "ResetBmc"), 0, "{}", world.told());
+    world.cards[0].firmware = vec!["bmc-a".to_owned()];
+    world.until("Ready", secs(3600), World::is_ready);
+    let waits = world.cards[0].machine.firmware.1.as_deref();
+    assert_ne!(waits, Some("bmc-b"), "{}", world.told());
+    assert_eq!(runs(&world), "bmc-a");
+}

@@ -198,6 +198,9 @@ pub enum Firmware {
     Hides,
     /// It waits, and is listed as what runs.
     Boasts,
+    /// The task ends with an error, and what waits from before is not listed, or as what runs.
+    FailsAndHides,
+    FailsAndBoasts,
 }
 
 impl Update {
@@ -615,8 +618,10 @@ impl Machine {
     /// Which versions its BMC lists as running and as waiting.
     fn shown_firmware(&self) -> (String, Option<String>) {
         match (&self.firmware, self.makes_of_firmware) {
-            ((_, Some(waits)), Firmware::Boasts) => (waits.clone(), None),
-            ((runs, _), Firmware::Hides) => (runs.clone(), None),
+            ((_, Some(waits)), Firmware::Boasts | Firmware::FailsAndBoasts) => {
+                (waits.clone(), None)
+            }
+            ((runs, _), Firmware::Hides | Firmware::FailsAndHides) => (runs.clone(), None),
             ((runs, waits), _) => (runs.clone(), waits.clone()),
         }
     }
@@ -697,7 +702,9 @@ impl Machine {
                 self.says_of_firmware(UpdateState::Ended);
             }
             Firmware::KeepsOld => self.restart_bmc(now),
-            Firmware::Fails => self.says_of_firmware(UpdateState::Failed),
+            Firmware::Fails | Firmware::FailsAndHides | Firmware::FailsAndBoasts => {
+                self.says_of_firmware(UpdateState::Failed);
+            }
             Firmware::Hangs => {}
         }
     }
