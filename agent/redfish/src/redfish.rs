@@ -8,6 +8,7 @@ mod manager;
 mod media;
 mod observe;
 mod power;
+mod reset;
 mod update;
 
 use std::fmt;

@@ -428,6 +428,7 @@ fn reason_of(error: &BmcError) -> (&'static str, Passing) {
         | BmcError::ReadFailed { .. }
         | BmcError::BadAnswer { .. }
         | BmcError::WrongPowerState { .. }
+        | BmcError::PowerUnsettled { .. }
         | BmcError::StageForbids { .. }
         | BmcError::SlotOccupied { .. }
         | BmcError::Refused { .. }

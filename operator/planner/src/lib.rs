@@ -47,6 +47,7 @@ mod plan;
 pub mod project;
 mod push;
 mod pxe;
+pub mod quiet;
 pub mod reach;
 pub mod reason;
 mod repair;

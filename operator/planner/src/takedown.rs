@@ -148,7 +148,7 @@ pub(crate) fn due<'a>(
 /// Whether its power was to be cut, which failed: the request before counts between two tries,
 /// and no other is made once it has been tried often enough.
 fn is_cut(failed: &FailedDirective) -> bool {
-    failed.what.starts_with(ActionKind::ForceOff.as_str())
+    failed.kind() == ActionKind::ForceOff
 }
 
 /// Whether no other try to cut its power is made.
@@ -173,17 +173,15 @@ pub(crate) fn may_obey_until(
 
 /// The last time that the machine was told to go down, if nothing else was tried since.
 fn last_request<'a>(record: &'a DpuHostStatus, machine: &str) -> Option<&'a FinishedDirective> {
-    let (cut, ask) = (ActionKind::ForceOff, ActionKind::ShutdownGracefully);
+    let down = [ActionKind::ForceOff, ActionKind::ShutdownGracefully];
     record
         .history
         .iter()
         .rev()
-        .filter(|entry| ledger::is_about(&entry.what, machine))
+        .filter(|entry| entry.target() == machine)
         // What failed was not sent.
         .find(|entry| entry.outcome != OutcomeKind::Failed)
-        .filter(|entry| {
-            entry.what.starts_with(cut.as_str()) || entry.what.starts_with(ask.as_str())
-        })
+        .filter(|entry| down.contains(&entry.kind()))
 }
 
 /// Since when somebody wants the machine down without a break. What it was asked before that, it
@@ -209,13 +207,10 @@ pub(crate) fn is_refused(record: &DpuHostStatus) -> bool {
         ActionKind::ForceOff,
         ActionKind::HoldHost,
     ];
-    is_beginning(record)
-        && record.failed.as_ref().is_some_and(|failed| {
-            failed.times >= DIRECTIVE_TRIES
-                && begins
-                    .iter()
-                    .any(|kind| failed.what.starts_with(kind.as_str()))
-        })
+    let fails = |failed: &FailedDirective| {
+        failed.times >= DIRECTIVE_TRIES && begins.contains(&failed.kind())
+    };
+    is_beginning(record) && record.failed.as_ref().is_some_and(fails)
 }
 
 /// The same wish anew: what the card was asked for another image or token does not count.

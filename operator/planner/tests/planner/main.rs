@@ -14,5 +14,7 @@ mod choosing;
 mod model;
 mod properties;
 mod purity;
+mod records;
+mod schema;
 mod stories;
 mod world;

@@ -367,6 +367,7 @@ impl HostAgent {
                 result,
                 reason: reason.map(str::to_owned),
                 message: Some("as its driver said".to_owned()),
+                retry_after_seconds: None,
             }),
         });
     }
@@ -380,6 +381,7 @@ impl HostAgent {
                 result,
                 reason: broken.then(|| "PushBroken".to_owned()),
                 message: Some("as it was".to_owned()),
+                retry_after_seconds: None,
             }),
         });
     }
