@@ -11,11 +11,6 @@ pub fn now() -> Time {
     Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
 
-/// How long it is until then.
-pub fn until(then: Timestamp) -> Duration {
-    Duration::try_from(then.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
-}
-
 /// Now, as Leases write it.
 pub fn micro_now() -> MicroTime {
     MicroTime(Timestamp::now())

@@ -7,9 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use lockstep_redfish::{BmcOptions, Redfish};
 
-use crate::clock;
 use crate::site::custody::{Attempt, Carried, carry_out};
-use crate::site::gaps::PowerBook;
 use crate::site::order::OrderState;
 use crate::site::orders::OrderBook;
 
@@ -104,15 +102,7 @@ pub async fn run(args: &ReleaseArgs) -> Result<String> {
         again: true,
         up_within: Duration::from_secs(args.wait_seconds),
     };
-    let power = PowerBook::open(&args.state_dir)?;
-    let carried = loop {
-        let carried = carry_out(&book, &power, &mut order, &bmc, attempt).await;
-        let Ok(Carried::NotBefore(until, why)) = &carried else {
-            break carried;
-        };
-        eprintln!("{}: {why}; waiting", args.host);
-        tokio::time::sleep(clock::until(*until)).await;
-    };
+    let carried = carry_out(&book, &mut order, &bmc, attempt).await;
     lockstep_redfish::Bmc::close(&bmc).await;
     match carried? {
         Carried::Released(note) => Ok(format!(
@@ -120,7 +110,7 @@ pub async fn run(args: &ReleaseArgs) -> Result<String> {
             args.host,
             note.map_or_else(String::new, |note| format!(" ({note})"))
         )),
-        Carried::NotUp(why) | Carried::NotNow(why) | Carried::NotBefore(_, why) => {
+        Carried::NotUp(why) | Carried::NotNow(why) => {
             let hint = if checks_key {
                 ". If the BMC has a new key since the host was held, and is the right one, give --accept-new-key"
             } else {

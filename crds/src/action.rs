@@ -3,7 +3,6 @@
 //! Whoever asks what an action takes down, arms or writes asks the table. A new kind is one value and one
 //! row, and the compiler asks for the row.
 
-use crate::directive::ActivatedBy;
 use crate::open_enum::open_enum;
 
 open_enum! {
@@ -105,16 +104,7 @@ pub struct Row {
     pub reset_types: &'static [&'static str],
     /// Whether the machine is sent two changes for it, of which one may have landed without the other.
     pub has_halves: bool,
-    /// The firmware that it lets run, of what is written to the machine and waits.
-    pub lets_run: &'static [ActivatedBy],
 }
-
-/// What waits for the card to be powered off and on.
-const OF_POWER: &[ActivatedBy] = &[ActivatedBy::CardPowerCycle];
-/// What waits for the card's BMC to restart.
-const OF_BMC: &[ActivatedBy] = &[ActivatedBy::BmcReset];
-/// Everything that waits.
-const OF_ALL: &[ActivatedBy] = &[ActivatedBy::CardPowerCycle, ActivatedBy::BmcReset];
 
 impl Row {
     const fn site(effect: Effect) -> Self {
@@ -123,7 +113,6 @@ impl Row {
             executor: Executor::Site,
             reset_types: &[],
             has_halves: false,
-            lets_run: &[],
         }
     }
 
@@ -147,10 +136,6 @@ impl Row {
             ..self
         }
     }
-
-    const fn activating(self, lets_run: &'static [ActivatedBy]) -> Self {
-        Self { lets_run, ..self }
-    }
 }
 
 impl ActionKind {
@@ -173,14 +158,12 @@ impl ActionKind {
             Self::PullFirmware => Row::site(Effect::WritesFirmware),
             Self::PushFirmware => Row::site(Effect::WritesFirmware),
             Self::FlashFirmware => Row::host(Effect::WritesFirmware),
-            Self::ResetBmc => Row::site(Effect::RestartsBmc).activating(OF_BMC),
-            Self::PowerOn => Row::site(Effect::PowersOn)
-                .by(&["On", "ForceOn"])
-                .activating(OF_POWER),
+            Self::ResetBmc => Row::site(Effect::RestartsBmc),
+            Self::PowerOn => Row::site(Effect::PowersOn).by(&["On", "ForceOn"]),
             Self::ShutdownGracefully => Row::site(Effect::TakesPower).by(&["GracefulShutdown"]),
             Self::ForceOff => Row::site(Effect::TakesPower).by(&["ForceOff"]),
-            Self::RestartCard => Row::site(Effect::TakesPower).activating(OF_ALL),
-            Self::Unrecognized(_) => Row::site(Effect::Unknown).activating(OF_ALL),
+            Self::RestartCard => Row::site(Effect::TakesPower),
+            Self::Unrecognized(_) => Row::site(Effect::Unknown),
         }
     }
 

@@ -94,9 +94,6 @@ open_enum! {
         Partly,
         /// The executor cannot say. Observation must.
         Unknown,
-        /// All of it was sent and accepted, and nothing that can be read shows whether it happened. That is
-        /// no proof: what follows from it is.
-        Sent,
     }
 }
 

@@ -1,7 +1,5 @@
 //! `DpuHost`: one server, the unit of planning, locking and disruption.
 
-mod history;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube_derive::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -9,10 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bmc::{BmcEndpoint, LocalRef, MachineIdentity};
 use crate::boot_policy::{HoldMechanism, OnInstallFailure};
-use crate::directive::{ActivatedBy, Directive, ImageFacts, Step, WorkOrder};
+use crate::directive::{ActivatedBy, Directive, ImageFacts, OutcomeKind, Step, WorkOrder};
 use crate::open_enum::open_enum;
-
-pub use history::{FailedDirective, FinishedDirective};
 
 /// One server and what may be done to it. Its status is the truth of the whole
 /// power domain: hold, directives, armed effects, attempts.
@@ -723,6 +719,46 @@ pub struct NamedImage {
     pub name: String,
     /// What it is.
     pub image: ImageFacts,
+}
+
+/// A directive that did not do what it should, and how often in a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedDirective {
+    /// What it asked for, and of what: `PowerOn dpu/card1`.
+    #[schemars(length(max = 300))]
+    pub what: String,
+    /// How often in a row.
+    pub times: i64,
+    /// The last time.
+    pub at: Time,
+    /// Since when its executor has been putting it off, because something else went on or could
+    /// not be looked at. That is no failure, and is not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put_off_since: Option<Time>,
+    /// Why, where that is known.
+    #[schemars(length(max = 512))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// One line of history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FinishedDirective {
+    /// The directive's number.
+    pub seq: i64,
+    /// What it asked for, and of what: `PowerOn dpu/card1`.
+    #[schemars(length(max = 300))]
+    pub what: String,
+    /// How it ended.
+    pub outcome: OutcomeKind,
+    /// Why, where that is not plain.
+    #[schemars(length(max = 512))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// When its end was concluded.
+    pub at: Time,
 }
 
 /// Where a card goes back to.

@@ -210,11 +210,6 @@ pub struct Outcome {
     #[schemars(length(max = 1024))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Nothing was sent, because the machine must be left alone for a while: as long as this. It is put
-    /// off until then, and no failure.
-    #[schemars(range(min = 1, max = 3600))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_after_seconds: Option<i64>,
 }
 
 open_enum! {

@@ -62,9 +62,8 @@ impl PowerAction {
         }
     }
 
-    /// The power state that the action leads to and that reading can show. A restart shows none: the
-    /// machine was on before.
-    pub fn leads_to(self) -> Option<PowerState> {
+    /// The power state that the action leads to and that reading can show.
+    pub(crate) fn leads_to(self) -> Option<PowerState> {
         match self {
             Self::On => Some(PowerState::On),
             Self::GracefulShutdown | Self::ForceOff => Some(PowerState::Off),

@@ -183,17 +183,6 @@ pub enum BmcError {
         /// The state.
         state: String,
     },
-    /// The power state is about to change, or was not read, so that a request would be lost or mean
-    /// nothing. Nothing was sent, and it is no failure: the same may be asked for later.
-    #[error("{action} was not sent to {address} now: {why}")]
-    PowerUnsettled {
-        /// The address.
-        address: String,
-        /// The action.
-        action: &'static str,
-        /// The state, or why there is none.
-        why: String,
-    },
     /// The boot stage lets nobody take the machine down, or cannot be told. Nothing was sent.
     #[error("{action} was not sent to {address}: {why}")]
     StageForbids {
@@ -289,7 +278,6 @@ impl BmcError {
             | Self::Stranger { .. }
             | Self::NotOffered { .. }
             | Self::WrongPowerState { .. }
-            | Self::PowerUnsettled { .. }
             | Self::StageForbids { .. }
             | Self::SlotOccupied { .. }
             | Self::Refused { .. }
@@ -319,7 +307,6 @@ impl BmcError {
             Self::Stranger { .. } => "IdentityMismatch",
             Self::NotOffered { .. } => "NotOffered",
             Self::WrongPowerState { .. } => "WrongPowerState",
-            Self::PowerUnsettled { .. } => "PowerUnsettled",
             Self::StageForbids { .. } => "StageForbids",
             Self::SlotOccupied { .. } => "SlotOccupied",
             Self::Refused { .. } => "Refused",
@@ -379,9 +366,6 @@ impl BmcError {
                 "Use another method that this platform offers, or update the BMC's firmware."
             }
             Self::WrongPowerState { .. } => "Bring the machine to the other power state first.",
-            Self::PowerUnsettled { .. } => {
-                "Wait; it is tried again by itself. If this lasts, look at the machine's console and restart its BMC."
-            }
             Self::StageForbids { .. } => {
                 "Wait until the stage has ended; the stage is read again before the next try."
             }

@@ -24,7 +24,6 @@ mod effect;
 mod error;
 mod explore;
 mod facts;
-mod gaps;
 mod identity;
 mod link;
 mod network;
@@ -56,7 +55,6 @@ pub use facts::{
     Capabilities, Capability, Channel, ImageUrl, Manager, MediaSlot, Offer, PowerRestorePolicy,
     PowerState, Reading, Service, SystemGlance, SystemIdentity, TrustInForce,
 };
-pub use gaps::{PowerGaps, card_gaps, host_gaps};
 pub use identity::{ExpectedIdentity, IdentityField, IdentityMismatch, prove_identity};
 pub use network::AllowedNetworks;
 pub use port::{Bmc, Updater};

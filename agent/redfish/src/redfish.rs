@@ -8,7 +8,6 @@ mod manager;
 mod media;
 mod observe;
 mod power;
-mod reset;
 mod update;
 
 use std::fmt;

@@ -19,8 +19,6 @@ use lockstep_crds::inventory::{CapabilityRecord, InstallMethod, Probed};
 use lockstep_crds::observed::{BootStage, Offer};
 use lockstep_crds::report::MachineRole;
 
-use crate::gaps::PowerGaps;
-
 /// Every table, the first that fits counts; those that fit more come later.
 const ALL: &[&Vendor] = &[
     &bluefield::BLUEFIELD_2,
@@ -75,10 +73,6 @@ pub(crate) struct Vendor {
     pub(crate) option_roms: Option<(&'static str, &'static str)>,
     /// The longest that it can be held in its firmware, in seconds, and what says so.
     pub(crate) hold_ceiling: Option<(i64, &'static str)>,
-    /// How long it is left alone between two power commands.
-    pub(crate) power_gaps: PowerGaps,
-    /// Whether one that is paused answers `On` with success, does nothing, and takes `ForceRestart`.
-    pub(crate) paused_needs_restart: bool,
 }
 
 /// Card or host.

@@ -3,16 +3,15 @@
 use std::fs::File;
 
 use lockstep_crds::directive::{ActionKind, Directive};
-use lockstep_redfish::{BootOverride, ImageUrl, PowerAction, PowerRestorePolicy};
+use lockstep_redfish::{BootOverride, ImageUrl, PowerAction, PowerRestorePolicy, PowerState};
 use tokio::time::Instant;
 
 use crate::site::execute::{End, Port, who_is_meant};
-use crate::site::gaps::Command;
 use crate::site::install::partly;
 use crate::site::judge::Refusal;
 use crate::site::offer::of_the_host;
 use crate::site::order::{Access, Order, OrderState};
-use crate::site::plan::{is_down, policy_to_change};
+use crate::site::plan::{is_down, is_power, policy_to_change};
 use crate::site::update::Given;
 use crate::site::worker::Worker;
 
@@ -253,11 +252,8 @@ impl Worker {
             ActionKind::PowerOn => PowerAction::On,
             // It is powered off and on afterwards.
             ActionKind::ShutdownGracefully if directive.action.component.is_some() => {
-                let action = PowerAction::GracefulShutdown;
-                let call = async move { bmc.power(action).await };
-                return self
-                    .noted(Command::Power(action), call, settled, is_down)
-                    .await;
+                let call = bmc.power(PowerAction::GracefulShutdown);
+                return self.step(call, settled, is_down).await;
             }
             ActionKind::ShutdownGracefully => PowerAction::GracefulShutdown,
             ActionKind::ForceOff => PowerAction::ForceOff,
@@ -314,6 +310,15 @@ impl Worker {
         self.power(power, bmc, settled).await
     }
 
+    async fn power(&mut self, action: PowerAction, bmc: Port, settled: Instant) -> End {
+        let wanted = match action {
+            PowerAction::On | PowerAction::ForceRestart | PowerAction::PowerCycle => PowerState::On,
+            PowerAction::GracefulShutdown | PowerAction::ForceOff => PowerState::Off,
+        };
+        self.step(bmc.power(action), settled, |facts| is_power(facts, &wanted))
+            .await
+    }
+
     async fn release(
         &mut self,
         directive: &Directive,
@@ -349,7 +354,7 @@ impl Worker {
                         refusal.message
                     ));
                 }
-                End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_) => return end,
+                End::Failed(_) | End::Partly(_) | End::Unknown(_) => return end,
             }
         }
         if directive.action.power_on != Some(true) {
@@ -361,9 +366,7 @@ impl Worker {
         };
         match self.power(PowerAction::On, bmc, settled).await {
             End::Done(how) => End::Done(how.or(note)),
-            end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_)) => {
-                partly(end, sent)
-            }
+            end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => partly(end, sent),
         }
     }
 

@@ -243,7 +243,7 @@ impl Worker {
                     before.join(", ")
                 ))
             })),
-            End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_) => end,
+            End::Failed(_) | End::Partly(_) | End::Unknown(_) => end,
         }
     }
 

@@ -15,7 +15,6 @@ use crate::pxe::book::Book;
 use crate::site::attended::Attended;
 use crate::site::bundle::Bundle;
 use crate::site::calls::Dial;
-use crate::site::gaps::PowerBook;
 use crate::site::glances::Glances;
 use crate::site::inventories::Inventories;
 use crate::site::orders::OrderBook;
@@ -38,8 +37,6 @@ pub struct Site {
     pub pxe: Option<Book>,
     /// The work orders.
     pub orders: OrderBook,
-    /// What was sent to the machines last.
-    pub power: PowerBook,
     /// Looks at hosts for the workers of their cards.
     pub glances: Glances,
     /// BMCs that their workers saw lately, for discovery.

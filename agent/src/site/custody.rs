@@ -8,9 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use lockstep_crds::directive::Expects;
-use lockstep_redfish::{Bmc, BmcError, EffectCertainty, PowerAction, PowerState, host_gaps};
+use lockstep_redfish::{Bmc, BmcError, EffectCertainty, PowerAction, PowerState};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -18,15 +17,11 @@ use crate::clock;
 use crate::durable::StateError;
 use crate::site::context::Site;
 use crate::site::expiry::{OrderDecision, Seen, decide, follow, is_due};
-use crate::site::gaps::{Command, PowerBook, Sent, not_before};
 use crate::site::inquiry::ask;
 use crate::site::judge::check_expects;
 use crate::site::order::{Order, OrderState};
 use crate::site::orders::{Listing, OrderBook};
-use crate::site::power::words as too_soon;
 
-/// What is said of a host to which nothing had to be sent, and that is not up.
-const ON_ITS_WAY: &str = "nothing was sent, because the host was on its way up by itself; it was not seen up yet, and is looked at again";
 /// Between looks at the orders.
 const TICK: Duration = Duration::from_secs(5);
 /// How long a host may take to be seen on.
@@ -47,8 +42,6 @@ pub enum Carried {
     NotUp(String),
     /// Nothing was sent that must not be repeated; it can be tried again.
     NotNow(String),
-    /// The same, and not before this time: its power was cut a moment ago.
-    NotBefore(Timestamp, String),
 }
 
 /// How far an attempt may go, and what it is.
@@ -67,7 +60,6 @@ pub struct Attempt {
 /// holds the order's lock.
 pub async fn carry_out(
     book: &OrderBook,
-    power: &PowerBook,
     order: &mut Order,
     bmc: &dyn Bmc,
     attempt: Attempt,
@@ -79,7 +71,7 @@ pub async fn carry_out(
     if let Err(refusal) = check_expects(&order.meant(), &facts) {
         return Ok(Carried::NotNow(refusal.message));
     }
-    let mut note_of_settings = None;
+    let mut note = None;
     let was_sent = order.state == OrderState::PoweringOn;
     if !was_sent {
         order.state = OrderState::Restoring;
@@ -90,7 +82,7 @@ pub async fn carry_out(
             Ok(_) => {}
             // A setting that the BMC will not take back must not keep a host off.
             Err(error @ (BmcError::Refused { .. } | BmcError::NotOffered { .. })) => {
-                note_of_settings = Some(format!(
+                note = Some(format!(
                     "PowerRestorePolicy was not put back: {}",
                     words(&error)
                 ));
@@ -100,52 +92,22 @@ pub async fn carry_out(
     }
     let is_on = facts.power.value() == Some(&PowerState::On);
     if !is_on && (!was_sent || attempt.again) {
-        let machine = &facts.identity;
-        // A note that cannot be read or written must not keep a host off.
-        let sent = power.last(machine).unwrap_or_else(|error| {
-            tracing::error!(host = order.host, "{error}");
-            Sent::default()
-        });
-        let now = clock::now().0;
-        let on = PowerAction::On;
-        if let Some(until) = not_before(&sent, on, host_gaps(machine), None, now) {
-            return Ok(Carried::NotBefore(until, too_soon(on, until)));
-        }
         order.state = OrderState::PoweringOn;
         order.leads_to = Some(attempt.released);
         book.put(order)?;
-        let note = power
-            .begin(machine, Command::Power(on))
-            .unwrap_or_else(|error| {
-                tracing::error!(host = order.host, "{error}");
-                None
-            });
-        let done = bmc.power(on).await;
-        if let Some(note) = note {
-            note.end(&done);
-        }
-        // Certainly not sent, so it may be tried again.
-        let unsent = match done {
-            Err(error) if error.effect() == EffectCertainty::None => Some(words(&error)),
-            Ok(effect) if !effect.sent => Some(ON_ITS_WAY.to_owned()),
-            Ok(_) | Err(_) => None,
-        };
-        if let Some(why) = unsent {
+        if let Err(error) = bmc.power(PowerAction::On).await
+            && error.effect() == EffectCertainty::None
+        {
+            // Certainly not sent, so it may be tried again.
             order.state = OrderState::Restoring;
-            order.leads_to = None;
             book.put(order)?;
-            if !is_up(bmc, &order.meant(), attempt.up_within).await {
-                return Ok(Carried::NotNow(why));
-            }
-            order.state = attempt.released;
-            book.put(order)?;
-            return Ok(Carried::Released(note_of_settings));
+            return Ok(Carried::NotNow(words(&error)));
         }
     }
     if is_up(bmc, &order.meant(), attempt.up_within).await {
         order.state = attempt.released;
         book.put(order)?;
-        return Ok(Carried::Released(note_of_settings));
+        return Ok(Carried::Released(note));
     }
     Ok(Carried::NotUp(
         "power-on was sent once, and the host was not seen to come up; it is not sent again"
@@ -325,8 +287,7 @@ impl Custodian {
             again: false,
             up_within: UP_WITHIN,
         };
-        let power = &self.site.power;
-        let carried = carry_out(&book, power, &mut order, bmc.as_ref(), attempt).await;
+        let carried = carry_out(&book, &mut order, bmc.as_ref(), attempt).await;
         bmc.close().await;
         match carried? {
             Carried::Released(note) => {
@@ -340,12 +301,6 @@ impl Custodian {
             Carried::NotNow(why) => {
                 tracing::error!(%host, "not released yet: {why}");
                 self.pause(host);
-            }
-            Carried::NotBefore(until, why) => {
-                tracing::warn!(%host, "not released yet: {why}");
-                let left = clock::until(until);
-                self.pauses
-                    .insert(host.to_owned(), (0, Instant::now() + left));
             }
         }
         Ok(())
@@ -383,23 +338,19 @@ mod tests {
         up_within: Duration::ZERO,
     };
 
-    /// A state folder, its orders, and what was sent to machines.
-    fn book() -> (tempfile::TempDir, OrderBook, PowerBook) {
+    fn book() -> (tempfile::TempDir, OrderBook) {
         let dir = tempfile::tempdir().unwrap();
         let book = OrderBook::open(dir.path()).unwrap();
         book.put(&order()).unwrap();
-        let power = PowerBook::open(dir.path()).unwrap();
-        (dir, book, power)
+        (dir, book)
     }
 
     #[tokio::test]
     async fn settings_come_back_before_the_host_comes_up() {
-        let (_dir, book, power) = book();
+        let (_dir, book) = book();
         let bmc = FakeBmc::default();
         let mut order = order();
-        let carried = carry_out(&book, &power, &mut order, &bmc, NOW)
-            .await
-            .unwrap();
+        let carried = carry_out(&book, &mut order, &bmc, NOW).await.unwrap();
         assert_eq!(carried, Carried::Released(None));
         assert_eq!(bmc.effects(), ["restore LastState", "power On"]);
         let kept = book.get("h1").unwrap().unwrap();
@@ -408,38 +359,32 @@ mod tests {
 
     #[tokio::test]
     async fn a_host_that_is_up_is_not_powered_on() {
-        let (_dir, book, power) = book();
+        let (_dir, book) = book();
         let bmc = FakeBmc::default();
         bmc.set(|facts| facts.power = Reading::Read(PowerState::On));
-        let carried = carry_out(&book, &power, &mut order(), &bmc, NOW)
-            .await
-            .unwrap();
+        let carried = carry_out(&book, &mut order(), &bmc, NOW).await.unwrap();
         assert_eq!(carried, Carried::Released(None));
         assert_eq!(bmc.effects(), ["restore LastState"]);
     }
 
     #[tokio::test]
     async fn a_stranger_gets_nothing() {
-        let (_dir, book, power) = book();
+        let (_dir, book) = book();
         let bmc = FakeBmc::default();
         let mut order = order();
         order.expects.identity.serial_number = Some("other".to_owned());
-        let carried = carry_out(&book, &power, &mut order, &bmc, NOW)
-            .await
-            .unwrap();
+        let carried = carry_out(&book, &mut order, &bmc, NOW).await.unwrap();
         assert!(matches!(carried, Carried::NotNow(_)), "{carried:?}");
         assert!(bmc.effects().is_empty());
     }
 
     #[tokio::test]
     async fn a_stranger_that_is_on_does_not_pass_for_the_host() {
-        let (_dir, book, power) = book();
+        let (_dir, book) = book();
         let bmc = FakeBmc::default();
         bmc.becomes_a_stranger_when_powered_on();
         let mut order = order();
-        let carried = carry_out(&book, &power, &mut order, &bmc, NOW)
-            .await
-            .unwrap();
+        let carried = carry_out(&book, &mut order, &bmc, NOW).await.unwrap();
         assert!(matches!(carried, Carried::NotUp(_)), "{carried:?}");
         assert_eq!(bmc.effects(), ["restore LastState", "power On"]);
         let kept = book.get("h1").unwrap().unwrap();
@@ -448,87 +393,27 @@ mod tests {
 
     #[tokio::test]
     async fn power_on_is_not_sent_again_after_a_crash_unless_a_person_says_so() {
-        let (_dir, book, power) = book();
+        let (_dir, book) = book();
         let bmc = FakeBmc::default();
         let mut order = order();
         order.state = OrderState::PoweringOn;
-        let carried = carry_out(&book, &power, &mut order, &bmc, NOW)
-            .await
-            .unwrap();
+        let carried = carry_out(&book, &mut order, &bmc, NOW).await.unwrap();
         assert!(matches!(carried, Carried::NotUp(_)), "{carried:?}");
         assert_eq!(bmc.effects(), ["restore LastState"]);
         let again = Attempt { again: true, ..NOW };
-        let carried = carry_out(&book, &power, &mut order, &bmc, again)
-            .await
-            .unwrap();
+        let carried = carry_out(&book, &mut order, &bmc, again).await.unwrap();
         assert_eq!(carried, Carried::Released(None));
-    }
-
-    #[tokio::test]
-    async fn a_host_on_its_way_up_uses_no_order_up() {
-        let (_dir, book, power) = book();
-        let bmc = FakeBmc::default();
-        bmc.set(|facts| facts.power = Reading::Read(PowerState::PoweringOn));
-        let mut order = order();
-        let carried = carry_out(&book, &power, &mut order, &bmc, NOW)
-            .await
-            .unwrap();
-        assert!(matches!(carried, Carried::NotNow(_)), "{carried:?}");
-        assert_eq!(bmc.effects(), ["restore LastState"]);
-        assert_eq!(order.state, OrderState::Restoring);
-        // It did not get there.
-        bmc.set(|facts| facts.power = Reading::Read(PowerState::Off));
-        let mut order = book.get("h1").unwrap().unwrap();
-        let carried = carry_out(&book, &power, &mut order, &bmc, NOW)
-            .await
-            .unwrap();
-        assert_eq!(carried, Carried::Released(None));
-        assert!(bmc.effects().contains(&"power On".to_owned()));
     }
 
     #[tokio::test]
     async fn a_lost_reply_is_looked_for() {
-        let (_dir, book, power) = book();
+        let (_dir, book) = book();
         let bmc = FakeBmc::default();
         bmc.lose_replies(true);
         let mut order = order();
         order.previous_restore_policy = None;
-        let carried = carry_out(&book, &power, &mut order, &bmc, NOW)
-            .await
-            .unwrap();
+        let carried = carry_out(&book, &mut order, &bmc, NOW).await.unwrap();
         assert_eq!(carried, Carried::Released(None));
         assert_eq!(bmc.effects(), ["power On"]);
-    }
-
-    #[tokio::test]
-    async fn a_host_whose_power_was_cut_a_moment_ago_is_left_alone_first() {
-        let (dir, book, power) = book();
-        let bmc = FakeBmc::default();
-        let machine = bmc.observe().await.unwrap().identity;
-        let cut = Command::Power(PowerAction::ForceOff);
-        // Whoever cut it died over it; the note is on disk.
-        drop(power.begin(&machine, cut).unwrap());
-        let mut order = order();
-        let carried = carry_out(&book, &power, &mut order, &bmc, NOW)
-            .await
-            .unwrap();
-        let Carried::NotBefore(until, why) = carried else {
-            panic!("{carried:?}");
-        };
-        let left = clock::until(until);
-        assert!(left > Duration::from_secs(110) && left <= Duration::from_secs(121));
-        assert!(why.contains(&until.to_string()), "{why}");
-        assert_eq!(bmc.effects(), ["restore LastState"]);
-        assert_eq!(order.state, OrderState::Restoring, "it is tried again");
-        // Once that is over it comes up.
-        let later =
-            |at: jiff::Timestamp| serde_json::json!({"powerAt": at, "cutAt": at}).to_string();
-        let file = dir.path().join("power/serial-sn1.json");
-        std::fs::write(file, later(until - jiff::SignedDuration::from_secs(300))).unwrap();
-        let carried = carry_out(&book, &power, &mut order, &bmc, NOW)
-            .await
-            .unwrap();
-        assert_eq!(carried, Carried::Released(None));
-        assert_eq!(bmc.effects().last().unwrap(), "power On");
     }
 }

@@ -24,7 +24,6 @@ use crate::site::glances::PATIENCE;
 use crate::site::journal::restarted;
 use crate::site::judge::{self, Refusal, Standing};
 use crate::site::plan::Plan;
-use crate::site::power::LeftAlone;
 use crate::site::worker::{Progress, Worker};
 
 /// Between looks for an effect.
@@ -33,9 +32,6 @@ const SETTLE_PAUSE: Duration = Duration::from_secs(3);
 /// How long the second request of an action may take to land once the first is seen: it changes
 /// a setting, or ejects.
 const SECOND_SETTLES: Duration = Duration::from_secs(60);
-
-/// Seconds for which a machine is left alone that is on its way up or down.
-const POWER_SETTLES: i64 = 15;
 
 /// How one step, or a whole action, ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,30 +44,32 @@ pub(crate) enum End {
     Partly(Refusal),
     /// Nothing tells what became of it.
     Unknown(Refusal),
-    /// It was accepted, and the BMC has nothing to read it back from; with what a person should know.
-    Sent(String),
 }
 
 impl End {
     pub(crate) fn outcome(self) -> Outcome {
-        let ended = |result, message: Option<String>| Outcome {
-            result,
-            reason: None,
-            message: message.map(|text| condition::truncated(&text)),
-            retry_after_seconds: None,
-        };
-        let (result, refusal) = match self {
-            Self::Done(message) => return ended(OutcomeKind::Done, message),
-            Self::Sent(message) => return ended(OutcomeKind::Sent, Some(message)),
-            Self::Failed(refusal) => (OutcomeKind::Failed, refusal),
-            Self::Partly(refusal) => (OutcomeKind::Partly, refusal),
-            Self::Unknown(refusal) => (OutcomeKind::Unknown, refusal),
+        let (result, reason, message) = match self {
+            Self::Done(message) => (OutcomeKind::Done, None, message),
+            Self::Failed(refusal) => (
+                OutcomeKind::Failed,
+                Some(refusal.reason),
+                Some(refusal.message),
+            ),
+            Self::Partly(refusal) => (
+                OutcomeKind::Partly,
+                Some(refusal.reason),
+                Some(refusal.message),
+            ),
+            Self::Unknown(refusal) => (
+                OutcomeKind::Unknown,
+                Some(refusal.reason),
+                Some(refusal.message),
+            ),
         };
         Outcome {
             result,
-            reason: Some(refusal.reason),
-            message: Some(condition::truncated(&refusal.message)),
-            retry_after_seconds: refusal.retry_after_seconds,
+            reason,
+            message: message.map(|text| condition::truncated(&text)),
         }
     }
 }
@@ -84,11 +82,7 @@ fn is_too_late(directive: &Directive, now: Timestamp) -> bool {
 
 /// The words for a failed call.
 pub(super) fn refusal_of(error: &BmcError) -> Refusal {
-    let refusal = Refusal::new(error.category(), format!("{error}. {}", error.remedy()));
-    if matches!(error, BmcError::PowerUnsettled { .. }) {
-        return refusal.put_off(POWER_SETTLES);
-    }
-    refusal
+    Refusal::new(error.category(), format!("{error}. {}", error.remedy()))
 }
 
 impl Worker {
@@ -117,14 +111,6 @@ impl Worker {
                 };
             }
             Ok(Plan::Act) => {}
-        }
-        match self.left_alone(directive) {
-            Ok(None) => {}
-            Ok(Some(left)) if left.is_brief(directive, clock::now().0) => {
-                return Ok(Progress::Later);
-            }
-            Ok(Some(left)) => return self.conclude(directive, End::Failed(left.refusal)),
-            Err(refusal) => return self.conclude(directive, End::Failed(refusal)),
         }
         if self.ending.is_cancelled() {
             return Ok(Progress::Later);
@@ -179,9 +165,7 @@ impl Worker {
         }
         let checked = self
             .check(directive)
-            .and_then(|facts| self.plan(directive, &facts).map(|_| ()))
-            .and_then(|()| self.left_alone(directive))
-            .and_then(|left| left.map_or(Ok(()), |left| Err(left.refusal)));
+            .and_then(|facts| self.plan(directive, &facts).map(|_| ()));
         let bmc = match checked.and_then(|()| self.may_go_on()) {
             Ok(bmc) => bmc,
             Err(refusal) => return Ok(End::Failed(refusal)),
@@ -256,14 +240,6 @@ impl Worker {
         Ok(facts)
     }
 
-    /// Whether the machine, as it was seen last, is left alone still.
-    fn left_alone(&self, directive: &Directive) -> Result<Option<LeftAlone>, Refusal> {
-        match &self.facts {
-            Some(facts) => self.is_left_alone(directive, facts),
-            None => Ok(None),
-        }
-    }
-
     fn conclude(&mut self, directive: &Directive, end: End) -> anyhow::Result<Progress> {
         let outcome = end.outcome();
         tracing::info!(
@@ -295,10 +271,9 @@ impl Worker {
             Ok(effect) => match effect.confirmation {
                 Confirmation::Confirmed => End::Done(None),
                 Confirmation::Differs(how) => End::Done(Some(how)),
-                Confirmation::NotObservable => End::Sent(
-                    "the BMC accepted the request and shows nothing to read its effect back from; what follows from it tells"
-                        .to_owned(),
-                ),
+                Confirmation::NotObservable => End::Done(Some(
+                    "the BMC shows nothing to read it back from".to_owned(),
+                )),
                 Confirmation::NotSeen => {
                     if self.is_seen_until(settled, seen).await {
                         End::Done(None)
@@ -379,9 +354,7 @@ impl Worker {
             let end = End::Done(Some(told.to_owned()));
             match self.finish_interrupted(&directive, end).await {
                 End::Done(_) => restarted(OutcomeKind::Done, told),
-                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_)) => {
-                    end.outcome()
-                }
+                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => end.outcome(),
             }
         } else if half {
             restarted(

@@ -36,7 +36,6 @@ struct State {
     inert: bool,
     refuses: bool,
     swaps: bool,
-    unsettled: bool,
     http: HttpBoot,
     updates: FakeUpdates,
     entries: Option<BootEntries>,
@@ -121,7 +120,6 @@ impl Default for FakeBmc {
                 inert: false,
                 refuses: false,
                 swaps: false,
-                unsettled: false,
                 http: HttpBoot::Set,
                 updates: FakeUpdates::default(),
                 entries: None,
@@ -171,11 +169,6 @@ impl FakeBmc {
     /// It refuses every change.
     pub(crate) fn refuse(&self, refuses: bool) {
         self.state.lock().unwrap().refuses = refuses;
-    }
-
-    /// Its machine is on its way up or down by the time that a power action reaches it.
-    pub(crate) fn unsettle(&self, unsettled: bool) {
-        self.state.lock().unwrap().unsettled = unsettled;
     }
 
     /// What it makes of HTTP boot from a URL.
@@ -439,22 +432,11 @@ impl Bmc for FakeBmc {
     }
 
     async fn power(&self, action: PowerAction) -> Result<Effect, BmcError> {
-        if self.state.lock().unwrap().unsettled {
-            return Err(BmcError::PowerUnsettled {
-                address: "fake".to_owned(),
-                action: action.reset_type(),
-                why: "its power state is PoweringOff".to_owned(),
-            });
-        }
-        let comes = Reading::Read(PowerState::PoweringOn);
-        if action == PowerAction::On && self.state.lock().unwrap().facts.power == comes {
-            return Ok(Effect {
-                sent: false,
-                confirmation: Confirmation::NotSeen,
-            });
-        }
         let what = format!("power {}", action.reset_type());
-        let state = action.leads_to().unwrap_or(PowerState::On);
+        let state = match action {
+            PowerAction::On | PowerAction::ForceRestart | PowerAction::PowerCycle => PowerState::On,
+            PowerAction::GracefulShutdown | PowerAction::ForceOff => PowerState::Off,
+        };
         if state == PowerState::On {
             self.updates(|updates| updates.tasks.extend(updates.pending.take()));
         }

@@ -193,9 +193,7 @@ impl Worker {
         };
         match back {
             End::Done(_) => End::Failed(refusal),
-            End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_) => {
-                End::Partly(refusal)
-            }
+            End::Failed(_) | End::Partly(_) | End::Unknown(_) => End::Partly(refusal),
         }
     }
 

@@ -140,7 +140,7 @@ impl Worker {
         for old in outdated.into_iter().filter(|old| !old.same_as(url)) {
             match self.eject(&old, bmc, settled).await {
                 End::Done(_) => changed = true,
-                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_)) => {
+                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => {
                     return partly(end, changed);
                 }
             }
@@ -156,7 +156,7 @@ impl Worker {
             .await;
         let note = match inserted {
             End::Done(note) => note,
-            end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_)) => {
+            end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => {
                 return partly(end, changed);
             }
         };
@@ -180,9 +180,7 @@ impl Worker {
             .await;
         match set {
             End::Done(how) => End::Done(how.or(note)),
-            end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_)) => {
-                partly(end, true)
-            }
+            end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => partly(end, true),
         }
     }
 
@@ -212,9 +210,7 @@ impl Worker {
         if site.is_our_override(&name, &uid, &facts) {
             match self.restore_override(bmc, settled).await {
                 End::Done(how) => note = how,
-                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_)) => {
-                    return end;
-                }
+                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => return end,
             }
             changed = true;
         }
@@ -225,7 +221,7 @@ impl Worker {
                 changed |= site.our_http_uri(&uid, &facts).is_some();
                 note = note.or(how);
             }
-            end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_)) => {
+            end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => {
                 return partly(end, changed);
             }
         }
@@ -239,7 +235,7 @@ impl Worker {
                     changed = true;
                     note = note.or(how);
                 }
-                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_)) => {
+                end @ (End::Failed(_) | End::Partly(_) | End::Unknown(_)) => {
                     return partly(end, changed);
                 }
             }
@@ -359,6 +355,6 @@ fn is_back(wanted: &BootOverride, facts: &BmcFacts) -> bool {
 pub(super) fn partly(end: End, changed: bool) -> End {
     match end {
         End::Failed(refusal) if changed => End::Partly(refusal),
-        End::Done(_) | End::Failed(_) | End::Partly(_) | End::Unknown(_) | End::Sent(_) => end,
+        End::Done(_) | End::Failed(_) | End::Partly(_) | End::Unknown(_) => end,
     }
 }

@@ -196,7 +196,6 @@ pub fn restarted(result: OutcomeKind, message: &str) -> Outcome {
         result,
         reason: Some("ExecutorRestarted".to_owned()),
         message: Some(message.to_owned()),
-        retry_after_seconds: None,
     }
 }
 
@@ -218,7 +217,6 @@ mod tests {
             result,
             reason: None,
             message: None,
-            retry_after_seconds: None,
         }
     }
 

@@ -13,9 +13,6 @@ pub struct Refusal {
     pub reason: String,
     /// What, why, remedy.
     pub message: String,
-    /// It is no more than put off, for so long: the machine must be left alone meanwhile.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_after_seconds: Option<i64>,
 }
 
 impl Refusal {
@@ -24,16 +21,6 @@ impl Refusal {
         Self {
             reason: reason.to_owned(),
             message: message.into(),
-            retry_after_seconds: None,
-        }
-    }
-
-    /// The same, of what is put off for so many seconds and is no failure.
-    #[must_use]
-    pub fn put_off(self, seconds: i64) -> Self {
-        Self {
-            retry_after_seconds: Some(seconds),
-            ..self
         }
     }
 }

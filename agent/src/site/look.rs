@@ -428,7 +428,6 @@ fn reason_of(error: &BmcError) -> (&'static str, Passing) {
         | BmcError::ReadFailed { .. }
         | BmcError::BadAnswer { .. }
         | BmcError::WrongPowerState { .. }
-        | BmcError::PowerUnsettled { .. }
         | BmcError::StageForbids { .. }
         | BmcError::SlotOccupied { .. }
         | BmcError::Refused { .. }

@@ -24,7 +24,6 @@ pub mod expiry;
 #[cfg(test)]
 mod fake;
 mod fetches;
-pub mod gaps;
 pub mod glances;
 pub mod host_door;
 mod http_boot;
@@ -46,7 +45,6 @@ pub mod order;
 pub mod orders;
 mod override_note;
 mod plan;
-mod power;
 mod pull_secret;
 mod pxe_boot;
 mod recall;
@@ -100,7 +98,6 @@ use crate::site::calls::RedfishDial;
 use crate::site::context::Site;
 use crate::site::custody::Custodian;
 use crate::site::discovery::{Means, NetworkDoors};
-use crate::site::gaps::PowerBook;
 use crate::site::glances::Glances;
 use crate::site::host_door::Door;
 use crate::site::inventories::Inventories;
@@ -154,7 +151,6 @@ pub async fn run(config: SiteConfig, ending: CancellationToken) -> Result<()> {
             .map(|pxe| Book::open(&pxe.dir, &config.state_dir).context("pxe.dir"))
             .transpose()?,
         orders: OrderBook::open(&config.state_dir)?,
-        power: PowerBook::open(&config.state_dir)?,
         glances: Glances::default(),
         attended: Attended::default(),
         inventories: Inventories::default(),

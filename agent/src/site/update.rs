@@ -236,12 +236,15 @@ impl Worker {
         let system = Subject::of(&directive.action.kind) == Subject::System;
         let off = system && is_power(&facts, &PowerState::Off);
         if off {
-            let on = self.power(PowerAction::On, bmc, settled).await;
+            let on = self
+                .step(bmc.power(PowerAction::On), settled, |facts| {
+                    is_power(facts, &PowerState::On)
+                })
+                .await;
             if !matches!(on, End::Done(_)) {
                 // Whether it is on or not, no update was asked for.
                 return match on {
                     End::Unknown(refusal) => End::Partly(refusal),
-                    End::Sent(what) => End::Partly(Refusal::new("EffectNotSeen", what)),
                     end @ (End::Done(_) | End::Failed(_) | End::Partly(_)) => end,
                 };
             }
@@ -440,7 +443,6 @@ impl Worker {
                 result: OutcomeKind::Unknown,
                 reason: Some(refusal.reason),
                 message: Some(refusal.message),
-                retry_after_seconds: None,
             },
         };
         if let Err(error) = self.journal.end(directive, &outcome) {

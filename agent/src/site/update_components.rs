@@ -18,7 +18,6 @@ use crate::clock;
 use crate::site::calls::BmcPort;
 use crate::site::execute::{End, Port};
 use crate::site::fetches::MOST_FETCHES;
-use crate::site::gaps::Command;
 use crate::site::judge::Refusal;
 use crate::site::machine::{Care, MachineKey, MachineKind};
 use crate::site::plan::staged_image;
@@ -247,8 +246,6 @@ impl Worker {
 
     /// Restarts the BMC: whether it did shows in nothing but what it runs afterwards.
     pub(super) async fn reset_bmc(&mut self, bmc: Port, settled: Instant) -> End {
-        let call = async move { bmc.reset_bmc().await };
-        self.noted(Command::RestartBmc, call, settled, |_| false)
-            .await
+        self.step(bmc.reset_bmc(), settled, |_| false).await
     }
 }

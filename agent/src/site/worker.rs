@@ -398,12 +398,6 @@ impl Worker {
         keep_time(spec, self.writer.known())
     }
 
-    /// Since when the machine's BMC has been answering without a break.
-    pub(super) fn answers_since(&self) -> Option<jiff::Timestamp> {
-        let reachable = self.reachable.as_ref().filter(|reachable| reachable.ok);
-        reachable.map(|reachable| reachable.since.0)
-    }
-
     fn is_on(&self) -> bool {
         let power = self.bmc.as_ref().and_then(|bmc| bmc.power.as_ref());
         power == Some(&PowerState::On)

@@ -141,13 +141,11 @@ fn pause_after_failure(record: &DpuHostStatus, draft: &Draft, now: Timestamp) ->
         times,
         at,
         put_off_since,
-        put_off_until,
         message,
     } = failed_before(record, draft)?;
     let detail = message.as_deref().unwrap_or("no detail");
     if let Some(since) = put_off_since {
-        let until = put_off_until.as_ref().map(|until| until.0);
-        return put_off(what, detail, since.0, at.0, until, now);
+        return put_off(what, detail, since.0, at.0, now);
     }
     if *times >= DIRECTIVE_TRIES && draft.undoes() {
         let next = at.0 + UNDO_PAUSE;
@@ -192,11 +190,10 @@ fn put_off(
     detail: &str,
     since: Timestamp,
     last: Timestamp,
-    until: Option<Timestamp>,
     now: Timestamp,
 ) -> Option<Intent> {
     if last.duration_since(since) < PUT_OFF_PATIENCE {
-        let next = until.unwrap_or(last + PUT_OFF);
+        let next = last + PUT_OFF;
         return (now < next).then(|| {
             Intent::wait_until(
                 Reason::DirectiveFailed,

@@ -53,8 +53,14 @@ pub(crate) fn refused_by(
     kept: &CardRecord,
     action: &ActionKind,
 ) -> Option<String> {
-    let mut lets_run = action.row().lets_run.iter();
-    lets_run.find_map(|by| refused_to(by, view, card, kept, None))
+    let lets_run = [
+        (ActionKind::PowerOn, ActivatedBy::CardPowerCycle),
+        (ActionKind::ResetBmc, ActivatedBy::BmcReset),
+        (ActionKind::RestartCard, ActivatedBy::CardPowerCycle),
+        (ActionKind::RestartCard, ActivatedBy::BmcReset),
+    ];
+    let mut lets_run = lets_run.into_iter().filter(|(kind, _)| kind == action);
+    lets_run.find_map(|(_, by)| refused_to(&by, view, card, kept, None))
 }
 
 /// Why the host may be neither powered on, off nor reset where the slots of its cards go along with it: what

@@ -15,6 +15,7 @@ use crate::card;
 use crate::drift;
 use crate::failure;
 use crate::firmware_record;
+use crate::ledger;
 use crate::pxe;
 use crate::reach;
 use crate::repair;
@@ -386,9 +387,12 @@ fn was_staged(record: &DpuHostStatus, card: &CardView) -> bool {
     let mut history = record.history.iter().rev();
     let last = history.find(|entry| {
         let refused = entry.outcome == OutcomeKind::Failed;
-        entry.target() == machine && !(refused && entry.kind() == ActionKind::RestartCard)
+        ledger::is_about(&entry.what, &machine)
+            && !(refused && ledger::kind_of(&entry.what) == ActionKind::RestartCard)
     });
-    last.is_some_and(|last| last.outcome == OutcomeKind::Done && last.kind().arms_install())
+    last.is_some_and(|last| {
+        last.outcome == OutcomeKind::Done && ledger::kind_of(&last.what).arms_install()
+    })
 }
 
 fn notice_bmc(

@@ -506,7 +506,7 @@ pub(crate) fn begin(
 
 /// Whether the action lets firmware run that is written.
 fn activates(kind: &ActionKind) -> bool {
-    !kind.row().lets_run.is_empty()
+    matches!(kind, ActionKind::ResetBmc | ActionKind::PowerOn)
 }
 
 /// Takes back what was booked with a directive of which it is certain that nothing came.

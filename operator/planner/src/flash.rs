@@ -344,7 +344,7 @@ pub(crate) fn book(
         OutcomeKind::Unknown if told.is_some_and(is_done) => {
             firmware_record::written(kept, directive, now);
         }
-        OutcomeKind::Sent | OutcomeKind::Unknown | OutcomeKind::Unrecognized(_) => {
+        OutcomeKind::Unknown | OutcomeKind::Unrecognized(_) => {
             let hangs = !told.is_some_and(is_over);
             firmware_record::torn(view, kept, directive, hangs, (reason, said), now);
         }

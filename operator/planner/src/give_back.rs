@@ -103,9 +103,11 @@ pub(crate) fn is_awaited(
     kept: &CardRecord,
     now: Timestamp,
 ) -> bool {
-    let fails = kept.failed.as_ref().is_some_and(|failed| {
-        failed.times >= DIRECTIVE_TRIES && failed.kind() == ActionKind::PowerOn
-    });
+    let on = ActionKind::PowerOn.as_str();
+    let fails = kept
+        .failed
+        .as_ref()
+        .is_some_and(|failed| failed.times >= DIRECTIVE_TRIES && failed.what.starts_with(on));
     let stays = card.dpu.spec.paused && !card::is_going(view, card);
     view.card_bmc(card, now).is_some()
         && !fails

@@ -26,7 +26,7 @@ use crate::give_back;
 use crate::push;
 use crate::road;
 use crate::slot_power;
-use crate::standing::{PutOff, Standing, put_off, standing};
+use crate::standing::{Standing, is_put_off, standing};
 use crate::view::{CardView, View};
 use crate::waiting_firmware;
 use crate::wipe;
@@ -45,8 +45,6 @@ const CLOCKS: RangeInclusive<i64> = 946_684_800..=16_725_225_600;
 const LONGEST_SETTLE: i64 = 604_800;
 /// Most that anything is counted to.
 const MOST: i64 = 1 << 53;
-/// What is put off for longer than this is tried again no sooner than after as long.
-const BRIEF: SignedDuration = SignedDuration::from_secs(60);
 /// Longest message, in characters, kept of a directive or an install that ended.
 const MESSAGE: usize = 240;
 
@@ -138,10 +136,7 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
         .map(|card| &card.failed)
         .chain([&record.failed])
         .flatten()
-        .flat_map(|failed| {
-            let put_off = [&failed.put_off_since, &failed.put_off_until];
-            std::iter::once(&failed.at).chain(put_off.into_iter().flatten())
-        })
+        .flat_map(|failed| std::iter::once(&failed.at).chain(&failed.put_off_since))
         .chain(of_installs);
     let of_cards = record
         .cards
@@ -209,11 +204,8 @@ fn no_clock(record: &DpuHostStatus) -> Option<String> {
         .flat_map(|card| {
             let components = card.components.iter().map(|one| one.attempts);
             let repairs = card.repairs.iter().map(|repairs| repairs.begun);
-            let failed = card.failed.iter().map(|failed| failed.times);
-            let begun = components.chain(repairs).chain([card.attempts]);
-            begun.chain(failed)
+            components.chain(repairs).chain([card.attempts])
         })
-        .chain(record.failed.iter().map(|failed| failed.times))
         .chain([record.seq])
         .find(|count| !(0..=MOST).contains(count))
         .map(|count| format!("the number {count}"));
@@ -244,16 +236,21 @@ pub fn what(directive: &Directive) -> String {
 
 /// The same name before there is a directive.
 pub(crate) fn named(action: &ActionKind, target: &TargetKind, name: &str) -> String {
-    format!("{action} {}", machine(target, name))
-}
-
-/// `dpu/card1`: how a machine is named there.
-pub(crate) fn machine(kind: &TargetKind, name: &str) -> String {
-    let kind = match kind {
+    let kind = match target {
         TargetKind::Card => "dpu",
         TargetKind::Host | TargetKind::Unrecognized(_) => "dpuhost",
     };
-    format!("{kind}/{name}")
+    format!("{action} {kind}/{name}")
+}
+
+/// What such a name says was done.
+pub(crate) fn kind_of(what: &str) -> ActionKind {
+    ActionKind::from(what.split_once(' ').map_or(what, |(kind, _)| kind))
+}
+
+/// Whether a line of history is about that machine.
+pub(crate) fn is_about(what: &str, machine: &str) -> bool {
+    what.split_once(' ').is_some_and(|(_, of)| of == machine)
 }
 
 /// Concludes every open directive that has ended and books its effects.
@@ -263,20 +260,18 @@ pub fn conclude(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
         match standing(view, &directive, now) {
             Standing::Open => record.directives.push(directive),
             Standing::Ended(outcome, message) => {
-                let message = if is_taken(&outcome) {
+                let message = if outcome == OutcomeKind::Done {
                     message
                 } else {
                     fetch::beside(view, &directive, message, now)
                 };
                 let message = message.map(|text| shortened(&text));
                 book(view, record, &directive, &outcome, now);
-                let put_off = put_off(view, &directive);
+                let put_off = is_put_off(view, &directive);
                 tally(record, &directive, &outcome, message.clone(), put_off, now);
                 record.history.push(FinishedDirective {
                     seq: directive.seq,
                     what: what(&directive),
-                    kind: Some(directive.action.kind),
-                    target: Some(machine(&directive.target.kind, &directive.target.name)),
                     outcome,
                     message,
                     at: Time(now),
@@ -290,11 +285,16 @@ pub fn conclude(view: &View, record: &mut DpuHostStatus, now: Timestamp) {
 /// Forgets the oldest, but not when a machine was last asked to shut down, as long as
 /// nothing was tried with it since: it would be asked again, and again.
 fn forget_history(record: &mut DpuHostStatus) {
+    let asked = ActionKind::ShutdownGracefully.as_str();
     while record.history.len() > HISTORY {
         let pending = |index: usize, entry: &FinishedDirective| {
-            let mut later = record.history[index + 1..].iter();
-            entry.kind() == ActionKind::ShutdownGracefully
-                && !later.any(|later| later.target() == entry.target())
+            let machine = entry
+                .what
+                .split_once(' ')
+                .map_or("", |(_, machine)| machine);
+            let later = &record.history[index + 1..];
+            entry.what.starts_with(asked)
+                && !later.iter().any(|entry| is_about(&entry.what, machine))
         };
         let oldest = record
             .history
@@ -310,12 +310,6 @@ fn forget_history(record: &mut DpuHostStatus) {
     }
 }
 
-/// Whether the machine did what it was asked, or took it and shows nothing: no failure of the directive.
-/// Whether anything came of the latter is judged by what follows.
-fn is_taken(outcome: &OutcomeKind) -> bool {
-    matches!(outcome, OutcomeKind::Done | OutcomeKind::Sent)
-}
-
 /// Counts failures in a row of one directive on one machine. A success of another
 /// directive in between does not end the row: two that undo each other must end too.
 fn tally(
@@ -323,7 +317,7 @@ fn tally(
     directive: &Directive,
     outcome: &OutcomeKind,
     message: Option<String>,
-    put_off: Option<PutOff>,
+    is_put_off: bool,
     now: Timestamp,
 ) {
     let what = what(directive);
@@ -331,7 +325,7 @@ fn tally(
         return;
     };
     let same = slot.as_ref().filter(|failed| failed.what == what);
-    if is_taken(outcome) {
+    if *outcome == OutcomeKind::Done {
         if same.is_some() {
             *slot = None;
         }
@@ -339,8 +333,8 @@ fn tally(
     }
     let before = same.map_or(0, |failed| failed.times);
     // What was put off until something else has ended is no failure.
-    let times = before + i64::from(put_off.is_none());
-    let put_off_since = put_off.map(|_| {
+    let times = before + i64::from(!is_put_off);
+    let put_off_since = is_put_off.then(|| {
         // One of another day is another wait.
         let earlier = same.filter(|failed| now < failed.at.0 + LONGEST_REST);
         let earlier = earlier.and_then(|failed| failed.put_off_since.clone());
@@ -350,13 +344,7 @@ fn tally(
         times,
         what,
         at: Time(now),
-        put_off_since: put_off_since.clone(),
-        put_off_until: put_off.and_then(|told| told.for_so_long).map(|pause| {
-            let lasts = put_off_since
-                .as_ref()
-                .is_some_and(|since| since.0 + BRIEF <= now);
-            Time(now + if lasts { pause.max(BRIEF) } else { pause })
-        }),
+        put_off_since,
         message,
     });
     if times >= DIRECTIVE_TRIES

@@ -47,7 +47,6 @@ mod plan;
 pub mod project;
 mod push;
 mod pxe;
-pub mod quiet;
 pub mod reach;
 pub mod reason;
 mod repair;

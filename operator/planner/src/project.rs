@@ -5,9 +5,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use lockstep_crds::condition::{self, READY};
+use lockstep_crds::condition::{self, READY, RECONCILING};
 use lockstep_crds::directive::Step;
-use lockstep_crds::host::{CardRecord, HoldState, ReleaseReason};
+use lockstep_crds::host::{CardRecord, HeldBy, HoldState, ReleaseReason};
 use lockstep_crds::{DpuHostStatus, DpuStatus, FINALIZER, Phase};
 
 use crate::arriving::arriving;
@@ -20,7 +20,6 @@ use crate::inspection;
 use crate::intent::{Intent, TaintStep};
 use crate::ledger;
 use crate::plan::Verdict;
-use crate::quiet::{self, WORKING};
 use crate::reason::Reason;
 use crate::repair;
 use crate::roll_back;
@@ -36,6 +35,9 @@ use crate::view::{CardView, View};
 use crate::whole_card;
 use crate::wipe;
 
+/// Reason of `Reconciling` while directives are carried out.
+const WORKING: &str = "Working";
+
 /// Completes a plan from what was decided.
 pub(crate) fn finish(
     view: &View,
@@ -46,11 +48,11 @@ pub(crate) fn finish(
 ) -> Plan {
     let generation = view.host.metadata.generation;
     let stands = before.observed_generation == generation
-        && quiet::is_announced(before)
-        && quiet::is_quiet(&verdict.decision)
-        && quiet::only_repeatable(before, &record);
+        && is_announced(before)
+        && is_quiet(&verdict.decision)
+        && only_repeatable(before, &record);
     let says_nothing = !verdict.awaits_inspection
-        && (stands || quiet::is_unannounced(view, before, &verdict.decision, now));
+        && (stands || is_unannounced(view, before, &verdict.decision, now));
     let host_status = if says_nothing {
         before.clone()
     } else {
@@ -97,6 +99,69 @@ pub(crate) fn finish(
         finalizers,
         taints,
     }
+}
+
+/// A host that has only just been made and waits for first facts: the next word,
+/// a moment later, is worth more than "wait".
+fn is_unannounced(
+    view: &View,
+    before: &DpuHostStatus,
+    decision: &Decision,
+    now: Timestamp,
+) -> bool {
+    *before == DpuHostStatus::default()
+        && arriving(&view.host.metadata, now).is_some()
+        && matches!(decision, Decision::Await(why, _)
+            if matches!(why.reason, Reason::Inspecting | Reason::SiteAgentSilent))
+}
+
+/// Waits that were announced when the directive was recorded.
+fn is_quiet(decision: &Decision) -> bool {
+    matches!(decision, Decision::Await(why, _)
+    if matches!(
+        why.reason,
+        Reason::DirectivePending | Reason::AwaitingOs | Reason::AwaitingFirmware
+    ))
+}
+
+/// Whether the status still says what it said when a directive was recorded.
+fn is_announced(before: &DpuHostStatus) -> bool {
+    let quiet = [
+        WORKING,
+        Reason::DirectivePending.as_str(),
+        Reason::AwaitingOs.as_str(),
+        Reason::AwaitingFirmware.as_str(),
+    ];
+    condition::find(&before.conditions, RECONCILING)
+        .is_some_and(|condition| quiet.contains(&condition.reason.as_str()))
+}
+
+/// Whether the record differs only in what the next plan will conclude again from
+/// the same reports: directives that ended as they should, and what they armed.
+fn only_repeatable(before: &DpuHostStatus, record: &DpuHostStatus) -> bool {
+    let begins = |status: &DpuHostStatus| status.hold.is_none() || takedown::is_beginning(status);
+    let same_hold = match &record.hold {
+        Some(hold) if begins(before) && !begins(record) => {
+            hold.mechanism == HeldBy::PoweredOff
+                && before.directives.iter().any(|open| open.seq == hold.seq)
+        }
+        after => before.hold == *after,
+    };
+    let masked = |status: &DpuHostStatus| -> Vec<CardRecord> {
+        let mut cards = status.cards.clone();
+        for card in &mut cards {
+            card.armed.clear();
+            card.staged = None;
+            card.stopping = None;
+        }
+        cards
+    };
+    same_hold
+        && before.seq == record.seq
+        && before.release == record.release
+        && before.failed == record.failed
+        && before.wait == record.wait
+        && masked(before) == masked(record)
 }
 
 fn show_host(view: &View, record: &mut DpuHostStatus, verdict: &Verdict, now: Timestamp) {

@@ -289,7 +289,6 @@ pub(crate) fn book(
         OutcomeKind::Done
         | OutcomeKind::Partly
         | OutcomeKind::Unknown
-        | OutcomeKind::Sent
         | OutcomeKind::Unrecognized(_) => {}
     }
 }
@@ -304,7 +303,6 @@ mod tests {
             result: OutcomeKind::Partly,
             reason: reason.map(str::to_owned),
             message: Some("after 40 bytes".to_owned()),
-            retry_after_seconds: None,
         };
         assert_eq!(broken(&told(Some(BROKEN))), Some("after 40 bytes"));
         // An earlier agent told these as ends, too.

@@ -8,6 +8,7 @@ use lockstep_crds::report::{FilesystemReport, FilesystemState, OsReport};
 use lockstep_crds::{DpuHostStatus, DpuStatus};
 
 use crate::card::machine;
+use crate::ledger;
 use crate::view::CardView;
 
 /// How long before a boot a power cut counts as what that boot came after.
@@ -83,8 +84,8 @@ fn cut_before(record: &DpuHostStatus, card: &CardView, os: &OsReport) -> String 
     };
     let name = machine(card);
     let cut = record.history.iter().rev().find(|entry| {
-        entry.target() == name
-            && entry.kind() == ActionKind::ForceOff
+        ledger::is_about(&entry.what, &name)
+            && ledger::kind_of(&entry.what) == ActionKind::ForceOff
             && entry.outcome != OutcomeKind::Failed
             && entry.at.0 <= booted
             && booted <= entry.at.0 + BEFORE

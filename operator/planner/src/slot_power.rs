@@ -76,14 +76,14 @@ pub(crate) fn note_dead_slot(
     now: Timestamp,
 ) {
     let what = ledger::what(directive);
-    let machine = ledger::machine(&directive.target.kind, &directive.target.name);
+    let machine = what.split_once(' ').map_or("", |(_, machine)| machine);
     let before = record
         .history
         .iter()
         .rev()
-        .filter(|entry| entry.target() == machine)
+        .filter(|entry| ledger::is_about(&entry.what, machine))
         // Between two boots it may be disarmed and armed.
-        .find(|entry| !is_arming(&entry.kind()));
+        .find(|entry| !is_arming(&entry.what));
     let again =
         before.is_some_and(|entry| entry.what == what && entry.outcome == OutcomeKind::Unknown);
     if again && host_is_off(view, now) && !is_known_lit(record) {
@@ -95,8 +95,9 @@ pub(crate) fn note_dead_slot(
     }
 }
 
-fn is_arming(kind: &ActionKind) -> bool {
-    kind.arms_install() || *kind == ActionKind::ClearInstall
+fn is_arming(what: &str) -> bool {
+    let kind = ledger::kind_of(what);
+    kind.arms_install() || kind == ActionKind::ClearInstall
 }
 
 fn host_is_off(view: &View, now: Timestamp) -> bool {

@@ -10,6 +10,7 @@ use lockstep_crds::report::{BmcReport, UpdateState};
 
 use crate::failure;
 use crate::intent::{Draft, Intent, plain};
+use crate::ledger;
 use crate::reason::Reason;
 use crate::takedown;
 
@@ -167,16 +168,18 @@ pub(crate) fn may_be_cycled(facts: &BmcReport) -> Result<(), String> {
 /// When the machine was last asked to shut down for the present wish, if nothing but cutting its power was
 /// tried since, and it was not powered on again either.
 fn asked<'a>(machine: &Machine<'_>, record: &'a DpuHostStatus) -> Option<&'a FinishedDirective> {
+    let cut = ActionKind::ForceOff.as_str();
+    let ask = ActionKind::ShutdownGracefully.as_str();
     let since = takedown::wanted_since(record, &machine.target)?;
     record
         .history
         .iter()
         .rev()
-        .filter(|entry| entry.target() == machine.name)
+        .filter(|entry| ledger::is_about(&entry.what, &machine.name))
         // What failed was not sent.
         .filter(|entry| entry.outcome != OutcomeKind::Failed)
-        .find(|entry| entry.kind() != ActionKind::ForceOff)
-        .filter(|entry| entry.kind() == ActionKind::ShutdownGracefully)
+        .find(|entry| !entry.what.starts_with(cut))
+        .filter(|entry| entry.what.starts_with(ask))
         .filter(|entry| {
             let on_since = machine.facts.power_since.as_ref();
             on_since.is_none_or(|since| since.0 <= entry.at.0)

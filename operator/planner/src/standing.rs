@@ -1,7 +1,6 @@
 //! How an open directive stands: open, or ended and how, by its executor's word and by what is seen.
 //!
-//! `Done`, `Failed` and `Partly` are the executor's word. An unknown outcome, and what was sent and cannot
-//! be read back, is never believed nor
+//! `Done`, `Failed` and `Partly` are the executor's word. An unknown outcome is never
 //! repeated blindly: it ends only when fresh facts show the effect, or when the
 //! time in which it could still land has passed and fresh facts do not show it.
 
@@ -28,8 +27,8 @@ pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
 pub enum Standing {
     /// It is still open.
     Open,
-    /// It ended: `Done`, `Failed` without effect, `Partly` and for good, `Sent` of what no BMC shows, or
-    /// `Unknown` and proved not to have landed.
+    /// It ended: `Done`, `Failed` without effect, `Partly` and for good, or `Unknown` and
+    /// proved not to have landed.
     Ended(OutcomeKind, Option<String>),
 }
 
@@ -109,11 +108,7 @@ pub fn standing(view: &View, directive: &Directive, now: Timestamp) -> Standing 
             OutcomeKind::Unknown if flash::is_through(directive, outcome) => {
                 Standing::Ended(OutcomeKind::Unknown, outcome.message.clone())
             }
-            // Nothing of these can ever be read: what runs afterwards tells, and is awaited elsewhere.
-            OutcomeKind::Sent if is_told_by_what_follows(&directive.action.kind) => {
-                Standing::Ended(OutcomeKind::Sent, outcome.message.clone())
-            }
-            OutcomeKind::Sent | OutcomeKind::Unknown | OutcomeKind::Unrecognized(_) => uncertain(
+            OutcomeKind::Unknown | OutcomeKind::Unrecognized(_) => uncertain(
                 view,
                 directive,
                 settled_by(&told, directive),
@@ -132,33 +127,15 @@ pub fn standing(view: &View, directive: &Directive, now: Timestamp) -> Standing 
     }
 }
 
-/// A directive of which its executor sent nothing, because something else goes on, could not be looked
-/// at, or the machine must be left alone for a while.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PutOff {
-    /// How long the machine is left alone, where its executor says so.
-    pub(crate) for_so_long: Option<SignedDuration>,
-}
-
-/// The longest that an executor's word puts a directive off at one time.
-const LONGEST_PUT_OFF: i64 = 600;
-
-/// Whether its executor put it off.
-pub(crate) fn put_off(view: &View, directive: &Directive) -> Option<PutOff> {
+/// Whether its executor sent nothing because something else goes on, or could not be looked at.
+pub(crate) fn is_put_off(view: &View, directive: &Directive) -> bool {
     let told = told(view, directive);
     let execution = told.and_then(|told| told.execution);
     let outcome = execution
         .filter(|execution| execution.accepted == directive.seq)
-        .and_then(|execution| execution.outcome.as_ref())?;
-    let for_so_long = outcome
-        .retry_after_seconds
-        .map(|seconds| SignedDuration::from_secs(seconds.clamp(1, LONGEST_PUT_OFF)));
-    let waits = matches!(
-        outcome.reason.as_deref(),
-        // The last two by name as well: CRDs of an earlier release drop how long.
-        Some("UpdatesBusy" | "HostNotSeen" | "CardNotSeen" | "TooSoon" | "PowerUnsettled")
-    );
-    (waits || for_so_long.is_some()).then_some(PutOff { for_so_long })
+        .and_then(|execution| execution.outcome.as_ref());
+    let reason = outcome.and_then(|outcome| outcome.reason.as_deref());
+    matches!(reason, Some("UpdatesBusy" | "HostNotSeen" | "CardNotSeen"))
 }
 
 /// Nobody is known to have accepted it.
@@ -250,11 +227,6 @@ fn facts<'a>(view: &'a View, directive: &Directive, now: Timestamp) -> Option<&'
             .and_then(|card| view.card_bmc(card, now)),
         TargetKind::Unrecognized(_) => None,
     }
-}
-
-/// Whether no BMC shows the effect, and a record of an install or an update awaits what follows from it.
-fn is_told_by_what_follows(kind: &ActionKind) -> bool {
-    matches!(kind, ActionKind::ResetBmc | ActionKind::RestartCard)
 }
 
 /// Whether the effect shows.

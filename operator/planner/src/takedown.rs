@@ -148,7 +148,7 @@ pub(crate) fn due<'a>(
 /// Whether its power was to be cut, which failed: the request before counts between two tries,
 /// and no other is made once it has been tried often enough.
 fn is_cut(failed: &FailedDirective) -> bool {
-    failed.kind() == ActionKind::ForceOff
+    failed.what.starts_with(ActionKind::ForceOff.as_str())
 }
 
 /// Whether no other try to cut its power is made.
@@ -173,15 +173,17 @@ pub(crate) fn may_obey_until(
 
 /// The last time that the machine was told to go down, if nothing else was tried since.
 fn last_request<'a>(record: &'a DpuHostStatus, machine: &str) -> Option<&'a FinishedDirective> {
-    let down = [ActionKind::ForceOff, ActionKind::ShutdownGracefully];
+    let (cut, ask) = (ActionKind::ForceOff, ActionKind::ShutdownGracefully);
     record
         .history
         .iter()
         .rev()
-        .filter(|entry| entry.target() == machine)
+        .filter(|entry| ledger::is_about(&entry.what, machine))
         // What failed was not sent.
         .find(|entry| entry.outcome != OutcomeKind::Failed)
-        .filter(|entry| down.contains(&entry.kind()))
+        .filter(|entry| {
+            entry.what.starts_with(cut.as_str()) || entry.what.starts_with(ask.as_str())
+        })
 }
 
 /// Since when somebody wants the machine down without a break. What it was asked before that, it
@@ -207,10 +209,13 @@ pub(crate) fn is_refused(record: &DpuHostStatus) -> bool {
         ActionKind::ForceOff,
         ActionKind::HoldHost,
     ];
-    let fails = |failed: &FailedDirective| {
-        failed.times >= DIRECTIVE_TRIES && begins.contains(&failed.kind())
-    };
-    is_beginning(record) && record.failed.as_ref().is_some_and(fails)
+    is_beginning(record)
+        && record.failed.as_ref().is_some_and(|failed| {
+            failed.times >= DIRECTIVE_TRIES
+                && begins
+                    .iter()
+                    .any(|kind| failed.what.starts_with(kind.as_str()))
+        })
 }
 
 /// The same wish anew: what the card was asked for another image or token does not count.

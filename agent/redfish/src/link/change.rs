@@ -8,7 +8,6 @@ use tokio::time::{Instant, timeout_at};
 use super::{Failure, Link, Unread};
 use crate::document::error_message;
 use crate::error::BmcError;
-use crate::facts::SystemIdentity;
 use crate::identity::prove_identity;
 use crate::scrub::Scrub;
 use crate::transport::TransportError;
@@ -46,11 +45,6 @@ impl Change<'_> {
 }
 
 impl Proven<'_> {
-    /// What identifies the machine.
-    pub(crate) fn identity(&self) -> SystemIdentity {
-        self.link.identity(&self.system)
-    }
-
     /// POSTs to an action target, once.
     pub(crate) async fn post(self, change: Change<'_>, deadline: Instant) -> Result<(), BmcError> {
         let target = ActionTarget::new(change.path.to_owned());

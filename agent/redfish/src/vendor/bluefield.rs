@@ -6,16 +6,11 @@
 //! `Chassis/Bluefield_BMC` before `Chassis/Card1`. Of BlueField-4 no document was found that tells
 //! its mode. PCI ids are those of the PCI ID Repository and of mstflint.
 //!
-//! The gaps between resets, and that after a restart of a BlueField-2's BMC, are those of the same
-//! documentation; it names none for a BlueField-4.
-//!
 //! `Chassis/Bluefield_ERoT` stalls now and then on some releases, and nothing of an inventory stands
 //! there: it is read for its background copy alone, where that matters (NVIDIA's updater waits for
 //! `Oem.Nvidia.BackgroundCopyStatus` to be `Completed` before it writes or restarts anything).
 
 use lockstep_crds::inventory::InstallMethod;
-
-use crate::gaps::PowerGaps;
 
 use super::generic::CARD;
 use super::{Clue, ModeTold, Vendor};
@@ -30,14 +25,7 @@ pub(super) const BACKGROUND_COPY: (&str, &str) = ("Bluefield", "Bluefield_ERoT")
 
 const FAMILY: Vendor = Vendor {
     part_number_in: &["Bluefield_BMC", "Card1"],
-    paused_needs_restart: true,
     ..CARD
-};
-
-const GAPS_2: PowerGaps = PowerGaps {
-    after_cut: 20,
-    between: 20,
-    after_bmc_restart: 30,
 };
 
 /// No ERoT; its mode is a firmware setting.
@@ -49,7 +37,6 @@ pub(super) const BLUEFIELD_2: Vendor = Vendor {
     pci_recovery: &[(0x15b3, 0x0214), (0x15b3, 0x0215)],
     mode: Some(&[ModeTold::Attribute("NicMode")]),
     in_band: &[InstallMethod::Rshim],
-    power_gaps: GAPS_2,
     ..FAMILY
 };
 
@@ -77,11 +64,6 @@ pub(super) const BLUEFIELD_3: Vendor = Vendor {
     mode: Some(&[ModeTold::Property("Mode"), ModeTold::Attribute("NicMode")]),
     host_access_in: Some("Oem/Nvidia"),
     in_band: &[InstallMethod::Rshim],
-    power_gaps: PowerGaps {
-        after_cut: 5,
-        between: 5,
-        after_bmc_restart: 0,
-    },
     ..FAMILY
 };
 
@@ -96,9 +78,8 @@ pub(super) const BLUEFIELD_4: Vendor = Vendor {
     ..FAMILY
 };
 
-/// One that does not say which: the longest gaps of its line.
+/// One that does not say which.
 pub(super) const BLUEFIELD: Vendor = Vendor {
-    power_gaps: GAPS_2,
     table: "bluefield",
     clues: &[Clue::Line("BlueField"), Clue::SystemId("Bluefield")],
     mode: BLUEFIELD_3.mode,

@@ -63,66 +63,6 @@ async fn a_card_that_is_armed_no_more_is_not_restarted() {
 }
 
 #[tokio::test]
-async fn what_comes_at_a_bad_moment_is_put_off_for_so_long() {
-    let bench = bench();
-    bench.bmc.unsettle(true);
-    let running = bench.start(MachineKind::Card);
-    running.want(&[directive(1, "PowerOn")]);
-    let outcome = bench.outcome(CARD, 1).await;
-    assert_eq!(outcome["result"], "Failed");
-    assert_eq!(outcome["reason"], "PowerUnsettled");
-    assert_eq!(outcome["retryAfterSeconds"], 15);
-    let message = outcome["message"].as_str().unwrap();
-    assert!(message.contains("PoweringOff"), "{message}");
-    assert!(bench.bmc.effects().is_empty());
-    running.end().await;
-}
-
-#[tokio::test]
-async fn two_commands_too_close_are_never_sent() {
-    let bench = bench();
-    bench
-        .bmc
-        .set(|facts| facts.power = Reading::Read(PowerState::On));
-    let running = bench.start(MachineKind::Host);
-    bench.api.until(HOST, |_| true).await;
-    let of_host = |seq, kind| {
-        let mut directive = directive(seq, kind);
-        directive.target.kind = lockstep_crds::directive::TargetKind::Host;
-        directive
-    };
-    running.want(&[of_host(1, "ForceOff")]);
-    assert_eq!(bench.outcome(HOST, 1).await["result"], "Done");
-    running.end().await;
-    // The next process of the agent keeps the gap too.
-    let running = bench.start(MachineKind::Host);
-    running.want(&[of_host(2, "PowerOn")]);
-    let outcome = bench.outcome(HOST, 2).await;
-    assert_eq!(outcome["result"], "Failed");
-    assert_eq!(outcome["reason"], "TooSoon");
-    let seconds = outcome["retryAfterSeconds"].as_i64().unwrap();
-    assert!((60..=120).contains(&seconds), "{outcome}");
-    assert_eq!(bench.bmc.effects(), ["power ForceOff"]);
-    assert_eq!(
-        bench.causes(HOST).last().unwrap(),
-        "outcome",
-        "it was not even accepted"
-    );
-    running.end().await;
-}
-
-#[tokio::test]
-async fn a_machine_of_which_no_gap_is_known_waits_for_none() {
-    let bench = bench();
-    let running = bench.start(MachineKind::Card);
-    for (seq, kind) in [(1, "PowerOn"), (2, "ForceOff"), (3, "PowerOn")] {
-        running.want(&[directive(seq, kind)]);
-        assert_eq!(bench.outcome(CARD, seq).await["result"], "Done");
-    }
-    running.end().await;
-}
-
-#[tokio::test]
 async fn hands_off_and_a_lost_lease_stop_every_effect() {
     let bench = bench();
     let running = bench.start(MachineKind::Card);

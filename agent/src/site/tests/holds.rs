@@ -295,14 +295,7 @@ async fn a_bmc_with_a_new_key_is_a_stranger_only_where_nothing_else_proves_it() 
         let mut order = samples::order();
         order.access.trust = trust;
         order.expects.bmc_key_pin = pin.map(|byte| byte.repeat(32));
-        let carried = carry_out(
-            &bench.site.orders,
-            &bench.site.power,
-            &mut order,
-            &bench.bmc,
-            attempt,
-        )
-        .await;
+        let carried = carry_out(&bench.site.orders, &mut order, &bench.bmc, attempt).await;
         let is_released = matches!(carried.unwrap(), Carried::Released(_));
         assert_eq!(is_released, released, "{pin:?}");
         bench.site.orders.remove("h1").unwrap();

@@ -46,7 +46,6 @@ use crate::site::bundle::Bundle;
 use crate::site::context::Site;
 use crate::site::custody::Custodian;
 use crate::site::fake::FakeBmc;
-use crate::site::gaps::PowerBook;
 use crate::site::glances::Glances;
 use crate::site::inventories::Inventories;
 use crate::site::journal::Journal;
@@ -118,7 +117,6 @@ fn bench() -> Bench {
         client: api.client(),
         dial: Arc::new(bmc.clone()),
         orders: OrderBook::open(&state).unwrap(),
-        power: PowerBook::open(&state).unwrap(),
         pxe: None,
         glances: Glances::default(),
         attended: Attended::default(),

@@ -104,7 +104,7 @@ table! {
     }
     "6.3" "Paused and other power states; a restart of what is off" {
         "bluefield-3" [] [Press(ResetType::GracefulShutdown, Power::Paused), Observe] => Facts(is_paused), 11, 0;
-        "bluefield-3" [] [Press(ResetType::GracefulShutdown, Power::Paused), Reset(PowerAction::On)] => Sent(Confirmed), 15, 1;
+        "bluefield-3" [] [Press(ResetType::GracefulShutdown, Power::Paused), Reset(PowerAction::On)] => Sent(NotSeen), 15, 1;
         "generic-dpu" [] [Press(ResetType::ForceOff, Power::Off), Reset(PowerAction::ForceRestart)] => Error("WrongPowerState"), 7, 0;
         "generic-dpu" [] [Press(ResetType::ForceOff, Power::Off), Reset(OFF)] => Unneeded, 7, 0;
     }

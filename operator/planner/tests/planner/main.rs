@@ -14,7 +14,5 @@ mod choosing;
 mod model;
 mod properties;
 mod purity;
-mod records;
-mod schema;
 mod stories;
 mod world;

@@ -29,7 +29,6 @@ use crate::site::bundle::Bundle;
 use crate::site::context::Site;
 use crate::site::discovery::{Doors, Means, run};
 use crate::site::fake::FakeBmc;
-use crate::site::gaps::PowerBook;
 use crate::site::glances::Glances;
 use crate::site::inventories::Inventories;
 use crate::site::orders::OrderBook;
@@ -396,7 +395,6 @@ pub(super) fn bench(discovery: &str) -> Bench {
         client: api.client(),
         dial: Arc::new(FakeBmc::default()),
         orders: OrderBook::open(&state).unwrap(),
-        power: PowerBook::open(&state).unwrap(),
         pxe: None,
         glances: Glances::default(),
         attended: Attended::default(),

@@ -183,7 +183,6 @@ fn faults() -> impl Strategy<Value = Fault> {
         Just(Fault::CrashBefore),
         Just(Fault::CrashAfter),
         Just(Fault::Refused),
-        (1..200_i64).prop_map(Fault::PutOff),
         Just(Fault::Half),
     ]
 }

@@ -2,7 +2,6 @@
 
 use lockstep_crds::host::Disruption;
 
-use crate::world::agent::Fault;
 use crate::world::{World, secs};
 
 const LONG: i64 = 3600;
@@ -76,33 +75,6 @@ fn what_never_ends_is_told_to_a_person_and_nothing_is_cut() {
     assert!(said.contains("restart it"), "{said}");
     world.settle(secs(2 * LONG));
     assert!(world.deeds().is_empty(), "{}", world.told());
-}
-
-#[test]
-fn a_machine_that_is_left_alone_is_asked_again_when_that_is_over() {
-    let mut world = wants_another();
-    world.agent.faults = [Fault::PutOff(110), Fault::PutOff(5)].into();
-    name_another(&mut world);
-    world.until("put off", secs(LONG), |w| w.status().failed.is_some());
-    let (first, failed) = (world.now, world.status().failed.clone().unwrap());
-    assert_eq!(failed.times, 0, "{}", world.told());
-    let until = failed.put_off_until.unwrap().0;
-    assert_eq!(until, failed.at.0 + secs(110));
-    let says = world.host_says();
-    assert!(says.ends_with("DirectiveFailed"), "{says}");
-    assert!(world.deeds().is_empty(), "{}", world.told());
-    world.until("asked again", secs(LONG), |w| {
-        !w.status().directives.is_empty()
-    });
-    let waited = world.now.duration_since(first);
-    assert!(waited >= secs(110) && waited <= secs(125), "{waited}");
-    // However often it is put off, it is no failure.
-    world.until("put off again", secs(LONG), |w| {
-        let failed = w.status().failed.as_ref();
-        failed.is_some_and(|failed| failed.at.0 > until && failed.times == 0)
-    });
-    world.until("Ready", secs(LONG), World::is_ready);
-    assert!(world.status().failed.is_none(), "{}", world.told());
 }
 
 #[test]

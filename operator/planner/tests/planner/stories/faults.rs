@@ -52,13 +52,12 @@ fn one_fault_at_every_effect_and_the_result_is_the_same() {
             Fault::CrashAfter,
             Fault::Refused,
             Fault::Half,
-            Fault::PutOff(90),
         ] {
             let world = with_fault(nth, fault);
             // A call that never reached its machine is made again, no other is; an agent
             // that dies forgets what it had accepted for the other machine, too.
             let again = match fault {
-                Fault::LostCall | Fault::Refused | Fault::Half | Fault::PutOff(_) => 1..=1,
+                Fault::LostCall | Fault::Refused | Fault::Half => 1..=1,
                 Fault::CrashBefore => 1..=2,
                 Fault::CrashAfter => 0..=1,
                 Fault::Fine | Fault::LostReply | Fault::Late(_) => 0..=0,
@@ -343,7 +342,6 @@ fn a_long_message_of_an_executor_is_cut_between_words() {
             result: lockstep_crds::directive::OutcomeKind::Failed,
             reason: None,
             message: Some(long.clone()),
-            retry_after_seconds: None,
         }),
     });
     world.until("failed", secs(60), |w| w.status().failed.is_some());

@@ -99,7 +99,6 @@ fn a_card_from_another_host_is_no_backup() {
             result: OutcomeKind::Done,
             reason: None,
             message: None,
-            retry_after_seconds: None,
         }),
     });
     world.agent.idle = true;

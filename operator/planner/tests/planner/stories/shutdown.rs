@@ -2,7 +2,6 @@
 
 use lockstep_crds::LocalRef;
 use lockstep_crds::boot_policy::UnobservableStageAction;
-use lockstep_crds::directive::ActionKind;
 use lockstep_crds::observed::{BootStage, Knowledge};
 
 use crate::world::{World, secs};
@@ -36,29 +35,6 @@ fn asked_first_and_cut_after_the_grace() {
     let cut = at(&world, "ForceOff").unwrap();
     assert!(cut.duration_since(asked) >= secs(120), "{}", world.told());
     world.until("Ready", secs(1800), World::is_ready);
-}
-
-#[test]
-fn what_only_begins_like_a_request_to_shut_down_is_none() {
-    for in_words in [false, true] {
-        let mut world = to_stop(true);
-        let asks = |w: &World| {
-            let mut history = w.status().history.iter();
-            history.any(|entry| entry.kind() == ActionKind::ShutdownGracefully)
-        };
-        world.until("asked", secs(900), asks);
-        let host = world.host.as_mut().unwrap();
-        let history = &mut host.status.as_mut().unwrap().history;
-        let entry = history.last_mut().unwrap();
-        let newer = ActionKind::from("ShutdownGracefullyOnce");
-        entry.what = format!("{newer} {}", entry.target());
-        entry.kind = (!in_words).then_some(newer);
-        entry.target = entry.target.take().filter(|_| !in_words);
-        world.until("cut", secs(900), |w| at(w, "ForceOff").is_some());
-        let asked = world.effects.iter();
-        let asked = asked.filter(|one| one.what.starts_with("ShutdownGracefully"));
-        assert_eq!(asked.count(), 2, "{}", world.told());
-    }
 }
 
 #[test]

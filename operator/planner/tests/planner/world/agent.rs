@@ -40,8 +40,6 @@ pub enum Fault {
     Refused,
     /// Half of the effect is there, and the other half never will be.
     Half,
-    /// Nothing is sent: the machine must be left alone for so many seconds.
-    PutOff(i64),
 }
 
 #[derive(Clone, Debug)]
@@ -239,8 +237,6 @@ impl World {
                     self.end(which, OutcomeKind::Unknown, "sent, and not seen");
                 } else if drops {
                     self.end(which, OutcomeKind::Partly, "the URL was dropped");
-                } else if matches!(kind, ActionKind::ResetBmc | ActionKind::RestartCard) {
-                    self.end(which, OutcomeKind::Sent, "accepted, and nothing shows it");
                 } else {
                     self.end(which, OutcomeKind::Done, "seen");
                 }
@@ -309,12 +305,6 @@ impl World {
                 }
             }
             Fault::Refused => self.end(which, OutcomeKind::Failed, "the BMC refused"),
-            Fault::PutOff(seconds) => {
-                self.end(which, OutcomeKind::Failed, "left alone for a while");
-                let execution = self.machine(which).execution.as_mut();
-                let outcome = execution.and_then(|execution| execution.outcome.as_mut());
-                outcome.unwrap().retry_after_seconds = Some(seconds);
-            }
         }
     }
 
@@ -497,7 +487,6 @@ fn outcome(result: OutcomeKind, message: &str) -> Option<Outcome> {
         result,
         reason: (message == "UpdatesBusy").then(|| message.to_owned()),
         message: Some(message.to_owned()),
-        retry_after_seconds: None,
     })
 }
 

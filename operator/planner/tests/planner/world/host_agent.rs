@@ -367,7 +367,6 @@ impl HostAgent {
                 result,
                 reason: reason.map(str::to_owned),
                 message: Some("as its driver said".to_owned()),
-                retry_after_seconds: None,
             }),
         });
     }
@@ -381,7 +380,6 @@ impl HostAgent {
                 result,
                 reason: broken.then(|| "PushBroken".to_owned()),
                 message: Some("as it was".to_owned()),
-                retry_after_seconds: None,
             }),
         });
     }
