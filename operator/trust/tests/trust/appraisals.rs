@@ -1,12 +1,11 @@
 //! What the signatures of an image come to under a policy.
 
-use lockstep_crds::image::ImageKind;
 use lockstep_crds::report::StoredSignature;
 use lockstep_crds::{DpuImageSpec, ImageFits, ImageRequirement, ImageRules};
 use lockstep_trust::{Trust, appraise};
 use serde_json::json;
 
-use crate::signing::{Key, digest, image, rules, statement, told};
+use crate::signing::{Key, digest, image, rules, saying, statement, told, with};
 
 fn missing(reason: &str) -> StoredSignature {
     StoredSignature {
@@ -125,11 +124,7 @@ fn what_is_made_of_signed_bytes_must_be_signed_too() {
     let ours = Key::new(1);
     let digest = digest('1');
     let signed = |more: serde_json::Value| {
-        let mut predicate = json!({"version": "1.0.0"});
-        predicate
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
+        let predicate = with(json!({"version": "1.0.0"}), &more);
         told(&ours.sign(&statement(&digest, predicate)))
     };
     let script = "#!/bin/sh\n";
@@ -143,7 +138,7 @@ fn what_is_made_of_signed_bytes_must_be_signed_too() {
         (json!({"kind": "Wiper"}), json!({"kind": "Wiper"})),
         (firmware.clone(), firmware),
         (service.clone(), service),
-        (file, json!({"files": {"bf.cfg": of_script}})),
+        (file.clone(), json!({"files": {"bf.cfg": of_script}})),
     ];
     let others = [
         json!({"kind": "Bundle"}),
@@ -154,12 +149,7 @@ fn what_is_made_of_signed_bytes_must_be_signed_too() {
         json!({"files": {"bf.cfg": of_script, "user-data": of_script}}),
     ];
     for (index, (said, own)) in table.iter().enumerate() {
-        let mut value = serde_json::to_value(image(&digest)).unwrap();
-        value
-            .as_object_mut()
-            .unwrap()
-            .extend(said.as_object().unwrap().clone());
-        let spec: DpuImageSpec = serde_json::from_value(value).unwrap();
+        let spec = saying(&image(&digest), said);
         let good = signed(own.clone());
         assert_eq!(
             trust(&spec, &[good]),
@@ -176,9 +166,7 @@ fn what_is_made_of_signed_bytes_must_be_signed_too() {
         }
     }
     // What is called like nothing is something.
-    let mut spec = image(&digest);
-    spec.kind = ImageKind::App;
-    spec.service = Some("none".to_owned());
+    let spec = saying(&image(&digest), &json!({"kind": "App", "service": "none"}));
     refused(
         &spec,
         &[signed(json!({"kind": "App"}))],
@@ -190,8 +178,7 @@ fn what_is_made_of_signed_bytes_must_be_signed_too() {
         signed(json!({"kind": "App", "service": "none"})),
     ];
     assert_eq!(trust(&spec, &both), Trust::Signed("ours".to_owned()));
-    let mut spec = image(&digest);
-    spec.files = serde_json::from_value(json!([{"slot": "bf.cfg", "template": script}])).unwrap();
+    let spec = saying(&image(&digest), &file);
     let words = format!(
         "for files.bf.cfg none was signed, and the template in the DpuImage has {of_script}"
     );

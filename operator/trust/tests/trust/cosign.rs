@@ -11,7 +11,7 @@ use lockstep_trust::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::signing::{DIGEST, Key, digest, image, rules, statement, vector};
+use crate::signing::{DIGEST, Key, digest, image, rules, saying, statement, vector};
 
 fn of_cosign(name: &str) -> String {
     vector(&format!("cosign/{name}"))
@@ -123,12 +123,7 @@ fn a_plain_signature_says_too_little_of_what_is_no_plain_system() {
     for signature in [simple, bundle] {
         let told = beside(&[&manifest], vec![signature]);
         for more in &more {
-            let mut value = serde_json::to_value(signed_image(DIGEST)).unwrap();
-            value
-                .as_object_mut()
-                .unwrap()
-                .extend(more.as_object().unwrap().clone());
-            let spec = serde_json::from_value(value).unwrap();
+            let spec = saying(&signed_image(DIGEST), more);
             // Nobody is told to trust a key with more in vain.
             for appraise in [appraised, appraised_by] {
                 let found = appraise(&spec, vec![signer("p256")], &told);

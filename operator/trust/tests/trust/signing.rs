@@ -93,6 +93,19 @@ pub(crate) fn image(digest: &str) -> DpuImageSpec {
     .unwrap()
 }
 
+/// What is in `one`, and `more`.
+pub(crate) fn with(mut one: Value, more: &Value) -> Value {
+    let fields = more.as_object().unwrap().clone();
+    one.as_object_mut().unwrap().extend(fields);
+    one
+}
+
+/// A `DpuImage` that says `more`.
+pub(crate) fn saying(image: &DpuImageSpec, more: &Value) -> DpuImageSpec {
+    let written = serde_json::to_value(image).unwrap();
+    serde_json::from_value(with(written, more)).unwrap()
+}
+
 pub(crate) fn rules(signers: Vec<ImageSigner>) -> ImageRules {
     ImageRules {
         require: ImageRequirement::Signed,

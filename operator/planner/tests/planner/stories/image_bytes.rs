@@ -168,6 +168,23 @@ fn a_host_is_not_held_for_a_sibling_either() {
     world.until("Ready", secs(3600), World::is_ready);
 }
 
+/// Two images are asked for, this one is fetched for long, and nothing is begun before the store has it.
+#[track_caller]
+fn awaits(world: &mut World, version: &str) {
+    world.until("both are asked for", secs(60), |w| w.store.len() == 2);
+    world.source_hangs = true;
+    let awaited = image(version).digest;
+    for stored in &mut world.store {
+        stored.state = if stored.digest == awaited {
+            ImageState::Fetching
+        } else {
+            ImageState::Verified
+        };
+    }
+    world.settle(secs(1800));
+    assert!(world.status().hold.is_none() && world.recorded.is_empty());
+}
+
 #[test]
 fn a_host_is_not_held_before_the_store_has_read_the_images_of_all_its_cards() {
     let mut world = World::new(&["card1", "card2"]);
@@ -177,19 +194,7 @@ fn a_host_is_not_held_before_the_store_has_read_the_images_of_all_its_cards() {
     });
     world.edit_card(0, |card| card.image_ref = own);
     has(&mut world, "os-2", with_slot(SeedSlot::Absent));
-    let done = |world: &World| world.store.len() == 2;
-    world.until("both are asked for", secs(60), done);
-    world.source_hangs = true;
-    let other = image("os-1").digest;
-    for stored in &mut world.store {
-        stored.state = if stored.digest == other {
-            ImageState::Verified
-        } else {
-            ImageState::Fetching
-        };
-    }
-    world.settle(secs(1800));
-    assert!(world.status().hold.is_none() && world.recorded.is_empty());
+    awaits(&mut world, "os-2");
     assert_eq!(world.status().step, Some(Step::FetchImage));
     world.source_hangs = false;
     waits(&mut world, "NoSeedSlot", &[]);
@@ -328,19 +333,7 @@ fn no_host_is_held_for_firmware_before_the_store_has_read_the_system_that_follow
     let mut world = World::new(&["card1"]);
     world.strict = true;
     world.cards[0].firmware = vec!["bmc-b".to_owned()];
-    let done = |world: &World| world.store.len() == 2;
-    world.until("both are asked for", secs(60), done);
-    world.source_hangs = true;
-    let system = image("os-1").digest;
-    for stored in &mut world.store {
-        stored.state = if stored.digest == system {
-            ImageState::Fetching
-        } else {
-            ImageState::Verified
-        };
-    }
-    world.settle(secs(1800));
-    assert!(world.status().hold.is_none() && world.recorded.is_empty());
+    awaits(&mut world, "os-1");
     world.source_hangs = false;
     world.until("Ready", secs(3600), World::is_ready);
     assert_eq!(world.cards[0].machine.firmware.0, "bmc-b");
